@@ -1,0 +1,44 @@
+"""The one error that means "what was asked for cannot be done as it stands"."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RequestError(Exception):
+    """The request was wrong; nothing was trained and nothing written.
+
+    Parameters
+    ----------
+    message
+        One sentence: what was found, and what would be right.
+    key
+        Where it stands, as a path into the study: ``axes.norm[2].groups``.
+    source
+        The file or command-line option that holds the key.
+    """
+
+    def __init__(self, message: str, key: str = "", source: str = "") -> None:
+        super().__init__(message)
+        self.message, self.key, self.source = message, key, source
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.source, self.key, self.message) if part)
+
+    def at(self, source: str) -> RequestError:
+        """The same error, said of a file."""
+        return RequestError(self.message, self.key, source)
+
+
+def nearest(word: object, names: Iterable[str]) -> str:
+    """A clause that names the closest of ``names``, then all of them.
+
+    >>> nearest("lyer", ["none", "layer"])
+    "did you mean 'layer'? (valid: none, layer)"
+    """
+    options = list(names)
+    lowered = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.4)
+    hint = f"did you mean '{lowered[close[0]]}'? " if close else ""
+    return f"{hint}(valid: {', '.join(options)})"

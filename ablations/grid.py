@@ -1,0 +1,171 @@
+"""Study to runs: the cross of all axes with all seeds, each run once, and why some are skipped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from ablations.registry import Component, canonical
+from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
+
+if TYPE_CHECKING:
+    from ablations.models.base import Model
+    from ablations.study import Grid, Study
+    from ablations.tasks.base import Task
+
+SCHEMA = 1
+"""Version of the definition of a run; part of every run's identity."""
+
+TECHNIQUES = tuple(axis.kind for axis in AXES)
+SETTINGS = ("optimizer", "lr", "batch_size", "epochs", "dtype")
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One level on every axis: all that defines a run but its seed."""
+
+    task: Task
+    model: Model
+    regularizer: Regularizer
+    norm: Norm
+    init: Init
+    schedule: Schedule
+    device: Device
+    optimizer: Optimizer
+    lr: float
+    batch_size: int | Literal["full"]
+    epochs: int
+    dtype: Literal["float32", "float64"]
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The precision of parameters and data."""
+        return _DTYPES[self.dtype]
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows of a full batch."""
+        return self.task.rows if self.batch_size == "full" else min(self.batch_size, self.task.rows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch; the last batch may be smaller."""
+        return -(-self.task.rows // self.rows_per_batch)
+
+    @cached_property
+    def canonical(self) -> tuple[str, str]:
+        """Canonical JSON before and after the seed's value."""
+        names = (*TECHNIQUES, *(name for name in SETTINGS if name != "epochs"))
+        before = {
+            "axes": {name: _plain(getattr(self, name)) for name in names},
+            "epochs": self.epochs,
+            "model": _plain(self.model),
+            "schema": SCHEMA,
+        }
+        # "seed" sorts right after "schema" and before "task", so this is what json would give.
+        task = canonical(_plain(self.task))
+        return canonical(before)[:-1] + ',"seed":', f',"task":{task}}}'
+
+    @cached_property
+    def columns(self) -> dict[str, Any]:
+        """The columns of the runs table that this configuration fills."""
+        values: dict[str, Any] = {"task": self.task.label, "model": self.model.label}
+        values |= {name: level_label(getattr(self, name)) for name in TECHNIQUES}
+        values |= {
+            "optimizer": self.optimizer.label,
+            "lr": self.lr,
+            "batch_size": str(self.batch_size),
+            "dtype": self.dtype,
+            "epochs": self.epochs,
+        }
+        return values | {k: level_label(v) for k, v in self.model.parameters().items()}
+
+    @cached_property
+    def skip(self) -> str | None:
+        """Why this configuration cannot be trained here; None if it can."""
+        asked = (self.regularizer, self.norm, self.init, self.schedule, self.optimizer, self.device)
+        return next((why for part in asked if (why := part.skip(self))), None)
+
+
+def _plain(value: object) -> object:
+    return {"name": value.name, **value.parameters()} if isinstance(value, Component) else value
+
+
+def level_label(value: object) -> Any:
+    """How a level stands in a table: numbers as they are, all else as text."""
+    if isinstance(value, Component):
+        return value.label
+    return value if isinstance(value, (int, float, str)) else canonical(value)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A configuration and a seed."""
+
+    configuration: Configuration
+    seed: int
+
+    @cached_property
+    def run_id(self) -> str:
+        """80 bits of a hash over what defines the run, and nothing else, in hexadecimal."""
+        before, after = self.configuration.canonical
+        defined = f"{before}{self.seed}{after}".encode()
+        return hashlib.blake2b(defined, digest_size=10).hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every run of a study, in order: those to train, and those to skip with their reason."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[tuple[Run, str], ...]
+
+    def __len__(self) -> int:
+        return len(self.runs) + len(self.skipped)
+
+
+def plan(study: Study) -> Plan:
+    """Every run of the study exactly once, ordered by configuration, then seed."""
+    runs: list[Run] = []
+    skipped: list[tuple[Run, str]] = []
+    for configuration in configurations(study):
+        members = [Run(configuration, seed) for seed in study.seeds]
+        if configuration.skip is None:
+            runs.extend(members)
+        else:
+            skipped.extend((run, configuration.skip) for run in members)
+    return Plan(tuple(runs), tuple(skipped))
+
+
+def configurations(study: Study) -> list[Configuration]:
+    """The union of the study's grids without its exclusions, each configuration once."""
+    crossed = (
+        configuration
+        for grid in study.grids
+        for configuration, levels in cross(study, grid)
+        if not study.excludes(levels)
+    )
+    return list(dict.fromkeys(crossed))
+
+
+def cross(study: Study, grid: Grid) -> Iterator[tuple[Configuration, dict[str, Any]]]:
+    """Each configuration of one grid, with the level that it has on each axis."""
+    base: dict[str, Any] = {
+        "task": study.task,
+        "model": grid.model,
+        **{name: getattr(grid, name) for name in SETTINGS},
+    }
+    for chosen in itertools.product(*grid.axes.values()):
+        levels = dict(zip(grid.axes, chosen, strict=True))
+        fields = {k: v for k, v in levels.items() if k in TECHNIQUES or k in SETTINGS}
+        parameters = {k: v for k, v in levels.items() if k not in fields}
+        model = dataclasses.replace(grid.model, **parameters) if parameters else grid.model  # type: ignore[type-var]
+        yield Configuration(**(base | fields | {"model": model})), levels

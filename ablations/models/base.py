@@ -1,0 +1,71 @@
+"""What a model is, and how a run's network is made from one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.utils import skip_init
+
+from ablations.registry import Component
+from ablations.registry import component as model
+from ablations.streams import Streams
+from ablations.techniques.base import Norm, Regularizer
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
+
+__all__ = ["Model", "initialise", "linear", "model"]
+
+
+class Model(Component):
+    """A network architecture; its parameters may be axes of a study."""
+
+    kind = "model"
+
+    def build(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        """The network, from (batch, inputs) to (batch, outputs), its weights not yet filled."""
+        raise NotImplementedError
+
+    def widths(self) -> tuple[int, ...]:
+        """The widths of the layers that a norm acts on."""
+        raise NotImplementedError
+
+    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
+        """Name, layer, and the nonlinearity that follows it (``"linear"`` for the output)."""
+        raise NotImplementedError
+
+
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer without initial values: PyTorch would draw them from its global generator."""
+    layer: nn.Linear = skip_init(  # type: ignore[no-untyped-call]
+        nn.Linear, inputs, outputs, dtype=torch.float32
+    )
+    return layer
+
+
+def initialise(configuration: Configuration, streams: Streams) -> nn.Module:
+    """The network of one run, initialised and on its device.
+
+    Each parameter has a stream of its own, named by the parameter, so that a network
+    with a norm starts from the same weights as one without.  Weights are drawn
+    in float32 whatever the run's precision, so that a run in float64 starts there too.
+    """
+    task, model = configuration.task, configuration.model
+    network = model.build(task.inputs, task.outputs, configuration.norm, configuration.regularizer)
+    layers = list(model.weights(network))
+    with torch.no_grad():
+        for name, layer, nonlinearity in layers:
+            weight = streams.generator(f"init/{name}.weight")
+            configuration.init.fill(layer.weight, nonlinearity, weight)
+            bound = 1 / math.sqrt(layer.in_features)
+            bias = streams.generator(f"init/{name}.bias")
+            layer.bias.uniform_(-bound, bound, generator=bias)
+    network.to(configuration.device.torch_device(), configuration.torch_dtype)
+    for _, layer, nonlinearity in layers:
+        if nonlinearity != "linear":
+            configuration.norm.wrap(layer)
+    return network

@@ -1,0 +1,156 @@
+"""Things a study asks for by name: techniques, optimizers, tasks, models.
+
+Each is a small frozen object whose fields are its parameters and whose docstring
+is its caption.  ``@component`` validates the fields (pydantic) and enters the
+class under its kind and name; nothing else has to be told about it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
+
+import pydantic
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+
+from ablations.errors import RequestError, nearest
+
+_REGISTRY: dict[str, dict[str, type[Component]]] = {}
+
+
+class Component:
+    """A named object with frozen, validated parameters."""
+
+    kind: ClassVar[str]
+    name: ClassVar[str]
+
+    def parameters(self) -> dict[str, Any]:
+        """The values of the fields, in their order."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    @cached_property
+    def label(self) -> str:
+        """The name, and those parameters that are not at their defaults: ``dropout(p=[0.3])``."""
+        changed = [
+            f"{field.name}={text(getattr(self, field.name))}"
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, field.name) != field.default
+        ]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+    @cached_property
+    def canonical(self) -> str:
+        """Canonical JSON of name and parameters, for hashing."""
+        return canonical({"name": self.name, **self.parameters()})
+
+    @classmethod
+    def caption(cls) -> str:
+        """The first paragraph of the docstring: one sentence and its source."""
+        return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: the same text for the same value, always."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def text(value: object) -> str:
+    """How a parameter's value is written in a label."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+C = TypeVar("C", bound=Component)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
+def component(cls: type[C]) -> type[C]:
+    """Make ``cls`` a frozen, validated dataclass and enter it under ``cls.kind`` and ``cls.name``.
+
+    Raises
+    ------
+    ValueError
+        If another class has that kind and name.
+    """
+    config = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    made = cast(type[C], pydantic_dataclass(frozen=True, config=config)(cls))
+    entries = _REGISTRY.setdefault(made.kind, {})
+    other = entries.get(made.name)
+    if other is not None and (other.__module__, other.__qualname__) != (
+        made.__module__,
+        made.__qualname__,
+    ):
+        raise ValueError(f"{made.kind} '{made.name}' is registered already, by {other.__module__}")
+    entries[made.name] = made
+    return made
+
+
+def discover(package: str) -> None:
+    """Import every module of a package, so that what they register is there."""
+    path = importlib.import_module(package).__path__
+    for module in pkgutil.iter_modules(path):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def registered(kind: str) -> dict[str, type[Component]]:
+    """Name to class, in the order of registration."""
+    return dict(_REGISTRY.get(kind, {}))
+
+
+def resolve(kind: str, spec: object, key: str) -> Component:
+    """The component that ``spec`` asks for.
+
+    Parameters
+    ----------
+    spec
+        A name, a table ``{name = "dropout", p = [0.5]}``, or the object itself.
+    key
+        Where ``spec`` stands in the study, for the message.
+
+    Raises
+    ------
+    RequestError
+        For an unknown name or parameter, or a value of the wrong type.
+    """
+    if isinstance(spec, Component):
+        if getattr(spec, "kind", None) != kind:
+            raise RequestError(f"expected a {kind}, found the {spec.kind} '{spec.name}'", key)
+        return spec
+    if isinstance(spec, str):
+        return _construct(kind, spec, {}, key)
+    if isinstance(spec, Mapping):
+        name = spec.get("name")
+        if not isinstance(name, str):
+            raise RequestError(f"a table for a {kind} needs a 'name', found {dict(spec)!r}", key)
+        return _construct(kind, name, {k: v for k, v in spec.items() if k != "name"}, key)
+    raise RequestError(f"expected the name of a {kind} or a table with one, found {spec!r}", key)
+
+
+def _construct(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
+    classes = registered(kind)
+    if name not in classes:
+        raise RequestError(f"there is no {kind} named '{name}'; {nearest(name, classes)}", key)
+    cls = classes[name]
+    fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for parameter in parameters:
+        if parameter not in fields:
+            valid = nearest(parameter, fields) if fields else f"{kind} '{name}' takes none"
+            raise RequestError(f"{kind} '{name}' has no parameter '{parameter}'; {valid}", key)
+    try:
+        return cls(**parameters)
+    except pydantic.ValidationError as error:
+        raise from_validation(error, key) from None
+
+
+def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestError:
+    """Pydantic's first complaint as one sentence with the key it is about."""
+    first = error.errors(include_url=False)[0]
+    for part in first["loc"]:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return RequestError(f"{message}, found {first['input']!r}", key)

@@ -1,0 +1,139 @@
+"""Every random number of a run, as a function of (seed, purpose, counter).
+
+Nothing here has a state: a draw can be made twice, out of order, in another
+process or on another device, and is the same number.  Techniques never enter
+a key, so two techniques on one seed see the same data, batch order and base
+draws, which is what makes every contrast a paired one.
+
+The words come from the finaliser of SplitMix64 (Steele, Lea & Flood, 2014),
+applied to ``key + counter * golden ratio`` in 64-bit wrap-around arithmetic,
+which is exact and therefore the same everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_WORD = 1 << 64
+_LANES = 4  # 16-bit lanes in a word
+_LEVELS = 1 << 16
+
+
+def _signed(word: int) -> int:
+    """The int64 that holds the same 64 bits."""
+    word %= _WORD
+    return word - _WORD if word >= _WORD >> 1 else word
+
+
+def _mix(word: int) -> int:
+    word %= _WORD
+    word = (word ^ (word >> 30)) * _FIRST % _WORD
+    word = (word ^ (word >> 27)) * _SECOND % _WORD
+    return word ^ (word >> 31)
+
+
+def mix(words: Tensor) -> Tensor:
+    """SplitMix64's finaliser, in place on int64 ``words`` of any shape."""
+    # int64 shifts copy the sign, so the copied bits are masked away.
+    words ^= (words >> 30) & (2**34 - 1)
+    words *= _signed(_FIRST)
+    words ^= (words >> 27) & (2**37 - 1)
+    words *= _signed(_SECOND)
+    words ^= (words >> 31) & (2**33 - 1)
+    return words
+
+
+@lru_cache(maxsize=64)
+def _multiples(count: int, device: torch.device) -> Tensor:
+    """``golden * 1 … golden * count``, wrapped into int64."""
+    return torch.arange(1, count + 1, dtype=torch.int64, device=device) * _signed(_GOLDEN)
+
+
+@lru_cache(maxsize=4096)
+def _purpose_key(seed: int, purpose: str) -> int:
+    digest = hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Streams:
+    """The random streams of one seed.
+
+    Each method takes a ``purpose``, which names the stream (``"data"``,
+    ``"order"``, ``"init/output.weight"``), and a ``counter``, which is the
+    place in it (an epoch, a step).
+    """
+
+    seed: int
+
+    def key(self, purpose: str, counter: int = 0) -> int:
+        """The 64-bit key from which the words of one draw are made, as a signed integer."""
+        return _signed(_mix(_purpose_key(self.seed, purpose) + counter * _GOLDEN))
+
+    def words(
+        self, count: int, purpose: str, counter: int = 0, device: torch.device = CPU
+    ) -> Tensor:
+        """``count`` independent 64-bit words, int64 of shape (count,)."""
+        return mix(_multiples(count, device) + self.key(purpose, counter))
+
+    def uniform(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
+        """Uniform on the open interval (0, 1), float64, on the CPU."""
+        words = self.words(math.prod(shape), purpose, counter)
+        fraction = (words >> 11) & (2**53 - 1)
+        return ((fraction.to(torch.float64) + 0.5) * 2.0**-53).reshape(*shape)
+
+    def normal(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
+        """Standard normal, float64, on the CPU: the inverse distribution function of a uniform."""
+        normal: Tensor = torch.special.ndtri(self.uniform(shape, purpose, counter))
+        return normal
+
+    def permutation(self, count: int, purpose: str, counter: int = 0) -> Tensor:
+        """The numbers 0 … count-1 in random order, int64, on the CPU."""
+        return torch.argsort(self.words(count, purpose, counter), stable=True)
+
+    def mask(
+        self,
+        shape: Sequence[int],
+        rate: float,
+        purpose: str,
+        counter: int = 0,
+        device: torch.device = CPU,
+    ) -> Tensor:
+        """A dropout mask: 0 with probability ``rate``, else 1 / (1 - rate); float32.
+
+        Each entry takes 16 bits of a word, so the rate is kept in steps of 1/65536 and
+        the scale is that of the rate really kept: the mask's expectation is exactly 1.
+        """
+        entries = math.prod(shape)
+        dropped = round(rate * _LEVELS)
+        words = self.words(-(-entries // _LANES), purpose, counter, device)
+        lanes = words.view(torch.int16)[:entries].reshape(*shape)
+        keep = lanes >= dropped - _LEVELS // 2
+        return keep.to(torch.float32) * (_LEVELS / (_LEVELS - dropped))
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """A PyTorch generator on the CPU, for functions that take nothing else.
+
+        This is the only place of the project that seeds one.
+        """
+        return torch.Generator().manual_seed(self.key(purpose))
+
+
+@dataclass
+class Draws:
+    """The streams of a run at its present step; layers that draw hold one."""
+
+    streams: Streams
+    step: int = 0

@@ -1,0 +1,87 @@
+"""What a task is: data for each seed, a loss, a metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ablations.registry import Component
+from ablations.registry import component as task
+from ablations.streams import Streams
+
+__all__ = ["Classification", "Data", "Regression", "Task", "task"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """The two splits of one seed.
+
+    Inputs are float32 (row, feature); targets are float32 (row, output) in
+    regression and int64 (row,) in classification.
+    """
+
+    x_train: Tensor
+    y_train: Tensor
+    x_val: Tensor
+    y_val: Tensor
+
+
+class Task(Component):
+    """A data set with its loss and metric."""
+
+    kind = "task"
+    classification: ClassVar[bool]
+    metric_name: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    caution: ClassVar[str] = ""
+    """What a reader must know before believing any result on this task."""
+
+    inputs: ClassVar[int]
+    """Number of features."""
+    outputs: ClassVar[int]
+    """Number of outputs or classes."""
+    rows: ClassVar[int]
+    """Number of training rows."""
+
+    def data(self, streams: Streams) -> Data:
+        """Both splits for one seed, on the CPU."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss over the rows, a scalar; lower is better."""
+        raise NotImplementedError
+
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        """The metric over all rows of a split, in evaluation mode."""
+        raise NotImplementedError
+
+
+class Regression(Task):
+    """Mean squared error, and R² as the metric."""
+
+    classification = False
+    metric_name = "r2"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.mse_loss(outputs, targets)
+
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        spread = (targets - targets.mean(0)).square().mean()
+        return float(1 - F.mse_loss(outputs, targets) / spread)
+
+
+class Classification(Task):
+    """Cross-entropy over logits (row, class), and accuracy as the metric."""
+
+    classification = True
+    metric_name = "accuracy"
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def metric(self, outputs: Tensor, targets: Tensor) -> float:
+        return float((outputs.argmax(1) == targets).to(torch.float64).mean())

@@ -1,0 +1,35 @@
+"""The teaching notebook's dummy data."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ablations.streams import Streams
+from ablations.tasks.base import Data, Regression, task
+
+
+@task
+class Notebook(Regression):
+    """100 rows of 10 uniform inputs and one uniform target that has nothing to do with them."""
+
+    name = "notebook"
+    inputs, outputs, rows = 10, 1, 100
+    caution = (
+        "The targets of this task are random noise: they do not depend on the inputs. A falling "
+        "training loss therefore measures memorisation alone, and every regularizer looks harmful "
+        "on it by construction. On validation rows nothing can beat the constant 0.5, which scores "
+        "1/12 = 0.0833; what 'helps' here is what keeps a network from fitting noise."
+    )
+
+    def data(self, streams: Streams) -> Data:
+        def draw(split: str, part: str, width: int) -> Tensor:
+            drawn = streams.uniform((self.rows, width), f"data/{split}/{part}")
+            return drawn.to(torch.float32)
+
+        return Data(
+            draw("train", "inputs", self.inputs),
+            draw("train", "targets", self.outputs),
+            draw("val", "inputs", self.inputs),
+            draw("val", "targets", self.outputs),
+        )

@@ -1,0 +1,5 @@
+"""The techniques under test, one module an axis, one small class a technique."""
+
+from ablations.registry import discover
+
+discover(__name__)

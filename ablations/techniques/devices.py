@@ -1,0 +1,48 @@
+"""Devices."""
+
+from __future__ import annotations
+
+import torch
+
+from ablations.techniques.base import Device, technique
+
+
+@technique
+class Cpu(Device):
+    """The processor: the control."""
+
+    name = "cpu"
+
+    def available(self) -> bool:
+        return True
+
+
+class _Accelerator(Device):
+    """A device that torch has a module for, with the same questions in each."""
+
+    def available(self) -> bool:
+        return bool(getattr(torch, self.name).is_available())
+
+    def synchronize(self) -> None:
+        getattr(torch, self.name).synchronize()
+
+
+@technique
+class Cuda(_Accelerator):
+    """An NVIDIA or AMD graphics processor through CUDA or ROCm."""
+
+    name = "cuda"
+
+
+@technique
+class Mps(_Accelerator):
+    """An Apple graphics processor through Metal."""
+
+    name = "mps"
+
+
+@technique
+class Xpu(_Accelerator):
+    """An Intel graphics processor."""
+
+    name = "xpu"

@@ -1,0 +1,90 @@
+"""Initial weights.  Only weights differ: biases keep PyTorch's default in every init."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import init
+
+from ablations.techniques.base import Init, technique
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+@technique
+class DefaultInit(Init):
+    """PyTorch's own: uniform within ±1/√fan_in, the control (LeCun et al., 1998)."""
+
+    name = "default"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)
+
+
+@technique
+class XavierUniform(Init):
+    """Uniform of variance 2/(fan_in + fan_out) (Glorot & Bengio, 2010)."""
+
+    name = "xavier_uniform"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        init.xavier_uniform_(weight, generator=generator)
+
+
+@technique
+class XavierNormal(Init):
+    """Normal of variance 2/(fan_in + fan_out) (Glorot & Bengio, 2010)."""
+
+    name = "xavier_normal"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        init.xavier_normal_(weight, generator=generator)
+
+
+@technique
+class KaimingUniform(Init):
+    """Uniform of variance 2/fan_in before a ReLU, 1/fan_in in the output layer (He et al.,
+    2015).
+    """
+
+    name = "kaiming_uniform"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        init.kaiming_uniform_(weight, nonlinearity=nonlinearity, generator=generator)
+
+
+@technique
+class KaimingNormal(Init):
+    """Normal of variance 2/fan_in before a ReLU, 1/fan_in in the output layer (He et al., 2015)."""
+
+    name = "kaiming_normal"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        init.kaiming_normal_(weight, nonlinearity=nonlinearity, generator=generator)
+
+
+@technique
+class Orthogonal(Init):
+    """A random orthogonal matrix, times √2 before a ReLU (Saxe, McClelland & Ganguli, 2014)."""
+
+    name = "orthogonal"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        gain = init.calculate_gain(nonlinearity)
+        init.orthogonal_(weight, gain=gain, generator=generator)
+
+
+@technique
+class TruncNormal(Init):
+    """Normal of a fixed deviation, cut at two deviations (Devlin et al., 2019)."""
+
+    name = "trunc_normal"
+    std: Positive = 0.02
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        # PyTorch's a and b are absolute: its defaults would never cut at this deviation.
+        init.trunc_normal_(weight, 0.0, self.std, -2 * self.std, 2 * self.std, generator=generator)

@@ -1,0 +1,88 @@
+"""Normalisation of activations or weights in the hidden layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from ablations.techniques.base import Norm, technique
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
+
+
+@technique
+class NoNorm(Norm):
+    """No normalisation: the control."""
+
+    name = "none"
+
+
+@technique
+class LayerNorm(Norm):
+    """Normalise each example over its features (Ba, Kiros & Hinton, 2016)."""
+
+    name = "layer"
+
+    def layer(self, width: int) -> nn.Module:
+        return nn.LayerNorm(width)
+
+
+@technique
+class BatchNorm(Norm):
+    """Normalise each feature over the batch, in evaluation by running means (Ioffe & Szegedy,
+    2015).
+    """
+
+    name = "batch"
+
+    def layer(self, width: int) -> nn.Module:
+        return nn.BatchNorm1d(width)
+
+    def skip(self, configuration: Configuration) -> str | None:
+        rows = configuration.task.rows
+        size = rows if configuration.batch_size == "full" else configuration.batch_size
+        last = rows % size or size
+        if last > 1:
+            return None
+        return f"batch norm cannot train on the last batch, a single row ({rows} rows by {size})"
+
+
+@technique
+class GroupNorm(Norm):
+    """Normalise each example over groups of channels (Wu & He, 2018)."""
+
+    name = "group"
+    channels: Annotated[int, Field(gt=0)] = 8
+
+    def layer(self, width: int) -> nn.Module:
+        return nn.GroupNorm(width // self.channels, width)
+
+    def skip(self, configuration: Configuration) -> str | None:
+        for width in configuration.model.widths():
+            if width % self.channels:
+                return f"a layer of {width} units has no whole groups of {self.channels} channels"
+        return None
+
+
+@technique
+class RMSNorm(Norm):
+    """Divide each example by the root mean square of its features (Zhang & Sennrich, 2019)."""
+
+    name = "rms"
+
+    def layer(self, width: int) -> nn.Module:
+        return nn.RMSNorm(width)
+
+
+@technique
+class WeightNorm(Norm):
+    """Learn length and direction of each hidden unit's weights apart (Salimans & Kingma, 2016)."""
+
+    name = "weight_norm"
+
+    def wrap(self, linear: nn.Module) -> None:
+        weight_norm(linear)

@@ -1,0 +1,69 @@
+"""Optimizers: not a technique axis, but any study may cross them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ablations.techniques.base import Decay, Optimizer, technique
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+@technique
+class Adam(Optimizer):
+    """Steps scaled by running moments of the gradient (Kingma & Ba, 2015)."""
+
+    name = "adam"
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+
+    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
+        cls = torch.optim.AdamW if decay.decoupled else torch.optim.Adam
+        return cls(parameters, lr=lr, betas=(self.beta1, self.beta2), weight_decay=decay.amount)
+
+
+@technique
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay of its own, 0.01 as in PyTorch (Loshchilov & Hutter,
+    2019).
+    """
+
+    name = "adamw"
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+
+    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
+        betas = (self.beta1, self.beta2)
+        return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=self.weight_decay)
+
+    def skip(self, configuration: Configuration) -> str | None:
+        if configuration.regularizer.decay() == Decay():
+            return None
+        return (
+            f"adamw decays the weights itself; cross '{configuration.regularizer.name}' with adam"
+        )
+
+
+@technique
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum (Polyak, 1964)."""
+
+    name = "sgd"
+    momentum: Beta = 0.9
+
+    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
+        return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=decay.amount)
+
+    def skip(self, configuration: Configuration) -> str | None:
+        if not configuration.regularizer.decay().decoupled:
+            return None
+        return "PyTorch's SGD has no decoupled weight decay; use adam, or the regularizer 'l2'"

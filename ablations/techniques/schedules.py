@@ -1,0 +1,159 @@
+"""Learning-rate schedules, each PyTorch's own scheduler fitted to the length of the run.
+
+The study's learning rate is the highest that a schedule reaches, and no schedule
+moves the optimizer's momentum: what differs between two levels is the rate alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+from torch.optim import Optimizer, lr_scheduler
+
+from ablations.techniques.base import Schedule, technique
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Factor = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+
+
+def share(fraction: float, length: int) -> int:
+    """A fraction of a length, rounded up: a quarter of 5 epochs is 2, so that it fits 4 times
+    at most.
+    """
+    # The slack keeps 0.1 × 30, which is a little more than 3 in binary, at 3.
+    return max(1, math.ceil(fraction * length - 1e-9))
+
+
+class _ByStep(Schedule):
+    """A schedule that moves after every optimizer step instead of every epoch."""
+
+    def after_step(self, scheduler: Any) -> None:
+        scheduler.step()
+
+    def after_epoch(self, scheduler: Any, objective: float) -> None:
+        pass
+
+
+@technique
+class Constant(Schedule):
+    """The same rate throughout: the control."""
+
+    name = "constant"
+
+
+@technique
+class Step(Schedule):
+    """Multiply the rate by gamma after each quarter of the run (the notebook's StepLR)."""
+
+    name = "step"
+    gamma: Factor = 0.1
+    every: Fraction = 0.25
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        return lr_scheduler.StepLR(optimizer, share(self.every, epochs), self.gamma)
+
+
+@technique
+class Exponential(Schedule):
+    """Multiply the rate by the same factor every epoch, down to a hundredth (ExponentialLR)."""
+
+    name = "exponential"
+    final: Factor = 0.01
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        return lr_scheduler.ExponentialLR(optimizer, self.final ** (1 / max(1, epochs - 1)))
+
+
+@technique
+class Cosine(Schedule):
+    """Half a cosine from the full rate down to zero (Loshchilov & Hutter, 2017)."""
+
+    name = "cosine"
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
+
+
+@technique
+class OneCycle(_ByStep):
+    """Up from 1/25 of the rate and down to nearly zero, step by step (Smith & Topin, 2019)."""
+
+    name = "one_cycle"
+    warmup: Fraction = 0.3
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        peak = optimizer.param_groups[0]["lr"]
+        # One step more than there are, since PyTorch counts the step after the last one too.
+        return lr_scheduler.OneCycleLR(
+            optimizer,
+            peak,
+            total_steps=epochs * steps + 1,
+            pct_start=self.warmup,
+            cycle_momentum=False,
+        )
+
+    def skip(self, configuration: Configuration) -> str | None:
+        steps = configuration.epochs * configuration.steps_per_epoch
+        if self.warmup * (steps + 1) > 1:
+            return None
+        return f"one_cycle has no room to warm up in {steps} steps"
+
+
+@technique
+class Cyclic(_ByStep):
+    """Triangles between a tenth of the rate and the full rate, step by step (Smith, 2017)."""
+
+    name = "cyclic"
+    low: Factor = 0.1
+    cycles: Count = 2
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        peak = optimizer.param_groups[0]["lr"]
+        half = share(0.5 / self.cycles, epochs * steps)
+        return lr_scheduler.CyclicLR(
+            optimizer, self.low * peak, peak, step_size_up=half, cycle_momentum=False
+        )
+
+
+@technique
+class Plateau(Schedule):
+    """Multiply the rate by factor when the training objective has not improved for a tenth of
+    the run (ReduceLROnPlateau).
+    """
+
+    name = "plateau"
+    factor: Fraction = 0.1
+    patience: Fraction = 0.1
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        return lr_scheduler.ReduceLROnPlateau(
+            optimizer, factor=self.factor, patience=share(self.patience, epochs)
+        )
+
+    def after_epoch(self, scheduler: Any, objective: float) -> None:
+        scheduler.step(objective)
+
+
+@technique
+class WarmupCosine(_ByStep):
+    """Linear warm-up over a tenth of the run, then half a cosine down to zero (Goyal et al.,
+    2017).
+    """
+
+    name = "warmup_cosine"
+    warmup: Fraction = 0.1
+
+    def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
+        total = epochs * steps
+        warm = min(share(self.warmup, total), max(1, total - 1))
+        parts = [
+            lr_scheduler.LinearLR(optimizer, 1 / (warm + 1), total_iters=warm),
+            lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, total - warm)),
+        ]
+        return lr_scheduler.SequentialLR(optimizer, parts, milestones=[warm])

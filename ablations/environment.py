@@ -1,0 +1,75 @@
+"""What machine, which versions, which commit: what may change a number or a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("ablations", "torch", "numpy", "pandas", "scikit-learn", "joblib", "pyarrow")
+
+
+def describe() -> dict[str, Any]:
+    """This machine and installation, as plain data without any moment in time."""
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": _cores(),
+        "threads_per_worker": 1,
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "commit": _commit(),
+    }
+
+
+def identify(description: dict[str, Any]) -> str:
+    """A short hash of a description; rows of the results name their environment by it."""
+    text = json.dumps(description, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _commit() -> str:
+    """The commit of this package's own checkout; empty where it was installed without one."""
+    package = Path(__file__).resolve().parent
+    if not (package.parent / ".git").exists():
+        return ""
+    git = shutil.which("git")
+    if git is None:
+        return ""
+    command = [git, "-C", str(package), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(  # noqa: S603  (a fixed command on our own folder)
+            command, capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

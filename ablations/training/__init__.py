@@ -1,0 +1,1 @@
+"""Engines: how runs become results."""

@@ -1,0 +1,143 @@
+"""One run in plain PyTorch: the engine that judges every faster one.
+
+The whole of it, with the places where techniques act in capitals::
+
+    data = task.data(seed)
+    network = model.build(NORM.layer, REGULARIZER.layer);  INIT.fill(weights);  NORM.wrap(layers)
+    optimizer = OPTIMIZER.build(parameters, lr, REGULARIZER.decay)
+    scheduler = SCHEDULE.scheduler(optimizer)
+    for epoch in epochs:
+        for batch in the order of (seed, epoch):
+            objective = REGULARIZER.objective(network(batch), targets, parameters, loss)
+            backward;  optimizer step;  REGULARIZER.project(weights);  SCHEDULE.after_step
+        SCHEDULE.after_epoch(objective)
+        losses on both splits, in evaluation mode
+        stop as diverged where one of them is not finite
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from ablations.grid import Configuration, Run
+from ablations.models.base import initialise
+from ablations.streams import Draws, Streams
+from ablations.tasks.base import Data
+from ablations.techniques.base import RandomLayer
+from ablations.training.result import Epoch, Result
+
+
+def train(run: Run) -> Result:
+    """Train one run to its end, or to the epoch in which a loss is no longer finite.
+
+    Every number of the result but ``train_seconds`` depends on the run alone.
+    """
+    streams = Streams(run.seed)
+    configuration = run.configuration
+    data = _on_device(configuration.task.data(streams), configuration)
+    network = initialise(configuration, streams)
+    configuration.device.synchronize()
+    start = time.perf_counter()
+    curve = tuple(_epochs(configuration, network, data, streams))
+    configuration.device.synchronize()
+    seconds = time.perf_counter() - start
+    finished = _finite(curve[-1])
+    metric = None
+    if finished:
+        with torch.no_grad():
+            metric = configuration.task.metric(network(data.x_val), data.y_val)
+    return Result(
+        run,
+        status="ok" if finished else "diverged",
+        reason=None if finished else f"non-finite loss in epoch {curve[-1].epoch}",
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        metric=metric,
+        train_seconds=seconds,
+        curve=curve,
+    )
+
+
+def _on_device(data: Data, configuration: Configuration) -> Data:
+    device, dtype = configuration.device.torch_device(), configuration.torch_dtype
+
+    def move(tensor: Tensor) -> Tensor:
+        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
+
+    return Data(move(data.x_train), move(data.y_train), move(data.x_val), move(data.y_val))
+
+
+def _finite(epoch: Epoch) -> bool:
+    return all(map(math.isfinite, (epoch.objective, epoch.train_loss, epoch.val_loss)))
+
+
+def _epochs(
+    configuration: Configuration, network: nn.Module, data: Data, streams: Streams
+) -> Iterator[Epoch]:
+    """Train epoch by epoch; the last one given is the run's last, or its first that is not
+    finite.
+    """
+    regularizer, schedule = configuration.regularizer, configuration.schedule
+    optimizer = configuration.optimizer.build(
+        network.parameters(), configuration.lr, regularizer.decay()
+    )
+    steps = configuration.steps_per_epoch
+    scheduler = schedule.scheduler(optimizer, configuration.epochs, steps)
+    draws = Draws(streams)
+    for layer in network.modules():
+        if isinstance(layer, RandomLayer):
+            layer.draws = draws
+    for number in range(1, configuration.epochs + 1):
+        lr = float(optimizer.param_groups[0]["lr"])
+        network.train()
+        total = 0.0
+        for rows in _batches(configuration, streams, number, data.x_train.device):
+            inputs, targets = data.x_train[rows], data.y_train[rows]
+            optimizer.zero_grad()
+            objective = regularizer.objective(
+                network(inputs), targets, network.parameters(), configuration.task.loss
+            )
+            objective.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            _project(configuration, network)
+            schedule.after_step(scheduler)
+            draws.step += 1
+            total += float(objective.detach()) * len(inputs)
+        mean = total / len(data.x_train)
+        schedule.after_epoch(scheduler, mean)
+        network.eval()
+        with torch.no_grad():
+            train_loss = float(configuration.task.loss(network(data.x_train), data.y_train))
+            val_loss = float(configuration.task.loss(network(data.x_val), data.y_val))
+        epoch = Epoch(number, mean, train_loss, val_loss, lr)
+        yield epoch
+        if not _finite(epoch):
+            return
+
+
+def _batches(
+    configuration: Configuration, streams: Streams, epoch: int, device: torch.device
+) -> Iterator[Tensor | slice]:
+    """The rows of each batch of an epoch; a full batch keeps the rows as they lie."""
+    rows, size = configuration.task.rows, configuration.rows_per_batch
+    if size == rows:
+        yield slice(None)
+        return
+    order = streams.permutation(rows, "order", epoch).to(device)
+    yield from torch.split(order, size)
+
+
+@torch.no_grad()
+def _project(configuration: Configuration, network: nn.Module) -> None:
+    for _, layer, _ in configuration.model.weights(network):
+        projected = configuration.regularizer.project(layer.weight)
+        if projected is None:
+            return
+        if nn.utils.parametrize.is_parametrized(layer, "weight"):
+            layer.weight = projected
+        else:
+            layer.weight.copy_(projected)

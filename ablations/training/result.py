@@ -1,0 +1,65 @@
+"""What an engine gives back for a run, whichever engine it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ablations.grid import Run
+
+Status = Literal["ok", "diverged", "failed", "skipped"]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a run.
+
+    ``objective`` is the mean of what the optimizer minimised, over the epoch's rows, before each
+    step; the losses are taken after the epoch in evaluation mode, without penalties; ``lr`` is the
+    rate of the epoch's first step.
+    """
+
+    epoch: int
+    objective: float
+    train_loss: float
+    val_loss: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended.  ``train_seconds`` is the wall time of its epochs, evaluation included."""
+
+    run: Run
+    status: Status
+    reason: str | None = None
+    engine: str = "loop"
+    cohort_size: int = 1
+    parameters: int | None = None
+    metric: float | None = None
+    train_seconds: float | None = None
+    curve: tuple[Epoch, ...] = field(default=(), repr=False)
+    traceback: str | None = None
+
+    def row(self, study: str, environment_id: str) -> dict[str, Any]:
+        """This result as a row of the runs table."""
+        last = self.curve[-1] if self.curve else None
+        return {
+            "run_id": self.run.run_id,
+            "study": study,
+            **self.run.configuration.columns,
+            "seed": self.run.seed,
+            "status": self.status,
+            "reason": self.reason,
+            "engine": self.engine,
+            "cohort_size": self.cohort_size,
+            "parameters": self.parameters,
+            "objective": last and last.objective,
+            "train_loss": last and last.train_loss,
+            "val_loss": last and last.val_loss,
+            "metric": self.metric,
+            "metric_name": self.run.configuration.task.metric_name,
+            "train_seconds": self.train_seconds,
+            "environment_id": environment_id,
+            "traceback": self.traceback,
+        }

@@ -1,0 +1,286 @@
+"""The command line: words become objects here, and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ablations.errors import RequestError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ablations.pipeline import Outlook
+    from ablations.store import Results
+    from ablations.study import Study
+
+app = typer.Typer(
+    help="Find out which neural-network training techniques really help.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+FAILED, WRONG_REQUEST, INTERRUPTED = 1, 2, 130
+
+StudyArgument = Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file.")]
+
+
+class Kind(StrEnum):
+    """What ``list`` can list."""
+
+    techniques = "techniques"
+    tasks = "tasks"
+    models = "models"
+    studies = "studies"
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """A wrong request ends with one message and exit code 2."""
+    try:
+        yield
+    except RequestError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(WRONG_REQUEST) from None
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command whose wrong requests end plainly."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        with _plain_errors():
+            function(*args, **kwargs)
+
+    return app.command(name=function.__name__.strip("_"))(wrapped)
+
+
+@_command
+def run(
+    study: StudyArgument = "notebook",
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder.", show_default="results/<study>")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="How many, or start:stop.")] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every run.")] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes.", show_default="all cores")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="joblib backend.")] = "loky",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    report: Annotated[bool, typer.Option(help="Write the report.")] = True,
+) -> None:
+    """Train what is missing of a study, then write its report.
+
+    The same command again continues: what is finished is never trained twice.
+    """
+    from ablations import pipeline
+
+    chosen = _study(study, seeds, axis or [], epochs)
+    _check_backend(backend, jobs)
+    if dry_run:
+        _print_outlook(chosen, pipeline.look(chosen, pipeline.folder_of(chosen, out)))
+        return
+    results = _run(chosen, out, jobs, backend, report)
+    asked = {run.run_id for run in _plan_runs(chosen)}
+    status = results.runs.loc[results.runs["run_id"].isin(asked), "status"]
+    print_effects(pipeline.effects(chosen, results))
+    failed = int((status == "failed").sum())
+    if failed:
+        first = results.runs.loc[results.runs["status"] == "failed", "reason"].iloc[0]
+        print(f"error: {failed:,} runs failed, the first with {first}", file=sys.stderr)
+        raise typer.Exit(FAILED)
+
+
+def _plan_runs(study: Study) -> tuple[Any, ...]:
+    from ablations import grid
+
+    return grid.plan(study).runs
+
+
+def _run(study: Study, out: Path | None, jobs: int | None, backend: str, report: bool) -> Results:
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    from ablations import pipeline
+
+    kept = "what was finished is kept, and the same command continues"
+    try:
+        return pipeline.run(study, out, jobs=jobs, backend=backend, with_report=report)
+    except KeyboardInterrupt:
+        print(f"interrupted; {kept}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except TerminatedWorkerError:
+        print(f"error: a worker process was killed; {kept}", file=sys.stderr)
+        raise typer.Exit(FAILED) from None
+
+
+def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:
+    """The study that the words on the command line ask for."""
+    from ablations.study import Study
+    from ablations.study import seeds as parse_seeds
+
+    study = Study.find(name)
+    try:
+        if seeds is not None:
+            number = int(seeds) if seeds.isdecimal() else seeds
+            study = study.replace(seeds=parse_seeds(number, "--seeds"))
+        if epochs is not None:
+            study = study.with_epochs(epochs)
+    except RequestError as error:
+        raise error.at(name) from None
+    for option in axes:
+        axis, equals, levels = option.partition("=")
+        if not equals:
+            raise RequestError(f"expected AXIS=LEVEL,LEVEL, found '{option}'", "--axis")
+        try:
+            study = study.with_axis(axis.strip(), parse_levels(levels))
+        except RequestError as error:
+            raise error.at(f"--axis {option}") from None
+    return study
+
+
+def parse_levels(words: str) -> Any:
+    """Levels from ``none,layer`` or ``0.1,1e-3``, or from a TOML list in brackets."""
+    if words.strip() == "available":
+        return "available"
+    if words.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"levels = {words}")["levels"]
+        except tomllib.TOMLDecodeError as error:
+            raise RequestError(f"not a TOML list: {error}") from None
+    return [_number(word.strip()) for word in words.split(",") if word.strip()]
+
+
+def _number(word: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def _check_backend(backend: str, jobs: int | None) -> None:
+    from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS
+
+    from ablations.errors import nearest
+
+    names = sorted({*BACKENDS, *EXTERNAL_BACKENDS, "dask", "ray"} - {"multiprocessing"})
+    if backend not in names:
+        raise RequestError(
+            f"there is no backend '{backend}'; {nearest(backend, names)}", "--backend"
+        )
+    if jobs is not None and (jobs == 0 or jobs < -1):
+        raise RequestError(
+            f"expected a number from 1 up, or -1 for all cores, found {jobs}", "--jobs"
+        )
+
+
+def _print_outlook(study: Study, outlook: Outlook) -> None:
+    plan = outlook.plan
+    print(f"{study.name}: {len(plan):,} runs of {len(plan) // len(study.seeds):,} configurations")
+    print(f"  finished  {outlook.finished:,}")
+    print(f"  to train  {len(outlook.todo):,}")
+    print(f"  skipped   {len(plan.skipped):,}")
+    for note in outlook.notes():
+        print(f"  {note}")
+
+
+def print_effects(table: pd.DataFrame) -> None:
+    """The ablation table on standard output."""
+    if table.empty:
+        return
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("axis", "level", "against", "val. loss", "95 % interval", "p (adj.)", "verdict"):
+        shown.add_column(
+            name, justify="right" if name[0] in "v9p" and name != "verdict" else "left"
+        )
+    for row in table.to_dict("records"):
+        shown.add_row(*_cells(row))
+    Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty()).print(shown)
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    def percent(value: float) -> str:
+        return "" if value != value else f"{100 * value:+.1f} %"
+
+    interval = f"[{percent(row['change_low'])}, {percent(row['change_high'])}]"
+    p = row["p_adjusted"]
+    return [
+        str(row["axis"]),
+        str(row["level"]),
+        str(row["control"]),
+        percent(row["change"]),
+        interval if row["change_low"] == row["change_low"] else "",
+        "" if p != p else f"{p:.3f}",
+        str(row["verdict"]),
+    ]
+
+
+@_command
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+) -> None:
+    """Write the report of a results folder anew."""
+    from ablations import pipeline, store
+    from ablations.study import Study
+
+    results = store.load(folder)
+    study = Study.from_toml(folder / "study.toml")
+    print(pipeline.write_report(study, results))
+
+
+@_command
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+) -> None:
+    """List what a study can ask for, with parameters and sources."""
+    from ablations.study import Study, shipped_studies
+
+    if kind is Kind.studies:
+        for name, path in shipped_studies().items():
+            print(f"{name:12} {Study.from_toml(path).description}")
+        return
+    from ablations.grid import TECHNIQUES
+    from ablations.registry import registered, text
+
+    kinds = (*TECHNIQUES, "optimizer") if kind is Kind.techniques else (kind.value[:-1],)
+    for found in kinds:
+        print(found)
+        for name, cls in registered(found).items():
+            parameters = ", ".join(f"{k}={text(v)}" for k, v in cls().parameters().items())
+            print(f"  {name}{f' ({parameters})' if parameters else ''}\n      {cls.caption()}")
+
+
+@_command
+def env() -> None:
+    """Say what machine this is and which versions are installed."""
+    from ablations.environment import describe
+
+    print(json.dumps(describe(), indent=2))
+
+
+def main() -> None:
+    """The ``ablations`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

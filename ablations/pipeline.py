@@ -1,0 +1,207 @@
+"""The way through, as a short list of named steps; ``run`` is the Python API's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ablations import analysis, cohorts, dispatch, environment, report, store
+from ablations import grid as grids
+from ablations.errors import RequestError
+from ablations.grid import SETTINGS, TECHNIQUES, Plan, Run
+from ablations.progress import Live, Reporter
+from ablations.report import Published, Story
+from ablations.store import Results
+from ablations.study import Study, published
+from ablations.techniques.base import CONTROLS
+from ablations.training.result import Result
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a command would do: the plan, what is finished already, what is left to train."""
+
+    plan: Plan
+    finished: int
+    todo: tuple[Run, ...]
+
+    def notes(self) -> list[str]:
+        """One line for each reason to skip runs, with their number."""
+        reasons = Counter(reason for _, reason in self.plan.skipped)
+        return [f"skipping {count:,} runs: {reason}" for reason, count in reasons.items()]
+
+
+def run(
+    study: Study,
+    out: Path | str | None = None,
+    *,
+    jobs: int | None = None,
+    backend: str = "loky",
+    with_report: bool = True,
+    reporter: Reporter | None = None,
+) -> Results:
+    """Train what is missing of a study, and write its report.
+
+    Parameters
+    ----------
+    study
+        What to train.
+    out
+        The results folder; ``results/<study>`` by default.  Runs that it holds already as ``ok``
+        or ``diverged`` are not trained again.
+    jobs
+        Worker processes; by default one a core, or none for a study of a few seconds.
+    backend
+        A joblib backend.
+    with_report
+        Whether to write ``report.html`` and the figures.
+    reporter
+        Who is told of the progress; a live display on standard error by default.
+
+    Returns
+    -------
+    Results
+        All that the folder holds, from earlier commands too.
+
+    Raises
+    ------
+    RequestError
+        If the folder holds the results of another study.
+    """
+    reporter = reporter or Live()
+    folder = folder_of(study, out)
+    outlook = look(study, folder)
+    target = begin(study, folder, outlook.plan)
+    for note in outlook.notes():
+        reporter.say(note)
+    train(outlook, target, jobs, backend, reporter)
+    results = store.load(folder)
+    if with_report:
+        path = write_report(study, results)
+        reporter.say(f"report: {path}")
+    return results
+
+
+def folder_of(study: Study, out: Path | str | None) -> Path:
+    """Where a study's results go."""
+    return Path(out) if out is not None else Path("results") / study.name
+
+
+def look(study: Study, folder: Path) -> Outlook:
+    """Plan the study against what the folder holds; changes nothing."""
+    plan = grids.plan(study)
+    if (folder / "study.toml").exists():
+        refuse_another(study, Study.from_toml(folder / "study.toml"), folder)
+        done = store.finished(folder)
+    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError("is there already and is no results folder", source=str(folder))
+    else:
+        done = set()
+    todo = tuple(run for run in plan.runs if run.run_id not in done)
+    return Outlook(plan, len(plan.runs) - len(todo), todo)
+
+
+def refuse_another(study: Study, there: Study, folder: Path) -> None:
+    """Refuse a folder whose runs were trained under other settings than those of ``study``.
+
+    Levels and seeds may differ: they tell the runs of one folder apart, and a study may grow.
+    """
+    wanted, found = study.as_dict(), there.as_dict()
+    for key in ("task", "model", *SETTINGS):
+        if wanted[key] != found[key]:
+            message = f"holds results with {key} {found[key]!r}, not {wanted[key]!r}"
+            raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
+
+
+def begin(study: Study, folder: Path, plan: Plan) -> dispatch.Target:
+    """Make the folder, describe study and machine in it, and write down the skipped runs."""
+    described = environment.describe()
+    target = dispatch.Target(folder, study.name, environment.identify(described))
+    try:
+        store.start(folder, study.to_toml(), target.environment_id, described)
+        if plan.skipped:
+            rows = [Result(run, "skipped", reason, engine="none") for run, reason in plan.skipped]
+            dispatch.write(rows, target)
+    except OSError as error:
+        message = f"cannot write results here: {error.strerror}"
+        raise RequestError(message, source=str(folder)) from None
+    return target
+
+
+def train(
+    outlook: Outlook, target: dispatch.Target, jobs: int | None, backend: str, reporter: Reporter
+) -> None:
+    """Train what is left, telling the reporter as cohorts finish."""
+    packed = cohorts.pack(outlook.todo)
+    reporter.begin(len(outlook.plan.runs), outlook.finished)
+    try:
+        count = dispatch.workers(packed, jobs)
+        for statuses in dispatch.dispatch(packed, target, count, backend):
+            reporter.update(statuses)
+    finally:
+        reporter.end()
+
+
+def write_report(study: Study, results: Results) -> Path:
+    """Write the report of a results folder."""
+    return report.write(results, story(study))
+
+
+def effects(study: Study, results: Results) -> pd.DataFrame:
+    """Every level against its control on validation loss: the ablation table."""
+    compared = {axis: level for axis, level in controls(study).items() if varies(study, axis)}
+    return analysis.main_effects(
+        results.runs, compared, list(study.levels), outcome="val_loss", margin=study.margin
+    )
+
+
+def varies(study: Study, axis: str) -> bool:
+    """Whether an axis has more than one level, so that there is something to compare."""
+    return len(study.levels[axis]) > 1
+
+
+def controls(study: Study) -> dict[str, str | float]:
+    """The level of each axis that the others are compared with: its control, else its first."""
+    chosen: dict[str, str | float] = {}
+    for axis, labels in study.levels.items():
+        named = CONTROLS.get(axis)
+        chosen[axis] = named if named is not None and named in labels else labels[0]
+    return chosen
+
+
+def story(study: Study) -> Story:
+    """What the report says that no table holds: captions, cautions, published curves."""
+    return Story(
+        study=study.name,
+        description=study.description,
+        axes=tuple(study.levels),
+        controls=controls(study),
+        levels=study.levels,
+        captions=_captions(study),
+        cautions=tuple(filter(None, [study.task.caution])),
+        metric_name=study.task.metric_name,
+        higher_is_better=study.task.higher_is_better,
+        published=_published(study, list(study.levels)),
+        margin=study.margin,
+        command=f"ablations run {study.name}",
+    )
+
+
+def _captions(study: Study) -> dict[str, dict[str, str]]:
+    captions: dict[str, dict[str, str]] = {}
+    for grid in study.grids:
+        for axis in (*TECHNIQUES, "optimizer"):
+            for level in grid.axes.get(axis, ()):
+                captions.setdefault(axis, {})[level.label] = level.caption()
+    return captions
+
+
+def _published(study: Study, axes: Sequence[str]) -> tuple[Published, ...]:
+    return tuple(
+        Published(name, {axis: configuration.columns[axis] for axis in axes}, objective)
+        for name, configuration, objective in published(study)
+    )

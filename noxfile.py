@@ -1,0 +1,64 @@
+"""What people run: ``nox -s ablate``, ``nox -s tests``; and what keeps the project honest."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_venv = "yes"
+
+CONSTRAINTS = "constraints.txt"
+
+
+def install(session: nox.Session, package: str) -> None:
+    """The project, not editable, with the versions that it was tested with."""
+    session.install("-c", CONSTRAINTS, package)
+
+
+@nox.session
+def ablate(session: nox.Session) -> None:
+    """Run a study and write its report: ``nox -s ablate -- digits --seeds 20``."""
+    install(session, ".")
+    session.run("ablations", "run", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the test suite; what stands behind -- goes to pytest."""
+    install(session, ".[test]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, the direction of imports, and types."""
+    install(session, ".[lint,test]")
+    session.install("-c", CONSTRAINTS, "nox")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+    session.run("mypy")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Time what the harness itself does, with pytest-benchmark."""
+    install(session, ".[test]")
+    session.run("pytest", "bench", "--benchmark-storage=results/benchmarks", *session.posargs)
+
+
+@nox.session
+def reference(session: nox.Session) -> None:
+    """Run the shipped studies afresh and keep their pictures, which the README shows."""
+    install(session, ".")
+    for study in session.posargs or ("notebook", "cells", "digits"):
+        out = Path(session.create_tmp()) / study
+        shutil.rmtree(out, ignore_errors=True)
+        session.run("ablations", "run", study, "--out", str(out))
+        kept = Path("results/reference") / study
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(out / "figures", kept)

@@ -1,0 +1,47 @@
+"""The multi-layer perceptron: the order of its layers, and what it asks of the techniques."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from ablations.models.mlp import MLP
+from ablations.techniques.norms import LayerNorm, NoNorm
+from ablations.techniques.regularizers import Dropout, InputNoise, NoRegularizer
+
+
+def names(network: nn.Module) -> list[str]:
+    return [name for name, _ in network.named_children()]
+
+
+def test_norm_stands_after_the_activation_as_in_the_notebook() -> None:
+    network = MLP().build(10, 1, LayerNorm(), Dropout())
+    assert names(network) == [
+        "hidden1", "activation1", "norm1", "regularizer1",
+        "hidden2", "activation2", "norm2", "regularizer2", "output",
+    ]  # fmt: skip
+
+
+def test_norm_before_the_activation_by_a_parameter() -> None:
+    network = MLP(norm_position="before", hidden=(8,)).build(10, 1, LayerNorm(), InputNoise())
+    assert names(network) == ["regularizer0", "hidden1", "norm1", "activation1", "output"]
+
+
+@pytest.mark.parametrize("hidden", [(64, 32), (5,), (8, 8, 8)])
+def test_widths_and_parameters(hidden: tuple[int, ...]) -> None:
+    model = MLP(hidden=hidden)
+    network = model.build(10, 3, NoNorm(), NoRegularizer())
+    sizes = (10, *hidden, 3)
+    expected = sum((a + 1) * b for a, b in pairwise(sizes))
+    assert sum(p.numel() for p in network.parameters()) == expected
+    assert network(torch.zeros(4, 10)).shape == (4, 3)
+    assert [kind for *_, kind in model.weights(network)] == ["relu"] * len(hidden) + ["linear"]
+
+
+def test_dropout_rates_follow_the_layers_and_the_last_serves_the_deeper() -> None:
+    network = MLP(hidden=(8, 8, 8)).build(4, 1, NoNorm(), Dropout(p=(0.5, 0.2)))
+    rates = [getattr(layer, "rate", None) for layer in network.children() if hasattr(layer, "rate")]
+    assert rates == [0.5, 0.2, 0.2]

@@ -1,0 +1,246 @@
+"""From a study to its results: the same numbers however they were come by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+
+import ablations
+from ablations import RequestError, Study, pipeline, store
+from ablations.grid import Configuration, plan
+from ablations.progress import Silent
+from ablations.techniques.base import Loss, Regularizer
+from ablations.training import loop
+
+SMALL: dict[str, Any] = {
+    "task": "notebook",
+    "epochs": 3,
+    "batch_size": 30,
+    "seeds": 3,
+    "axes": {"regularizer": ["none", "dropout"], "norm": ["none", "batch"]},
+}
+VARYING = ["train_seconds"]
+
+
+def run(study: Study, out: Path, **options: Any) -> ablations.Results:
+    defaults: dict[str, Any] = {"with_report": False, "reporter": Silent()}
+    return ablations.run(study, out, **(defaults | options))
+
+
+class Heard(Silent):
+    """Keeps what the pipeline said."""
+
+    def __init__(self) -> None:
+        self.trained: Counter[str] = Counter()
+        self.lines: list[str] = []
+
+    def update(self, statuses: Counter[str]) -> None:
+        self.trained += statuses
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def numbers(results: ablations.Results) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return results.runs.drop(columns=VARYING), results.curves
+
+
+def same(one: ablations.Results, other: ablations.Results) -> None:
+    for a, b in zip(numbers(one), numbers(other), strict=True):
+        pd.testing.assert_frame_equal(a, b, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
+    return run(Study(**SMALL), tmp_path_factory.mktemp("whole"), jobs=1)
+
+
+def test_one_row_a_run_with_the_promised_columns(whole: ablations.Results) -> None:
+    promised = [
+        "run_id", "study", "task", "model", "regularizer", "norm", "init", "schedule", "device",
+        "seed", "status", "reason", "engine", "cohort_size", "epochs", "parameters", "objective",
+        "train_loss", "val_loss", "metric", "metric_name", "train_seconds", "environment_id",
+    ]  # fmt: skip
+    assert set(promised) <= set(whole.runs.columns)
+    assert len(whole.runs) == whole.runs["run_id"].nunique() == 12
+    assert (whole.runs["status"] == "ok").all()
+    assert whole.runs[["objective", "train_loss", "val_loss", "metric"]].notna().all(axis=None)
+    assert (whole.runs["train_seconds"] > 0).all()
+    assert whole.runs["environment_id"].isin(whole.environment).all()
+    assert list(whole.curves.columns) == [
+        "run_id",
+        "epoch",
+        "objective",
+        "train_loss",
+        "val_loss",
+        "lr",
+    ]
+    assert len(whole.curves) == 12 * 3
+    last = whole.curves[whole.curves["epoch"] == 3].set_index("run_id")["val_loss"]
+    assert whole.runs.set_index("run_id")["val_loss"].to_dict() == last.to_dict()
+
+
+def test_two_jobs_give_the_numbers_of_one(whole: ablations.Results, tmp_path: Path) -> None:
+    same(run(Study(**SMALL), tmp_path, jobs=2), whole)
+
+
+def test_threads_give_the_numbers_of_processes(whole: ablations.Results, tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    same(run(Study(**SMALL), tmp_path, jobs=2, backend="threading"), whole)
+    assert torch.get_num_threads() == before
+
+
+def test_a_study_that_grew_trains_only_what_is_missing(
+    whole: ablations.Results, tmp_path: Path
+) -> None:
+    small = Study(**(SMALL | {"seeds": [1], "axes": {"norm": ["none"]}}))
+    run(small, tmp_path, jobs=1)
+    heard = Heard()
+    grown = run(Study(**SMALL), tmp_path, jobs=1, reporter=heard)
+    assert heard.trained == {"ok": 11}
+    same(grown, whole)
+    heard = Heard()
+    same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), whole)
+    assert heard.trained == {}
+
+
+def test_what_a_killed_study_left_is_continued(whole: ablations.Results, tmp_path: Path) -> None:
+    run(Study(**SMALL), tmp_path, jobs=1)
+    first = sorted((tmp_path / "runs").glob("*.parquet"))[0]
+    first.unlink()
+    (tmp_path / "runs" / ".writing-abc").write_bytes(b"half")
+    same(run(Study(**SMALL), tmp_path, jobs=1), whole)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 4}, "epochs 3, not 4"),
+        ({"lr": 0.01}, "lr 0.001, not 0.01"),
+        ({"task": "digits"}, "task 'notebook', not 'digits'"),
+    ],
+)
+def test_a_folder_of_another_study_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    run(Study(**(SMALL | {"seeds": 1})), tmp_path, jobs=1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+    with pytest.raises(RequestError, match=words):
+        run(Study(**(SMALL | change)), tmp_path)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(RequestError, match="no results folder"):
+        run(Study(**SMALL), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_skipped_runs_have_rows_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    heard = Heard()
+    study = Study(**(SMALL | {"axes": {"device": ["cpu", "cuda"], "norm": ["none", "batch"]}}))
+    results = run(study, tmp_path, jobs=1, reporter=heard)
+    assert results.runs["status"].value_counts().to_dict() == {"ok": 6, "skipped": 6}
+    skipped = results.runs[results.runs["status"] == "skipped"]
+    assert set(skipped["reason"]) == {"torch offers no cuda device here"}
+    assert heard.lines == ["skipping 6 runs: torch offers no cuda device here"]
+
+
+@dataclass(frozen=True)
+class Raises(Regularizer):
+    """Fails on one seed's batch, as somebody's own technique might."""
+
+    name = "raises"
+
+    def objective(
+        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
+    ) -> Tensor:
+        raise ArithmeticError("no objective today")
+
+
+@dataclass(frozen=True)
+class Explodes(Regularizer):
+    """Gives a loss that is not a number."""
+
+    name = "explodes"
+
+    def objective(
+        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
+    ) -> Tensor:
+        return loss(outputs, targets) * float("nan")
+
+
+def test_an_exception_is_one_row_and_the_others_finish(tmp_path: Path) -> None:
+    axes = {"regularizer": ["none", Raises(), Explodes()]}
+    results = run(Study(**(SMALL | {"axes": axes})), tmp_path, jobs=1)
+    status = results.runs.groupby("regularizer")["status"].unique().map(list).to_dict()
+    assert status == {"none": ["ok"], "raises": ["failed"], "explodes": ["diverged"]}
+    failed = results.runs[results.runs["status"] == "failed"]
+    assert set(failed["reason"]) == {"ArithmeticError: no objective today"}
+    assert failed["traceback"].str.contains("in objective").all()
+    diverged = results.runs[results.runs["status"] == "diverged"]
+    assert set(diverged["reason"]) == {"non-finite loss in epoch 1"}
+
+
+def test_failed_runs_are_tried_again_and_diverged_ones_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(**(SMALL | {"axes": {"regularizer": ["none", Explodes()]}}))
+    original = loop.train
+
+    def fails(run: Any) -> Any:
+        if run.configuration.regularizer.name == "none":
+            raise MemoryError("try again")
+        return original(run)
+
+    monkeypatch.setattr(loop, "train", fails)
+    # The study on disk names a technique that only Python knows, so the plan is made here.
+    outlook = pipeline.Outlook(plan(study), 0, plan(study).runs)
+    target = pipeline.begin(study, tmp_path, outlook.plan)
+    pipeline.train(outlook, target, 1, "loky", Silent())
+    assert ablations.load(tmp_path).runs["status"].value_counts().to_dict() == {
+        "failed": 3,
+        "diverged": 3,
+    }
+    monkeypatch.undo()
+    done = store.finished(tmp_path)
+    todo = tuple(run for run in outlook.plan.runs if run.run_id not in done)
+    assert len(todo) == 3
+    pipeline.train(pipeline.Outlook(outlook.plan, 3, todo), target, 1, "loky", Silent())
+    assert ablations.load(tmp_path).runs["status"].value_counts().to_dict() == {
+        "ok": 3,
+        "diverged": 3,
+    }
+
+
+def test_controls_are_each_axis_control_or_its_first_level() -> None:
+    axes = {"norm": ["layer", "none"], "init": ["orthogonal", "kaiming_normal"], "lr": [0.1, 0.01]}
+    controls = pipeline.controls(Study(task="notebook", axes=axes))
+    assert controls["norm"] == "none"
+    assert controls["init"] == "orthogonal"
+    assert controls["lr"] == 0.1
+
+
+def test_story_tells_of_noise_and_captions() -> None:
+    story = pipeline.story(Study.find("notebook"))
+    assert "random noise" in story.cautions[0]
+    assert "Ba, Kiros" in story.captions["norm"]["layer"]
+    cells = pipeline.story(Study.find("cells"))
+    assert [len(p.objective) for p in cells.published] == [10] * 7 + [20]
+    assert cells.published[-1].where["lr"] == 0.01
+
+
+def test_configuration_is_a_public_name() -> None:
+    assert ablations.Configuration is Configuration

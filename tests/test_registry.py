@@ -1,0 +1,83 @@
+"""Components: labels, validation, and the same canonical text for the same thing."""
+
+from __future__ import annotations
+
+import pickle
+
+import pydantic
+import pytest
+
+from ablations.errors import RequestError
+from ablations.registry import Component, component, registered, resolve
+from ablations.techniques.norms import GroupNorm
+from ablations.techniques.regularizers import Dropout
+
+KINDS = ("regularizer", "norm", "init", "schedule", "device", "optimizer", "task", "model")
+EVERY = [
+    pytest.param(cls, id=f"{kind}-{name}")
+    for kind in KINDS
+    for name, cls in registered(kind).items()
+]
+
+
+@pytest.mark.parametrize("cls", EVERY)
+def test_every_component_is_frozen_captioned_and_survives_the_way_to_a_worker(
+    cls: type[Component],
+) -> None:
+    made = cls()
+    assert made.label == made.name == cls.name
+    assert made.caption().endswith(".")
+    assert pickle.loads(pickle.dumps(made)) == made
+    assert resolve(made.kind, {"name": made.name, **made.parameters()}, "key") == made
+    for field in made.parameters():
+        with pytest.raises((AttributeError, pydantic.ValidationError)):
+            setattr(made, field, None)
+
+
+def test_every_technique_names_its_source_or_is_a_control() -> None:
+    for kind in ("regularizer", "norm", "init", "schedule"):
+        for name, cls in registered(kind).items():
+            caption = cls.caption()
+            assert "control" in caption or caption.rstrip(".").endswith(")"), (kind, name)
+
+
+def test_label_shows_what_is_not_default() -> None:
+    assert Dropout().label == "dropout"
+    assert Dropout(p=(0.3,)).label == "dropout(p=[0.3])"
+    assert GroupNorm(channels=4).label == "group(channels=4)"
+
+
+def test_lists_and_whole_numbers_become_what_the_field_says() -> None:
+    assert resolve("regularizer", {"name": "dropout", "p": [0.5, 0]}, "k") == Dropout(p=(0.5, 0.0))
+    assert Dropout(p=(0.5, 0)).canonical == Dropout(p=(0.5, 0.0)).canonical
+
+
+@pytest.mark.parametrize(
+    ("spec", "fragments"),
+    [
+        ("lyer", ["'lyer'", "did you mean 'layer'?"]),
+        ({"groups": 4}, ["needs a 'name'"]),
+        ({"name": "group", "chanels": 4}, ["'chanels'", "did you mean 'channels'?"]),
+        ({"name": "layer", "width": 4}, ["'width'", "takes none"]),
+        ({"name": "group", "channels": "8"}, ["valid integer", "'8'"]),
+        ({"name": "group", "channels": 0}, ["greater than 0"]),
+        (3, ["expected the name of a norm", "3"]),
+        (Dropout(), ["expected a norm", "regularizer 'dropout'"]),
+    ],
+)
+def test_a_wrong_spec_is_one_sentence(spec: object, fragments: list[str]) -> None:
+    with pytest.raises(RequestError) as caught:
+        resolve("norm", spec, "axes.norm[1]")
+    assert str(caught.value).startswith("axes.norm[1]")
+    assert all(fragment in str(caught.value) for fragment in fragments)
+
+
+def test_two_classes_cannot_share_a_name() -> None:
+    with pytest.raises(ValueError, match="registered already"):
+
+        @component
+        class Impostor(Component):
+            """Not the real one."""
+
+            kind = "norm"
+            name = "layer"

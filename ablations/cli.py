@@ -208,13 +208,15 @@ def print_effects(table: pd.DataFrame) -> None:
     if table.empty:
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("axis", "level", "against", "val. loss", "95 % interval", "p (adj.)", "verdict"):
-        shown.add_column(
-            name, justify="right" if name[0] in "v9p" and name != "verdict" else "left"
-        )
+    for name in ("axis", "level", "against", "verdict"):
+        shown.add_column(name, overflow="fold")
+    for name in ("val. loss", "95 % interval", "p (adj.)"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         shown.add_row(*_cells(row))
-    Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty()).print(shown)
+    # A pipe or a file has no width to fit into: there, no level's name may be cut.
+    width = None if sys.stdout.isatty() else 200
+    Console(file=sys.stdout, width=width).print(shown)
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
@@ -224,13 +226,10 @@ def _cells(row: dict[Any, Any]) -> list[str]:
     interval = f"[{percent(row['change_low'])}, {percent(row['change_high'])}]"
     p = row["p_adjusted"]
     return [
-        str(row["axis"]),
-        str(row["level"]),
-        str(row["control"]),
+        *(str(row[name]) for name in ("axis", "level", "control", "verdict")),
         percent(row["change"]),
         interval if row["change_low"] == row["change_low"] else "",
         "" if p != p else f"{p:.3f}",
-        str(row["verdict"]),
     ]
 
 

@@ -15,7 +15,6 @@ import torch
 
 from ablations import store
 from ablations.cohorts import Cohort, steps
-from ablations.environment import describe
 from ablations.grid import Run
 from ablations.training import loop
 from ablations.training.result import Result
@@ -51,7 +50,7 @@ def dispatch(
     if jobs == 1:
         backend = "sequential"
     options: dict[str, Any] = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with joblib.parallel_config(backend=backend, n_jobs=jobs, **options):
+    with _threads_restored(), joblib.parallel_config(backend=backend, n_jobs=jobs, **options):
         parallel = joblib.Parallel(return_as="generator_unordered", batch_size=1)
         yield from parallel(joblib.delayed(train_cohort)(cohort, target) for cohort in cohorts)
 
@@ -61,13 +60,14 @@ def workers(cohorts: Sequence[Cohort], jobs: int | None) -> int:
     if jobs is not None:
         return joblib.cpu_count() if jobs < 0 else jobs
     work = sum(steps(run.configuration) for cohort in cohorts for run in cohort.runs)
-    return 1 if work < IN_PROCESS_STEPS else min(len(cohorts), describe()["cores"])
+    return 1 if work < IN_PROCESS_STEPS else min(len(cohorts), joblib.cpu_count())
 
 
 def train_cohort(cohort: Cohort, target: Target) -> Counter[str]:
     """Train the members one by one and write their shard; gives the count of each status."""
-    with _one_thread():
-        results = [_attempt(run) for run in cohort.runs]
+    # One thread wherever a run is trained: sums that are split over threads round otherwise.
+    torch.set_num_threads(1)
+    results = [_attempt(run) for run in cohort.runs]
     write(results, target)
     return Counter(result.status for result in results)
 
@@ -93,10 +93,9 @@ def _attempt(run: Run) -> Result:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for torch in here, as in every worker: sums split over threads round otherwise."""
+def _threads_restored() -> Iterator[None]:
+    """Give this process back its number of threads after training in it."""
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
         yield
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def look(study: Study, folder: Path) -> Outlook:
     """Plan the study against what the folder holds; changes nothing."""
     plan = grids.plan(study)
     if (folder / "study.toml").exists():
-        refuse_another(study, Study.from_toml(folder / "study.toml"), folder)
+        refuse_another(study, folder)
         done = store.finished(folder)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError("is there already and is no results folder", source=str(folder))
@@ -105,15 +106,20 @@ def look(study: Study, folder: Path) -> Outlook:
     return Outlook(plan, len(plan.runs) - len(todo), todo)
 
 
-def refuse_another(study: Study, there: Study, folder: Path) -> None:
+def refuse_another(study: Study, folder: Path) -> None:
     """Refuse a folder whose runs were trained under other settings than those of ``study``.
 
     Levels and seeds may differ: they tell the runs of one folder apart, and a study may grow.
     """
-    wanted, found = study.as_dict(), there.as_dict()
+    path = folder / "study.toml"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    wanted = study.as_dict()
     for key in ("task", "model", *SETTINGS):
-        if wanted[key] != found[key]:
-            message = f"holds results with {key} {found[key]!r}, not {wanted[key]!r}"
+        if wanted[key] != found.get(key):
+            message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -174,7 +175,7 @@ class Study(BaseModel):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RequestError(f"not a TOML file: {error}", source=str(path)) from None
         try:
-            return cls(**({"name": path.stem} | data | overrides))
+            return cls(**({"name": _name(path)} | data | overrides))
         except RequestError as error:
             raise error.at(str(path)) from None
 
@@ -260,6 +261,11 @@ class Study(BaseModel):
     def to_toml(self) -> str:
         """The study as TOML, runnable as it is."""
         return tomli_w.dumps(self.as_dict())
+
+
+def _name(path: Path) -> str:
+    """A study's name from its file's, where the file does not say one."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "study"
 
 
 def shipped_studies() -> dict[str, Path]:

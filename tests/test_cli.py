@@ -38,7 +38,9 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
     done = ablations("run", study(QUICK))
     assert done.exit_code == 0, done.output
     assert "norm" in done.stdout
-    assert re.search(r"layer +none +[+-]\d", done.stdout)
+    assert re.search(
+        r"layer +none +(helps|hurts|practically equal|not enough evidence) +[+-]\d", done.stdout
+    )
     assert "6/6 runs" in done.stderr
     folder = Path("results/mine")
     assert (folder / "report.html").stat().st_size > 10_000

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 import tomllib
+import types
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -64,9 +65,10 @@ def test_the_python_snippets_run(
     monkeypatch.chdir(tmp_path)
     # A technique of the README's must not stay registered for the other tests.
     monkeypatch.setattr(registry, "_REGISTRY", {k: dict(v) for k, v in registry._REGISTRY.items()})
-    names: dict[str, Any] = {"__name__": "readme"}
+    module = types.ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", module)
     for code in blocks("python"):
-        exec(compile(code, "README.md", "exec"), names)
+        exec(compile(code, "README.md", "exec"), module.__dict__)
     assert "batch" in capsys.readouterr().out
     study = Study(task="notebook", seeds=1, epochs=1, axes={"norm": [{"name": "local_response"}]})
     (run,) = plan(study).runs

@@ -187,6 +187,12 @@ def test_a_plan_holds_each_run_once_whatever_the_order_of_levels(
     assert {r.run_id for r in again.runs} == {r.run_id for r in found.runs}
 
 
+def test_a_file_s_name_becomes_the_study_s(tmp_path: Path) -> None:
+    path = tmp_path / "my first (ever) study.toml"
+    path.write_text('task = "notebook"')
+    assert Study.from_toml(path).name == "my-first-ever-study"
+
+
 def test_a_study_named_on_the_command_line_may_be_a_results_folder(tmp_path: Path) -> None:
     (tmp_path / "study.toml").write_text(Study(task="notebook", seeds=3).to_toml())
     assert Study.find(str(tmp_path)).seeds == (0, 1, 2)

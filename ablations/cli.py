@@ -226,7 +226,8 @@ def _cells(row: dict[Any, Any]) -> list[str]:
     interval = f"[{percent(row['change_low'])}, {percent(row['change_high'])}]"
     p = row["p_adjusted"]
     return [
-        *(str(row[name]) for name in ("axis", "level", "control", "verdict")),
+        *(str(row[name]) for name in ("axis", "level", "control")),
+        "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
         percent(row["change"]),
         interval if row["change_low"] == row["change_low"] else "",
         "" if p != p else f"{p:.3f}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ablations.grid import Configuration, Run
 
-CAP = 64
+CAP = 32
 """Most members of a cohort."""
 
 STEPS = 4_000

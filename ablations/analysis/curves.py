@@ -1,0 +1,97 @@
+"""How did the loss go down? Learning curves of the levels of an axis, on the cells they share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis.design import Scale, cell_codes
+from ablations.analysis.inference import summarise
+
+CURVE_COLUMNS = [
+    "axis", "level", "epoch", "mean", "low", "high", "seeds", "cells", "survivors",
+    "runs",
+]  # fmt: skip
+
+
+def level_curves(
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    axis: str,
+    factors: Sequence[str],
+    *,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    status: str = "status",
+) -> pd.DataFrame:
+    """Average the curves of each level of ``axis``: over cells first, then over seeds.
+
+    Only cells that all drawn levels have are averaged, so that two curves differ by the level and
+    nothing else. Drawn are the levels of the richest cell; the others share no cell with them and
+    are left out. Runs that diverged are not in a curve: it is conditional on survival, and
+    ``survivors`` of ``runs`` says how much that leaves out.
+
+    Returns
+    -------
+    DataFrame
+        ``axis, level, epoch, mean, low, high``: on the log scale the geometric mean, with the 95 %
+        t interval over ``seeds``; ``cells, survivors, runs``. Empty if no two levels share a cell.
+    """
+    state = runs[status] if status in runs else pd.Series("ok", index=runs.index)
+    planned = runs[state.isin(["ok", "diverged", "failed"]) & runs[axis].notna()]
+    planned = planned.assign(cell=cell_codes(planned[[name for name in factors if name != axis]]))
+    planned = _shared(planned, axis)
+    ok = planned[state.reindex(planned.index) == "ok"]
+    points = _points(ok, curves, axis, outcome, block, scale)
+    if points.empty:
+        return pd.DataFrame(columns=CURVE_COLUMNS)
+    by_seed = points.groupby(["level", "epoch", block], sort=False, observed=True)["value"].mean()
+    table = summarise(by_seed.reset_index(), ["level", "epoch"], "value").reset_index()
+    table["level"] = table["level"].astype(object)
+    if scale == "log":
+        table[["mean", "low", "high"]] = np.exp(table[["mean", "low", "high"]])
+    counts = planned.groupby(axis, sort=False).agg(runs=("cell", "size"), cells=("cell", "nunique"))
+    counts["survivors"] = ok.groupby(axis, sort=False).size()
+    table = table.rename(columns={"n": "seeds"}).join(counts, on="level").assign(axis=axis)
+    return table[CURVE_COLUMNS].sort_values("epoch", kind="stable")
+
+
+def _shared(planned: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """Keep the levels of the richest kind of cell, in the cells that have them all."""
+    pairs = planned[["cell", axis]].drop_duplicates()
+    pairs = pairs.assign(code=pd.factorize(pairs[axis])[0])
+    sets = pairs.groupby("cell", sort=False)["code"].agg(frozenset)
+    # The most levels first, then the most cells; the rest only makes the choice the same each time.
+    ranked = sets.value_counts(sort=False)
+    if ranked.empty or max(map(len, ranked.index)) < 2:
+        return planned.iloc[:0]
+    best = max(ranked.index, key=lambda held: (len(held), ranked[held]))
+    cells = sets.index[[held >= best for held in sets]]
+    levels = pairs.loc[pairs["code"].isin(best), axis].unique()
+    return planned[planned["cell"].isin(cells) & planned[axis].isin(levels)]
+
+
+def _points(
+    ok: pd.DataFrame, curves: pd.DataFrame, axis: str, outcome: str, block: str, scale: Scale
+) -> pd.DataFrame:
+    place = pd.Index(ok["run_id"]).get_indexer(pd.Index(curves["run_id"]))
+    value = curves[outcome].to_numpy(dtype=float, na_value=np.nan)
+    if scale == "log":
+        value = np.log(np.where(value > 0, value, np.nan))
+    keep = (place >= 0) & np.isfinite(value)
+    codes, levels = pd.factorize(ok[axis])
+    blocks = ok[block].to_numpy()
+    place = place[keep]
+    # Levels travel as integers through the grouping of millions of points, and get their
+    # names back at the end.
+    return pd.DataFrame(
+        {
+            "level": pd.Categorical.from_codes(codes[place], categories=levels),
+            "epoch": curves["epoch"].to_numpy()[keep],
+            block: blocks[place],
+            "value": value[keep],
+        }
+    )

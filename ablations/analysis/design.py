@@ -1,0 +1,127 @@
+"""What a long table says about its own design: which rows make one cell, which of them count.
+
+Every analysis here reads the same few facts from a row: which configuration it is, which block
+(seed) it belongs to, and whether its number exists, was lost, or could not exist because the run
+diverged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Scale = Literal["log", "difference"]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+def cell_codes(levels: pd.DataFrame) -> Ints:
+    """Number the distinct rows of ``levels``, one integer a distinct combination.
+
+    Missing values are a level of their own: in a union of grids an axis that one grid does not
+    have is missing there. Nothing is sorted, so levels of mixed types are welcome.
+    """
+    key = np.zeros(len(levels), dtype=np.int64)
+    for column in levels.columns:
+        code, uniques = pd.factorize(levels[column], use_na_sentinel=False)
+        # Compressed after every column, so that the product of many axes never overflows.
+        key, _ = pd.factorize(key * max(len(uniques), 1) + code)
+    return np.asarray(key, dtype=np.int64)
+
+
+def measured(
+    runs: pd.DataFrame,
+    factors: Sequence[str],
+    *,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    status: str = "status",
+) -> pd.DataFrame:
+    """Keep the rows that carry a result, with the result on the scale of the comparison.
+
+    Parameters
+    ----------
+    runs : any long table; without a ``status`` column every row counts as ``ok``.
+    factors : columns that tell one configuration from another.
+    outcome, block : columns with the number to compare and the experimental unit.
+    scale : ``"log"`` compares ratios (losses), ``"difference"`` compares the numbers themselves.
+
+    Returns
+    -------
+    DataFrame
+        The factors, ``block``, ``raw`` (the outcome as given), ``value`` (on the scale; missing
+        where the run diverged) and ``diverged``. Failed, skipped and unmeasured rows are left out.
+
+    Raises
+    ------
+    ValueError
+        If two rows share configuration and block, or a logarithm is asked of a number that has
+        none.
+    """
+    raw = runs[outcome].to_numpy(dtype=float, na_value=np.nan)
+    state = runs[status].astype(object).to_numpy() if status in runs else np.full(len(runs), "ok")
+    # An infinite number under another name is still a run that diverged.
+    diverged = (state == "diverged") | ((state == "ok") & np.isinf(raw))
+    usable = (state == "ok") & np.isfinite(raw)
+    if scale == "log" and (raw[usable] <= 0).any():
+        raise ValueError(
+            f"{outcome!r} has values that are not positive: compare it with scale='difference'"
+        )
+    table = runs[[*factors, block]].copy()
+    table["raw"] = np.where(usable, raw, np.nan)
+    table["value"] = np.log(table["raw"]) if scale == "log" else table["raw"]
+    table["diverged"] = diverged
+    table = table[usable | diverged].reset_index(drop=True)
+    _require_one_row_each(table, factors, block)
+    return table
+
+
+def _require_one_row_each(table: pd.DataFrame, factors: Sequence[str], block: str) -> None:
+    doubles = int(pd.Series(cell_codes(table[[*factors, block]])).duplicated().sum())
+    if doubles:
+        raise ValueError(
+            f"{doubles} rows repeat the configuration and {block} of another row: "
+            f"name the column that tells them apart among the factors {list(factors)}"
+        )
+
+
+def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return those of ``columns`` that take at least two values: one level is not a factor (trap
+    11).
+    """
+    return [name for name in columns if name in runs and len(runs[name].drop_duplicates()) > 1]
+
+
+def complete_blocks(
+    pairs: pd.DataFrame, *, contrast: str = "level", block: str = "seed"
+) -> pd.DataFrame:
+    """Keep, within each contrast, what is balanced: the same cells in every block.
+
+    A block that lacks a pair which other blocks have lost it to an accident, and is dropped whole.
+    Only where that would cost more than half of the blocks, or leave fewer than two, the
+    incomplete cells go instead. The choice looks at what is missing and never at an outcome.
+
+    Parameters
+    ----------
+    pairs : one row a (contrast, ``cell``, block) that was observed, diverged or not.
+
+    Returns
+    -------
+    DataFrame
+        The rows kept.
+    """
+    if pairs.empty:
+        return pairs
+    by_contrast = pairs.groupby(contrast, sort=False)
+    cells = by_contrast["cell"].transform("nunique")
+    blocks = by_contrast[block].transform("nunique")
+    whole_block = pairs.groupby([contrast, block], sort=False)["cell"].transform("size") == cells
+    whole_cell = pairs.groupby([contrast, "cell"], sort=False)[block].transform("size") == blocks
+    kept = pairs[block].where(whole_block).groupby(pairs[contrast], sort=False).transform("nunique")
+    enough = (kept >= 2) & (kept * 2 >= blocks)
+    return pairs[np.where(enough, whole_block, whole_cell)]

@@ -1,0 +1,177 @@
+"""Does a technique help on average? The main effect of every level against its control.
+
+Rows are paired on all other factors and the seed, compared on the log scale, and collapsed to one
+number a seed before anything is tested: the seed is the experimental unit, and pooling
+configurations as if they were independent calls a third of all null techniques significant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis.design import Floats, Scale, complete_blocks
+from ablations.analysis.inference import adjust, equivalence_p, max_t, sign_flip_p, t_interval
+from ablations.analysis.pairs import Level, by_seed, paired_differences
+from ablations.analysis.verdicts import verdicts
+
+EFFECT_COLUMNS = [
+    "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
+    "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "better", "helped", "cells",
+    "seeds", "pairs", "seeds_dropped", "cells_dropped", "identical", "diverged",
+    "control_diverged", "p_divergence", "conditional", "verdict",
+]  # fmt: skip
+
+
+def main_effects(
+    runs: pd.DataFrame,
+    controls: Mapping[str, Level],
+    factors: Sequence[str],
+    *,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    higher_is_better: bool = False,
+    margin: float = 0.02,
+    alpha: float = 0.05,
+    correction: Literal["max_t", "holm"] = "max_t",
+    status: str = "status",
+) -> pd.DataFrame:
+    """Compare every level with its axis' control, and say in four words what that shows.
+
+    Parameters
+    ----------
+    runs : one row a run; rows, seed labels and levels may come in any order.
+    controls : axis -> its control level. An axis that is absent, or has one level, gives no row.
+    factors : every column that tells configurations apart, the axes included.
+    margin : differences below it do not matter: a fraction on the log scale, the outcome's unit
+        otherwise.
+    correction : ``max_t`` (step-down sign-flip max-T) or ``holm``. The family is every level
+        against its control, together with the divergence contrasts wherever anything diverged.
+
+    Returns
+    -------
+    DataFrame
+        One row a level, in order of appearance:
+
+        - ``axis, level, control``; ``effect, low, high``: mean over seeds of the seeds' mean
+          difference and its 95 % t interval, on the scale; ``change, change_low, change_high``: as
+          a fraction (log scale only).
+        - ``p, p_adjusted``: sign-flip, before and after correction; ``p_floor``: the smallest
+          adjusted p these seeds can give; ``reachable``: whether that is below ``alpha``;
+          ``p_equivalent``: two one-sided tests.
+        - ``better``: share of seeds in which the level is better, ties half, diverging more counts
+          as worse; ``helped``: share of cells in which it is better on average.
+        - ``cells, seeds, pairs``: what was compared; ``seeds_dropped, cells_dropped``: left out as
+          incomplete; ``identical``: pairs equal to the last bit.
+        - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
+          ``conditional``: the effect is over pairs where both survived only.
+        - ``verdict``: helps, hurts, practically equal, not enough evidence.
+
+    Raises
+    ------
+    ValueError
+        If two rows share configuration and block, or a logarithm is asked of a number that has
+        none.
+    """
+    seeds, rows = [], []
+    for axis in (name for name in controls if name in runs):
+        found = paired_differences(
+            runs, axis, controls[axis], factors,
+            outcome=outcome, block=block, scale=scale, status=status,
+        )  # fmt: skip
+        kept = complete_blocks(found, block=block)
+        if len(kept):
+            planned = _planned(runs, axis, block, status)
+            seeds.append(by_seed(kept, block))
+            rows.append(_counts(found, kept, planned, block, higher_is_better))
+    if not rows:
+        return pd.DataFrame(columns=EFFECT_COLUMNS)
+    table = pd.concat(rows, ignore_index=True)
+    d, excess = _wide(pd.concat(seeds, ignore_index=True), table[["axis", "level"]], block)
+    bound = float(np.log1p(margin)) if scale == "log" else margin
+    table = table.assign(**_estimates(d, bound, scale), **_tests(d, excess, correction, alpha))
+    sign = 1 if higher_is_better else -1
+    table["better"] = _share_positive(np.where(excess != 0, -excess, sign * np.sign(d)))
+    table["verdict"] = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
+    return table[EFFECT_COLUMNS]
+
+
+def _planned(runs: pd.DataFrame, axis: str, block: str, status: str) -> dict[object, int]:
+    """How many blocks each level of ``axis`` was to be run in."""
+    planned = runs[runs[status] != "skipped"] if status in runs else runs
+    return dict(planned.groupby(axis, sort=False)[block].nunique())
+
+
+def _counts(
+    found: pd.DataFrame, kept: pd.DataFrame, planned: Mapping[object, int], block: str, higher: bool
+) -> pd.DataFrame:
+    """What each contrast rests on, as far as it can be counted without a test."""
+    keys = ["axis", "level", "control"]
+    gain = kept.groupby([*keys, "cell"], sort=False)["difference"].mean().dropna()
+    gain = gain if higher else -gain
+    table = kept.groupby(keys, sort=False).agg(
+        cells=("cell", "nunique"),
+        blocks=(block, "nunique"),
+        pairs=("cell", "size"),
+        survivors=("difference", "count"),
+        identical=("identical", "sum"),
+        diverged=("diverged", "sum"),
+        control_diverged=("control_diverged", "sum"),
+    )
+    table["helped"] = (gain > 0).groupby(level=keys, sort=False).mean()
+    table["conditional"] = table["survivors"] < table["pairs"]
+    table["cells_dropped"] = found.groupby(keys, sort=False)["cell"].nunique() - table["cells"]
+    table = table.reset_index()
+    table["seeds_dropped"] = [planned[level] for level in table["level"]] - table["blocks"]
+    return table
+
+
+def _wide(seeds: pd.DataFrame, contrasts: pd.DataFrame, block: str) -> tuple[Floats, Floats]:
+    """Differences and excess divergence, one row a block and one column a contrast."""
+    order = pd.MultiIndex.from_frame(contrasts)
+    wide = seeds.set_index([block, "axis", "level"])[["difference", "divergence"]]
+    wide = wide.unstack(["axis", "level"])  # noqa: PD010 - every entry is one number already
+    d, excess = (wide[name].reindex(columns=order) for name in ("difference", "divergence"))
+    return d.to_numpy(dtype=float), excess.to_numpy(dtype=float)
+
+
+def _estimates(d: Floats, bound: float, scale: Scale) -> dict[str, Floats]:
+    """Mean over seeds, its interval, and the test of being within ``bound``."""
+    n = np.isfinite(d).sum(axis=0).astype(float)
+    mean = np.where(n > 0, np.nansum(d, axis=0) / np.maximum(n, 1), np.nan)
+    sd = np.sqrt(np.nansum((d - mean) ** 2, axis=0) / np.where(n >= 2, n - 1, np.nan))
+    low, high = t_interval(mean, sd, n)
+    change = {
+        name: np.expm1(value) if scale == "log" else np.full(len(n), np.nan)
+        for name, value in (("change", mean), ("change_low", low), ("change_high", high))
+    }
+    equal = equivalence_p(mean, sd, n, bound)
+    return {"effect": mean, "low": low, "high": high, "p_equivalent": equal, **change}
+
+
+def _tests(d: Floats, excess: Floats, correction: str, alpha: float) -> dict[str, object]:
+    """Sign-flip p of the differences and, where anything diverged, of the divergence."""
+    n = np.isfinite(d).sum(axis=0)
+    p = sign_flip_p(d)
+    # Where nothing diverged there is no second question, and it must not cost the family anything.
+    asked = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
+    if correction == "max_t":
+        adjusted, tests = max_t(np.hstack([d, asked])), 1
+    else:
+        raw = np.concatenate([p, sign_flip_p(asked)])
+        adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
+    floor = np.where(n >= 2, np.minimum(1.0, tests * 2.0 ** (1.0 - n)), np.nan)
+    return {
+        "seeds": n, "p": p, "p_adjusted": adjusted[: len(n)], "p_divergence": adjusted[len(n) :],
+        "p_floor": floor, "reachable": floor <= alpha,
+    }  # fmt: skip
+
+
+def _share_positive(merit: Floats) -> Floats:
+    n = np.isfinite(merit).sum(axis=0)
+    wins = (merit > 0).sum(axis=0) + (merit == 0).sum(axis=0) / 2
+    return np.where(n > 0, wins / np.maximum(n, 1), np.nan)

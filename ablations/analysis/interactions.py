@@ -1,0 +1,120 @@
+"""Does a technique's effect depend on another factor? Two-factor tables and their double
+differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis.design import Scale, cell_codes, complete_blocks, measured
+from ablations.analysis.inference import adjust, sign_flip_p, summarise
+from ablations.analysis.pairs import Level
+
+INTERACTION_COLUMNS = [
+    "axis_a", "level_a", "axis_b", "level_b", "effect", "low", "high", "seeds", "cells",
+    "diverged", "double", "double_low", "double_high", "double_seeds", "p", "p_adjusted",
+]  # fmt: skip
+
+
+def interactions(
+    runs: pd.DataFrame,
+    controls: Mapping[str, Level],
+    factors: Sequence[str],
+    *,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    status: str = "status",
+) -> pd.DataFrame:
+    """Compare every pair of levels, on every pair of axes, with the joint control.
+
+    Returns
+    -------
+    DataFrame
+        One row for ``level_a`` of ``axis_a`` with ``level_b`` of ``axis_b``, the controls' own
+        rows included:
+
+        - ``effect, low, high``: mean over seeds of (a, b) - (a0, b0), all else equal, on the
+          scale, and its 95 % t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
+          diverged in these cells. The effect is over pairs where both survived.
+        - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0): what
+          the two do together beyond what each does alone; ``double_seeds``. Missing where a or b
+          is the control.
+        - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all double
+          differences, for exploring.
+
+    Raises
+    ------
+    ValueError
+        As ``measured`` does.
+    """
+    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    axes = [axis for axis in controls if axis in table]
+    found = [
+        _two_factors(table, a, controls[a], b, controls[b], factors, block)
+        for a, b in combinations(axes, 2)
+    ]
+    found = [part for part in found if len(part)]
+    if not found:
+        return pd.DataFrame(columns=INTERACTION_COLUMNS)
+    both = pd.concat(found, ignore_index=True)
+    both["p_adjusted"] = adjust(both["p"].to_numpy(dtype=float), "fdr_bh")
+    return both[INTERACTION_COLUMNS]
+
+
+def _two_factors(
+    table: pd.DataFrame, a: str, a0: Level, b: str, b0: Level, factors: Sequence[str], block: str
+) -> pd.DataFrame:
+    cell = cell_codes(table[[name for name in factors if name not in (a, b)]])
+    slim = table[[a, b, block, "value", "diverged"]].assign(cell=cell)
+    slim.columns = pd.Index(["level_a", "level_b", block, "value", "diverged", "cell"])
+    slim = slim[slim["level_a"].notna() & slim["level_b"].notna()]
+    at_a0, at_b0 = slim["level_a"] == a0, slim["level_b"] == b0
+    key = ["cell", block]
+    joint = slim.loc[at_a0 & at_b0, [*key, "value"]].rename(columns={"value": "joint"})
+    alone_a = slim.loc[at_b0, [*key, "level_a", "value"]].rename(columns={"value": "alone_a"})
+    alone_b = slim.loc[at_a0, [*key, "level_b", "value"]].rename(columns={"value": "alone_b"})
+    cross = slim.merge(joint, on=key)
+    cross["difference"] = cross["value"] - cross["joint"]
+    corners = cross[(cross["level_a"] != a0) & (cross["level_b"] != b0)]
+    corners = corners.merge(alone_a, on=[*key, "level_a"]).merge(alone_b, on=[*key, "level_b"])
+    corners["difference"] = (
+        corners["value"] - corners["alone_a"] - corners["alone_b"] + corners["joint"]
+    )
+    effects = _over_seeds(cross, block)
+    doubles = _over_seeds(corners, block)[["mean", "low", "high", "seeds", "p"]]
+    doubles.columns = pd.Index(["double", "double_low", "double_high", "double_seeds", "p"])
+    effects = effects.drop(columns="p").rename(columns={"mean": "effect"})
+    return effects.join(doubles).reset_index().assign(axis_a=a, axis_b=b)
+
+
+def _over_seeds(cross: pd.DataFrame, block: str) -> pd.DataFrame:
+    levels = ["level_a", "level_b"]
+    cross = cross.assign(contrast=cell_codes(cross[levels]))
+    cross = complete_blocks(cross, contrast="contrast", block=block)
+    grouped = cross.groupby(levels, sort=False)
+    by_seed = cross.groupby([*levels, block], sort=False)["difference"].mean().reset_index()
+    table = summarise(by_seed, levels, "difference")
+    table["cells"] = grouped["cell"].nunique()
+    table["diverged"] = grouped["diverged"].sum()
+    wide = by_seed.set_index([block, *levels])["difference"].unstack(levels)  # noqa: PD010
+    wide = wide.reindex(columns=table.index)
+    p = sign_flip_p(wide.to_numpy(dtype=float)) if len(table) else np.empty(0)
+    return table.assign(seeds=table["n"], p=p)
+
+
+def strongest_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Order the pairs of axes by how far they are from simply adding up.
+
+    Returns
+    -------
+    DataFrame
+        ``axis_a, axis_b, strength``: the root mean square of the double differences, largest first.
+    """
+    square = table.assign(strength=table["double"].astype(float) ** 2)
+    mean = square.groupby(["axis_a", "axis_b"], sort=False)["strength"].mean()
+    return np.sqrt(mean).sort_values(ascending=False, kind="stable").reset_index()

@@ -1,0 +1,72 @@
+"""The ablation table: each level against its control, with its verdict in words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from ablations.report import words
+from ablations.report.reading import Reading
+from ablations.report.story import Story
+from ablations.report.tables import Cell, Table, numeric
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def ablation_table(reading: Reading, story: Story) -> Table:
+    """Each level against its control: what changed, how sure that is, and what the level is."""
+    metric = reading.metric_effects.set_index(["axis", "level"])
+    headings = ["technique", "verdict", "validation loss", "95 % interval", "adjusted p"]
+    headings += ["P(better)", "cells helped"]
+    headings += [f"change of {story.metric_name}"] if len(metric) else []
+    headings += ["diverged", f"cells {TIMES} seeds"]
+    rows = []
+    for _, row in reading.effects.iterrows():
+        cells = [_name(row, story), *_effect(row, reading)]
+        if len(metric):
+            cells.append(_metric(row, metric))
+        rows.append((*cells, *_counts(row)))
+    caption = "Each level against its control, paired on everything else and the seed."
+    return Table(caption, tuple(headings), tuple(rows))
+
+
+def _name(row: pd.Series, story: Story) -> Cell:
+    name = f"{row['axis']} \N{RIGHTWARDS ARROW} {row['level']}"
+    note = story.captions.get(row["axis"], {}).get(row["level"], "")
+    same = int(row["identical"])
+    if same:
+        which = "All" if same == row["pairs"] else f"{same} of"
+        note = f"{note} {which} {row['pairs']} pairs are identical to the last bit.".strip()
+    return Cell(name, look="name technique", note=note)
+
+
+def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
+    scale = reading.scale
+    change, low = ("change", "change_low") if scale == "log" else ("effect", "low")
+    ends = [words.change(row, scale, part) for part in ("low", "high")]
+    interval = " to ".join(ends) if row["seeds"] >= 2 else words.NOTHING
+    return [
+        Cell(row["verdict"], look="verdict " + row["verdict"].replace(" ", "-")),
+        numeric(
+            words.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0), row[change]
+        ),
+        numeric(interval, row[low], "number interval"),
+        numeric(words.p_value(row), row["p_adjusted"] if row["reachable"] else math.nan),
+        numeric(words.share(row["better"], ".2f"), row["better"]),
+        numeric(words.share(row["helped"], ".0%"), row["helped"]),
+    ]
+
+
+def _metric(row: pd.Series, metric: pd.DataFrame) -> Cell:
+    key = (row["axis"], row["level"])
+    value = float(metric.loc[key, "effect"]) if key in metric.index else math.nan
+    return numeric(words.signed(value), value)
+
+
+def _counts(row: pd.Series) -> list[Cell]:
+    text = f"{row['diverged']}/{row['pairs']}"
+    if row["diverged"] or row["control_diverged"]:
+        text += f" (control {row['control_diverged']})"
+    size = f"{row['cells']} {TIMES} {row['seeds']}"
+    return [numeric(text, row["diverged"]), numeric(size, row["pairs"], "number interval")]

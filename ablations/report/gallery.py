@@ -1,0 +1,173 @@
+"""Which figures a reading deserves, each described for those who cannot see it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ablations.analysis import strongest_pairs
+from ablations.report import effect_figures, figures, look
+from ablations.report.reading import Reading
+from ablations.report.story import Story
+from ablations.report.words import agreement, answer, count, number
+
+MOST_PAIRS = 6
+MOST_CURVES = 8
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One figure of the page: its section, its file's name, its description and its caption."""
+
+    section: str
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+
+
+Draft = tuple[str, str, Figure, str, str]
+
+
+def gallery(reading: Reading, story: Story) -> tuple[Drawn, ...]:
+    """Draw what there is to draw: a study of one axis has no interaction and no empty frame."""
+    drafts = (
+        _published(reading),
+        _effects(reading, story),
+        _interactions(reading),
+        _curves(reading),
+        _time(reading),
+    )
+    return tuple(
+        Drawn(section, name, look.png(figure), alt, caption)
+        for part in drafts
+        for section, name, figure, alt, caption in part
+    )
+
+
+def _published(reading: Reading) -> Iterator[Draft]:
+    if reading.published.empty:
+        return
+    figure = figures.published_curves(reading.published)
+    alt = f"Printed loss curves over the bands of our runs. {agreement(reading.published)}"
+    caption = (
+        "Line with points: the loss as it was printed. Band: percentiles 0.5 to 99.5 of our runs "
+        "at that epoch; the line within it is their median."
+    )
+    yield "published", "published", figure, alt, caption
+
+
+def _effects(reading: Reading, story: Story) -> Iterator[Draft]:
+    if not reading.effects["seeds"].sum():
+        return
+    figure = effect_figures.main_effects(
+        reading.effects, reading.by_seed, scale=reading.scale, margin=story.margin
+    )
+    said = answer(reading.effects, reading.scale, "level")
+    alt = f"Main effect of each level on the validation loss, with intervals. {said}"
+    caption = (
+        "Small points: one seed each, averaged over all other axes. Large mark and bar: their mean "
+        "and its 95 % t interval. Grey band: differences that do not matter."
+    )
+    yield "effects", "main-effects", figure, alt, caption
+
+
+def _interactions(reading: Reading) -> Iterator[Draft]:
+    table = reading.interactions
+    ranked = strongest_pairs(table).dropna()
+    pairs = list(zip(ranked["axis_a"], ranked["axis_b"], strict=True))
+    if not pairs:
+        return
+    shown = pairs[:MOST_PAIRS]
+    figure = effect_figures.interaction_maps(
+        table, shown, reading.levels, reading.controls, reading.scale
+    )
+    tested = int(table["p_adjusted"].notna().sum())
+    flagged = int((table["p_adjusted"] <= 0.05).sum())
+    alt = (
+        "Heat maps of the change in validation loss for pairs of levels. "
+        f"{flagged} of {tested} combinations differ from the sum of their parts."
+    )
+    caption = (
+        "Change of validation loss against both controls together: blue is better, red is worse. "
+        "A dot: the two together differ from the sum of what each does alone "
+        f"({flagged} of {tested}, at a false discovery rate of 5 %)."
+    )
+    if len(shown) < len(pairs):
+        caption += f" Shown: the {len(shown)} of {len(pairs)} pairs of axes that add up least."
+    yield "interactions", "interactions", figure, alt, caption
+
+
+def _curves(reading: Reading) -> Iterator[Draft]:
+    for slug, (axis, tables) in zip(
+        slugs(list(reading.curves)), reading.curves.items(), strict=True
+    ):
+        first = next(table for table in tables.values() if len(table))
+        levels = _most_telling(reading, axis, set(first["level"]))
+        figure = figures.level_curves(axis, tables, levels, reading.controls.get(axis))
+        last = first[(first["epoch"] == first["epoch"].max()) & first["level"].isin(levels)]
+        ends = [f"{row.level} {number(row.mean)}" for row in last[["level", "mean"]].itertuples()]
+        alt = f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}."
+        caption = _curves_caption(axis, first, len(reading.levels[axis]) - len(levels))
+        yield "curves", f"curves-{slug}", figure, alt, caption
+
+
+def _curves_caption(axis: str, table: pd.DataFrame, left: int) -> str:
+    cells = count(int(table["cells"].max()), "cell")
+    parts = [f"{axis}: geometric mean over {cells}, band: 95 % t interval over seeds."]
+    lost = table.drop_duplicates("level")
+    gone = int((lost["runs"] - lost["survivors"]).sum())
+    if gone:
+        parts.append(f"{count(gone, 'run')} that diverged or failed are not in the curves.")
+    if left:
+        parts.append(
+            f"Not shown: {count(left, 'level')} nearer to the control or without these cells."
+        )
+    return " ".join(parts)
+
+
+def _most_telling(reading: Reading, axis: str, drawn: set[str]) -> tuple[str, ...]:
+    levels = tuple(level for level in reading.levels[axis] if level in drawn)
+    if len(levels) <= MOST_CURVES:
+        return levels
+    effects = reading.effects[reading.effects["axis"] == axis].set_index("level")["effect"].abs()
+    furthest = effects.sort_values(ascending=False, kind="stable").index[: MOST_CURVES - 1]
+    shown = {*furthest, reading.controls.get(axis)}
+    kept = tuple(level for level in levels if level in shown)
+    return kept if len(kept) > 1 else levels[:MOST_CURVES]
+
+
+def _time(reading: Reading) -> Iterator[Draft]:
+    table = reading.configurations
+    points = table[table["complete"] & table["seconds"].gt(0)]
+    if len(points) < 2:
+        return
+    axis = _widest_axis(reading)
+    figure = figures.loss_against_time(table, axis, reading.levels.get(axis or "", ()))
+    alt = (
+        f"Validation loss against training time of {count(len(points), 'configuration')}; "
+        f"{int(points['pareto'].sum())} of them are on the Pareto front."
+    )
+    caption = (
+        "One mark a configuration. This wall time was taken while other workers ran, and a run "
+        "trained together with others counts its share: a technique's cost is not read from it."
+    )
+    yield "time", "time", figure, alt, caption
+
+
+def _widest_axis(reading: Reading) -> str | None:
+    sizes = reading.effects["effect"].abs().groupby(reading.effects["axis"], sort=False).max()
+    if sizes.notna().any():
+        return str(sizes.idxmax())
+    return reading.axes[0] if reading.axes else None
+
+
+def slugs(names: list[str]) -> list[str]:
+    """Make file names of ``names``: safe on every file system, and still distinct."""
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60].lower() for name in names]
+    plain = [slug or "axis" for slug in plain]
+    return [f"{slug}-{i}" if plain.count(slug) > 1 else slug for i, slug in enumerate(plain)]

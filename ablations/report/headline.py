@@ -1,0 +1,104 @@
+"""The first screen in words: the answer, what was trained, and what should temper the answer."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+from ablations.report import words
+from ablations.report.reading import Reading
+
+TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
+# Two-sided sign-flip p cannot fall below 2 / 2^S.
+LEAST_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
+
+
+def answers(reading: Reading) -> list[str]:
+    """Say what the study found, in one sentence or two."""
+    found = []
+    if len(reading.published):
+        found.append(words.agreement(reading.published))
+    if len(reading.effects):
+        noun = "technique" if set(reading.effects["axis"]) <= TECHNIQUE_AXES else "level"
+        found.append(words.answer(reading.effects, reading.scale, noun))
+    best = reading.configurations[reading.configurations["complete"]].head(1)
+    if not found and len(best):
+        loss = words.number(best["mean"].iloc[0], 4)
+        found.append(
+            "No two configurations differ in one thing only, so no technique is compared here. "
+            f"The lowest mean validation loss is {loss}."
+        )
+    return found or ["No run ended with a result, so there is nothing to compare."]
+
+
+def facts(reading: Reading) -> list[str]:
+    """Count what was trained."""
+    status = Counter(reading.runs["status"])
+    bad = (word for word in ("diverged", "failed", "skipped") if status[word])
+    return [
+        words.count(len(reading.runs), "run"),
+        words.count(len(reading.configurations), "configuration"),
+        words.count(reading.runs["seed"].nunique(), "seed"),
+        *(f"{status[word]:,} {word}" for word in bad),
+    ]
+
+
+def tempers(reading: Reading) -> list[str]:
+    """Say what should temper the answer, as far as the tables show it."""
+    found = [
+        _unreachable(reading),
+        _changed_nothing(reading),
+        _diverged(reading),
+        _left_out(reading),
+        _unpaired(reading),
+    ]
+    if reading.scale == "difference":
+        found.append(
+            "Some losses are zero or negative and have no ratio: changes are differences in the "
+            "loss's own unit."
+        )
+    return [text for text in found if text]
+
+
+def _unreachable(reading: Reading) -> str:
+    effects = reading.effects
+    if not effects["seeds"].sum() or effects["reachable"].any():
+        return ""
+    return (
+        f"With {words.seeds(effects)} no difference can reach significance, however large it is: "
+        f"at least {LEAST_SEEDS} are needed."
+    )
+
+
+def _changed_nothing(reading: Reading) -> str:
+    effects = reading.effects
+    nothing = effects[(effects["identical"] == effects["pairs"]) & (effects["pairs"] > 0)]
+    names = [f"{row['axis']} {row['level']}" for _, row in nothing.iterrows()]
+    return (
+        f"Changed nothing, to the last bit, in any pair: {words.listing(names)}." if names else ""
+    )
+
+
+def _diverged(reading: Reading) -> str:
+    if not reading.effects["conditional"].any():
+        return ""
+    return (
+        "Some runs diverged. Changes marked * are over the pairs where both runs survived, and a "
+        "level that diverges more often than its control is never said to help."
+    )
+
+
+def _left_out(reading: Reading) -> str:
+    most = {noun: reading.effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
+    parts = [words.count(int(n), noun) for noun, n in most.items() if n > 0]
+    if not parts:
+        return ""
+    return (
+        "Some runs are missing, and only what is balanced is compared: "
+        f"up to {words.listing(parts)} of a comparison left out."
+    )
+
+
+def _unpaired(reading: Reading) -> str:
+    names = words.listing(list(reading.unpaired))
+    return f"Not compared, for want of a pair with the control: {names}." if names else ""

@@ -1,0 +1,96 @@
+"""How every figure looks: its palette, its fonts, its size, and how it becomes the same bytes.
+
+Nothing here touches a window, a backend or the settings of whoever calls us.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
+
+# Okabe & Ito (2008): told apart with every common colour vision; each also has its own marker.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#444444",
+)  # fmt: skip
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+VERDICT_COLOURS = {HELPS: "#0072B2", HURTS: "#D55E00", EQUAL: "#444444", UNDECIDED: "#8A8A8A"}
+VERDICT_MARKERS = {HELPS: "v", HURTS: "^", EQUAL: "s", UNDECIDED: "o"}
+INK = "#22262B"
+SEED = "#8DA5BE"
+BAND = "#DDE3EA"
+WIDTH = 9.6
+DPI = 130
+_LOOK = {
+    "font.size": 9.5,
+    "axes.titlesize": 10.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#9AA0A6",
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": "#E6E8EB",
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    # A name with a dollar sign is a name, not a formula.
+    "text.parse_math": False,
+    "svg.hashsalt": "ablations",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Apply our look while something is drawn or saved; the user's settings stay as they were."""
+    style: dict[Any, Any] = {**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **_LOOK}
+    # Switching the backend closes windows, and a figure of ours needs none.
+    style.pop("backend", None)
+    style.pop("backend_fallback", None)
+    with mpl.rc_context(style):
+        yield
+
+
+def png(figure: Figure) -> bytes:
+    """Save ``figure`` as PNG; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with drawing():
+        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def wrapped(text: str, width: int = 26) -> str:
+    """Break a long name over two lines, inside a word if need be; what is longer loses its middle.
+
+    The tables of the page have every name in full.
+    """
+    most = 2 * width - 4
+    if len(text) > most:
+        text = f"{text[: most * 2 // 3]}\N{HORIZONTAL ELLIPSIS}{text[-(most // 3) :]}"
+    return "\n".join(textwrap.wrap(text, width, break_long_words=True)) or text
+
+
+def ratio_ticks(low: float, high: float, most: int = 9) -> list[float]:
+    """Choose round relative changes between two log ratios, at most ``most`` of them."""
+    bottom, top = math.expm1(low), math.expm1(high)
+    if high - low > 1.2:
+        span = high - low
+        steps = (1, 1.5, 2, 3, 5, 7.5) if span < 3 else (1, 2, 5) if span < 7 else (1,)
+        ratios = [step * 10.0**power for power in range(-12, 13) for step in steps]
+        inside = [ratio - 1 for ratio in ratios if bottom <= ratio - 1 <= top]
+        # Thinned so that "no change" keeps its tick.
+        keep = max(1, math.ceil(len(inside) / most))
+        middle = min(range(len(inside)), key=lambda i: abs(inside[i]), default=0)
+        return inside[middle % keep :: keep]
+    steps_up = (step * 10.0**power for power in range(-9, 3) for step in (1, 2, 5))
+    step = next(step for step in steps_up if (top - bottom) / step <= most)
+    return [k * step for k in range(math.ceil(bottom / step), math.floor(top / step) + 1)]

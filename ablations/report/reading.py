@@ -1,0 +1,190 @@
+"""One reading of a folder of results: every analysis that the page draws on, made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis import (
+    Scale,
+    configurations,
+    divergence_rates,
+    endings,
+    interactions,
+    level_curves,
+    main_effects,
+    published_band,
+    seed_effects,
+    varying,
+)
+from ablations.report.story import Story
+
+if TYPE_CHECKING:
+    from ablations.store import Results
+
+OUTCOME = "val_loss"
+# Columns that tell configurations apart even where no axis names them: `cells` trains each for
+# its own epochs.
+SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The tables of one report. Levels are text throughout; ``axes`` are those with at least two
+    levels that ran.
+    """
+
+    runs: pd.DataFrame
+    axes: tuple[str, ...]
+    factors: tuple[str, ...]
+    controls: dict[str, str]
+    levels: dict[str, tuple[str, ...]]
+    scale: Scale
+    effects: pd.DataFrame
+    by_seed: pd.DataFrame
+    metric_effects: pd.DataFrame
+    interactions: pd.DataFrame
+    curves: dict[str, dict[str, pd.DataFrame]]
+    configurations: pd.DataFrame
+    published: pd.DataFrame
+    rates: pd.DataFrame
+    endings: pd.DataFrame
+    unpaired: tuple[str, ...]
+
+
+def label(value: object) -> str:
+    """Write a level as text: ``0.001``, ``64`` (also where a column of numbers made it 64.0),
+    ``dropout``.
+    """
+    if pd.isna(value):
+        return "not set"
+    if isinstance(value, (float, np.floating)):
+        plain = float(value)
+        return str(int(plain)) if plain.is_integer() and abs(plain) < 1e15 else repr(plain)
+    return str(value)
+
+
+def read(results: Results, story: Story) -> Reading:
+    """Make every table of the report from the runs and curves of ``results``."""
+    names = tuple(name for name in story.axes if name in results.runs)
+    runs = with_text_levels(results.runs, names)
+    scale = scale_of(runs)
+    ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
+    axes = tuple(varying(ended, names))
+    factors = tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS]))))
+    controls = {axis: label(story.controls[axis]) for axis in axes if axis in story.controls}
+    controls = {axis: level for axis, level in controls.items() if (ended[axis] == level).any()}
+    levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in axes}
+    effects = main_effects(runs, controls, factors, scale=scale, margin=story.margin)
+    metric = _metric_effects(runs, controls, factors, story)
+    return Reading(
+        runs=runs,
+        axes=axes,
+        factors=factors,
+        controls=controls,
+        levels=levels,
+        scale=scale,
+        effects=_in_order(effects, levels),
+        by_seed=seed_effects(runs, controls, factors, scale=scale),
+        metric_effects=metric,
+        interactions=interactions(runs, controls, factors, scale=scale),
+        curves=_curves(runs, results.curves, axes, factors),
+        configurations=configurations(runs, factors, scale=scale),
+        published=_published(results, story),
+        rates=_in_order(divergence_rates(runs, axes), levels),
+        endings=endings(runs, axes),
+        unpaired=_unpaired(runs, effects, story, names),
+    )
+
+
+def with_text_levels(runs: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
+    """Replace the levels on ``axes`` by their text, so that mixed columns compare and sort like
+    any other.
+    """
+    texts = {}
+    for axis in axes:
+        codes, values = pd.factorize(runs[axis], use_na_sentinel=False)
+        texts[axis] = np.array([label(value) for value in values], dtype=object)[codes]
+    return runs.assign(**texts)
+
+
+def scale_of(runs: pd.DataFrame) -> Scale:
+    """Losses are compared as ratios, unless one of them is zero or negative and has none."""
+    loss = runs.loc[runs["status"] == "ok", OUTCOME].astype(float)
+    return "difference" if (loss <= 0).any() else "log"
+
+
+def _levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ...]:
+    present = set(found)
+    told = [label(level) for level in story.levels.get(axis, ())]
+    return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
+
+
+def _unpaired(
+    runs: pd.DataFrame, effects: pd.DataFrame, story: Story, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Levels that were asked for and have no pair; where nothing has one, that is said instead."""
+    compared = set(zip(effects["axis"], effects["level"], strict=True))
+    return tuple(
+        f"{axis} {level}"
+        for axis in varying(runs, names)
+        for level in _levels_in_order(runs[axis], story, axis)
+        if (axis, level) not in compared and level != label(story.controls.get(axis)) and compared
+    )
+
+
+def _in_order(table: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
+    axes = list(levels)
+    keys = [
+        (axes.index(a), place[a, b]) for a, b in zip(table["axis"], table["level"], strict=True)
+    ]
+    order = sorted(range(len(table)), key=keys.__getitem__)
+    return table.iloc[order].reset_index(drop=True)
+
+
+def _metric_effects(
+    runs: pd.DataFrame, controls: dict[str, str], factors: tuple[str, ...], story: Story
+) -> pd.DataFrame:
+    metric = pd.to_numeric(runs["metric"]).astype(float)
+    # A metric that merely repeats the loss would say everything twice.
+    told = metric.notna().any() and not metric.equals(runs[OUTCOME].astype(float))
+    return main_effects(
+        runs.assign(metric=metric),
+        controls if told else {},
+        factors,
+        outcome="metric",
+        scale="difference",
+        higher_is_better=story.higher_is_better,
+    )
+
+
+def _curves(
+    runs: pd.DataFrame, curves: pd.DataFrame, axes: tuple[str, ...], factors: tuple[str, ...]
+) -> dict[str, dict[str, pd.DataFrame]]:
+    found: dict[str, dict[str, pd.DataFrame]] = {}
+    for axis in axes:
+        tables = {}
+        for outcome in (OUTCOME, "train_loss"):
+            values = curves[outcome].astype(float)
+            scale: Scale = "difference" if (values <= 0).any() else "log"
+            tables[outcome] = level_curves(
+                runs, curves, axis, factors, outcome=outcome, scale=scale
+            )
+        # One epoch is a point, and the effects show it better.
+        if any(len(table) and table["epoch"].max() > 1 for table in tables.values()):
+            found[axis] = tables
+    return found
+
+
+def _published(results: Results, story: Story) -> pd.DataFrame:
+    bands = [
+        published_band(
+            results.runs, results.curves, curve.where, curve.objective, label=curve.label
+        )
+        for curve in story.published
+    ]
+    return pd.concat(bands, ignore_index=True) if bands else pd.DataFrame()

@@ -1,0 +1,105 @@
+"""Results as a study would leave them, generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ablations.report import Story
+from ablations.store import Results
+
+NOTEBOOK: dict[str, tuple[object, ...]] = {
+    "regularizer": ("none", "l1", "l2", "elastic", "dropout(p=[0.5, 0.2])"),
+    "norm": ("none", "layer", "batch", "group"),
+    "init": ("default", "xavier_uniform", "kaiming_uniform"),
+    "schedule": ("constant", "step", "plateau", "cyclic"),
+    "device": ("cpu",),
+}
+SMALL: dict[str, tuple[object, ...]] = {
+    "regularizer": ("none", "l1", "dropout(p=[0.5, 0.2])"),
+    "norm": ("none", "layer"),
+}
+EFFECTS = {"l1": -0.05, "elastic": -0.05, "layer": 0.12, "batch": 0.3, "kaiming_uniform": 0.06}
+
+
+def results(
+    folder: Path,
+    axes: Mapping[str, Sequence[object]] = SMALL,
+    *,
+    seeds: int = 8,
+    epochs: int = 5,
+    rng: int = 0,
+) -> Results:
+    """A full cross whose validation loss is a seed's level, the levels' effects and noise."""
+    random = np.random.default_rng(rng)
+    runs = pd.DataFrame(list(product(*axes.values(), range(seeds))), columns=[*axes, "seed"])
+    n = len(runs)
+    log_loss = np.log(0.1) + random.normal(0, 0.1, seeds)[runs["seed"]] + random.normal(0, 0.03, n)
+    for axis in axes:
+        log_loss = log_loss + runs[axis].map(EFFECTS).astype(float).fillna(0).to_numpy()
+    known = {
+        "run_id": [f"{i:016x}" for i in range(n)], "study": "notebook", "task": "notebook",
+        "model": "mlp", "optimizer": "adam", "lr": 1e-3, "batch_size": "full", "dtype": "float32",
+        "status": "ok", "reason": None, "engine": "loop", "cohort_size": 1, "epochs": epochs,
+        "parameters": 2817, "val_loss": np.exp(log_loss), "metric_name": "r2",
+        "train_seconds": 0.02 * np.exp(random.normal(0, 0.2, n)), "environment_id": "e1",
+        "traceback": None,
+    }  # fmt: skip
+    runs = runs.assign(**{name: value for name, value in known.items() if name not in axes})
+    runs["train_loss"] = runs["val_loss"] * 0.8
+    runs["objective"] = runs["val_loss"] * 0.85
+    runs["metric"] = 1 - runs["val_loss"]
+    environment: dict[str, dict[str, object]] = {"e1": {"python": "3.11", "cpu": {"cores": 2}}}
+    timings = pd.DataFrame({"run_id": []})
+    return Results(folder, runs, curves_of(runs, epochs), timings, environment, 'task = "x"\n')
+
+
+def curves_of(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:
+    """Curves that come down to each run's last loss."""
+    fall = 1 + 2 * (np.exp(-np.arange(epochs) / 4) - np.exp(-(epochs - 1) / 4))
+    table = pd.DataFrame(
+        {
+            "run_id": np.repeat(runs["run_id"].to_numpy(), epochs),
+            "epoch": np.tile(np.arange(1, epochs + 1), len(runs)),
+        }
+    )
+    for name in ("objective", "train_loss", "val_loss"):
+        table[name] = (runs[name].to_numpy(dtype=float)[:, None] * fall).ravel()
+    return table.assign(lr=1e-3)
+
+
+def spoil(found: Results, hit: pd.Series, status: str, reason: str) -> Results:
+    """Let the runs at ``hit`` end in another way."""
+    runs = found.runs.copy()
+    numbers = ["objective", "train_loss", "val_loss", "metric"]
+    runs.loc[hit, "status"], runs.loc[hit, "reason"] = status, reason
+    runs.loc[hit, numbers] = np.nan
+    curves = found.curves[~found.curves["run_id"].isin(runs.loc[hit, "run_id"])]
+    return replace(found, runs=runs, curves=curves)
+
+
+def story(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> Story:
+    """A story whose controls are the first levels."""
+    told: dict[str, object] = {
+        "study": "notebook",
+        "description": "The notebook's techniques, crossed.",
+        "axes": tuple(axes),
+        "controls": {axis: levels[0] for axis, levels in axes.items()},
+        "levels": {axis: tuple(levels) for axis, levels in axes.items()},
+        "captions": {
+            axis: {str(level): f"What {level} is (Author, 2014)." for level in levels}
+            for axis, levels in axes.items()
+        },
+        "cautions": ("The targets are noise: a low training loss is memory, not skill.",),
+        "metric_name": "r2",
+        "higher_is_better": True,
+        "published": (),
+        "margin": 0.02,
+        "command": "ablations run notebook",
+    }
+    return Story(**{**told, **changes})  # type: ignore[arg-type]

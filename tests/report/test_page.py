@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from ablations.analysis import HURTS, main_effects
+from ablations.report import Published, write
+from ablations.store import Results
+
+from .pages import Page, opened
+from .studies import SMALL, results, spoil, story
+
+ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+@pytest.fixture(scope="module")
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Page]:
+    found = results(tmp_path_factory.mktemp("usual"))
+    return found, opened(write(found, story()))
+
+
+def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[Results, Page]) -> None:
+    _, page = usual
+    head = page.words.split("Ablation table")[0]
+    assert "Of 3 techniques compared with their controls, 1 helps (regularizer l1" in head
+    assert "1 hurts (norm layer" in head
+    assert "over 8 seeds on validation loss" in head
+    assert "The targets are noise" in head
+    assert "48 runs" in head
+
+
+def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[Results, Page]) -> None:
+    found, page = usual
+    controls: dict[str, str | float] = {"regularizer": "none", "norm": "none"}
+    wanted = main_effects(found.runs, controls, list(SMALL)).set_index(["axis", "level"])
+    rows = page.rows("ablation")
+    assert len(rows) == len(wanted) == 3
+    for row in rows:
+        axis, level = row["technique"].text.split(f" {ARROW} ")
+        effect = wanted.loc[(axis, level)]
+        assert row["verdict"].text == effect["verdict"]
+        assert row["validation loss"].value == pytest.approx(effect["change"])
+        assert row["95 % interval"].value == pytest.approx(effect["change_low"])
+        assert row["adjusted p"].value == pytest.approx(effect["p_adjusted"])
+        assert row["P(better)"].value == pytest.approx(effect["better"])
+        assert row["technique"].note == f"What {level} is (Author, 2014)."
+        shown = float(re.sub(r"[^\d.+-]", "", row["validation loss"].text.replace("\u2212", "-")))
+        assert shown == pytest.approx(100 * effect["change"], abs=0.06)
+
+
+def test_the_best_configurations_are_those_of_the_runs(usual: tuple[Results, Page]) -> None:
+    found, page = usual
+    log_loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in SMALL])
+    best = np.exp(log_loss.mean()).sort_values()
+    rows = page.rows("best")
+    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == best.index.tolist()
+    assert [row["validation loss"].value for row in rows] == pytest.approx(best.tolist())
+
+
+def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[Results, Page]) -> None:
+    found, page = usual
+    pictures = page.attributes("img")
+    files = sorted((found.folder / "figures").glob("*"))
+    inside = {base64.b64decode((p["src"] or "").partition("base64,")[2]) for p in pictures}
+    assert inside == {file.read_bytes() for file in files}
+    assert [file.stem for file in files] == [
+        "curves-norm", "curves-regularizer", "interactions", "main-effects", "time",
+    ]  # fmt: skip
+    assert all(len(p["alt"] or "") > 40 for p in pictures)
+
+
+def test_the_page_asks_nothing_of_any_network(usual: tuple[Results, Page]) -> None:
+    _, page = usual
+    for _, attributes in page.tags:
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+    assert "url(" not in page.source
+    assert "@import" not in page.source
+    assert len(page.source) < 2_000_000
+
+
+def test_links_and_labels_lead_somewhere(usual: tuple[Results, Page]) -> None:
+    _, page = usual
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {(a["href"] or "")[1:] for a in page.attributes("a")} <= set(ids)
+    assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path, usual: tuple[Results, Page]) -> None:
+    found, page = usual
+    shuffled = found.runs.sample(frac=1, random_state=0)
+    again = write(replace(found, folder=tmp_path, runs=shuffled), story())
+    assert _without_noise(again.read_text()) == _without_noise(page.source)
+    once_more = write(replace(found, folder=tmp_path), story())
+    assert once_more.read_text() == page.source
+    assert not list(tmp_path.glob("**/*.part"))
+
+
+def _without_noise(html: str) -> str:
+    """Sums in another order differ in their last bits; pictures and the values behind texts too."""
+    return re.sub(r'(data-value|src)="[^"]*"', "", html)
+
+
+def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
+    before = dict(mpl.rcParams)
+    write(
+        results(tmp_path, {"norm": ("none", "layer")}, seeds=2), story({"norm": ("none", "layer")})
+    )
+    assert dict(mpl.rcParams) == before
+    assert plt.get_fignums() == []
+
+
+def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    axes = {"norm": ("none", evil, "$x_{", "a" * 200), f"axis {evil}": ("&", '"><img src=x>')}
+    told = story(
+        axes, study=evil, description=evil, cautions=(evil,), command=evil, metric_name=evil
+    )
+    found = replace(results(tmp_path, axes, seeds=3, epochs=2), study_toml=evil)
+    found = replace(found, environment={evil: {evil: evil}})
+    hit = (found.runs["norm"] == "$x_{") & (found.runs["seed"] == 0)
+    page = opened(write(spoil(found, hit, "failed", evil), told))
+    assert "<script>alert" not in page.source
+    assert len(page.attributes("script")) == 1
+    assert page.words.count(evil) >= 8
+    assert all((p["src"] or "").startswith("data:") for p in page.attributes("img"))
+
+
+def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
+    axes = {"norm": ("none", "layer"), "device": ("cpu",)}
+    page = opened(write(results(tmp_path, axes), story(axes)))
+    assert [row["technique"].text for row in page.rows("ablation")] == [f"norm {ARROW} layer"]
+    assert "Interactions" not in page.words
+    assert "Published curves" not in page.words
+    assert "device" not in page.words
+    assert "Diverged, failed, skipped" not in page.words
+
+
+def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
+    page = opened(write(results(tmp_path, seeds=1), story()))
+    assert "none helps and 3 are undecided" in page.words
+    assert "With 1 seed no difference can reach significance" in page.words
+    assert {row["adjusted p"].text for row in page.rows("ablation")} == {"one seed"}
+
+
+def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    found = spoil(found, pd.Series(data=True, index=found.runs.index), "diverged", "at epoch 2")
+    page = opened(write(found, story()))
+    assert "no pair of runs survived" in page.words
+    assert "48 diverged" in page.words
+    assert page.attributes("img") == []
+    assert page.rows("endings")[0]["runs"].value == 48
+
+
+def test_nothing_but_failures_is_said(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    found = spoil(found, pd.Series(data=True, index=found.runs.index), "failed", "ValueError: no")
+    page = opened(write(found, story()))
+    assert "No run ended with a result" in page.words
+    assert "ablation" not in {a.get("id") for _, a in page.tags}
+
+
+def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    hit = (found.runs["regularizer"] == "l1") & (found.runs["norm"] == "none")
+    page = opened(write(spoil(found, hit, "diverged", "not finite at epoch 3"), story()))
+    row = next(r for r in page.rows("ablation") if r["technique"].text.endswith("l1"))
+    assert row["verdict"].text == HURTS
+    assert row["diverged"].text == "8/16 (control 0)"
+    assert row["validation loss"].text.endswith("*")
+    assert "never said to help" in page.words
+    assert page.rows("endings")[0]["in common"].text == "regularizer = l1, norm = none"
+    assert page.rows("rates")[1]["diverged"].text == "8/16"
+
+
+def test_what_was_left_out_is_said(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    lost = (found.runs["regularizer"] == "l1") & (found.runs["seed"] == 0)
+    skipped = found.runs["norm"] == "layer"
+    found = spoil(found, lost & ~skipped, "failed", "no memory")
+    page = opened(write(spoil(found, skipped, "skipped", "not here"), story()))
+    assert "up to 1 seed of a comparison left out" in page.words
+    assert "Not compared, for want of a pair with the control: norm layer." in page.words
+    assert "24 skipped" in page.words
+
+
+def test_a_technique_that_changed_nothing_is_said_to_have(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    same = found.runs.assign(val_loss=found.runs["seed"] + 1.0)
+    page = opened(write(replace(found, runs=same), story()))
+    assert "Changed nothing, to the last bit, in any pair: regularizer l1," in page.words
+    assert "All 16 pairs are identical" in page.rows("ablation")[0]["technique"].note
+
+
+def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Path) -> None:
+    found = results(tmp_path, {"norm": ("layer", "batch"), "epochs": (2, 3)}, seeds=20)
+    runs = found.runs[(found.runs["norm"] == "layer") == (found.runs["epochs"] == 2)]
+    found = replace(found, runs=runs)
+    ours = found.curves[found.curves["run_id"].isin(runs.loc[runs["norm"] == "layer", "run_id"])]
+    median = ours.groupby("epoch")["objective"].median()
+    printed = (
+        Published("layer norm", {"norm": "layer", "epochs": 2}, (median[1], median[2])),
+        Published("batch norm", {"norm": "batch", "epochs": 3}, (0.0, 1e6)),
+    )
+    axes = {"norm": ("layer", "batch")}
+    page = opened(write(found, story(axes, published=printed)))
+    assert "2 of 4 printed losses (2 published curves) lie inside" in page.words
+    assert [row["inside"].value for row in page.rows("published")] == [2, 0]
+    assert page.rows("published")[1]["epochs outside"].text == "1, 2"
+    assert "table-ablation" not in page.tables
+    assert "Not compared" not in page.words
+
+
+def test_levels_of_mixed_types(tmp_path: Path) -> None:
+    axes: dict[str, tuple[object, ...]] = {"lr": ("auto", 0.001, 64.0), "width": (None, 64.0)}
+    controls = {"lr": "auto", "width": 64.0}
+    page = opened(write(results(tmp_path, axes, seeds=3), story(axes, controls=controls)))
+    names = [row["technique"].text for row in page.rows("ablation")]
+    assert names == [f"lr {ARROW} 0.001", f"lr {ARROW} 64", f"width {ARROW} not set"]
+    assert "Of 3 levels compared" in page.words
+
+
+def test_no_curves_and_no_metric(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    bare = replace(found, curves=found.curves.iloc[:0], runs=found.runs.assign(metric=np.nan))
+    page = opened(write(bare, story()))
+    assert "Loss curves" not in page.words
+    assert "change of r2" not in page.rows("ablation")[0]
+
+
+def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    moved = found.runs.assign(val_loss=found.runs["val_loss"] - 0.1)
+    page = opened(write(replace(found, runs=moved), story()))
+    assert "have no ratio" in page.words
+    assert "%" not in page.rows("ablation")[0]["validation loss"].text
+
+
+def test_thousands_of_configurations_are_never_a_row_each(tmp_path: Path) -> None:
+    axes = {f"axis{i}": tuple(f"level{j}" for j in range(11)) for i in range(3)}
+    found = results(tmp_path, axes, seeds=2, epochs=2)
+    page = opened(write(found, story(axes)))
+    log_loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in axes]).mean()
+    assert len(page.rows("best")) == 10
+    assert page.rows("best")[0]["validation loss"].value == pytest.approx(np.exp(log_loss.min()))
+    assert "1,331 configurations" in page.words
+    assert sum(map(len, page.tables.values())) < 60
+    assert len(page.source) < 3_000_000

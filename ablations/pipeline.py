@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ablations import analysis, cohorts, dispatch, environment, report, store
+from ablations import cohorts, dispatch, environment, report, store
 from ablations import grid as grids
 from ablations.errors import RequestError
 from ablations.grid import SETTINGS, TECHNIQUES, Plan, Run
@@ -158,16 +158,9 @@ def write_report(study: Study, results: Results) -> Path:
 
 
 def effects(study: Study, results: Results) -> pd.DataFrame:
-    """Every level against its control on validation loss: the ablation table."""
-    compared = {axis: level for axis, level in controls(study).items() if varies(study, axis)}
-    return analysis.main_effects(
-        results.runs, compared, list(study.levels), outcome="val_loss", margin=study.margin
-    )
-
-
-def varies(study: Study, axis: str) -> bool:
-    """Whether an axis has more than one level, so that there is something to compare."""
-    return len(study.levels[axis]) > 1
+    """The ablation table, as the report has it: every level against its control."""
+    told = story(study)
+    return report.ablation_effects(report.design(results, told), told)
 
 
 def controls(study: Study) -> dict[str, str | float]:

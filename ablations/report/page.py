@@ -14,6 +14,7 @@ from ablations.report.gallery import Drawn, gallery
 from ablations.report.headline import answers, facts, tempers
 from ablations.report.reading import Reading, read
 from ablations.report.story import Story
+from ablations.store import write_bytes
 
 if TYPE_CHECKING:
     from ablations.store import Results
@@ -37,18 +38,16 @@ def write(results: Results, story: Story) -> Path:
     reading = read(results, story)
     drawn = gallery(reading, story)
     folder = results.folder / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
     for figure in drawn:
-        _replace(folder / f"{figure.name}.png", figure.png)
+        write_bytes(folder / f"{figure.name}.png", figure.png)
+    # A figure of an earlier, different study would pass for one of this report.
+    current = {f"{figure.name}.png" for figure in drawn}
+    for stale in folder.glob("*.png"):
+        if stale.name not in current:
+            stale.unlink()
     page = results.folder / "report.html"
-    _replace(page, render(reading, results, story, drawn).encode())
+    write_bytes(page, render(reading, results, story, drawn).encode())
     return page
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
 
 
 def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn, ...]) -> str:

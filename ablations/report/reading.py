@@ -32,8 +32,8 @@ SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 
 
 @dataclass(frozen=True)
-class Reading:
-    """The tables of one report. Levels are text throughout; ``axes`` are those with at least two
+class Design:
+    """What is compared with what. Levels are text throughout; ``axes`` are those with at least two
     levels that ran.
     """
 
@@ -43,6 +43,12 @@ class Reading:
     controls: dict[str, str]
     levels: dict[str, tuple[str, ...]]
     scale: Scale
+
+
+@dataclass(frozen=True)
+class Reading(Design):
+    """The tables of one report."""
+
     effects: pd.DataFrame
     by_seed: pd.DataFrame
     metric_effects: pd.DataFrame
@@ -67,8 +73,8 @@ def label(value: object) -> str:
     return str(value)
 
 
-def read(results: Results, story: Story) -> Reading:
-    """Make every table of the report from the runs and curves of ``results``."""
+def design(results: Results, story: Story) -> Design:
+    """Find the axes, factors and controls that the runs of ``results`` offer."""
     names = tuple(name for name in story.axes if name in results.runs)
     runs = with_text_levels(results.runs, names)
     scale = scale_of(runs)
@@ -78,25 +84,32 @@ def read(results: Results, story: Story) -> Reading:
     controls = {axis: label(story.controls[axis]) for axis in axes if axis in story.controls}
     controls = {axis: level for axis, level in controls.items() if (ended[axis] == level).any()}
     levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in axes}
-    effects = main_effects(runs, controls, factors, scale=scale, margin=story.margin)
-    metric = _metric_effects(runs, controls, factors, story)
+    return Design(runs, axes, factors, controls, levels, scale)
+
+
+def ablation_effects(of: Design, story: Story) -> pd.DataFrame:
+    """The ablation table: every level against its control, in the study's order."""
+    effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=story.margin)
+    return _in_order(effects, of.levels)
+
+
+def read(results: Results, story: Story) -> Reading:
+    """Make every table of the report from the runs and curves of ``results``."""
+    of = design(results, story)
+    runs, axes, factors, controls, scale = of.runs, of.axes, of.factors, of.controls, of.scale
+    effects = ablation_effects(of, story)
     return Reading(
-        runs=runs,
-        axes=axes,
-        factors=factors,
-        controls=controls,
-        levels=levels,
-        scale=scale,
-        effects=_in_order(effects, levels),
+        **vars(of),
+        effects=effects,
         by_seed=seed_effects(runs, controls, factors, scale=scale),
-        metric_effects=metric,
+        metric_effects=_metric_effects(runs, controls, factors, story),
         interactions=interactions(runs, controls, factors, scale=scale),
         curves=_curves(runs, results.curves, axes, factors),
         configurations=configurations(runs, factors, scale=scale),
         published=_published(results, story),
-        rates=_in_order(divergence_rates(runs, axes), levels),
+        rates=_in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
-        unpaired=_unpaired(runs, effects, story, names),
+        unpaired=_unpaired(runs, effects, story),
     )
 
 
@@ -123,14 +136,12 @@ def _levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ..
     return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
 
 
-def _unpaired(
-    runs: pd.DataFrame, effects: pd.DataFrame, story: Story, names: tuple[str, ...]
-) -> tuple[str, ...]:
+def _unpaired(runs: pd.DataFrame, effects: pd.DataFrame, story: Story) -> tuple[str, ...]:
     """Levels that were asked for and have no pair; where nothing has one, that is said instead."""
     compared = set(zip(effects["axis"], effects["level"], strict=True))
     return tuple(
         f"{axis} {level}"
-        for axis in varying(runs, names)
+        for axis in varying(runs, [name for name in story.axes if name in runs])
         for level in _levels_in_order(runs[axis], story, axis)
         if (axis, level) not in compared and level != label(story.controls.get(axis)) and compared
     )

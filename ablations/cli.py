@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import textwrap
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from ablations.errors import RequestError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ablations.analysis import Scale
     from ablations.pipeline import Outlook
     from ablations.store import Results
     from ablations.study import Study
@@ -101,7 +103,7 @@ def run(
     results = _run(chosen, out, jobs, backend, report)
     asked = {run.run_id for run in _plan_runs(chosen)}
     status = results.runs.loc[results.runs["run_id"].isin(asked), "status"]
-    print_effects(pipeline.effects(chosen, results))
+    print_effects(pipeline.effects(chosen, results), pipeline.story(chosen).cautions)
     failed = int((status == "failed").sum())
     if failed:
         first = results.runs.loc[results.runs["status"] == "failed", "reason"].iloc[0]
@@ -203,35 +205,32 @@ def _print_outlook(study: Study, outlook: Outlook) -> None:
         print(f"  {note}")
 
 
-def print_effects(table: pd.DataFrame) -> None:
-    """The ablation table on standard output."""
+def print_effects(table: pd.DataFrame, cautions: Sequence[str] = ()) -> None:
+    """The ablation table on standard output, then the answer in a sentence and its cautions."""
+    from ablations.report import words
+
     if table.empty:
         return
+    scale: Scale = "log" if table["change"].notna().any() else "difference"
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("axis", "level", "against", "verdict"):
         shown.add_column(name, overflow="fold")
     for name in ("val. loss", "95 % interval", "p (adj.)"):
         shown.add_column(name, justify="right", no_wrap=True)
-    for row in table.to_dict("records"):
-        shown.add_row(*_cells(row))
+    for _, row in table.iterrows():
+        shown.add_row(
+            *(str(row[name]) for name in ("axis", "level", "control")),
+            "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
+            words.change(row, scale),
+            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}",
+            words.p_value(row),
+        )
     # A pipe or a file has no width to fit into: there, no level's name may be cut.
     width = None if sys.stdout.isatty() else 200
     Console(file=sys.stdout, width=width).print(shown)
-
-
-def _cells(row: dict[Any, Any]) -> list[str]:
-    def percent(value: float) -> str:
-        return "" if value != value else f"{100 * value:+.1f} %"
-
-    interval = f"[{percent(row['change_low'])}, {percent(row['change_high'])}]"
-    p = row["p_adjusted"]
-    return [
-        *(str(row[name]) for name in ("axis", "level", "control")),
-        "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
-        percent(row["change"]),
-        interval if row["change_low"] == row["change_low"] else "",
-        "" if p != p else f"{p:.3f}",
-    ]
+    print()
+    for sentence in (words.answer(table, scale, "level"), *cautions):
+        print(textwrap.fill(sentence, 100))
 
 
 @_command

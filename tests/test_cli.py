@@ -39,8 +39,10 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
     assert done.exit_code == 0, done.output
     assert "norm" in done.stdout
     assert re.search(
-        r"layer +none +(helps|hurts|practically equal|not enough evidence) +[+-]\d", done.stdout
+        r"layer +none +(helps|hurts|practically equal|not enough evidence) +[+−]\d", done.stdout
     )
+    assert "Of 1 level compared with its control" in done.stdout
+    assert "random noise" in done.stdout
     assert "6/6 runs" in done.stderr
     folder = Path("results/mine")
     assert (folder / "report.html").stat().st_size > 10_000

@@ -134,7 +134,8 @@ def answer(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
             parts.append(f"{len(rows)} {does} ({_named(rows, scale)})")
         elif verdict == HELPS:
             parts.append("none helps")
-    subject = f"Of {count(len(effects), noun)} compared with their controls"
+    whose = "its control" if len(effects) == 1 else "their controls"
+    subject = f"Of {count(len(effects), noun)} compared with {whose}"
     if not effects["seeds"].sum():
         return f"{subject}, {listing(parts)}: no pair of runs survived, so only divergence is told."
     return f"{subject}, {listing(parts)}, over {seeds(effects)} on validation loss."

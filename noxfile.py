@@ -48,7 +48,13 @@ def lint(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Time what the harness itself does, with pytest-benchmark."""
     install(session, ".[test]")
-    session.run("pytest", "bench", "--benchmark-storage=results/benchmarks", *session.posargs)
+    session.run(
+        "pytest",
+        "bench",
+        "--benchmark-storage=results/benchmarks",
+        "--benchmark-autosave",
+        *session.posargs,
+    )
 
 
 @nox.session

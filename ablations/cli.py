@@ -9,6 +9,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,44 +94,31 @@ def run(
 
     The same command again continues: what is finished is never trained twice.
     """
-    from ablations import pipeline
+    from ablations import grid, pipeline
 
     chosen = _study(study, seeds, axis or [], epochs)
-    _check_backend(backend, jobs)
     if dry_run:
         _print_outlook(chosen, pipeline.look(chosen, pipeline.folder_of(chosen, out)))
         return
     results = _run(chosen, out, jobs, backend, report)
-    asked = {run.run_id for run in _plan_runs(chosen)}
-    status = results.runs.loc[results.runs["run_id"].isin(asked), "status"]
+    asked = {run.run_id for run in grid.plan(chosen).runs}
+    runs = results.runs[results.runs["run_id"].isin(asked)]
     print_effects(pipeline.effects(chosen, results), pipeline.story(chosen).cautions)
-    failed = int((status == "failed").sum())
-    if failed:
-        first = results.runs.loc[results.runs["status"] == "failed", "reason"].iloc[0]
-        print(f"error: {failed:,} runs failed, the first with {first}", file=sys.stderr)
+    failed = runs.loc[runs["status"] == "failed", "reason"]
+    if len(failed):
+        print(f"error: {len(failed):,} runs failed, the first: {failed.iloc[0]}", file=sys.stderr)
         raise typer.Exit(FAILED)
 
 
-def _plan_runs(study: Study) -> tuple[Any, ...]:
-    from ablations import grid
-
-    return grid.plan(study).runs
-
-
 def _run(study: Study, out: Path | None, jobs: int | None, backend: str, report: bool) -> Results:
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
     from ablations import pipeline
 
-    kept = "what was finished is kept, and the same command continues"
     try:
         return pipeline.run(study, out, jobs=jobs, backend=backend, with_report=report)
     except KeyboardInterrupt:
-        print(f"interrupted; {kept}", file=sys.stderr)
+        said = "interrupted; what was finished is kept, and the same command continues"
+        print(said, file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    except TerminatedWorkerError:
-        print(f"error: a worker process was killed; {kept}", file=sys.stderr)
-        raise typer.Exit(FAILED) from None
 
 
 def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:
@@ -177,22 +165,6 @@ def _number(word: str) -> int | float | str:
         except ValueError:
             continue
     return word
-
-
-def _check_backend(backend: str, jobs: int | None) -> None:
-    from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS
-
-    from ablations.errors import nearest
-
-    names = sorted({*BACKENDS, *EXTERNAL_BACKENDS, "dask", "ray"} - {"multiprocessing"})
-    if backend not in names:
-        raise RequestError(
-            f"there is no backend '{backend}'; {nearest(backend, names)}", "--backend"
-        )
-    if jobs is not None and (jobs == 0 or jobs < -1):
-        raise RequestError(
-            f"expected a number from 1 up, or -1 for all cores, found {jobs}", "--jobs"
-        )
 
 
 def _print_outlook(study: Study, outlook: Outlook) -> None:
@@ -264,7 +236,10 @@ def list_(
     for found in kinds:
         print(found)
         for name, cls in registered(found).items():
-            parameters = ", ".join(f"{k}={text(v)}" for k, v in cls().parameters().items())
+            parameters = ", ".join(
+                field.name if field.default is MISSING else f"{field.name}={text(field.default)}"
+                for field in fields(cls)  # type: ignore[arg-type]
+            )
             print(f"  {name}{f' ({parameters})' if parameters else ''}\n      {cls.caption()}")
 
 

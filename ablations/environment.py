@@ -11,6 +11,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 _PACKAGES = ("ablations", "torch", "numpy", "pandas", "scikit-learn", "joblib", "pyarrow")
 
@@ -58,14 +60,12 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of this package's own checkout; empty where it was installed without one."""
-    package = Path(__file__).resolve().parent
-    if not (package.parent / ".git").exists():
-        return ""
+    """The commit of the checkout that this package is, or was installed from; else empty."""
+    source = _checkout()
     git = shutil.which("git")
-    if git is None:
+    if source is None or git is None:
         return ""
-    command = [git, "-C", str(package), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [git, "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         done = subprocess.run(  # noqa: S603  (a fixed command on our own folder)
             command, capture_output=True, text=True, timeout=10, check=False
@@ -73,3 +73,17 @@ def _commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _checkout() -> Path | None:
+    """The folder beside which git keeps this package's history, where there is one."""
+    candidates = [Path(__file__).resolve().parent.parent]
+    try:
+        # PEP 610: pip writes down the folder that it installed from.
+        recorded = metadata.distribution("ablations").read_text("direct_url.json")
+    except metadata.PackageNotFoundError:
+        recorded = None
+    url = urlsplit(json.loads(recorded)["url"]) if recorded else None
+    if url is not None and url.scheme == "file":
+        candidates.append(Path(url2pathname(url.path)))
+    return next((path for path in candidates if (path / ".git").exists()), None)

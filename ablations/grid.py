@@ -53,12 +53,16 @@ class Configuration:
     @property
     def rows_per_batch(self) -> int:
         """Rows of a full batch."""
-        return self.task.rows if self.batch_size == "full" else min(self.batch_size, self.task.rows)
+        return self.task.rows if self.batch_size == "full" else self.batch_size
 
     @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps in an epoch; the last batch may be smaller."""
         return -(-self.task.rows // self.rows_per_batch)
+
+    def level(self, axis: str) -> Any:
+        """The level on a technique axis, a setting of the training or a parameter of the model."""
+        return getattr(self if axis in (*TECHNIQUES, *SETTINGS) else self.model, axis)
 
     @cached_property
     def canonical(self) -> tuple[str, str]:
@@ -91,6 +95,9 @@ class Configuration:
     @cached_property
     def skip(self) -> str | None:
         """Why this configuration cannot be trained here; None if it can."""
+        if self.batch_size != "full" and self.batch_size > self.task.rows:
+            rows = self.task.rows
+            return f"a batch of {self.batch_size} is more than the {rows} training rows; say 'full'"
         asked = (self.regularizer, self.norm, self.init, self.schedule, self.optimizer, self.device)
         return next((why for part in asked if (why := part.skip(self))), None)
 
@@ -136,7 +143,7 @@ def plan(study: Study) -> Plan:
     """Every run of the study exactly once, ordered by configuration, then seed."""
     runs: list[Run] = []
     skipped: list[tuple[Run, str]] = []
-    for configuration in configurations(study):
+    for configuration in study.configurations:
         members = [Run(configuration, seed) for seed in study.seeds]
         if configuration.skip is None:
             runs.extend(members)
@@ -145,27 +152,12 @@ def plan(study: Study) -> Plan:
     return Plan(tuple(runs), tuple(skipped))
 
 
-def configurations(study: Study) -> list[Configuration]:
-    """The union of the study's grids without its exclusions, each configuration once."""
-    crossed = (
-        configuration
-        for grid in study.grids
-        for configuration, levels in cross(study, grid)
-        if not study.excludes(levels)
-    )
-    return list(dict.fromkeys(crossed))
-
-
-def cross(study: Study, grid: Grid) -> Iterator[tuple[Configuration, dict[str, Any]]]:
-    """Each configuration of one grid, with the level that it has on each axis."""
-    base: dict[str, Any] = {
-        "task": study.task,
-        "model": grid.model,
-        **{name: getattr(grid, name) for name in SETTINGS},
-    }
+def cross(task: Task, grid: Grid) -> Iterator[Configuration]:
+    """Each configuration of one grid."""
+    settings = {name: getattr(grid, name) for name in SETTINGS}
     for chosen in itertools.product(*grid.axes.values()):
         levels = dict(zip(grid.axes, chosen, strict=True))
         fields = {k: v for k, v in levels.items() if k in TECHNIQUES or k in SETTINGS}
         parameters = {k: v for k, v in levels.items() if k not in fields}
         model = dataclasses.replace(grid.model, **parameters) if parameters else grid.model  # type: ignore[type-var]
-        yield Configuration(**(base | fields | {"model": model})), levels
+        yield Configuration(task=task, model=model, **(settings | fields))

@@ -71,8 +71,9 @@ def run(
     Raises
     ------
     RequestError
-        If the folder holds the results of another study.
+        If the folder holds the results of another study, or the backend cannot be used.
     """
+    dispatch.check_backend(backend, jobs)
     reporter = reporter or Live()
     folder = folder_of(study, out)
     outlook = look(study, folder)
@@ -101,7 +102,7 @@ def look(study: Study, folder: Path) -> Outlook:
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError("is there already and is no results folder", source=str(folder))
     else:
-        done = set()
+        done = {}
     todo = tuple(run for run in plan.runs if run.run_id not in done)
     return Outlook(plan, len(plan.runs) - len(todo), todo)
 
@@ -116,7 +117,7 @@ def refuse_another(study: Study, folder: Path) -> None:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
-    wanted = study.as_dict()
+    wanted = study.plain()
     for key in ("task", "model", *SETTINGS):
         if wanted[key] != found.get(key):
             message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
@@ -126,7 +127,7 @@ def refuse_another(study: Study, folder: Path) -> None:
 def begin(study: Study, folder: Path, plan: Plan) -> dispatch.Target:
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
-    target = dispatch.Target(folder, study.name, environment.identify(described))
+    target = dispatch.Target(folder.resolve(), study.name, environment.identify(described))
     try:
         store.start(folder, study.to_toml(), target.environment_id, described)
         if plan.skipped:
@@ -159,8 +160,7 @@ def write_report(study: Study, results: Results) -> Path:
 
 def effects(study: Study, results: Results) -> pd.DataFrame:
     """The ablation table, as the report has it: every level against its control."""
-    told = story(study)
-    return report.ablation_effects(report.design(results, told), told)
+    return report.ablation_effects(report.design(results, story(study)))
 
 
 def controls(study: Study) -> dict[str, str | float]:
@@ -186,7 +186,7 @@ def story(study: Study) -> Story:
         higher_is_better=study.task.higher_is_better,
         published=_published(study, list(study.levels)),
         margin=study.margin,
-        command=f"ablations run {study.name}",
+        command="ablations run study.toml --out .",
     )
 
 

@@ -44,11 +44,6 @@ class Component:
         ]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
 
-    @cached_property
-    def canonical(self) -> str:
-        """Canonical JSON of name and parameters, for hashing."""
-        return canonical({"name": self.name, **self.parameters()})
-
     @classmethod
     def caption(cls) -> str:
         """The first paragraph of the docstring: one sentence and its source."""
@@ -120,6 +115,10 @@ def resolve(kind: str, spec: object, key: str) -> Component:
     if isinstance(spec, Component):
         if getattr(spec, "kind", None) != kind:
             raise RequestError(f"expected a {kind}, found the {spec.kind} '{spec.name}'", key)
+        if registered(kind).get(spec.name) is not type(spec):
+            # Its name goes into the run's identity, so it must mean this class and no other.
+            message = f"the class of {kind} '{spec.name}' is not registered under that name"
+            raise RequestError(f"{message}; decorate it with @technique", key)
         return spec
     if isinstance(spec, str):
         return _construct(kind, spec, {}, key)

@@ -64,6 +64,8 @@ _CURVES: dict[str, pa.DataType] = {
     "val_loss": pa.float64(),
     "lr": pa.float64(),
 }
+COLUMNS = tuple(_RUNS)
+"""Columns of every runs table, whatever the study."""
 _TIMINGS: dict[str, pa.DataType] = {"run_id": pa.string()}
 _TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS}
 
@@ -114,17 +116,18 @@ def load(folder: Path | str) -> Results:
     return Results(
         folder=folder,
         runs=_runs(folder),
-        curves=_read(folder, "curves").sort_values(["run_id", "epoch"], ignore_index=True),
+        curves=_curves(folder),
         timings=_read(folder, "timings"),
         environment=_environments(folder),
         study_toml=study.read_text(encoding="utf-8"),
     )
 
 
-def finished(folder: Path) -> set[str]:
-    """The ids of the runs that need no further training: ok or diverged."""
-    status = _read(folder, "runs", ["run_id", "status"])
-    return set(status.loc[status["status"].isin(["ok", "diverged"]), "run_id"])
+def finished(folder: Path) -> dict[str, str]:
+    """The runs that need no further training: id to status, ok or diverged."""
+    runs = _read(folder, "runs", ["run_id", "status"])
+    done = runs[runs["status"].isin(["ok", "diverged"])]
+    return dict(zip(done["run_id"], done["status"], strict=True))
 
 
 def start(folder: Path, study_toml: str, environment_id: str, environment: dict[str, Any]) -> None:
@@ -190,7 +193,19 @@ def _read(folder: Path, name: str, columns: list[str] | None = None) -> pd.DataF
     tables = [_shard(path, columns) for path in paths]
     empty = pa.schema(list(known.items())).empty_table()
     tables.append(empty.select(columns) if columns else empty)
-    return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    try:
+        whole = pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        # An axis of numbers in one shard and of words in another: words then, in all of them.
+        whole = pa.concat_tables(map(_free_columns_as_text, tables), promote_options="permissive")
+    return whole.to_pandas()
+
+
+def _free_columns_as_text(table: pa.Table) -> pa.Table:
+    for i, field in enumerate(table.schema):
+        if field.name not in (*_RUNS, *_CURVES) and not pa.types.is_null(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
+    return table
 
 
 def _shard(path: Path, columns: list[str] | None) -> pa.Table:
@@ -213,6 +228,16 @@ def _runs(folder: Path) -> pd.DataFrame:
     table = table.assign(_rank=rank).sort_values(["run_id", "_rank"], kind="stable")
     table = table.drop_duplicates("run_id").drop(columns="_rank")
     return table.sort_values(_order(table.columns), ignore_index=True)
+
+
+def _curves(folder: Path) -> pd.DataFrame:
+    """One row a run and epoch.
+
+    A writer that is killed between a cohort's curves and its runs leaves curves behind; the
+    same numbers come again when those runs are trained in other company.
+    """
+    table = _read(folder, "curves").drop_duplicates(["run_id", "epoch"])
+    return table.sort_values(["run_id", "epoch"], ignore_index=True)
 
 
 def _order(columns: Iterable[str]) -> list[str]:

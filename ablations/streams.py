@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -67,6 +68,16 @@ def _purpose_key(seed: int, purpose: str) -> int:
 CPU = torch.device("cpu")
 
 
+def _dropped(rate: float) -> int:
+    """How many of the levels of 16 bits a rate drops; never all, which would leave nothing."""
+    return min(round(rate * _LEVELS), _LEVELS - 1)
+
+
+def _fork_type(device: torch.device) -> str:
+    # fork_rng wants an accelerator's name even where it is given no device of it.
+    return "cuda" if device.type == "cpu" else device.type
+
+
 @dataclass(frozen=True)
 class Streams:
     """The random streams of one seed.
@@ -117,16 +128,27 @@ class Streams:
         the scale is that of the rate really kept: the mask's expectation is exactly 1.
         """
         entries = math.prod(shape)
-        dropped = round(rate * _LEVELS)
+        dropped = _dropped(rate)
         words = self.words(-(-entries // _LANES), purpose, counter, device)
         lanes = words.view(torch.int16)[:entries].reshape(*shape)
         keep = lanes >= dropped - _LEVELS // 2
         return keep.to(torch.float32) * (_LEVELS / (_LEVELS - dropped))
 
+    @contextmanager
+    def isolated(self, device: torch.device) -> Iterator[None]:
+        """Torch's global generators seeded for this run inside, and as they were after it.
+
+        For layers of other people, which draw from there; ours never do.
+        """
+        devices = [] if device.type == "cpu" else [device]
+        with torch.random.fork_rng(devices, device_type=_fork_type(device)):
+            torch.manual_seed(self.key("global"))
+            yield
+
     def generator(self, purpose: str) -> torch.Generator:
         """A PyTorch generator on the CPU, for functions that take nothing else.
 
-        This is the only place of the project that seeds one.
+        PyTorch keeps the lower 32 bits of its key.
         """
         return torch.Generator().manual_seed(self.key(purpose))
 

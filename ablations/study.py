@@ -16,7 +16,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
 from ablations.errors import RequestError, nearest
-from ablations.grid import SETTINGS, TECHNIQUES, Configuration, configurations, cross, level_label
+from ablations.grid import SETTINGS, TECHNIQUES, Configuration, cross, level_label
 from ablations.models.base import Model
 from ablations.registry import Component, from_validation, registered, resolve
 from ablations.tasks.base import Task
@@ -26,6 +26,7 @@ Count = Annotated[int, Field(gt=0, strict=True)]
 Rate = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 BatchSize = Count | Literal["full"]
 Dtype = Literal["float32", "float64"]
+MOST_SEEDS = 1_000_000
 
 _SETTING_TYPES: dict[str, TypeAdapter[Any]] = {
     "lr": TypeAdapter(Rate),
@@ -33,7 +34,9 @@ _SETTING_TYPES: dict[str, TypeAdapter[Any]] = {
     "epochs": TypeAdapter(Count),
     "dtype": TypeAdapter(Dtype),
 }
-_GRID_KEYS = ("name", "axes", "model", *SETTINGS, "published")
+_HEAD = ("name", "description", "task", "model", *SETTINGS, "margin")
+_GRID_SETTINGS = ("name", "model", *SETTINGS, "published")
+_GRID_KEYS = ("axes", *_GRID_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,6 @@ class Study(BaseModel):
     batch_size: BatchSize = "full"
     dtype: Dtype = "float32"
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    axes: dict[str, tuple[Any, ...]]
     grids: tuple[Grid, ...]
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
@@ -108,7 +110,7 @@ class Study(BaseModel):
         except pydantic.ValidationError as error:
             raise from_validation(error) from None
         self._check_published()
-        if not configurations(self):
+        if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
 
     @field_validator("seeds", mode="before")
@@ -120,25 +122,36 @@ class Study(BaseModel):
         for index, grid in enumerate(self.grids):
             if not grid.published:
                 continue
-            found = len(list(cross(self, grid)))
+            found = len(list(cross(self.task, grid)))
             if found != 1:
                 key = f"grid[{index}].published"
                 raise RequestError(
                     f"a published curve needs a grid of one configuration, found {found}", key
                 )
 
-    def excludes(self, levels: Mapping[str, Any]) -> bool:
-        """Whether an exclusion matches a configuration, given as axis to level."""
+    def excludes(self, configuration: Configuration) -> bool:
+        """Whether an exclusion matches a configuration in all its entries."""
         return any(
-            all(axis in levels and levels[axis] in listed for axis, listed in entry.items())
+            all(configuration.level(axis) in listed for axis, listed in entry.items())
             for entry in self.exclude
         )
+
+    @cached_property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """The union of the grids without the exclusions, each configuration once."""
+        crossed = (
+            configuration
+            for grid in self.grids
+            for configuration in cross(self.task, grid)
+            if not self.excludes(configuration)
+        )
+        return tuple(dict.fromkeys(crossed))
 
     @cached_property
     def levels(self) -> dict[str, tuple[Any, ...]]:
         """Every axis with the labels of all its levels over all grids, in order."""
         found: dict[str, dict[Any, None]] = {}
-        for configuration in configurations(self):
+        for configuration in self.configurations:
             for axis in self._axis_names:
                 found.setdefault(axis, {})[configuration.columns[axis]] = None
         return {axis: tuple(labels) for axis, labels in found.items()}
@@ -146,7 +159,7 @@ class Study(BaseModel):
     @cached_property
     def _axis_names(self) -> tuple[str, ...]:
         """The technique axes, then settings and parameters that differ between configurations."""
-        columns = [configuration.columns for configuration in configurations(self)]
+        columns = [configuration.columns for configuration in self.configurations]
         named = {axis for grid in self.grids for axis in grid.axes}
         others = [
             name
@@ -192,19 +205,20 @@ class Study(BaseModel):
             return cls.from_toml(path, **overrides)
         raise RequestError(f"there is no study '{name}'; {nearest(name, shipped)}; or a .toml file")
 
-    def with_axis(self, axis: str, levels: Sequence[Any]) -> Study:
-        """The study with the levels of one axis replaced, in every grid.
+    def with_axis(self, axis: str, levels: Any) -> Study:
+        """The study with the levels of one axis replaced.
+
+        In a union of grids, those that vary the axis take the new levels; if none does, all do.
 
         >>> Study(task="notebook").with_axis("norm", ["none", "layer"]).levels["norm"]
         ('none', 'layer')
         """
         data = self.as_dict()
-        data.setdefault("axes", {})[axis] = levels
-        for grid in data.get("grid", []):
-            if axis in grid.get("axes", {}):
-                grid["axes"][axis] = levels
+        varying = [grid for grid in data["grid"] if len(grid["axes"].get(axis, ())) > 1]
+        for grid in varying or data["grid"]:
+            grid["axes"] = grid["axes"] | {axis: levels}
         # What excluded only levels that are gone has nothing left to exclude.
-        listed = Study(**{key: value for key, value in data.items() if key != "exclude"})
+        listed = Study(**(data | {"exclude": []}))
         data["exclude"] = [
             entry for entry in map(listed._remaining, self.exclude) if all(entry.values())
         ]
@@ -214,9 +228,9 @@ class Study(BaseModel):
         """An exclusion without the levels that this study does not have."""
         return {
             axis: [
-                _plain(level)
+                level
                 for level in levels
-                if any(level in grid.axes.get(axis, ()) for grid in self.grids)
+                if any(configuration.level(axis) == level for configuration in self.configurations)
             ]
             for axis, levels in entry.items()
         }
@@ -230,37 +244,42 @@ class Study(BaseModel):
         if any("epochs" in grid.axes for grid in self.grids):
             raise RequestError("epochs is an axis of this study; replace its levels", "epochs")
         data = self.as_dict() | {"epochs": epochs}
-        for grid in data.get("grid", []):
-            grid.pop("epochs", None)
+        for grid in data["grid"]:
+            del grid["epochs"]
         return Study(**data)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data from which the same study can be made: what ``study.toml`` holds."""
-        head = {
-            name: _plain(getattr(self, name))
-            for name in ("name", "description", "task", "model", "epochs", *SETTINGS, "margin")
-        }
-        head["seeds"] = _plain_seeds(self.seeds)
-        single = len(self.grids) == 1 and not self.grids[0].name and not self.grids[0].published
-        if single:
-            head["axes"] = _plain_axes(self.grids[0].axes)
-        else:
-            head["grid"] = [self._grid_dict(grid) for grid in self.grids]
-        if self.exclude:
-            head["exclude"] = [_plain_axes(entry) for entry in self.exclude]
-        return head
-
-    def _grid_dict(self, grid: Grid) -> dict[str, Any]:
-        entry: dict[str, Any] = {"name": grid.name} if grid.name else {}
-        for name in ("model", *SETTINGS):
-            if getattr(grid, name) != getattr(self, name):
-                entry[name] = _plain(getattr(grid, name))
-        entry["axes"] = _plain_axes(grid.axes)
-        return entry | ({"published": list(grid.published)} if grid.published else {})
+        """What to give ``Study`` for the same study: its objects, every grid complete."""
+        grids = [
+            {"axes": dict(grid.axes)} | {name: getattr(grid, name) for name in _GRID_SETTINGS}
+            for grid in self.grids
+        ]
+        own = {name: getattr(self, name) for name in (*_HEAD, "seeds", "exclude")}
+        return own | {"grid": grids}
 
     def to_toml(self) -> str:
         """The study as TOML, runnable as it is."""
-        return tomli_w.dumps(self.as_dict())
+        return tomli_w.dumps(self.plain())
+
+    def plain(self) -> dict[str, Any]:
+        """The study as plain data, names and numbers: what ``study.toml`` holds."""
+        head = {name: _plain(getattr(self, name)) for name in _HEAD}
+        head["seeds"] = _plain_seeds(self.seeds)
+        grids = [self._plain_grid(grid) for grid in self.grids]
+        crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
+        exclude = [_plain_axes(entry) for entry in self.exclude]
+        return head | crossed | ({"exclude": exclude} if exclude else {})
+
+    def _plain_grid(self, grid: Grid) -> dict[str, Any]:
+        """A grid's axes, and what else differs from the study's own settings."""
+        named = {"name": grid.name} if grid.name else {}
+        own = {
+            key: _plain(getattr(grid, key))
+            for key in ("model", *SETTINGS)
+            if getattr(grid, key) != getattr(self, key)
+        }
+        published = {"published": list(grid.published)} if grid.published else {}
+        return named | own | {"axes": _plain_axes(grid.axes)} | published
 
 
 def _name(path: Path) -> str:
@@ -288,8 +307,10 @@ def seeds(value: object, key: str = "seeds") -> tuple[int, ...]:
             numbers = range(int(start))
     elif isinstance(value, (list, tuple)):
         numbers = value
+    if isinstance(numbers, range) and len(numbers) > MOST_SEEDS:
+        raise RequestError(f"expected at most {MOST_SEEDS:,} seeds; found {value!r}", key)
     found = tuple(numbers)
-    whole = all(isinstance(n, int) and not isinstance(n, bool) and n >= 0 for n in found)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in found)
     if not found or not whole or len(set(found)) != len(found):
         raise RequestError(f"{wanted}; found {value!r}", key)
     return found
@@ -318,7 +339,7 @@ def _plain_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 def _resolved(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Study from what a person wrote: names become objects, grids are completed."""
-    _known(data, [name for name in Study.model_fields if name != "grids"] + ["grid"], "")
+    _known(data, (*_HEAD, "seeds", "axes", "grid", "exclude"), "")
     if "task" not in data:
         raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
     done = {key: value for key, value in data.items() if key not in ("axes", "grid", "exclude")}
@@ -328,8 +349,8 @@ def _resolved(data: Mapping[str, Any]) -> dict[str, Any]:
     for name, kind in _SETTING_TYPES.items():
         default = Study.model_fields[name].default
         done[name] = _value(kind, data.get(name, default), name)
-    done["axes"] = _axes(data.get("axes", {}), done["model"], "axes")
-    done["grids"] = _grids(data.get("grid"), done)
+    axes = _axes(data.get("axes", {}), done["model"], "axes")
+    done["grids"] = _grids(data.get("grid"), done, axes)
     done["exclude"] = _exclusions(data.get("exclude", []), done["grids"])
     return done
 
@@ -357,17 +378,25 @@ def _value(kind: TypeAdapter[Any], value: object, key: str) -> Any:
         raise RequestError(f"{complaints}, found {value!r}", key) from None
 
 
-def _grids(tables: object, top: Mapping[str, Any]) -> tuple[Grid, ...]:
+def _grids(
+    tables: object, top: Mapping[str, Any], axes: Mapping[str, tuple[Any, ...]]
+) -> tuple[Grid, ...]:
     if tables is None:
         tables = [{}]
     if not isinstance(tables, (list, tuple)) or not tables:
         raise RequestError(f"expected [[grid]] tables, found {tables!r}", "grid")
     return tuple(
-        _grid(_table(entry, f"grid[{i}]"), top, f"grid[{i}]") for i, entry in enumerate(tables)
+        _grid(_table(entry, f"grid[{i}]"), top, axes, f"grid[{i}]")
+        for i, entry in enumerate(tables)
     )
 
 
-def _grid(entry: Mapping[str, Any], top: Mapping[str, Any], key: str) -> Grid:
+def _grid(
+    entry: Mapping[str, Any],
+    top: Mapping[str, Any],
+    shared: Mapping[str, tuple[Any, ...]],
+    key: str,
+) -> Grid:
     _known(entry, _GRID_KEYS, key)
     settings = {name: top[name] for name in ("model", *SETTINGS)}
     for name in ("model", "optimizer"):
@@ -377,7 +406,7 @@ def _grid(entry: Mapping[str, Any], top: Mapping[str, Any], key: str) -> Grid:
         if name in entry:
             settings[name] = _value(kind, entry[name], f"{key}.{name}")
     # Axes of the study hold in every grid that does not name them itself.
-    axes = top["axes"] | _axes(entry.get("axes", {}), settings["model"], f"{key}.axes")
+    axes = dict(shared) | _axes(entry.get("axes", {}), settings["model"], f"{key}.axes")
     missing = {axis: (_control(axis),) for axis in TECHNIQUES if axis not in axes}
     ordered = {axis: (axes | missing)[axis] for axis in TECHNIQUES}
     published = _value(TypeAdapter(list[float]), entry.get("published", []), f"{key}.published")
@@ -444,22 +473,30 @@ def _exclusions(entries: object, grids: tuple[Grid, ...]) -> tuple[dict[str, tup
 def _exclusion(
     entry: Mapping[str, Any], grids: tuple[Grid, ...], key: str
 ) -> dict[str, tuple[Any, ...]]:
-    axes = list(dict.fromkeys(axis for grid in grids for axis in grid.axes))
+    model = grids[0].model
+    names = (*TECHNIQUES, *SETTINGS, *model.parameters())
     if not entry:
         raise RequestError("an empty exclusion would leave out everything", key)
     resolved: dict[str, tuple[Any, ...]] = {}
     for axis, levels in entry.items():
-        if axis not in axes:
-            message = f"the study has no axis '{axis}'; {nearest(axis, axes)}"
+        if axis not in names:
+            message = f"the study has no axis '{axis}'; {nearest(axis, names)}"
             raise RequestError(message, f"{key}.{axis}")
         single = levels if isinstance(levels, (list, tuple)) else [levels]
-        listed = dict.fromkeys(level for grid in grids for level in grid.axes.get(axis, ()))
+        listed = dict.fromkeys(level for grid in grids for level in _levels_of(grid, axis))
         resolved[axis] = tuple(
             level
             for i, spec in enumerate(single)
-            for level in _matching(axis, spec, listed, grids[0].model, f"{key}.{axis}[{i}]")
+            for level in _matching(axis, spec, listed, model, f"{key}.{axis}[{i}]")
         )
     return resolved
+
+
+def _levels_of(grid: Grid, axis: str) -> tuple[Any, ...]:
+    """The levels that an axis, a setting or a parameter of the model has in one grid."""
+    if axis in grid.axes:
+        return grid.axes[axis]
+    return (getattr(grid if axis in SETTINGS else grid.model, axis),)
 
 
 def _matching(
@@ -484,5 +521,5 @@ def published(study: Study) -> list[tuple[str, Configuration, tuple[float, ...]]
         (grid.name, configuration, grid.published)
         for grid in study.grids
         if grid.published
-        for configuration, _ in cross(study, grid)
+        for configuration in cross(study.task, grid)
     ]

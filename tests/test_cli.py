@@ -251,6 +251,8 @@ def test_a_bad_study_is_one_message_and_nothing_is_written(case: str) -> None:
         (["notebook", "--epochs", "0"], ["epochs", "greater than 0"]),
         (["notebook", "--jobs", "0"], ["--jobs", "0"]),
         (["notebook", "--backend", "lokky"], ["--backend", "did you mean 'loky'?"]),
+        (["notebook", "--backend", "dask"], ["--backend", "'dask' cannot be used here"]),
+        (["notebook", "--backend", "ray"], ["--backend", "'ray' cannot be used here"]),
     ],
 )
 def test_bad_words_on_the_command_line(words: list[str], fragments: list[str]) -> None:
@@ -289,13 +291,14 @@ def test_failed_runs_are_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ablations.training.loop.train", fails)
     done = ablations("run", study(QUICK), "--jobs", "1")
     assert done.exit_code == cli.FAILED
-    assert "6 runs failed, the first with RuntimeError: broken machine" in done.stderr
+    assert "6 runs failed, the first: RuntimeError: broken machine" in done.stderr
     assert Path("results/mine/report.html").exists()
 
 
-def test_interrupt_is_exit_code_130_and_the_same_command_continues() -> None:
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_interrupt_is_exit_code_130_and_the_same_command_continues(jobs: str) -> None:
     study(QUICK.replace("epochs = 2", "epochs = 40").replace("seeds = 3", "seeds = 400"))
-    command = [sys.executable, "-m", "ablations", "run", "mine.toml", "--no-report", "--jobs", "1"]
+    command = [sys.executable, "-m", "ablations", "run", "mine.toml", "--no-report", "--jobs", jobs]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(Path().glob("results/mine/runs/*.parquet")) and time.monotonic() < deadline:

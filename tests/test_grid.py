@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from ablations import Study
-from ablations.grid import SCHEMA, configurations, plan
+from ablations.grid import SCHEMA, plan
 
 
 def only(**study: Any) -> Any:
-    (configuration,) = configurations(Study(task="notebook", **study))
+    (configuration,) = Study(task="notebook", **study).configurations
     return configuration
 
 

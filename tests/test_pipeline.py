@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +14,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from joblib.externals import cloudpickle
 from torch import Tensor
 
 import ablations
-from ablations import RequestError, Study, pipeline, store
-from ablations.grid import Configuration, plan
+from ablations import RequestError, Study, pipeline, registry
+from ablations.grid import Configuration
 from ablations.progress import Silent
 from ablations.techniques.base import Loss, Regularizer
 from ablations.training import loop
@@ -158,6 +162,14 @@ def test_skipped_runs_have_rows_and_one_line(
     assert heard.lines == ["skipping 6 runs: torch offers no cuda device here"]
 
 
+@pytest.fixture
+def _own_techniques(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody's techniques are registered as long as a test lasts."""
+    known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
+    known["regularizer"] |= {cls.name: cls for cls in (Raises, Explodes, Kills)}
+    monkeypatch.setattr(registry, "_REGISTRY", known)
+
+
 @dataclass(frozen=True)
 class Raises(Regularizer):
     """Fails on one seed's batch, as somebody's own technique might."""
@@ -182,6 +194,41 @@ class Explodes(Regularizer):
         return loss(outputs, targets) * float("nan")
 
 
+@dataclass(frozen=True)
+class Kills(Regularizer):
+    """Ends the process that trains it, as running out of memory would."""
+
+    name = "kills"
+
+    def objective(
+        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
+    ) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("not reached")
+
+
+@pytest.mark.usefixtures("_own_techniques")
+def test_a_worker_that_dies_costs_its_run_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Workers cannot import this module by its name; they get the class itself.
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr("ablations.cohorts.CAP", 4)
+    study = Study(
+        **(
+            SMALL
+            | {"seeds": 2, "axes": {"norm": ["none", "batch"], "regularizer": ["none", Kills()]}}
+        )
+    )
+    results = run(study, tmp_path, jobs=2)
+    status = results.runs.groupby("regularizer")["status"].unique().map(list).to_dict()
+    assert status == {"none": ["ok"], "kills": ["failed"]}
+    failed = results.runs[results.runs["status"] == "failed"]
+    assert len(failed) == 4
+    assert failed["reason"].str.contains("worker process died twice.*SIGKILL").all()
+
+
+@pytest.mark.usefixtures("_own_techniques")
 def test_an_exception_is_one_row_and_the_others_finish(tmp_path: Path) -> None:
     axes = {"regularizer": ["none", Raises(), Explodes()]}
     results = run(Study(**(SMALL | {"axes": axes})), tmp_path, jobs=1)
@@ -194,6 +241,7 @@ def test_an_exception_is_one_row_and_the_others_finish(tmp_path: Path) -> None:
     assert set(diverged["reason"]) == {"non-finite loss in epoch 1"}
 
 
+@pytest.mark.usefixtures("_own_techniques")
 def test_failed_runs_are_tried_again_and_diverged_ones_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,23 +254,31 @@ def test_failed_runs_are_tried_again_and_diverged_ones_are_not(
         return original(run)
 
     monkeypatch.setattr(loop, "train", fails)
-    # The study on disk names a technique that only Python knows, so the plan is made here.
-    outlook = pipeline.Outlook(plan(study), 0, plan(study).runs)
-    target = pipeline.begin(study, tmp_path, outlook.plan)
-    pipeline.train(outlook, target, 1, "loky", Silent())
-    assert ablations.load(tmp_path).runs["status"].value_counts().to_dict() == {
-        "failed": 3,
-        "diverged": 3,
-    }
+    run(study, tmp_path, jobs=1)
+    status = ablations.load(tmp_path).runs["status"]
+    assert status.value_counts().to_dict() == {"failed": 3, "diverged": 3}
     monkeypatch.undo()
-    done = store.finished(tmp_path)
-    todo = tuple(run for run in outlook.plan.runs if run.run_id not in done)
-    assert len(todo) == 3
-    pipeline.train(pipeline.Outlook(outlook.plan, 3, todo), target, 1, "loky", Silent())
-    assert ablations.load(tmp_path).runs["status"].value_counts().to_dict() == {
-        "ok": 3,
-        "diverged": 3,
-    }
+    monkeypatch.setitem(registry._REGISTRY["regularizer"], "explodes", Explodes)
+    heard = Heard()
+    results = run(study, tmp_path, jobs=1, reporter=heard)
+    assert heard.trained == {"ok": 3}
+    assert results.runs["status"].value_counts().to_dict() == {"ok": 3, "diverged": 3}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"backend": "dask"}, "'dask' cannot be used"),
+        ({"jobs": 0}, "found 0"),
+        ({"jobs": -3}, "found -3"),
+    ],
+)
+def test_a_backend_that_is_not_here_is_refused_before_anything_is_written(
+    tmp_path: Path, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(RequestError, match=words):
+        run(Study(**SMALL), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_controls_are_each_axis_control_or_its_first_level() -> None:

@@ -49,7 +49,7 @@ def test_label_shows_what_is_not_default() -> None:
 
 def test_lists_and_whole_numbers_become_what_the_field_says() -> None:
     assert resolve("regularizer", {"name": "dropout", "p": [0.5, 0]}, "k") == Dropout(p=(0.5, 0.0))
-    assert Dropout(p=(0.5, 0)).canonical == Dropout(p=(0.5, 0.0)).canonical
+    assert isinstance(Dropout(p=(0.5, 0)).p[1], float)
 
 
 @pytest.mark.parametrize(

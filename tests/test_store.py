@@ -38,14 +38,14 @@ def test_what_is_written_is_read(folder: Path) -> None:
     ]  # fmt: skip
     assert results.environment == {"e1": {"cores": 2}}
     assert results.study_toml == STUDY
-    assert store.finished(folder) == {"a", "b"}
+    assert store.finished(folder) == {"a": "ok", "b": "ok"}
 
 
 def test_an_empty_folder_of_results_has_all_columns(folder: Path) -> None:
     results = load(folder)
     assert len(results.runs) == len(results.curves) == len(results.timings) == 0
     assert {"run_id", "status", "val_loss", "train_seconds"} <= set(results.runs.columns)
-    assert store.finished(folder) == set()
+    assert store.finished(folder) == {}
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
@@ -65,6 +65,25 @@ def test_axes_of_any_name_and_type_keep_their_type(folder: Path) -> None:
     runs = load(folder).runs.set_index("run_id")
     assert runs["width"].to_dict() == {"a": 64, "b": 32}
     assert pd.isna(runs.loc["b", "hidden"])
+
+
+def test_an_axis_of_numbers_here_and_words_there_is_one_of_words(folder: Path) -> None:
+    store.write_shard(folder, [row("a", width=64)], [])
+    store.write_shard(folder, [row("b", width="wide", seed=1)], [])
+    widths = load(folder).runs.set_index("run_id")["width"]
+    assert widths.to_dict() == {"a": "64", "b": "wide"}
+
+
+def test_curves_that_a_killed_writer_left_are_not_counted_twice(folder: Path) -> None:
+    # The first writer died after the curves; then the run was trained in other company.
+    store.write_shard(folder, [row("a"), row("b", seed=1)], curve("a") + curve("b"))
+    for path in (folder / "runs").glob("*.parquet"):
+        path.unlink()
+    store.write_shard(folder, [row("a")], curve("a"))
+    store.write_shard(folder, [row("b", seed=1), row("c", seed=2)], curve("b") + curve("c"))
+    curves = load(folder).curves
+    assert len(curves) == 6
+    assert not curves.duplicated(["run_id", "epoch"]).any()
 
 
 def test_losses_that_are_not_finite_come_back_as_they_were(folder: Path) -> None:

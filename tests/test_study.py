@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations import RequestError, Study
-from ablations.grid import configurations, plan
+from ablations import RequestError, Study, registry
+from ablations.grid import plan
 from ablations.registry import registered
 from ablations.study import seeds, shipped_studies
+from ablations.techniques.base import Regularizer, technique
 from ablations.techniques.regularizers import Dropout
 
 
@@ -42,7 +43,7 @@ def test_digits_has_every_technique_alone() -> None:
 
 
 def test_an_axis_that_is_not_named_stays_at_its_control() -> None:
-    (only,) = configurations(Study(task="notebook"))
+    (only,) = Study(task="notebook").configurations
     assert only.columns["norm"] == "none"
     assert only.columns["init"] == "default"
     assert only.columns["device"] == "cpu"
@@ -57,7 +58,24 @@ def test_seeds(said: object, meant: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [0, -1, "5:5", "5:2", "a:b", "1:2:3", [], [1, 1], [-1], 2.5, True, None, [True]]
+    "said",
+    [
+        0,
+        -1,
+        "5:5",
+        "5:2",
+        "a:b",
+        "1:2:3",
+        "0:1000000000000",
+        [2**63],
+        [],
+        [1, 1],
+        [-1],
+        2.5,
+        True,
+        None,
+        [True],
+    ],
 )
 def test_no_seeds(said: object) -> None:
     with pytest.raises(RequestError, match="seeds"):
@@ -76,7 +94,7 @@ def test_hyper_parameters_of_training_and_model_can_be_axes() -> None:
             "norm_position": ["after", "before"],
         },
     )
-    assert len(configurations(study)) == 64
+    assert len(study.configurations) == 64
     assert study.levels["lr"] == (1e-3, 1.0)
     assert study.levels["hidden"] == ("[64,32]", "[8]")
     assert study.levels["optimizer"] == ("adam", "sgd(momentum=0.5)")
@@ -100,7 +118,7 @@ def test_grids_make_a_union_and_settings_of_their_own() -> None:
         ],
     )
     found = [
-        (c.columns["norm"], c.columns["schedule"], c.lr, c.epochs) for c in configurations(study)
+        (c.columns["norm"], c.columns["schedule"], c.lr, c.epochs) for c in study.configurations
     ]
     assert found == [
         ("none", "constant", 1e-3, 20),
@@ -125,15 +143,14 @@ def test_exclusions() -> None:
     ]
     study = Study(task="notebook", axes=axes, exclude=exclude)
     found = [
-        (c.columns["norm"], c.columns["schedule"], c.regularizer.name)
-        for c in configurations(study)
+        (c.columns["norm"], c.columns["schedule"], c.regularizer.name) for c in study.configurations
     ]
     assert len(found) == 18 - 3 - 4
     assert all(norm != "batch" or schedule != "cyclic" for norm, schedule, _ in found)
     # A bare name excludes every level of that name, whatever its parameters.
     assert all(norm != "layer" or regularizer != "dropout" for norm, _, regularizer in found)
     again = Study(**tomllib.loads(study.to_toml()))
-    assert configurations(again) == configurations(study)
+    assert again.configurations == study.configurations
 
 
 def test_replacing_an_axis_drops_exclusions_of_levels_that_are_gone() -> None:
@@ -144,9 +161,57 @@ def test_replacing_an_axis_drops_exclusions_of_levels_that_are_gone() -> None:
     assert study.exclude == ()
 
 
+def test_an_exclusion_may_name_a_setting_of_a_grid() -> None:
+    study = Study(
+        task="notebook",
+        axes={"norm": ["none", "layer"]},
+        grid=[{"lr": 0.01}, {"lr": 0.1}],
+        exclude=[{"norm": "layer", "lr": 0.1}],
+    )
+    found = [(c.columns["norm"], c.lr) for c in study.configurations]
+    assert found == [("none", 0.01), ("layer", 0.01), ("none", 0.1)]
+
+
+def test_replacing_an_axis_of_a_union_does_not_cross_what_was_apart() -> None:
+    # 27 configurations alone without four norms, and 3 x 2 x 2 x 2 crossed, two of them in both.
+    study = Study.find("digits").with_axis("device", ["cpu"]).with_axis("norm", ["none", "layer"])
+    full = Study.find("digits").with_axis("device", ["cpu"])
+    kept = [c for c in full.configurations if c.columns["norm"] in ("none", "layer")]
+    assert set(study.configurations) == set(kept)
+
+
+def test_changing_a_study_keeps_the_objects_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_REGISTRY", {k: dict(v) for k, v in registry._REGISTRY.items()})
+
+    @technique
+    class Mine(Regularizer):
+        """A technique of somebody's own."""
+
+        name = "mine"
+        strength: float = 1.0
+
+    study = Study(task="notebook", axes={"regularizer": ["none", Mine(strength=2.0)]})
+    for changed in (
+        study.replace(seeds=2),
+        study.with_epochs(3),
+        study.with_axis("norm", ["layer"]),
+    ):
+        assert any(c.regularizer == Mine(strength=2.0) for c in changed.configurations)
+
+
+def test_an_object_whose_name_is_another_s_is_refused() -> None:
+    class Dropout(Regularizer):
+        """Not the registered one, though it says so."""
+
+        name = "dropout"
+
+    with pytest.raises(RequestError, match="'dropout' is not registered under that name"):
+        Study(task="notebook", axes={"regularizer": [Dropout()]})
+
+
 def test_settings_on_the_command_line_reach_every_grid() -> None:
     study = Study.find("cells").with_epochs(3)
-    assert {c.epochs for c in configurations(study)} == {3}
+    assert {c.epochs for c in study.configurations} == {3}
     norms = Study.find("digits").with_axis("norm", ["none", "layer"])
     assert norms.levels["norm"] == ("none", "layer")
 

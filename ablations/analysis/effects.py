@@ -14,7 +14,15 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.design import Floats, Scale, complete_blocks
-from ablations.analysis.inference import adjust, equivalence_p, max_t, sign_flip_p, t_interval
+from ablations.analysis.inference import (
+    EXACT_BLOCKS,
+    RESAMPLES,
+    adjust,
+    equivalence_p,
+    max_t,
+    sign_flip_p,
+    t_interval,
+)
 from ablations.analysis.pairs import Level, by_seed, paired_differences
 from ablations.analysis.verdicts import verdicts
 
@@ -164,7 +172,8 @@ def _tests(d: Floats, excess: Floats, correction: str, alpha: float) -> dict[str
     else:
         raw = np.concatenate([p, sign_flip_p(asked)])
         adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
-    floor = np.where(n >= 2, np.minimum(1.0, tests * 2.0 ** (1.0 - n)), np.nan)
+    least = np.where(n <= EXACT_BLOCKS, 2.0 ** (1.0 - n), 1 / (RESAMPLES + 1))
+    floor = np.where(n >= 2, np.minimum(1.0, tests * least), np.nan)
     return {
         "seeds": n, "p": p, "p_adjusted": adjusted[: len(n)], "p_divergence": adjusted[len(n) :],
         "p_floor": floor, "reachable": floor <= alpha,

@@ -19,10 +19,11 @@ def verdicts(
 
     The first rule that fits decides:
 
-    1. It diverges more often than its control, beyond chance: hurts. 2. It diverges less often,
-    beyond chance, and is not worse where both survived: helps. 3. It is within the margin (two
-    one-sided tests), and neither diverges more: practically equal, even when
-       the tiny difference is certain.
+    1. It diverges more often than its control, beyond chance: hurts.
+    2. It diverges less often, beyond chance, and where both survived its mean is not worse, or is
+       within the margin: helps.
+    3. It is within the margin (two one-sided tests), and diverges as often: practically equal,
+       even when the tiny difference is certain.
     4. The adjusted p is at most ``alpha``: helps or hurts. Yet a level that diverges more than its
        control never helps and one that diverges less never hurts, since the pairs that are missing
        are its control's bad ones.
@@ -42,11 +43,11 @@ def verdicts(
     certain = effects["p_adjusted"] <= alpha
     better = effects["effect"] > 0 if higher_is_better else effects["effect"] < 0
     worse = effects["effect"] < 0 if higher_is_better else effects["effect"] > 0
-    equal = (effects["p_equivalent"] <= alpha) & ~more & ~fewer
+    within = effects["p_equivalent"] <= alpha
     rules = [
         more & unstable,
-        fewer & unstable & ~(certain & worse),
-        equal,
+        fewer & unstable & (~worse | within),
+        within & ~more & ~fewer,
         certain & better & ~more,
         certain & worse & ~fewer,
     ]

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, dataclass_transform
 
+import pydantic
 import torch
 from torch import nn
 from torch.nn.utils import skip_init
 
-from ablations.registry import Component
-from ablations.registry import component as model
+from ablations.registry import Component, component
+from ablations.store import COLUMNS
 from ablations.streams import Streams
 from ablations.techniques.base import Norm, Regularizer
 
 if TYPE_CHECKING:
     from ablations.grid import Configuration
 
+M = TypeVar("M", bound="Model")
+
 __all__ = ["Model", "initialise", "linear", "model"]
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
+def model(cls: type[M]) -> type[M]:
+    """``@component`` for models.
+
+    Raises
+    ------
+    ValueError
+        If a parameter has the name of a column of the runs table.
+    """
+    taken = set(COLUMNS) & set(cls.__annotations__)
+    if taken:
+        raise ValueError(f"model '{cls.name}' has a parameter named like a column: {sorted(taken)}")
+    return component(cls)
 
 
 class Model(Component):

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from ablations.analysis import strongest_pairs
 from ablations.report import effect_figures, figures, look
 from ablations.report.reading import Reading
-from ablations.report.story import Story
 from ablations.report.words import agreement, answer, count, number
 
 MOST_PAIRS = 6
@@ -33,11 +32,11 @@ class Drawn:
 Draft = tuple[str, str, Figure, str, str]
 
 
-def gallery(reading: Reading, story: Story) -> tuple[Drawn, ...]:
+def gallery(reading: Reading) -> tuple[Drawn, ...]:
     """Draw what there is to draw: a study of one axis has no interaction and no empty frame."""
     drafts = (
         _published(reading),
-        _effects(reading, story),
+        _effects(reading),
         _interactions(reading),
         _curves(reading),
         _time(reading),
@@ -61,11 +60,11 @@ def _published(reading: Reading) -> Iterator[Draft]:
     yield "published", "published", figure, alt, caption
 
 
-def _effects(reading: Reading, story: Story) -> Iterator[Draft]:
+def _effects(reading: Reading) -> Iterator[Draft]:
     if not reading.effects["seeds"].sum():
         return
     figure = effect_figures.main_effects(
-        reading.effects, reading.by_seed, scale=reading.scale, margin=story.margin
+        reading.effects, reading.by_seed, scale=reading.scale, margin=reading.margin
     )
     said = answer(reading.effects, reading.scale, "level")
     alt = f"Main effect of each level on the validation loss, with intervals. {said}"

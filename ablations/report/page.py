@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from ablations.report import tables
+from ablations.report import tables, words
 from ablations.report.ablation_table import ablation_table
 from ablations.report.gallery import Drawn, gallery
 from ablations.report.headline import answers, facts, tempers
@@ -36,7 +36,7 @@ def write(results: Results, story: Story) -> Path:
         If ``story`` names a column the runs do not have.
     """
     reading = read(results, story)
-    drawn = gallery(reading, story)
+    drawn = gallery(reading)
     folder = results.folder / "figures"
     for figure in drawn:
         write_bytes(folder / f"{figure.name}.png", figure.png)
@@ -68,6 +68,7 @@ def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn,
     return environment.get_template("report.html.j2").render(
         story=story,
         toml=results.study_toml,
+        band=words.margin(reading.margin, reading.scale),
         answers=answers(reading),
         facts=facts(reading),
         tempers=tempers(reading),

@@ -34,7 +34,7 @@ SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 @dataclass(frozen=True)
 class Design:
     """What is compared with what. Levels are text throughout; ``axes`` are those with at least two
-    levels that ran.
+    levels that ran; ``margin`` is a fraction on the log scale, else in the loss's unit.
     """
 
     runs: pd.DataFrame
@@ -43,6 +43,7 @@ class Design:
     controls: dict[str, str]
     levels: dict[str, tuple[str, ...]]
     scale: Scale
+    margin: float
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,16 @@ def design(results: Results, story: Story) -> Design:
     controls = {axis: label(story.controls[axis]) for axis in axes if axis in story.controls}
     controls = {axis: level for axis, level in controls.items() if (ended[axis] == level).any()}
     levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in axes}
-    return Design(runs, axes, factors, controls, levels, scale)
+    margin = story.margin
+    if scale == "difference":
+        # The study's margin is a fraction; where losses have no ratio, it is one of their size.
+        margin *= float(runs.loc[runs["status"] == "ok", OUTCOME].astype(float).abs().mean())
+    return Design(runs, axes, factors, controls, levels, scale, margin)
 
 
-def ablation_effects(of: Design, story: Story) -> pd.DataFrame:
+def ablation_effects(of: Design) -> pd.DataFrame:
     """The ablation table: every level against its control, in the study's order."""
-    effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=story.margin)
+    effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=of.margin)
     return _in_order(effects, of.levels)
 
 
@@ -97,7 +102,7 @@ def read(results: Results, story: Story) -> Reading:
     """Make every table of the report from the runs and curves of ``results``."""
     of = design(results, story)
     runs, axes, factors, controls, scale = of.runs, of.axes, of.factors, of.controls, of.scale
-    effects = ablation_effects(of, story)
+    effects = ablation_effects(of)
     return Reading(
         **vars(of),
         effects=effects,

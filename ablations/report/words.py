@@ -59,6 +59,11 @@ def change(row: pd.Series, scale: Scale, part: str = "") -> str:
     return signed(row[part or "effect"])
 
 
+def margin(bound: float, scale: Scale) -> str:
+    """Write the equivalence margin: ``±2 %``, or in the loss's own unit."""
+    return f"±{100 * bound:g}{NARROW}%" if scale == "log" else f"±{number(bound)}"
+
+
 def signed(value: float) -> str:
     """Write a difference with its sign and at most three decimals: ``+0.012``."""
     if math.isnan(value):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -84,4 +83,4 @@ class Classification(Task):
         return F.cross_entropy(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        return float((outputs.argmax(1) == targets).to(torch.float64).mean())
+        return int((outputs.argmax(1) == targets).sum()) / len(targets)

@@ -111,8 +111,8 @@ class Regularizer(Technique):
         """The weight decay asked of the optimizer."""
         return Decay()
 
-    def project(self, weight: Tensor) -> Tensor | None:
-        """The weight (out, in) moved back into the allowed set after a step; None to leave it."""
+    def shrink(self, weight: Tensor) -> Tensor | None:
+        """Factors (out, 1) by which a layer's rows are scaled after a step; None for none."""
         return None
 
 
@@ -126,8 +126,12 @@ class Norm(Technique):
         """A layer that normalises activations of shape (batch, width)."""
         return None
 
-    def wrap(self, linear: nn.Module) -> None:
+    def wrap(self, linear: nn.Linear) -> None:
         """Reparametrise an initialised hidden layer in place."""
+
+    def lengths(self, linear: nn.Linear) -> Tensor:
+        """The parameter (out, …) that scales the rows of a layer's weight in proportion."""
+        return linear.weight
 
 
 class Init(Technique):

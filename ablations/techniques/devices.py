@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from ablations.techniques.base import Device, technique
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
 
 
 @technique
@@ -39,6 +44,11 @@ class Mps(_Accelerator):
     """An Apple graphics processor through Metal."""
 
     name = "mps"
+
+    def skip(self, configuration: Configuration) -> str | None:
+        if self.available() and configuration.dtype == "float64":
+            return "mps has no float64"
+        return super().skip(configuration)
 
 
 @technique

@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 @technique
 class DefaultInit(Init):
-    """PyTorch's own: uniform within ±1/√fan_in, the control (LeCun et al., 1998)."""
+    """PyTorch's own, the control: uniform within ±1/√fan_in, of variance 1/(3 fan_in)."""
 
     name = "default"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.techniques.base import Norm, technique
 
@@ -43,8 +44,7 @@ class BatchNorm(Norm):
         return nn.BatchNorm1d(width)
 
     def skip(self, configuration: Configuration) -> str | None:
-        rows = configuration.task.rows
-        size = rows if configuration.batch_size == "full" else configuration.batch_size
+        rows, size = configuration.task.rows, configuration.rows_per_batch
         last = rows % size or size
         if last > 1:
             return None
@@ -62,6 +62,8 @@ class GroupNorm(Norm):
         return nn.GroupNorm(width // self.channels, width)
 
     def skip(self, configuration: Configuration) -> str | None:
+        if self.channels == 1:
+            return "a group of one channel is its own mean, so that nothing is left of it"
         for width in configuration.model.widths():
             if width % self.channels:
                 return f"a layer of {width} units has no whole groups of {self.channels} channels"
@@ -84,5 +86,11 @@ class WeightNorm(Norm):
 
     name = "weight_norm"
 
-    def wrap(self, linear: nn.Module) -> None:
+    def wrap(self, linear: nn.Linear) -> None:
         weight_norm(linear)
+
+    def lengths(self, linear: nn.Linear) -> Tensor:
+        if not is_parametrized(linear, "weight"):
+            return linear.weight  # the output layer is not normalised
+        lengths = linear.parametrizations.weight.original0  # type: ignore[union-attr]
+        return cast(Tensor, lengths)

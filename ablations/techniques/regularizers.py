@@ -140,17 +140,16 @@ class InputNoise(Regularizer):
 
 @technique
 class MaxNorm(Regularizer):
-    """Scale back each unit's incoming weights to at most c in length after a step (Srebro &
-    Shraibman, 2005).
+    """Scale back each unit's incoming weights to at most c in length after a step (Srivastava
+    et al., 2014).
     """
 
     name = "max_norm"
     c: Positive = 1.0
 
-    def project(self, weight: Tensor) -> Tensor | None:
-        length: Tensor = torch.linalg.vector_norm(weight, dim=1, keepdim=True)
-        scale: Tensor = self.c / length.clamp(min=self.c)
-        return weight * scale
+    def shrink(self, weight: Tensor) -> Tensor | None:
+        length: Tensor = torch.linalg.vector_norm(weight, dim=-1, keepdim=True)
+        return self.c / length.clamp(min=self.c)
 
 
 @technique
@@ -163,7 +162,7 @@ class LabelSmoothing(Regularizer):
     def objective(
         self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
     ) -> Tensor:
-        uniform = -F.log_softmax(outputs, dim=1).mean()
+        uniform = -F.log_softmax(outputs, dim=-1).mean()
         return (1 - self.epsilon) * loss(outputs, targets) + self.epsilon * uniform
 
     def skip(self, configuration: Configuration) -> str | None:

@@ -30,6 +30,15 @@ def share(fraction: float, length: int) -> int:
     return max(1, math.ceil(fraction * length - 1e-9))
 
 
+class _ByEpoch(Schedule):
+    """A schedule that moves after every epoch, and so needs a second one to move in."""
+
+    def skip(self, configuration: Configuration) -> str | None:
+        if configuration.epochs > 1:
+            return None
+        return f"{self.name} moves the rate between epochs, and there is only one"
+
+
 class _ByStep(Schedule):
     """A schedule that moves after every optimizer step instead of every epoch."""
 
@@ -48,7 +57,7 @@ class Constant(Schedule):
 
 
 @technique
-class Step(Schedule):
+class Step(_ByEpoch):
     """Multiply the rate by gamma after each quarter of the run (the notebook's StepLR)."""
 
     name = "step"
@@ -60,7 +69,7 @@ class Step(Schedule):
 
 
 @technique
-class Exponential(Schedule):
+class Exponential(_ByEpoch):
     """Multiply the rate by the same factor every epoch, down to a hundredth (ExponentialLR)."""
 
     name = "exponential"
@@ -71,7 +80,7 @@ class Exponential(Schedule):
 
 
 @technique
-class Cosine(Schedule):
+class Cosine(_ByEpoch):
     """Half a cosine from the full rate down to zero (Loshchilov & Hutter, 2017)."""
 
     name = "cosine"
@@ -89,18 +98,18 @@ class OneCycle(_ByStep):
 
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         peak = optimizer.param_groups[0]["lr"]
-        # One step more than there are, since PyTorch counts the step after the last one too.
         return lr_scheduler.OneCycleLR(
             optimizer,
             peak,
-            total_steps=epochs * steps + 1,
+            total_steps=epochs * steps,
             pct_start=self.warmup,
             cycle_momentum=False,
         )
 
     def skip(self, configuration: Configuration) -> str | None:
         steps = configuration.epochs * configuration.steps_per_epoch
-        if self.warmup * (steps + 1) > 1:
+        # PyTorch's rise takes warmup × steps - 1 steps, and divides by them.
+        if self.warmup * steps > 1:
             return None
         return f"one_cycle has no room to warm up in {steps} steps"
 
@@ -122,7 +131,7 @@ class Cyclic(_ByStep):
 
 
 @technique
-class Plateau(Schedule):
+class Plateau(_ByEpoch):
     """Multiply the rate by factor when the training objective has not improved for a tenth of
     the run (ReduceLROnPlateau).
     """

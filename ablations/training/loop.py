@@ -9,7 +9,7 @@ The whole of it, with the places where techniques act in capitals::
     for epoch in epochs:
         for batch in the order of (seed, epoch):
             objective = REGULARIZER.objective(network(batch), targets, parameters, loss)
-            backward;  optimizer step;  REGULARIZER.project(weights);  SCHEDULE.after_step
+            backward;  optimizer step;  REGULARIZER.shrink(weights);  SCHEDULE.after_step
         SCHEDULE.after_epoch(objective)
         losses on both splits, in evaluation mode
         stop as diverged where one of them is not finite
@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,23 @@ def train(run: Run) -> Result:
 
     Every number of the result but ``train_seconds`` depends on the run alone.
     """
-    streams = Streams(run.seed)
+    streams, device = Streams(run.seed), run.configuration.device.torch_device()
+    with _one_thread(), streams.isolated(device):
+        return _train(run, streams)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread inside, as many as before after it: sums split over threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(run: Run, streams: Streams) -> Result:
     configuration = run.configuration
     data = _on_device(configuration.task.data(streams), configuration)
     network = initialise(configuration, streams)
@@ -103,7 +120,7 @@ def _epochs(
             )
             objective.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            _project(configuration, network)
+            _shrink(configuration, network)
             schedule.after_step(scheduler)
             draws.step += 1
             total += float(objective.detach()) * len(inputs)
@@ -132,12 +149,9 @@ def _batches(
 
 
 @torch.no_grad()
-def _project(configuration: Configuration, network: nn.Module) -> None:
+def _shrink(configuration: Configuration, network: nn.Module) -> None:
     for _, layer, _ in configuration.model.weights(network):
-        projected = configuration.regularizer.project(layer.weight)
-        if projected is None:
+        factor = configuration.regularizer.shrink(layer.weight)
+        if factor is None:
             return
-        if nn.utils.parametrize.is_parametrized(layer, "weight"):
-            layer.weight = projected
-        else:
-            layer.weight.copy_(projected)
+        configuration.norm.lengths(layer).mul_(factor)

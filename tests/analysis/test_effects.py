@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, main_effects, seed_effects
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, main_effects, seed_effects, verdicts
 
 from .generators import AXES, CONTROLS, FACTORS, grid, null_grid, planted, self_censoring
 
@@ -227,3 +227,22 @@ def test_order_labels_and_units_do_not_matter(random: object, unit: float, seeds
     one = effects_of(runs).sort_index()
     other = main_effects(moved, axes, FACTORS[::-1]).set_index(["axis", "level"]).sort_index()
     pd.testing.assert_frame_equal(one, other, check_dtype=False, rtol=1e-6, atol=1e-9)
+
+
+def test_the_floor_of_p_is_that_of_the_flips_that_are_made() -> None:
+    for seeds, floor in ((6, 2.0**-5), (14, 2.0**-13), (20, 1e-4)):
+        effects = effects_of(planted({("norm", "layer"): 0.5}, seeds=seeds))
+        assert effects["p_floor"].iloc[0] == pytest.approx(floor)
+        assert effects.loc[("norm", "layer"), "p_adjusted"] >= floor * (1 - 1e-9)
+
+
+def test_diverging_less_helps_only_where_the_survivors_are_not_worse() -> None:
+    row = {"p_adjusted": 0.06, "p_equivalent": 1.0, "diverged": 0, "control_diverged": 40}
+    table = pd.DataFrame(
+        [
+            row | {"effect": 0.3},
+            row | {"effect": -0.3},
+            row | {"effect": 0.01, "p_equivalent": 0.01},
+        ]
+    ).assign(p_divergence=0.01)
+    assert verdicts(table).tolist() == [UNDECIDED, HELPS, HELPS]

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import HURTS, main_effects
-from ablations.report import Published, write
+from ablations.report import Published, words, write
 from ablations.store import Results
 
 from .pages import Page, opened
@@ -102,7 +102,8 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path, usual: tuple[Resul
     assert _without_noise(again.read_text()) == _without_noise(page.source)
     once_more = write(replace(found, folder=tmp_path), story())
     assert once_more.read_text() == page.source
-    assert not list(tmp_path.glob("**/*.part"))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"report.html", "figures"}
 
 
 def _without_noise(html: str) -> str:
@@ -242,6 +243,9 @@ def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) ->
     found = results(tmp_path)
     moved = found.runs.assign(val_loss=found.runs["val_loss"] - 0.1)
     page = opened(write(replace(found, runs=moved), story()))
+    # The margin is a fraction of the losses' size then, and the page says which.
+    size = moved["val_loss"].abs().mean()
+    assert f"within {words.margin(0.02 * size, 'difference')}" in page.words
     assert "have no ratio" in page.words
     assert "%" not in page.rows("ablation")[0]["validation loss"].text
 

@@ -38,9 +38,9 @@ def test_penalties() -> None:
 
 
 def test_max_norm_moves_only_rows_that_are_too_long() -> None:
-    projected = MaxNorm(c=1.0).project(W)
-    assert projected is not None
-    assert torch.allclose(projected, torch.tensor([[0.6, -0.8], [0.3, 0.4]]))
+    factor = MaxNorm(c=1.0).shrink(W)
+    assert factor is not None
+    assert torch.allclose(factor * W, torch.tensor([[0.6, -0.8], [0.3, 0.4]]))
 
 
 def test_label_smoothing_is_torch_s() -> None:
@@ -158,7 +158,7 @@ def test_schedules_stay_within_the_study_s_rate_and_move(
     assert moved == (name != "constant")
     if name not in ("constant", "cyclic", "plateau"):
         assert found[-1] < 0.5 * max(found)
-    if name not in ("constant", "step", "exponential", "plateau"):
+    if name not in ("constant", "step", "exponential", "plateau") and epochs * steps >= 20:
         assert max(found) >= 0.0085  # the peak is reached, but for the grid of steps
 
 

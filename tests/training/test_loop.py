@@ -195,6 +195,43 @@ def test_training_leaves_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.parametrize("norm", registered("norm"))
+def test_a_max_norm_that_never_binds_changes_nothing(norm: str) -> None:
+    loose = {"name": "max_norm", "c": 1e6}
+    plain, bound = runs_of(axes={"regularizer": ["none", loose], "norm": [norm]}, epochs=5)
+    assert train(bound).curve == train(plain).curve
+
+
+def test_the_number_of_threads_outside_changes_nothing() -> None:
+    # Batch norm sums over a batch, and rounds otherwise when the sum is split over threads.
+    (run,) = runs_of(task="digits", batch_size=32, epochs=1, axes={"norm": ["batch"]})
+    before = torch.get_num_threads()
+    try:
+        curves = []
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            curves.append(train(run).curve)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert curves[0] == curves[1]
+
+
+def test_layers_that_draw_from_the_global_generator_repeat_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def linear_norm(self: Any, width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(width, width), nn.Dropout(0.3))
+
+    monkeypatch.setattr(registered("norm")["layer"], "layer", linear_norm)
+    (run,) = runs_of(axes={"norm": ["layer"]}, epochs=3)
+    first = train(run)
+    torch.rand(7)
+    before = torch.random.get_rng_state()
+    assert train(run).curve == first.curve
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
 def test_max_norm_holds_after_every_step_with_weight_norm_too() -> None:
     for norm in ("none", "weight_norm"):
         (run,) = runs_of(

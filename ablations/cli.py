@@ -21,10 +21,8 @@ from rich.table import Table
 from ablations.errors import RequestError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from ablations.analysis import Scale
     from ablations.pipeline import Outlook
+    from ablations.report import Effects
     from ablations.store import Results
     from ablations.study import Study
 
@@ -94,17 +92,15 @@ def run(
 
     The same command again continues: what is finished is never trained twice.
     """
-    from ablations import grid, pipeline
+    from ablations import pipeline
 
     chosen = _study(study, seeds, axis or [], epochs)
     if dry_run:
         _print_outlook(chosen, pipeline.look(chosen, pipeline.folder_of(chosen, out)))
         return
     results = _run(chosen, out, jobs, backend, report)
-    asked = {run.run_id for run in grid.plan(chosen).runs}
-    runs = results.runs[results.runs["run_id"].isin(asked)]
     print_effects(pipeline.effects(chosen, results), pipeline.story(chosen).cautions)
-    failed = runs.loc[runs["status"] == "failed", "reason"]
+    failed = results.runs.loc[results.runs["status"] == "failed", "reason"]
     if len(failed):
         print(f"error: {len(failed):,} runs failed, the first: {failed.iloc[0]}", file=sys.stderr)
         raise typer.Exit(FAILED)
@@ -177,13 +173,13 @@ def _print_outlook(study: Study, outlook: Outlook) -> None:
         print(f"  {note}")
 
 
-def print_effects(table: pd.DataFrame, cautions: Sequence[str] = ()) -> None:
-    """The ablation table on standard output, then the answer in a sentence and its cautions."""
-    from ablations.report import words
+def print_effects(found: Effects, cautions: Sequence[str] = ()) -> None:
+    """The ablation table on standard output, then the answer in a sentence, and what tempers it."""
+    from ablations.report import tempers, words
 
+    table, scale = found.effects, found.scale
     if table.empty:
         return
-    scale: Scale = "log" if table["change"].notna().any() else "difference"
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("axis", "level", "against", "verdict"):
         shown.add_column(name, overflow="fold")
@@ -201,7 +197,7 @@ def print_effects(table: pd.DataFrame, cautions: Sequence[str] = ()) -> None:
     width = None if sys.stdout.isatty() else 200
     Console(file=sys.stdout, width=width).print(shown)
     print()
-    for sentence in (words.answer(table, scale, "level"), *cautions):
+    for sentence in (words.answer(table, scale, "level"), *tempers(found), *cautions):
         print(textwrap.fill(sentence, 100))
 
 
@@ -213,8 +209,9 @@ def report(
     from ablations import pipeline, store
     from ablations.study import Study
 
-    results = store.load(folder)
+    whole = store.load(folder)
     study = Study.from_toml(folder / "study.toml")
+    results, _ = pipeline.of_study(study, whole)
     print(pipeline.write_report(study, results))
 
 

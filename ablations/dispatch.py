@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def dispatch(
     left = dict(enumerate(cohorts))
     while left:
         try:
-            for index, statuses in _parallel(left, target, jobs, backend):
+            for index, statuses in _parallel(tuple(left.items()), target, jobs, backend):
                 del left[index]
                 yield statuses
         except TerminatedWorkerError:
@@ -73,10 +73,10 @@ def _ids(cohort: Cohort) -> list[str]:
 
 
 def _parallel(
-    cohorts: Mapping[int, Cohort], target: Target, jobs: int, backend: str
+    cohorts: Sequence[tuple[int, Cohort]], target: Target, jobs: int, backend: str
 ) -> Iterator[tuple[int, Counter[str]]]:
     if in_process(jobs, backend):
-        yield from ((index, train_cohort(cohort, target)) for index, cohort in cohorts.items())
+        yield from ((index, train_cohort(cohort, target)) for index, cohort in cohorts)
         return
     options: dict[str, Any] = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with joblib.parallel_config(backend=backend, n_jobs=jobs, **options):
@@ -87,8 +87,7 @@ def _parallel(
             return_as="generator_unordered" if streams else "list",
         )
         yield from parallel(
-            joblib.delayed(_train_numbered)(index, cohort, target)
-            for index, cohort in cohorts.items()
+            joblib.delayed(_train_numbered)(index, cohort, target) for index, cohort in cohorts
         )
 
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from ablations import cohorts, dispatch, environment, report, store
 from ablations import grid as grids
 from ablations.errors import RequestError
@@ -66,7 +64,7 @@ def run(
     Returns
     -------
     Results
-        All that the folder holds, from earlier commands too.
+        The runs of this study; ``ablations.load`` gives all that the folder holds.
 
     Raises
     ------
@@ -81,11 +79,25 @@ def run(
     for note in outlook.notes():
         reporter.say(note)
     train(outlook, target, jobs, backend, reporter)
-    results = store.load(folder)
+    results, others = of_study(study, store.load(folder))
+    if others:
+        reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
     if with_report:
         path = write_report(study, results)
         reporter.say(f"report: {path}")
     return results
+
+
+def of_study(study: Study, results: Results) -> tuple[Results, int]:
+    """The rows that a study asks for, and how many others the folder holds.
+
+    A folder keeps what earlier commands trained, with more seeds or other levels; a table of
+    this study must not mix them in.
+    """
+    plan = grids.plan(study)
+    asked = {run.run_id for run in (*plan.runs, *(run for run, _ in plan.skipped))}
+    own = results.only(asked)
+    return own, len(results.runs) - len(own.runs)
 
 
 def folder_of(study: Study, out: Path | str | None) -> Path:
@@ -158,9 +170,9 @@ def write_report(study: Study, results: Results) -> Path:
     return report.write(results, story(study))
 
 
-def effects(study: Study, results: Results) -> pd.DataFrame:
+def effects(study: Study, results: Results) -> report.Effects:
     """The ablation table, as the report has it: every level against its control."""
-    return report.ablation_effects(report.design(results, story(study)))
+    return report.ablation_effects(results, story(study))
 
 
 def controls(study: Study) -> dict[str, str | float]:

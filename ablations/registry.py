@@ -152,4 +152,6 @@ def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestEr
     for part in first["loc"]:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
     message = first["msg"][0].lower() + first["msg"][1:]
+    # What TOML and JSON call a list, pydantic calls a tuple.
+    message = message.replace("valid tuple", "list")
     return RequestError(f"{message}, found {first['input']!r}", key)

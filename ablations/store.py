@@ -11,8 +11,8 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,18 @@ class Results:
     timings: pd.DataFrame
     environment: dict[str, dict[str, object]]
     study_toml: str
+
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{n:,} {status}" for status, n in self.runs["status"].value_counts().items()
+        )
+        return f"<Results of {len(self.runs):,} runs ({counts}) in {self.folder}>"
+
+    def only(self, run_ids: Collection[str]) -> Results:
+        """The same folder with the rows of some runs only."""
+        runs = self.runs[self.runs["run_id"].isin(run_ids)].reset_index(drop=True)
+        curves = self.curves[self.curves["run_id"].isin(run_ids)].reset_index(drop=True)
+        return replace(self, runs=runs, curves=curves)
 
 
 def load(folder: Path | str) -> Results:

@@ -452,8 +452,9 @@ def _level(axis: str, level: object, model: Model, key: str) -> Any:
     try:
         return getattr(type(model)(**(model.parameters() | {axis: level})), axis)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]["msg"]
-        raise RequestError(f"{first[0].lower()}{first[1:]}, found {level!r}", key) from None
+        parameter = from_validation(error)
+        inner = parameter.key.removeprefix(axis)
+        raise RequestError(parameter.message, f"{key}{inner}") from None
 
 
 def _available_devices() -> tuple[Device, ...]:

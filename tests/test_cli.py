@@ -184,7 +184,7 @@ BAD_STUDIES = {
     ),
     "level of a model's parameter": (
         'task = "digits"\naxes.hidden = [[64], "wide"]',
-        ["axes.hidden[1]", "tuple", "'wide'"],
+        ["axes.hidden[1]", "list", "'wide'"],
     ),
     "no seeds": ('task = "digits"\nseeds = 0', ["seeds", "0"]),
     "empty seeds": ('task = "digits"\nseeds = []', ["seeds", "[]"]),

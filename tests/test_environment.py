@@ -37,7 +37,8 @@ def test_the_commit_is_that_of_the_folder_it_was_installed_from(
 
     git("init", "--quiet")
     git("commit", "--quiet", "--allow-empty", "-m", "first")
-    installed = SimpleNamespace(read_text=lambda name: json.dumps({"url": tmp_path.as_uri()}))
+    url = json.dumps({"url": tmp_path.as_uri()})
+    installed = SimpleNamespace(version="0", read_text=lambda name: url)
     monkeypatch.setattr(environment, "__file__", "/site-packages/ablations/environment.py")
 
     def distribution(name: str) -> Any:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import pandas as pd
 import pytest
 import torch
-from joblib.externals import cloudpickle
 from torch import Tensor
 
 import ablations
@@ -100,6 +100,24 @@ def test_threads_give_the_numbers_of_processes(whole: ablations.Results, tmp_pat
     before = torch.get_num_threads()
     same(run(Study(**SMALL), tmp_path, jobs=2, backend="threading"), whole)
     assert torch.get_num_threads() == before
+
+
+def test_a_narrower_study_shows_its_own_runs_and_says_that_there_are_others(
+    whole: ablations.Results, tmp_path: Path
+) -> None:
+    run(Study(**SMALL), tmp_path, jobs=1)
+    heard = Heard()
+    narrow = Study(**(SMALL | {"axes": {"norm": ["none", "batch"]}, "seeds": 2}))
+    shown = run(narrow, tmp_path, reporter=heard, with_report=True)
+    assert heard.trained == {}
+    assert len(shown.runs) == 4
+    assert set(shown.curves["run_id"]) == set(shown.runs["run_id"])
+    assert any("also holds 8 runs that this study does not ask for" in line for line in heard.lines)
+    assert "4 runs" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    # Nothing is lost: the wider study finds them all.
+    heard = Heard()
+    same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), whole)
+    assert heard.trained == {}
 
 
 def test_a_study_that_grew_trains_only_what_is_missing(
@@ -214,12 +232,8 @@ def test_a_worker_that_dies_costs_its_run_and_no_other(
     # Workers cannot import this module by its name; they get the class itself.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr("ablations.cohorts.CAP", 4)
-    study = Study(
-        **(
-            SMALL
-            | {"seeds": 2, "axes": {"norm": ["none", "batch"], "regularizer": ["none", Kills()]}}
-        )
-    )
+    axes = {"norm": ["none", "batch"], "regularizer": ["none", Kills()]}
+    study = Study(**(SMALL | {"seeds": 2, "axes": axes}))
     results = run(study, tmp_path, jobs=2)
     status = results.runs.groupby("regularizer")["status"].unique().map(list).to_dict()
     assert status == {"none": ["ok"], "kills": ["failed"]}

@@ -15,7 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.report.look import COLOURS, INK, MARKERS, WIDTH, drawing, wrapped
 
@@ -68,7 +68,7 @@ def _curve(
 def _loss_axis(panel: Axes, table: pd.DataFrame) -> None:
     middle = table["mean"].astype(float)
     if middle.min() > 0 and middle.max() / middle.min() > 8:
-        panel.set_yscale("log")
+        _log_axis(panel, "y")
     else:
         # Two seeds make intervals that would flatten every curve: the means decide what is shown.
         spread = middle.max() - middle.min()
@@ -99,15 +99,26 @@ def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[st
             marker="o", markerfacecolor="none", markersize=8, label="Pareto front",
         )  # fmt: skip
         if _wide_apart(points["seconds"]):
-            panel.set_xscale("log")
+            _log_axis(panel, "x")
         if _wide_apart(points["mean"]):
-            panel.set_yscale("log")
+            _log_axis(panel, "y")
         panel.set_xlabel("training time of one run, seconds (median over seeds)")
         panel.set_ylabel("validation loss")
         title = wrapped(axis, 22) if axis else None
         figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
         sns.despine(ax=panel)
     return figure
+
+
+def _log_axis(panel: Axes, name: str) -> None:
+    """Make an axis logarithmic, with a few plain numbers on it."""
+    panel.set(**{f"{name}scale": "log"})
+    axis = panel.xaxis if name == "x" else panel.yaxis
+    low, high = axis.get_view_interval()
+    within_a_decade = high / low < 50
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _configurations(

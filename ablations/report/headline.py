@@ -6,7 +6,7 @@ import math
 from collections import Counter
 
 from ablations.report import words
-from ablations.report.reading import Reading
+from ablations.report.reading import Effects, Reading
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
 # Two-sided sign-flip p cannot fall below 2 / 2^S.
@@ -43,7 +43,7 @@ def facts(reading: Reading) -> list[str]:
     ]
 
 
-def tempers(reading: Reading) -> list[str]:
+def tempers(reading: Effects) -> list[str]:
     """Say what should temper the answer, as far as the tables show it."""
     found = [
         _unreachable(reading),
@@ -60,7 +60,7 @@ def tempers(reading: Reading) -> list[str]:
     return [text for text in found if text]
 
 
-def _unreachable(reading: Reading) -> str:
+def _unreachable(reading: Effects) -> str:
     effects = reading.effects
     if not effects["seeds"].sum() or effects["reachable"].any():
         return ""
@@ -70,7 +70,7 @@ def _unreachable(reading: Reading) -> str:
     )
 
 
-def _changed_nothing(reading: Reading) -> str:
+def _changed_nothing(reading: Effects) -> str:
     effects = reading.effects
     nothing = effects[(effects["identical"] == effects["pairs"]) & (effects["pairs"] > 0)]
     names = [f"{row['axis']} {row['level']}" for _, row in nothing.iterrows()]
@@ -79,7 +79,7 @@ def _changed_nothing(reading: Reading) -> str:
     )
 
 
-def _diverged(reading: Reading) -> str:
+def _diverged(reading: Effects) -> str:
     if not reading.effects["conditional"].any():
         return ""
     return (
@@ -88,7 +88,7 @@ def _diverged(reading: Reading) -> str:
     )
 
 
-def _left_out(reading: Reading) -> str:
+def _left_out(reading: Effects) -> str:
     most = {noun: reading.effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
     parts = [words.count(int(n), noun) for noun, n in most.items() if n > 0]
     if not parts:
@@ -99,6 +99,6 @@ def _left_out(reading: Reading) -> str:
     )
 
 
-def _unpaired(reading: Reading) -> str:
+def _unpaired(reading: Effects) -> str:
     names = words.listing(list(reading.unpaired))
     return f"Not compared, for want of a pair with the control: {names}." if names else ""

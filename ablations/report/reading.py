@@ -47,10 +47,17 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Reading(Design):
-    """The tables of one report."""
+class Effects(Design):
+    """The ablation table: every level against its control, and the levels that have no pair."""
 
     effects: pd.DataFrame
+    unpaired: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reading(Effects):
+    """The tables of one report."""
+
     by_seed: pd.DataFrame
     metric_effects: pd.DataFrame
     interactions: pd.DataFrame
@@ -59,7 +66,6 @@ class Reading(Design):
     published: pd.DataFrame
     rates: pd.DataFrame
     endings: pd.DataFrame
-    unpaired: tuple[str, ...]
 
 
 def label(value: object) -> str:
@@ -92,20 +98,23 @@ def design(results: Results, story: Story) -> Design:
     return Design(runs, axes, factors, controls, levels, scale, margin)
 
 
-def ablation_effects(of: Design) -> pd.DataFrame:
-    """The ablation table: every level against its control, in the study's order."""
+def ablation_effects(results: Results, story: Story) -> Effects:
+    """Compare every level with its control, in the study's order."""
+    of = design(results, story)
     effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=of.margin)
-    return _in_order(effects, of.levels)
+    return Effects(
+        **vars(of),
+        effects=_in_order(effects, of.levels),
+        unpaired=_unpaired(of.runs, effects, story),
+    )
 
 
 def read(results: Results, story: Story) -> Reading:
     """Make every table of the report from the runs and curves of ``results``."""
-    of = design(results, story)
+    of = ablation_effects(results, story)
     runs, axes, factors, controls, scale = of.runs, of.axes, of.factors, of.controls, of.scale
-    effects = ablation_effects(of)
     return Reading(
         **vars(of),
-        effects=effects,
         by_seed=seed_effects(runs, controls, factors, scale=scale),
         metric_effects=_metric_effects(runs, controls, factors, story),
         interactions=interactions(runs, controls, factors, scale=scale),
@@ -114,7 +123,6 @@ def read(results: Results, story: Story) -> Reading:
         published=_published(results, story),
         rates=_in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
-        unpaired=_unpaired(runs, effects, story),
     )
 
 

@@ -77,7 +77,10 @@ def best_table(reading: Reading, story: Story) -> Table:
 def _best_caption(found: pd.DataFrame) -> str:
     complete = int(found["complete"].sum())
     best = words.count(complete, "configuration")
-    text = f"The best of {best} whose runs all ended well, by mean validation loss."
+    text = (
+        f"The best of {best} whose runs all ended well, by validation loss: its geometric mean "
+        "over seeds."
+    )
     if complete < len(found):
         text += f" Left out: {len(found) - complete:,} with diverged, failed or skipped runs."
     return f"{text} Chosen and judged on the same seeds, the first rows look better than they are."

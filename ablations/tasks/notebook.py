@@ -16,10 +16,11 @@ class Notebook(Regression):
     name = "notebook"
     inputs, outputs, rows = 10, 1, 100
     caution = (
-        "The targets of this task are random noise: they do not depend on the inputs. A falling "
-        "training loss therefore measures memorisation alone, and every regularizer looks harmful "
-        "on it by construction. On validation rows nothing can beat the constant 0.5, which scores "
-        "1/12 = 0.0833; what 'helps' here is what keeps a network from fitting noise."
+        "The targets of this task are random noise: they do not depend on the inputs, so there is "
+        "nothing to learn but their mean. The constant 0.5 scores 1/12 = 0.0833; a training loss "
+        "below that is memorisation, and every regularizer looks harmful on the training loss by "
+        "construction. On validation rows nothing can beat that constant: what helps or hurts here "
+        "comes nearer to it or stays farther away, and says nothing of generalisation on real data."
     )
 
     def data(self, streams: Streams) -> Data:

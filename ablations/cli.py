@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import sys
 import textwrap
@@ -56,6 +57,10 @@ def _plain_errors() -> Iterator[None]:
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(WRONG_REQUEST) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        raise typer.Exit(WRONG_REQUEST) from None
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
@@ -93,8 +98,10 @@ def run(
     The same command again continues: what is finished is never trained twice.
     """
     from ablations import pipeline
+    from ablations.dispatch import check_backend
 
     chosen = _study(study, seeds, axis or [], epochs)
+    check_backend(backend, jobs)
     if dry_run:
         _print_outlook(chosen, pipeline.look(chosen, pipeline.folder_of(chosen, out)))
         return
@@ -125,8 +132,7 @@ def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) ->
     study = Study.find(name)
     try:
         if seeds is not None:
-            number = int(seeds) if seeds.isdecimal() else seeds
-            study = study.replace(seeds=parse_seeds(number, "--seeds"))
+            study = study.replace(seeds=parse_seeds(seeds, "--seeds"))
         if epochs is not None:
             study = study.with_epochs(epochs)
     except RequestError as error:
@@ -148,9 +154,12 @@ def parse_levels(words: str) -> Any:
         return "available"
     if words.lstrip().startswith("["):
         try:
-            return tomllib.loads(f"levels = {words}")["levels"]
-        except tomllib.TOMLDecodeError as error:
+            found = tomllib.loads(f"levels = {words}")
+        except (ValueError, RecursionError) as error:
             raise RequestError(f"not a TOML list: {error}") from None
+        if set(found) != {"levels"}:
+            raise RequestError(f"more than one TOML list: {words!r}")
+        return found["levels"]
     return [_number(word.strip()) for word in words.split(",") if word.strip()]
 
 
@@ -250,7 +259,11 @@ def env() -> None:
 
 def main() -> None:
     """The ``ablations`` command."""
-    app()
+    for stream in (sys.stdout, sys.stderr):
+        # An old console's encoding lacks a minus sign; a question mark is better than no answer.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    app(prog_name="ablations")
 
 
 if __name__ == "__main__":

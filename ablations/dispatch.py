@@ -176,5 +176,5 @@ def _attempt(run: Run) -> Result:
         return loop.train(run)
     except Exception as error:
         # One run's exception is that run's result; the others of the cohort go on.
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return Result(run, status="failed", reason=reason, traceback=traceback.format_exc())

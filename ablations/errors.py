@@ -24,7 +24,8 @@ class RequestError(Exception):
         self.message, self.key, self.source = message, key, source
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.source, self.key, self.message) if part)
+        said = ": ".join(part for part in (self.source, self.key, self.message) if part)
+        return said.replace("\n", "\\n")  # one message is one line
 
     def at(self, source: str) -> RequestError:
         """The same error, said of a file."""

@@ -81,7 +81,7 @@ class Configuration:
     @cached_property
     def columns(self) -> dict[str, Any]:
         """The columns of the runs table that this configuration fills."""
-        values: dict[str, Any] = {"task": self.task.label, "model": self.model.label}
+        values: dict[str, Any] = {"task": self.task.label, "model": self.model.name}
         values |= {name: level_label(getattr(self, name)) for name in TECHNIQUES}
         values |= {
             "optimizer": self.optimizer.label,

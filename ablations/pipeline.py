@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ablations import cohorts, dispatch, environment, report, store
 from ablations import grid as grids
+from ablations.dispatch import check_backend
 from ablations.errors import RequestError
 from ablations.grid import SETTINGS, TECHNIQUES, Plan, Run
 from ablations.progress import Live, Reporter
@@ -71,7 +72,7 @@ def run(
     RequestError
         If the folder holds the results of another study, or the backend cannot be used.
     """
-    dispatch.check_backend(backend, jobs)
+    check_backend(backend, jobs)
     reporter = reporter or Live()
     folder = folder_of(study, out)
     outlook = look(study, folder)
@@ -139,7 +140,7 @@ def refuse_another(study: Study, folder: Path) -> None:
 def begin(study: Study, folder: Path, plan: Plan) -> dispatch.Target:
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
-    target = dispatch.Target(folder.resolve(), study.name, environment.identify(described))
+    target = dispatch.Target(folder.absolute(), study.name, environment.identify(described))
     try:
         store.start(folder, study.to_toml(), target.environment_id, described)
         if plan.skipped:

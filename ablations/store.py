@@ -125,13 +125,17 @@ def load(folder: Path | str) -> Results:
     study = folder / "study.toml"
     if not study.is_file():
         raise RequestError("not a results folder: it holds no study.toml", source=str(folder))
+    try:
+        study_toml = study.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(study)) from None
     return Results(
         folder=folder,
         runs=_runs(folder),
         curves=_curves(folder),
         timings=_read(folder, "timings"),
         environment=_environments(folder),
-        study_toml=study.read_text(encoding="utf-8"),
+        study_toml=study_toml,
     )
 
 
@@ -267,4 +271,6 @@ def _environments(folder: Path) -> dict[str, dict[str, Any]]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
-    return dict(found)
+    if not isinstance(found, dict):
+        raise RequestError("expected a JSON object of environments", source=str(path))
+    return found

@@ -22,8 +22,8 @@ from ablations.registry import Component, from_validation, registered, resolve
 from ablations.tasks.base import Task
 from ablations.techniques.base import CONTROLS, Device, Optimizer
 
-Count = Annotated[int, Field(gt=0, strict=True)]
-Rate = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=10_000_000, strict=True)]
+Rate = Annotated[float, Field(gt=0, le=1e6, strict=True, allow_inf_nan=False)]
 BatchSize = Count | Literal["full"]
 Dtype = Literal["float32", "float64"]
 MOST_SEEDS = 1_000_000
@@ -34,6 +34,7 @@ _SETTING_TYPES: dict[str, TypeAdapter[Any]] = {
     "epochs": TypeAdapter(Count),
     "dtype": TypeAdapter(Dtype),
 }
+_LOSSES = TypeAdapter(list[Annotated[float, Field(strict=True, allow_inf_nan=False)]])
 _HEAD = ("name", "description", "task", "model", *SETTINGS, "margin")
 _GRID_SETTINGS = ("name", "model", *SETTINGS, "published")
 _GRID_KEYS = ("axes", *_GRID_SETTINGS)
@@ -90,7 +91,7 @@ class Study(BaseModel):
         frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True
     )
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$")] = "study"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", max_length=100)] = "study"
     description: str = ""
     task: Task
     model: Model
@@ -119,15 +120,22 @@ class Study(BaseModel):
         return seeds(value)
 
     def _check_published(self) -> None:
+        names: set[str] = set()
         for index, grid in enumerate(self.grids):
             if not grid.published:
                 continue
-            found = len(list(cross(self.task, grid)))
-            if found != 1:
-                key = f"grid[{index}].published"
-                raise RequestError(
-                    f"a published curve needs a grid of one configuration, found {found}", key
-                )
+            key = f"grid[{index}]"
+            if not grid.name or grid.name in names:
+                message = f"a published curve needs a name of its own, found '{grid.name}'"
+                raise RequestError(message, f"{key}.name")
+            names.add(grid.name)
+            found = list(cross(self.task, grid))
+            if len(found) != 1:
+                message = f"a published curve needs a grid of one configuration, found {len(found)}"
+                raise RequestError(message, f"{key}.published")
+            if len(grid.published) > found[0].epochs:
+                message = f"{len(grid.published)} losses for {found[0].epochs} epochs"
+                raise RequestError(message, f"{key}.published")
 
     def excludes(self, configuration: Configuration) -> bool:
         """Whether an exclusion matches a configuration in all its entries."""
@@ -180,12 +188,12 @@ class Study(BaseModel):
         """
         path = Path(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise RequestError(
                 f"cannot read the study: {error.strerror}", source=str(path)
             ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise RequestError(f"not a TOML file: {error}", source=str(path)) from None
         try:
             return cls(**({"name": _name(path)} | data | overrides))
@@ -246,6 +254,7 @@ class Study(BaseModel):
         data = self.as_dict() | {"epochs": epochs}
         for grid in data["grid"]:
             del grid["epochs"]
+            grid["published"] = grid["published"][: max(epochs, 0)]
         return Study(**data)
 
     def as_dict(self) -> dict[str, Any]:
@@ -267,7 +276,7 @@ class Study(BaseModel):
         head["seeds"] = _plain_seeds(self.seeds)
         grids = [self._plain_grid(grid) for grid in self.grids]
         crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
-        exclude = [_plain_axes(entry) for entry in self.exclude]
+        exclude = [_plain_exclusion(entry) for entry in self.exclude]
         return head | crossed | ({"exclude": exclude} if exclude else {})
 
     def _plain_grid(self, grid: Grid) -> dict[str, Any]:
@@ -296,24 +305,28 @@ def shipped_studies() -> dict[str, Path]:
 def seeds(value: object, key: str = "seeds") -> tuple[int, ...]:
     """The seeds that ``10``, ``"0:10"`` or ``[0, 3, 7]`` asks for."""
     wanted = "expected a number of seeds, 'start:stop', or a list of different numbers from 0 up"
-    numbers: Iterable[Any] = ()
-    if isinstance(value, int) and not isinstance(value, bool):
-        numbers = range(value)
-    elif isinstance(value, str):
-        start, _, stop = value.partition(":")
-        if start.strip().isdecimal() and stop.strip().isdecimal():
-            numbers = range(int(start), int(stop))
-        elif start.strip().isdecimal() and ":" not in value:
-            numbers = range(int(start))
-    elif isinstance(value, (list, tuple)):
-        numbers = value
-    if isinstance(numbers, range) and len(numbers) > MOST_SEEDS:
-        raise RequestError(f"expected at most {MOST_SEEDS:,} seeds; found {value!r}", key)
-    found = tuple(numbers)
+    found: tuple[Any, ...] = ()
+    if isinstance(value, (list, tuple)):
+        found = tuple(value)
+    elif isinstance(value, (int, str)) and not isinstance(value, bool):
+        start, stop = _range(str(value) if isinstance(value, int) else value)
+        if stop - start > MOST_SEEDS:
+            raise RequestError(f"expected at most {MOST_SEEDS:,} seeds; found {value!r}", key)
+        found = tuple(range(start, stop))
     whole = all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**63 for n in found)
     if not found or not whole or len(set(found)) != len(found):
         raise RequestError(f"{wanted}; found {value!r}", key)
     return found
+
+
+def _range(words: str) -> tuple[int, int]:
+    """Start and stop of ``"10"`` or ``"2:10"``; (0, 0) for anything else."""
+    start, colon, stop = words.partition(":")
+    ends = (start, stop) if colon else ("0", start)
+    # A hundred digits are more than any seed has, and Python refuses to read thousands.
+    if not all(end.strip().isdecimal() and len(end.strip()) <= 100 for end in ends):
+        return 0, 0
+    return int(ends[0]), int(ends[1])
 
 
 def _plain_seeds(numbers: tuple[int, ...]) -> object:
@@ -324,13 +337,28 @@ def _plain_seeds(numbers: tuple[int, ...]) -> object:
 def _plain(value: Any) -> Any:
     """A level or setting as TOML can hold it."""
     if isinstance(value, Component):
-        parameters = {
-            f.name: _plain(getattr(value, f.name))
-            for f in fields(value)  # type: ignore[arg-type]
-            if getattr(value, f.name) != f.default
-        }
+        parameters = _own(value)
         return {"name": value.name, **parameters} if parameters else value.name
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _plain_exclusion(entry: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """An exclusion by exact levels: a bare name would mean every level of that name."""
+    return {
+        axis: [
+            {"name": v.name} | _own(v) if isinstance(v, Component) else _plain(v) for v in levels
+        ]
+        for axis, levels in entry.items()
+    }
+
+
+def _own(value: Component) -> dict[str, Any]:
+    """The parameters that are not at their defaults, as TOML can hold them."""
+    return {
+        f.name: _plain(getattr(value, f.name))
+        for f in fields(value)  # type: ignore[arg-type]
+        if getattr(value, f.name) != f.default
+    }
 
 
 def _plain_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
@@ -409,7 +437,7 @@ def _grid(
     axes = dict(shared) | _axes(entry.get("axes", {}), settings["model"], f"{key}.axes")
     missing = {axis: (_control(axis),) for axis in TECHNIQUES if axis not in axes}
     ordered = {axis: (axes | missing)[axis] for axis in TECHNIQUES}
-    published = _value(TypeAdapter(list[float]), entry.get("published", []), f"{key}.published")
+    published = _value(_LOSSES, entry.get("published", []), f"{key}.published")
     name = _value(TypeAdapter(str), entry.get("name", ""), f"{key}.name")
     return Grid(name, ordered | axes, published=tuple(published), **settings)
 
@@ -434,7 +462,8 @@ def _levels(axis: str, levels: object, model: Model, key: str) -> tuple[Any, ...
     if axis == "device" and levels == "available":
         return _available_devices()
     if not isinstance(levels, (list, tuple)):
-        raise RequestError(f"expected a list of levels, found {levels!r}", key)
+        also = " or 'available'" if axis == "device" else ""
+        raise RequestError(f"expected a list of levels{also}, found {levels!r}", key)
     if not levels:
         raise RequestError("the axis has no levels; give at least one, or leave it out", key)
     resolved = tuple(_level(axis, level, model, f"{key}[{i}]") for i, level in enumerate(levels))
@@ -484,6 +513,8 @@ def _exclusion(
             message = f"the study has no axis '{axis}'; {nearest(axis, names)}"
             raise RequestError(message, f"{key}.{axis}")
         single = levels if isinstance(levels, (list, tuple)) else [levels]
+        if not single:
+            raise RequestError("no levels, so this excludes nothing", f"{key}.{axis}")
         listed = dict.fromkeys(level for grid in grids for level in _levels_of(grid, axis))
         resolved[axis] = tuple(
             level

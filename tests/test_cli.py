@@ -225,6 +225,44 @@ BAD_STUDIES = {
         ["exclude", "no configuration"],
     ),
     "empty exclusion": ('task = "digits"\n[[exclude]]', ["exclude[0]", "everything"]),
+    "a number of thousands of digits": (
+        f'task = "digits"\nlr = 1{"0" * 5000}',
+        ["not a TOML file", "digits"],
+    ),
+    "a thousand nested lists": (
+        f'task = "digits"\naxes.norm = {"[" * 3000}',
+        ["not a TOML file"],
+    ),
+    "a rate beyond reason": ('task = "digits"\nlr = 1e39', ["lr", "less than or equal to"]),
+    "more seeds than anybody has time for": (
+        'task = "digits"\nseeds = 100000000000000000000',
+        ["seeds", "at most 1,000,000"],
+    ),
+    "exclusion without levels": (
+        'task = "digits"\n[[exclude]]\nnorm = []',
+        ["exclude[0].norm", "excludes nothing"],
+    ),
+    "published words": (
+        'task = "digits"\n[[grid]]\nname = "a"\npublished = ["1.0"]',
+        ["grid[0].published", "number"],
+    ),
+    "two published curves of one name": (
+        'task = "digits"\n[[grid]]\nname = "a"\npublished = [1.0]\n'
+        '[[grid]]\nname = "a"\nlr = 0.1\npublished = [1.0]',
+        ["grid[1].name", "name of its own", "'a'"],
+    ),
+    "more published losses than epochs": (
+        'task = "digits"\nepochs = 1\n[[grid]]\nname = "a"\npublished = [1.0, 0.5]',
+        ["grid[0].published", "2 losses for 1 epochs"],
+    ),
+    "devices in a word": (
+        'task = "digits"\naxes.device = "availble"',
+        ["axes.device", "'available'"],
+    ),
+    "a name that no folder can have": (
+        f'task = "digits"\nname = "{"a" * 300}"',
+        ["name", "at most 100"],
+    ),
     "no TOML": ("task = ]", ["not a TOML file", "line 1"]),
 }
 
@@ -240,7 +278,7 @@ def test_a_bad_study_is_one_message_and_nothing_is_written(case: str) -> None:
     [
         (["nootbook"], ["'nootbook'", "did you mean 'notebook'?"]),
         (["missing.toml"], ["missing.toml", "No such file"]),
-        (["notebook", "--seeds", "0"], ["--seeds", "found 0"]),
+        (["notebook", "--seeds", "0"], ["--seeds", "found '0'"]),
         (["notebook", "--seeds", "few"], ["--seeds", "'few'"]),
         (["notebook", "--axis", "norm"], ["--axis", "AXIS=LEVEL"]),
         (["notebook", "--axis", "norm="], ["--axis norm=", "no levels"]),
@@ -250,6 +288,11 @@ def test_a_bad_study_is_one_message_and_nothing_is_written(case: str) -> None:
         (["notebook", "--axis", "norm=none,none"], ["axes.norm[1]", "twice"]),
         (["notebook", "--epochs", "0"], ["epochs", "greater than 0"]),
         (["notebook", "--jobs", "0"], ["--jobs", "0"]),
+        (["notebook", "--dry-run", "--jobs", "0"], ["--jobs", "0"]),
+        (["notebook", "--seeds", "9" * 5000], ["--seeds"]),
+        (["notebook", "--axis", 'norm=["none"]\nx=1'], ["more than one TOML list"]),
+        (["a" * 300], ["a" * 300]),
+        (["notebook", "--out", "a" * 300], ["a" * 300, "too long"]),
         (["notebook", "--backend", "lokky"], ["--backend", "did you mean 'loky'?"]),
         (["notebook", "--backend", "dask"], ["--backend", "'dask' cannot be used here"]),
         (["notebook", "--backend", "ray"], ["--backend", "'ray' cannot be used here"]),

@@ -295,6 +295,19 @@ def test_a_backend_that_is_not_here_is_refused_before_anything_is_written(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_parameter_of_the_model_is_compared_like_any_axis(tmp_path: Path) -> None:
+    axes = {"hidden": [[4], [64]], "norm": ["none", "layer"], "activation": ["relu", "tanh"]}
+    study = Study(**(SMALL | {"axes": axes}))
+    found = pipeline.effects(study, run(study, tmp_path, jobs=1))
+    compared = found.effects[["axis", "level", "cells", "seeds"]].to_numpy().tolist()
+    assert compared == [
+        ["norm", "layer", 4, 3],
+        ["hidden", "[64]", 4, 3],
+        ["activation", "tanh", 4, 3],
+    ]
+    assert found.unpaired == ()
+
+
 def test_controls_are_each_axis_control_or_its_first_level() -> None:
     axes = {"norm": ["layer", "none"], "init": ["orthogonal", "kaiming_normal"], "lr": [0.1, 0.01]}
     controls = pipeline.controls(Study(task="notebook", axes=axes))

@@ -161,6 +161,17 @@ def test_replacing_an_axis_drops_exclusions_of_levels_that_are_gone() -> None:
     assert study.exclude == ()
 
 
+def test_an_exclusion_of_one_of_several_levels_survives_the_way_through_toml() -> None:
+    study = Study(
+        task="notebook",
+        axes={"regularizer": ["none", "dropout", {"name": "dropout", "p": [0.1]}]},
+        exclude=[{"regularizer": {"name": "dropout"}}],
+    )
+    assert study.levels["regularizer"] == ("none", "dropout(p=[0.1])")
+    again = Study(**tomllib.loads(study.to_toml()))
+    assert again.configurations == study.configurations
+
+
 def test_an_exclusion_may_name_a_setting_of_a_grid() -> None:
     study = Study(
         task="notebook",
@@ -217,7 +228,7 @@ def test_settings_on_the_command_line_reach_every_grid() -> None:
 
 
 def test_a_published_curve_needs_one_configuration() -> None:
-    grid = {"axes": {"norm": ["none", "layer"]}, "published": [1.0]}
+    grid = {"name": "a", "axes": {"norm": ["none", "layer"]}, "published": [1.0]}
     with pytest.raises(RequestError, match=r"grid\[0\].published.*found 2"):
         Study(task="notebook", grid=[grid])
 

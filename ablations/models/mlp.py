@@ -18,7 +18,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "selu": nn.SELU,
 }
-Width = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
 
 
 @model

@@ -12,7 +12,7 @@ from torch.nn import init
 
 from ablations.techniques.base import Init, technique
 
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
 @technique

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ablations.grid import Configuration
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
-Amount = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+Amount = Annotated[float, Field(ge=0, le=1e6)]
+Positive = Annotated[float, Field(gt=0, le=1e6)]
 
 
 def l1_norm(parameters: Iterable[Tensor]) -> Tensor:

@@ -46,7 +46,7 @@ def test_every_other_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert words[0] == "ablations", line
         done = CliRunner().invoke(app, words[1:])
         assert done.exit_code == 0, (line, done.output)
-    assert (tmp_path / "results/notebook/report.html").exists()
+    assert (tmp_path / "results/norm/report.html").exists()
 
 
 def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

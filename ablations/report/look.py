@@ -22,7 +22,8 @@ from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
 COLOURS = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#444444",
 )  # fmt: skip
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# One marker more than colours, so that the ninth level differs from the first in its marker.
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
 VERDICT_COLOURS = {HELPS: "#0072B2", HURTS: "#D55E00", EQUAL: "#444444", UNDECIDED: "#8A8A8A"}
 VERDICT_MARKERS = {HELPS: "v", HURTS: "^", EQUAL: "s", UNDECIDED: "o"}
 INK = "#22262B"

@@ -54,7 +54,7 @@ def test_diverged_runs_are_counted_and_their_seeds_kept() -> None:
     lost = (runs["regularizer"] == "dropout") & (runs["norm"] == "layer") & (runs["seed"] < 2)
     lost &= runs["init"] == "kaiming"
     runs = runs.assign(status=np.where(lost, "diverged", "ok"))
-    row = interactions(runs, CONTROLS, FACTORS).set_index(["level_a", "level_b"])
+    row = interactions(runs, CONTROLS, FACTORS).set_index(["level_a", "level_b"]).sort_index()
     assert row.loc[("dropout", "layer"), "diverged"] == 2
     assert row.loc[("dropout", "layer"), "seeds"] == 6
     assert row.loc[("dropout", "layer"), "double"] == pytest.approx(0.5)

@@ -57,6 +57,8 @@ def _plain_errors() -> Iterator[None]:
     except RequestError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(WRONG_REQUEST) from None
+    except BrokenPipeError:
+        raise  # a reader such as `head` has enough, which click ends quietly
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
@@ -204,7 +206,7 @@ def print_effects(found: Effects, cautions: Sequence[str] = ()) -> None:
         )
     # A pipe or a file has no width to fit into: there, no level's name may be cut.
     width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, width=width).print(shown)
+    Console(file=sys.stdout, width=width, markup=False).print(shown)
     print()
     for sentence in (words.answer(table, scale, "level"), *tempers(found), *cautions):
         print(textwrap.fill(sentence, 100))

@@ -9,7 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -113,6 +115,28 @@ def test_list(kind: str) -> None:
         "studies": list(shipped_studies()),
     }[kind]
     assert all(word in done.stdout for word in words)
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    command = [sys.executable, "-m", "ablations", "list", "techniques"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, stderr = process.communicate(timeout=60)
+    assert stderr == b""
+
+
+def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    row = dict.fromkeys(("change", "change_low", "change_high", "effect", "p_adjusted"), 0.5)
+    words = {"axis": "norm", "level": "[bold]mine[/bold]", "control": "none", "verdict": "hurts"}
+    counts = {"identical": 0, "pairs": 9, "seeds": 9, "reachable": True, "conditional": False}
+    zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
+    found = SimpleNamespace(
+        effects=pd.DataFrame([row | words | counts | zeros]), scale="log", unpaired=()
+    )
+    cli.print_effects(found)  # type: ignore[arg-type]
+    _, first, *_ = capsys.readouterr().out.splitlines()
+    assert "[bold]mine[/bold]" in first
 
 
 def test_env_is_json() -> None:

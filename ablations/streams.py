@@ -25,8 +25,8 @@ from torch import Tensor
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _WORD = 1 << 64
-_LANES = 4  # 16-bit lanes in a word
-_LEVELS = 1 << 16
+LANES = 4  # 16-bit lanes in a word
+LEVELS = 1 << 16
 
 
 def _signed(word: int) -> int:
@@ -68,9 +68,10 @@ def _purpose_key(seed: int, purpose: str) -> int:
 CPU = torch.device("cpu")
 
 
-def _dropped(rate: float) -> int:
-    """How many of the levels of 16 bits a rate drops; never all, which would leave nothing."""
-    return min(round(rate * _LEVELS), _LEVELS - 1)
+def _fraction(words: Tensor) -> Tensor:
+    """Uniform on the open interval (0, 1), float64, from the upper 53 bits of each word."""
+    fraction = (words >> 11) & (2**53 - 1)
+    return (fraction.to(torch.float64) + 0.5) * 2.0**-53
 
 
 def _fork_type(device: torch.device) -> str:
@@ -101,9 +102,7 @@ class Streams:
 
     def uniform(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
         """Uniform on the open interval (0, 1), float64, on the CPU."""
-        words = self.words(math.prod(shape), purpose, counter)
-        fraction = (words >> 11) & (2**53 - 1)
-        return ((fraction.to(torch.float64) + 0.5) * 2.0**-53).reshape(*shape)
+        return _fraction(self.words(math.prod(shape), purpose, counter)).reshape(*shape)
 
     def normal(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
         """Standard normal, float64, on the CPU: the inverse distribution function of a uniform."""
@@ -114,25 +113,13 @@ class Streams:
         """The numbers 0 … count-1 in random order, int64, on the CPU."""
         return torch.argsort(self.words(count, purpose, counter), stable=True)
 
-    def mask(
-        self,
-        shape: Sequence[int],
-        rate: float,
-        purpose: str,
-        counter: int = 0,
-        device: torch.device = CPU,
+    def lanes(
+        self, shape: Sequence[int], purpose: str, counter: int = 0, device: torch.device = CPU
     ) -> Tensor:
-        """A dropout mask: 0 with probability ``rate``, else 1 / (1 - rate); float32.
-
-        Each entry takes 16 bits of a word, so the rate is kept in steps of 1/65536 and
-        the scale is that of the rate really kept: the mask's expectation is exactly 1.
-        """
+        """Uniform on the int16 numbers; each takes 16 bits of a word."""
         entries = math.prod(shape)
-        dropped = _dropped(rate)
-        words = self.words(-(-entries // _LANES), purpose, counter, device)
-        lanes = words.view(torch.int16)[:entries].reshape(*shape)
-        keep = lanes >= dropped - _LEVELS // 2
-        return keep.to(torch.float32) * (_LEVELS / (_LEVELS - dropped))
+        words = self.words(-(-entries // LANES), purpose, counter, device)
+        return words.view(torch.int16)[:entries].reshape(*shape)
 
     @contextmanager
     def isolated(self, device: torch.device) -> Iterator[None]:
@@ -151,6 +138,35 @@ class Streams:
         PyTorch keeps the lower 32 bits of its key.
         """
         return torch.Generator().manual_seed(self.key(purpose))
+
+
+@dataclass(frozen=True)
+class StackedStreams:
+    """The streams of several seeds at once: the numbers of ``Streams(seed)``, one row a seed."""
+
+    seeds: tuple[int, ...]
+    device: torch.device = CPU
+
+    def _words(self, count: int, purpose: str, counter: int, device: torch.device) -> Tensor:
+        keys = torch.tensor([_signed(_purpose_key(seed, purpose)) for seed in self.seeds])
+        keys = mix(keys + _signed(counter * _GOLDEN)).to(device)
+        return mix(_multiples(count, device) + keys[:, None])
+
+    def lanes(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
+        """Like ``Streams.lanes``, on this object's device, int16 of shape (seed, *shape)."""
+        entries = math.prod(shape)
+        words = self._words(-(-entries // LANES), purpose, counter, self.device)
+        return words.view(torch.int16)[:, :entries].reshape(-1, *shape)
+
+    def normal(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
+        """Like ``Streams.normal``, float64 of shape (seed, *shape), on the CPU."""
+        words = self._words(math.prod(shape), purpose, counter, CPU)
+        normal: Tensor = torch.special.ndtri(_fraction(words))
+        return normal.reshape(-1, *shape)
+
+    def permutation(self, count: int, purpose: str, counter: int = 0) -> Tensor:
+        """Like ``Streams.permutation``, int64 of shape (seed, count), on the CPU."""
+        return torch.argsort(self._words(count, purpose, counter, CPU), dim=1, stable=True)
 
 
 @dataclass

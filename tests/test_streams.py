@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablations.streams import Streams, _multiples, mix
+from ablations.streams import StackedStreams, Streams, _multiples, mix
 
 PURPOSES = st.text(min_size=1, max_size=20)
 SEEDS = st.integers(0, 2**40)
@@ -59,21 +59,35 @@ def test_permutation_holds_every_number_once(seed: int, count: int) -> None:
     assert Streams(seed).permutation(count, "order").sort().values.tolist() == list(range(count))
 
 
-@pytest.mark.parametrize("rate", [0.0, 0.01, 0.2, 0.5, 0.9])
-def test_mask_drops_at_its_rate_and_keeps_the_expectation(rate: float) -> None:
-    mask = Streams(5).mask((1000, 333), rate, "dropout/1")
-    dropped = int((mask == 0).sum())
-    kept = mask[mask > 0]
-    assert stats.binomtest(dropped, mask.numel(), rate).pvalue > 1e-3 if rate else dropped == 0
-    assert float(kept.min()) == float(kept.max())
-    assert float(kept[0]) == pytest.approx(1 / (1 - rate), rel=1e-4)
+def test_lanes_are_uniform() -> None:
+    lanes = Streams(5).lanes((1000, 333), "dropout/1")
+    assert lanes.dtype == torch.int16
+    assert lanes.shape == (1000, 333)
+    counts = torch.bincount((lanes.flatten().to(torch.int64) + 2**15) // 256, minlength=256)
+    assert stats.chisquare(counts).pvalue > 1e-3
 
 
-def test_mask_entries_are_independent_of_their_neighbours() -> None:
-    masks = torch.stack([Streams(1).mask((5000, 8), 0.5, "dropout/1", n) for n in range(2)])
-    bits = (masks > 0).to(torch.float64).permute(1, 0, 2).reshape(5000, 16).T
+def test_lanes_are_independent_of_their_neighbours() -> None:
+    lanes = torch.stack([Streams(1).lanes((5000, 8), "dropout/1", n) for n in range(2)])
+    bits = (lanes >= 0).to(torch.float64).permute(1, 0, 2).reshape(5000, 16).T
     off_diagonal = torch.corrcoef(bits) - torch.eye(16, dtype=torch.float64)
     assert float(off_diagonal.abs().max()) < 5 / 5000**0.5
+
+
+@given(
+    seeds=st.lists(SEEDS, min_size=1, max_size=5),
+    shape=st.lists(st.integers(1, 7), min_size=1, max_size=3),
+    counter=st.integers(0, 10**6),
+)
+def test_stacked_streams_draw_what_each_seed_draws(
+    seeds: list[int], shape: list[int], counter: int
+) -> None:
+    stacked = StackedStreams(tuple(seeds))
+    for kind in ("lanes", "normal"):
+        alone = [getattr(Streams(seed), kind)(shape, "p", counter) for seed in seeds]
+        assert torch.equal(getattr(stacked, kind)(shape, "p", counter), torch.stack(alone))
+    orders = [Streams(seed).permutation(shape[0], "p", counter) for seed in seeds]
+    assert torch.equal(stacked.permutation(shape[0], "p", counter), torch.stack(orders))
 
 
 def test_nothing_touches_the_global_generator() -> None:

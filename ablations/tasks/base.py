@@ -50,9 +50,13 @@ class Task(Component):
         """Both splits for one seed, on the CPU."""
         raise NotImplementedError
 
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each row, shape ``outputs.shape[:-1]``, any dimensions leading the row's."""
+        raise NotImplementedError
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The mean loss over the rows, a scalar; lower is better."""
-        raise NotImplementedError
+        return self.losses(outputs, targets).mean()
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         """The metric over all rows of a split, in evaluation mode."""
@@ -65,8 +69,8 @@ class Regression(Task):
     classification = False
     metric_name = "r2"
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.mse_loss(outputs, targets)
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean(-1)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         spread = (targets - targets.mean(0)).square().mean()
@@ -79,8 +83,9 @@ class Classification(Task):
     classification = True
     metric_name = "accuracy"
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(outputs, targets)
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        flat = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
+        return flat.view(targets.shape)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> float:
         return int((outputs.argmax(1) == targets).sum()) / len(targets)

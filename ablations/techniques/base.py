@@ -16,16 +16,18 @@ report.  Nothing else has to be edited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ablations.registry import Component
 from ablations.registry import component as technique
-from ablations.streams import Draws
+from ablations.streams import Draws, StackedStreams, Streams
 
 if TYPE_CHECKING:
     from ablations.grid import Configuration
@@ -43,7 +45,11 @@ __all__ = [
     "Regularizer",
     "Schedule",
     "Technique",
+    "Terms",
+    "l1_norm",
+    "shrinking",
     "technique",
+    "uniform_loss",
 ]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -63,23 +69,49 @@ class Technique(Component):
 class RandomLayer(nn.Module):
     """A layer that draws numbers while training.
 
-    The trainer hands it the run's draws; ``purpose`` names its stream.
+    What it does falls into parts, so that an engine may draw once for all runs of a seed and
+    disturb many runs at a time.  ``purpose`` names its stream; the trainer hands it the run's
+    draws.
     """
 
     def __init__(self, purpose: str) -> None:
         super().__init__()
         self.purpose = purpose
         self.draws: Draws | None = None
+        self.given: tuple[Tensor, tuple[Tensor, ...]] | None = None
 
     def forward(self, inputs: Tensor) -> Tensor:
         if not self.training:
             return inputs
+        if self.given is not None:  # what an engine prepared, and the numbers, of this run
+            prepared, numbers = self.given
+            return self.disturb(inputs, prepared, *numbers)
         if self.draws is None:
             raise RuntimeError(f"the layer '{self.purpose}' was given no draws")
-        return self.draw(inputs, self.draws)
+        streams, step = self.draws.streams, self.draws.step
+        numbers = tuple(number.to(inputs.device) for number in self.numbers())
+        drawn = self.draw(streams, inputs.shape, self.purpose, step).to(inputs.device)
+        return self.disturb(inputs, self.prepare(drawn, *numbers), *numbers)
 
-    def draw(self, inputs: Tensor, draws: Draws) -> Tensor:
-        """The inputs (batch, feature), disturbed by this step's draw."""
+    def numbers(self) -> tuple[Tensor, ...]:
+        """The layer's parameters as scalars; a stack of runs has one of each for every run."""
+        raise NotImplementedError
+
+    @staticmethod
+    def draw(
+        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
+    ) -> Tensor:
+        """This step's numbers (…, batch, feature); they depend on seed and purpose alone."""
+        raise NotImplementedError
+
+    @staticmethod
+    def prepare(drawn: Tensor, *numbers: Tensor) -> Tensor:  # noqa: ARG004
+        """What needs no inputs, of the shape of ``drawn``."""
+        return drawn
+
+    @staticmethod
+    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
+        """The inputs (…, batch, feature), disturbed; a pure function of tensors."""
         raise NotImplementedError
 
 
@@ -91,11 +123,38 @@ class Decay:
     decoupled: bool = False
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a regularizer asks of the training, in numbers; the defaults ask nothing."""
+
+    l1: float = 0.0
+    """Weight of Σ|p| over all parameters in the objective."""
+    decay: Decay = Decay()
+    """The weight decay asked of the optimizer."""
+    smoothing: float = 0.0
+    """Share of the uniform distribution in the targets; needs classes."""
+    max_norm: float = math.inf
+    """The greatest length of a unit's incoming weights after a step."""
+
+
 class Regularizer(Technique):
-    """What is done against overfitting.  Each method acts at one place of the training loop."""
+    """What is done against overfitting: numbers for the training loop, layers for the network.
+
+    A technique that neither says may override ``objective`` or ``shrink``; such runs are trained
+    one by one.
+    """
 
     kind = "regularizer"
     control = "none"
+
+    def terms(self) -> Terms:
+        """What it asks in numbers."""
+        return Terms()
+
+    def has_own_hooks(self) -> bool:
+        """Whether it does what its terms do not say."""
+        own = (type(self).objective, type(self).shrink)
+        return own != (Regularizer.objective, Regularizer.shrink)
 
     def layer(self, place: int) -> RandomLayer | None:
         """A layer for the input (place 0) or after the n-th hidden layer (place n)."""
@@ -105,15 +164,34 @@ class Regularizer(Technique):
         self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
     ) -> Tensor:
         """What the optimizer minimises: a scalar from a batch's outputs and the parameters."""
-        return loss(outputs, targets)
-
-    def decay(self) -> Decay:
-        """The weight decay asked of the optimizer."""
-        return Decay()
+        terms, objective = self.terms(), loss(outputs, targets)
+        if terms.smoothing:
+            uniform = uniform_loss(outputs).mean()
+            objective = (1 - terms.smoothing) * objective + terms.smoothing * uniform
+        if terms.l1:
+            objective = objective + terms.l1 * l1_norm(parameters)
+        return objective
 
     def shrink(self, weight: Tensor) -> Tensor | None:
         """Factors (out, 1) by which a layer's rows are scaled after a step; None for none."""
-        return None
+        limit = self.terms().max_norm
+        return None if math.isinf(limit) else shrinking(weight, limit)
+
+
+def l1_norm(parameters: Iterable[Tensor]) -> Tensor:
+    """The sum of all absolute values, a scalar."""
+    return torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
+
+
+def uniform_loss(outputs: Tensor) -> Tensor:
+    """Cross-entropy of each row of logits (…, class) with the uniform distribution, shape (…)."""
+    return -F.log_softmax(outputs, dim=-1).mean(-1)
+
+
+def shrinking(weight: Tensor, limit: float | Tensor, dim: int = -1) -> Tensor:
+    """Factors that bring vectors along ``dim`` to a length of at most ``limit``."""
+    length: Tensor = torch.linalg.vector_norm(weight, dim=dim, keepdim=True)
+    return limit / torch.maximum(length, torch.as_tensor(limit, dtype=length.dtype))
 
 
 class Norm(Technique):
@@ -154,6 +232,8 @@ class Schedule(Technique):
 
     kind = "schedule"
     control = "constant"
+    adaptive: ClassVar[bool] = True
+    """Whether the rates may depend on how the training goes; where not, they are known ahead."""
 
     def scheduler(self, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> Any:
         """PyTorch's scheduler for a run of ``epochs`` epochs of ``steps`` steps, or None."""
@@ -197,6 +277,32 @@ class Optimizer(Technique):
 
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
         """PyTorch's optimizer over ``parameters``."""
+        raise NotImplementedError
+
+    moments: ClassVar[int] = 0
+    """How many tensors of the parameters' shape ``update`` carries from step to step."""
+
+    def decay(self, asked: Decay) -> Decay:
+        """The weight decay done, when a regularizer asks for this one."""
+        return asked
+
+    def update(
+        self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same rule written out: what a rate of 1 takes off the parameters.
+
+        A pure function, element by element, of tensors of any shape, for engines that train many
+        runs at a time; without it runs are trained one by one.
+
+        Parameters
+        ----------
+        gradient
+            Weight decay included, where it is coupled.
+        moments
+            What the last step gave; zeros at first.
+        step
+            The number of the step, a scalar that starts at 1.
+        """
         raise NotImplementedError
 
 

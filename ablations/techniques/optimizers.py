@@ -16,9 +16,27 @@ if TYPE_CHECKING:
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
+_EPSILON = 1e-8  # PyTorch's
+
+
+class _Adaptive(Optimizer):
+    """Adam's rule; what weight decay is added to differs."""
+
+    beta1: float
+    beta2: float
+    moments = 2
+
+    def update(
+        self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        first = torch.lerp(moments[0], gradient, 1 - self.beta1)
+        second = self.beta2 * moments[1] + (1 - self.beta2) * gradient * gradient
+        deviation = second.sqrt() / (1 - self.beta2**step).sqrt()
+        return first / (1 - self.beta1**step) / (deviation + _EPSILON), (first, second)
+
 
 @technique
-class Adam(Optimizer):
+class Adam(_Adaptive):
     """Steps scaled by running moments of the gradient (Kingma & Ba, 2015)."""
 
     name = "adam"
@@ -31,7 +49,7 @@ class Adam(Optimizer):
 
 
 @technique
-class AdamW(Optimizer):
+class AdamW(_Adaptive):
     """Adam with decoupled weight decay of its own, 0.01 as in PyTorch (Loshchilov & Hutter,
     2019).
     """
@@ -45,8 +63,11 @@ class AdamW(Optimizer):
         betas = (self.beta1, self.beta2)
         return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=self.weight_decay)
 
+    def decay(self, asked: Decay) -> Decay:
+        return Decay(self.weight_decay, decoupled=True)
+
     def skip(self, configuration: Configuration) -> str | None:
-        if configuration.regularizer.decay() == Decay():
+        if configuration.regularizer.terms().decay == Decay():
             return None
         return (
             f"adamw decays the weights itself; cross '{configuration.regularizer.name}' with adam"
@@ -63,7 +84,15 @@ class SGD(Optimizer):
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=decay.amount)
 
+    moments = 1
+
+    def update(
+        self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        velocity = self.momentum * moments[0] + gradient
+        return velocity, (velocity,)
+
     def skip(self, configuration: Configuration) -> str | None:
-        if not configuration.regularizer.decay().decoupled:
+        if not configuration.regularizer.terms().decay.decoupled:
             return None
         return "PyTorch's SGD has no decoupled weight decay; use adam, or the regularizer 'l2'"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
-from ablations.streams import Draws
-from ablations.techniques.base import Decay, Loss, RandomLayer, Regularizer, technique
+from ablations.streams import LEVELS, StackedStreams, Streams
+from ablations.techniques.base import Decay, RandomLayer, Regularizer, Terms, technique
 
 if TYPE_CHECKING:
     from ablations.grid import Configuration
@@ -19,11 +18,6 @@ if TYPE_CHECKING:
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, le=1e6)]
 Positive = Annotated[float, Field(gt=0, le=1e6)]
-
-
-def l1_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """The sum of all absolute values, a scalar."""
-    return torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
 
 
 @technique
@@ -40,10 +34,8 @@ class L1(Regularizer):
     name = "l1"
     weight: Amount = 0.01
 
-    def objective(
-        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
-    ) -> Tensor:
-        return loss(outputs, targets) + self.weight * l1_norm(parameters)
+    def terms(self) -> Terms:
+        return Terms(l1=self.weight)
 
 
 @technique
@@ -55,8 +47,8 @@ class L2(Regularizer):
     name = "l2"
     weight: Amount = 0.01
 
-    def decay(self) -> Decay:
-        return Decay(self.weight)
+    def terms(self) -> Terms:
+        return Terms(decay=Decay(self.weight))
 
 
 @technique
@@ -67,25 +59,39 @@ class Elastic(Regularizer):
     l1: Amount = 0.01
     l2: Amount = 0.01
 
-    def objective(
-        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
-    ) -> Tensor:
-        return loss(outputs, targets) + self.l1 * l1_norm(parameters)
-
-    def decay(self) -> Decay:
-        return Decay(self.l2)
+    def terms(self) -> Terms:
+        return Terms(l1=self.l1, decay=Decay(self.l2))
 
 
-class _DropoutLayer(RandomLayer):
+class DropoutLayer(RandomLayer):
+    """Each entry takes 16 random bits, so the rate is kept in steps of 1/65536, and the scale is
+    that of the rate really kept: the mask's expectation is exactly 1.
+    """
+
     def __init__(self, purpose: str, rate: float) -> None:
         super().__init__(purpose)
         self.rate = rate
+        # Never all levels, which would leave nothing to scale.
+        self.dropped = min(round(rate * LEVELS), LEVELS - 1)
 
-    def draw(self, inputs: Tensor, draws: Draws) -> Tensor:
-        mask = draws.streams.mask(
-            inputs.shape, self.rate, self.purpose, draws.step, device=inputs.device
-        )
-        return inputs * mask.to(inputs.dtype)
+    def numbers(self) -> tuple[Tensor, ...]:
+        first_kept = torch.tensor(self.dropped - LEVELS // 2, dtype=torch.int16)
+        return first_kept, torch.tensor(LEVELS / (LEVELS - self.dropped), dtype=torch.float64)
+
+    @staticmethod
+    def draw(
+        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
+    ) -> Tensor:
+        return streams.lanes(shape, purpose, step)
+
+    @staticmethod
+    def prepare(drawn: Tensor, *numbers: Tensor) -> Tensor:
+        # Compiled code reads bytes fast and booleans slowly.
+        return (drawn >= numbers[0]).view(torch.uint8)
+
+    @staticmethod
+    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
+        return inputs * prepared * numbers[1]
 
 
 @technique
@@ -101,7 +107,7 @@ class Dropout(Regularizer):
     def layer(self, place: int) -> RandomLayer | None:
         if place == 0:
             return None
-        return _DropoutLayer(f"dropout/{place}", self.p[min(place, len(self.p)) - 1])
+        return DropoutLayer(f"dropout/{place}", self.p[min(place, len(self.p)) - 1])
 
 
 @technique
@@ -113,18 +119,29 @@ class DecoupledWeightDecay(Regularizer):
     name = "decoupled_weight_decay"
     weight: Amount = 0.01
 
-    def decay(self) -> Decay:
-        return Decay(self.weight, decoupled=True)
+    def terms(self) -> Terms:
+        return Terms(decay=Decay(self.weight, decoupled=True))
 
 
-class _NoiseLayer(RandomLayer):
+class NoiseLayer(RandomLayer):
+    """Adds std times a standard normal number to every entry."""
+
     def __init__(self, purpose: str, std: float) -> None:
         super().__init__(purpose)
         self.std = std
 
-    def draw(self, inputs: Tensor, draws: Draws) -> Tensor:
-        noise = draws.streams.normal(inputs.shape, self.purpose, draws.step)
-        return inputs + self.std * noise.to(inputs.dtype).to(inputs.device)
+    def numbers(self) -> tuple[Tensor, ...]:
+        return (torch.tensor(self.std, dtype=torch.float64),)
+
+    @staticmethod
+    def draw(
+        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
+    ) -> Tensor:
+        return streams.normal(shape, purpose, step)
+
+    @staticmethod
+    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
+        return inputs + numbers[0] * prepared.to(inputs.dtype)
 
 
 @technique
@@ -135,7 +152,7 @@ class InputNoise(Regularizer):
     std: Positive = 0.1
 
     def layer(self, place: int) -> RandomLayer | None:
-        return _NoiseLayer("noise/input", self.std) if place == 0 else None
+        return NoiseLayer("noise/input", self.std) if place == 0 else None
 
 
 @technique
@@ -147,9 +164,8 @@ class MaxNorm(Regularizer):
     name = "max_norm"
     c: Positive = 1.0
 
-    def shrink(self, weight: Tensor) -> Tensor | None:
-        length: Tensor = torch.linalg.vector_norm(weight, dim=-1, keepdim=True)
-        return self.c / length.clamp(min=self.c)
+    def terms(self) -> Terms:
+        return Terms(max_norm=self.c)
 
 
 @technique
@@ -159,11 +175,8 @@ class LabelSmoothing(Regularizer):
     name = "label_smoothing"
     epsilon: Rate = 0.1
 
-    def objective(
-        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
-    ) -> Tensor:
-        uniform = -F.log_softmax(outputs, dim=-1).mean()
-        return (1 - self.epsilon) * loss(outputs, targets) + self.epsilon * uniform
+    def terms(self) -> Terms:
+        return Terms(smoothing=self.epsilon)
 
     def skip(self, configuration: Configuration) -> str | None:
         if configuration.task.classification:

@@ -33,6 +33,8 @@ def share(fraction: float, length: int) -> int:
 class _ByEpoch(Schedule):
     """A schedule that moves after every epoch, and so needs a second one to move in."""
 
+    adaptive = False
+
     def skip(self, configuration: Configuration) -> str | None:
         if configuration.epochs > 1:
             return None
@@ -41,6 +43,8 @@ class _ByEpoch(Schedule):
 
 class _ByStep(Schedule):
     """A schedule that moves after every optimizer step instead of every epoch."""
+
+    adaptive = False
 
     def after_step(self, scheduler: Any) -> None:
         scheduler.step()
@@ -54,6 +58,7 @@ class Constant(Schedule):
     """The same rate throughout: the control."""
 
     name = "constant"
+    adaptive = False
 
 
 @technique
@@ -137,6 +142,7 @@ class Plateau(_ByEpoch):
     """
 
     name = "plateau"
+    adaptive = True
     factor: Fraction = 0.1
     patience: Fraction = 0.1
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn, optim
 from torch.nn import functional as F
 
@@ -17,6 +18,7 @@ from ablations.techniques.regularizers import (
     L2,
     DecoupledWeightDecay,
     Dropout,
+    DropoutLayer,
     Elastic,
     InputNoise,
     LabelSmoothing,
@@ -32,9 +34,20 @@ def test_penalties() -> None:
     parameters = [W, torch.tensor([-1.0])]
     assert float(L1().objective(zero, zero, parameters, F.mse_loss)) == pytest.approx(0.087)
     assert float(Elastic().objective(zero, zero, parameters, F.mse_loss)) == pytest.approx(0.087)
-    assert L1().decay() == Decay()
-    assert L2().decay() == Elastic().decay() == Decay(0.01)
-    assert DecoupledWeightDecay().decay() == Decay(0.01, decoupled=True)
+    assert L1().terms().decay == Decay()
+    assert L2().terms().decay == Elastic().terms().decay == Decay(0.01)
+    assert DecoupledWeightDecay().terms().decay == Decay(0.01, decoupled=True)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.2, 0.5, 0.9])
+def test_dropout_drops_at_its_rate_and_keeps_the_expectation(rate: float) -> None:
+    layer = DropoutLayer("dropout/1", rate)
+    layer.draws = Draws(Streams(5))
+    outputs = layer(torch.ones(1000, 333))
+    dropped, kept = int((outputs == 0).sum()), outputs[outputs > 0]
+    assert stats.binomtest(dropped, outputs.numel(), rate).pvalue > 1e-3 if rate else dropped == 0
+    assert float(kept.min()) == float(kept.max())
+    assert float(kept[0]) == pytest.approx(1 / (1 - rate), rel=1e-4)
 
 
 def test_max_norm_moves_only_rows_that_are_too_long() -> None:

@@ -64,6 +64,10 @@ class Configuration:
         """The level on a technique axis, a setting of the training or a parameter of the model."""
         return getattr(self if axis in (*TECHNIQUES, *SETTINGS) else self.model, axis)
 
+    def with_(self, **levels: Any) -> Configuration:
+        """The same configuration with other levels."""
+        return dataclasses.replace(self, **levels)
+
     @cached_property
     def canonical(self) -> tuple[str, str]:
         """Canonical JSON before and after the seed's value."""

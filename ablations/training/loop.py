@@ -17,7 +17,7 @@ The whole of it, with the places where techniques act in capitals::
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,18 +33,23 @@ from ablations.techniques.base import RandomLayer
 from ablations.training.result import Epoch, Result
 
 
-def train(run: Run) -> Result:
+def train(run: Run, stop: int | None = None) -> Result:
     """Train one run to its end, or to the epoch in which a loss is no longer finite.
 
     Every number of the result but ``train_seconds`` depends on the run alone.
+
+    Parameters
+    ----------
+    stop
+        The epoch after which to stop, for a look at the beginning; the last one by default.
     """
     streams, device = Streams(run.seed), run.configuration.device.torch_device()
-    with _one_thread(), streams.isolated(device):
-        return _train(run, streams)
+    with one_thread(), streams.isolated(device):
+        return _train(run, streams, stop)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread inside, as many as before after it: sums split over threads round otherwise."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -54,16 +59,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(run: Run, streams: Streams) -> Result:
+def _train(run: Run, streams: Streams, stop: int | None) -> Result:
     configuration = run.configuration
-    data = _on_device(configuration.task.data(streams), configuration)
+    data = on_device(configuration.task.data(streams), configuration)
     network = initialise(configuration, streams)
     configuration.device.synchronize()
     start = time.perf_counter()
-    curve = tuple(_epochs(configuration, network, data, streams))
+    curve = tuple(itertools.islice(_epochs(configuration, network, data, streams), stop))
     configuration.device.synchronize()
     seconds = time.perf_counter() - start
-    finished = _finite(curve[-1])
+    finished = curve[-1].finite
     metric = None
     if finished:
         with torch.no_grad():
@@ -79,17 +84,14 @@ def _train(run: Run, streams: Streams) -> Result:
     )
 
 
-def _on_device(data: Data, configuration: Configuration) -> Data:
+def on_device(data: Data, configuration: Configuration) -> Data:
+    """The data on the configuration's device, in its precision."""
     device, dtype = configuration.device.torch_device(), configuration.torch_dtype
 
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
 
     return Data(move(data.x_train), move(data.y_train), move(data.x_val), move(data.y_val))
-
-
-def _finite(epoch: Epoch) -> bool:
-    return all(map(math.isfinite, (epoch.objective, epoch.train_loss, epoch.val_loss)))
 
 
 def _epochs(
@@ -100,7 +102,7 @@ def _epochs(
     """
     regularizer, schedule = configuration.regularizer, configuration.schedule
     optimizer = configuration.optimizer.build(
-        network.parameters(), configuration.lr, regularizer.decay()
+        network.parameters(), configuration.lr, regularizer.terms().decay
     )
     steps = configuration.steps_per_epoch
     scheduler = schedule.scheduler(optimizer, configuration.epochs, steps)
@@ -132,7 +134,7 @@ def _epochs(
             val_loss = float(configuration.task.loss(network(data.x_val), data.y_val))
         epoch = Epoch(number, mean, train_loss, val_loss, lr)
         yield epoch
-        if not _finite(epoch):
+        if not epoch.finite:
             return
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import traceback
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +27,11 @@ class Epoch:
     val_loss: float
     lr: float
 
+    @property
+    def finite(self) -> bool:
+        """Whether all three losses are."""
+        return all(map(math.isfinite, (self.objective, self.train_loss, self.val_loss)))
+
 
 @dataclass(frozen=True)
 class Result:
@@ -40,6 +47,13 @@ class Result:
     train_seconds: float | None = None
     curve: tuple[Epoch, ...] = field(default=(), repr=False)
     traceback: str | None = None
+
+    @classmethod
+    def of_exception(cls, run: Run, error: Exception) -> Result:
+        """One run's exception is that run's result."""
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        text = "".join(traceback.format_exception(error))
+        return cls(run, status="failed", reason=reason, traceback=text)
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
         """This result as a row of the runs table."""

@@ -26,6 +26,15 @@ def result_of(**study: Any) -> Result:
     return train(run)
 
 
+def dropout(
+    streams: Streams, shape: tuple[int, int], rate: float, place: int, step: int
+) -> torch.Tensor:
+    """A mask as the definition has it: 16 bits an entry, and the scale of the rate really kept."""
+    dropped = round(rate * 2**16)
+    kept = streams.lanes(shape, f"dropout/{place}", step) >= dropped - 2**15
+    return kept.double() * 2**16 / (2**16 - dropped)
+
+
 class SimpleNN(nn.Module):
     """The notebook's network, with the layers of its regularization and normalisation cells."""
 
@@ -73,7 +82,7 @@ def test_a_run_is_what_the_notebook_would_have_computed(
     masks = None
     if "regularizer" in axes and axes["regularizer"] == ["dropout"]:
         masks = [
-            [streams.mask((100, width), rate, f"dropout/{place}", n) for n in range(20)]
+            [dropout(streams, (100, width), rate, place, n) for n in range(20)]
             for place, width, rate in ((1, 64, 0.5), (2, 32, 0.2))
         ]
     model = SimpleNN(norm, masks).double()

@@ -1,0 +1,173 @@
+"""Programs through ``torch.compile``, and what is known of their cost.
+
+PyTorch keeps what it compiled in a cache on disk.  Beside it lies a note for each of our programs:
+that it is there, and how long it took, cold and from the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from ablations import store
+
+IMPORT_SECONDS = 3.0
+"""What it costs a process to start compiling at all."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a program in its compiled form; the defaults where nothing is."""
+
+    seconds: float = 15.0
+    """What a new process would wait for it."""
+    gain: float = 2.0
+    """How many times faster than eager it is."""
+
+
+_READY: dict[str, _Compiled] = {}
+
+
+def call(function: Callable[..., Any], kind: str, size: int, arguments: tuple[Any, ...]) -> Any:
+    """``function(*arguments)``, compiled for the shapes that are given.
+
+    Parameters
+    ----------
+    function
+        A pure function of nested tuples and dictionaries of tensors, to such.
+    kind
+        All that its arithmetic depends on but the shapes, as text.
+    size
+        Members of the program.
+    """
+    tensors = list(_leaves(arguments))
+    key = f"{kind}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
+    if key not in _READY:
+        _READY[key] = _Compiled(function, kind, size, arguments)
+    return _READY[key](tensors)
+
+
+class _Compiled:
+    """A function compiled for the shapes of some arguments."""
+
+    def __init__(
+        self, function: Callable[..., Any], kind: str, size: int, arguments: tuple[Any, ...]
+    ) -> None:
+        def flat(*tensors: Tensor) -> list[Tensor]:
+            self._given = function(*_filled(arguments, iter(tensors)))
+            return list(_leaves(self._given))
+
+        importlib.import_module("torch._inductor.compile_fx")
+        start = time.perf_counter()
+        tensors = list(_leaves(arguments))
+        # Traced to a graph of plain tensor operations first: of our objects, nothing is left that
+        # a compiler had to guard against changes.
+        self._ready = torch.compile(make_fx(flat)(*tensors), fullgraph=True, dynamic=False)
+        self._ready(*tensors)
+        took = time.perf_counter() - start
+        gain = _seconds(lambda: function(*arguments)) / _seconds(lambda: self(tensors))
+        _note(_note_path(kind, size), function.__name__, took, gain)
+
+    def __call__(self, tensors: Sequence[Tensor]) -> Any:
+        return _filled(self._given, iter(self._ready(*tensors)))
+
+
+def _leaves(tree: Any) -> Iterator[Tensor]:
+    """The tensors of nested tuples and dictionaries, in order."""
+    if isinstance(tree, Tensor):
+        yield tree
+    else:
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(part)
+
+
+def _filled(tree: Any, tensors: Iterator[Tensor]) -> Any:
+    """A tree of the same form with other tensors."""
+    if isinstance(tree, Tensor):
+        return next(tensors)
+    if isinstance(tree, dict):
+        return {name: _filled(part, tensors) for name, part in tree.items()}
+    parts = [_filled(part, tensors) for part in tree]
+    return tree._make(parts) if hasattr(tree, "_make") else tuple(parts)
+
+
+@lru_cache(maxsize=1)
+def unavailable() -> str | None:
+    """Why nothing can be compiled here; None where it can."""
+    if sys.platform == "win32":
+        return "compiling is not supported on Windows"
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if compiler is None or shutil.which(compiler) is None:
+        return "no C++ compiler is installed"
+    return None
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """The shorter of two calls."""
+    times = []
+    for _ in range(2):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _note_path(kind: str, size: int) -> Path:
+    """Where the note of a program lies, in the folder of PyTorch's own cache."""
+    folder = importlib.import_module("torch._inductor.runtime.cache_dir_utils").cache_dir()
+    text = f"{_sources()}/{torch.__version__}/{size}/{kind}"
+    name = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    return Path(folder) / "ablations" / f"{name}.json"
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    """A hash of the code that programs are made from."""
+    here = Path(__file__).parent
+    files = [*sorted(here.glob("*.py")), *sorted((here.parent / "techniques").glob("*.py"))]
+    return hashlib.blake2b(b"".join(path.read_bytes() for path in files), digest_size=8).hexdigest()
+
+
+def _note(path: Path, part: str, seconds: float, gain: float) -> None:
+    notes = _read(path)
+    # The first time it was compiled, and PyTorch keeps that; every other process only loads it.
+    if part in notes:
+        notes[part]["load"] = seconds
+    else:
+        notes[part] = {"compile": seconds}
+    notes[part]["gain"] = gain
+    try:
+        store.write_bytes(path, json.dumps(notes).encode())
+    except OSError:
+        return  # without the note the next plan only knows less
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {part: {key: float(found[part][key]) for key in found[part]} for part in found}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def known(kind: str, size: int) -> Known:
+    """What earlier processes on this machine noted of a program."""
+    notes = _read(_note_path(kind, size)).values()
+    if not notes:
+        return Known()
+    load = sum(note.get("load", min(note["compile"], 1.0)) for note in notes)
+    return Known(load, min(note["gain"] for note in notes))

@@ -1,0 +1,235 @@
+"""Which engine trains which runs, and whether its programs are compiled.
+
+What trains a configuration's runs follows from the configuration; whether programs are compiled is
+decided once for a results folder.  Both change how numbers are rounded, so neither may depend on
+what is left to train.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ablations import cohorts, store
+from ablations.cohorts import steps
+from ablations.errors import RequestError
+from ablations.grid import Run
+from ablations.training import compiling, fused
+from ablations.training.program import Program, program
+from ablations.training.stacked import NotStackableError
+
+Engine = Literal["auto", "fused", "loop"]
+Compile = Literal["auto", "always", "never"]
+
+MEMBERS, MANY = 32, 256
+"""Members of a program on a CPU, and on an accelerator, which hardly notices small steps.
+
+Both are multiples of what a vector instruction takes, so that no member's numbers are left over for
+instructions that round otherwise.
+"""
+CACHE, MEMORY = 2**24, 2**32
+"""Most bytes of a program's parameters and moments on a CPU, where they should stay in its cache,
+and on an accelerator.  Beyond, the plain loop is as fast: its products are large.
+"""
+
+SHORT_SECONDS = 20.0
+"""Eager training that is over sooner is not worth a thought about compiling."""
+ROUGH_SECONDS = 2e-4
+"""What a run's step costs, before anything is measured."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What trains the runs of one kind."""
+
+    runs: tuple[Run, ...]
+    size: int | None
+    """Members of the program; None for the plain loop."""
+    engine: str
+    """``fused``, ``vmap`` or ``loop``."""
+    why: str | None = None
+    """Why a program cannot or should not."""
+    program: Program | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of all its runs."""
+        return len(self.runs) * steps(self.runs[0].configuration)
+
+
+def choose(runs: Iterable[Run], engine: Engine = "auto") -> list[Choice]:
+    """What trains each kind of the runs."""
+    return [_choice(members, engine) for members in cohorts.kinds(runs)]
+
+
+def _choice(runs: tuple[Run, ...], engine: Engine) -> Choice:
+    if engine == "loop":
+        return Choice(runs, None, "loop")
+    configuration = runs[0].configuration
+    try:
+        made = program(configuration)
+    except NotStackableError as error:
+        return Choice(runs, None, "loop", str(error))
+    except Exception as error:
+        # The runs say so themselves, each in its row, when the loop comes to them.
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Choice(runs, None, "loop", f"its network cannot be built: {reason}")
+    size = MEMBERS if configuration.device.name == "cpu" else MANY
+    most = CACHE if configuration.device.name == "cpu" else MEMORY
+    if size * _bytes(made) > most:
+        found = made.network.slots[-1].stop
+        return Choice(runs, None, "loop", f"with {found:,} parameters a program gains nothing")
+    return Choice(runs, size, made.network.engine, program=made)
+
+
+def _bytes(made: Program) -> int:
+    """Of one member's parameters and moments."""
+    configuration = made.configuration
+    numbers = made.network.slots[-1].stop * (1 + configuration.optimizer.moments)
+    return numbers * configuration.torch_dtype.itemsize
+
+
+def eager_seconds(choice: Choice) -> float:
+    """What a run's step costs without compiling, from a few steps of the cohort that comes first.
+
+    In seconds of one core, a run's share of the program.
+    """
+    size = choice.size or 1
+    few = choice.runs[:size]
+    start = time.perf_counter()
+    fused.train(few, size, stop=1)
+    once = time.perf_counter() - start
+    start = time.perf_counter()
+    fused.train(few, size, stop=3)
+    configuration = few[0].configuration
+    epochs = min(3, configuration.epochs) - 1
+    more = (time.perf_counter() - start - once) / (size * configuration.steps_per_epoch)
+    return max(more, 0.0) / max(epochs, 1)
+
+
+def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
+    """Whether compiling would save more of the wall time than it costs.
+
+    Every job loads what it needs of the compiled programs, so that they cost the same with many.
+    """
+    fusable = [
+        (choice, choice.program, choice.size)
+        for choice in choices
+        if choice.program and choice.size and choice.engine == "fused"
+    ]
+    rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
+    if compiling.unavailable() or rough < SHORT_SECONDS:
+        return False
+    saved, cost = 0.0, compiling.IMPORT_SECONDS
+    for choice, made, size in fusable:
+        known = compiling.known(made.kind, size)
+        saved += choice.steps * eager_seconds(choice) * (1 - 1 / known.gain) / jobs
+        cost += known.seconds
+    return saved > cost
+
+
+# ------------------------------------------------------------- what a results folder settled
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was decided for a results folder, once."""
+
+    engine: Literal["fused", "loop"]
+    compiled: bool
+
+
+_FILE = "engine.json"
+
+
+def settle(engine: Engine, compile_: Compile, choices: Sequence[Choice], jobs: int) -> Settled:
+    """Decide for a new results folder."""
+    if engine == "loop":
+        return Settled("loop", compiled=False)
+    wanted = compile_ == "always" or (compile_ == "auto" and worth_compiling(choices, jobs))
+    return Settled("fused", wanted and compiling.unavailable() is None)
+
+
+def record(folder: Path, settled: Settled) -> None:
+    """Write down what was decided."""
+    store.write_text(folder / _FILE, json.dumps(asdict(settled)) + "\n")
+
+
+def recorded(folder: Path) -> Settled:
+    """What was decided for a results folder; one that does not say was made by the plain loop.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be read.
+    """
+    path = folder / _FILE
+    if not path.exists():
+        return Settled("loop", compiled=False)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        engine, compiled = found["engine"], found["compiled"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    if engine not in ("fused", "loop") or not isinstance(compiled, bool):
+        message = f"expected an engine, fused or loop, and compiled, true or false; found {found}"
+        raise RequestError(message, source=str(path))
+    return Settled(engine, compiled)
+
+
+def refuse_another(settled: Settled, engine: Engine, compile_: Compile, folder: Path) -> None:
+    """Refuse an engine whose numbers would be rounded otherwise than those in the folder.
+
+    Raises
+    ------
+    RequestError
+        Naming the option.
+    """
+    held = settled.engine if settled.engine == "loop" else _WAYS[settled.compiled]
+    if engine not in ("auto", settled.engine):
+        raise RequestError(
+            f"{folder} holds results of the engine '{settled.engine}', not '{engine}'; leave the "
+            "option out, or choose another folder with --out",
+            "--engine",
+        )
+    if settled.engine == "fused" and compile_ == ("never" if settled.compiled else "always"):
+        raise RequestError(
+            f"{folder} holds results of {held} programs; leave the option out, or choose another "
+            "folder with --out",
+            "--compile",
+        )
+
+
+_WAYS = {False: "eager", True: "compiled"}
+
+
+def refuse_loops(choices: Sequence[Choice]) -> None:
+    """Refuse runs that only the plain loop can train.
+
+    Raises
+    ------
+    RequestError
+        Naming how many, and why.
+    """
+    alone = [choice for choice in choices if choice.size is None]
+    if alone:
+        count = sum(len(choice.runs) for choice in alone)
+        message = f"{count:,} runs cannot be trained as fused programs: {alone[0].why}"
+        raise RequestError(f"{message}; 'auto' trains those one by one", "--engine")
+
+
+def way(choice: Choice, settled: Settled) -> str:
+    """How runs are trained, in words."""
+    if choice.size is None:
+        return f"one by one{f': {choice.why}' if choice.why else ''}"
+    if choice.engine == "vmap":
+        return f"{choice.size} at a time, mapped by torch.func.vmap"
+    compiled = settled.compiled and compiling.unavailable() is None
+    note = ""
+    if settled.compiled and not compiled:
+        note = f"; {compiling.unavailable()}"
+    return f"{choice.size} at a time, as {_WAYS[compiled]} programs{note}"

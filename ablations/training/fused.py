@@ -1,0 +1,391 @@
+"""One cohort as one tensor program, from its initial states to its results.
+
+    data, initial weights and rates of every member
+    for epoch in epochs:
+        for batch in the order of (seed, epoch):
+            outputs, losses, penalties;  gradient;  weight decay;  optimizer;  limit on lengths
+        losses on both splits, in evaluation mode
+        stop when no member has a finite loss
+
+A cohort is always executed at its full shape: places without a run hold copies, which are thrown
+away.  So kernels round a run's numbers alike whatever else is left to train.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ablations.cohorts import Kind, kind
+from ablations.grid import Configuration, Run
+from ablations.models.base import initialise
+from ablations.streams import Streams
+from ablations.tasks.base import Data
+from ablations.techniques.base import Init, Schedule
+from ablations.training import compiling, networks
+from ablations.training.loop import on_device, one_thread
+from ablations.training.program import Program, Seeded, Split, numbers_of, program
+from ablations.training.result import Epoch, Result
+from ablations.training.stacked import Tensors
+
+_KINDS_KEPT = 4
+_LOOK = {"cpu": 1}
+_SELDOM = 16
+"""Epochs between two looks at whether any member is left: a look waits for the device."""
+
+
+def train(
+    runs: Sequence[Run], size: int, *, compiled: bool = False, stop: int | None = None
+) -> list[Result]:
+    """Train runs of one kind as a program of ``size`` members.
+
+    A member whose loss is no longer finite goes on without harm to the others.  One that raises an
+    exception is ``failed``; the others are trained again without it.
+
+    Parameters
+    ----------
+    runs
+        At most ``size`` runs of one kind (``cohorts.kind``).
+    size
+        Members of the program; places beyond the runs hold copies.
+    compiled
+        Whether to compile the step.
+    stop
+        The epoch after which to stop, for a look at the beginning; the last one by default.
+    """
+    with one_thread():
+        try:
+            origins = _origins(runs[0].configuration)
+        except Exception as error:
+            return [Result.of_exception(run, error) for run in runs]
+        members: list[Member] = []
+        failed: list[Result] = []
+        for run in runs:
+            try:
+                members.append(origins.member(run))
+            except Exception as error:
+                failed.append(Result.of_exception(run, error))
+        attempt = partial(_Training, origins.program, compiled=compiled, stop=stop)
+        return [*_isolate(attempt, members, size), *failed]
+
+
+def _isolate(
+    attempt: Callable[[Sequence[Member], int], _Training], members: Sequence[Member], size: int
+) -> list[Result]:
+    """Train members; halve those of a cohort that raised, until the guilty one is alone."""
+    if not members:
+        return []
+    try:
+        return attempt(members, size).results()
+    except Exception as error:
+        if out_of_memory(error) and size > 1:
+            size = size // 2
+            parts = [members[start : start + size] for start in range(0, len(members), size)]
+        elif len(members) > 1:
+            half = len(members) // 2
+            parts = [members[:half], members[half:]]
+        else:
+            return [Result.of_exception(members[0].run, error)]
+        # The traceback holds the tensors of the failed attempt.
+        traceback.clear_frames(error.__traceback__)
+    return [result for part in parts for result in _isolate(attempt, part, size)]
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that host or device had no memory left."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+# --------------------------------------------------------------------------- members
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run, ready to train."""
+
+    run: Run
+    flat: Tensor
+    """Shape (P,)."""
+    state: Tensors
+    count: int
+    """Its parameters."""
+    data: Data
+    rates: Tensor | None
+    """The rate of each step, shape (steps,); None where it depends on how the training goes."""
+
+
+class Origins:
+    """What runs of one kind start from; each initial state and data set is made once."""
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.program = program(configuration)
+        self._initial = lru_cache(maxsize=256)(partial(_initial, self.program))
+        self._data = lru_cache(maxsize=64)(partial(_data, configuration))
+
+    def member(self, run: Run) -> Member:
+        """A run, ready to train."""
+        c = run.configuration
+        flat, state, count = self._initial(c.init, run.seed)
+        rates = None
+        if not c.schedule.adaptive:
+            rates = _rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
+        return Member(run, flat, state, count, self._data(run.seed), rates)
+
+
+_ORIGINS: dict[Kind, Origins] = {}
+
+
+def _origins(configuration: Configuration) -> Origins:
+    """Those of a configuration's kind; kept for as many kinds as a worker sees in turn."""
+    key = kind(configuration)
+    if key not in _ORIGINS:
+        while len(_ORIGINS) >= _KINDS_KEPT:
+            del _ORIGINS[next(iter(_ORIGINS))]
+        _ORIGINS[key] = Origins(configuration)
+    return _ORIGINS[key]
+
+
+def _initial(made: Program, init: Init, seed: int) -> tuple[Tensor, Tensors, int]:
+    configuration, streams = made.configuration.with_(init=init), Streams(seed)
+    with streams.isolated(configuration.device.torch_device()):
+        module = initialise(configuration, streams)
+    count = sum(parameter.numel() for parameter in module.parameters())
+    return networks.flatten(made.network, module), made.network.state(module), count
+
+
+def _data(configuration: Configuration, seed: int) -> Data:
+    return on_device(configuration.task.data(Streams(seed)), configuration)
+
+
+@lru_cache(maxsize=256)
+def _rates(schedule: Schedule, lr: float, epochs: int, steps: int) -> Tensor:
+    """The rate of every step, float64 of shape (epochs * steps,)."""
+    live, seen = _Live(schedule, lr, epochs, steps), []
+    for _ in range(epochs):
+        for _ in range(steps):
+            seen.append(live.rate)
+            live.after_step()
+        live.after_epoch(math.nan)
+    return torch.tensor(seen, dtype=torch.float64)
+
+
+class _Live:
+    """A member's scheduler at work, PyTorch's own, on an optimizer of nothing."""
+
+    def __init__(self, schedule: Schedule, lr: float, epochs: int, steps: int) -> None:
+        self._schedule = schedule
+        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
+        self._optimizer.step()  # a scheduler warns where its optimizer never did
+
+    @property
+    def rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def after_step(self) -> None:
+        self._schedule.after_step(self._scheduler)
+
+    def after_epoch(self, objective: float) -> None:
+        self._schedule.after_epoch(self._scheduler, objective)
+
+
+class _Rates:
+    """The learning rates of every member, known ahead or from live schedulers."""
+
+    def __init__(self, placed: Sequence[Member], device: torch.device, dtype: torch.dtype) -> None:
+        c = placed[0].run.configuration
+        unknown = torch.full((c.epochs * c.steps_per_epoch,), math.nan, dtype=torch.float64)
+        self._live: dict[int, _Live] = {}
+        for place, member in enumerate(placed):
+            if member.rates is None:
+                own = member.run.configuration
+                self._live[place] = _Live(own.schedule, own.lr, c.epochs, c.steps_per_epoch)
+        rates = [unknown if member.rates is None else member.rates for member in placed]
+        self.exact_SM = torch.stack(rates, 1)
+        """As they stand in the curves, float64 of shape (steps, M)."""
+        self._device, self._dtype = device, dtype
+        self._rates_SM = self.exact_SM.to(device, dtype)
+
+    def at(self, step: int) -> Tensor:
+        """Shape (M, 1)."""
+        if self._live:
+            for place, live in self._live.items():
+                self.exact_SM[step, place] = live.rate
+            return self.exact_SM[step].to(self._device, self._dtype)[:, None]
+        return self._rates_SM[step][:, None]
+
+    def after_step(self) -> None:
+        for live in self._live.values():
+            live.after_step()
+
+    def after_epoch(self, objective_M: Tensor) -> None:
+        if self._live:
+            objectives = objective_M.tolist()
+            for place, live in self._live.items():
+                live.after_epoch(objectives[place])
+
+
+# --------------------------------------------------------------------------- training
+
+
+class _Training:
+    """A cohort at work."""
+
+    def __init__(
+        self,
+        made: Program,
+        members: Sequence[Member],
+        size: int,
+        compiled: bool,
+        stop: int | None,
+    ) -> None:
+        configuration = made.configuration
+        self._stop = min(stop or configuration.epochs, configuration.epochs)
+        self._made, self._members, self._size = made, members, size
+        placed = [members[place % len(members)] for place in range(size)]
+        runs = [member.run for member in placed]
+        self._configuration = runs[0].configuration
+        self._device = configuration.device.torch_device()
+        self._train, self._val = (
+            (
+                torch.stack([getattr(member.data, f"x_{split}") for member in placed]),
+                torch.stack([getattr(member.data, f"y_{split}") for member in placed]),
+            )
+            for split in ("train", "val")
+        )
+        self._splits = (self._val,) if made.steady else (self._train, self._val)
+        self._numbers = numbers_of(made, runs)
+        self._seeded = Seeded(made, runs, self._numbers)
+        self._flat = torch.stack([member.flat for member in placed])
+        self._moments = tuple(
+            torch.zeros_like(self._flat) for _ in range(configuration.optimizer.moments)
+        )
+        self._state = {
+            name: torch.stack([member.state[name] for member in placed]) for name in placed[0].state
+        }
+        self._rates = _Rates(placed, self._device, configuration.torch_dtype)
+        self._compiled = compiled and made.network.engine == "fused"
+
+    def results(self) -> list[Result]:
+        """Train to the end, or until no member is finite; each member's result."""
+        configuration, made = self._configuration, self._made
+        configuration.device.synchronize()
+        start = time.perf_counter()
+        with torch.no_grad():
+            columns, finite = self._epochs()
+            outputs = made.outputs(self._flat, self._state, self._val[0])
+            metrics = [
+                configuration.task.metric(outputs[place], self._val[1][place])
+                for place in range(len(self._members))
+            ]
+        configuration.device.synchronize()
+        share = (time.perf_counter() - start) / len(self._members)
+        engine = "fused-compiled" if self._compiled else made.network.engine
+        results = []
+        for place, member in enumerate(self._members):
+            # Up to the first epoch that is not finite, that one included.
+            length = min(finite[place] + 1, self._stop)
+            own = (column[place][:length] for column in columns)
+            curve = tuple(map(Epoch, range(1, length + 1), *own))
+            finished = finite[place] == self._stop
+            results.append(
+                Result(
+                    member.run,
+                    status="ok" if finished else "diverged",
+                    reason=None if finished else f"non-finite loss in epoch {curve[-1].epoch}",
+                    engine=engine,
+                    cohort_size=self._size,
+                    parameters=member.count,
+                    metric=metrics[place] if finished else None,
+                    train_seconds=share,
+                    curve=curve,
+                )
+            )
+        return results
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        function = getattr(self._made, name)
+        if not self._compiled:
+            return function(*arguments)
+        return compiling.call(function, self._made.kind, self._size, arguments)
+
+    def _epochs(self) -> tuple[list[list[list[float]]], list[int]]:
+        """Objective, losses on both splits and rate, of each member in each epoch; and in how
+        many epochs, from the first, all of its losses are finite.
+        """
+        configuration, device = self._configuration, self._device
+        full, rows = configuration.rows_per_batch, configuration.task.rows
+        steps = configuration.steps_per_epoch
+        last = configuration.epochs * steps
+        counts = torch.arange(1, last + 1, dtype=torch.float64, device=device)
+        look = _LOOK.get(device.type, _SELDOM)
+        objectives: list[Tensor] = []
+        train_losses: list[Tensor] = []
+        val_losses: list[Tensor] = []
+        alive = torch.ones(self._size, dtype=torch.bool, device=device)
+        step = 0
+        for epoch in range(1, self._stop + 1):
+            total = torch.zeros(self._size, dtype=torch.float64, device=device)
+            for batch in self._batches(epoch):
+                size = batch[0].shape[1]
+                arguments = (
+                    *(self._flat, self._moments, self._state, batch),
+                    *(self._seeded.prepared(step, size), self._numbers),
+                    *(self._rates.at(step), counts[step]),
+                )
+                if steps == 1:
+                    after, losses = self._call("epoch", *arguments, *self._splits)
+                elif size == full:
+                    after = self._call("step", *arguments)
+                else:
+                    # A last batch of fewer rows is not worth a compiled program of its own.
+                    after = self._made.step(*arguments)
+                self._flat, self._moments, self._state = after[:3]
+                step += 1
+                self._rates.after_step()
+                total += after[3].to(torch.float64) * size
+            if steps > 1:
+                losses = self._call("losses", self._flat, self._state, *self._splits)
+            objectives.append(total / rows)
+            val_losses.append(losses[-1].to(torch.float64))
+            if not self._made.steady:
+                train_losses.append(losses[0].to(torch.float64))
+            elif epoch > 1:
+                train_losses.append(after[4].to(torch.float64))  # as it was after the epoch before
+            self._rates.after_epoch(objectives[-1])
+            alive &= objectives[-1].isfinite() & val_losses[-1].isfinite()
+            if epoch % look == 0 and not alive.any():
+                break
+        if self._made.steady:
+            train_losses += self._made.losses(self._flat, self._state, self._train)
+        rates = self._rates.exact_SM[: len(objectives) * steps : steps]
+        losses_KEM = torch.stack(list(map(torch.stack, (objectives, train_losses, val_losses))))
+        finite = losses_KEM.isfinite().all(0).cumprod(0).sum(0).tolist()
+        columns = [*losses_KEM.cpu(), rates]
+        return [column.t().tolist() for column in columns], finite
+
+    def _batches(self, epoch: int) -> Iterator[Split]:
+        rows, size = self._configuration.task.rows, self._configuration.rows_per_batch
+        if size == rows:
+            yield self._train
+            return
+        order_MN = self._seeded.order(epoch)
+        order_MN += rows * torch.arange(self._size, device=self._device)[:, None]
+        x, y = (part.flatten(0, 1) for part in self._train)
+        for chosen_MB in torch.split(order_MN, size, dim=1):
+            rows_of_batch = chosen_MB.reshape(-1)
+            x_MBI, y_MB = (
+                part.index_select(0, rows_of_batch).view(*chosen_MB.shape, *part.shape[1:])
+                for part in (x, y)
+            )
+            yield x_MBI, y_MB

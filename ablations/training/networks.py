@@ -1,0 +1,319 @@
+"""Networks of many runs at once.
+
+Two ways lead there.  A sequence of layers that have a stacked form becomes one program of batched
+matrix products; any other module runs through ``torch.func.vmap`` where that works.
+
+All parameters of a member lie side by side in one row of numbers, so that what an optimizer does
+is a few operations on one tensor.
+
+Letters in names: M member, B batch, I inputs, O outputs, P all parameters of a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from ablations.techniques.base import RandomLayer
+from ablations.training.stacked import Layer, NotStackableError, Orders, Tensors, stacked
+
+__all__ = ["Network", "Place", "Slot", "flatten", "join", "sequence", "split", "vmapped"]
+
+Drawn = Sequence[tuple[Tensor, tuple[Tensor, ...]]]
+"""For each layer that draws: what it prepared, and its numbers (M, 1, …)."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a parameter lies among the P numbers of a member, and its shape there."""
+
+    name: str
+    start: int
+    shape: tuple[int, ...]
+    lay: Callable[[Tensor], Tensor]
+    """From the parameter as PyTorch holds it to the shape stored here."""
+
+    @property
+    def stop(self) -> int:
+        """One past its last number."""
+        return self.start + torch.Size(self.shape).numel()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer that draws, and in which order its features lie."""
+
+    layer: RandomLayer
+    shape: tuple[int, ...]
+    """Shape of a row there."""
+    order: Tensor | None = None
+
+    def arrange(self, drawn: Tensor) -> Tensor:
+        """What was drawn (…, B, F), its features in this program's order."""
+        return drawn if self.order is None else drawn[..., self.order]
+
+
+class Network(Protocol):
+    """A network of M members."""
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The parameters, as they lie side by side."""
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The layers that draw."""
+
+    @property
+    def rows(self) -> tuple[tuple[str, int], ...]:
+        """Parameters that hold the units' incoming weights, and the dimension along which."""
+
+    @property
+    def engine(self) -> str:
+        """``fused`` or ``vmap``."""
+
+    @property
+    def same_in_training(self) -> bool:
+        """Whether training and evaluation mode give the same outputs."""
+
+    def forward(
+        self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
+    ) -> tuple[Tensor, Tensors]:
+        """Outputs (M, B, O) and the next state; a pure function."""
+
+    def state(self, module: nn.Module) -> Tensors:
+        """One member's buffers at the start."""
+
+
+def flatten(network: Network, module: nn.Module) -> Tensor:
+    """One member's parameters, shape (P,)."""
+    found = dict(module.named_parameters())
+    return torch.cat([slot.lay(found[slot.name].detach()).reshape(-1) for slot in network.slots])
+
+
+def split(network: Network, flat_MP: Tensor) -> Tensors:
+    """Views of each parameter, shape (M, …)."""
+    return {
+        slot.name: flat_MP[:, slot.start : slot.stop].view(-1, *slot.shape)
+        for slot in network.slots
+    }
+
+
+def join(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
+    """The parameters (or their gradients) side by side, shape (M, P)."""
+    return torch.cat([parameters[slot.name].flatten(1) for slot in network.slots], 1)
+
+
+# --------------------------------------------------------------------- a sequence of such layers
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A sequence of layers, each in its stacked form."""
+
+    layers: tuple[tuple[str, Layer | int], ...]
+    """Name in the module, and the layer; a number stands for a layer that draws, a place."""
+    slots: tuple[Slot, ...]
+    places: tuple[Place, ...]
+    rows: tuple[tuple[str, int], ...]
+    same_in_training: bool
+    engine: str = "fused"
+
+    def forward(
+        self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
+    ) -> tuple[Tensor, Tensors]:
+        """Outputs (M, B, O) and the next state."""
+        x, after = x_MBI, dict(state)
+        for name, layer in self.layers:
+            if isinstance(layer, int):
+                if training:
+                    prepared, numbers = drawn[layer]
+                    x = self.places[layer].layer.disturb(x, prepared, *numbers)
+                continue
+            own, kept = _own(parameters, name, layer), _own(state, name, layer)
+            x, changed = layer.forward(x, own, kept, training)
+            after.update({f"{name}.{key}": value for key, value in changed.items()})
+        return x, after
+
+    def state(self, module: nn.Module) -> Tensors:
+        """One member's buffers at the start."""
+        found = dict(module.named_buffers())
+        return {
+            f"{name}.{key}": lay(found[f"{name}.{key}"])
+            for name, layer in self.layers
+            if isinstance(layer, Layer)
+            for key, lay in layer.lay.items()
+            if f"{name}.{key}" in found
+        }
+
+
+def _own(tensors: Mapping[str, Tensor], name: str, layer: Layer) -> Tensors:
+    """Those of a layer, by its own names for them."""
+    return {key: tensors[f"{name}.{key}"] for key in layer.lay if f"{name}.{key}" in tensors}
+
+
+def sequence(module: nn.Module) -> Stack:
+    """The stacked form of an ``nn.Sequential``, nested or not.
+
+    Raises
+    ------
+    NotStackableError
+        If it is something else, or a layer in it has no stacked form.
+    """
+    leaves = list(_leaves("", module))
+    layers: list[tuple[str, Layer | int]] = []
+    places: list[Place] = []
+    order: Tensor | None = None
+    width = 0
+    for index, (name, leaf) in enumerate(leaves):
+        if isinstance(leaf, RandomLayer):
+            if type(leaf).forward is not RandomLayer.forward:
+                raise NotStackableError(f"{type(leaf).__name__} has its own forward pass")
+            width = width or _width_after(leaves[index:])
+            layers.append((name, len(places)))
+            places.append(Place(leaf, (width,), order))
+            continue
+        before = order
+        if isinstance(leaf, nn.Linear):
+            width, order = leaf.out_features, _wanted(leaves[index + 1 :])
+        layers.append((name, stacked(leaf, Orders(before, order))))
+    slots: list[Slot] = []
+    for name, parameter in module.named_parameters():
+        owner, layer = next((n, la) for n, la in layers if name.startswith(f"{n}."))
+        lay = layer.lay[name.removeprefix(f"{owner}.")] if isinstance(layer, Layer) else None
+        if lay is None:
+            raise NotStackableError(f"there is no stacked form of the parameter {name}")
+        slots.append(_slot(name, parameter, lay, slots))
+    rows = [
+        (f"{name}.{layer.rows}", -2)
+        for name, layer in layers
+        if isinstance(layer, Layer) and layer.rows is not None
+    ]
+    same = not places and not any(True for _ in module.buffers())
+    return Stack(tuple(layers), tuple(slots), tuple(places), tuple(rows), same)
+
+
+def _slot(
+    name: str, parameter: Tensor, lay: Callable[[Tensor], Tensor], before: Sequence[Slot]
+) -> Slot:
+    start = before[-1].stop if before else 0
+    return Slot(name, start, tuple(lay(parameter.detach()).shape), lay)
+
+
+def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if type(module) is not nn.Sequential:
+        yield prefix, module
+        return
+    for name, child in module.named_children():
+        yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
+
+
+def _wanted(later: Sequence[tuple[str, nn.Module]]) -> Tensor | None:
+    """How the units of a linear layer should lie for the group norm that follows it."""
+    for index, (_, leaf) in enumerate(later):
+        if isinstance(leaf, nn.Linear):
+            return None
+        if type(leaf) is nn.GroupNorm:
+            if not any(isinstance(after, nn.Linear) for _, after in later[index:]):
+                return None  # these are the outputs, whose order is the task's
+            units = torch.arange(leaf.num_channels)
+            return units.view(leaf.num_groups, -1).t().reshape(-1)
+    return None
+
+
+def _width_after(leaves: Sequence[tuple[str, nn.Module]]) -> int:
+    for _, leaf in leaves:
+        if isinstance(leaf, nn.Linear):
+            return leaf.in_features
+    raise NotStackableError("a layer draws, but the width there is unknown")
+
+
+# ------------------------------------------------------------------------------ any other module
+
+
+@dataclass(frozen=True)
+class Vmapped:
+    """A module of somebody else, its forward pass mapped over members."""
+
+    module: nn.Module
+    slots: tuple[Slot, ...]
+    places: tuple[Place, ...]
+    rows: tuple[tuple[str, int], ...]
+    engine: str = "vmap"
+    same_in_training: bool = False
+
+    def forward(
+        self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
+    ) -> tuple[Tensor, Tensors]:
+        """Outputs (M, B, O) and the next state."""
+        self.module.train(training)
+
+        def one(
+            parameters: Tensors, state: Tensors, x_BI: Tensor, drawn: Drawn
+        ) -> tuple[Tensor, Tensors]:
+            for place, given in zip(self.places, drawn, strict=False):
+                place.layer.given = given
+            after = dict(state)
+            outputs = torch.func.functional_call(self.module, (parameters, after), (x_BI,))
+            return outputs, after
+
+        # Layers change their buffers in place, which must not reach the caller's.
+        copies = {name: tensor.clone() for name, tensor in state.items()}
+        try:
+            mapped = torch.func.vmap(one, in_dims=0, randomness="error")
+            outputs, after = mapped(parameters, copies, x_MBI, tuple(drawn))
+        finally:
+            for place in self.places:
+                place.layer.given = None
+        return outputs, after
+
+    def state(self, module: nn.Module) -> Tensors:
+        """One member's buffers at the start."""
+        return {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+
+
+def vmapped(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> Vmapped:
+    """Any module, mapped over members.
+
+    Parameters
+    ----------
+    linears
+        Its layers whose units a limit on the length of incoming weights is about.
+    row
+        One row of inputs, to learn the shapes that its layers are given.
+    """
+    slots: list[Slot] = []
+    for name, parameter in module.named_parameters():
+        slots.append(_slot(name, parameter, lambda tensor: tensor, slots))
+    rows = tuple((_lengths(module, layer), -1) for layer in linears)
+    return Vmapped(module, tuple(slots), _places(module, row), rows)
+
+
+def _lengths(module: nn.Module, layer: nn.Linear) -> str:
+    # The lengths of weight norm are (O, 1): their own length along the last dimension is |g|.
+    wanted = layer.weight
+    if is_parametrized(layer, "weight"):
+        wanted = layer.parametrizations.weight.original0  # type: ignore[union-attr,assignment]
+    return next(name for name, found in module.named_parameters() if found is wanted)
+
+
+def _places(module: nn.Module, row: Tensor) -> tuple[Place, ...]:
+    places: dict[str, Place] = {}
+
+    def seen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if isinstance(layer, RandomLayer):
+            places[layer.purpose] = Place(layer, tuple(inputs[0].shape[1:]))
+
+    layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
+    hooks = [layer.register_forward_pre_hook(seen) for layer in layers]
+    module.eval()
+    with torch.no_grad():
+        module(row)
+    for hook in hooks:
+        hook.remove()
+    return tuple(places.values())

@@ -1,0 +1,319 @@
+"""One cohort's arithmetic as pure functions over tensors with a leading member dimension.
+
+Every run of a cohort does the same operations on numbers of its own, so all of them are one
+program.  Its functions run eagerly or through ``compiling``; which of both changes the rounding
+and nothing else.
+
+Letters in names: M member, B batch, I inputs, O outputs, P parameters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ablations.grid import Configuration, Run
+from ablations.models.base import initialise
+from ablations.streams import Draws, StackedStreams, Streams
+from ablations.tasks.base import Data
+from ablations.techniques.base import (
+    Optimizer,
+    RandomLayer,
+    Regularizer,
+    shrinking,
+    uniform_loss,
+)
+from ablations.training import networks
+from ablations.training.loop import on_device
+from ablations.training.networks import Network
+from ablations.training.stacked import NotStackableError, Tensors
+
+__all__ = ["After", "Numbers", "Program", "Seeded", "numbers_of", "program"]
+
+Split = tuple[Tensor, Tensor]
+"""Inputs (M, B, I) and targets (M, B, …)."""
+
+
+class Numbers(NamedTuple):
+    """What differs between members without changing the program."""
+
+    l1: Tensor
+    coupled: Tensor
+    decoupled: Tensor
+    smoothing: Tensor
+    """These four of shape (M, 1)."""
+    max_norm: Tensor
+    """Shape (M, 1, 1)."""
+    layers: tuple[tuple[Tensor, ...], ...]
+    """For each layer that draws, each of shape (M, 1, …)."""
+
+
+class After(NamedTuple):
+    """Where a step leads; objective and loss (M,) are those before it."""
+
+    flat: Tensor
+    moments: tuple[Tensor, ...]
+    state: Tensors
+    objective: Tensor
+    loss: Tensor
+
+
+@dataclass(frozen=True)
+class Program:
+    """The functions that all runs of one kind of cohort share."""
+
+    configuration: Configuration
+    """That of any of its runs."""
+    network: Network
+
+    @cached_property
+    def smooths(self) -> bool:
+        """Whether members smooth their targets."""
+        return self.configuration.regularizer.terms().smoothing > 0
+
+    @cached_property
+    def limits(self) -> bool:
+        """Whether members limit the length of incoming weights."""
+        return not math.isinf(self.configuration.regularizer.terms().max_norm)
+
+    @cached_property
+    def steady(self) -> bool:
+        """Whether a step's loss is that of the training split, in evaluation mode, before it."""
+        full = self.configuration.steps_per_epoch == 1
+        return full and self.network.same_in_training
+
+    def step(
+        self,
+        flat_MP: Tensor,
+        moments: tuple[Tensor, ...],
+        state: Tensors,
+        batch: Split,
+        prepared: tuple[Tensor, ...],
+        numbers: Numbers,
+        lr_M1: Tensor,
+        count: Tensor,
+    ) -> After:
+        """One optimizer step.
+
+        Parameters
+        ----------
+        flat_MP
+            Parameters, as ``networks.split`` takes them apart.
+        moments
+            What the optimizer carries, each (M, P).
+        state
+            Buffers of the network.
+        prepared
+            What each layer that draws made of its draws.
+        count
+            The number of the step, a scalar that starts at 1.
+        """
+        x_MBI, y_MB = batch
+        drawn = tuple(zip(prepared, numbers.layers, strict=True))
+        leaves = {
+            name: part.detach().requires_grad_()
+            for name, part in networks.split(self.network, flat_MP).items()
+        }
+        with torch.enable_grad():
+            outputs, after = self.network.forward(leaves, state, x_MBI, drawn, training=True)
+            loss_M = objective_M = self.configuration.task.losses(outputs, y_MB).mean(1)
+            if self.smooths:
+                share = numbers.smoothing[:, 0]
+                objective_M = (1 - share) * loss_M + share * uniform_loss(outputs).mean(1)
+            found = torch.autograd.grad(objective_M.sum(), list(leaves.values()))
+        gradient_MP = networks.join(self.network, dict(zip(leaves, found, strict=True)))
+        objective_M = objective_M.detach() + numbers.l1[:, 0] * flat_MP.abs().sum(1)
+        gradient_MP = gradient_MP + numbers.l1 * flat_MP.sign() + numbers.coupled * flat_MP
+        change_MP, moments = self.configuration.optimizer.update(gradient_MP, moments, count)
+        flat_MP = flat_MP * (1 - lr_M1 * numbers.decoupled) - lr_M1 * change_MP
+        if self.limits:
+            flat_MP = self._limited(flat_MP, numbers.max_norm)
+        after = {name: buffer.detach() for name, buffer in after.items()}
+        return After(flat_MP, moments, after, objective_M, loss_M.detach())
+
+    def _limited(self, flat_MP: Tensor, limit: Tensor) -> Tensor:
+        parameters = networks.split(self.network, flat_MP)
+        for name, dim in self.network.rows:
+            parameters[name] = parameters[name] * shrinking(parameters[name], limit, dim)
+        return networks.join(self.network, parameters)
+
+    def outputs(self, flat_MP: Tensor, state: Tensors, x_MBI: Tensor) -> Tensor:
+        """Outputs in evaluation mode, shape (M, B, O)."""
+        parameters = networks.split(self.network, flat_MP)
+        return self.network.forward(parameters, state, x_MBI, (), training=False)[0]
+
+    def losses(self, flat_MP: Tensor, state: Tensors, *splits: Split) -> tuple[Tensor, ...]:
+        """Losses in evaluation mode on each split: each (M,)."""
+        task = self.configuration.task
+        return tuple(
+            task.losses(self.outputs(flat_MP, state, x_MBI), y_MB).mean(1) for x_MBI, y_MB in splits
+        )
+
+    def epoch(
+        self,
+        flat_MP: Tensor,
+        moments: tuple[Tensor, ...],
+        state: Tensors,
+        batch: Split,
+        prepared: tuple[Tensor, ...],
+        numbers: Numbers,
+        lr_M1: Tensor,
+        count: Tensor,
+        *splits: Split,
+    ) -> tuple[After, tuple[Tensor, ...]]:
+        """A step and the losses after it, in one."""
+        after = self.step(flat_MP, moments, state, batch, prepared, numbers, lr_M1, count)
+        return after, self.losses(after.flat, after.state, *splits)
+
+    @cached_property
+    def kind(self) -> str:
+        """All that makes two programs one, as text."""
+        c = self.configuration
+        parts = (c.task, c.model, c.norm, c.optimizer, c.device)
+        named = [[type(part).__module__, part.name, repr(part.parameters())] for part in parts]
+        layers = [[repr(type(place.layer)), place.layer.purpose] for place in self.network.places]
+        return json.dumps([named, c.batch_size, c.dtype, self.smooths, self.limits, layers])
+
+
+# ------------------------------------------------------------------------ what can be fused
+
+
+def program(configuration: Configuration) -> Program:
+    """The program of a configuration's runs.
+
+    Raises
+    ------
+    NotStackableError
+        If only the plain loop can train them, with the reason.
+    """
+    regularizer, optimizer = configuration.regularizer, configuration.optimizer
+    if regularizer.has_own_hooks():
+        raise NotStackableError(f"the regularizer '{regularizer.name}' is more than its terms")
+    if type(optimizer).update is Optimizer.update:
+        raise NotStackableError(f"the optimizer '{optimizer.name}' has no 'update'")
+    streams = Streams(0)
+    with streams.isolated(configuration.device.torch_device()):
+        template = initialise(configuration, streams)
+    try:
+        return Program(configuration, networks.sequence(template))
+    except NotStackableError:
+        return _mapped(configuration, template)
+
+
+def _mapped(configuration: Configuration, template: nn.Module) -> Program:
+    """The program of a network without a stacked form, tried out."""
+    data = on_device(configuration.task.data(Streams(0)), configuration)
+    try:
+        linears = [layer for _, layer, _ in configuration.model.weights(template)]
+        made = Program(configuration, networks.vmapped(template, linears, data.x_train[:2]))
+        _try(made, template, data)
+    except NotStackableError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise NotStackableError(f"torch.func.vmap cannot run its network: {reason}") from error
+    return made
+
+
+def _try(made: Program, template: nn.Module, data: Data) -> None:
+    """One step of two members, whose losses must be those of the module itself."""
+    configuration, network = made.configuration, made.network
+    run = Run(configuration, 0)
+    flat = networks.flatten(network, template).expand(2, -1).clone()
+    state = {name: torch.stack([v, v]) for name, v in network.state(template).items()}
+    numbers = numbers_of(made, [run, run])
+    rows = slice(0, configuration.rows_per_batch)
+    batch = (torch.stack([data.x_train[rows]] * 2), torch.stack([data.y_train[rows]] * 2))
+    prepared = Seeded(made, [run, run], numbers).prepared(0, batch[0].shape[1])
+    rate = torch.zeros_like(flat[:, :1])
+    moments = tuple(torch.zeros_like(flat) for _ in range(configuration.optimizer.moments))
+    for layer in template.modules():
+        if isinstance(layer, RandomLayer):
+            layer.draws = Draws(Streams(0))
+    with torch.no_grad():
+        count = torch.ones((), dtype=torch.float64, device=flat.device)
+        together = made.step(flat, moments, state, batch, prepared, numbers, rate, count).loss
+        evaluated = made.outputs(flat, state, batch[0])
+        with Streams(0).isolated(configuration.device.torch_device()):
+            template.eval()
+            alone = template(batch[0][0])
+            template.train()
+            loss = configuration.task.loss(template(batch[0][0]), batch[1][0])
+    close = torch.allclose(evaluated, alone.expand_as(evaluated), rtol=1e-3, atol=1e-5)
+    if not close or not torch.allclose(together, loss.expand_as(together), rtol=1e-3, atol=1e-5):
+        raise NotStackableError("its network gives other outputs when mapped over members")
+
+
+# ---------------------------------------------------------------------- what a cohort brings
+
+
+def numbers_of(made: Program, runs: Sequence[Run]) -> Numbers:
+    """The numbers in which the runs of a cohort differ."""
+    configuration = made.configuration
+    terms = [run.configuration.regularizer.terms() for run in runs]
+    decays = [configuration.optimizer.decay(t.decay) for t in terms]
+    device, dtype = configuration.device.torch_device(), configuration.torch_dtype
+
+    def column(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)[:, None]
+
+    def of_place(index: int) -> tuple[Tensor, ...]:
+        place, hidden = made.network.places[index], len(configuration.model.widths())
+        shape = (len(runs),) + (1,) * (len(place.shape) + 1)
+        own = [_layers(run.configuration.regularizer, hidden) for run in runs]
+        members = [layers.get(place.layer.purpose, place.layer).numbers() for layers in own]
+        whole = [torch.stack(values) for values in zip(*members, strict=True)]
+        types = [dtype if values.is_floating_point() else values.dtype for values in whole]
+        return tuple(
+            values.to(device, kind).view(shape) for values, kind in zip(whole, types, strict=True)
+        )
+
+    return Numbers(
+        l1=column([t.l1 for t in terms]),
+        coupled=column([0.0 if d.decoupled else d.amount for d in decays]),
+        decoupled=column([d.amount if d.decoupled else 0.0 for d in decays]),
+        smoothing=column([t.smoothing for t in terms]),
+        max_norm=column([t.max_norm for t in terms])[:, None],
+        layers=tuple(of_place(index) for index in range(len(made.network.places))),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _layers(regularizer: Regularizer, hidden: int) -> dict[str, RandomLayer]:
+    """The layers that a regularizer puts into a network, by purpose."""
+    layers = [regularizer.layer(place) for place in range(hidden + 1)]
+    return {layer.purpose: layer for layer in layers if layer is not None}
+
+
+class Seeded:
+    """What the runs of a cohort draw, drawn once for each seed."""
+
+    def __init__(self, made: Program, runs: Sequence[Run], numbers: Numbers) -> None:
+        self._device = made.configuration.device.torch_device()
+        self._rows = made.configuration.task.rows
+        self._places, self._numbers = made.network.places, numbers
+        seeds = sorted({run.seed for run in runs})
+        self._streams = StackedStreams(tuple(seeds), self._device)
+        self._seed_M = torch.tensor([seeds.index(r.seed) for r in runs], device=self._device)
+
+    def prepared(self, step: int, batch: int) -> tuple[Tensor, ...]:
+        """For each layer that draws what it needs for a step on a batch of so many rows."""
+        prepared = []
+        for place, numbers in zip(self._places, self._numbers.layers, strict=True):
+            layer = place.layer
+            drawn_U = layer.draw(self._streams, (batch, *place.shape), layer.purpose, step)
+            drawn_M = place.arrange(drawn_U.to(self._device)).index_select(0, self._seed_M)
+            prepared.append(layer.prepare(drawn_M, *numbers))
+        return tuple(prepared)
+
+    def order(self, epoch: int) -> Tensor:
+        """Each member's rows in the order of an epoch, int64 of shape (M, rows)."""
+        order_UN = self._streams.permutation(self._rows, "order", epoch).to(self._device)
+        return order_UN.index_select(0, self._seed_M)

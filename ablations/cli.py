@@ -24,7 +24,6 @@ from ablations.errors import RequestError
 if TYPE_CHECKING:
     from ablations.pipeline import Outlook
     from ablations.report import Effects
-    from ablations.store import Results
     from ablations.study import Study
 
 app = typer.Typer(
@@ -47,6 +46,22 @@ class Kind(StrEnum):
     tasks = "tasks"
     models = "models"
     studies = "studies"
+
+
+class EngineName(StrEnum):
+    """What trains the runs."""
+
+    auto = "auto"
+    fused = "fused"
+    loop = "loop"
+
+
+class CompileWhen(StrEnum):
+    """When fused programs are compiled."""
+
+    auto = "auto"
+    always = "always"
+    never = "never"
 
 
 @contextmanager
@@ -92,6 +107,12 @@ def run(
         int | None, typer.Option(help="Worker processes.", show_default="all cores")
     ] = None,
     backend: Annotated[str, typer.Option(help="joblib backend.")] = "loky",
+    engine: Annotated[
+        EngineName, typer.Option(help="Train runs as fused programs, or one by one.")
+    ] = EngineName.auto,
+    compile_: Annotated[
+        CompileWhen, typer.Option("--compile", help="Compile fused programs.")
+    ] = CompileWhen.auto,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
 ) -> None:
@@ -105,9 +126,20 @@ def run(
     chosen = _study(study, seeds, axis or [], epochs)
     check_backend(backend, jobs)
     if dry_run:
-        _print_outlook(chosen, pipeline.look(chosen, pipeline.folder_of(chosen, out)))
+        folder = pipeline.folder_of(chosen, out)
+        found = pipeline.look(chosen, folder, jobs, engine.value, compile_.value)
+        _print_outlook(chosen, found)
         return
-    results = _run(chosen, out, jobs, backend, report)
+    with _interruptible():
+        results = pipeline.run(
+            chosen,
+            out,
+            jobs=jobs,
+            backend=backend,
+            engine=engine.value,
+            compile=compile_.value,
+            with_report=report,
+        )
     print_effects(pipeline.effects(chosen, results), pipeline.story(chosen).cautions)
     failed = results.runs.loc[results.runs["status"] == "failed", "reason"]
     if len(failed):
@@ -115,11 +147,10 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _run(study: Study, out: Path | None, jobs: int | None, backend: str, report: bool) -> Results:
-    from ablations import pipeline
-
+@contextmanager
+def _interruptible() -> Iterator[None]:
     try:
-        return pipeline.run(study, out, jobs=jobs, backend=backend, with_report=report)
+        yield
     except KeyboardInterrupt:
         said = "interrupted; what was finished is kept, and the same command continues"
         print(said, file=sys.stderr)
@@ -178,7 +209,7 @@ def _print_outlook(study: Study, outlook: Outlook) -> None:
     plan = outlook.plan
     print(f"{study.name}: {len(plan):,} runs of {len(plan) // len(study.seeds):,} configurations")
     print(f"  finished  {outlook.finished:,}")
-    print(f"  to train  {len(outlook.todo):,}")
+    print(f"  to train  {outlook.todo:,}")
     print(f"  skipped   {len(plan.skipped):,}")
     for note in outlook.notes():
         print(f"  {note}")

@@ -1,32 +1,43 @@
-"""Runs to cohorts: what is trained, and written down, together.
+"""Runs to cohorts: what is trained together.
 
-The plain loop trains a cohort's members one after the other; a cohort is then the unit
-of dispatch and of the store, so small that little is lost with it.
+Runs of one *kind* are the same operations on other numbers, so that one tensor program trains
+many of them at a time.  Which runs of a kind share a cohort changes no result: a program is
+always executed at its full size.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ablations.grid import Configuration, Run
 
-CAP = 32
-"""Most members of a cohort."""
+LOOP_CAP = 32
+"""Most runs that the plain loop trains as one cohort."""
 
-STEPS = 4_000
-"""Most optimizer steps of a cohort of more than one run: some two seconds of the plain loop."""
+LOOP_STEPS = 4_000
+"""Most optimizer steps of such a cohort of more than one run: some two seconds."""
+
+Kind = tuple[object, ...]
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Runs of one task, model and device, in the order of the grid."""
+    """Runs of one kind, by seed, and in the order of the grid within a seed."""
 
     runs: tuple[Run, ...]
+    size: int | None = None
+    """Members of the program that trains them; None where the plain loop trains one by one."""
 
     def __len__(self) -> int:
         return len(self.runs)
+
+    @cached_property
+    def steps(self) -> int:
+        """Optimizer steps of all its runs."""
+        return len(self.runs) * steps(self.runs[0].configuration)
 
 
 def steps(configuration: Configuration) -> int:
@@ -34,18 +45,78 @@ def steps(configuration: Configuration) -> int:
     return configuration.epochs * configuration.steps_per_epoch
 
 
-def pack(runs: Iterable[Run]) -> list[Cohort]:
-    """Cohorts in the order of the runs; each run is in exactly one."""
-    return [cohort for _, kind in itertools.groupby(runs, _kind) for cohort in _split(kind)]
+def kind(configuration: Configuration) -> Kind:
+    """What runs must have in common to be trained by one program.
+
+    They may differ in seed, init, schedule, learning rate, and in the numbers of a regularizer, but
+    not in what it does.
+    """
+    c, regularizer = configuration, configuration.regularizer
+    terms = regularizer.terms()
+    layers = [regularizer.layer(place) for place in range(len(c.model.widths()) + 1)]
+    drawing = tuple((type(layer), layer.purpose) for layer in layers if layer is not None)
+    asked: tuple[object, ...] = (terms.smoothing > 0, math.isinf(terms.max_norm), drawing)
+    if drawing:
+        asked += (type(regularizer), _without_numbers(regularizer.parameters()))
+    if regularizer.has_own_hooks():
+        asked += (regularizer,)
+    return (c.task, c.model, c.norm, c.optimizer, c.device, c.batch_size, c.epochs, c.dtype, *asked)
 
 
-def _kind(run: Run) -> tuple[object, ...]:
-    configuration = run.configuration
-    return (configuration.task, configuration.model, configuration.device, steps(configuration))
+def _without_numbers(value: object) -> object:
+    if isinstance(value, dict):
+        return tuple((name, _without_numbers(part)) for name, part in value.items())
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_without_numbers, value))
+    return None if isinstance(value, float) else value
 
 
-def _split(runs: Iterable[Run]) -> Iterator[Cohort]:
-    members = list(runs)
-    size = max(1, min(CAP, STEPS // steps(members[0].configuration)))
-    for start in range(0, len(members), size):
-        yield Cohort(tuple(members[start : start + size]))
+def kinds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
+    """The runs of each kind, by seed, and in their order within a seed."""
+    of_configuration: dict[int, list[Run]] = {}
+    for run in runs:
+        of_configuration.setdefault(id(run.configuration), []).append(run)
+    found: dict[Kind, list[Run]] = {}
+    for members in of_configuration.values():
+        found.setdefault(kind(members[0].configuration), []).extend(members)
+    return [tuple(sorted(members, key=lambda run: run.seed)) for members in found.values()]
+
+
+def pack(parts: Iterable[tuple[Sequence[Run], int | None]]) -> list[Cohort]:
+    """Cohorts, part after part; each run is in exactly one.
+
+    Parameters
+    ----------
+    parts
+        The runs of each kind, with the size of their program; None for the plain loop.
+    """
+    return [cohort for members, size in parts for cohort in _split(members, size)]
+
+
+def _split(members: Sequence[Run], size: int | None) -> Iterator[Cohort]:
+    together = size or max(1, min(LOOP_CAP, LOOP_STEPS // steps(members[0].configuration)))
+    for start in range(0, len(members), together):
+        yield Cohort(tuple(members[start : start + together]), size)
+
+
+def parcels(cohorts: Sequence[Cohort], jobs: int, most: int = 16_000) -> list[tuple[Cohort, ...]]:
+    """Cohorts that one worker trains and writes down at a time, in their order.
+
+    Small enough to share the work among the jobs, and large enough that writing costs little.
+
+    Parameters
+    ----------
+    most
+        Most optimizer steps of a parcel of more than one cohort: one or two seconds.
+    """
+    goal = min(most, sum(cohort.steps for cohort in cohorts) // (8 * jobs))
+    found: list[list[Cohort]] = []
+    full = 0
+    for cohort in cohorts:
+        if found and cohort.size and found[-1][-1].size and full + cohort.steps <= goal:
+            found[-1].append(cohort)
+            full += cohort.steps
+        else:
+            found.append([cohort])
+            full = cohort.steps
+    return [tuple(part) for part in found]

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import importlib
-import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ablations import store
-from ablations.cohorts import Cohort, steps
+from ablations.cohorts import Cohort
 from ablations.errors import RequestError, nearest
 from ablations.grid import Run
-from ablations.training import loop
+from ablations.training import fused, loop
 from ablations.training.result import Result
 
 IN_PROCESS_STEPS = 8_000
 """A study of fewer optimizer steps is over before worker processes have imported torch."""
 
+FUSED_SHARE = 0.15
+"""What a step of a run costs in a program, where the plain loop is 1."""
+
 IN_FLIGHT = 2
-"""Cohorts handed out for each job at a time: one in training, one waiting for its worker."""
+"""Parcels handed out for each job at a time: one in training, one waiting for its worker."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,22 @@ class Target:
     folder: Path
     study: str
     environment_id: str
+    compiled: bool = False
+    """Whether its programs are compiled."""
+
+
+Parcel = tuple[Cohort, ...]
 
 
 def dispatch(
-    cohorts: Sequence[Cohort], target: Target, jobs: int, backend: str
+    parcels: Sequence[Parcel], target: Target, jobs: int, backend: str
 ) -> Iterator[Counter[str]]:
-    """Train every cohort; gives the count of each status as cohorts finish, in any order.
+    """Train every parcel; gives the count of each status as parcels finish, in any order.
 
     The workers write the shards themselves: what is finished is safe whatever happens to
-    this process.  A run whose worker process dies is trained once more, with a worker to itself;
-    if that dies too, the run is recorded as ``failed`` and the others go on.
+    this process.  A cohort whose worker process dies is trained once more, with a worker to itself;
+    if that dies too, each of its runs has one; a run whose worker dies then is recorded as
+    ``failed``, and the others go on.
 
     Parameters
     ----------
@@ -53,7 +64,7 @@ def dispatch(
     backend
         A joblib backend: loky, threading, sequential, or one that was registered.
     """
-    left = dict(enumerate(cohorts))
+    left = dict(enumerate(parcels))
     while left:
         try:
             for index, statuses in _parallel(tuple(left.items()), target, jobs, backend):
@@ -61,38 +72,44 @@ def dispatch(
                 yield statuses
         except TerminatedWorkerError:
             done = store.finished(target.folder)
-            written = [i for i, cohort in left.items() if done.keys() >= set(_ids(cohort))]
+            written = [i for i, parcel in left.items() if done.keys() >= set(_ids(parcel))]
             yield from (Counter(done[run_id] for run_id in _ids(left.pop(i))) for i in written)
             # joblib hands out in order, so the dead worker held one of the first that are left.
             suspects = [left.pop(index) for index in list(left)[: IN_FLIGHT * jobs]]
             yield from _one_by_one(suspects, target)
 
 
-def _ids(cohort: Cohort) -> list[str]:
-    return [run.run_id for run in cohort.runs]
+def _ids(parcel: Parcel) -> list[str]:
+    return [run.run_id for cohort in parcel for run in cohort.runs]
 
 
 def _parallel(
-    cohorts: Sequence[tuple[int, Cohort]], target: Target, jobs: int, backend: str
+    parcels: Sequence[tuple[int, Parcel]], target: Target, jobs: int, backend: str
 ) -> Iterator[tuple[int, Counter[str]]]:
+    calls = ((_train_numbered, (index, parcel, target)) for index, parcel in parcels)
+    yield from parallel(calls, jobs, backend)
+
+
+def parallel(
+    calls: Iterable[tuple[Callable[..., T], tuple[Any, ...]]], jobs: int, backend: str
+) -> Iterator[T]:
+    """What each function gives for its arguments, in any order."""
     if in_process(jobs, backend):
-        yield from ((index, train_cohort(cohort, target)) for index, cohort in cohorts)
+        yield from (function(*arguments) for function, arguments in calls)
         return
     options: dict[str, Any] = {"inner_max_num_threads": 1} if backend == "loky" else {}
     with joblib.parallel_config(backend=backend, n_jobs=jobs, **options):
         streams = joblib.Parallel()._backend.supports_return_generator
-        parallel = joblib.Parallel(
+        pool = joblib.Parallel(
             batch_size=1,
             pre_dispatch=f"{IN_FLIGHT}*n_jobs",
             return_as="generator_unordered" if streams else "list",
         )
-        yield from parallel(
-            joblib.delayed(_train_numbered)(index, cohort, target) for index, cohort in cohorts
-        )
+        yield from pool(joblib.delayed(function)(*arguments) for function, arguments in calls)
 
 
-def _train_numbered(index: int, cohort: Cohort, target: Target) -> tuple[int, Counter[str]]:
-    return index, train_cohort(cohort, target)
+def _train_numbered(index: int, parcel: Parcel, target: Target) -> tuple[int, Counter[str]]:
+    return index, train_parcel(parcel, target)
 
 
 def in_process(jobs: int, backend: str) -> bool:
@@ -132,41 +149,60 @@ def _register_ray() -> None:
     register()
 
 
-def _one_by_one(cohorts: Sequence[Cohort], target: Target) -> Iterator[Counter[str]]:
-    """Train each run in a worker process by itself, where its death harms nothing else."""
-    for run in (run for cohort in cohorts for run in cohort.runs):
-        executor = get_reusable_executor(max_workers=1, kill_workers=True)
+def _one_by_one(parcels: Sequence[Parcel], target: Target) -> Iterator[Counter[str]]:
+    """Train each cohort in a worker process by itself, where its death harms nothing else."""
+    for cohort in (cohort for parcel in parcels for cohort in parcel):
         try:
-            yield executor.submit(train_cohort, Cohort((run,)), target).result()
-        except TerminatedWorkerError as error:
-            exit_codes = str(error).partition("exit codes of the workers are ")[2].splitlines()
-            reason = f"its worker process died twice: {''.join(exit_codes[:1]) or 'unknown cause'}"
-            write([Result(run, status="failed", reason=reason)], target)
-            yield Counter(failed=1)
+            yield _alone(cohort, target)
+        except TerminatedWorkerError:
+            for run in cohort.runs:
+                part = replace(cohort, runs=(run,))
+                try:
+                    yield _alone(part, target)
+                except TerminatedWorkerError as error:
+                    write([_killed(run, error)], target)
+                    yield Counter(failed=1)
+
+
+def _alone(cohort: Cohort, target: Target) -> Counter[str]:
+    executor = get_reusable_executor(max_workers=1, kill_workers=True)
+    statuses: Counter[str] = executor.submit(train_parcel, (cohort,), target).result()
+    return statuses
+
+
+def _killed(run: Run, error: TerminatedWorkerError) -> Result:
+    exit_codes = str(error).partition("exit codes of the workers are ")[2].splitlines()
+    cause = "".join(exit_codes[:1]) or "unknown cause"
+    return Result(run, status="failed", reason=f"its worker process died each time: {cause}")
 
 
 def workers(cohorts: Sequence[Cohort], jobs: int | None) -> int:
     """How many jobs to use: what was asked for, else all cores, but one for a short study."""
     if jobs is not None:
         return joblib.cpu_count() if jobs < 0 else jobs
-    work = sum(steps(run.configuration) for cohort in cohorts for run in cohort.runs)
+    work = sum(cohort.steps * (FUSED_SHARE if cohort.size else 1) for cohort in cohorts)
     return 1 if work < IN_PROCESS_STEPS else min(len(cohorts), joblib.cpu_count())
 
 
-def train_cohort(cohort: Cohort, target: Target) -> Counter[str]:
-    """Train the members one by one and write their shard; gives the count of each status."""
-    results = [_attempt(run) for run in cohort.runs]
+def train_parcel(parcel: Parcel, target: Target) -> Counter[str]:
+    """Train the cohorts one after the other and write their shard; the count of each status."""
+    results = [result for cohort in parcel for result in train_cohort(cohort, target.compiled)]
     write(results, target)
     return Counter(result.status for result in results)
+
+
+def train_cohort(cohort: Cohort, compiled: bool) -> list[Result]:
+    """Train the members, as one program or one by one."""
+    if cohort.size is None:
+        return [_attempt(run) for run in cohort.runs]
+    return fused.train(cohort.runs, cohort.size, compiled=compiled)
 
 
 def write(results: Sequence[Result], target: Target) -> None:
     """One shard of results."""
     rows = [result.row(target.study, target.environment_id) for result in results]
     curves = [
-        {"run_id": result.run.run_id, **asdict(epoch)}
-        for result in results
-        for epoch in result.curve
+        {"run_id": result.run.run_id, **vars(epoch)} for result in results for epoch in result.curve
     ]
     store.write_shard(target.folder, rows, curves)
 
@@ -175,6 +211,4 @@ def _attempt(run: Run) -> Result:
     try:
         return loop.train(run)
     except Exception as error:
-        # One run's exception is that run's result; the others of the cohort go on.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Result(run, status="failed", reason=reason, traceback=traceback.format_exc())
+        return Result.of_exception(run, error)

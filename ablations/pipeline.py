@@ -6,18 +6,22 @@ import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from ablations import cohorts, dispatch, environment, report, store
+from ablations import dispatch, environment, report, store
 from ablations import grid as grids
+from ablations.cohorts import Cohort, pack, parcels
 from ablations.dispatch import check_backend
 from ablations.errors import RequestError
-from ablations.grid import SETTINGS, TECHNIQUES, Plan, Run
+from ablations.grid import SETTINGS, TECHNIQUES, Plan
 from ablations.progress import Live, Reporter
 from ablations.report import Published, Story
 from ablations.store import Results
 from ablations.study import Study, published
 from ablations.techniques.base import CONTROLS
+from ablations.training import compiling, engines
+from ablations.training.engines import Choice, Compile, Engine, Settled
 from ablations.training.result import Result
 
 
@@ -27,12 +31,31 @@ class Outlook:
 
     plan: Plan
     finished: int
-    todo: tuple[Run, ...]
+    choices: tuple[Choice, ...]
+    """What trains the runs that are left, kind by kind."""
+    settled: Settled
+    jobs: int
+
+    @property
+    def todo(self) -> int:
+        """How many runs are left to train."""
+        return sum(len(choice.runs) for choice in self.choices)
+
+    @cached_property
+    def cohorts(self) -> list[Cohort]:
+        """The runs that are left, as they will be trained."""
+        return pack((choice.runs, choice.size) for choice in self.choices)
 
     def notes(self) -> list[str]:
-        """One line for each reason to skip runs, with their number."""
+        """One line for each way to train runs, and for each reason to skip some."""
+        ways = Counter[str]()
+        for choice in self.choices:
+            ways[engines.way(choice, self.settled)] += len(choice.runs)
         reasons = Counter(reason for _, reason in self.plan.skipped)
-        return [f"skipping {count:,} runs: {reason}" for reason, count in reasons.items()]
+        return [
+            *(f"training {count:,} runs {way}" for way, count in ways.items()),
+            *(f"skipping {count:,} runs: {reason}" for reason, count in reasons.items()),
+        ]
 
 
 def run(
@@ -41,6 +64,8 @@ def run(
     *,
     jobs: int | None = None,
     backend: str = "loky",
+    engine: Engine = "auto",
+    compile: Compile = "auto",  # noqa: A002
     with_report: bool = True,
     reporter: Reporter | None = None,
 ) -> Results:
@@ -57,6 +82,12 @@ def run(
         Worker processes; by default one a core, or none for a study of a few seconds.
     backend
         A joblib backend.
+    engine
+        ``auto`` trains runs as fused programs where they can be, one by one where not; ``fused``
+        refuses a study that needs the latter; ``loop`` trains all one by one, in plain PyTorch.
+    compile
+        Whether programs are compiled: ``auto`` where that pays, from what was measured here.  It is
+        settled once for a results folder.
     with_report
         Whether to write ``report.html`` and the figures.
     reporter
@@ -70,16 +101,16 @@ def run(
     Raises
     ------
     RequestError
-        If the folder holds the results of another study, or the backend cannot be used.
+        If the folder holds the results of another study or engine, or the backend cannot be used.
     """
     check_backend(backend, jobs)
     reporter = reporter or Live()
     folder = folder_of(study, out)
-    outlook = look(study, folder)
-    target = begin(study, folder, outlook.plan)
+    outlook = look(study, folder, jobs, engine, compile)
+    target = begin(study, folder, outlook)
     for note in outlook.notes():
         reporter.say(note)
-    train(outlook, target, jobs, backend, reporter)
+    train(outlook, target, backend, reporter)
     results, others = of_study(study, store.load(folder))
     if others:
         reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
@@ -106,18 +137,33 @@ def folder_of(study: Study, out: Path | str | None) -> Path:
     return Path(out) if out is not None else Path("results") / study.name
 
 
-def look(study: Study, folder: Path) -> Outlook:
+def look(
+    study: Study,
+    folder: Path,
+    jobs: int | None = None,
+    engine: Engine = "auto",
+    compile: Compile = "auto",  # noqa: A002
+) -> Outlook:
     """Plan the study against what the folder holds; changes nothing."""
     plan = grids.plan(study)
+    known = None
     if (folder / "study.toml").exists():
         refuse_another(study, folder)
         done = store.finished(folder)
+        known = engines.recorded(folder)
+        engines.refuse_another(known, engine, compile, folder)
+        engine = "loop" if known.engine == "loop" else engine
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError("is there already and is no results folder", source=str(folder))
     else:
         done = {}
-    todo = tuple(run for run in plan.runs if run.run_id not in done)
-    return Outlook(plan, len(plan.runs) - len(todo), todo)
+    left = [run for run in plan.runs if run.run_id not in done]
+    choices = tuple(engines.choose(left, engine))
+    if engine == "fused":
+        engines.refuse_loops(choices)
+    count = dispatch.workers(pack((choice.runs, choice.size) for choice in choices), jobs)
+    settled = known or engines.settle(engine, compile, choices, count)
+    return Outlook(plan, len(plan.runs) - len(left), choices, settled, count)
 
 
 def refuse_another(study: Study, folder: Path) -> None:
@@ -137,14 +183,17 @@ def refuse_another(study: Study, folder: Path) -> None:
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
 
 
-def begin(study: Study, folder: Path, plan: Plan) -> dispatch.Target:
+def begin(study: Study, folder: Path, outlook: Outlook) -> dispatch.Target:
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
-    target = dispatch.Target(folder.absolute(), study.name, environment.identify(described))
+    identity, skipped = environment.identify(described), outlook.plan.skipped
+    compiled = outlook.settled.compiled and compiling.unavailable() is None
+    target = dispatch.Target(folder.absolute(), study.name, identity, compiled)
     try:
+        engines.record(folder, outlook.settled)
         store.start(folder, study.to_toml(), target.environment_id, described)
-        if plan.skipped:
-            rows = [Result(run, "skipped", reason, engine="none") for run, reason in plan.skipped]
+        if skipped:
+            rows = [Result(run, "skipped", reason, engine="none") for run, reason in skipped]
             dispatch.write(rows, target)
     except OSError as error:
         message = f"cannot write results here: {error.strerror}"
@@ -152,15 +201,12 @@ def begin(study: Study, folder: Path, plan: Plan) -> dispatch.Target:
     return target
 
 
-def train(
-    outlook: Outlook, target: dispatch.Target, jobs: int | None, backend: str, reporter: Reporter
-) -> None:
+def train(outlook: Outlook, target: dispatch.Target, backend: str, reporter: Reporter) -> None:
     """Train what is left, telling the reporter as cohorts finish."""
-    packed = cohorts.pack(outlook.todo)
+    shared = parcels(outlook.cohorts, outlook.jobs)
     reporter.begin(len(outlook.plan.runs), outlook.finished)
     try:
-        count = dispatch.workers(packed, jobs)
-        for statuses in dispatch.dispatch(packed, target, count, backend):
+        for statuses in dispatch.dispatch(shared, target, outlook.jobs, backend):
             reporter.update(statuses)
     finally:
         reporter.end()

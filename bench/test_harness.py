@@ -12,7 +12,7 @@ import torch
 
 from ablations import Study, store
 from ablations.cohorts import pack
-from ablations.dispatch import Target, train_cohort
+from ablations.dispatch import Target, train_parcel
 from ablations.grid import plan
 from ablations.training.loop import train
 
@@ -52,17 +52,17 @@ def test_loop(benchmark: Any, axis: str, level: str) -> None:
 
 
 def test_cohort_with_its_shard(benchmark: Any, tmp_path: Path) -> None:
-    cohort = pack(plan(Study(task="notebook", seeds=16)).runs)[0]
+    parcel = tuple(pack([(plan(Study(task="notebook", seeds=16)).runs, None)]))
     store.start(tmp_path, "", "e", {})
-    statuses = benchmark(train_cohort, cohort, Target(tmp_path, "bench", "e"))
+    statuses = benchmark(train_parcel, parcel, Target(tmp_path, "bench", "e"))
     assert statuses == {"ok": 16}
 
 
 def test_load(benchmark: Any, tmp_path: Path) -> None:
     study = Study(task="notebook", seeds=400, epochs=1)
     store.start(tmp_path, study.to_toml(), "e", {})
-    for cohort in pack(plan(study).runs):
-        train_cohort(cohort, Target(tmp_path, "bench", "e"))
+    for cohort in pack([(plan(study).runs, 32)]):
+        train_parcel((cohort,), Target(tmp_path, "bench", "e"))
     assert len(benchmark(store.load, tmp_path).runs) == 400
 
 

@@ -356,7 +356,7 @@ def test_failed_runs_are_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("broken machine")
 
     monkeypatch.setattr("ablations.training.loop.train", fails)
-    done = ablations("run", study(QUICK), "--jobs", "1")
+    done = ablations("run", study(QUICK), "--jobs", "1", "--engine", "loop")
     assert done.exit_code == cli.FAILED
     assert "6 runs failed, the first: RuntimeError: broken machine" in done.stderr
     assert Path("results/mine/report.html").exists()

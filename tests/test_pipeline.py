@@ -177,7 +177,10 @@ def test_skipped_runs_have_rows_and_one_line(
     assert results.runs["status"].value_counts().to_dict() == {"ok": 6, "skipped": 6}
     skipped = results.runs[results.runs["status"] == "skipped"]
     assert set(skipped["reason"]) == {"torch offers no cuda device here"}
-    assert heard.lines == ["skipping 6 runs: torch offers no cuda device here"]
+    assert heard.lines == [
+        "training 6 runs 32 at a time, as eager programs",
+        "skipping 6 runs: torch offers no cuda device here",
+    ]
 
 
 @pytest.fixture
@@ -231,7 +234,7 @@ def test_a_worker_that_dies_costs_its_run_and_no_other(
 ) -> None:
     # Workers cannot import this module by its name; they get the class itself.
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("ablations.cohorts.CAP", 4)
+    monkeypatch.setattr("ablations.cohorts.LOOP_CAP", 4)
     axes = {"norm": ["none", "batch"], "regularizer": ["none", Kills()]}
     study = Study(**(SMALL | {"seeds": 2, "axes": axes}))
     results = run(study, tmp_path, jobs=2)
@@ -239,7 +242,7 @@ def test_a_worker_that_dies_costs_its_run_and_no_other(
     assert status == {"none": ["ok"], "kills": ["failed"]}
     failed = results.runs[results.runs["status"] == "failed"]
     assert len(failed) == 4
-    assert failed["reason"].str.contains("worker process died twice.*SIGKILL").all()
+    assert failed["reason"].str.contains("worker process died each time.*SIGKILL").all()
 
 
 @pytest.mark.usefixtures("_own_techniques")
@@ -262,13 +265,13 @@ def test_failed_runs_are_tried_again_and_diverged_ones_are_not(
     study = Study(**(SMALL | {"axes": {"regularizer": ["none", Explodes()]}}))
     original = loop.train
 
-    def fails(run: Any) -> Any:
+    def fails(run: Any, stop: int | None = None) -> Any:
         if run.configuration.regularizer.name == "none":
             raise MemoryError("try again")
         return original(run)
 
     monkeypatch.setattr(loop, "train", fails)
-    run(study, tmp_path, jobs=1)
+    run(study, tmp_path, jobs=1, engine="loop")
     status = ablations.load(tmp_path).runs["status"]
     assert status.value_counts().to_dict() == {"failed": 3, "diverged": 3}
     monkeypatch.undo()

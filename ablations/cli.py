@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ablations.errors import RequestError
+from ablations.errors import AuditError, RequestError
 
 if TYPE_CHECKING:
     from ablations.pipeline import Outlook
@@ -155,6 +155,10 @@ def _interruptible() -> Iterator[None]:
         said = "interrupted; what was finished is kept, and the same command continues"
         print(said, file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    except AuditError as error:
+        said = f"error: {error}; do not trust these results, and train with --engine loop"
+        print(said, file=sys.stderr)
+        raise typer.Exit(FAILED) from None
 
 
 def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:

@@ -8,6 +8,7 @@ always executed at its full size.
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,21 +83,62 @@ def kinds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     return [tuple(sorted(members, key=lambda run: run.seed)) for members in found.values()]
 
 
-def pack(parts: Iterable[tuple[Sequence[Run], int | None]]) -> list[Cohort]:
+def pack(parts: Iterable[tuple[Sequence[Run], int | None, int]]) -> list[Cohort]:
     """Cohorts, part after part; each run is in exactly one.
 
     Parameters
     ----------
     parts
-        The runs of each kind, with the size of their program; None for the plain loop.
+        The runs of each kind, with the size of their program (None for the plain loop) and the
+        number of its lanes (``place``).
     """
-    return [cohort for members, size in parts for cohort in _split(members, size)]
+    return [cohort for part in parts for cohort in split(*part)]
 
 
-def _split(members: Sequence[Run], size: int | None) -> Iterator[Cohort]:
-    together = size or max(1, min(LOOP_CAP, LOOP_STEPS // steps(members[0].configuration)))
-    for start in range(0, len(members), together):
-        yield Cohort(tuple(members[start : start + together]), size)
+def lane(run: Run, lanes: int) -> int:
+    """The lane of a run, which follows from its identity."""
+    if lanes == 1:
+        return 0
+    before, after = run.configuration.canonical
+    return (run.seed + zlib.crc32(f"{before}{after}".encode())) % lanes
+
+
+def places(runs: Sequence[Run], size: int, lanes: int) -> list[int]:
+    """Where each run stands in a program of ``size`` members: one of the places of its lane.
+
+    Place p belongs to lane p % lanes.  A program that rounds alike at all places of a lane so
+    gives a run the same numbers in any company.
+
+    Raises
+    ------
+    ValueError
+        If there are more runs of a lane than places.
+    """
+    free = [iter(range(first, size, lanes)) for first in range(lanes)]
+    found = [next(free[lane(run, lanes)], None) for run in runs]
+    if None in found:
+        raise ValueError(f"more runs of a lane than {size} members in {lanes} lanes have places")
+    return [place for place in found if place is not None]
+
+
+def split(members: Sequence[Run], size: int | None, lanes: int) -> Iterator[Cohort]:
+    """Cohorts of runs of one kind."""
+    if size is None:
+        most = max(1, min(LOOP_CAP, LOOP_STEPS // steps(members[0].configuration)))
+        for start in range(0, len(members), most):
+            yield Cohort(tuple(members[start : start + most]))
+        return
+    waiting = list(members)
+    while waiting:
+        free = [size // lanes] * lanes
+        now: list[Run] = []
+        later: list[Run] = []
+        for run in waiting:
+            own = lane(run, lanes)
+            (now if free[own] else later).append(run)
+            free[own] -= free[own] > 0
+        yield Cohort(tuple(now), size)
+        waiting = later
 
 
 def parcels(cohorts: Sequence[Cohort], jobs: int, most: int = 16_000) -> list[tuple[Cohort, ...]]:

@@ -43,3 +43,9 @@ def nearest(word: object, names: Iterable[str]) -> str:
     close = difflib.get_close_matches(str(word).lower(), lowered, n=1, cutoff=0.4)
     hint = f"did you mean '{lowered[close[0]]}'? " if close else ""
     return f"{hint}(valid: {', '.join(options)})"
+
+
+class AuditError(Exception):
+    """The fused engine's results are not the plain loop's; they are written, and not to be
+    trusted.
+    """

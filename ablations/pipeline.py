@@ -11,16 +11,17 @@ from pathlib import Path
 
 from ablations import dispatch, environment, report, store
 from ablations import grid as grids
+from ablations.analysis import fault
 from ablations.cohorts import Cohort, pack, parcels
 from ablations.dispatch import check_backend
-from ablations.errors import RequestError
+from ablations.errors import AuditError, RequestError
 from ablations.grid import SETTINGS, TECHNIQUES, Plan
 from ablations.progress import Live, Reporter
-from ablations.report import Published, Story
+from ablations.report import Published, Story, words
 from ablations.store import Results
 from ablations.study import Study, published
 from ablations.techniques.base import CONTROLS
-from ablations.training import compiling, engines
+from ablations.training import audit, compiling, engines
 from ablations.training.engines import Choice, Compile, Engine, Settled
 from ablations.training.result import Result
 
@@ -44,7 +45,7 @@ class Outlook:
     @cached_property
     def cohorts(self) -> list[Cohort]:
         """The runs that are left, as they will be trained."""
-        return pack((choice.runs, choice.size) for choice in self.choices)
+        return pack(choice.part for choice in self.choices)
 
     def notes(self) -> list[str]:
         """One line for each way to train runs, and for each reason to skip some."""
@@ -102,6 +103,9 @@ def run(
     ------
     RequestError
         If the folder holds the results of another study or engine, or the backend cannot be used.
+    AuditError
+        If runs of the fused engine are not what the plain loop trains; all is written all the
+        same, the report included.
     """
     check_backend(backend, jobs)
     reporter = reporter or Live()
@@ -111,12 +115,20 @@ def run(
     for note in outlook.notes():
         reporter.say(note)
     train(outlook, target, backend, reporter)
-    results, others = of_study(study, store.load(folder))
+    whole = store.load(folder)
+    if judge(outlook.plan, whole, target, outlook.jobs, backend):
+        whole = store.load(folder)
+    results, others = of_study(study, whole)
     if others:
         reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
     if with_report:
         path = write_report(study, results)
         reporter.say(f"report: {path}")
+    wrong = fault(results.audit)
+    if wrong:
+        raise AuditError(wrong)
+    if len(results.audit):
+        reporter.say(words.audit(results.audit))
     return results
 
 
@@ -161,7 +173,7 @@ def look(
     choices = tuple(engines.choose(left, engine))
     if engine == "fused":
         engines.refuse_loops(choices)
-    count = dispatch.workers(pack((choice.runs, choice.size) for choice in choices), jobs)
+    count = dispatch.workers(pack(choice.part for choice in choices), jobs)
     settled = known or engines.settle(engine, compile, choices, count)
     return Outlook(plan, len(plan.runs) - len(left), choices, settled, count)
 
@@ -210,6 +222,42 @@ def train(outlook: Outlook, target: dispatch.Target, backend: str, reporter: Rep
             reporter.update(statuses)
     finally:
         reporter.end()
+
+
+def judge(plan: Plan, results: Results, target: dispatch.Target, jobs: int, backend: str) -> int:
+    """Have the plain loop judge a few runs of each kind that were not judged yet; how many.
+
+    Only runs trained in this environment: others are rounded otherwise, and were judged there.
+    """
+    table = results.runs
+    fused = table["engine"].isin(["fused", "fused-compiled", "vmap"])
+    here = table[fused & (table["status"] == "ok")]
+    here = here[here["environment_id"] == target.environment_id]
+    ways = dict(
+        zip(here["run_id"], zip(here["engine"], here["cohort_size"], strict=True), strict=True)
+    )
+    known = set(results.audit.loc[results.audit["reason"].isna(), "run_id"])
+    calls = []
+    for runs in audit.chosen(run for run in plan.runs if run.run_id in ways):
+        engine, size = ways[runs[0].run_id]
+        alike = [run for run in runs if ways[run.run_id] == (engine, size)]
+        if not known.issuperset(run.run_id for run in alike):
+            calls.append((alike, str(engine), int(size)))
+    wanted = {run.run_id for runs, _, _ in calls for run in runs}
+    rows = results.curves[results.curves["run_id"].isin(wanted)]
+    curves = {
+        str(run_id): list(part[["objective", "train_loss", "val_loss"]].itertuples(index=False))
+        for run_id, part in rows.groupby("run_id")
+    }
+    count = 0
+    asked = (
+        (audit.judge, (*call, {run.run_id: curves[run.run_id] for run in call[0]}))
+        for call in calls
+    )
+    for judged in dispatch.parallel(asked, jobs, backend):
+        store.write_audit(target.folder, [one.row(target.environment_id) for one in judged])
+        count += len(judged)
+    return count
 
 
 def write_report(study: Study, results: Results) -> Path:

@@ -1,7 +1,7 @@
 """Results on disk: Parquet shards in, one DataFrame out.
 
 A results folder holds ``study.toml``, ``environment.json`` and the folders ``runs``,
-``curves`` and ``timings`` of Parquet shards.  Every file is written beside its place,
+``curves``, ``timings`` and ``audit`` of Parquet shards.  Every file is written beside its place,
 synced and renamed, so that a reader sees whole files only.
 """
 
@@ -67,7 +67,21 @@ _CURVES: dict[str, pa.DataType] = {
 COLUMNS = tuple(_RUNS)
 """Columns of every runs table, whatever the study."""
 _TIMINGS: dict[str, pa.DataType] = {"run_id": pa.string()}
-_TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS}
+_AUDIT: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    "engine": pa.string(),
+    "cohort_size": pa.int64(),
+    "epochs": pa.int64(),
+    "deviation": pa.float64(),
+    "tolerance": pa.float64(),
+    "deviation_float64": pa.float64(),
+    "tolerance_float64": pa.float64(),
+    "repeated": pa.bool_(),
+    "drift": pa.float64(),
+    "reason": pa.string(),
+    "environment_id": pa.string(),
+}
+_TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS, "audit": _AUDIT}
 
 # What a later attempt may replace: the first of two rows of one run in this order is kept.
 _RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
@@ -87,6 +101,9 @@ class Results:
         One row a run and epoch, ordered by run and epoch.
     timings
         One row a timed repetition.
+    audit
+        One row a run that the plain loop trained again to judge a faster engine
+        (``training.audit.Judged`` says what its columns are).
     environment
         Environment id to its description.
     study_toml
@@ -97,6 +114,7 @@ class Results:
     runs: pd.DataFrame
     curves: pd.DataFrame
     timings: pd.DataFrame
+    audit: pd.DataFrame
     environment: dict[str, dict[str, object]]
     study_toml: str
 
@@ -110,7 +128,8 @@ class Results:
         """The same folder with the rows of some runs only."""
         runs = self.runs[self.runs["run_id"].isin(run_ids)].reset_index(drop=True)
         curves = self.curves[self.curves["run_id"].isin(run_ids)].reset_index(drop=True)
-        return replace(self, runs=runs, curves=curves)
+        audit = self.audit[self.audit["run_id"].isin(run_ids)].reset_index(drop=True)
+        return replace(self, runs=runs, curves=curves, audit=audit)
 
 
 def load(folder: Path | str) -> Results:
@@ -134,6 +153,7 @@ def load(folder: Path | str) -> Results:
         runs=_runs(folder),
         curves=_curves(folder),
         timings=_read(folder, "timings"),
+        audit=_read(folder, "audit").drop_duplicates("run_id", ignore_index=True),
         environment=_environments(folder),
         study_toml=study_toml,
     )
@@ -159,10 +179,20 @@ def write_shard(
     folder: Path, runs: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]
 ) -> None:
     """Add one shard of runs with their curves; the curves first, so that no run lacks its own."""
-    name = hashlib.blake2b("".join(str(row["run_id"]) for row in runs).encode(), digest_size=8)
+    name = _name_of(runs)
     if curves:
-        _write(folder / "curves" / f"{name.hexdigest()}.parquet", _table(curves, _CURVES))
-    _write(folder / "runs" / f"{name.hexdigest()}.parquet", _table(runs, _RUNS))
+        _write(folder / "curves" / name, _table(curves, _CURVES))
+    _write(folder / "runs" / name, _table(runs, _RUNS))
+
+
+def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Add what an audit found, or put it in the place of what it found of the same runs before."""
+    _write(folder / "audit" / _name_of(rows), _table(rows, _AUDIT))
+
+
+def _name_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    ids = "".join(str(row["run_id"]) for row in rows)
+    return f"{hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()}.parquet"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

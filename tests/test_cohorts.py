@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations import Study
-from ablations.cohorts import LOOP_CAP, LOOP_STEPS, Cohort, kind, kinds, pack, parcels, steps
+from ablations.cohorts import (
+    LOOP_CAP,
+    LOOP_STEPS,
+    Cohort,
+    kind,
+    kinds,
+    lane,
+    pack,
+    parcels,
+    places,
+    steps,
+)
 from ablations.grid import Configuration, Run, plan
 
 REGULARIZERS: list[Any] = [
@@ -31,7 +42,8 @@ def identities(cohorts: list[Cohort]) -> list[str]:
     regularizers=st.lists(st.sampled_from(REGULARIZERS), min_size=1, max_size=3, unique_by=str),
     batches=st.lists(st.sampled_from(["full", 50, 10, 3]), min_size=1, max_size=2, unique=True),
     epochs=st.lists(st.integers(1, 3000), min_size=1, max_size=2, unique=True),
-    size=st.sampled_from([None, 1, 2, 32]),
+    size=st.sampled_from([None, 4, 32]),
+    lanes=st.sampled_from([1, 2, 4]),
     jobs=st.integers(1, 5),
     chance=st.randoms(use_true_random=False),
 )
@@ -41,13 +53,14 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
     batches: list[object],
     epochs: list[int],
     size: int | None,
+    lanes: int,
     jobs: int,
     chance: Any,
 ) -> None:
     axes = {"regularizer": regularizers, "batch_size": batches, "epochs": epochs}
     runs = list(runs_of(seeds=seeds, axes=axes))
     chance.shuffle(runs)
-    cohorts = pack((members, size) for members in kinds(runs))
+    cohorts = pack((members, size, lanes) for members in kinds(runs))
     assert identities(cohorts) == sorted(run.run_id for run in runs)
     for cohort in cohorts:
         assert len({kind(run.configuration) for run in cohort.runs}) == 1
@@ -57,10 +70,13 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
             assert len(cohort) == 1 or cohort.steps <= LOOP_STEPS
         else:
             assert len(cohort) <= size
+            found = places(cohort.runs, size, lanes)
+            assert len(set(found)) == len(cohort)
+            assert [n % lanes for n in found] == [lane(run, lanes) for run in cohort.runs]
         assert [run.seed for run in cohort.runs] == sorted(run.seed for run in cohort.runs)
-    found = parcels(cohorts, jobs, most=5_000)
-    assert list(itertools.chain(*found)) == cohorts
-    for parcel in found:
+    shared = parcels(cohorts, jobs, most=5_000)
+    assert list(itertools.chain(*shared)) == cohorts
+    for parcel in shared:
         assert len(parcel) == 1 or sum(cohort.steps for cohort in parcel) <= 5_000
 
 
@@ -97,8 +113,8 @@ def test_what_is_another_program_is_another_kind() -> None:
 
 def test_a_small_study_is_shared_by_all_jobs() -> None:
     runs = runs_of(seeds=320)
-    cohorts = pack([(runs, 32)])
+    cohorts = pack([(runs, 32, 1)])
     assert len(cohorts) == 10
     assert [len(parcel) for parcel in parcels(cohorts, jobs=1)] == [1] * 10
-    assert [len(p) for p in parcels(pack([(runs_of(seeds=3200), 32)]), jobs=2)] == [6] * 16 + [4]
+    assert [len(p) for p in parcels(pack([(runs_of(seeds=3200), 32, 1)]), jobs=2)] == [6] * 16 + [4]
     assert steps(runs[0].configuration) == 20

@@ -2,6 +2,7 @@
 a question.
 """
 
+from ablations.analysis.audited import fault
 from ablations.analysis.configurations import configurations, pareto_front
 from ablations.analysis.curves import level_curves
 from ablations.analysis.design import Scale, cell_codes, complete_blocks, measured, varying
@@ -27,6 +28,7 @@ __all__ = [
     "divergence_rates",
     "endings",
     "equivalence_p",
+    "fault",
     "interactions",
     "level_curves",
     "main_effects",

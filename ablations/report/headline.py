@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import pandas as pd
+
+from ablations.analysis import fault
 from ablations.report import words
 from ablations.report.reading import Effects, Reading
 
@@ -41,6 +44,12 @@ def facts(reading: Reading) -> list[str]:
         words.count(reading.runs["seed"].nunique(), "seed"),
         *(f"{status[word]:,} {word}" for word in bad),
     ]
+
+
+def distrust(audit: pd.DataFrame) -> list[str]:
+    """Say loudly where the fusion audit failed."""
+    wrong = fault(audit)
+    return [f"Do not trust these numbers: {wrong}."] if wrong else []
 
 
 def tempers(reading: Effects) -> list[str]:

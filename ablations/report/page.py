@@ -11,7 +11,7 @@ import jinja2
 from ablations.report import tables, words
 from ablations.report.ablation_table import ablation_table
 from ablations.report.gallery import Drawn, gallery
-from ablations.report.headline import answers, facts, tempers
+from ablations.report.headline import answers, distrust, facts, tempers
 from ablations.report.reading import Reading, read
 from ablations.report.story import Story
 from ablations.store import write_bytes
@@ -71,7 +71,7 @@ def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn,
         band=words.margin(reading.margin, reading.scale),
         answers=answers(reading),
         facts=facts(reading),
-        tempers=tempers(reading),
+        tempers=[*tempers(reading), *distrust(results.audit)],
         figures=figures,
         **_tables(reading, results, story),
     )
@@ -86,5 +86,8 @@ def _tables(reading: Reading, results: Results, story: Story) -> dict[str, table
         "endings": tables.endings_table(reading) if len(reading.endings) else None,
         "rates": tables.rates_table(reading) if reading.rates["diverged"].sum() else None,
         "published": tables.published_table(reading.published) if len(reading.published) else None,
+        "audit": tables.audit_table(results.audit, reading.runs, story)
+        if len(results.audit)
+        else None,
         "environment": tables.environment_table(results.environment, results.runs),
     }

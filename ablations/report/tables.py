@@ -175,3 +175,41 @@ def environment_table(
         for key in keys
     )
     return Table("Where the runs were trained.", headings, rows)
+
+
+def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: Story) -> Table:
+    """One row a run that the plain loop judged."""
+    axes = [name for name in story.axes if len(set(runs[name])) > 1]
+    whole = audit.merge(runs[["run_id", "seed", *axes]], on="run_id")
+    headings = (
+        *("run", *axes, "seed", "engine", "epochs compared", "deviation", "tolerance"),
+        *("in float64", "bit for bit", "end, against the loop", "finding"),
+    )
+    rows = []
+    for _, row in whole.sort_values("deviation", ascending=False).iterrows():
+        drift = row["drift"]
+        rows.append(
+            (
+                Cell(str(row["run_id"]), look="name"),
+                *(Cell(str(row[name])) for name in axes),
+                numeric(str(row["seed"]), row["seed"]),
+                Cell(str(row["engine"])),
+                numeric(str(row["epochs"]), row["epochs"]),
+                *(_tiny(row[name]) for name in ("deviation", "tolerance", "deviation_float64")),
+                Cell("yes" if row["repeated"] else "no"),
+                numeric("" if pd.isna(drift) else f"{math.expm1(drift):+.1%}", drift),
+                Cell("as it should be" if pd.isna(row["reason"]) else str(row["reason"])),
+            )
+        )
+    caption = (
+        "Runs of each kind, chosen by hash, trained again by the plain loop, one by one. "
+        "Deviations are of losses, relative to the loop's, the largest over the epochs compared; "
+        "the tolerance is what rounding can do there, measured on the loop in both precisions. "
+        "Later, single runs may part, since training amplifies rounding: at the end only the mean "
+        "over all runs counts."
+    )
+    return Table(caption, headings, tuple(rows))
+
+
+def _tiny(value: float) -> Cell:
+    return numeric("" if pd.isna(value) else f"{value:.1e}", value)

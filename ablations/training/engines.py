@@ -56,6 +56,11 @@ class Choice:
     program: Program | None = None
 
     @property
+    def part(self) -> tuple[tuple[Run, ...], int | None, int]:
+        """What ``cohorts.pack`` asks for."""
+        return self.runs, self.size, self.program.network.lanes if self.program else 1
+
+    @property
     def steps(self) -> int:
         """Optimizer steps of all its runs."""
         return len(self.runs) * steps(self.runs[0].configuration)

@@ -24,7 +24,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ablations.cohorts import Kind, kind
+from ablations.cohorts import Kind, kind, places
+from ablations.cohorts import split as split_runs
 from ablations.grid import Configuration, Run
 from ablations.models.base import initialise
 from ablations.streams import Streams
@@ -74,11 +75,14 @@ def train(
             except Exception as error:
                 failed.append(Result.of_exception(run, error))
         attempt = partial(_Training, origins.program, compiled=compiled, stop=stop)
-        return [*_isolate(attempt, members, size), *failed]
+        return [*_isolate(attempt, members, size, origins.program.network.lanes), *failed]
 
 
 def _isolate(
-    attempt: Callable[[Sequence[Member], int], _Training], members: Sequence[Member], size: int
+    attempt: Callable[[Sequence[Member], int], _Training],
+    members: Sequence[Member],
+    size: int,
+    lanes: int,
 ) -> list[Result]:
     """Train members; halve those of a cohort that raised, until the guilty one is alone."""
     if not members:
@@ -88,15 +92,17 @@ def _isolate(
     except Exception as error:
         if out_of_memory(error) and size > 1:
             size = size // 2
-            parts = [members[start : start + size] for start in range(0, len(members), size)]
+            of_run = {id(member.run): member for member in members}
+            halves = split_runs([member.run for member in members], size, min(size, lanes))
+            parts = [[of_run[id(run)] for run in half.runs] for half in halves]
         elif len(members) > 1:
             half = len(members) // 2
-            parts = [members[:half], members[half:]]
+            parts = [list(members[:half]), list(members[half:])]
         else:
             return [Result.of_exception(members[0].run, error)]
         # The traceback holds the tensors of the failed attempt.
         traceback.clear_frames(error.__traceback__)
-    return [result for part in parts for result in _isolate(attempt, part, size)]
+    return [result for part in parts for result in _isolate(attempt, part, size, lanes)]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -251,8 +257,10 @@ class _Training:
     ) -> None:
         configuration = made.configuration
         self._stop = min(stop or configuration.epochs, configuration.epochs)
-        self._made, self._members, self._size = made, members, size
-        placed = [members[place % len(members)] for place in range(size)]
+        self._made, self._size = made, size
+        found = places([member.run for member in members], size, min(size, made.network.lanes))
+        self._places = dict(zip(found, members, strict=True))
+        placed = [self._places.get(place, members[0]) for place in range(size)]
         runs = [member.run for member in placed]
         self._configuration = runs[0].configuration
         self._device = configuration.device.torch_device()
@@ -284,15 +292,15 @@ class _Training:
         with torch.no_grad():
             columns, finite = self._epochs()
             outputs = made.outputs(self._flat, self._state, self._val[0])
-            metrics = [
-                configuration.task.metric(outputs[place], self._val[1][place])
-                for place in range(len(self._members))
-            ]
+            metrics = {
+                place: configuration.task.metric(outputs[place], self._val[1][place])
+                for place in self._places
+            }
         configuration.device.synchronize()
-        share = (time.perf_counter() - start) / len(self._members)
+        share = (time.perf_counter() - start) / len(self._places)
         engine = "fused-compiled" if self._compiled else made.network.engine
         results = []
-        for place, member in enumerate(self._members):
+        for place, member in self._places.items():
             # Up to the first epoch that is not finite, that one included.
             length = min(finite[place] + 1, self._stop)
             own = (column[place][:length] for column in columns)

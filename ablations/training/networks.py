@@ -17,10 +17,11 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.techniques.base import RandomLayer
-from ablations.training.stacked import Layer, NotStackableError, Orders, Tensors, stacked
+from ablations.training.stacked import ALIGNED, Layer, NotStackableError, Orders, Tensors, stacked
 
 __all__ = ["Network", "Place", "Slot", "flatten", "join", "sequence", "split", "vmapped"]
 
@@ -78,6 +79,10 @@ class Network(Protocol):
         """``fused`` or ``vmap``."""
 
     @property
+    def lanes(self) -> int:
+        """How many kinds of places there are, in turn, where numbers may be rounded otherwise."""
+
+    @property
     def same_in_training(self) -> bool:
         """Whether training and evaluation mode give the same outputs."""
 
@@ -93,7 +98,8 @@ class Network(Protocol):
 def flatten(network: Network, module: nn.Module) -> Tensor:
     """One member's parameters, shape (P,)."""
     found = dict(module.named_parameters())
-    return torch.cat([slot.lay(found[slot.name].detach()).reshape(-1) for slot in network.slots])
+    parameters = {slot.name: slot.lay(found[slot.name].detach())[None] for slot in network.slots}
+    return join(network, parameters)[0]
 
 
 def split(network: Network, flat_MP: Tensor) -> Tensors:
@@ -105,8 +111,12 @@ def split(network: Network, flat_MP: Tensor) -> Tensors:
 
 
 def join(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
-    """The parameters (or their gradients) side by side, shape (M, P)."""
-    return torch.cat([parameters[slot.name].flatten(1) for slot in network.slots], 1)
+    """The parameters (or their gradients) side by side, shape (M, P), with zeros between."""
+    parts: list[Tensor] = []
+    for slot in network.slots:
+        part = parameters[slot.name].flatten(1)
+        parts.append(F.pad(part, (0, -part.shape[1] % ALIGNED)))
+    return torch.cat(parts, 1)
 
 
 # --------------------------------------------------------------------- a sequence of such layers
@@ -123,6 +133,7 @@ class Stack:
     rows: tuple[tuple[str, int], ...]
     same_in_training: bool
     engine: str = "fused"
+    lanes: int = 1
 
     def forward(
         self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
@@ -201,7 +212,7 @@ def sequence(module: nn.Module) -> Stack:
 def _slot(
     name: str, parameter: Tensor, lay: Callable[[Tensor], Tensor], before: Sequence[Slot]
 ) -> Slot:
-    start = before[-1].stop if before else 0
+    start = before[-1].stop + -before[-1].stop % ALIGNED if before else 0
     return Slot(name, start, tuple(lay(parameter.detach()).shape), lay)
 
 
@@ -245,6 +256,7 @@ class Vmapped:
     places: tuple[Place, ...]
     rows: tuple[tuple[str, int], ...]
     engine: str = "vmap"
+    lanes: int = ALIGNED
     same_in_training: bool = False
 
     def forward(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["Layer", "NotStackableError", "Orders", "Tensors", "stacked"]
+__all__ = ["ALIGNED", "Layer", "NotStackableError", "Orders", "Tensors", "product", "stacked"]
 
 Tensors = dict[str, Tensor]
 
@@ -73,22 +73,15 @@ def _(module: nn.Linear, orders: Orders) -> Layer:
     def unit(tensor: Tensor) -> Tensor:
         return _ordered(tensor.reshape(-1), orders.after, 0)[None]
 
-    def product(x_MBI: Tensor, weight_MIO: Tensor, parameters: Tensors) -> Tensor:
-        bias_M1O = parameters["bias"]
-        if weight_MIO.shape[2] == 1:
-            # A product with one column is a sum, which fuses with what surrounds it.
-            return (x_MBI * weight_MIO.transpose(1, 2)).sum(-1, keepdim=True) + bias_M1O
-        return torch.baddbmm(bias_M1O, x_MBI, weight_MIO)
-
     def plain(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        return product(x, p["weight"], p), {}
+        return product(x, p["weight"], p["bias"]), {}
 
     def weight_normed(
         x: Tensor, p: Tensors, state: Tensors, training: bool
     ) -> tuple[Tensor, Tensors]:
         length_M1O, direction_MIO = (p[f"parametrizations.weight.original{n}"] for n in (0, 1))
         norm_M1O = torch.linalg.vector_norm(direction_MIO, dim=1, keepdim=True)
-        return product(x, direction_MIO * (length_M1O / norm_M1O), p), {}
+        return product(x, direction_MIO * (length_M1O / norm_M1O), p["bias"]), {}
 
     if module.bias is None:
         raise NotStackableError("there is no stacked form of a linear layer without bias")
@@ -100,6 +93,30 @@ def _(module: nn.Linear, orders: Orders) -> Layer:
             raise NotStackableError("there is no stacked form of this parametrization")
         return Layer(weight_normed, {"bias": unit, length: unit, direction: weight}, length)
     return Layer(plain, {"weight": weight, "bias": unit}, "weight")
+
+
+ALIGNED = 4
+"""Matrices of numbers in a multiple of this begin alike: at a multiple of 16 bytes."""
+
+
+def product(x_MBI: Tensor, weight_MIO: Tensor, bias_M1O: Tensor) -> Tensor:
+    """``x @ weight + bias`` of every member, rounded alike wherever a member lies.
+
+    Libraries round the product of matrices by how these lie in memory, so where members would
+    begin at different offsets from 16 bytes their matrices are filled up with zeros.
+    """
+    (_, rows, inputs), outputs = x_MBI.shape, weight_MIO.shape[2]
+    if outputs == 1:
+        # A product with one column is a sum, which fuses with what surrounds it.
+        return (x_MBI * weight_MIO.transpose(1, 2)).sum(-1, keepdim=True) + bias_M1O
+    sizes = (rows * inputs, inputs * outputs, rows * outputs)
+    if not any(size % ALIGNED for size in sizes):
+        return torch.baddbmm(bias_M1O, x_MBI, weight_MIO)
+    more_inputs, more_outputs = -inputs % ALIGNED, -outputs % ALIGNED
+    x = F.pad(x_MBI, (0, more_inputs))
+    weight = F.pad(weight_MIO, (0, more_outputs, 0, more_inputs))
+    bias = F.pad(bias_M1O, (0, more_outputs))
+    return torch.baddbmm(bias, x, weight)[..., :outputs]
 
 
 def _elementwise(module: nn.Module, orders: Orders) -> Layer:

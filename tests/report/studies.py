@@ -56,7 +56,9 @@ def results(
     runs["metric"] = 1 - runs["val_loss"]
     environment: dict[str, dict[str, object]] = {"e1": {"python": "3.11", "cpu": {"cores": 2}}}
     timings = pd.DataFrame({"run_id": []})
-    return Results(folder, runs, curves_of(runs, epochs), timings, environment, 'task = "x"\n')
+    audit = pd.DataFrame({"run_id": [], "reason": []})
+    curves = curves_of(runs, epochs)
+    return Results(folder, runs, curves, timings, audit, environment, 'task = "x"\n')
 
 
 def curves_of(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:

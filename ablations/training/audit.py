@@ -1,0 +1,208 @@
+"""The fusion audit: a few runs of each kind, chosen by hash, trained again by the plain loop.
+
+Two correct engines round differently, and training amplifies rounding: some runs forget their
+first digits within an epoch, most keep them for hundreds of steps.  How fast is measured on the
+judge itself: the plain loop in float32 against the plain loop in float64.  Over the first epochs,
+as far as these two stay close, three things are asked of each chosen run:
+
+- its stored curve is the loop's, to a tolerance that follows from what was measured;
+- the program in float64 is the loop in float64, to eight digits, which leaves no room for a
+  program that does something else;
+- the program gives the stored curve again, bit for bit, in other company and at another place.
+
+At the end of training single runs may differ, so there the comparison is by distribution: the
+final losses of all chosen runs against those of the loop, where training on is cheap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ablations.cohorts import Kind, kind, steps
+from ablations.grid import Run
+from ablations.training import fused, loop
+from ablations.training.result import Result
+
+RUNS = 2
+"""Runs of each kind."""
+STEPS = 16
+"""Optimizer steps over which they are compared, in whole epochs and at least one."""
+END_STEPS = 2_000
+"""Longest runs that are trained to their end."""
+
+CLOSE = 0.01
+"""Loops in both precisions farther apart than this are no judges of the digits any more."""
+TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
+"""Largest relative deviation of a loss from the loop's, where rounding is not amplified."""
+AMPLIFIED = {"float32": 30.0, "float64": 1e-5}
+"""What is added to it, in parts of the deviation between the loop's two precisions."""
+Array = npt.NDArray[np.float64]
+Curve = Sequence[tuple[float, float, float]]
+"""Objective and both losses of each epoch."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the audit found for one run.
+
+    A deviation is that of a loss, relative to the loop's; the largest over epochs and losses.
+    """
+
+    run_id: str
+    engine: str
+    cohort_size: int
+    epochs: int
+    """How many epochs were compared."""
+    deviation: float
+    tolerance: float
+    deviation_float64: float | None
+    tolerance_float64: float | None
+    repeated: bool
+    """Whether the program gave the stored curve again, bit for bit."""
+    drift: float | None
+    """Final validation loss over the loop's, on the log scale; None where not trained so far."""
+    reason: str | None
+    """What is wrong; None where nothing is."""
+
+    def row(self, environment_id: str) -> dict[str, Any]:
+        """This as a row of the audit table."""
+        return asdict(self) | {"environment_id": environment_id}
+
+
+def chosen(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
+    """The runs of each kind that are to be judged: those whose hashes come first."""
+    kinds: dict[int, Kind] = {}
+    found: dict[Kind, list[Run]] = {}
+    for run in runs:
+        key = id(run.configuration)
+        if key not in kinds:
+            kinds[key] = kind(run.configuration)
+        found.setdefault(kinds[key], []).append(run)
+    return [tuple(sorted(members, key=lambda run: run.run_id)[:RUNS]) for members in found.values()]
+
+
+def judge(runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curve]) -> list[Judged]:
+    """Judge runs of one kind by the plain loop.
+
+    Parameters
+    ----------
+    engine
+        The engine that trained them.
+    size
+        Members of the program that trained them.
+    stored
+        Run id to the curve in the results.
+    """
+    configuration = runs[0].configuration
+    look = min(configuration.epochs, max(1, STEPS // configuration.steps_per_epoch))
+    again = fused.train(runs[::-1], size, compiled=engine == "fused-compiled", stop=look)
+    twins = [_in(run, "float64") for run in runs]
+    # With fewer members than the study's: in float64, rounding is no matter.
+    exact = fused.train(twins, min(size, 8), stop=look)
+    found = []
+    for run, twin in zip(runs, twins, strict=True):
+        found.append(
+            _judged(
+                *(run, engine, size, look, stored[run.run_id]),
+                again=next(result for result in again if result.run is run),
+                exact=next(result for result in exact if result.run is twin),
+            )
+        )
+    return found
+
+
+def _in(run: Run, dtype: str) -> Run:
+    return replace(run, configuration=run.configuration.with_(dtype=dtype))
+
+
+def _judged(
+    run: Run, engine: str, size: int, look: int, stored: Curve, again: Result, exact: Result
+) -> Judged:
+    dtype = run.configuration.dtype
+    to_end = steps(run.configuration) <= END_STEPS
+    judge = _losses(loop.train(run, None if to_end else look))
+    other = _losses(loop.train(_in(run, "float64" if dtype == "float32" else "float32"), look))
+    apart = _deviations(judge[:look], other)
+    epochs = max(1, int((apart <= CLOSE).cumprod().sum()))
+    amplified = float(apart[:epochs].max())
+
+    ours, repeated = np.array(stored, dtype=float), _losses(again)
+    deviation = _most(ours, judge, epochs)
+    tolerance = _tolerance(dtype, amplified)
+    reasons = []
+    if not deviation <= tolerance:
+        reasons.append(
+            f"its losses deviate by {deviation:.1e} from the plain loop's over the first {epochs} "
+            f"epochs; at most {tolerance:.1e} is rounding"
+        )
+    if not _most(repeated, ours, epochs) <= tolerance:
+        reasons.append("trained again in other company it has other losses")
+    deviation_64 = tolerance_64 = None
+    if exact.status != "failed":
+        judge_64 = judge if dtype == "float64" else other
+        deviation_64 = _most(_losses(exact), judge_64, epochs)
+        tolerance_64 = _tolerance("float64", amplified)
+        if not deviation_64 <= tolerance_64:
+            reasons.append(
+                f"in float64 the losses of its program deviate by {deviation_64:.1e} from the "
+                f"plain loop's; at most {tolerance_64:.1e} is rounding"
+            )
+    return Judged(
+        run_id=run.run_id,
+        engine=engine,
+        cohort_size=size,
+        epochs=epochs,
+        deviation=deviation,
+        tolerance=tolerance,
+        deviation_float64=deviation_64,
+        tolerance_float64=tolerance_64,
+        repeated=np.array_equal(repeated, ours[: len(repeated)], equal_nan=True),
+        drift=_drift(ours, judge) if to_end else None,
+        reason="; ".join(reasons) or None,
+    )
+
+
+def _tolerance(dtype: str, amplified: float) -> float:
+    """How far rounding can move a loss; without limit where the loop itself is no judge."""
+    if amplified > CLOSE:
+        return math.inf
+    return TOLERANCE[dtype] + AMPLIFIED[dtype] * amplified
+
+
+def _drift(losses: Array, judge: Array) -> float | None:
+    """The final validation loss over the loop's, on the log scale."""
+    ours, theirs = losses[-1, 2], judge[-1, 2]
+    if len(losses) != len(judge) or not (ours > 0 and theirs > 0):
+        return None
+    return math.log(ours / theirs)
+
+
+def _losses(result: Result) -> Array:
+    """Objective and losses, shape (epochs, 3)."""
+    rows = [(epoch.objective, epoch.train_loss, epoch.val_loss) for epoch in result.curve]
+    return np.array(rows, dtype=float).reshape(-1, 3)
+
+
+def _deviations(losses: Array, judge: Array) -> Array:
+    """The largest relative deviation in each epoch; infinite where only one is finite or there."""
+    length = max(len(losses), len(judge))
+    ours, theirs = (
+        np.vstack([part, np.full((length - len(part), 3), np.nan)]) for part in (losses, judge)
+    )
+    with np.errstate(all="ignore"):
+        relative = np.abs(ours - theirs) / np.maximum(np.abs(theirs), 1e-6)
+    relative = np.where(np.isfinite(ours) == np.isfinite(theirs), relative, np.inf)
+    found: Array = np.nan_to_num(relative, nan=0.0, posinf=np.inf)
+    most: Array = found.max(1, initial=0.0)
+    return most
+
+
+def _most(losses: Array, judge: Array, epochs: int) -> float:
+    """The largest deviation over the first epochs."""
+    return float(_deviations(losses[:epochs], judge[:epochs]).max())

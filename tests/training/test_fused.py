@@ -1,0 +1,348 @@
+"""The fused engine against the plain loop, run by run, and its own promises."""
+
+from __future__ import annotations
+
+import random
+import types
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ablations import Study
+from ablations.cohorts import kinds
+from ablations.grid import Run, plan
+from ablations.models.base import Model, linear
+from ablations.registry import registered
+from ablations.techniques.base import Norm, Regularizer, Schedule
+from ablations.techniques.inits import XavierUniform
+from ablations.training import fused, loop
+from ablations.training.program import program
+from ablations.training.result import Result
+from ablations.training.stacked import NotStackableError
+
+SIZE = 32
+AXES = ("regularizer", "norm", "init", "schedule", "optimizer")
+
+
+def runs_of(**study: Any) -> list[Run]:
+    return list(plan(Study(**({"task": "notebook", "seeds": 1} | study))).runs)
+
+
+def trained(runs: Sequence[Run], **options: Any) -> dict[str, Result]:
+    """Each run's result by the fused engine, kind by kind."""
+    found = [
+        result
+        for members in kinds(runs)
+        for start in range(0, len(members), SIZE)
+        for result in fused.train(members[start : start + SIZE], SIZE, **options)
+    ]
+    assert len(found) == len(runs)
+    return {result.run.run_id: result for result in found}
+
+
+def numbers(result: Result) -> list[float]:
+    curve = [list(vars(epoch).values()) for epoch in result.curve]
+    return [number for epoch in curve for number in epoch] + [result.metric or 0.0]
+
+
+def assert_equal(ours: Result, judge: Result, relative: float) -> None:
+    assert ours.traceback is None, ours.traceback
+    assert (ours.status, ours.reason) == (judge.status, judge.reason)
+    assert ours.parameters == judge.parameters
+    assert numbers(ours) == pytest.approx(numbers(judge), rel=relative, nan_ok=True)
+
+
+def levels() -> Iterator[tuple[str, str, str]]:
+    for task in ("notebook", "digits"):
+        for axis in AXES:
+            for level in registered(axis):
+                if (task, level) != ("notebook", "label_smoothing"):
+                    yield task, axis, level
+
+
+@pytest.mark.parametrize(("task", "axis", "level"), list(levels()))
+def test_each_level_is_the_loop_s_after_20_epochs(task: str, axis: str, level: str) -> None:
+    batch_size = "full" if task == "notebook" else 32
+    runs = runs_of(task=task, axes={axis: [level]}, batch_size=batch_size, dtype="float64")
+    (ours,) = trained(runs).values()
+    assert ours.engine == "fused"
+    assert ours.cohort_size == SIZE
+    assert_equal(ours, loop.train(runs[0]), 1e-9)
+
+
+LEVELS: dict[str, list[Any]] = {
+    "regularizer": [
+        *("none", "l1", "l2", "elastic", "decoupled_weight_decay"),
+        *("dropout", {"name": "dropout", "p": [0.1]}, {"name": "dropout", "p": [0.0, 0.9]}),
+        *("input_noise", {"name": "input_noise", "std": 1.0}),
+        *("max_norm", {"name": "max_norm", "c": 0.3}),
+    ],
+    "norm": ["none", "layer", "batch", "group", "rms", "weight_norm"],
+    "init": ["default", "orthogonal", "kaiming_normal"],
+    "schedule": ["constant", "plateau", "one_cycle", {"name": "step", "every": 0.1}],
+    "optimizer": ["adam", "sgd", "adamw", {"name": "sgd", "momentum": 0.5}],
+    "hidden": [[64, 32], [7], [5, 33, 16]],
+    "activation": ["relu", "tanh"],
+    "batch_size": ["full", 32, 7],
+    "lr": [1e-3, 0.05],
+}
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:
+    draw = data.draw
+    axes = {
+        axis: draw(st.lists(st.sampled_from(known), min_size=1, max_size=2, unique_by=str))
+        for axis, known in LEVELS.items()
+        if axis not in ("hidden", "batch_size", "activation", "norm")
+    }
+    axes |= {
+        axis: [draw(st.sampled_from(LEVELS[axis]))]
+        for axis in ("hidden", "batch_size", "activation", "norm")
+    }
+    task = draw(st.sampled_from(["notebook", "digits"]))
+    whole = runs_of(task=task, axes=axes, dtype="float64", seeds=3, epochs=2)
+    count = draw(st.integers(1, min(len(whole), 40)))
+    chance = random.Random(draw(st.integers(0, 99)))
+    runs = chance.sample(whole, count)
+    found = trained(runs)
+    for run in runs[:2]:
+        assert_equal(found[run.run_id], loop.train(run), 1e-8)
+    # The same to the last bit in other company.
+    for run_id, result in trained(chance.sample(runs, min(3, count))).items():
+        assert numbers(result) == pytest.approx(numbers(found[run_id]), rel=0, abs=0, nan_ok=True)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("hidden", "batch_size"), [([64, 32], 50), ([33, 5], 32), ([7], 7), ([3, 9, 1], "full")]
+)
+@pytest.mark.parametrize("norm", ["none", "batch", "weight_norm"])
+def test_bit_for_bit_in_any_company(
+    hidden: list[int], batch_size: Any, norm: str, dtype: str
+) -> None:
+    runs = runs_of(
+        task="digits",
+        axes={"norm": [norm], "hidden": [hidden], "init": ["default", "orthogonal"]},
+        batch_size=batch_size,
+        dtype=dtype,
+        seeds=20,
+        epochs=1,
+    )
+    first = {r.run.run_id: numbers(r) for r in fused.train(runs[:SIZE], SIZE)}
+    for part in (runs[7:8], runs[20:3:-1], runs[40 - SIZE :]):
+        for result in fused.train(part, SIZE):
+            if result.run.run_id in first:
+                assert numbers(result) == first[result.run.run_id]
+
+
+def test_batch_norm_s_one_row_is_the_same_error_as_the_loop_s() -> None:
+    runs = runs_of(task="digits", axes={"norm": ["batch"]}, batch_size=1, epochs=1)
+    (ours,) = trained(runs).values()
+    with pytest.raises(ValueError, match="more than 1 value") as judge:
+        loop.train(runs[0])
+    assert ours.status == "failed"
+    assert ours.reason == f"ValueError: {judge.value}"
+
+
+# --------------------------------------------------------------------- members that go wrong
+
+
+def test_a_member_that_explodes_harms_no_other_and_ends_as_in_the_loop() -> None:
+    runs = runs_of(axes={"optimizer": ["sgd"], "lr": [1e-3, 1e25]}, seeds=4)
+    found = trained(runs)
+    calm = {run.run_id: run for run in runs if run.configuration.lr < 1}
+    alone = trained(list(calm.values()))
+    for run in runs:
+        result = found[run.run_id]
+        if run.run_id in calm:
+            assert result.status == "ok"
+            assert numbers(result) == numbers(alone[run.run_id])
+        else:
+            judge = loop.train(run)
+            assert (result.status, result.reason) == ("diverged", judge.reason)
+            assert len(result.curve) == len(judge.curve) < 20
+            assert result.metric is None
+
+
+def test_a_cohort_without_a_finite_member_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    original = fused._Training._call
+
+    def counted(self: Any, *arguments: Any) -> Any:
+        taken.append(1)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(fused._Training, "_call", counted)
+    runs = runs_of(axes={"optimizer": ["sgd"]}, lr=1e25, seeds=3, epochs=500)
+    assert {result.status for result in trained(runs).values()} == {"diverged"}
+    assert len(taken) < 10
+
+
+@dataclass(frozen=True)
+class Breaks(Schedule):
+    """Raises in the third step."""
+
+    name = "breaks"
+
+    def scheduler(self, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> Any:
+        return iter(range(2))
+
+    def after_step(self, scheduler: Any) -> None:
+        if next(scheduler, None) is None:
+            raise ArithmeticError("no third step")
+
+    def after_epoch(self, scheduler: Any, objective: float) -> None:
+        pass
+
+
+class NoInit(XavierUniform):
+    """Raises while a member is prepared."""
+
+    name = "no_init"
+
+    def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
+        raise ArithmeticError("no weights today")
+
+
+@pytest.mark.parametrize(
+    ("guilty", "reason"),
+    [({"schedule": Breaks()}, "no third step"), ({"init": NoInit()}, "no weights today")],
+)
+def test_an_exception_is_one_row_and_the_others_are_as_without_it(
+    guilty: dict[str, Any], reason: str
+) -> None:
+    runs = runs_of(seeds=6)
+    other = runs[3]
+    bad = Run(other.configuration.with_(**guilty), other.seed)
+    found = fused.train([*runs[:3], bad, *runs[3:]], SIZE)
+    assert len(found) == 7
+    failed = [result for result in found if result.run is bad]
+    assert [result.status for result in failed] == ["failed"]
+    assert failed[0].reason == f"ArithmeticError: {reason}"
+    assert "Traceback" in (failed[0].traceback or "")
+    without = trained(runs)
+    for result in found:
+        if result.run is not bad:
+            assert numbers(result) == numbers(without[result.run.run_id])
+
+
+def test_out_of_memory_halves_the_cohort_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = fused._Training._epochs
+
+    def tight(self: Any) -> Any:
+        if self._size > 8:
+            raise torch.OutOfMemoryError("no room")
+        return original(self)
+
+    monkeypatch.setattr(fused._Training, "_epochs", tight)
+    runs = runs_of(seeds=20, dtype="float64")
+    found = trained(runs)
+    assert {(result.status, result.cohort_size) for result in found.values()} == {("ok", 8)}
+    assert_equal(found[runs[11].run_id], loop.train(runs[11]), 1e-9)
+
+
+# ------------------------------------------------------------------- networks of other people
+
+
+class Residual(nn.Module):
+    def __init__(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> None:
+        super().__init__()
+        self.first, self.second = linear(inputs, 9), linear(9, 9)
+        self.norm = norm.layer(9) or nn.Identity()
+        self.drop = regularizer.layer(1) or nn.Identity()
+        self.last = linear(9, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        x = x + self.drop(self.norm(torch.relu(self.second(x))))
+        return self.last(x)  # type: ignore[no-any-return]
+
+
+class Branching(Residual):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if x.sum() > 0 else super().forward(-x)
+
+
+@dataclass(frozen=True)
+class Foreign(Model):
+    """A network that is no sequence of layers."""
+
+    network: type[Residual] = Residual
+
+    name = "foreign"
+
+    def parameters(self) -> dict[str, Any]:
+        return {"network": self.network.__name__}
+
+    def build(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        return self.network(inputs, outputs, norm, regularizer)
+
+    def widths(self) -> tuple[int, ...]:
+        return (9,)
+
+    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
+        for name in ("first", "second"):
+            yield name, getattr(network, name), "relu"
+        yield "last", network.last, "linear"  # type: ignore[misc]
+
+
+def foreign(network: type[Residual], **study: Any) -> list[Run]:
+    return [
+        Run(run.configuration.with_(model=Foreign(network)), run.seed) for run in runs_of(**study)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("axis", "level"),
+    [
+        *(("norm", name) for name in ("none", "layer", "batch", "rms", "weight_norm")),
+        *(("regularizer", name) for name in ("elastic", "dropout", "max_norm")),
+    ],
+)
+def test_any_module_runs_mapped(axis: str, level: str) -> None:
+    runs = foreign(Residual, axes={axis: [level]}, batch_size=30, dtype="float64", seeds=5)
+    found = trained(runs)
+    for run in runs[:2]:
+        assert found[run.run_id].engine == "vmap"
+        assert_equal(found[run.run_id], loop.train(run), 1e-9)
+    few = trained(runs[2:4])
+    for run_id, result in few.items():
+        assert numbers(result) == numbers(found[run_id])
+
+
+def test_a_module_that_cannot_be_mapped_says_why() -> None:
+    (run,) = foreign(Branching)
+    with pytest.raises(NotStackableError, match=r"torch\.func\.vmap cannot run its network"):
+        program(run.configuration)
+
+
+# --------------------------------------------------------------------------------- devices
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("axis", AXES)
+def test_cuda_is_the_cpu_s(axis: str) -> None:
+    axes = {axis: list(registered(axis)), "device": ["cuda"]}
+    runs = runs_of(task="digits", batch_size=32, axes=axes, dtype="float64", epochs=3)
+    for run_id, result in trained(runs).items():
+        assert result.traceback is None, result.traceback
+        (run,) = (run for run in runs if run.run_id == run_id)
+        assert_equal(result, loop.train(run), 1e-8)
+
+
+def test_an_accelerator_is_looked_at_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of another device, on this one: fewer looks, the same numbers."""
+    runs = runs_of(axes={"lr": [1e-3, 1e25], "optimizer": ["sgd"]}, seeds=2)
+    usual = trained(runs)
+    monkeypatch.setattr(fused, "_LOOK", types.MappingProxyType({}))
+    for run_id, result in trained(runs).items():
+        assert numbers(result) == numbers(usual[run_id])
+        assert result.status == usual[run_id].status

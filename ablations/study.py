@@ -306,7 +306,7 @@ def seeds(value: object, key: str = "seeds") -> tuple[int, ...]:
     """The seeds that ``10``, ``"0:10"`` or ``[0, 3, 7]`` asks for."""
     wanted = "expected a number of seeds, 'start:stop', or a list of different numbers from 0 up"
     found: tuple[Any, ...] = ()
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple, range)):
         found = tuple(value)
     elif isinstance(value, (int, str)) and not isinstance(value, bool):
         start, stop = _range(str(value) if isinstance(value, int) else value)

@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,14 +72,17 @@ class _Compiled:
             self._given = function(*_filled(arguments, iter(tensors)))
             return list(_leaves(self._given))
 
-        importlib.import_module("torch._inductor.compile_fx")
-        start = time.perf_counter()
         tensors = list(_leaves(arguments))
-        # Traced to a graph of plain tensor operations first: of our objects, nothing is left that
-        # a compiler had to guard against changes.
-        self._ready = torch.compile(make_fx(flat)(*tensors), fullgraph=True, dynamic=False)
-        self._ready(*tensors)
-        took = time.perf_counter() - start
+        with warnings.catch_warnings():
+            # PyTorch's compiler imports deprecated parts of PyTorch.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            importlib.import_module("torch._inductor.compile_fx")
+            start = time.perf_counter()
+            # Traced to a graph of plain tensor operations first: of our objects, nothing is left
+            # that a compiler had to guard against changes.
+            self._ready = torch.compile(make_fx(flat)(*tensors), fullgraph=True, dynamic=False)
+            self._ready(*tensors)
+            took = time.perf_counter() - start
         gain = _seconds(lambda: function(*arguments)) / _seconds(lambda: self(tensors))
         _note(_note_path(kind, size), function.__name__, took, gain)
 

@@ -1,0 +1,123 @@
+"""The fused engine against the plain loop: ``nox -s bench -- bench/test_engines.py``.
+
+Each benchmark is one cohort of 32 runs that were never seen before, in a program that is warm.
+Before each round some of the same runs are trained by the plain loop in the same process, so that
+both meet the same weather; ``extra_info`` holds the loop's time and how many times longer it is.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from ablations import Study
+from ablations.cohorts import kinds, steps
+from ablations.grid import Run, plan
+from ablations.registry import registered
+from ablations.training import compiling, engines, fused, loop
+
+SIZE = engines.MEMBERS
+ROUNDS = 7
+JUDGED = 2
+"""Runs that the loop trains before each round."""
+
+NOTEBOOK = [
+    *(("regularizer", name) for name in ("none", "l1", "l2", "elastic", "dropout")),
+    *(("norm", name) for name in ("layer", "batch", "group")),
+    *(("init", name) for name in ("xavier_uniform", "kaiming_uniform")),
+    *(("schedule", name) for name in ("step", "plateau", "cosine")),
+]
+OTHERS = [
+    (axis, name)
+    for axis in ("regularizer", "norm", "init", "schedule", "optimizer")
+    for name in registered(axis)
+    if (axis, name) not in NOTEBOOK and name not in ("label_smoothing", "default", "constant")
+]
+DIGITS = [("regularizer", "none"), ("regularizer", "dropout"), ("norm", "batch"), ("norm", "group")]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["eager", "compiled"])
+def compiled(request: pytest.FixtureRequest) -> bool:
+    if request.param == "compiled" and compiling.unavailable():
+        pytest.skip(str(compiling.unavailable()))
+    return bool(request.param == "compiled")
+
+
+def fresh(task: str, axis: str, level: str, batch_size: Any) -> Iterator[tuple[Run, ...]]:
+    """Cohorts of one configuration with ever new seeds, as no cache knows them."""
+    study = Study(
+        task=task, axes={axis: [level]}, batch_size=batch_size, seeds=range((ROUNDS + 2) * SIZE)
+    )
+    (runs,) = kinds(plan(study).runs)
+    for start in range(0, len(runs), SIZE):
+        yield runs[start : start + SIZE]
+
+
+def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) -> None:
+    fused.train(next(cohorts), SIZE, compiled=compiled)
+    judged: list[float] = []
+    ratios: list[float] = []
+
+    def other() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        cohort = next(cohorts)
+        start = time.perf_counter()
+        for run in cohort[:JUDGED]:
+            loop.train(run)
+        judged.append((time.perf_counter() - start) / JUDGED / steps(cohort[0].configuration))
+        return (cohort,), {}
+
+    def ours(cohort: tuple[Run, ...]) -> None:
+        start = time.perf_counter()
+        results = fused.train(cohort, SIZE, compiled=compiled)
+        share = (time.perf_counter() - start) / SIZE / steps(cohort[0].configuration)
+        ratios.append(judged[-1] / share)
+        assert {result.traceback for result in results} == {None}
+
+    benchmark.pedantic(ours, setup=other, rounds=ROUNDS)
+    benchmark.extra_info["loop_us_per_step"] = statistics.median(judged) * 1e6
+    benchmark.extra_info["us_per_step"] = statistics.median(
+        judge / ratio * 1e6 for judge, ratio in zip(judged, ratios, strict=True)
+    )
+    benchmark.extra_info["ratio"] = statistics.median(ratios)
+    benchmark.extra_info["ratio_low"], benchmark.extra_info["ratio_high"] = min(ratios), max(ratios)
+
+
+@pytest.mark.parametrize(("axis", "level"), [*NOTEBOOK, *OTHERS])
+def test_level(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
+    compare(benchmark, fresh("notebook", axis, level, "full"), compiled)
+
+
+@pytest.mark.parametrize(("axis", "level"), DIGITS)
+def test_digits(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
+    compare(benchmark, fresh("digits", axis, level, 32), compiled)
+
+
+def test_floor(benchmark: Any) -> None:
+    """The products of matrices that a step of the notebook's network cannot do without."""
+    widths, rows = (10, 64, 32, 1), 100
+    pairs = list(zip(widths, widths[1:], strict=False))
+    inputs = [torch.rand(SIZE, rows, before) for before, _ in pairs]
+    weights = [torch.rand(SIZE, before, after) for before, after in pairs]
+    errors = [torch.rand(SIZE, rows, after) for _, after in pairs]
+
+    def products() -> None:
+        for x, weight, error in zip(inputs, weights, errors, strict=True):
+            torch.bmm(x, weight)
+            torch.bmm(x.transpose(1, 2), error)
+            torch.bmm(error, weight.transpose(1, 2))
+
+    benchmark(products)
+    benchmark.extra_info["us_per_step"] = benchmark.stats.stats.median / SIZE * 1e6

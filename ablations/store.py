@@ -71,7 +71,7 @@ _AUDIT: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "engine": pa.string(),
     "cohort_size": pa.int64(),
-    "epochs": pa.int64(),
+    "epochs_compared": pa.int64(),
     "deviation": pa.float64(),
     "tolerance": pa.float64(),
     "deviation_float64": pa.float64(),

@@ -7,6 +7,7 @@ both meet the same weather; ``extra_info`` holds the loop's time and how many ti
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Iterator
@@ -108,7 +109,7 @@ def test_digits(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
 def test_floor(benchmark: Any) -> None:
     """The products of matrices that a step of the notebook's network cannot do without."""
     widths, rows = (10, 64, 32, 1), 100
-    pairs = list(zip(widths, widths[1:], strict=False))
+    pairs = list(itertools.pairwise(widths))
     inputs = [torch.rand(SIZE, rows, before) for before, _ in pairs]
     weights = [torch.rand(SIZE, before, after) for before, after in pairs]
     errors = [torch.rand(SIZE, rows, after) for _, after in pairs]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar, dataclass_transform
 import pydantic
 import torch
 from torch import nn
-from torch.nn.utils import skip_init
 
 from ablations.registry import Component, component
 from ablations.store import COLUMNS
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Model")
 
-__all__ = ["Model", "initialise", "linear", "model"]
+__all__ = ["Model", "build", "fill", "initialise", "linear", "model"]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
@@ -58,30 +57,36 @@ class Model(Component):
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer without initial values: PyTorch would draw them from its global generator."""
-    layer: nn.Linear = skip_init(  # type: ignore[no-untyped-call]
-        nn.Linear, inputs, outputs, dtype=torch.float32
-    )
-    return layer
+    """A linear layer in float32, whatever PyTorch's default is."""
+    return nn.Linear(inputs, outputs, dtype=torch.float32)
 
 
-def initialise(configuration: Configuration, streams: Streams) -> nn.Module:
-    """The network of one run, initialised and on its device.
+def build(configuration: Configuration) -> nn.Module:
+    """A configuration's network on the CPU, its weights not yet filled."""
+    task, norm, regularizer = configuration.task, configuration.norm, configuration.regularizer
+    return configuration.model.build(task.inputs, task.outputs, norm, regularizer)
+
+
+@torch.no_grad()
+def fill(network: nn.Module, configuration: Configuration, streams: Streams) -> None:
+    """Give a network its initial weights and biases.
 
     Each parameter has a stream of its own, named by the parameter, so that a network
     with a norm starts from the same weights as one without.  Weights are drawn
     in float32 whatever the run's precision, so that a run in float64 starts there too.
     """
-    task, model = configuration.task, configuration.model
-    network = model.build(task.inputs, task.outputs, configuration.norm, configuration.regularizer)
-    layers = list(model.weights(network))
-    with torch.no_grad():
-        for name, layer, nonlinearity in layers:
-            weight = streams.generator(f"init/{name}.weight")
-            configuration.init.fill(layer.weight, nonlinearity, weight)
-            bound = 1 / math.sqrt(layer.in_features)
-            bias = streams.generator(f"init/{name}.bias")
-            layer.bias.uniform_(-bound, bound, generator=bias)
+    for name, layer, nonlinearity in configuration.model.weights(network):
+        weight = streams.generator(f"init/{name}.weight")
+        configuration.init.fill(layer.weight, nonlinearity, weight)
+        bound = 1 / math.sqrt(layer.in_features)
+        layer.bias.uniform_(-bound, bound, generator=streams.generator(f"init/{name}.bias"))
+
+
+def initialise(configuration: Configuration, streams: Streams) -> nn.Module:
+    """The network of one run, initialised and on its device."""
+    network = build(configuration)
+    fill(network, configuration, streams)
+    layers = list(configuration.model.weights(network))
     network.to(configuration.device.torch_device(), configuration.torch_dtype)
     for _, layer, nonlinearity in layers:
         if nonlinearity != "linear":

@@ -194,7 +194,7 @@ def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: Story) -> Table:
                 *(Cell(str(row[name])) for name in axes),
                 numeric(str(row["seed"]), row["seed"]),
                 Cell(str(row["engine"])),
-                numeric(str(row["epochs"]), row["epochs"]),
+                numeric(str(row["epochs_compared"]), row["epochs_compared"]),
                 *(_tiny(row[name]) for name in ("deviation", "tolerance", "deviation_float64")),
                 Cell("yes" if row["repeated"] else "no"),
                 numeric("" if pd.isna(drift) else f"{math.expm1(drift):+.1%}", drift),

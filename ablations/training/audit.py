@@ -57,8 +57,7 @@ class Judged:
     run_id: str
     engine: str
     cohort_size: int
-    epochs: int
-    """How many epochs were compared."""
+    epochs_compared: int
     deviation: float
     tolerance: float
     deviation_float64: float | None
@@ -157,7 +156,7 @@ def _judged(
         run_id=run.run_id,
         engine=engine,
         cohort_size=size,
-        epochs=epochs,
+        epochs_compared=epochs,
         deviation=deviation,
         tolerance=tolerance,
         deviation_float64=deviation_64,

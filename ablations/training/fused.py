@@ -22,15 +22,15 @@ from functools import lru_cache, partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablations.cohorts import Kind, kind, places
 from ablations.cohorts import split as split_runs
 from ablations.grid import Configuration, Run
-from ablations.models.base import initialise
+from ablations.models.base import build, fill, initialise
 from ablations.streams import Streams
 from ablations.tasks.base import Data
-from ablations.techniques.base import Init, Schedule
+from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training import compiling, networks
 from ablations.training.loop import on_device, one_thread
 from ablations.training.program import Program, Seeded, Split, numbers_of, program
@@ -135,7 +135,7 @@ class Origins:
 
     def __init__(self, configuration: Configuration) -> None:
         self.program = program(configuration)
-        self._initial = lru_cache(maxsize=256)(partial(_initial, self.program))
+        self._initial = lru_cache(maxsize=256)(_Starts(self.program))
         self._data = lru_cache(maxsize=64)(partial(_data, configuration))
 
     def member(self, run: Run) -> Member:
@@ -161,12 +161,47 @@ def _origins(configuration: Configuration) -> Origins:
     return _ORIGINS[key]
 
 
-def _initial(made: Program, init: Init, seed: int) -> tuple[Tensor, Tensors, int]:
-    configuration, streams = made.configuration.with_(init=init), Streams(seed)
+class _Starts:
+    """Parameters and buffers that networks start with.
+
+    Building a network costs as much as training it for a few epochs.  Where it draws nothing and
+    no layer is wrapped, one network serves all members and is filled anew for each.
+    """
+
+    def __init__(self, made: Program) -> None:
+        self._made = made
+        configuration = made.configuration
+        one, other = (_built(configuration, Streams(seed)) for seed in (0, 1))
+        fill(one, configuration, Streams(0))
+        fill(other, configuration, Streams(0))
+        states = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        alike = all(torch.equal(first, second) for first, second in states)
+        wraps = type(configuration.norm).wrap is not Norm.wrap
+        self._template = one if alike and not wraps else None
+        self._count = sum(parameter.numel() for parameter in one.parameters())
+
+    def __call__(self, init: Init, seed: int) -> tuple[Tensor, Tensors, int]:
+        """One member's parameters, shape (P,), its buffers, and how many parameters it has."""
+        network, streams = self._made.network, Streams(seed)
+        configuration = self._made.configuration.with_(init=init)
+        device, dtype = configuration.device.torch_device(), configuration.torch_dtype
+        if self._template is None:
+            with streams.isolated(device):
+                module = initialise(configuration, streams)
+            count = sum(parameter.numel() for parameter in module.parameters())
+        else:
+            module, count = self._template, self._count
+            fill(module, configuration, streams)
+        state = {
+            name: buffer.to(device, dtype if buffer.is_floating_point() else buffer.dtype)
+            for name, buffer in network.state(module).items()
+        }
+        return networks.flatten(network, module).to(device, dtype), state, count
+
+
+def _built(configuration: Configuration, streams: Streams) -> nn.Module:
     with streams.isolated(configuration.device.torch_device()):
-        module = initialise(configuration, streams)
-    count = sum(parameter.numel() for parameter in module.parameters())
-    return networks.flatten(made.network, module), made.network.state(module), count
+        return build(configuration)
 
 
 def _data(configuration: Configuration, seed: int) -> Data:

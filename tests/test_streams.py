@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from ablations.streams import StackedStreams, Streams, _multiples, mix
+from ablations.streams import StackedStreams, Streams, _mix_on_device, _multiples, mix
 
 PURPOSES = st.text(min_size=1, max_size=20)
 SEEDS = st.integers(0, 2**40)
@@ -24,6 +24,11 @@ def test_words_are_those_of_splitmix64() -> None:
         4593380528125082431,
         16408922859458223821,
     ]
+
+
+def test_other_devices_mix_the_same_words() -> None:
+    words = Streams(1).words(1000, "any")
+    assert torch.equal(mix(words.clone()), _mix_on_device(words.clone()))
 
 
 @given(seed=SEEDS, purpose=PURPOSES, counter=st.integers(0, 10**9))

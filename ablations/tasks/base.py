@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -58,8 +59,10 @@ class Task(Component):
         """The mean loss over the rows, a scalar; lower is better."""
         return self.losses(outputs, targets).mean()
 
-    def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        """The metric over all rows of a split, in evaluation mode."""
+    def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The metric over all rows (…, row, output) of a split, in evaluation mode; any dimensions
+        leading the rows' are those of the result.
+        """
         raise NotImplementedError
 
 
@@ -72,9 +75,9 @@ class Regression(Task):
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(-1)
 
-    def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        spread = (targets - targets.mean(0)).square().mean()
-        return float(1 - F.mse_loss(outputs, targets) / spread)
+    def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        spread = (targets - targets.mean(-2, keepdim=True)).square().mean((-2, -1))
+        return 1 - (outputs - targets).square().mean((-2, -1)) / spread
 
 
 class Classification(Task):
@@ -87,5 +90,6 @@ class Classification(Task):
         flat = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
         return flat.view(targets.shape)
 
-    def metric(self, outputs: Tensor, targets: Tensor) -> float:
-        return int((outputs.argmax(1) == targets).sum()) / len(targets)
+    def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        hits = (outputs.argmax(-1) == targets).sum(-1)
+        return hits.cpu().to(torch.float64) / targets.shape[-1]

@@ -89,7 +89,10 @@ class RandomLayer(nn.Module):
         if self.draws is None:
             raise RuntimeError(f"the layer '{self.purpose}' was given no draws")
         streams, step = self.draws.streams, self.draws.step
-        numbers = tuple(number.to(inputs.device) for number in self.numbers())
+        numbers = tuple(
+            number.to(inputs.device, inputs.dtype if number.is_floating_point() else number.dtype)
+            for number in self.numbers()
+        )
         drawn = self.draw(streams, inputs.shape, self.purpose, step).to(inputs.device)
         return self.disturb(inputs, self.prepare(drawn, *numbers), *numbers)
 

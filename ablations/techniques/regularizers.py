@@ -86,12 +86,11 @@ class DropoutLayer(RandomLayer):
 
     @staticmethod
     def prepare(drawn: Tensor, *numbers: Tensor) -> Tensor:
-        # Compiled code reads bytes fast and booleans slowly.
-        return (drawn >= numbers[0]).view(torch.uint8)
+        return (drawn >= numbers[0]) * numbers[1]
 
     @staticmethod
     def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
-        return inputs * prepared * numbers[1]
+        return inputs * prepared
 
 
 @technique

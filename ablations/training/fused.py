@@ -327,10 +327,7 @@ class _Training:
         with torch.no_grad():
             columns, finite = self._epochs()
             outputs = made.outputs(self._flat, self._state, self._val[0])
-            metrics = {
-                place: configuration.task.metric(outputs[place], self._val[1][place])
-                for place in self._places
-            }
+            metrics = configuration.task.metric(outputs, self._val[1]).tolist()
         configuration.device.synchronize()
         share = (time.perf_counter() - start) / len(self._places)
         engine = "fused-compiled" if self._compiled else made.network.engine

@@ -72,7 +72,7 @@ def _train(run: Run, streams: Streams, stop: int | None) -> Result:
     metric = None
     if finished:
         with torch.no_grad():
-            metric = configuration.task.metric(network(data.x_val), data.y_val)
+            metric = float(configuration.task.metric(network(data.x_val), data.y_val))
     return Result(
         run,
         status="ok" if finished else "diverged",

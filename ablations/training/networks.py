@@ -116,7 +116,8 @@ def join(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
     parts: list[Tensor] = []
     for slot in network.slots:
         part = parameters[slot.name].flatten(1)
-        parts.append(F.pad(part, (0, -part.shape[1] % ALIGNED)))
+        missing = -part.shape[1] % ALIGNED
+        parts.append(F.pad(part, (0, missing)) if missing else part)
     return torch.cat(parts, 1)
 
 

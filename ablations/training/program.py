@@ -130,9 +130,11 @@ class Program:
             found = torch.autograd.grad(objective_M.sum(), list(leaves.values()))
         gradient_MP = networks.join(self.network, dict(zip(leaves, found, strict=True)))
         objective_M = objective_M.detach() + numbers.l1[:, 0] * flat_MP.abs().sum(1)
-        gradient_MP = gradient_MP + numbers.l1 * flat_MP.sign() + numbers.coupled * flat_MP
+        gradient_MP = torch.addcmul(gradient_MP, numbers.l1, flat_MP.sign())
+        gradient_MP = torch.addcmul(gradient_MP, numbers.coupled, flat_MP)
         change_MP, moments = self.configuration.optimizer.update(gradient_MP, moments, count)
-        flat_MP = flat_MP * (1 - lr_M1 * numbers.decoupled) - lr_M1 * change_MP
+        kept_MP = flat_MP * (1 - lr_M1 * numbers.decoupled)
+        flat_MP = torch.addcmul(kept_MP, lr_M1, change_MP, value=-1)
         if self.limits:
             flat_MP = self._limited(flat_MP, numbers.max_norm)
         after = {name: buffer.detach() for name, buffer in after.items()}

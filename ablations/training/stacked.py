@@ -145,8 +145,8 @@ def _affine(
         return _ordered(tensor, orders.after, 0)[None]
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        scaled = normal(x) * p["weight"]
-        return (scaled + p["bias"] if "bias" in p else scaled), {}
+        y = normal(x)
+        return (torch.addcmul(p["bias"], y, p["weight"]) if "bias" in p else y * p["weight"]), {}
 
     return Layer(forward, dict.fromkeys(names, lay))
 
@@ -208,17 +208,19 @@ def _(module: nn.BatchNorm1d, orders: Orders) -> Layer:
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         if not training:
             scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
-            return (x - state["running_mean"]) * scale + p["bias"], {}
-        rows = x.shape[-2]
-        mean = x.mean(-2, keepdim=True)
-        centred = x - mean
-        variance = centred.square().mean(-2, keepdim=True)
-        normal = centred * (variance + module.eps).rsqrt()
-        seen = {
-            "running_mean": (1 - share) * state["running_mean"] + share * mean.detach(),
-            "running_var": (1 - share) * state["running_var"]
-            + share * rows / (rows - 1) * variance.detach(),
-        }
-        return normal * p["weight"] + p["bias"], seen
+            return torch.addcmul(p["bias"] - state["running_mean"] * scale, x, scale), {}
+        # A feature of a member is a channel: PyTorch's own kernel does not mind how many there are.
+        members, _, width = x.shape
+        mean, variance = (state[name].flatten().clone() for name in ("running_mean", "running_var"))
+        y_BN = F.batch_norm(
+            x.transpose(0, 1).flatten(1),
+            *(mean, variance, p["weight"].flatten(), p["bias"].flatten()),
+            training=True,
+            momentum=share,
+            eps=module.eps,
+        )
+        seen = {"running_mean": mean, "running_var": variance}
+        after = {name: tensor.view(members, 1, width) for name, tensor in seen.items()}
+        return y_BN.view(-1, members, width).transpose(0, 1), after
 
     return Layer(forward, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), lay))

@@ -106,7 +106,10 @@ def run(
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes.", show_default="all cores")
     ] = None,
-    backend: Annotated[str, typer.Option(help="joblib backend.")] = "loky",
+    backend: Annotated[
+        str | None,
+        typer.Option(help="joblib backend.", show_default="loky, or threads for a short study"),
+    ] = None,
     engine: Annotated[
         EngineName, typer.Option(help="Train runs as fused programs, or one by one.")
     ] = EngineName.auto,
@@ -127,7 +130,7 @@ def run(
     check_backend(backend, jobs)
     if dry_run:
         folder = pipeline.folder_of(chosen, out)
-        found = pipeline.look(chosen, folder, jobs, engine.value, compile_.value)
+        found = pipeline.look(chosen, folder, jobs, backend, engine.value, compile_.value)
         _print_outlook(chosen, found)
         return
     with _interruptible():

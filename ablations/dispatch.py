@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,9 @@ from ablations.training.result import Result
 
 IN_PROCESS_STEPS = 8_000
 """A study of fewer optimizer steps is over before worker processes have imported torch."""
+
+THREADS_STEPS = 12_000
+"""The same where threads of this process can share the work."""
 
 FUSED_SHARE = 0.15
 """What a step of a run costs in a program, where the plain loop is 1."""
@@ -98,7 +102,9 @@ def parallel(
         yield from (function(*arguments) for function, arguments in calls)
         return
     options: dict[str, Any] = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with joblib.parallel_config(backend=backend, n_jobs=jobs, **options):
+    # Threads of this process share how many threads torch uses: let none set it under the others.
+    alone = loop.one_thread() if backend == "threading" else nullcontext()
+    with alone, joblib.parallel_config(backend=backend, n_jobs=jobs, **options):
         streams = joblib.Parallel()._backend.supports_return_generator
         pool = joblib.Parallel(
             batch_size=1,
@@ -117,7 +123,7 @@ def in_process(jobs: int, backend: str) -> bool:
     return backend == "sequential" or (jobs == 1 and backend in ("loky", "threading"))
 
 
-def check_backend(backend: str, jobs: int | None) -> None:
+def check_backend(backend: str | None, jobs: int | None) -> None:
     """Refuse a backend that joblib does not have here, or a number of jobs that makes no sense.
 
     Raises
@@ -128,6 +134,8 @@ def check_backend(backend: str, jobs: int | None) -> None:
     if jobs is not None and (jobs == 0 or jobs < -1):
         message = f"expected a number from 1 up, or -1 for all cores, found {jobs}"
         raise RequestError(message, "--jobs")
+    if backend is None:
+        return
     if backend == "ray":
         _register_ray()
     names = sorted({*joblib.parallel.BACKENDS, *joblib.parallel.EXTERNAL_BACKENDS, "dask", "ray"})
@@ -176,12 +184,22 @@ def _killed(run: Run, error: TerminatedWorkerError) -> Result:
     return Result(run, status="failed", reason=f"its worker process died each time: {cause}")
 
 
-def workers(cohorts: Sequence[Cohort], jobs: int | None) -> int:
-    """How many jobs to use: what was asked for, else all cores, but one for a short study."""
-    if jobs is not None:
-        return joblib.cpu_count() if jobs < 0 else jobs
+def arrange(cohorts: Sequence[Cohort], jobs: int | None, backend: str | None) -> tuple[int, str]:
+    """Jobs and joblib backend: what was asked for, else what suits the work.
+
+    By default processes, one a core.  A study that is over sooner than they start stays in this
+    process: shared by threads where all of it is programs, which leave the interpreter to others
+    while they compute.
+    """
+    cores = joblib.cpu_count()
+    if jobs is not None or backend is not None:
+        asked = min(len(cohorts), cores) if jobs is None else cores if jobs < 0 else jobs
+        return max(1, asked), backend or "loky"
     work = sum(cohort.steps * (FUSED_SHARE if cohort.size else 1) for cohort in cohorts)
-    return 1 if work < IN_PROCESS_STEPS else min(len(cohorts), joblib.cpu_count())
+    threads = len(cohorts) > 1 and all(cohort.size for cohort in cohorts)
+    if work >= (THREADS_STEPS if threads else IN_PROCESS_STEPS):
+        return min(len(cohorts), cores), "loky"
+    return (min(len(cohorts), cores), "threading") if threads else (1, "loky")
 
 
 def train_parcel(parcel: Parcel, target: Target) -> Counter[str]:

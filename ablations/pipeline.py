@@ -36,6 +36,7 @@ class Outlook:
     """What trains the runs that are left, kind by kind."""
     settled: Settled
     jobs: int
+    backend: str
 
     @property
     def todo(self) -> int:
@@ -64,7 +65,7 @@ def run(
     out: Path | str | None = None,
     *,
     jobs: int | None = None,
-    backend: str = "loky",
+    backend: str | None = None,
     engine: Engine = "auto",
     compile: Compile = "auto",  # noqa: A002
     with_report: bool = True,
@@ -82,7 +83,8 @@ def run(
     jobs
         Worker processes; by default one a core, or none for a study of a few seconds.
     backend
-        A joblib backend.
+        A joblib backend; by default processes (``loky``), or threads for a study that is over
+        sooner than processes start.
     engine
         ``auto`` trains runs as fused programs where they can be, one by one where not; ``fused``
         refuses a study that needs the latter; ``loop`` trains all one by one, in plain PyTorch.
@@ -110,15 +112,18 @@ def run(
     check_backend(backend, jobs)
     reporter = reporter or Live()
     folder = folder_of(study, out)
-    outlook = look(study, folder, jobs, engine, compile)
+    outlook = look(study, folder, jobs, backend, engine, compile)
     target = begin(study, folder, outlook)
     for note in outlook.notes():
         reporter.say(note)
-    train(outlook, target, backend, reporter)
+    train(outlook, target, reporter)
     whole = store.load(folder)
-    if judge(outlook.plan, whole, target, outlook.jobs, backend):
+    if judge(outlook, whole, target):
         whole = store.load(folder)
     results, others = of_study(study, whole)
+    eager = int((results.runs["engine"] == "fused").sum()) if target.compiled else 0
+    if eager:
+        reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
     if others:
         reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
     if with_report:
@@ -153,6 +158,7 @@ def look(
     study: Study,
     folder: Path,
     jobs: int | None = None,
+    backend: str | None = None,
     engine: Engine = "auto",
     compile: Compile = "auto",  # noqa: A002
 ) -> Outlook:
@@ -173,9 +179,9 @@ def look(
     choices = tuple(engines.choose(left, engine))
     if engine == "fused":
         engines.refuse_loops(choices)
-    count = dispatch.workers(pack(choice.part for choice in choices), jobs)
+    count, way = dispatch.arrange(pack(choice.part for choice in choices), jobs, backend)
     settled = known or engines.settle(engine, compile, choices, count)
-    return Outlook(plan, len(plan.runs) - len(left), choices, settled, count)
+    return Outlook(plan, len(plan.runs) - len(left), choices, settled, count, way)
 
 
 def refuse_another(study: Study, folder: Path) -> None:
@@ -213,18 +219,18 @@ def begin(study: Study, folder: Path, outlook: Outlook) -> dispatch.Target:
     return target
 
 
-def train(outlook: Outlook, target: dispatch.Target, backend: str, reporter: Reporter) -> None:
+def train(outlook: Outlook, target: dispatch.Target, reporter: Reporter) -> None:
     """Train what is left, telling the reporter as cohorts finish."""
     shared = parcels(outlook.cohorts, outlook.jobs)
     reporter.begin(len(outlook.plan.runs), outlook.finished)
     try:
-        for statuses in dispatch.dispatch(shared, target, outlook.jobs, backend):
+        for statuses in dispatch.dispatch(shared, target, outlook.jobs, outlook.backend):
             reporter.update(statuses)
     finally:
         reporter.end()
 
 
-def judge(plan: Plan, results: Results, target: dispatch.Target, jobs: int, backend: str) -> int:
+def judge(outlook: Outlook, results: Results, target: dispatch.Target) -> int:
     """Have the plain loop judge a few runs of each kind that were not judged yet; how many.
 
     Only runs trained in this environment: others are rounded otherwise, and were judged there.
@@ -238,7 +244,7 @@ def judge(plan: Plan, results: Results, target: dispatch.Target, jobs: int, back
     )
     known = set(results.audit.loc[results.audit["reason"].isna(), "run_id"])
     calls = []
-    for runs in audit.chosen(run for run in plan.runs if run.run_id in ways):
+    for runs in audit.chosen(run for run in outlook.plan.runs if run.run_id in ways):
         engine, size = ways[runs[0].run_id]
         alike = [run for run in runs if ways[run.run_id] == (engine, size)]
         if not known.issuperset(run.run_id for run in alike):
@@ -254,7 +260,7 @@ def judge(plan: Plan, results: Results, target: dispatch.Target, jobs: int, back
         (audit.judge, (*call, {run.run_id: curves[run.run_id] for run in call[0]}))
         for call in calls
     )
-    for judged in dispatch.parallel(asked, jobs, backend):
+    for judged in dispatch.parallel(asked, outlook.jobs, outlook.backend):
         store.write_audit(target.folder, [one.row(target.environment_id) for one in judged])
         count += len(judged)
     return count

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ def _purpose_key(seed: int, purpose: str) -> int:
 
 
 CPU = torch.device("cpu")
+_GLOBAL = threading.RLock()
 
 
 def _fraction(words: Tensor) -> Tensor:
@@ -138,10 +140,11 @@ class Streams:
     def isolated(self, device: torch.device) -> Iterator[None]:
         """Torch's global generators seeded for this run inside, and as they were after it.
 
-        For layers of other people, which draw from there; ours never do.
+        For layers of other people, which draw from there; ours never do.  The generators are the
+        process's, so one thread at a time is inside.
         """
         devices = [] if device.type == "cpu" else [device]
-        with torch.random.fork_rng(devices, device_type=_fork_type(device)):
+        with _GLOBAL, torch.random.fork_rng(devices, device_type=_fork_type(device)):
             if devices:
                 torch.manual_seed(self.key("global"))
             else:  # the same for the CPU alone, and in a hundredth of the time

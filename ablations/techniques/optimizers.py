@@ -30,9 +30,7 @@ class _Adaptive(Optimizer):
         self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         first = torch.lerp(moments[0], gradient, 1 - self.beta1)
-        second = torch.addcmul(
-            self.beta2 * moments[1], gradient, gradient, value=1 - self.beta2
-        )
+        second = torch.addcmul(self.beta2 * moments[1], gradient, gradient, value=1 - self.beta2)
         # Corrections of a few numbers first: each pass over the parameters costs as much as any.
         size, rate = (1 - self.beta2**step).sqrt(), 1 - self.beta1**step
         return first / ((second.sqrt() / size + _EPSILON) * rate), (first, second)

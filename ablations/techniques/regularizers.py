@@ -89,7 +89,7 @@ class DropoutLayer(RandomLayer):
         return (drawn >= numbers[0]) * numbers[1]
 
     @staticmethod
-    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
+    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:  # noqa: ARG004
         return inputs * prepared
 
 

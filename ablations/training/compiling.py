@@ -41,6 +41,16 @@ class Known:
 
 
 _READY: dict[str, _Compiled] = {}
+_REFUSED: set[str] = set()
+
+
+class CannotCompileError(Exception):
+    """A program could not be compiled here; eagerly it can still run."""
+
+
+def refused(kind: str) -> bool:
+    """Whether a program of this kind could not be compiled before, in this process."""
+    return kind in _REFUSED
 
 
 def call(function: Callable[..., Any], kind: str, size: int, arguments: tuple[Any, ...]) -> Any:
@@ -54,11 +64,20 @@ def call(function: Callable[..., Any], kind: str, size: int, arguments: tuple[An
         All that its arithmetic depends on but the shapes, as text.
     size
         Members of the program.
+
+    Raises
+    ------
+    CannotCompileError
+        If the compiler fails, whatever the reason.
     """
     tensors = list(_leaves(arguments))
     key = f"{kind}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
     if key not in _READY:
-        _READY[key] = _Compiled(function, kind, size, arguments)
+        try:
+            _READY[key] = _Compiled(function, kind, size, arguments)
+        except Exception as error:
+            _REFUSED.add(kind)
+            raise CannotCompileError(f"{type(error).__name__}: {error}") from error
     return _READY[key](tensors)
 
 

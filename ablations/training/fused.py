@@ -14,6 +14,7 @@ away.  So kernels round a run's numbers alike whatever else is left to train.
 from __future__ import annotations
 
 import math
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,8 @@ from ablations.training.result import Epoch, Result
 from ablations.training.stacked import Tensors
 
 _KINDS_KEPT = 4
+_WIDE = {"mps": torch.float32}
+"""In what losses are summed up, where a device has no float64."""
 _LOOK = {"cpu": 1}
 _SELDOM = 16
 """Epochs between two looks at whether any member is left: a look waits for the device."""
@@ -74,12 +77,24 @@ def train(
                 members.append(origins.member(run))
             except Exception as error:
                 failed.append(Result.of_exception(run, error))
-        attempt = partial(_Training, origins.program, compiled=compiled, stop=stop)
+        attempt = partial(_attempt, origins.program, compiled=compiled, stop=stop)
         return [*_isolate(attempt, members, size, origins.program.network.lanes), *failed]
 
 
+def _attempt(
+    made: Program, members: Sequence[Member], size: int, compiled: bool, stop: int | None
+) -> list[Result]:
+    """Train members together; eagerly, from the start, where the program cannot be compiled."""
+    if compiled and made.network.engine == "fused" and not compiling.refused(made.kind):
+        try:
+            return _Training(made, members, size, True, stop).results()
+        except compiling.CannotCompileError:
+            pass  # the rows' engine says so
+    return _Training(made, members, size, False, stop).results()
+
+
 def _isolate(
-    attempt: Callable[[Sequence[Member], int], _Training],
+    attempt: Callable[[Sequence[Member], int], list[Result]],
     members: Sequence[Member],
     size: int,
     lanes: int,
@@ -88,7 +103,7 @@ def _isolate(
     if not members:
         return []
     try:
-        return attempt(members, size).results()
+        return attempt(members, size)
     except Exception as error:
         if out_of_memory(error) and size > 1:
             size = size // 2
@@ -148,17 +163,24 @@ class Origins:
         return Member(run, flat, state, count, self._data(run.seed), rates)
 
 
-_ORIGINS: dict[Kind, Origins] = {}
+class _Kept(threading.local):
+    """Each thread's own: networks are filled and handed numbers in place."""
+
+    def __init__(self) -> None:
+        self.origins: dict[Kind, Origins] = {}
+
+
+_KEPT = _Kept()
 
 
 def _origins(configuration: Configuration) -> Origins:
     """Those of a configuration's kind; kept for as many kinds as a worker sees in turn."""
-    key = kind(configuration)
-    if key not in _ORIGINS:
-        while len(_ORIGINS) >= _KINDS_KEPT:
-            del _ORIGINS[next(iter(_ORIGINS))]
-        _ORIGINS[key] = Origins(configuration)
-    return _ORIGINS[key]
+    key, kept = kind(configuration), _KEPT.origins
+    if key not in kept:
+        while len(kept) >= _KINDS_KEPT:
+            del kept[next(iter(kept))]
+        kept[key] = Origins(configuration)
+    return kept[key]
 
 
 class _Starts:
@@ -317,7 +339,7 @@ class _Training:
             name: torch.stack([member.state[name] for member in placed]) for name in placed[0].state
         }
         self._rates = _Rates(placed, self._device, configuration.torch_dtype)
-        self._compiled = compiled and made.network.engine == "fused"
+        self._compiled = compiled
 
     def results(self) -> list[Result]:
         """Train to the end, or until no member is finite; each member's result."""
@@ -367,7 +389,8 @@ class _Training:
         full, rows = configuration.rows_per_batch, configuration.task.rows
         steps = configuration.steps_per_epoch
         last = configuration.epochs * steps
-        counts = torch.arange(1, last + 1, dtype=torch.float64, device=device)
+        wide = _WIDE.get(device.type, torch.float64)
+        counts = torch.arange(1, last + 1, dtype=wide, device=device)
         look = _LOOK.get(device.type, _SELDOM)
         objectives: list[Tensor] = []
         train_losses: list[Tensor] = []
@@ -375,7 +398,7 @@ class _Training:
         alive = torch.ones(self._size, dtype=torch.bool, device=device)
         step = 0
         for epoch in range(1, self._stop + 1):
-            total = torch.zeros(self._size, dtype=torch.float64, device=device)
+            total = torch.zeros(self._size, dtype=wide, device=device)
             for batch in self._batches(epoch):
                 size = batch[0].shape[1]
                 arguments = (
@@ -393,15 +416,15 @@ class _Training:
                 self._flat, self._moments, self._state = after[:3]
                 step += 1
                 self._rates.after_step()
-                total += after[3].to(torch.float64) * size
+                total += after[3].to(wide) * size
             if steps > 1:
                 losses = self._call("losses", self._flat, self._state, *self._splits)
             objectives.append(total / rows)
-            val_losses.append(losses[-1].to(torch.float64))
+            val_losses.append(losses[-1].to(wide))
             if not self._made.steady:
-                train_losses.append(losses[0].to(torch.float64))
+                train_losses.append(losses[0].to(wide))
             elif epoch > 1:
-                train_losses.append(after[4].to(torch.float64))  # as it was after the epoch before
+                train_losses.append(after[4].to(wide))  # as it was after the epoch before
             self._rates.after_epoch(objectives[-1])
             alive &= objectives[-1].isfinite() & val_losses[-1].isfinite()
             if epoch % look == 0 and not alive.any():

@@ -1,0 +1,81 @@
+"""The tables of ``bench/README.md`` from what pytest-benchmark saved.
+
+``python bench/tables.py results/benchmarks/*/*.json`` prints them as Markdown.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Entry = dict[str, Any]
+
+
+def benchmarks(paths: Iterable[Path]) -> list[Entry]:
+    """What the files hold; of two measurements of one thing the later."""
+    found: dict[str, Entry] = {}
+    for path in sorted(paths):
+        for entry in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]:
+            found[entry["fullname"]] = entry
+    return list(found.values())
+
+
+def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    heads = list(headings)
+    lines = [heads, ["---"] + ["---:"] * (len(heads) - 1), *map(list, rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def ratio(info: Entry) -> str:
+    """Median, and the range of the rounds."""
+    return f"**{info['ratio']:.1f}** ({info['ratio_low']:.1f}–{info['ratio_high']:.1f})"
+
+
+def levels(entries: list[Entry], test: str) -> str:
+    """µs a run and step, level by level."""
+    mine = [entry for entry in entries if entry["name"].startswith(f"{test}[")]
+    rows: dict[str, list[str]] = {}
+    for entry in mine:
+        info, params = entry["extra_info"], entry["params"]
+        row = rows.setdefault(f"{params['axis']} {params['level']}", [])
+        row += [f"{info['loop_us_per_step']:.0f}", f"{info['us_per_step']:.0f}", ratio(info)]
+    heads = [
+        f"{head}"
+        for engine in ("eager", "compiled")
+        for head in (
+            "loop",
+            engine,
+            f"times faster, {engine}",
+        )
+    ]
+    return table(["level", *heads], ([name, *cells] for name, cells in rows.items()))
+
+
+def grid(entries: list[Entry]) -> str:
+    """Runs a second of the whole grid."""
+    rows = []
+    for entry in entries:
+        if entry["name"].startswith("test_throughput["):
+            info = entry["extra_info"]
+            way = {"never": "eager", "always": "compiled, warm cache"}[entry["params"]["compile_"]]
+            rates = [f"{info[name]:.0f}" for name in ("peer_runs_per_second", "runs_per_second")]
+            rows.append([way, *rates, ratio(info)])
+    return table(["programs", "plain loops through joblib", "ours", "times faster"], rows)
+
+
+def main() -> None:
+    """Print all tables."""
+    entries = benchmarks(map(Path, sys.argv[1:]))
+    sys.stdout.write(grid(entries) + "\n" + levels(entries, "test_level") + "\n")
+    sys.stdout.write(levels(entries, "test_digits"))
+    for entry in entries:
+        if entry["name"] == "test_floor":
+            sys.stdout.write(f"\nfloor: {entry['extra_info']['us_per_step']:.0f} µs\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -60,7 +60,11 @@ def compiled(request: pytest.FixtureRequest) -> bool:
 def fresh(task: str, axis: str, level: str, batch_size: Any) -> Iterator[tuple[Run, ...]]:
     """Cohorts of one configuration with ever new seeds, as no cache knows them."""
     study = Study(
-        task=task, axes={axis: [level]}, batch_size=batch_size, seeds=range((ROUNDS + 2) * SIZE)
+        task=task,
+        axes={axis: [level]},
+        batch_size=batch_size,
+        epochs=20 if task == "notebook" else 5,
+        seeds=range((ROUNDS + 2) * SIZE),
     )
     (runs,) = kinds(plan(study).runs)
     for start in range(0, len(runs), SIZE):

@@ -102,6 +102,21 @@ def test_threads_give_the_numbers_of_processes(whole: ablations.Results, tmp_pat
     assert torch.get_num_threads() == before
 
 
+def test_a_short_study_is_shared_by_threads_and_no_process_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    study = Study(**(SMALL | {"seeds": 20}))
+    heard = pipeline.look(study, tmp_path / "none")
+    assert (heard.jobs, heard.backend) == (2, "threading")
+    monkeypatch.setattr("joblib.externals.loky.get_reusable_executor", None)
+    same(run(study, tmp_path / "threads"), run(study, tmp_path / "one", jobs=1))
+    longer = pipeline.look(study.with_epochs(400), tmp_path / "none")
+    assert (longer.jobs, longer.backend) == (2, "loky")
+    alone = pipeline.look(study, tmp_path / "none", engine="loop")
+    assert (alone.jobs, alone.backend) == (1, "loky")
+
+
 def test_a_narrower_study_shows_its_own_runs_and_says_that_there_are_others(
     whole: ablations.Results, tmp_path: Path
 ) -> None:

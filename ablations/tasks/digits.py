@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from ablations.streams import Streams
@@ -14,6 +13,9 @@ from ablations.tasks.base import Classification, Data, task
 
 @lru_cache(maxsize=1)
 def _digits() -> tuple[Tensor, Tensor]:
+    # Imported where it is wanted: it takes longer to import than many a study to train.
+    from sklearn.datasets import load_digits
+
     pixels, classes = load_digits(return_X_y=True)
     return torch.from_numpy(pixels), torch.from_numpy(classes).to(torch.int64)
 

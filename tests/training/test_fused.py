@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import types
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -22,7 +23,7 @@ from ablations.models.base import Model, linear
 from ablations.registry import registered
 from ablations.techniques.base import Norm, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
-from ablations.training import fused, loop
+from ablations.training import compiling, engines, fused, loop
 from ablations.training.program import program
 from ablations.training.result import Result
 from ablations.training.stacked import NotStackableError
@@ -255,6 +256,45 @@ def test_out_of_memory_halves_the_cohort_and_goes_on(monkeypatch: pytest.MonkeyP
     assert_equal(found[runs[11].run_id], loop.train(runs[11]), 1e-9)
 
 
+# ------------------------------------------------------------------------------- compiled
+
+
+def cannot_compile() -> str:
+    return compiling.unavailable() or ""
+
+
+@pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())
+def test_compiled_programs_are_the_loop_s_and_bit_for_bit_in_any_company() -> None:
+    axes = {"regularizer": ["dropout"], "norm": ["batch"], "schedule": ["constant", "plateau"]}
+    runs = runs_of(axes=axes, dtype="float64", batch_size=30, seeds=20, epochs=3)
+    first = {r.run.run_id: r for r in fused.train(runs[:SIZE], SIZE, compiled=True)}
+    assert {result.engine for result in first.values()} == {"fused-compiled"}
+    for run in runs[:2]:
+        assert_equal(first[run.run_id], loop.train(run), 1e-9)
+    for part in (runs[7:8], runs[20:3:-1], runs[40 - SIZE :]):
+        for result in fused.train(part, SIZE, compiled=True):
+            if result.run.run_id in first:
+                assert numbers(result) == numbers(first[result.run.run_id])
+
+
+def test_where_the_compiler_fails_programs_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def broken(*arguments: Any) -> Any:
+        tried.append(1)
+        raise OSError("no room for the compiler's files")
+
+    monkeypatch.setattr(compiling, "_Compiled", broken)
+    monkeypatch.setattr(compiling, "_REFUSED", set())
+    runs = runs_of(seeds=5, epochs=2, model={"name": "mlp", "hidden": [12]})
+    eager = trained(runs)
+    for _ in range(2):
+        for run_id, result in trained(runs, compiled=True).items():
+            assert result.engine == "fused"
+            assert numbers(result) == numbers(eager[run_id])
+    assert tried == [1]
+
+
 # ------------------------------------------------------------------- networks of other people
 
 
@@ -329,6 +369,37 @@ def test_a_module_that_cannot_be_mapped_says_why() -> None:
     (run,) = foreign(Branching)
     with pytest.raises(NotStackableError, match=r"torch\.func\.vmap cannot run its network"):
         program(run.configuration)
+
+
+def test_threads_train_what_one_thread_trains() -> None:
+    runs = [*runs_of(axes={"regularizer": ["dropout"]}, seeds=4), *foreign(Residual, seeds=4)]
+    parts = [[run] for run in runs] * 3
+    alone = {run.run_id: numbers(fused.train([run], SIZE)[0]) for run in runs}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda part: fused.train(part, SIZE), parts))
+    for (run,), (result,) in zip(parts, found, strict=True):
+        assert numbers(result) == alone[run.run_id]
+
+
+DIGITS = {"task": "digits", "batch_size": 32}
+
+
+@pytest.mark.parametrize(
+    ("study", "size"),
+    [
+        ({}, 32),
+        (DIGITS, 32),
+        (DIGITS | {"batch_size": 512}, 8),
+        (DIGITS | {"model": {"name": "mlp", "hidden": [128, 64]}}, 16),
+        (DIGITS | {"model": {"name": "mlp", "hidden": [256, 256]}}, 8),
+        (DIGITS | {"model": {"name": "mlp", "hidden": [512, 512]}}, None),
+    ],
+)
+def test_the_size_of_a_program_follows_the_cache(study: dict[str, Any], size: int | None) -> None:
+    for seeds in (1, 50):
+        (choice,) = engines.choose(runs_of(**study, seeds=seeds))
+        assert choice.size == size
+        assert choice.engine == ("loop" if size is None else "fused")
 
 
 # --------------------------------------------------------------------------------- devices

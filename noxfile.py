@@ -58,6 +58,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def scale(session: nox.Session) -> None:
+    """Measure what a run costs in studies of 1,000 to 100,000 runs; a quarter of an hour."""
+    install(session, ".")
+    session.run("python", "bench/scale.py")
+
+
+@nox.session
 def reference(session: nox.Session) -> None:
     """Run the shipped studies afresh and keep their pictures, which the README shows."""
     install(session, ".")

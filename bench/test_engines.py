@@ -23,7 +23,7 @@ from ablations.registry import registered
 from ablations.training import compiling, engines, fused, loop
 
 SIZE = engines.MEMBERS
-ROUNDS = 7
+ROUNDS = 5
 JUDGED = 2
 """Runs that the loop trains before each round."""
 
@@ -63,7 +63,6 @@ def fresh(task: str, axis: str, level: str, batch_size: Any) -> Iterator[tuple[R
         task=task,
         axes={axis: [level]},
         batch_size=batch_size,
-        epochs=20 if task == "notebook" else 5,
         seeds=range((ROUNDS + 2) * SIZE),
     )
     (runs,) = kinds(plan(study).runs)

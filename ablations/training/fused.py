@@ -32,7 +32,7 @@ from ablations.models.base import build, fill, initialise
 from ablations.streams import Streams
 from ablations.tasks.base import Data
 from ablations.techniques.base import Init, Norm, Schedule
-from ablations.training import compiling, networks
+from ablations.training import allocation, compiling, networks
 from ablations.training.loop import on_device, one_thread
 from ablations.training.program import Program, Seeded, Split, numbers_of, program
 from ablations.training.result import Epoch, Result
@@ -65,6 +65,7 @@ def train(
     stop
         The epoch after which to stop, for a look at the beginning; the last one by default.
     """
+    allocation.keep()
     with one_thread():
         try:
             origins = _origins(runs[0].configuration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import random
 import types
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from ablations.models.base import Model, linear
 from ablations.registry import registered
 from ablations.techniques.base import Norm, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
-from ablations.training import compiling, engines, fused, loop
+from ablations.training import allocation, compiling, engines, fused, loop
 from ablations.training.program import program
 from ablations.training.result import Result
 from ablations.training.stacked import NotStackableError
@@ -275,6 +276,10 @@ def test_compiled_programs_are_the_loop_s_and_bit_for_bit_in_any_company() -> No
         for result in fused.train(part, SIZE, compiled=True):
             if result.run.run_id in first:
                 assert numbers(result) == numbers(first[result.run.run_id])
+
+
+def test_freed_memory_is_kept_where_the_c_library_can_be_told() -> None:
+    assert allocation.keep() == (platform.libc_ver()[0] == "glibc")
 
 
 def test_where_the_compiler_fails_programs_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,17 @@ def look(
     if engine == "fused":
         engines.refuse_loops(choices)
     count, way = dispatch.arrange(pack(choice.part for choice in choices), jobs, backend)
+    if backend == "threading" and compile == "auto":
+        compile = "never"  # noqa: A001
     settled = known or engines.settle(engine, compile, choices, count)
+    if settled.compiled and way == "threading":
+        # PyTorch traces with marks that hold for the whole process.
+        if backend is not None:
+            message = (
+                "threads cannot share compiled programs; leave it out, or give --compile never"
+            )
+            raise RequestError(message, "--backend")
+        way = "loky"
     return Outlook(plan, len(plan.runs) - len(left), choices, settled, count, way)
 
 
@@ -237,7 +247,7 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target) -> int:
     """
     table = results.runs
     fused = table["engine"].isin(["fused", "fused-compiled", "vmap"])
-    here = table[fused & (table["status"] == "ok")]
+    here = table[fused & table["status"].isin(["ok", "diverged"])]
     here = here[here["environment_id"] == target.environment_id]
     ways = dict(
         zip(here["run_id"], zip(here["engine"], here["cohort_size"], strict=True), strict=True)
@@ -245,10 +255,10 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target) -> int:
     known = set(results.audit.loc[results.audit["reason"].isna(), "run_id"])
     calls = []
     for runs in audit.chosen(run for run in outlook.plan.runs if run.run_id in ways):
-        engine, size = ways[runs[0].run_id]
-        alike = [run for run in runs if ways[run.run_id] == (engine, size)]
-        if not known.issuperset(run.run_id for run in alike):
-            calls.append((alike, str(engine), int(size)))
+        for engine, size in dict.fromkeys(ways[run.run_id] for run in runs):
+            alike = [run for run in runs if ways[run.run_id] == (engine, size)]
+            if not known.issuperset(run.run_id for run in alike):
+                calls.append((alike, str(engine), int(size)))
     wanted = {run.run_id for runs, _, _ in calls for run in runs}
     rows = results.curves[results.curves["run_id"].isin(wanted)]
     curves = {

@@ -37,22 +37,21 @@ def ratio(info: Entry) -> str:
 
 def levels(entries: list[Entry], test: str) -> str:
     """µs a run and step, level by level."""
-    mine = [entry for entry in entries if entry["name"].startswith(f"{test}[")]
-    rows: dict[str, list[str]] = {}
-    for entry in mine:
-        info, params = entry["extra_info"], entry["params"]
-        row = rows.setdefault(f"{params['axis']} {params['level']}", [])
-        row += [f"{info['loop_us_per_step']:.0f}", f"{info['us_per_step']:.0f}", ratio(info)]
-    heads = [
-        f"{head}"
-        for engine in ("eager", "compiled")
-        for head in (
-            "loop",
-            engine,
-            f"times faster, {engine}",
-        )
-    ]
-    return table(["level", *heads], ([name, *cells] for name, cells in rows.items()))
+    rows: dict[str, dict[str, list[str]]] = {}
+    for entry in entries:
+        if entry["name"].startswith(f"{test}["):
+            info, params = entry["extra_info"], entry["params"]
+            numbers = [f"{info[name]:.0f}" for name in ("loop_us_per_step", "us_per_step")]
+            row = rows.setdefault(f"{params['axis']} {params['level']}", {})
+            row[params["compiled"]] = [*numbers, ratio(info)]
+    engines = ("eager", "compiled")
+    heads = [name for engine in engines for name in ("loop", engine, "times faster")]
+    missing = ["–"] * 3
+    cells = (
+        [level, *(cell for engine in engines for cell in row.get(engine, missing))]
+        for level, row in rows.items()
+    )
+    return table(["level", *heads], cells)
 
 
 def grid(entries: list[Entry]) -> str:

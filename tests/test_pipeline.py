@@ -113,6 +113,12 @@ def test_a_short_study_is_shared_by_threads_and_no_process_starts(
     same(run(study, tmp_path / "threads"), run(study, tmp_path / "one", jobs=1))
     longer = pipeline.look(study.with_epochs(400), tmp_path / "none")
     assert (longer.jobs, longer.backend) == (2, "loky")
+    # PyTorch's compiler is not for several threads.
+    compiled = pipeline.look(study, tmp_path / "none", compile="always")
+    if compiled.settled.compiled:
+        assert compiled.backend == "loky"
+        with pytest.raises(RequestError, match="threads cannot share compiled programs"):
+            pipeline.look(study, tmp_path / "none", backend="threading", compile="always")
     alone = pipeline.look(study, tmp_path / "none", engine="loop")
     assert (alone.jobs, alone.backend) == (1, "loky")
 

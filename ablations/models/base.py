@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Model")
 
-__all__ = ["Model", "build", "fill", "initialise", "linear", "model"]
+__all__ = ["Model", "build", "fill", "finish", "initialise", "linear", "model"]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
@@ -82,13 +82,18 @@ def fill(network: nn.Module, configuration: Configuration, streams: Streams) -> 
         layer.bias.uniform_(-bound, bound, generator=streams.generator(f"init/{name}.bias"))
 
 
-def initialise(configuration: Configuration, streams: Streams) -> nn.Module:
-    """The network of one run, initialised and on its device."""
-    network = build(configuration)
-    fill(network, configuration, streams)
+def finish(network: nn.Module, configuration: Configuration) -> nn.Module:
+    """Bring a filled network to its device, and wrap its hidden layers."""
     layers = list(configuration.model.weights(network))
     network.to(configuration.device.torch_device(), configuration.torch_dtype)
     for _, layer, nonlinearity in layers:
         if nonlinearity != "linear":
             configuration.norm.wrap(layer)
     return network
+
+
+def initialise(configuration: Configuration, streams: Streams) -> nn.Module:
+    """The network of one run, initialised and on its device."""
+    network = build(configuration)
+    fill(network, configuration, streams)
+    return finish(network, configuration)

@@ -47,9 +47,15 @@ def facts(reading: Reading) -> list[str]:
 
 
 def distrust(audit: pd.DataFrame) -> list[str]:
-    """Say loudly where the fusion audit failed."""
-    wrong = fault(audit)
-    return [f"Do not trust these numbers: {wrong}."] if wrong else []
+    """Say loudly where the fusion audit failed, and where rounding depends on company."""
+    wrong, other = fault(audit), int((~audit["repeated"].astype(bool)).sum())
+    found = [f"Do not trust these numbers: {wrong}."] if wrong else []
+    if other and not wrong:
+        found.append(
+            f"{words.count(other, 'audited run')} did not repeat bit for bit: on this machine the "
+            "last digits of a run depend on the runs that it is trained with."
+        )
+    return found
 
 
 def tempers(reading: Effects) -> list[str]:

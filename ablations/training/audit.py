@@ -26,6 +26,8 @@ import numpy.typing as npt
 
 from ablations.cohorts import Kind, kind, steps
 from ablations.grid import Run
+from ablations.registry import registered
+from ablations.techniques.base import Device
 from ablations.training import fused, loop
 from ablations.training.result import Result
 
@@ -42,6 +44,8 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-8}
 """Largest relative deviation of a loss from the loop's, where rounding is not amplified."""
 AMPLIFIED = {"float32": 30.0, "float64": 1e-5}
 """What is added to it, in parts of the deviation between the loop's two precisions."""
+CHAOTIC = {"float32": math.inf, "float64": 1e-3}
+"""Where training forgets the seven digits of float32 within an epoch, it keeps some of sixteen."""
 Array = npt.NDArray[np.float64]
 Curve = Sequence[tuple[float, float, float]]
 """Objective and both losses of each epoch."""
@@ -57,16 +61,16 @@ class Judged:
     run_id: str
     engine: str
     cohort_size: int
-    epochs_compared: int
-    deviation: float
-    tolerance: float
-    deviation_float64: float | None
-    tolerance_float64: float | None
-    repeated: bool
+    epochs_compared: int = 0
+    deviation: float = math.nan
+    tolerance: float = math.nan
+    deviation_float64: float = math.nan
+    tolerance_float64: float = math.nan
+    repeated: bool = False
     """Whether the program gave the stored curve again, bit for bit."""
-    drift: float | None
+    drift: float | None = None
     """Final validation loss over the loop's, on the log scale; None where not trained so far."""
-    reason: str | None
+    reason: str | None = None
     """What is wrong; None where nothing is."""
 
     def row(self, environment_id: str) -> dict[str, Any]:
@@ -98,6 +102,16 @@ def judge(runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curv
     stored
         Run id to the curve in the results.
     """
+    try:
+        return _judge(runs, engine, size, stored)
+    except Exception as error:
+        reason = f"it could not be judged: {type(error).__name__}: {error}".splitlines()[0]
+        return [Judged(run.run_id, engine, size, reason=reason) for run in runs]
+
+
+def _judge(
+    runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curve]
+) -> list[Judged]:
     configuration = runs[0].configuration
     look = min(configuration.epochs, max(1, STEPS // configuration.steps_per_epoch))
     again = fused.train(runs[::-1], size, compiled=engine == "fused-compiled", stop=look)
@@ -117,7 +131,11 @@ def judge(runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curv
 
 
 def _in(run: Run, dtype: str) -> Run:
-    return replace(run, configuration=run.configuration.with_(dtype=dtype))
+    """The same run in another precision, on the control device where its own has none such."""
+    configuration = run.configuration.with_(dtype=dtype)
+    if configuration.device.skip(configuration):
+        configuration = configuration.with_(device=registered("device")[Device.control]())
+    return replace(run, configuration=configuration)
 
 
 def _judged(
@@ -134,7 +152,11 @@ def _judged(
     ours, repeated = np.array(stored, dtype=float), _losses(again)
     deviation = _most(ours, judge, epochs)
     tolerance = _tolerance(dtype, amplified)
-    reasons = []
+    reasons = [
+        f"its program failed when it was run again: {failed.reason}"
+        for failed in (again, exact)
+        if failed.status == "failed"
+    ]
     if not deviation <= tolerance:
         reasons.append(
             f"its losses deviate by {deviation:.1e} from the plain loop's over the first {epochs} "
@@ -142,16 +164,14 @@ def _judged(
         )
     if not _most(repeated, ours, epochs) <= tolerance:
         reasons.append("trained again in other company it has other losses")
-    deviation_64 = tolerance_64 = None
-    if exact.status != "failed":
-        judge_64 = judge if dtype == "float64" else other
-        deviation_64 = _most(_losses(exact), judge_64, epochs)
-        tolerance_64 = _tolerance("float64", amplified)
-        if not deviation_64 <= tolerance_64:
-            reasons.append(
-                f"in float64 the losses of its program deviate by {deviation_64:.1e} from the "
-                f"plain loop's; at most {tolerance_64:.1e} is rounding"
-            )
+    judge_64 = judge if dtype == "float64" else other
+    deviation_64 = _most(_losses(exact), judge_64, epochs)
+    tolerance_64 = _tolerance("float64", amplified)
+    if not deviation_64 <= tolerance_64:
+        reasons.append(
+            f"in float64 the losses of its program deviate by {deviation_64:.1e} from the "
+            f"plain loop's; at most {tolerance_64:.1e} is rounding"
+        )
     return Judged(
         run_id=run.run_id,
         engine=engine,
@@ -170,7 +190,7 @@ def _judged(
 def _tolerance(dtype: str, amplified: float) -> float:
     """How far rounding can move a loss; without limit where the loop itself is no judge."""
     if amplified > CLOSE:
-        return math.inf
+        return CHAOTIC[dtype]
     return TOLERANCE[dtype] + AMPLIFIED[dtype] * amplified
 
 

@@ -121,15 +121,15 @@ def eager_seconds(choice: Choice) -> float:
     """
     size = choice.size or 1
     few = choice.runs[:size]
-    start = time.perf_counter()
-    fused.train(few, size, stop=1)
-    once = time.perf_counter() - start
-    start = time.perf_counter()
-    fused.train(few, size, stop=3)
-    configuration = few[0].configuration
-    epochs = min(3, configuration.epochs) - 1
-    more = (time.perf_counter() - start - once) / (size * configuration.steps_per_epoch)
-    return max(more, 0.0) / max(epochs, 1)
+    epochs = min(3, few[0].configuration.epochs)
+    seconds = []
+    for stop in (1, 1, epochs):  # the first one makes what the others find
+        start = time.perf_counter()
+        fused.train(few, size, stop=stop)
+        seconds.append(time.perf_counter() - start)
+    _, once, whole = seconds
+    more = (whole - once) / (epochs - 1) if epochs > 1 else whole
+    return max(more, 0.0) / (size * few[0].configuration.steps_per_epoch)
 
 
 def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:

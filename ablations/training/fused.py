@@ -70,16 +70,17 @@ def train(
         try:
             origins = _origins(runs[0].configuration)
         except Exception as error:
-            return [Result.of_exception(run, error) for run in runs]
+            return [Result.of_exception(run, error, "fused", size) for run in runs]
         members: list[Member] = []
         failed: list[Result] = []
         for run in runs:
             try:
                 members.append(origins.member(run))
             except Exception as error:
-                failed.append(Result.of_exception(run, error))
+                failed.append(Result.of_exception(run, error, origins.program.network.engine, size))
         attempt = partial(_attempt, origins.program, compiled=compiled, stop=stop)
-        return [*_isolate(attempt, members, size, origins.program.network.lanes), *failed]
+        network = origins.program.network
+        return [*_isolate(attempt, members, size, network.lanes, network.engine), *failed]
 
 
 def _attempt(
@@ -99,6 +100,7 @@ def _isolate(
     members: Sequence[Member],
     size: int,
     lanes: int,
+    engine: str,
 ) -> list[Result]:
     """Train members; halve those of a cohort that raised, until the guilty one is alone."""
     if not members:
@@ -115,10 +117,10 @@ def _isolate(
             half = len(members) // 2
             parts = [list(members[:half]), list(members[half:])]
         else:
-            return [Result.of_exception(members[0].run, error)]
+            return [Result.of_exception(members[0].run, error, engine, size)]
         # The traceback holds the tensors of the failed attempt.
         traceback.clear_frames(error.__traceback__)
-    return [result for part in parts for result in _isolate(attempt, part, size, lanes)]
+    return [result for part in parts for result in _isolate(attempt, part, size, lanes, engine)]
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -195,8 +197,10 @@ class _Starts:
         self._made = made
         configuration = made.configuration
         one, other = (_built(configuration, Streams(seed)) for seed in (0, 1))
-        fill(one, configuration, Streams(0))
-        fill(other, configuration, Streams(0))
+        for network in (one, other):  # what an init fills is no difference between the two
+            for _, layer, _ in configuration.model.weights(network):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
         states = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
         alike = all(torch.equal(first, second) for first, second in states)
         wraps = type(configuration.norm).wrap is not Norm.wrap
@@ -431,7 +435,12 @@ class _Training:
             if epoch % look == 0 and not alive.any():
                 break
         if self._made.steady:
-            train_losses += self._made.losses(self._flat, self._state, self._train)
+            # A step more, whose loss before it is wanted, by the same program: of another one
+            # the rounding would be another.
+            still = torch.zeros_like(self._flat[:, :1])
+            one_more = (self._flat, self._moments, self._state, self._train, (), self._numbers)
+            after, _ = self._call("epoch", *one_more, still, counts[0], *self._splits)
+            train_losses.append(after[4].to(wide))
         rates = self._rates.exact_SM[: len(objectives) * steps : steps]
         losses_KEM = torch.stack(list(map(torch.stack, (objectives, train_losses, val_losses))))
         finite = losses_KEM.isfinite().all(0).cumprod(0).sum(0).tolist()

@@ -185,8 +185,6 @@ def sequence(module: nn.Module) -> Stack:
     width = 0
     for index, (name, leaf) in enumerate(leaves):
         if isinstance(leaf, RandomLayer):
-            if type(leaf).forward is not RandomLayer.forward:
-                raise NotStackableError(f"{type(leaf).__name__} has its own forward pass")
             width = width or _width_after(leaves[index:])
             layers.append((name, len(places)))
             places.append(Place(leaf, (width,), order))
@@ -320,11 +318,11 @@ def _lengths(module: nn.Module, layer: nn.Linear) -> str:
 
 
 def _places(module: nn.Module, row: Tensor) -> tuple[Place, ...]:
-    places: dict[str, Place] = {}
+    places: dict[RandomLayer, Place] = {}
 
     def seen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if isinstance(layer, RandomLayer):
-            places[layer.purpose] = Place(layer, tuple(inputs[0].shape[1:]))
+            places[layer] = Place(layer, tuple(inputs[0].shape[1:]))
 
     layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
     hooks = [layer.register_forward_pre_hook(seen) for layer in layers]

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from ablations.grid import Configuration, Run
-from ablations.models.base import initialise
+from ablations.models.base import build, finish
 from ablations.streams import Draws, StackedStreams, Streams
-from ablations.tasks.base import Data
+from ablations.tasks.base import Data, Task
 from ablations.techniques.base import (
     Optimizer,
     RandomLayer,
@@ -195,14 +195,28 @@ def program(configuration: Configuration) -> Program:
     NotStackableError
         If only the plain loop can train them, with the reason.
     """
-    regularizer, optimizer = configuration.regularizer, configuration.optimizer
+    regularizer, optimizer, task = (
+        configuration.regularizer,
+        configuration.optimizer,
+        configuration.task,
+    )
     if regularizer.has_own_hooks():
         raise NotStackableError(f"the regularizer '{regularizer.name}' is more than its terms")
     if type(optimizer).update is Optimizer.update:
         raise NotStackableError(f"the optimizer '{optimizer.name}' has no 'update'")
-    streams = Streams(0)
-    with streams.isolated(configuration.device.torch_device()):
-        template = initialise(configuration, streams)
+    if type(task).loss is not Task.loss or type(task).losses is Task.losses:
+        raise NotStackableError(f"the task '{task.name}' has no loss of each row")
+    # No init: it may differ among the runs of a kind, and one that raises harms its own run only.
+    with Streams(0).isolated(configuration.device.torch_device()):
+        template = finish(build(configuration), configuration)
+    drawing = [layer for layer in template.modules() if isinstance(layer, RandomLayer)]
+    known = _layers(regularizer, len(configuration.model.widths()))
+    for layer in drawing:
+        if type(layer).forward is not RandomLayer.forward:
+            raise NotStackableError(f"{type(layer).__name__} has its own forward pass")
+        if layer.purpose not in known:
+            reason = f"the layer '{layer.purpose}' stands where the regularizer was not asked"
+            raise NotStackableError(reason)
     try:
         return Program(configuration, networks.sequence(template))
     except NotStackableError:
@@ -248,6 +262,9 @@ def _try(made: Program, template: nn.Module, data: Data) -> None:
             alone = template(batch[0][0])
             template.train()
             loss = configuration.task.loss(template(batch[0][0]), batch[1][0])
+    for layer in template.modules():
+        if isinstance(layer, RandomLayer):
+            layer.draws = None  # from here on it is handed what it draws, or says that it was not
     close = torch.allclose(evaluated, alone.expand_as(evaluated), rtol=1e-3, atol=1e-5)
     if not close or not torch.allclose(together, loss.expand_as(together), rtol=1e-3, atol=1e-5):
         raise NotStackableError("its network gives other outputs when mapped over members")

@@ -49,11 +49,13 @@ class Result:
     traceback: str | None = None
 
     @classmethod
-    def of_exception(cls, run: Run, error: Exception) -> Result:
+    def of_exception(
+        cls, run: Run, error: Exception, engine: str = "loop", cohort_size: int = 1
+    ) -> Result:
         """One run's exception is that run's result."""
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         text = "".join(traceback.format_exception(error))
-        return cls(run, status="failed", reason=reason, traceback=text)
+        return cls(run, "failed", reason, engine, cohort_size, traceback=text)
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
         """This result as a row of the runs table."""

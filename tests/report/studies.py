@@ -56,7 +56,7 @@ def results(
     runs["metric"] = 1 - runs["val_loss"]
     environment: dict[str, dict[str, object]] = {"e1": {"python": "3.11", "cpu": {"cores": 2}}}
     timings = pd.DataFrame({"run_id": []})
-    audit = pd.DataFrame({name: [] for name in ("run_id", "engine", "drift", "reason")})
+    audit = pd.DataFrame({name: [] for name in ("run_id", "engine", "repeated", "drift", "reason")})
     curves = curves_of(runs, epochs)
     return Results(folder, runs, curves, timings, audit, environment, 'task = "x"\n')
 

@@ -37,13 +37,13 @@ def runs_of(**study: Any) -> list[Run]:
     return list(plan(Study(**({"task": "notebook", "seeds": 1} | study))).runs)
 
 
-def trained(runs: Sequence[Run], **options: Any) -> dict[str, Result]:
+def trained(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, Result]:
     """Each run's result by the fused engine, kind by kind."""
     found = [
         result
         for members in kinds(runs)
-        for start in range(0, len(members), SIZE)
-        for result in fused.train(members[start : start + SIZE], SIZE, **options)
+        for start in range(0, len(members), size)
+        for result in fused.train(members[start : start + size], size, **options)
     ]
     assert len(found) == len(runs)
     return {result.run.run_id: result for result in found}
@@ -129,11 +129,12 @@ def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:
     count = draw(st.integers(1, min(len(whole), 40)))
     chance = random.Random(draw(st.integers(0, 99)))
     runs = chance.sample(whole, count)
-    found = trained(runs)
+    size = draw(st.sampled_from([8, 16, 32]))
+    found = trained(runs, size)
     for run in runs[:2]:
         assert_equal(found[run.run_id], loop.train(run), 1e-8)
     # The same to the last bit in other company.
-    for run_id, result in trained(chance.sample(runs, min(3, count))).items():
+    for run_id, result in trained(chance.sample(runs, min(3, count)), size).items():
         assert numbers(result) == pytest.approx(numbers(found[run_id]), rel=0, abs=0, nan_ok=True)
 
 
@@ -230,10 +231,11 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
     runs = runs_of(seeds=6)
     other = runs[3]
     bad = Run(other.configuration.with_(**guilty), other.seed)
-    found = fused.train([*runs[:3], bad, *runs[3:]], SIZE)
+    fused._KEPT.origins.clear()  # as in a worker that sees the guilty one before all others
+    found = fused.train([bad, *runs], SIZE)
     assert len(found) == 7
     failed = [result for result in found if result.run is bad]
-    assert [result.status for result in failed] == ["failed"]
+    assert [(r.status, r.engine, r.cohort_size) for r in failed] == [("failed", "fused", SIZE)]
     assert failed[0].reason == f"ArithmeticError: {reason}"
     assert "Traceback" in (failed[0].traceback or "")
     without = trained(runs)
@@ -262,6 +264,16 @@ def test_out_of_memory_halves_the_cohort_and_goes_on(monkeypatch: pytest.MonkeyP
 
 def cannot_compile() -> str:
     return compiling.unavailable() or ""
+
+
+@pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_compiled_run_stopped_early_has_the_same_bits(dtype: str) -> None:
+    """In steady programs the last loss of training comes from a step that is thrown away."""
+    runs = runs_of(dtype=dtype, seeds=9, epochs=6)
+    whole = {r.run.run_id: r.curve for r in fused.train(runs, SIZE, compiled=True)}
+    for result in fused.train(runs[::-2], SIZE, compiled=True, stop=3):
+        assert result.curve == whole[result.run.run_id][:3]
 
 
 @pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())
@@ -368,6 +380,49 @@ def test_any_module_runs_mapped(axis: str, level: str) -> None:
     few = trained(runs[2:4])
     for run_id, result in few.items():
         assert numbers(result) == numbers(found[run_id])
+
+
+class Twice(Residual):
+    """Asks for one place of the regularizer two times."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> None:
+        super().__init__(inputs, outputs, norm, regularizer)
+        self.again = regularizer.layer(1) or nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.again(x))
+
+
+class Deeper(Residual):
+    """Asks for a place behind the last layer that a norm acts on."""
+
+    def __init__(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> None:
+        super().__init__(inputs, outputs, norm, regularizer)
+        self.drop = regularizer.layer(2) or nn.Identity()
+
+
+def test_layers_that_share_a_purpose_draw_as_in_the_loop() -> None:
+    runs = foreign(Twice, axes={"regularizer": ["dropout"]}, batch_size=30, dtype="float64")
+    for run_id, result in trained(runs).items():
+        assert result.engine == "vmap"
+        (run,) = (run for run in runs if run.run_id == run_id)
+        assert_equal(result, loop.train(run), 1e-9)
+
+
+def test_a_layer_whose_rate_no_cohort_knows_goes_through_the_loop() -> None:
+    (run,) = foreign(Deeper, axes={"regularizer": ["dropout"]})
+    with pytest.raises(NotStackableError, match="'dropout/2' stands where"):
+        program(run.configuration)
+
+
+def test_a_task_without_a_loss_of_each_row_goes_through_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (run,) = runs_of()
+    task = type(run.configuration.task)
+    monkeypatch.setattr(task, "loss", lambda self, outputs, targets: outputs.mean())
+    with pytest.raises(NotStackableError, match="'notebook' has no loss of each row"):
+        program(run.configuration)
 
 
 def test_a_module_that_cannot_be_mapped_says_why() -> None:

@@ -1,0 +1,169 @@
+"""The fusion audit: silent where engines differ by rounding, loud where they differ by more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+from typer.testing import CliRunner
+
+import ablations
+from ablations import Study, pipeline
+from ablations.analysis import fault
+from ablations.cli import app
+from ablations.errors import AuditError
+from ablations.grid import Run, plan
+from ablations.progress import Silent
+from ablations.registry import registered
+from ablations.techniques.optimizers import Adam
+from ablations.training import audit, fused
+from ablations.training.result import Result
+
+SIZE = 32
+SMALL: dict[str, Any] = {
+    "task": "notebook",
+    "seeds": 3,
+    "epochs": 4,
+    "axes": {"norm": ["none", "layer"], "regularizer": ["none", "dropout"]},
+}
+
+
+def curves(results: Sequence[Result]) -> dict[str, audit.Curve]:
+    return {
+        result.run.run_id: [(e.objective, e.train_loss, e.val_loss) for e in result.curve]
+        for result in results
+    }
+
+
+def judged(runs: Sequence[Run]) -> list[audit.Judged]:
+    return audit.judge(runs, "fused", SIZE, curves(fused.train(runs, SIZE)))
+
+
+@pytest.mark.parametrize("axis", ["regularizer", "norm", "init", "schedule", "optimizer"])
+@pytest.mark.parametrize("task", ["notebook", "digits"])
+def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: str) -> None:
+    batch_size = "full" if task == "notebook" else 32
+    study = Study(
+        task=task, axes={axis: list(registered(axis))}, batch_size=batch_size, seeds=2, epochs=2
+    )
+    runs = plan(study).runs
+    for chosen in audit.chosen(runs):
+        for found in judged(chosen):
+            assert found.reason is None, found.reason
+            assert found.repeated
+            assert found.deviation <= found.tolerance < 0.4
+            assert found.deviation_float64 <= found.tolerance_float64 < 1e-6
+
+
+def test_a_few_runs_of_each_kind_are_chosen_by_hash_whatever_their_order() -> None:
+    runs = plan(Study(**SMALL)).runs
+    chosen = audit.chosen(runs)
+    assert [len(part) for part in chosen] == [audit.RUNS] * 4
+    backwards = audit.chosen(runs[::-1])
+    assert {run.run_id for part in chosen for run in part} == {
+        run.run_id for part in backwards for run in part
+    }
+
+
+def test_a_program_that_does_something_else_fails_the_study_loudly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = Adam.update
+
+    def planted(
+        self: Adam, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        change, moments = genuine(self, gradient, moments, step)
+        return change * 1.001, moments
+
+    monkeypatch.setattr(Adam, "update", planted)
+    with pytest.raises(AuditError, match=r"the fusion audit failed for \d of 8 runs"):
+        ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent())
+    assert len(ablations.load(tmp_path).runs) == 12
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "the fusion audit failed" in page
+
+
+def test_numbers_that_came_from_elsewhere_are_found() -> None:
+    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(fused.train(chosen, SIZE))
+    forged = {key: [(a, b, c * 1.01) for a, b, c in rows] for key, rows in stored.items()}
+    for found in audit.judge(chosen, "fused", SIZE, forged):
+        assert "deviate by 1.0e-02 from the plain loop's" in str(found.reason)
+        assert not found.repeated
+
+
+def test_a_run_that_diverges_in_the_program_alone_is_found() -> None:
+    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(fused.train(chosen, SIZE))
+    broken = {key: [*rows[:1], (math.nan,) * 3] for key, rows in stored.items()}
+    for found in audit.judge(chosen, "fused", SIZE, broken):
+        assert found.deviation == math.inf
+        assert found.reason is not None
+
+
+def test_diverged_runs_are_judged_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = Adam.update
+
+    def explodes(self: Adam, *arguments: Any) -> Any:
+        change, moments = genuine(self, *arguments)
+        return change * math.inf, moments
+
+    monkeypatch.setattr(Adam, "update", explodes)
+    with pytest.raises(AuditError, match="the fusion audit failed for 8 of 8 runs"):
+        ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent())
+    assert set(ablations.load(tmp_path).runs["status"]) == {"diverged"}
+
+
+def test_honest_divergence_passes(tmp_path: Path) -> None:
+    study = Study(task="notebook", seeds=3, lr=1e6, optimizer="sgd")
+    found = ablations.run(study, tmp_path, jobs=1, reporter=Silent(), with_report=False)
+    assert set(found.runs["status"]) == {"diverged"}
+    assert len(found.audit) == 2
+
+
+def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> Any:
+        raise OSError("no loop today")
+
+    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(fused.train(chosen, SIZE))
+    monkeypatch.setattr(audit.loop, "train", broken)
+    for found in audit.judge(chosen, "fused", SIZE, stored):
+        assert found.reason == "it could not be judged: OSError: no loop today"
+
+
+def test_the_command_ends_with_1_and_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distrusting(runs: Any, engine: str, size: int, stored: Any) -> list[audit.Judged]:
+        return [replace(found, reason="it is not") for found in genuine(runs, engine, size, stored)]
+
+    genuine = audit.judge
+    monkeypatch.setattr(pipeline.audit, "judge", distrusting)
+    words = ["run", "notebook", "--seeds", "1", "--epochs", "2", "--axis", "norm=none"]
+    words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert "do not trust these results, and train with --engine loop" in done.stderr
+
+
+def test_what_was_judged_is_not_judged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
+    assert len(first.audit) == 8
+    assert fault(first.audit) is None
+    monkeypatch.setattr(pipeline.audit, "judge", None)
+    again = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
+    assert again.audit.equals(first.audit)
+
+
+def test_the_plain_loop_is_not_judged(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"engine": "loop", "reporter": Silent(), "with_report": False}
+    assert ablations.run(Study(**SMALL), tmp_path, jobs=1, **options).audit.empty

@@ -289,8 +289,12 @@ class Optimizer(Technique):
         """The weight decay done, when a regularizer asks for this one."""
         return asked
 
+    def factors(self, step: int) -> tuple[float, ...]:
+        """What ``update`` needs of the number of the step, which starts at 1; as many for each."""
+        return ()
+
     def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The same rule written out: what a rate of 1 takes off the parameters.
 
@@ -303,8 +307,8 @@ class Optimizer(Technique):
             Weight decay included, where it is coupled.
         moments
             What the last step gave; zeros at first.
-        step
-            The number of the step, a scalar that starts at 1.
+        factors
+            Those of the step, scalars.
         """
         raise NotImplementedError
 

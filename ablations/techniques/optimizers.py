@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,13 +27,15 @@ class _Adaptive(Optimizer):
     beta2: float
     moments = 2
 
+    def factors(self, step: int) -> tuple[float, ...]:
+        return 1 - self.beta1**step, math.sqrt(1 - self.beta2**step)
+
     def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         first = torch.lerp(moments[0], gradient, 1 - self.beta1)
         second = torch.addcmul(self.beta2 * moments[1], gradient, gradient, value=1 - self.beta2)
-        # Corrections of a few numbers first: each pass over the parameters costs as much as any.
-        size, rate = (1 - self.beta2**step).sqrt(), 1 - self.beta1**step
+        rate, size = factors
         return first / ((second.sqrt() / size + _EPSILON) * rate), (first, second)
 
 
@@ -88,7 +91,7 @@ class SGD(Optimizer):
     moments = 1
 
     def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         velocity = self.momentum * moments[0] + gradient
         return velocity, (velocity,)

@@ -395,7 +395,7 @@ class _Training:
         steps = configuration.steps_per_epoch
         last = configuration.epochs * steps
         wide = _WIDE.get(device.type, torch.float64)
-        counts = torch.arange(1, last + 1, dtype=wide, device=device)
+        factors = self._made.factors(last)
         look = _LOOK.get(device.type, _SELDOM)
         objectives: list[Tensor] = []
         train_losses: list[Tensor] = []
@@ -409,7 +409,7 @@ class _Training:
                 arguments = (
                     *(self._flat, self._moments, self._state, batch),
                     *(self._seeded.prepared(step, size), self._numbers),
-                    *(self._rates.at(step), counts[step]),
+                    *(self._rates.at(step), factors[step]),
                 )
                 if steps == 1:
                     after, losses = self._call("epoch", *arguments, *self._splits)
@@ -439,7 +439,7 @@ class _Training:
             # the rounding would be another.
             still = torch.zeros_like(self._flat[:, :1])
             one_more = (self._flat, self._moments, self._state, self._train, (), self._numbers)
-            after, _ = self._call("epoch", *one_more, still, counts[0], *self._splits)
+            after, _ = self._call("epoch", *one_more, still, factors[0], *self._splits)
             train_losses.append(after[4].to(wide))
         rates = self._rates.exact_SM[: len(objectives) * steps : steps]
         losses_KEM = torch.stack(list(map(torch.stack, (objectives, train_losses, val_losses))))

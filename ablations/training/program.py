@@ -89,6 +89,17 @@ class Program:
         full = self.configuration.steps_per_epoch == 1
         return full and self.network.same_in_training
 
+    def factors(self, steps: int) -> list[tuple[Tensor, ...]]:
+        """The optimizer's factors of each step.
+
+        Computed here once: in a compiled step, every few parameters would do it anew.
+        """
+        configuration = self.configuration
+        optimizer, device = configuration.optimizer, configuration.device.torch_device()
+        found = [optimizer.factors(step) for step in range(1, steps + 1)]
+        rows = torch.tensor(found, dtype=torch.float64).to(device, configuration.torch_dtype)
+        return [tuple(row.unbind()) for row in rows]
+
     def step(
         self,
         flat_MP: Tensor,
@@ -98,7 +109,7 @@ class Program:
         prepared: tuple[Tensor, ...],
         numbers: Numbers,
         lr_M1: Tensor,
-        count: Tensor,
+        factors: tuple[Tensor, ...],
     ) -> After:
         """One optimizer step.
 
@@ -112,8 +123,8 @@ class Program:
             Buffers of the network.
         prepared
             What each layer that draws made of its draws.
-        count
-            The number of the step, a scalar that starts at 1.
+        factors
+            The optimizer's, of this step.
         """
         x_MBI, y_MB = batch
         drawn = tuple(zip(prepared, numbers.layers, strict=True))
@@ -132,7 +143,7 @@ class Program:
         objective_M = objective_M.detach() + numbers.l1[:, 0] * flat_MP.abs().sum(1)
         gradient_MP = torch.addcmul(gradient_MP, numbers.l1, flat_MP.sign())
         gradient_MP = torch.addcmul(gradient_MP, numbers.coupled, flat_MP)
-        change_MP, moments = self.configuration.optimizer.update(gradient_MP, moments, count)
+        change_MP, moments = self.configuration.optimizer.update(gradient_MP, moments, factors)
         kept_MP = flat_MP * (1 - lr_M1 * numbers.decoupled)
         flat_MP = torch.addcmul(kept_MP, lr_M1, change_MP, value=-1)
         if self.limits:
@@ -167,11 +178,11 @@ class Program:
         prepared: tuple[Tensor, ...],
         numbers: Numbers,
         lr_M1: Tensor,
-        count: Tensor,
+        factors: tuple[Tensor, ...],
         *splits: Split,
     ) -> tuple[After, tuple[Tensor, ...]]:
         """A step and the losses after it, in one."""
-        after = self.step(flat_MP, moments, state, batch, prepared, numbers, lr_M1, count)
+        after = self.step(flat_MP, moments, state, batch, prepared, numbers, lr_M1, factors)
         return after, self.losses(after.flat, after.state, *splits)
 
     @cached_property
@@ -254,8 +265,8 @@ def _try(made: Program, template: nn.Module, data: Data) -> None:
         if isinstance(layer, RandomLayer):
             layer.draws = Draws(Streams(0))
     with torch.no_grad():
-        count = torch.ones((), dtype=torch.float64, device=flat.device)
-        together = made.step(flat, moments, state, batch, prepared, numbers, rate, count).loss
+        factors = made.factors(1)[0]
+        together = made.step(flat, moments, state, batch, prepared, numbers, rate, factors).loss
         evaluated = made.outputs(flat, state, batch[0])
         with Streams(0).isolated(configuration.device.torch_device()):
             template.eval()

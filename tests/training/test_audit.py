@@ -76,9 +76,9 @@ def test_a_program_that_does_something_else_fails_the_study_loudly(
     genuine = Adam.update
 
     def planted(
-        self: Adam, gradient: Tensor, moments: tuple[Tensor, ...], step: Tensor
+        self: Adam, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        change, moments = genuine(self, gradient, moments, step)
+        change, moments = genuine(self, gradient, moments, factors)
         return change * 1.001, moments
 
     monkeypatch.setattr(Adam, "update", planted)

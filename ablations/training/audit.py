@@ -197,7 +197,7 @@ def _tolerance(dtype: str, amplified: float) -> float:
 def _drift(losses: Array, judge: Array) -> float | None:
     """The final validation loss over the loop's, on the log scale."""
     ours, theirs = losses[-1, 2], judge[-1, 2]
-    if len(losses) != len(judge) or not (ours > 0 and theirs > 0):
+    if len(losses) != len(judge) or not (0 < ours < math.inf and 0 < theirs < math.inf):
         return None
     return math.log(ours / theirs)
 

@@ -183,7 +183,7 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return {part: {key: float(found[part][key]) for key in found[part]} for part in found}
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, LookupError):
         return {}
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import ablations
-from ablations import Study, pipeline
+from ablations import Study
 from ablations.analysis import fault
 from ablations.cli import app
 from ablations.errors import AuditError
@@ -21,7 +21,7 @@ from ablations.grid import Run, plan
 from ablations.progress import Silent
 from ablations.registry import registered
 from ablations.techniques.optimizers import Adam
-from ablations.training import audit, fused
+from ablations.training import audit, fused, loop
 from ablations.training.result import Result
 
 SIZE = 32
@@ -133,7 +133,7 @@ def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
 
     (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
     stored = curves(fused.train(chosen, SIZE))
-    monkeypatch.setattr(audit.loop, "train", broken)
+    monkeypatch.setattr(loop, "train", broken)
     for found in audit.judge(chosen, "fused", SIZE, stored):
         assert found.reason == "it could not be judged: OSError: no loop today"
 
@@ -145,7 +145,7 @@ def test_the_command_ends_with_1_and_says_what_to_do(
         return [replace(found, reason="it is not") for found in genuine(runs, engine, size, stored)]
 
     genuine = audit.judge
-    monkeypatch.setattr(pipeline.audit, "judge", distrusting)
+    monkeypatch.setattr(audit, "judge", distrusting)
     words = ["run", "notebook", "--seeds", "1", "--epochs", "2", "--axis", "norm=none"]
     words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, words)
@@ -159,7 +159,7 @@ def test_what_was_judged_is_not_judged_again(
     first = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert len(first.audit) == 8
     assert fault(first.audit) is None
-    monkeypatch.setattr(pipeline.audit, "judge", None)
+    monkeypatch.setattr(audit, "judge", None)
     again = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert again.audit.equals(first.audit)
 

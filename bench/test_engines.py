@@ -23,7 +23,7 @@ from ablations.registry import registered
 from ablations.training import compiling, engines, fused, loop
 
 SIZE = engines.MEMBERS
-ROUNDS = 5
+ROUNDS = 3
 JUDGED = 2
 """Runs that the loop trains before each round."""
 

@@ -39,7 +39,10 @@ OTHERS = [
     for name in registered(axis)
     if (axis, name) not in NOTEBOOK and name not in ("label_smoothing", "default", "constant")
 ]
-DIGITS = [("regularizer", "none"), ("regularizer", "dropout"), ("norm", "batch"), ("norm", "group")]
+DIGITS = [
+    *(("regularizer", name) for name in ("none", "dropout", "label_smoothing")),
+    *(("norm", name) for name in ("batch", "group")),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -57,21 +60,25 @@ def compiled(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "compiled")
 
 
-def fresh(task: str, axis: str, level: str, batch_size: Any) -> Iterator[tuple[Run, ...]]:
+def fresh(
+    task: str, axis: str, level: str, batch_size: Any, size: int = SIZE, device: str = "cpu"
+) -> Iterator[tuple[Run, ...]]:
     """Cohorts of one configuration with ever new seeds, as no cache knows them."""
     study = Study(
         task=task,
-        axes={axis: [level]},
+        axes={axis: [level], "device": [device]},
         batch_size=batch_size,
-        seeds=range((ROUNDS + 2) * SIZE),
+        seeds=range((ROUNDS + 2) * size),
     )
     (runs,) = kinds(plan(study).runs)
-    for start in range(0, len(runs), SIZE):
-        yield runs[start : start + SIZE]
+    for start in range(0, len(runs), size):
+        yield runs[start : start + size]
 
 
 def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) -> None:
-    fused.train(next(cohorts), SIZE, compiled=compiled)
+    first = next(cohorts)
+    size = len(first)
+    fused.train(first, size, compiled=compiled)
     judged: list[float] = []
     ratios: list[float] = []
 
@@ -85,8 +92,8 @@ def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) 
 
     def ours(cohort: tuple[Run, ...]) -> None:
         start = time.perf_counter()
-        results = fused.train(cohort, SIZE, compiled=compiled)
-        share = (time.perf_counter() - start) / SIZE / steps(cohort[0].configuration)
+        results = fused.train(cohort, size, compiled=compiled)
+        share = (time.perf_counter() - start) / size / steps(cohort[0].configuration)
         ratios.append(judged[-1] / share)
         assert {result.engine for result in results} == {"fused-compiled" if compiled else "fused"}
         assert {result.traceback for result in results} == {None}
@@ -108,6 +115,13 @@ def test_level(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
 @pytest.mark.parametrize(("axis", "level"), DIGITS)
 def test_digits(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
     compare(benchmark, fresh("digits", axis, level, 32), compiled)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize(("axis", "level"), DIGITS)
+def test_digits_on_cuda(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
+    cohorts = fresh("digits", axis, level, 32, engines.MANY, "cuda")
+    compare(benchmark, cohorts, compiled)
 
 
 def test_floor(benchmark: Any) -> None:

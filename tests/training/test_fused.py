@@ -24,7 +24,7 @@ from ablations.models.base import Model, linear
 from ablations.registry import registered
 from ablations.techniques.base import Norm, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
-from ablations.training import allocation, compiling, engines, fused, loop
+from ablations.training import allocation, compiling, engines, fused, loop, members
 from ablations.training.program import program
 from ablations.training.result import Result
 from ablations.training.stacked import NotStackableError
@@ -231,7 +231,7 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
     runs = runs_of(seeds=6)
     other = runs[3]
     bad = Run(other.configuration.with_(**guilty), other.seed)
-    fused._KEPT.origins.clear()  # as in a worker that sees the guilty one before all others
+    members._KEPT.origins.clear()  # as in a worker that sees the guilty one before all others
     found = fused.train([bad, *runs], SIZE)
     assert len(found) == 7
     failed = [result for result in found if result.run is bad]

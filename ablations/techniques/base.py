@@ -114,7 +114,10 @@ class RandomLayer(nn.Module):
 
     @staticmethod
     def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
-        """The inputs (…, batch, feature), disturbed; a pure function of tensors."""
+        """The inputs, disturbed, each entry by itself; a pure function of tensors.
+
+        An engine may hand over (…, feature, batch) in place of (…, batch, feature).
+        """
         raise NotImplementedError
 
 

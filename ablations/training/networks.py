@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.techniques.base import RandomLayer
-from ablations.training.stacked import ALIGNED, Layer, NotStackableError, Orders, Tensors, stacked
+from ablations.training.stacked import ALIGNED, Layer, NotStackableError, Tensors, stacked
 
 __all__ = ["Network", "Place", "Slot", "flatten", "join", "sequence", "split", "vmapped"]
 
@@ -48,16 +48,31 @@ class Slot:
 
 @dataclass(frozen=True)
 class Place:
-    """A layer that draws, and in which order its features lie."""
+    """A layer that draws, and how its inputs lie."""
 
     layer: RandomLayer
     shape: tuple[int, ...]
     """Shape of a row there."""
-    order: Tensor | None = None
+    turned: bool = False
 
-    def arrange(self, drawn: Tensor) -> Tensor:
-        """What was drawn (…, B, F), its features in this program's order."""
-        return drawn if self.order is None else drawn[..., self.order]
+    def prepared(
+        self, drawn_S: Tensor, seed_U: Tensor, numbers_U: Sequence[Tensor], unique_M: Tensor
+    ) -> Tensor:
+        """What the layer makes of its draws, for each member, lying as its inputs do.
+
+        Parameters
+        ----------
+        drawn_S
+            The draws of each seed, (S, B, …).
+        seed_U, numbers_U
+            The place among the seeds, and the numbers, of members without their equals.
+        unique_M
+            The place of each member among those.
+        """
+        prepared_U = self.layer.prepare(drawn_S.index_select(0, seed_U), *numbers_U)
+        if self.turned:
+            prepared_U = prepared_U.transpose(1, 2).contiguous()
+        return prepared_U.index_select(0, unique_M)
 
 
 class Network(Protocol):
@@ -141,17 +156,19 @@ class Stack:
         self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
     ) -> tuple[Tensor, Tensors]:
         """Outputs (M, B, O) and the next state."""
-        x, after = x_MBI, dict(state)
+        x, after, turned = x_MBI, dict(state), False
         for name, layer in self.layers:
             if isinstance(layer, int):
                 if training:
                     prepared, numbers = drawn[layer]
                     x = self.places[layer].layer.disturb(x, prepared, *numbers)
                 continue
+            if layer.turned not in (None, turned):
+                x, turned = x.transpose(1, 2), not turned
             own, kept = _own(parameters, name, layer), _own(state, name, layer)
             x, changed = layer.forward(x, own, kept, training)
             after.update({f"{name}.{key}": value for key, value in changed.items()})
-        return x, after
+        return x.transpose(1, 2) if turned else x, after
 
     def state(self, module: nn.Module) -> Tensors:
         """One member's buffers at the start."""
@@ -181,18 +198,19 @@ def sequence(module: nn.Module) -> Stack:
     leaves = list(_leaves("", module))
     layers: list[tuple[str, Layer | int]] = []
     places: list[Place] = []
-    order: Tensor | None = None
-    width = 0
+    with_group_norm = any(type(leaf) is nn.GroupNorm for _, leaf in leaves)
+    turned, width = False, 0
     for index, (name, leaf) in enumerate(leaves):
         if isinstance(leaf, RandomLayer):
             width = width or _width_after(leaves[index:])
             layers.append((name, len(places)))
-            places.append(Place(leaf, (width,), order))
+            places.append(Place(leaf, (width,), turned))
             continue
-        before = order
         if isinstance(leaf, nn.Linear):
-            width, order = leaf.out_features, _wanted(leaves[index + 1 :])
-        layers.append((name, stacked(leaf, Orders(before, order))))
+            width = leaf.out_features
+        form = stacked(leaf, with_group_norm)
+        turned = turned if form.turned is None else form.turned
+        layers.append((name, form))
     slots: list[Slot] = []
     for name, parameter in module.named_parameters():
         owner, layer = next((n, la) for n, la in layers if name.startswith(f"{n}."))
@@ -222,19 +240,6 @@ def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         return
     for name, child in module.named_children():
         yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
-
-
-def _wanted(later: Sequence[tuple[str, nn.Module]]) -> Tensor | None:
-    """How the units of a linear layer should lie for the group norm that follows it."""
-    for index, (_, leaf) in enumerate(later):
-        if isinstance(leaf, nn.Linear):
-            return None
-        if type(leaf) is nn.GroupNorm:
-            if not any(isinstance(after, nn.Linear) for _, after in later[index:]):
-                return None  # these are the outputs, whose order is the task's
-            units = torch.arange(leaf.num_channels)
-            return units.view(leaf.num_groups, -1).t().reshape(-1)
-    return None
 
 
 def _width_after(leaves: Sequence[tuple[str, nn.Module]]) -> int:

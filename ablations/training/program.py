@@ -322,25 +322,43 @@ def _layers(regularizer: Regularizer, hidden: int) -> dict[str, RandomLayer]:
     return {layer.purpose: layer for layer in layers if layer is not None}
 
 
+def _equals(
+    seed_M: Sequence[int], numbers: tuple[Tensor, ...]
+) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    """Members that need the same of a layer: seed and numbers of one of each, and whose it is."""
+    needs = list(zip(seed_M, *(values.flatten().tolist() for values in numbers), strict=True))
+    unique = list(dict.fromkeys(needs))
+    device = numbers[0].device if numbers else None
+    first, unique_M = (
+        torch.tensor(found, device=device)
+        for found in (list(map(needs.index, unique)), list(map(unique.index, needs)))
+    )
+    seed_U = torch.tensor(seed_M, device=device)[first]
+    return seed_U, tuple(values[first] for values in numbers), unique_M
+
+
 class Seeded:
     """What the runs of a cohort draw, drawn once for each seed."""
 
     def __init__(self, made: Program, runs: Sequence[Run], numbers: Numbers) -> None:
         self._device = made.configuration.device.torch_device()
         self._rows = made.configuration.task.rows
-        self._places, self._numbers = made.network.places, numbers
         seeds = sorted({run.seed for run in runs})
         self._streams = StackedStreams(tuple(seeds), self._device)
-        self._seed_M = torch.tensor([seeds.index(r.seed) for r in runs], device=self._device)
+        seed_M = [seeds.index(run.seed) for run in runs]
+        self._seed_M = torch.tensor(seed_M, device=self._device)
+        self._places = [
+            (place, _equals(seed_M, of_place))
+            for place, of_place in zip(made.network.places, numbers.layers, strict=True)
+        ]
 
     def prepared(self, step: int, batch: int) -> tuple[Tensor, ...]:
         """For each layer that draws what it needs for a step on a batch of so many rows."""
         prepared = []
-        for place, numbers in zip(self._places, self._numbers.layers, strict=True):
+        for place, equals in self._places:
             layer = place.layer
-            drawn_U = layer.draw(self._streams, (batch, *place.shape), layer.purpose, step)
-            drawn_M = place.arrange(drawn_U.to(self._device)).index_select(0, self._seed_M)
-            prepared.append(layer.prepare(drawn_M, *numbers))
+            drawn_S = layer.draw(self._streams, (batch, *place.shape), layer.purpose, step)
+            prepared.append(place.prepared(drawn_S.to(self._device), *equals))
         return tuple(prepared)
 
     def order(self, epoch: int) -> Tensor:

@@ -3,21 +3,25 @@
 ``stacked`` gives the stacked form of a layer by its type; register one for another type, and
 networks that hold such layers become one program.
 
+Features lie innermost, (M, B, F), but in a network with a group norm: turned, (M, F, B), what it
+does to the few features of a group is done to whole vectors of rows.
+
 Letters in names: M member, B batch, I and O a layer's inputs and outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = ["ALIGNED", "Layer", "NotStackableError", "Orders", "Tensors", "product", "stacked"]
+__all__ = ["ALIGNED", "Layer", "NotStackableError", "Tensors", "product", "stacked"]
 
 Tensors = dict[str, Tensor]
 
@@ -39,23 +43,18 @@ class Layer:
     """For each parameter, from one member's to its stored shape, features in order."""
     rows: str | None = None
     """The parameter that holds the units' incoming weights, one unit a column."""
-
-
-@dataclass(frozen=True)
-class Orders:
-    """How the features before and after a layer are ordered; None as PyTorch has them."""
-
-    before: Tensor | None
-    after: Tensor | None
-
-
-def _ordered(tensor: Tensor, order: Tensor | None, dim: int) -> Tensor:
-    return tensor if order is None else tensor.index_select(dim, order)
+    turned: bool | None = False
+    """Whether inputs and outputs are, (M, F, B); None where outputs are as inputs."""
 
 
 @singledispatch
-def stacked(module: nn.Module, orders: Orders) -> Layer:
+def stacked(module: nn.Module, turned: bool = False) -> Layer:
     """The stacked form of a layer; ``stacked.register`` adds one for another type of layer.
+
+    Parameters
+    ----------
+    turned
+        Whether a layer that can choose should work on turned inputs.
 
     Raises
     ------
@@ -65,23 +64,22 @@ def stacked(module: nn.Module, orders: Orders) -> Layer:
     raise NotStackableError(f"there is no stacked form of {type(module).__name__}")
 
 
+def _row(tensor: Tensor) -> Tensor:
+    return tensor.reshape(1, -1)
+
+
 @stacked.register(nn.Linear)
-def _(module: nn.Linear, orders: Orders) -> Layer:
-    def weight(tensor: Tensor) -> Tensor:
-        return _ordered(_ordered(tensor, orders.after, 0), orders.before, 1).t()
-
-    def unit(tensor: Tensor) -> Tensor:
-        return _ordered(tensor.reshape(-1), orders.after, 0)[None]
-
+def _(module: nn.Linear, turned: bool = False) -> Layer:
     def plain(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        return product(x, p["weight"], p["bias"]), {}
+        return product(x, p["weight"], p["bias"], turned), {}
 
     def weight_normed(
         x: Tensor, p: Tensors, state: Tensors, training: bool
     ) -> tuple[Tensor, Tensors]:
         length_M1O, direction_MIO = (p[f"parametrizations.weight.original{n}"] for n in (0, 1))
         norm_M1O = torch.linalg.vector_norm(direction_MIO, dim=1, keepdim=True)
-        return product(x, direction_MIO * (length_M1O / norm_M1O), p["bias"]), {}
+        weight_MIO = direction_MIO * (length_M1O / norm_M1O)
+        return product(x, weight_MIO, p["bias"], turned), {}
 
     if module.bias is None:
         raise NotStackableError("there is no stacked form of a linear layer without bias")
@@ -91,40 +89,71 @@ def _(module: nn.Linear, orders: Orders) -> Layer:
         kinds = [type(part).__name__ for part in module.parametrizations["weight"]]  # type: ignore[index]
         if names != {"bias", length, direction} or kinds != ["_WeightNorm"]:
             raise NotStackableError("there is no stacked form of this parametrization")
-        return Layer(weight_normed, {"bias": unit, length: unit, direction: weight}, length)
-    return Layer(plain, {"weight": weight, "bias": unit}, "weight")
+        return Layer(
+            weight_normed, {"bias": _row, length: _row, direction: Tensor.t}, length, turned
+        )
+    return Layer(plain, {"weight": Tensor.t, "bias": _row}, "weight", turned)
+
+
+class _Turned(torch.autograd.Function):
+    """``weight.T @ x``; its gradient of the weight comes as the weight lies.
+
+    The transposed one has the inputs as columns, which are few in a first layer: libraries
+    multiply by a narrow matrix at a fifth of their speed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_MIB: Tensor, weight_MIO: Tensor) -> Tensor:
+        ctx.save_for_backward(x_MIB, weight_MIO)
+        return torch.bmm(weight_MIO.transpose(1, 2), x_MIB)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor]:
+        (gradient_MOB,) = gradients
+        x_MIB, weight_MIO = ctx.saved_tensors
+        of_x = torch.bmm(weight_MIO, gradient_MOB) if ctx.needs_input_grad[0] else None
+        return of_x, torch.bmm(x_MIB, gradient_MOB.transpose(1, 2))
 
 
 ALIGNED = 4
 """Matrices of numbers in a multiple of this begin alike: at a multiple of 16 bytes."""
 
 
-def product(x_MBI: Tensor, weight_MIO: Tensor, bias_M1O: Tensor) -> Tensor:
+def product(x: Tensor, weight_MIO: Tensor, bias_M1O: Tensor, turned: bool = False) -> Tensor:
     """``x @ weight + bias`` of every member, rounded alike wherever a member lies.
 
     Libraries round the product of matrices by how these lie in memory, so where members would
     begin at different offsets from 16 bytes their matrices are filled up with zeros.
+
+    Parameters
+    ----------
+    x
+        Shape (M, B, I), or turned (M, I, B); the result likewise.
     """
-    (_, rows, inputs), outputs = x_MBI.shape, weight_MIO.shape[2]
+    weight, bias = weight_MIO, bias_M1O
+    (_, inputs, outputs), rows = weight.shape, x.shape[2 if turned else 1]
     if outputs == 1:
         # A product with one column is a sum, which fuses with what surrounds it.
-        return (x_MBI * weight_MIO.transpose(1, 2)).sum(-1, keepdim=True) + bias_M1O
-    sizes = (rows * inputs, inputs * outputs, rows * outputs)
-    if not any(size % ALIGNED for size in sizes):
-        return torch.baddbmm(bias_M1O, x_MBI, weight_MIO)
-    more_inputs, more_outputs = -inputs % ALIGNED, -outputs % ALIGNED
-    x = F.pad(x_MBI, (0, more_inputs))
-    weight = F.pad(weight_MIO, (0, more_outputs, 0, more_inputs))
-    bias = F.pad(bias_M1O, (0, more_outputs))
+        if turned:
+            return (x * weight).sum(1, keepdim=True) + bias
+        return (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
+    if any(size % ALIGNED for size in (rows * inputs, inputs * outputs, rows * outputs)):
+        more_inputs, more_outputs = -inputs % ALIGNED, -outputs % ALIGNED
+        x = F.pad(x, (0, 0, 0, more_inputs) if turned else (0, more_inputs))
+        weight = F.pad(weight, (0, more_outputs, 0, more_inputs))
+        bias = F.pad(bias, (0, more_outputs))
+    if turned:
+        y_MOB: Tensor = _Turned.apply(x, weight)  # type: ignore[no-untyped-call]
+        return y_MOB.add_(bias.transpose(1, 2))[:, :outputs]
     return torch.baddbmm(bias, x, weight)[..., :outputs]
 
 
-def _elementwise(module: nn.Module, orders: Orders) -> Layer:
+def _elementwise(module: nn.Module, turned: bool = False) -> Layer:
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         y: Tensor = module(x)
         return y, {}
 
-    return Layer(forward)
+    return Layer(forward, turned=None)
 
 
 for _kind in (
@@ -134,76 +163,86 @@ for _kind in (
     stacked.register(_kind, _elementwise)
 
 
-def _affine(
-    module: nn.Module, orders: Orders, normal: Callable[[Tensor], Tensor], names: Sequence[str]
-) -> Layer:
+def _affine(module: nn.Module, normal: Callable[[Tensor], Tensor], *names: str) -> Layer:
     """A norm without state: scale and shift of each feature are the members' own."""
     if {name for name, _ in module.named_parameters()} != set(names):
         raise NotStackableError(f"there is no stacked form of {module}")
-
-    def lay(tensor: Tensor) -> Tensor:
-        return _ordered(tensor, orders.after, 0)[None]
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         y = normal(x)
         return (torch.addcmul(p["bias"], y, p["weight"]) if "bias" in p else y * p["weight"]), {}
 
-    return Layer(forward, dict.fromkeys(names, lay))
+    return Layer(forward, dict.fromkeys(names, _row))
 
 
 @stacked.register(nn.LayerNorm)
-def _(module: nn.LayerNorm, orders: Orders) -> Layer:
+def _(module: nn.LayerNorm, turned: bool = False) -> Layer:
     def normal(x: Tensor) -> Tensor:
         return F.layer_norm(x, module.normalized_shape, eps=module.eps)
 
     if len(module.normalized_shape) != 1:
         raise NotStackableError("there is no stacked form of a layer norm over several dimensions")
-    return _affine(module, orders, normal, ("weight", "bias"))
+    return _affine(module, normal, "weight", "bias")
 
 
 @stacked.register(nn.RMSNorm)
-def _(module: nn.RMSNorm, orders: Orders) -> Layer:
+def _(module: nn.RMSNorm, turned: bool = False) -> Layer:
     def normal(x: Tensor) -> Tensor:
         epsilon = torch.finfo(x.dtype).eps if module.eps is None else module.eps
         return x * (x.square().mean(-1, keepdim=True) + epsilon).rsqrt()
 
     if len(module.normalized_shape) != 1:
         raise NotStackableError("there is no stacked form of an RMS norm over several dimensions")
-    return _affine(module, orders, normal, ("weight",))
+    return _affine(module, normal, "weight")
+
+
+class _GroupNormal(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + epsilon)`` along a dimension.
+
+    Its gradient in closed form (Ba, Kiros & Hinton, 2016) takes a third of the passes that the
+    gradients of its parts do.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, epsilon: float) -> Tensor:
+        share = 1 / x.shape[dim]
+        centred = torch.sub(x, x.sum(dim, keepdim=True), alpha=share)
+        inverse = (centred.square().sum(dim, keepdim=True) * share + epsilon).rsqrt()
+        y = centred * inverse
+        ctx.save_for_backward(y, inverse)
+        ctx.dim = dim
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        y, inverse = ctx.saved_tensors
+        share = 1 / y.shape[ctx.dim]
+        total, along = (part.sum(ctx.dim, keepdim=True) for part in (gradient, gradient * y))
+        centred = torch.sub(gradient, total, alpha=share)
+        return torch.addcmul(centred, y, along, value=-share) * inverse, None, None
 
 
 @stacked.register(nn.GroupNorm)
-def _(module: nn.GroupNorm, orders: Orders) -> Layer:
+def _(module: nn.GroupNorm, turned: bool = False) -> Layer:
     groups, channels = module.num_groups, module.num_channels // module.num_groups
 
-    def slices(x: Tensor) -> Tensor:
-        # With the groups innermost, sums over a group are sums of whole slices, which compiled
-        # code does sixteen groups at a time.
-        parts = x.reshape(*x.shape[:-1], channels, groups).unbind(-2)
-        mean = sum(parts[1:], parts[0]) / channels
-        centred = [part - mean for part in parts]
-        squares = [part * part for part in centred]
-        inverse = (sum(squares[1:], squares[0]) / channels + module.eps).rsqrt()
-        return torch.stack([part * inverse for part in centred], -2).flatten(-2)
+    def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
+        parts = x.reshape(x.shape[0], groups, channels, x.shape[2])
+        normal: Tensor = _GroupNormal.apply(parts, 2, module.eps)  # type: ignore[no-untyped-call]
+        weight_MF1, bias_MF1 = p["weight"].transpose(1, 2), p["bias"].transpose(1, 2)
+        return (normal.view(x.shape) * weight_MF1).add_(bias_MF1), {}
 
-    def plain(x: Tensor) -> Tensor:
-        parts = x.reshape(*x.shape[:-1], groups, channels)
-        centred = parts - parts.mean(-1, keepdim=True)
-        variance = centred.square().mean(-1, keepdim=True)
-        normal: Tensor = (centred * (variance + module.eps).rsqrt()).flatten(-2)
-        return normal
-
-    return _affine(module, orders, plain if orders.after is None else slices, ("weight", "bias"))
+    if not module.affine:
+        raise NotStackableError(f"there is no stacked form of {module}")
+    return Layer(forward, dict.fromkeys(("weight", "bias"), _row), turned=True)
 
 
 @stacked.register(nn.BatchNorm1d)
-def _(module: nn.BatchNorm1d, orders: Orders) -> Layer:
+def _(module: nn.BatchNorm1d, turned: bool = False) -> Layer:
     if not (module.affine and module.track_running_stats and module.momentum is not None):
         raise NotStackableError(f"there is no stacked form of {module}")
     share = module.momentum
-
-    def lay(tensor: Tensor) -> Tensor:
-        return _ordered(tensor, orders.after, 0)[None]
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         if not training:
@@ -223,4 +262,4 @@ def _(module: nn.BatchNorm1d, orders: Orders) -> Layer:
         after = {name: tensor.view(members, 1, width) for name, tensor in seen.items()}
         return y_BN.view(-1, members, width).transpose(0, 1), after
 
-    return Layer(forward, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), lay))
+    return Layer(forward, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), _row))

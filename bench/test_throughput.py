@@ -22,7 +22,7 @@ import pytest
 from ablations.training import compiling
 
 CELLS, MANY, FEW = 240, 60, 10
-ROUNDS = 2
+ROUNDS = 4
 PEER = Path(__file__).with_name("peer.py")
 
 

@@ -56,6 +56,13 @@ class EngineName(StrEnum):
     loop = "loop"
 
 
+class KeepWhich(StrEnum):
+    """Which of two results of one run is kept."""
+
+    first = "first"
+    last = "last"
+
+
 class CompileWhen(StrEnum):
     """When fused programs are compiled."""
 
@@ -116,6 +123,11 @@ def run(
     compile_: Annotated[
         CompileWhen, typer.Option("--compile", help="Compile fused programs.")
     ] = CompileWhen.auto,
+    force: Annotated[bool, typer.Option("--force", help="Train again what is finished.")] = False,
+    accept_environment: Annotated[
+        bool,
+        typer.Option("--accept-environment", help="Go on with other versions of the libraries."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
 ) -> None:
@@ -130,7 +142,10 @@ def run(
     check_backend(backend, jobs)
     if dry_run:
         folder = pipeline.folder_of(chosen, out)
-        found = pipeline.look(chosen, folder, jobs, backend, engine.value, compile_.value)
+        found = pipeline.look(
+            *(chosen, folder, jobs, backend, engine.value, compile_.value),
+            accept_environment=accept_environment,
+        )
         _print_outlook(chosen, found)
         return
     with _interruptible():
@@ -141,6 +156,8 @@ def run(
             backend=backend,
             engine=engine.value,
             compile=compile_.value,
+            force=force,
+            accept_environment=accept_environment,
             with_report=report,
         )
     print_effects(pipeline.effects(chosen, results), pipeline.story(chosen).cautions)
@@ -262,6 +279,32 @@ def report(
     study = Study.from_toml(folder / "study.toml")
     results, _ = pipeline.of_study(study, whole)
     print(pipeline.write_report(study, results))
+
+
+@_command
+def repair(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+) -> None:
+    """Set aside the files of a results folder that cannot be read."""
+    from ablations import folders, store
+
+    with folders.one_writer(folder, print):
+        done = store.repair(folder)
+    print("\n".join(done) or "nothing to repair")
+
+
+@_command
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    out: Annotated[Path, typer.Option(help="A new results folder.")],
+    keep: Annotated[
+        KeepWhich | None, typer.Option(help="Which of two results of one run that differ.")
+    ] = None,
+) -> None:
+    """Put the runs of several results folders, of one study, into a new one."""
+    from ablations.folders import merge as merged
+
+    print(merged(folders, out, keep.value if keep else None))
 
 
 @_command

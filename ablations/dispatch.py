@@ -46,6 +46,8 @@ class Target:
     environment_id: str
     compiled: bool = False
     """Whether its programs are compiled."""
+    session: int = 0
+    """The number of this command among those that wrote to the folder."""
 
 
 Parcel = tuple[Cohort, ...]
@@ -222,7 +224,7 @@ def write(results: Sequence[Result], target: Target) -> None:
     curves = [
         {"run_id": result.run.run_id, **vars(epoch)} for result in results for epoch in result.curve
     ]
-    store.write_shard(target.folder, rows, curves)
+    store.write_shard(target.folder, rows, curves, target.session)
 
 
 def _attempt(run: Run) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ablations.analysis import fault
 from ablations.cohorts import Cohort, pack, parcels
 from ablations.dispatch import check_backend
 from ablations.errors import AuditError, RequestError
+from ablations.folders import LOCK, one_writer
 from ablations.grid import SETTINGS, TECHNIQUES, Plan
 from ablations.progress import Live, Reporter
 from ablations.report import Published, Story, words
@@ -68,6 +69,8 @@ def run(
     backend: str | None = None,
     engine: Engine = "auto",
     compile: Compile = "auto",  # noqa: A002
+    force: bool = False,
+    accept_environment: bool = False,
     with_report: bool = True,
     reporter: Reporter | None = None,
 ) -> Results:
@@ -91,6 +94,10 @@ def run(
     compile
         Whether programs are compiled: ``auto`` where that pays, from what was measured here.  It is
         settled once for a results folder.
+    force
+        Whether to train again what the folder holds already.
+    accept_environment
+        Whether to go on in a folder whose runs other versions of the libraries trained.
     with_report
         Whether to write ``report.html`` and the figures.
     reporter
@@ -112,7 +119,32 @@ def run(
     check_backend(backend, jobs)
     reporter = reporter or Live()
     folder = folder_of(study, out)
-    outlook = look(study, folder, jobs, backend, engine, compile)
+
+    def found() -> Outlook:
+        return look(
+            study, folder, jobs, backend, engine, compile, accept_environment=accept_environment
+        )
+
+    seen, outlook = store.written(folder), found()
+    with one_writer(folder, reporter.say):
+        if force:
+            forget(folder, outlook)
+        if store.written(folder) != seen:
+            outlook = found()
+        results = _run(study, folder, outlook, reporter)
+        if with_report:
+            path = write_report(study, results)
+            reporter.say(f"report: {path}")
+    wrong = fault(results.audit)
+    if wrong:
+        raise AuditError(wrong)
+    if len(results.audit):
+        reporter.say(words.audit(results.audit))
+    return results
+
+
+def _run(study: Study, folder: Path, outlook: Outlook, reporter: Reporter) -> Results:
+    """Train what is left, have it judged, and leave few files behind."""
     target = begin(study, folder, outlook)
     for note in outlook.notes():
         reporter.say(note)
@@ -120,21 +152,20 @@ def run(
     whole = store.load(folder)
     if judge(outlook, whole, target):
         whole = store.load(folder)
+    store.tidy(folder, target.session)
     results, others = of_study(study, whole)
     eager = int((results.runs["engine"] == "fused").sum()) if target.compiled else 0
     if eager:
         reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
     if others:
         reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
-    if with_report:
-        path = write_report(study, results)
-        reporter.say(f"report: {path}")
-    wrong = fault(results.audit)
-    if wrong:
-        raise AuditError(wrong)
-    if len(results.audit):
-        reporter.say(words.audit(results.audit))
     return results
+
+
+def forget(folder: Path, outlook: Outlook) -> None:
+    """Take a study's runs out of a folder, to be trained again."""
+    if store.is_results(folder):
+        store.forget(folder, [run.run_id for run in outlook.plan.runs])
 
 
 def of_study(study: Study, results: Results) -> tuple[Results, int]:
@@ -161,17 +192,21 @@ def look(
     backend: str | None = None,
     engine: Engine = "auto",
     compile: Compile = "auto",  # noqa: A002
+    *,
+    accept_environment: bool = False,
 ) -> Outlook:
     """Plan the study against what the folder holds; changes nothing."""
     plan = grids.plan(study)
     known = None
-    if (folder / "study.toml").exists():
+    if store.is_results(folder):
         refuse_another(study, folder)
+        if not accept_environment:
+            refuse_environment(folder)
         done = store.finished(folder)
         known = engines.recorded(folder)
         engines.refuse_another(known, engine, compile, folder)
         engine = "loop" if known.engine == "loop" else engine
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and not _empty(folder):
         raise RequestError("is there already and is no results folder", source=str(folder))
     else:
         done = {}
@@ -194,12 +229,18 @@ def look(
     return Outlook(plan, len(plan.runs) - len(left), choices, settled, count, way)
 
 
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
+
+
 def refuse_another(study: Study, folder: Path) -> None:
     """Refuse a folder whose runs were trained under other settings than those of ``study``.
 
     Levels and seeds may differ: they tell the runs of one folder apart, and a study may grow.
     """
     path = folder / "study.toml"
+    if not path.exists():
+        return  # set aside by a repair
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -211,6 +252,23 @@ def refuse_another(study: Study, folder: Path) -> None:
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
 
 
+def refuse_environment(folder: Path) -> None:
+    """Refuse a folder whose runs were all trained by other versions of the libraries."""
+    known = [one["packages"] for one in store.read_environments(folder).values() if one]
+    here = environment.describe()["packages"]
+    if not known or here in known:
+        return
+    there = known[-1]
+    differing = [
+        f"{name} {there.get(name, 'not installed')} there and {version} here"
+        for name, version in here.items()
+        if there.get(name) != version
+    ]
+    message = f"holds runs of other versions: {', '.join(differing)}"
+    advice = "choose another folder with --out, or mix them with --accept-environment"
+    raise RequestError(f"{message}; {advice}", source=str(folder))
+
+
 def begin(study: Study, folder: Path, outlook: Outlook) -> dispatch.Target:
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
@@ -219,7 +277,8 @@ def begin(study: Study, folder: Path, outlook: Outlook) -> dispatch.Target:
     target = dispatch.Target(folder.absolute(), study.name, identity, compiled)
     try:
         engines.record(folder, outlook.settled)
-        store.start(folder, study.to_toml(), target.environment_id, described)
+        session = store.start(folder, study.to_toml(), {identity: described})
+        target = replace(target, session=session)
         if skipped:
             rows = [Result(run, "skipped", reason, engine="none") for run, reason in skipped]
             dispatch.write(rows, target)
@@ -271,7 +330,8 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target) -> int:
         for call in calls
     )
     for judged in dispatch.parallel(asked, outlook.jobs, outlook.backend):
-        store.write_audit(target.folder, [one.row(target.environment_id) for one in judged])
+        rows = [one.row(target.environment_id) for one in judged]
+        store.write_audit(target.folder, rows, target.session)
         count += len(judged)
     return count
 

@@ -1,31 +1,29 @@
 """Results on disk: Parquet shards in, one DataFrame out.
 
 A results folder holds ``study.toml``, ``environment.json`` and the folders ``runs``,
-``curves``, ``timings`` and ``audit`` of Parquet shards.  Every file is written beside its place,
-synced and renamed, so that a reader sees whole files only.
+``curves``, ``timings`` and ``audit`` of Parquet shards (``shards``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 
+from ablations import environment, shards
 from ablations.errors import RequestError
+from ablations.shards import write_text
 
-SCHEMA = 1
-"""Version of the tables' layout, written into every shard."""
+__all__ = ["COLUMNS", "RANK", "TRAINED", "Results", "load"]
 
-_VERSION_KEY = b"ablations.schema"
 _RUNS: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "study": pa.string(),
@@ -84,7 +82,11 @@ _AUDIT: dict[str, pa.DataType] = {
 _TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS, "audit": _AUDIT}
 
 # What a later attempt may replace: the first of two rows of one run in this order is kept.
-_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
+RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
+TRAINED = ("ok", "diverged")
+
+MOST_SHARDS = 8
+"""Shards of a table beyond which a command that ends makes one of them."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +150,30 @@ def load(folder: Path | str) -> Results:
         study_toml = study.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(study)) from None
+    seal, _, study_toml = study_toml.partition("\n")
+    if f"{seal}\n{study_toml}" != _sealed(study_toml):
+        message = "was changed since it was written; 'ablations run' makes the folder fit it"
+        raise RequestError(message, source=str(study))
+    # The runs first: whoever writes meanwhile adds a run's curves before the run.
+    runs = _runs(_read(folder, "runs"))
+    curves = _curves(_read(folder, "curves"))
+    known = read_environments(folder)
+    lost = set(runs["environment_id"].dropna()) - set(known)
+    if lost:
+        message = f"does not describe the environment '{min(lost)}', which rows name"
+        raise RequestError(message, source=str(folder / "environment.json"))
+    without = _without_curves(runs, curves)
+    if without:
+        message = f"the curves of {len(without):,} runs are missing, the first {without[0]}"
+        advice = f"'ablations repair {folder}' has them trained again"
+        raise RequestError(f"{message}; {advice}", source=str(folder / "curves"))
     return Results(
         folder=folder,
-        runs=_runs(folder),
-        curves=_curves(folder),
+        runs=runs,
+        curves=curves,
         timings=_read(folder, "timings"),
-        audit=_read(folder, "audit").drop_duplicates("run_id", ignore_index=True),
-        environment=_environments(folder),
+        audit=_read(folder, "audit").drop_duplicates("run_id", keep="last", ignore_index=True),
+        environment=known,
         study_toml=study_toml,
     )
 
@@ -162,89 +181,161 @@ def load(folder: Path | str) -> Results:
 def finished(folder: Path) -> dict[str, str]:
     """The runs that need no further training: id to status, ok or diverged."""
     runs = _read(folder, "runs", ["run_id", "status"])
-    done = runs[runs["status"].isin(["ok", "diverged"])]
+    done = runs[runs["status"].isin(TRAINED)]
     return dict(zip(done["run_id"], done["status"], strict=True))
 
 
-def start(folder: Path, study_toml: str, environment_id: str, environment: dict[str, Any]) -> None:
-    """Make the results folder and write what describes the study and the machine."""
+def written(folder: Path) -> list[Path]:
+    """The files of runs that a folder holds, which tell whether somebody wrote meanwhile."""
+    return shards.paths(folder / "runs")
+
+
+def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str, Any]]) -> int:
+    """Make the results folder, and write what describes the study and the machines (by id).
+
+    Returns
+    -------
+    int
+        The number of this session, which its shards carry.
+    """
     for name in _TABLES:
         (folder / name).mkdir(parents=True, exist_ok=True)
-    known = _environments(folder) | {environment_id: environment}
+        for path in shards.leftovers(folder / name):
+            path.unlink(missing_ok=True)
+    known = read_environments(folder) | dict(environments)
     write_text(folder / "environment.json", json.dumps(known, indent=2, sort_keys=True) + "\n")
-    write_text(folder / "study.toml", study_toml)
+    write_text(folder / "study.toml", _sealed(study_toml))
+    return shards.next_session([folder / name for name in _TABLES])
+
+
+def _sealed(study_toml: str) -> str:
+    """The study below a comment that tells whether it was changed."""
+    return f"# checked by {shards.digest(study_toml.encode())}\n{study_toml}"
 
 
 def write_shard(
-    folder: Path, runs: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]
+    folder: Path,
+    runs: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, Any]],
+    session: int = 0,
 ) -> None:
     """Add one shard of runs with their curves; the curves first, so that no run lacks its own."""
-    name = _name_of(runs)
     if curves:
-        _write(folder / "curves" / name, _table(curves, _CURVES))
-    _write(folder / "runs" / name, _table(runs, _RUNS))
+        shards.write(folder / "curves", shards.table(curves, _CURVES), session)
+    shards.write(folder / "runs", shards.table(runs, _RUNS), session)
 
 
-def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add what an audit found, or put it in the place of what it found of the same runs before."""
-    _write(folder / "audit" / _name_of(rows), _table(rows, _AUDIT))
+def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]], session: int = 0) -> None:
+    """Add what an audit found."""
+    shards.write(folder / "audit", shards.table(rows, _AUDIT), session)
 
 
-def _name_of(rows: Sequence[Mapping[str, Any]]) -> str:
-    ids = "".join(str(row["run_id"]) for row in rows)
-    return f"{hashlib.blake2b(ids.encode(), digest_size=8).hexdigest()}.parquet"
+def tidy(folder: Path, session: int) -> None:
+    """Make one shard of many, table by table; safe to be killed, and to be read meanwhile."""
+    curves = partial(_compacted, "curves", _curves)
+    shards.compact(folder / "curves", session, MOST_SHARDS, curves)
+    shards.compact(folder / "runs", session, MOST_SHARDS, partial(_compacted, "runs", _runs))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
-    beside = Path(name)
+def _compacted(
+    name: str, once: Callable[[pd.DataFrame], pd.DataFrame], found: Sequence[shards.Shard]
+) -> pa.Table:
+    whole = _whole(name, [shard.table for shard in found])
+    kept = once(whole.to_pandas())
+    return pa.Table.from_pandas(kept, schema=whole.schema, preserve_index=False)
+
+
+def forget(folder: Path, run_ids: Collection[str]) -> None:
+    """Take runs out of the tables, so that they are missing; the runs first, then their curves."""
+    session = shards.next_session([folder / name for name in _TABLES])
+    dropped = pa.array(sorted(run_ids), pa.string())
+    for name in ("runs", "curves", "audit"):
+        for path in shards.paths(folder / name):
+            found, _ = shards.scan_files([path])
+            if not found:
+                continue
+            table = found[0].table
+            kept = table.filter(pc.invert(pc.is_in(table["run_id"], dropped)))
+            if len(kept) == len(table):
+                continue
+            if len(kept):
+                shards.write(folder / name, kept, session)
+            path.unlink(missing_ok=True)
+
+
+def repair(folder: Path) -> list[str]:
+    """Set aside what cannot be read, in the folder ``aside``; what was done, line by line.
+
+    What is missing then is trained again by the command that made the folder.
+
+    Raises
+    ------
+    RequestError
+        If ``folder`` is no results folder.
+    """
+    if not is_results(folder):
+        raise RequestError("not a results folder: it holds no runs", source=str(folder))
+    done: list[str] = []
+    for name in _TABLES:
+        for path, reason in shards.scan(folder / name)[1]:
+            done.append(f"{_set_aside(folder, path)}: {reason}")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.chmod(0o644)
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+        known = read_environments(folder)
+    except RequestError as error:
+        path = folder / "environment.json"
+        done.append(f"{_set_aside(folder, path)}: {error.message}")
+        known = {}
+    runs, curves = _runs(_read(folder, "runs")), _curves(_read(folder, "curves"))
+    lost = set(runs["environment_id"].dropna()) - set(known)
+    if lost:
+        known |= {name: {} for name in lost}
+        text = json.dumps(known, indent=2, sort_keys=True) + "\n"
+        write_text(folder / "environment.json", text)
+        done.append(f"{len(lost)} environments that runs name are not described any more")
+    without = _without_curves(runs, curves)
+    if without:
+        forget(folder, without)
+        done.append(f"{len(without):,} runs whose curves are missing will be trained again")
+    return done
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write a text file whole or not at all, as UTF-8."""
-    write_bytes(path, content.encode())
+def _set_aside(folder: Path, path: Path) -> Path:
+    aside = folder / "aside"
+    aside.mkdir(exist_ok=True)
+    target = aside / f"{path.parent.name}-{path.name}"
+    path.replace(target)
+    return target
 
 
-def _table(rows: Sequence[Mapping[str, Any]], known: Mapping[str, pa.DataType]) -> pa.Table:
-    """Rows as a table with the known columns first; types of other columns follow their values."""
-    others = dict.fromkeys(name for row in rows for name in row if name not in known)
-    columns = {
-        name: pa.array([row.get(name) for row in rows], type=known.get(name))
-        for name in (*known, *others)
-    }
-    return pa.table(columns).replace_schema_metadata({_VERSION_KEY: str(SCHEMA)})
+def is_results(folder: Path) -> bool:
+    """Whether a folder holds results, or did before something was set aside."""
+    return (folder / "study.toml").is_file() or (folder / "runs").is_dir()
 
 
-def _write(path: Path, table: pa.Table) -> None:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_bytes(path, sink.getvalue().to_pybytes())
+def write_tables(
+    folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, audit: pd.DataFrame
+) -> None:
+    """Write whole tables, one shard each."""
+    for name, table in (("curves", curves), ("runs", runs), ("audit", audit)):
+        if len(table):
+            whole = pa.Table.from_pandas(table, preserve_index=False)
+            types = [(f.name, _TABLES[name].get(f.name, f.type)) for f in whole.schema]
+            shards.write(folder / name, whole.cast(pa.schema(types)), session=1)
 
 
 def _read(folder: Path, name: str, columns: list[str] | None = None) -> pd.DataFrame:
-    known = _TABLES[name]
-    paths = sorted((folder / name).glob("*.parquet"))
-    tables = [_shard(path, columns) for path in paths]
-    empty = pa.schema(list(known.items())).empty_table()
-    tables.append(empty.select(columns) if columns else empty)
+    found = shards.read(folder / name, columns)
+    return _whole(name, [shard.table for shard in found], columns).to_pandas()
+
+
+def _whole(name: str, tables: Sequence[pa.Table], columns: list[str] | None = None) -> pa.Table:
+    empty = pa.schema(list(_TABLES[name].items())).empty_table()
+    tables = [*tables, empty.select(columns) if columns else empty]
     try:
-        whole = pa.concat_tables(tables, promote_options="permissive")
+        return pa.concat_tables(tables, promote_options="permissive")
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         # An axis of numbers in one shard and of words in another: words then, in all of them.
-        whole = pa.concat_tables(map(_free_columns_as_text, tables), promote_options="permissive")
-    return whole.to_pandas()
+        return pa.concat_tables(map(_free_columns_as_text, tables), promote_options="permissive")
 
 
 def _free_columns_as_text(table: pa.Table) -> pa.Table:
@@ -254,36 +345,29 @@ def _free_columns_as_text(table: pa.Table) -> pa.Table:
     return table
 
 
-def _shard(path: Path, columns: list[str] | None) -> pa.Table:
-    try:
-        table = pq.read_table(path, columns=columns, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise RequestError(f"not a readable Parquet file: {error}", source=str(path)) from None
-    version = (table.schema.metadata or {}).get(_VERSION_KEY)
-    if version != str(SCHEMA).encode():
-        found = "no version" if version is None else f"version {version.decode()}"
-        message = f"expected a table of schema version {SCHEMA}, found {found}"
-        raise RequestError(message, source=str(path))
-    return table
-
-
-def _runs(folder: Path) -> pd.DataFrame:
-    """One row a run: a trained one before a failed one before a skipped one."""
-    table = _read(folder, "runs")
-    rank = table["status"].map(_RANK).fillna(len(_RANK))
-    table = table.assign(_rank=rank).sort_values(["run_id", "_rank"], kind="stable")
-    table = table.drop_duplicates("run_id").drop(columns="_rank")
+def _runs(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a run: a trained one before a failed one before a skipped one, the latest of each."""
+    rank = table["status"].map(RANK).fillna(len(RANK)).to_numpy()
+    if table["run_id"].duplicated().any():
+        latest_first = np.arange(len(table))[::-1]
+        order = np.lexsort((latest_first, rank))
+        table = table.iloc[order].drop_duplicates("run_id")
     return table.sort_values(_order(table.columns), ignore_index=True)
 
 
-def _curves(folder: Path) -> pd.DataFrame:
-    """One row a run and epoch.
+def _curves(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a run and epoch, the latest.
 
     A writer that is killed between a cohort's curves and its runs leaves curves behind; the
     same numbers come again when those runs are trained in other company.
     """
-    table = _read(folder, "curves").drop_duplicates(["run_id", "epoch"])
+    table = table.drop_duplicates(["run_id", "epoch"], keep="last")
     return table.sort_values(["run_id", "epoch"], ignore_index=True)
+
+
+def _without_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
+    trained = runs.loc[runs["status"].isin(TRAINED), "run_id"]
+    return sorted(set(trained) - set(curves["run_id"].unique()))
 
 
 def _order(columns: Iterable[str]) -> list[str]:
@@ -293,7 +377,14 @@ def _order(columns: Iterable[str]) -> list[str]:
     return [*named, "epochs", "seed", "run_id"]
 
 
-def _environments(folder: Path) -> dict[str, dict[str, Any]]:
+def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
+    """The environments that runs of a folder were trained in, by id.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be read, or was changed.
+    """
     path = folder / "environment.json"
     if not path.exists():
         return {}
@@ -303,4 +394,10 @@ def _environments(folder: Path) -> dict[str, dict[str, Any]]:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
     if not isinstance(found, dict):
         raise RequestError("expected a JSON object of environments", source=str(path))
+    for name, description in found.items():
+        if description == {}:
+            continue  # lost, and repaired
+        if not isinstance(description, dict) or environment.identify(description) != name:
+            message = f"the environment '{name}' was changed since it was written"
+            raise RequestError(message, source=str(path))
     return found

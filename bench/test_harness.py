@@ -53,14 +53,14 @@ def test_loop(benchmark: Any, axis: str, level: str) -> None:
 
 def test_cohort_with_its_shard(benchmark: Any, tmp_path: Path) -> None:
     parcel = tuple(pack([(plan(Study(task="notebook", seeds=16)).runs, None, 1)]))
-    store.start(tmp_path, "", "e", {})
+    store.start(tmp_path, "", {"e": {}})
     statuses = benchmark(train_parcel, parcel, Target(tmp_path, "bench", "e"))
     assert statuses == {"ok": 16}
 
 
 def test_load(benchmark: Any, tmp_path: Path) -> None:
     study = Study(task="notebook", seeds=400, epochs=1)
-    store.start(tmp_path, study.to_toml(), "e", {})
+    store.start(tmp_path, study.to_toml(), {"e": {}})
     for cohort in pack([(plan(study).runs, 32, 1)]):
         train_parcel((cohort,), Target(tmp_path, "bench", "e"))
     assert len(benchmark(store.load, tmp_path).runs) == 400

@@ -378,3 +378,31 @@ def test_interrupt_is_exit_code_130_and_the_same_command_continues(jobs: str) ->
     assert 0 < finished < 800
     done = ablations("run", "mine.toml", "--dry-run")
     assert re.search(rf"finished +{finished}\b", done.stdout)
+
+
+def test_a_damaged_folder_is_named_repaired_and_continued() -> None:
+    command = ["run", study('task = "notebook"\nepochs = 2\nseeds = 2\naxes.device = ["cpu"]')]
+    assert ablations(*command, "--out", "there", "--no-report").exit_code == 0
+    before = load("there")
+    shard = next(Path("there/runs").glob("*.parquet"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    said = (shard.name, "was changed", "ablations repair there")
+    refused(ablations("report", "there"), *said, allowed={"mine.toml", "there"})
+    done = ablations("repair", "there")
+    assert done.exit_code == 0
+    assert "aside" in done.stdout
+    assert ablations("repair", "there").stdout == "nothing to repair\n"
+    assert ablations(*command, "--out", "there", "--no-report").exit_code == 0
+    assert load("there").curves.equals(before.curves)
+
+
+def test_merge_says_what_the_new_folder_holds() -> None:
+    text = study('task = "notebook"\nepochs = 2\nseeds = 2\naxes.device = ["cpu"]')
+    for name, seeds in (("one", "0:2"), ("two", "1:3")):
+        done = ablations("run", text, "--seeds", seeds, "--out", name, "--no-report")
+        assert done.exit_code == 0
+    done = ablations("merge", "one", "two", "--out", "all")
+    assert done.exit_code == 0
+    assert "3 runs (3 ok) in all" in done.stdout
+    there = {"mine.toml", "one", "two", "all"}
+    refused(ablations("merge", "one", "two", "--out", "all"), "is there already", allowed=there)

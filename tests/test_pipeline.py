@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import ablations
-from ablations import RequestError, Study, pipeline, registry
+from ablations import RequestError, Study, environment, pipeline, registry
 from ablations.grid import Configuration
 from ablations.progress import Silent
 from ablations.techniques.base import Loss, Regularizer
@@ -351,3 +351,34 @@ def test_story_tells_of_noise_and_captions() -> None:
 
 def test_configuration_is_a_public_name() -> None:
     assert ablations.Configuration is Configuration
+
+
+def test_other_versions_of_libraries_are_refused_unless_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(**SMALL)
+    before = run(study, tmp_path)
+    described = environment.describe()
+    other = described | {"packages": described["packages"] | {"torch": "0.0.1"}}
+    monkeypatch.setattr(environment, "describe", lambda: other)
+    with pytest.raises(RequestError, match=r"torch .* there and 0\.0\.1 here.*accept-environment"):
+        run(study, tmp_path)
+    grown = run(study.replace(seeds=4), tmp_path, accept_environment=True)
+    assert grown.runs["environment_id"].nunique() == 2
+    same(run(study, tmp_path), before)  # accepted once, it is one of the folder's own
+
+
+def test_force_trains_again_to_the_same_numbers(tmp_path: Path) -> None:
+    study = Study(**SMALL)
+    before, heard = run(study, tmp_path), Heard()
+    same(run(study, tmp_path, force=True, reporter=heard), before)
+    assert heard.trained.total() == len(before.runs)
+
+
+def test_a_folder_whose_study_was_set_aside_continues(tmp_path: Path) -> None:
+    study = Study(**SMALL)
+    before = run(study, tmp_path)
+    (tmp_path / "study.toml").unlink()
+    heard = Heard()
+    same(run(study, tmp_path, reporter=heard), before)
+    assert heard.trained.total() == 0

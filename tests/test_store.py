@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ablations import RequestError, load, store
+from ablations import RequestError, environment, load, shards, store
 
 STUDY = 'task = "notebook"\n'
+HERE, THERE = {"cores": 2}, {"cores": 8}
+E1, E2 = environment.identify(HERE), environment.identify(THERE)
 
 
 def row(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
@@ -25,7 +32,7 @@ def curve(run_id: str, epochs: int = 2) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    store.start(tmp_path, STUDY, "e1", {"cores": 2})
+    store.start(tmp_path, STUDY, {E1: HERE})
     return tmp_path
 
 
@@ -36,7 +43,7 @@ def test_what_is_written_is_read(folder: Path) -> None:
     assert results.curves[["run_id", "epoch"]].to_numpy().tolist() == [
         ["a", 1], ["a", 2], ["b", 1], ["b", 2],
     ]  # fmt: skip
-    assert results.environment == {"e1": {"cores": 2}}
+    assert results.environment == {E1: HERE}
     assert results.study_toml == STUDY
     assert store.finished(folder) == {"a": "ok", "b": "ok"}
 
@@ -53,23 +60,27 @@ def test_a_run_has_one_row_the_one_that_went_furthest(folder: Path, order: tuple
     attempts = [row("a", "skipped", seed=0), row("a", "failed", seed=0), row("a", "ok", seed=0)]
     for index in order:
         # Different company, so that each attempt has a shard of its own.
-        store.write_shard(folder, [attempts[index], row(f"other{index}", seed=index + 1)], [])
+        store.write_shard(
+            folder,
+            [attempts[index], row(f"other{index}", seed=index + 1)],
+            curve("a") + curve(f"other{index}"),
+        )
     runs = load(folder).runs
     assert runs.loc[runs["run_id"] == "a", "status"].tolist() == ["ok"]
     assert len(runs) == 4
 
 
 def test_axes_of_any_name_and_type_keep_their_type(folder: Path) -> None:
-    store.write_shard(folder, [row("a", width=64, hidden="[64,32]")], [])
-    store.write_shard(folder, [row("b", width=32, seed=1)], [])
+    store.write_shard(folder, [row("a", width=64, hidden="[64,32]")], curve("a"))
+    store.write_shard(folder, [row("b", width=32, seed=1)], curve("b"))
     runs = load(folder).runs.set_index("run_id")
     assert runs["width"].to_dict() == {"a": 64, "b": 32}
     assert pd.isna(runs.loc["b", "hidden"])
 
 
 def test_an_axis_of_numbers_here_and_words_there_is_one_of_words(folder: Path) -> None:
-    store.write_shard(folder, [row("a", width=64)], [])
-    store.write_shard(folder, [row("b", width="wide", seed=1)], [])
+    store.write_shard(folder, [row("a", width=64)], curve("a"))
+    store.write_shard(folder, [row("b", width="wide", seed=1)], curve("b"))
     widths = load(folder).runs.set_index("run_id")["width"]
     assert widths.to_dict() == {"a": "64", "b": "wide"}
 
@@ -87,7 +98,7 @@ def test_curves_that_a_killed_writer_left_are_not_counted_twice(folder: Path) ->
 
 
 def test_losses_that_are_not_finite_come_back_as_they_were(folder: Path) -> None:
-    store.write_shard(folder, [row("a", "diverged", val_loss=float("inf"))], [])
+    store.write_shard(folder, [row("a", "diverged", val_loss=float("inf"))], curve("a"))
     assert load(folder).runs["val_loss"].tolist() == [float("inf")]
 
 
@@ -106,8 +117,8 @@ def test_a_writer_that_dies_leaves_nothing_that_a_reader_sees(
 
 
 def test_environments_add_up(folder: Path) -> None:
-    store.start(folder, STUDY, "e2", {"cores": 8})
-    assert set(load(folder).environment) == {"e1", "e2"}
+    store.start(folder, STUDY, {E2: THERE})
+    assert set(load(folder).environment) == {E1, E2}
 
 
 def test_no_results_folder(tmp_path: Path) -> None:
@@ -122,7 +133,7 @@ def test_a_broken_or_foreign_shard_is_named(folder: Path) -> None:
         load(folder)
     pd.DataFrame({"run_id": ["x"]}).to_parquet(path)
     with pytest.raises(
-        RequestError, match=r"broken\.parquet: expected a table of schema version 1, found no"
+        RequestError, match=r"broken\.parquet: expected a table of schema version 2, found no"
     ):
         load(folder)
 
@@ -131,3 +142,92 @@ def test_broken_environment_is_named(folder: Path) -> None:
     (folder / "environment.json").write_text("{")
     with pytest.raises(RequestError, match=r"environment\.json"):
         load(folder)
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two shards, an audit and an environment."""
+    folder = tmp_path_factory.mktemp("sound")
+    store.start(folder, STUDY, {E1: HERE})
+    for number, names in enumerate(("ab", "cd")):
+        rows = [row(name, seed=ord(name), environment_id=E1) for name in names]
+        store.write_shard(folder, rows, [c for name in names for c in curve(name)], number)
+    store.write_audit(folder, [{"run_id": "a", "engine": "fused", "deviation": 0.5}])
+    return folder
+
+
+def same(one: store.Results, other: store.Results) -> bool:
+    tables = ("runs", "curves", "timings", "audit")
+    equal = all(getattr(one, name).equals(getattr(other, name)) for name in tables)
+    return equal and (one.environment, one.study_toml) == (other.environment, other.study_toml)
+
+
+FILES = ("runs", "curves", "audit", "environment.json", "study.toml")
+
+
+def files(folder: Path, kind: str) -> list[Path]:
+    return sorted((folder / kind).glob("*")) if (folder / kind).is_dir() else [folder / kind]
+
+
+@settings(max_examples=150, deadline=None)
+@given(kind=st.sampled_from(FILES), where=st.floats(0, 1, exclude_max=True), data=st.data())
+def test_damage_is_named_and_never_a_wrong_number(
+    sound: Path, tmp_path_factory: pytest.TempPathFactory, kind: str, where: float, data: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "results"
+    shutil.copytree(sound, folder)
+    path = data.draw(st.sampled_from(files(folder, kind)))
+    content = bytearray(path.read_bytes())
+    place = int(where * len(content))
+    harm = data.draw(st.sampled_from(["flip", "cut", "empty", "swap"]))
+    if harm == "flip":
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    elif harm == "cut":
+        del content[place:]
+    elif harm == "empty":
+        content.clear()
+    else:
+        other = data.draw(st.sampled_from([f for k in FILES for f in files(folder, k)]))
+        content = bytearray(other.read_bytes())
+    path.write_bytes(content)
+    with suppress(RequestError):
+        assert same(replace(load(folder), folder=sound), load(sound))
+
+
+def test_repair_sets_aside_what_is_broken_and_keeps_the_rest(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(sound, folder)
+    broken = shards.paths(folder / "runs")[0]
+    broken.write_bytes(broken.read_bytes()[:-7])
+    with pytest.raises(RequestError, match="ablations repair"):
+        load(folder)
+    assert len(store.repair(folder)) == 1
+    assert load(folder).runs["run_id"].tolist() == ["c", "d"]
+    assert [path.name for path in (folder / "aside").iterdir()] == [f"runs-{broken.name}"]
+    shards.paths(folder / "curves")[1].unlink()
+    with pytest.raises(RequestError, match="curves of 2 runs are missing"):
+        load(folder)
+    store.repair(folder)
+    assert load(folder).runs.empty
+    assert store.repair(folder) == []
+
+
+def test_tidying_keeps_every_row_once_whatever_is_read_meanwhile(tmp_path: Path) -> None:
+    store.start(tmp_path, STUDY, {E1: HERE})
+    for number in range(store.MOST_SHARDS + 3):
+        names = [f"{number:02}", f"{number + 1:02}"]
+        rows = [row(name, seed=int(name), width=1.5 if number else 2) for name in names]
+        store.write_shard(tmp_path, rows, [c for name in names for c in curve(name)], 1)
+    before = load(tmp_path)
+    store.tidy(tmp_path, 2)
+    assert len(shards.paths(tmp_path / "runs")) == len(shards.paths(tmp_path / "curves")) == 1
+    assert same(load(tmp_path), before)
+
+
+def test_what_is_forgotten_is_missing(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(sound, folder)
+    store.forget(folder, ["a", "c", "nothing"])
+    results = load(folder)
+    assert set(results.runs["run_id"]) == set(results.curves["run_id"]) == {"b", "d"}
+    assert results.audit.empty

@@ -14,7 +14,7 @@ from ablations.report.gallery import Drawn, gallery
 from ablations.report.headline import answers, distrust, facts, tempers
 from ablations.report.reading import Reading, read
 from ablations.report.story import Story
-from ablations.store import write_bytes
+from ablations.shards import write_bytes
 
 if TYPE_CHECKING:
     from ablations.store import Results

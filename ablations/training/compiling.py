@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ablations import store
+from ablations import shards
 
 IMPORT_SECONDS = 3.0
 """What it costs a process to start compiling at all."""
@@ -174,7 +174,7 @@ def _note(path: Path, part: str, seconds: float, gain: float) -> None:
         notes[part] = {"compile": seconds}
     notes[part]["gain"] = gain
     try:
-        store.write_bytes(path, json.dumps(notes).encode())
+        shards.write_bytes(path, json.dumps(notes).encode())
     except OSError:
         return  # without the note the next plan only knows less
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from ablations import cohorts, store
+from ablations import cohorts, shards
 from ablations.cohorts import steps
 from ablations.errors import RequestError
 from ablations.grid import Run
@@ -177,7 +177,7 @@ def settle(engine: Engine, compile_: Compile, choices: Sequence[Choice], jobs: i
 
 def record(folder: Path, settled: Settled) -> None:
     """Write down what was decided."""
-    store.write_text(folder / _FILE, json.dumps(asdict(settled)) + "\n")
+    shards.write_text(folder / _FILE, json.dumps(asdict(settled)) + "\n")
 
 
 def recorded(folder: Path) -> Settled:

@@ -196,6 +196,9 @@ def sequence(module: nn.Module) -> Stack:
         If it is something else, or a layer in it has no stacked form.
     """
     leaves = list(_leaves("", module))
+    with_parameters = [leaf for _, leaf in leaves if any(True for _ in leaf.parameters())]
+    if len(set(with_parameters)) < len(with_parameters):
+        raise NotStackableError("there is no stacked form of a layer that stands in two places")
     layers: list[tuple[str, Layer | int]] = []
     places: list[Place] = []
     with_group_norm = any(type(leaf) is nn.GroupNorm for _, leaf in leaves)
@@ -238,8 +241,9 @@ def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     if type(module) is not nn.Sequential:
         yield prefix, module
         return
-    for name, child in module.named_children():
-        yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
+    for name, child in module._modules.items():  # named_children leaves out what comes again
+        if child is not None:
+            yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
 
 
 def _width_after(leaves: Sequence[tuple[str, nn.Module]]) -> int:

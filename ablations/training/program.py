@@ -323,16 +323,14 @@ def _layers(regularizer: Regularizer, hidden: int) -> dict[str, RandomLayer]:
 
 
 def _equals(
-    seed_M: Sequence[int], numbers: tuple[Tensor, ...]
+    seed_M: Sequence[int], numbers: tuple[Tensor, ...], device: torch.device
 ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
     """Members that need the same of a layer: seed and numbers of one of each, and whose it is."""
     needs = list(zip(seed_M, *(values.flatten().tolist() for values in numbers), strict=True))
-    unique = list(dict.fromkeys(needs))
-    device = numbers[0].device if numbers else None
-    first, unique_M = (
-        torch.tensor(found, device=device)
-        for found in (list(map(needs.index, unique)), list(map(unique.index, needs)))
-    )
+    number_of = {need: number for number, need in enumerate(dict.fromkeys(needs))}
+    first_of = {need: member for member, need in reversed(list(enumerate(needs)))}
+    first = torch.tensor([first_of[need] for need in number_of], device=device)
+    unique_M = torch.tensor([number_of[need] for need in needs], device=device)
     seed_U = torch.tensor(seed_M, device=device)[first]
     return seed_U, tuple(values[first] for values in numbers), unique_M
 
@@ -348,7 +346,7 @@ class Seeded:
         seed_M = [seeds.index(run.seed) for run in runs]
         self._seed_M = torch.tensor(seed_M, device=self._device)
         self._places = [
-            (place, _equals(seed_M, of_place))
+            (place, _equals(seed_M, of_place, self._device))
             for place, of_place in zip(made.network.places, numbers.layers, strict=True)
         ]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
@@ -115,6 +116,9 @@ class _Turned(torch.autograd.Function):
         return of_x, torch.bmm(x_MIB, gradient_MOB.transpose(1, 2))
 
 
+BLOCK = 8
+"""So many features of eight members are a whole number of the blocks in which sums are taken."""
+
 ALIGNED = 4
 """Matrices of numbers in a multiple of this begin alike: at a multiple of 16 bytes."""
 
@@ -205,15 +209,16 @@ class _GroupNormal(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int, epsilon: float) -> Tensor:
-        share = 1 / x.shape[dim]
-        centred = torch.sub(x, x.sum(dim, keepdim=True), alpha=share)
-        inverse = (centred.square().sum(dim, keepdim=True) * share + epsilon).rsqrt()
+        count = x.shape[dim]
+        centred = x - x.sum(dim, keepdim=True) / count
+        inverse = (centred.square().sum(dim, keepdim=True) / count + epsilon).rsqrt()
         y = centred * inverse
         ctx.save_for_backward(y, inverse)
         ctx.dim = dim
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None, None]:
         (gradient,) = gradients
         y, inverse = ctx.saved_tensors
@@ -248,18 +253,32 @@ def _(module: nn.BatchNorm1d, turned: bool = False) -> Layer:
         if not training:
             scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
             return torch.addcmul(p["bias"] - state["running_mean"] * scale, x, scale), {}
-        # A feature of a member is a channel: PyTorch's own kernel does not mind how many there are.
-        members, _, width = x.shape
-        mean, variance = (state[name].flatten().clone() for name in ("running_mean", "running_var"))
-        y_BN = F.batch_norm(
-            x.transpose(0, 1).flatten(1),
-            *(mean, variance, p["weight"].flatten(), p["bias"].flatten()),
-            training=True,
-            momentum=share,
-            eps=module.eps,
-        )
-        seen = {"running_mean": mean, "running_var": variance}
-        after = {name: tensor.view(members, 1, width) for name, tensor in seen.items()}
-        return y_BN.view(-1, members, width).transpose(0, 1), after
+        own = (state["running_mean"], state["running_var"], p["weight"], p["bias"])
+        members, rows, width = x.shape
+        if width % BLOCK:
+            # PyTorch's kernel would add up the features of the last members in another order.
+            mean = x.mean(1, keepdim=True)
+            centred = x - mean
+            variance = centred.square().mean(1, keepdim=True)
+            y = torch.addcmul(own[3], centred * (variance + module.eps).rsqrt(), own[2])
+            seen = (mean.detach(), variance.detach() * (rows / (rows - 1)))
+            after = [torch.lerp(old, new, share) for old, new in zip(own[:2], seen, strict=True)]
+        else:
+            # A feature of a member is a channel: the kernel does not mind how many there are.
+            mean, variance, weight, bias = (part.flatten() for part in own)
+            after = [mean.clone(), variance.clone()]
+            y_BN = F.batch_norm(
+                x.transpose(0, 1).flatten(1),
+                after[0],
+                after[1],
+                weight,
+                bias,
+                training=True,
+                momentum=share,
+                eps=module.eps,
+            )
+            y = y_BN.view(rows, members, width).transpose(0, 1)
+        names = ("running_mean", "running_var")
+        return y, {n: t.view(members, 1, width) for n, t in zip(names, after, strict=True)}
 
     return Layer(forward, dict.fromkeys(("weight", "bias", "running_mean", "running_var"), _row))

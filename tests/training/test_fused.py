@@ -24,7 +24,7 @@ from ablations.models.base import Model, linear
 from ablations.registry import registered
 from ablations.techniques.base import Norm, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
-from ablations.training import allocation, compiling, engines, fused, loop, members
+from ablations.training import allocation, compiling, engines, fused, loop, members, networks
 from ablations.training.program import program
 from ablations.training.result import Result
 from ablations.training.stacked import NotStackableError
@@ -140,7 +140,8 @@ def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
-    ("hidden", "batch_size"), [([64, 32], 50), ([33, 5], 32), ([7], 7), ([3, 9, 1], "full")]
+    ("hidden", "batch_size"),
+    [([64, 32], 50), ([33, 5], 32), ([7], 7), ([3, 9, 1], "full"), ([6], 100), ([12, 20], 40)],
 )
 @pytest.mark.parametrize("norm", ["none", "batch", "weight_norm"])
 def test_bit_for_bit_in_any_company(
@@ -423,6 +424,19 @@ def test_a_task_without_a_loss_of_each_row_goes_through_the_loop(
     monkeypatch.setattr(task, "loss", lambda self, outputs, targets: outputs.mean())
     with pytest.raises(NotStackableError, match="'notebook' has no loss of each row"):
         program(run.configuration)
+
+
+def test_a_layer_that_comes_again_is_not_left_out() -> None:
+    shared = nn.ReLU()
+    module = nn.Sequential(nn.Linear(3, 4), shared, nn.Linear(4, 4), shared, nn.Linear(4, 2))
+    network = networks.sequence(module)
+    x = torch.randn(5, 3)
+    parameters = networks.split(network, networks.flatten(network, module)[None])
+    outputs, _ = network.forward(parameters, {}, x[None], (), training=False)
+    torch.testing.assert_close(outputs[0], module(x))
+    twice = nn.Linear(4, 4)
+    with pytest.raises(NotStackableError, match="in two places"):
+        networks.sequence(nn.Sequential(twice, nn.ReLU(), twice))
 
 
 def test_a_module_that_cannot_be_mapped_says_why() -> None:

@@ -288,6 +288,8 @@ def repair(
     """Set aside the files of a results folder that cannot be read."""
     from ablations import folders, store
 
+    if not store.is_results(folder):
+        raise RequestError("not a results folder", source=str(folder))
     with folders.one_writer(folder, print):
         done = store.repair(folder)
     print("\n".join(done) or "nothing to repair")

@@ -267,14 +267,7 @@ def repair(folder: Path) -> list[str]:
     """Set aside what cannot be read, in the folder ``aside``; what was done, line by line.
 
     What is missing then is trained again by the command that made the folder.
-
-    Raises
-    ------
-    RequestError
-        If ``folder`` is no results folder.
     """
-    if not is_results(folder):
-        raise RequestError("not a results folder: it holds no runs", source=str(folder))
     done: list[str] = []
     for name in _TABLES:
         for path, reason in shards.scan(folder / name)[1]:
@@ -309,7 +302,9 @@ def _set_aside(folder: Path, path: Path) -> Path:
 
 def is_results(folder: Path) -> bool:
     """Whether a folder holds results, or did before something was set aside."""
-    return (folder / "study.toml").is_file() or (folder / "runs").is_dir()
+    ours = [folder / name for name in ("environment.json", "engine.json")]
+    without_study = (folder / "runs").is_dir() and any(path.is_file() for path in ours)
+    return (folder / "study.toml").is_file() or without_study
 
 
 def write_tables(

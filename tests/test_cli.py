@@ -396,6 +396,14 @@ def test_a_damaged_folder_is_named_repaired_and_continued() -> None:
     assert load("there").curves.equals(before.curves)
 
 
+def test_what_is_no_results_folder_is_not_repaired_and_nothing_is_made() -> None:
+    refused(ablations("repair", "nowhere"), "nowhere", "not a results folder")
+    Path("runs").mkdir()  # as other tools have it, too
+    refused(ablations("repair", "."), "not a results folder", allowed={"runs"})
+    there = {"mine.toml", "runs"}
+    refused(ablations("run", study(QUICK), "--out", "."), "no results folder", allowed=there)
+
+
 def test_merge_says_what_the_new_folder_holds() -> None:
     text = study('task = "notebook"\nepochs = 2\nseeds = 2\naxes.device = ["cpu"]')
     for name, seeds in (("one", "0:2"), ("two", "1:3")):

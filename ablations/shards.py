@@ -8,6 +8,7 @@ synced and renamed, and a reader sees whole files only.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -73,8 +74,9 @@ def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
-    except OSError:
-        pass  # some file systems refuse, and have nothing to sync
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing
+            raise
     finally:
         os.close(handle)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import io
 import json
+import os
+import shlex
+import signal
 import sys
 import textwrap
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from enum import StrEnum
@@ -19,11 +22,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ablations.errors import AuditError, RequestError
+from ablations.errors import AuditError, FailedError, RequestError, WriteError
 
 if TYPE_CHECKING:
-    from ablations.pipeline import Outlook
-    from ablations.report import Effects
+    from ablations.outlook import Outlook
+    from ablations.report import Answer
     from ablations.study import Study
 
 app = typer.Typer(
@@ -123,6 +126,13 @@ def run(
     compile_: Annotated[
         CompileWhen, typer.Option("--compile", help="Compile fused programs.")
     ] = CompileWhen.auto,
+    timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds that a run, or a cohort, may take.", show_default="no limit"),
+    ] = None,
+    fail_fast: Annotated[
+        bool, typer.Option("--fail-fast", help="Stop at the first run that fails.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Train again what is finished.")] = False,
     accept_environment: Annotated[
         bool,
@@ -136,49 +146,64 @@ def run(
     The same command again continues: what is finished is never trained twice.
     """
     from ablations import pipeline
-    from ablations.dispatch import check_backend
+    from ablations.outlook import How, look
 
     chosen = _study(study, seeds, axis or [], epochs)
-    check_backend(backend, jobs)
+    folder = pipeline.folder_of(chosen, out)
+    how = How(
+        *(jobs, backend, engine.value, compile_.value, timeout, fail_fast, force),
+        accept_environment=accept_environment,
+    )
+    how.check()
     if dry_run:
-        folder = pipeline.folder_of(chosen, out)
-        found = pipeline.look(
-            *(chosen, folder, jobs, backend, engine.value, compile_.value),
-            accept_environment=accept_environment,
-        )
-        _print_outlook(chosen, found)
+        _print_outlook(chosen, look(chosen, folder, how))
+        return
+    answer = pipeline.known_answer(chosen, folder, how)
+    if answer is not None:
+        print_answer(answer)
+        print(f"nothing to train; report: {folder / 'report.html'}", file=sys.stderr)
         return
     with _interruptible():
-        results = pipeline.run(
-            chosen,
-            out,
-            jobs=jobs,
-            backend=backend,
-            engine=engine.value,
-            compile=compile_.value,
-            force=force,
-            accept_environment=accept_environment,
-            with_report=report,
-        )
-    print_effects(pipeline.effects(chosen, results), pipeline.story(chosen).cautions)
-    failed = results.runs.loc[results.runs["status"] == "failed", "reason"]
+        results = pipeline.run(chosen, out, **vars(how), with_report=report)
+    print_answer(pipeline.answer(chosen, results))
+    failed = results.runs[results.runs["status"] == "failed"]
     if len(failed):
-        print(f"error: {len(failed):,} runs failed, the first: {failed.iloc[0]}", file=sys.stderr)
+        first = failed.iloc[0]
+        again = shlex.join(["ablations", "rerun", str(folder), str(first["run_id"])])
+        _complain(f"{len(failed):,} runs failed, the first: {first['reason']}; more: {again}")
         raise typer.Exit(FAILED)
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
+    """Say how to continue what a person, the system or a failure stopped."""
+    from ablations import interruption
+
     try:
-        yield
-    except KeyboardInterrupt:
-        said = "interrupted; what was finished is kept, and the same command continues"
-        print(said, file=sys.stderr)
+        with interruption.at_once():
+            yield
+    except KeyboardInterrupt as error:
+        said = str(error) or "what was finished is kept"
+        print(f"interrupted: {said}; to continue: {_this_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    except AuditError as error:
-        said = f"error: {error}; do not trust these results, and train with --engine loop"
-        print(said, file=sys.stderr)
+    except WriteError as error:
+        kept = "what was finished is kept, and can be read"
+        _complain(f"{error}; {kept}; to continue: {_this_command()}")
         raise typer.Exit(FAILED) from None
+    except FailedError as error:
+        _complain(f"{error}; what was finished is kept")
+        raise typer.Exit(FAILED) from None
+    except AuditError as error:
+        _complain(f"{error}; do not trust these results, and train with --engine loop")
+        raise typer.Exit(FAILED) from None
+
+
+def _this_command() -> str:
+    return shlex.join(["ablations", *sys.argv[1:]])
+
+
+def _complain(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
 
 
 def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:
@@ -239,31 +264,24 @@ def _print_outlook(study: Study, outlook: Outlook) -> None:
         print(f"  {note}")
 
 
-def print_effects(found: Effects, cautions: Sequence[str] = ()) -> None:
-    """The ablation table on standard output, then the answer in a sentence, and what tempers it."""
-    from ablations.report import tempers, words
+def print_answer(answer: Answer) -> None:
+    """The ablation table on standard output, then the answer in sentences."""
+    from ablations.report.answer import COLUMNS
 
-    table, scale = found.effects, found.scale
-    if table.empty:
+    if not answer.rows:
         return
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("axis", "level", "against", "verdict"):
+    for name in COLUMNS[:4]:
         shown.add_column(name, overflow="fold")
-    for name in ("val. loss", "95 % interval", "p (adj.)"):
+    for name in COLUMNS[4:]:
         shown.add_column(name, justify="right", no_wrap=True)
-    for _, row in table.iterrows():
-        shown.add_row(
-            *(str(row[name]) for name in ("axis", "level", "control")),
-            "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
-            words.change(row, scale),
-            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}",
-            words.p_value(row),
-        )
+    for row in answer.rows:
+        shown.add_row(*row)
     # A pipe or a file has no width to fit into: there, no level's name may be cut.
     width = None if sys.stdout.isatty() else 200
     Console(file=sys.stdout, width=width, markup=False).print(shown)
     print()
-    for sentence in (words.answer(table, scale, "level"), *tempers(found), *cautions):
+    for sentence in answer.sentences:
         print(textwrap.fill(sentence, 100))
 
 
@@ -279,6 +297,22 @@ def report(
     study = Study.from_toml(folder / "study.toml")
     results, _ = pipeline.of_study(study, whole)
     print(pipeline.write_report(study, results))
+
+
+@_command
+def rerun(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    run_id: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+) -> None:
+    """Train one run again, alone and in plain PyTorch, and show all of its numbers."""
+    from ablations.rerun import rerun as again
+
+    with _interruptible():
+        found = again(folder, run_id)
+    print("\n".join(found.lines()))
+    if found.result.status == "failed":
+        print(f"\n{found.result.traceback}", file=sys.stderr)
+        raise typer.Exit(FAILED)
 
 
 @_command
@@ -306,7 +340,8 @@ def merge(
     """Put the runs of several results folders, of one study, into a new one."""
     from ablations.folders import merge as merged
 
-    print(merged(folders, out, keep.value if keep else None))
+    with _interruptible():
+        print(merged(folders, out, keep.value if keep else None))
 
 
 @_command
@@ -348,6 +383,11 @@ def main() -> None:
         # An old console's encoding lacks a minus sign; a question mark is better than no answer.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # Until a command says otherwise it has begun nothing, and may end at once: torch, while it is
+    # imported, takes a KeyboardInterrupt badly.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(INTERRUPTED))
     app(prog_name="ablations")
 
 

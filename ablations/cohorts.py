@@ -21,6 +21,9 @@ LOOP_CAP = 32
 LOOP_STEPS = 4_000
 """Most optimizer steps of such a cohort of more than one run: some two seconds."""
 
+FEWEST = 8
+"""Fewest members of a program; with fewer there is nothing to win."""
+
 Kind = tuple[object, ...]
 
 
@@ -31,6 +34,8 @@ class Cohort:
     runs: tuple[Run, ...]
     size: int | None = None
     """Members of the program that trains them; None where the plain loop trains one by one."""
+    reduced_from: int | None = None
+    """Members that it was meant to have, where there was no memory for so many."""
 
     def __len__(self) -> int:
         return len(self.runs)

@@ -49,3 +49,23 @@ class AuditError(Exception):
     """The fused engine's results are not the plain loop's; they are written, and not to be
     trusted.
     """
+
+
+class WriteError(Exception):
+    """The system refused to write; what was finished before is kept, and can be read."""
+
+
+class FailedError(Exception):
+    """A run failed, and a study that fails fast stopped.
+
+    Parameters
+    ----------
+    run_id
+        The run.
+    reason
+        Why it failed.
+    """
+
+    def __init__(self, run_id: str, reason: str) -> None:
+        super().__init__(f"run {run_id} failed: {reason}")
+        self.run_id, self.reason = run_id, reason

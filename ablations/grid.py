@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ablations.registry import Component, canonical
+from ablations.registry import Component, canonical, foreign_modules
 from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ class Configuration:
             "epochs": self.epochs,
         }
         return values | {k: level_label(v) for k, v in self.model.parameters().items()}
+
+    @cached_property
+    def foreign_modules(self) -> frozenset[str]:
+        """The modules of other people whose code training this runs."""
+        parts = (self.task, self.model, self.optimizer, *(getattr(self, n) for n in TECHNIQUES))
+        return frozenset().union(*map(foreign_modules, parts))
 
     @cached_property
     def skip(self) -> str | None:

@@ -2,63 +2,33 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from ablations import dispatch, environment, report, store
+from ablations import dispatch, environment, interruption, report, shards, store, workers
 from ablations import grid as grids
 from ablations.analysis import fault
-from ablations.cohorts import Cohort, pack, parcels
-from ablations.dispatch import check_backend
-from ablations.errors import AuditError, RequestError
-from ablations.folders import LOCK, one_writer
-from ablations.grid import SETTINGS, TECHNIQUES, Plan
+from ablations.cohorts import parcels
+from ablations.errors import AuditError, FailedError, RequestError, WriteError
+from ablations.folders import one_writer
+from ablations.grid import TECHNIQUES
+from ablations.interruption import Interrupted, Stop
+from ablations.outlook import How, Outlook, look
 from ablations.progress import Live, Reporter
-from ablations.report import Published, Story, words
+from ablations.report import Answer, Published, Story, words
 from ablations.store import Results
 from ablations.study import Study, published
 from ablations.techniques.base import CONTROLS
 from ablations.training import audit, compiling, engines
-from ablations.training.engines import Choice, Compile, Engine, Settled
+from ablations.training.audit import Judged
+from ablations.training.engines import Compile, Engine
 from ablations.training.result import Result
+from ablations.workers import WorkerDiedError
 
-
-@dataclass(frozen=True)
-class Outlook:
-    """What a command would do: the plan, what is finished already, what is left to train."""
-
-    plan: Plan
-    finished: int
-    choices: tuple[Choice, ...]
-    """What trains the runs that are left, kind by kind."""
-    settled: Settled
-    jobs: int
-    backend: str
-
-    @property
-    def todo(self) -> int:
-        """How many runs are left to train."""
-        return sum(len(choice.runs) for choice in self.choices)
-
-    @cached_property
-    def cohorts(self) -> list[Cohort]:
-        """The runs that are left, as they will be trained."""
-        return pack(choice.part for choice in self.choices)
-
-    def notes(self) -> list[str]:
-        """One line for each way to train runs, and for each reason to skip some."""
-        ways = Counter[str]()
-        for choice in self.choices:
-            ways[engines.way(choice, self.settled)] += len(choice.runs)
-        reasons = Counter(reason for _, reason in self.plan.skipped)
-        return [
-            *(f"training {count:,} runs {way}" for way, count in ways.items()),
-            *(f"skipping {count:,} runs: {reason}" for reason, count in reasons.items()),
-        ]
+STOPPING = "stopping: what is in training is finished first; once more stops at once"
 
 
 def run(
@@ -69,12 +39,17 @@ def run(
     backend: str | None = None,
     engine: Engine = "auto",
     compile: Compile = "auto",  # noqa: A002
+    timeout: float | None = None,
+    fail_fast: bool = False,
     force: bool = False,
     accept_environment: bool = False,
     with_report: bool = True,
     reporter: Reporter | None = None,
 ) -> Results:
     """Train what is missing of a study, and write its report.
+
+    The first Ctrl-C, or SIGTERM, lets what is in training finish; the second stops at once.  The
+    same call continues.
 
     Parameters
     ----------
@@ -87,13 +62,19 @@ def run(
         Worker processes; by default one a core, or none for a study of a few seconds.
     backend
         A joblib backend; by default processes (``loky``), or threads for a study that is over
-        sooner than processes start.
+        sooner than processes start.  What other people wrote is trained in processes, unless
+        ``sequential`` or ``threading`` is asked for: it may end the process that it runs in.
     engine
         ``auto`` trains runs as fused programs where they can be, one by one where not; ``fused``
         refuses a study that needs the latter; ``loop`` trains all one by one, in plain PyTorch.
     compile
         Whether programs are compiled: ``auto`` where that pays, from what was measured here.  It is
         settled once for a results folder.
+    timeout
+        Seconds that a cohort, and a run by itself, may take (compiling does not count); a run that
+        takes longer is ``failed``.
+    fail_fast
+        Whether to stop at the first run that fails.
     force
         Whether to train again what the folder holds already.
     accept_environment
@@ -112,30 +93,36 @@ def run(
     ------
     RequestError
         If the folder holds the results of another study or engine, or the backend cannot be used.
+    WriteError
+        If something could not be written: a full disk, say.
+    FailedError
+        With ``fail_fast``, if a run failed.
     AuditError
         If runs of the fused engine are not what the plain loop trains; all is written all the
         same, the report included.
+    Interrupted
+        A KeyboardInterrupt, once what was in training is written.
     """
-    check_backend(backend, jobs)
+    how = How(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment)
+    how.check()
     reporter = reporter or Live()
     folder = folder_of(study, out)
-
-    def found() -> Outlook:
-        return look(
-            study, folder, jobs, backend, engine, compile, accept_environment=accept_environment
-        )
-
-    seen, outlook = store.written(folder), found()
-    with one_writer(folder, reporter.say):
+    if known_answer(study, folder, how):
+        reporter.say("nothing to train, and the report is up to date")
+        return of_study(study, store.load(folder))[0]
+    seen, outlook = store.written(folder), look(study, folder, how)
+    with _writing(folder), one_writer(folder, reporter.say):
         if force:
             forget(folder, outlook)
         if store.written(folder) != seen:
-            outlook = found()
-        results = _run(study, folder, outlook, reporter)
+            outlook = look(study, folder, how)
+        results = _run(study, folder, outlook, how, reporter)
+        wrong = fault(results.audit)
         if with_report:
             path = write_report(study, results)
             reporter.say(f"report: {path}")
-    wrong = fault(results.audit)
+            if wrong is None:
+                write_answer(study, results)
     if wrong:
         raise AuditError(wrong)
     if len(results.audit):
@@ -143,23 +130,61 @@ def run(
     return results
 
 
-def _run(study: Study, folder: Path, outlook: Outlook, reporter: Reporter) -> Results:
+def _run(study: Study, folder: Path, outlook: Outlook, how: How, reporter: Reporter) -> Results:
     """Train what is left, have it judged, and leave few files behind."""
-    target = begin(study, folder, outlook)
+    target = begin(study, folder, outlook, how.timeout)
     for note in outlook.notes():
         reporter.say(note)
-    train(outlook, target, reporter)
-    whole = store.load(folder)
-    if judge(outlook, whole, target):
+    stop = Stop(target.stop, lambda: reporter.say(STOPPING))
+    with interruption.asking(stop.ask):
+        train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
         whole = store.load(folder)
-    store.tidy(folder, target.session)
+        if not stop.asked and judge(outlook, whole, target, stop):
+            whole = store.load(folder)
+    stop.withdraw()
     results, others = of_study(study, whole)
+    failed = results.runs[results.runs["status"] == "failed"]
+    if how.fail_fast and len(failed):
+        raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
+    if stop.asked:
+        done = results.runs["status"].isin(store.TRAINED).sum()
+        raise Interrupted(f"{done:,} of {len(outlook.plan.runs):,} runs are finished and kept")
+    store.tidy(folder, target.session)
     eager = int((results.runs["engine"] == "fused").sum()) if target.compiled else 0
     if eager:
         reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
     if others:
         reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
     return results
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the system refuses to write is one clear error."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise WriteError(f"{where}: {error.strerror or error}") from error
+
+
+def known_answer(study: Study, folder: Path, how: How) -> Answer | None:
+    """The answer of a study of which nothing is left to train, where its report is up to date."""
+    if how.force or not store.is_results(folder):
+        return None
+    answer = report.known(folder, _fingerprint(study, folder))
+    return answer if answer and not look(study, folder, how).todo else None
+
+
+def write_answer(study: Study, results: Results) -> None:
+    """Write down the answer, and what it is the answer to."""
+    report.keep(answer(study, results), results.folder, _fingerprint(study, results.folder))
+
+
+def _fingerprint(study: Study, folder: Path) -> str:
+    """What the report of a study depends on: the results, the study and this installation."""
+    here = environment.identify(environment.describe())
+    return shards.digest(f"{store.fingerprint(folder)} {study.to_toml()} {here}".encode())
 
 
 def forget(folder: Path, outlook: Outlook) -> None:
@@ -185,96 +210,14 @@ def folder_of(study: Study, out: Path | str | None) -> Path:
     return Path(out) if out is not None else Path("results") / study.name
 
 
-def look(
-    study: Study,
-    folder: Path,
-    jobs: int | None = None,
-    backend: str | None = None,
-    engine: Engine = "auto",
-    compile: Compile = "auto",  # noqa: A002
-    *,
-    accept_environment: bool = False,
-) -> Outlook:
-    """Plan the study against what the folder holds; changes nothing."""
-    plan = grids.plan(study)
-    known = None
-    if store.is_results(folder):
-        refuse_another(study, folder)
-        if not accept_environment:
-            refuse_environment(folder)
-        done = store.finished(folder)
-        known = engines.recorded(folder)
-        engines.refuse_another(known, engine, compile, folder)
-        engine = "loop" if known.engine == "loop" else engine
-    elif folder.exists() and not _empty(folder):
-        raise RequestError("is there already and is no results folder", source=str(folder))
-    else:
-        done = {}
-    left = [run for run in plan.runs if run.run_id not in done]
-    choices = tuple(engines.choose(left, engine))
-    if engine == "fused":
-        engines.refuse_loops(choices)
-    count, way = dispatch.arrange(pack(choice.part for choice in choices), jobs, backend)
-    if backend == "threading" and compile == "auto":
-        compile = "never"  # noqa: A001
-    settled = known or engines.settle(engine, compile, choices, count)
-    if settled.compiled and way == "threading":
-        # PyTorch traces with marks that hold for the whole process.
-        if backend is not None:
-            message = (
-                "threads cannot share compiled programs; leave it out, or give --compile never"
-            )
-            raise RequestError(message, "--backend")
-        way = "loky"
-    return Outlook(plan, len(plan.runs) - len(left), choices, settled, count, way)
-
-
-def _empty(folder: Path) -> bool:
-    return folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
-
-
-def refuse_another(study: Study, folder: Path) -> None:
-    """Refuse a folder whose runs were trained under other settings than those of ``study``.
-
-    Levels and seeds may differ: they tell the runs of one folder apart, and a study may grow.
-    """
-    path = folder / "study.toml"
-    if not path.exists():
-        return  # set aside by a repair
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
-    wanted = study.plain()
-    for key in ("task", "model", *SETTINGS):
-        if wanted[key] != found.get(key):
-            message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
-            raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
-
-
-def refuse_environment(folder: Path) -> None:
-    """Refuse a folder whose runs were all trained by other versions of the libraries."""
-    known = [one["packages"] for one in store.read_environments(folder).values() if one]
-    here = environment.describe()["packages"]
-    if not known or here in known:
-        return
-    there = known[-1]
-    differing = [
-        f"{name} {there.get(name, 'not installed')} there and {version} here"
-        for name, version in here.items()
-        if there.get(name) != version
-    ]
-    message = f"holds runs of other versions: {', '.join(differing)}"
-    advice = "choose another folder with --out, or mix them with --accept-environment"
-    raise RequestError(f"{message}; {advice}", source=str(folder))
-
-
-def begin(study: Study, folder: Path, outlook: Outlook) -> dispatch.Target:
+def begin(
+    study: Study, folder: Path, outlook: Outlook, seconds: float | None = None
+) -> dispatch.Target:
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
     identity, skipped = environment.identify(described), outlook.plan.skipped
     compiled = outlook.settled.compiled and compiling.unavailable() is None
-    target = dispatch.Target(folder.absolute(), study.name, identity, compiled)
+    target = dispatch.Target(folder.absolute(), study.name, identity, compiled, seconds=seconds)
     try:
         engines.record(folder, outlook.settled)
         session = store.start(folder, study.to_toml(), {identity: described})
@@ -288,18 +231,27 @@ def begin(study: Study, folder: Path, outlook: Outlook) -> dispatch.Target:
     return target
 
 
-def train(outlook: Outlook, target: dispatch.Target, reporter: Reporter) -> None:
+def train(
+    outlook: Outlook,
+    target: dispatch.Target,
+    stop: Stop,
+    reporter: Reporter,
+    *,
+    fail_fast: bool = False,
+) -> None:
     """Train what is left, telling the reporter as cohorts finish."""
-    shared = parcels(outlook.cohorts, outlook.jobs)
+    shared = parcels(outlook.cohorts, outlook.pool.jobs)
     reporter.begin(len(outlook.plan.runs), outlook.finished)
     try:
-        for statuses in dispatch.dispatch(shared, target, outlook.jobs, outlook.backend):
+        for statuses in dispatch.dispatch(shared, target, outlook.pool, stop):
             reporter.update(statuses)
+            if fail_fast and statuses["failed"]:
+                stop.ask()
     finally:
         reporter.end()
 
 
-def judge(outlook: Outlook, results: Results, target: dispatch.Target) -> int:
+def judge(outlook: Outlook, results: Results, target: dispatch.Target, stop: Stop) -> int:
     """Have the plain loop judge a few runs of each kind that were not judged yet; how many.
 
     Only runs trained in this environment: others are rounded otherwise, and were judged there.
@@ -324,16 +276,26 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target) -> int:
         str(run_id): list(part[["objective", "train_loss", "val_loss"]].itertuples(index=False))
         for run_id, part in rows.groupby("run_id")
     }
-    count = 0
-    asked = (
-        (audit.judge, (*call, {run.run_id: curves[run.run_id] for run in call[0]}))
-        for call in calls
+    asked = [(*call, {run.run_id: curves[run.run_id] for run in call[0]}) for call in calls]
+    judged = workers.each(
+        audit.judge, asked, outlook.pool, again=_judge_again, stopped=lambda: stop.asked
     )
-    for judged in dispatch.parallel(asked, outlook.jobs, outlook.backend):
-        rows = [one.row(target.environment_id) for one in judged]
+    count = 0
+    for found in judged:
+        rows = [one.row(target.environment_id) for one in found]
         store.write_audit(target.folder, rows, target.session)
-        count += len(judged)
+        count += len(found)
     return count
+
+
+def _judge_again(call: tuple[Any, ...], _: WorkerDiedError) -> Iterator[list[Judged]]:
+    """Judge runs whose judge may have been the worker that died."""
+    try:
+        yield workers.alone(audit.judge, *call)
+    except WorkerDiedError as error:
+        runs, engine, size, _ = call
+        reason = f"it could not be judged: the worker process died each time: {error.exit_code}"
+        yield [Judged(run.run_id, engine, size, reason=reason) for run in runs]
 
 
 def write_report(study: Study, results: Results) -> Path:
@@ -344,6 +306,11 @@ def write_report(study: Study, results: Results) -> Path:
 def effects(study: Study, results: Results) -> report.Effects:
     """The ablation table, as the report has it: every level against its control."""
     return report.ablation_effects(results, story(study))
+
+
+def answer(study: Study, results: Results) -> Answer:
+    """The ablation table and the answer in words."""
+    return report.answer(effects(study, results), story(study).cautions)
 
 
 def controls(study: Study) -> dict[str, str | float]:

@@ -50,6 +50,15 @@ class Component:
         return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
 
 
+def foreign_modules(component: Component) -> set[str]:
+    """The modules of other people that its class comes from; nobody here knows what they do."""
+    return {
+        cls.__module__
+        for cls in type(component).__mro__
+        if issubclass(cls, Component) and cls.__module__.partition(".")[0] != __package__
+    }
+
+
 def canonical(value: object) -> str:
     """JSON with sorted keys and no spaces: the same text for the same value, always."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -190,6 +190,13 @@ def written(folder: Path) -> list[Path]:
     return shards.paths(folder / "runs")
 
 
+def fingerprint(folder: Path) -> str:
+    """Changes whenever anything changes that a report shows: names of shards say their content."""
+    names = [path.name for table in _TABLES for path in shards.paths(folder / table)]
+    text = (folder / "environment.json").read_bytes() if names else b""
+    return shards.digest(text + "\n".join(names).encode())
+
+
 def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str, Any]]) -> int:
     """Make the results folder, and write what describes the study and the machines (by id).
 
@@ -202,6 +209,8 @@ def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str,
         (folder / name).mkdir(parents=True, exist_ok=True)
         for path in shards.leftovers(folder / name):
             path.unlink(missing_ok=True)
+    for path in (*shards.leftovers(folder), *folder.glob(".stop-*")):
+        path.unlink(missing_ok=True)
     known = read_environments(folder) | dict(environments)
     write_text(folder / "environment.json", json.dumps(known, indent=2, sort_keys=True) + "\n")
     write_text(folder / "study.toml", _sealed(study_toml))

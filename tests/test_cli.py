@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from ablations import cli, load
+from ablations import cli, load, report
 from ablations.cli import app, parse_levels
 from ablations.study import shipped_studies
 
@@ -134,7 +134,7 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
     found = SimpleNamespace(
         effects=pd.DataFrame([row | words | counts | zeros]), scale="log", unpaired=()
     )
-    cli.print_effects(found)  # type: ignore[arg-type]
+    cli.print_answer(report.answer(found))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 
@@ -373,7 +373,7 @@ def test_interrupt_is_exit_code_130_and_the_same_command_continues(jobs: str) ->
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED
-    assert "the same command continues" in stderr
+    assert f"to continue: ablations run mine.toml --no-report --jobs {jobs}" in stderr
     finished = len(load("results/mine").runs)
     assert 0 < finished < 800
     done = ablations("run", "mine.toml", "--dry-run")

@@ -12,6 +12,7 @@ import pytest
 
 from ablations import RequestError, Study, load, pipeline, shards, store
 from ablations.folders import merge
+from ablations.outlook import look
 from ablations.progress import Silent
 
 AXES = {"norm": ["none", "layer"], "device": ["cpu"]}
@@ -34,7 +35,7 @@ def test_parts_merge_into_what_one_machine_would_have_trained(tmp_path: Path) ->
         tmp_path / "whole" / "study.toml"
     ).read_text()
     # It is a results folder like any other: nothing is left to train.
-    assert pipeline.look(Study.from_toml(tmp_path / "c" / "study.toml"), tmp_path / "c").todo == 0
+    assert look(Study.from_toml(tmp_path / "c" / "study.toml"), tmp_path / "c").todo == 0
 
 
 def test_merging_a_folder_with_itself_changes_nothing(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_other_levels_merge_into_their_union(tmp_path: Path) -> None:
     merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert sorted(merged.runs["norm"]) == sorted(["layer", "none", "rms"] * 2)
     study = Study.from_toml(tmp_path / "c" / "study.toml")
-    assert pipeline.look(study, tmp_path / "c").todo == 0
+    assert look(study, tmp_path / "c").todo == 0
 
 
 COMMAND = [

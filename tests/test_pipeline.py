@@ -2,64 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
-import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
 import ablations
-from ablations import RequestError, Study, environment, pipeline, registry
+from ablations import RequestError, Study, environment, pipeline
 from ablations.grid import Configuration
-from ablations.progress import Silent
-from ablations.techniques.base import Loss, Regularizer
-from ablations.training import loop
+from ablations.outlook import How, look
+from ablations.workers import Pool
 
-SMALL: dict[str, Any] = {
-    "task": "notebook",
-    "epochs": 3,
-    "batch_size": 30,
-    "seeds": 3,
-    "axes": {"regularizer": ["none", "dropout"], "norm": ["none", "batch"]},
-}
-VARYING = ["train_seconds"]
-
-
-def run(study: Study, out: Path, **options: Any) -> ablations.Results:
-    defaults: dict[str, Any] = {"with_report": False, "reporter": Silent()}
-    return ablations.run(study, out, **(defaults | options))
-
-
-class Heard(Silent):
-    """Keeps what the pipeline said."""
-
-    def __init__(self) -> None:
-        self.trained: Counter[str] = Counter()
-        self.lines: list[str] = []
-
-    def update(self, statuses: Counter[str]) -> None:
-        self.trained += statuses
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
-def numbers(results: ablations.Results) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return results.runs.drop(columns=VARYING), results.curves
-
-
-def same(one: ablations.Results, other: ablations.Results) -> None:
-    for a, b in zip(numbers(one), numbers(other), strict=True):
-        pd.testing.assert_frame_equal(a, b, check_exact=True)
+from .studies import SMALL, Heard, run, same
 
 
 @pytest.fixture(scope="module")
@@ -107,20 +62,20 @@ def test_a_short_study_is_shared_by_threads_and_no_process_starts(
 ) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     study = Study(**(SMALL | {"seeds": 20}))
-    heard = pipeline.look(study, tmp_path / "none")
-    assert (heard.jobs, heard.backend) == (2, "threading")
+    heard = look(study, tmp_path / "none")
+    assert heard.pool == Pool(2, "threading")
     monkeypatch.setattr("joblib.externals.loky.get_reusable_executor", None)
     same(run(study, tmp_path / "threads"), run(study, tmp_path / "one", jobs=1))
-    longer = pipeline.look(study.with_epochs(400), tmp_path / "none")
-    assert (longer.jobs, longer.backend) == (2, "loky")
+    longer = look(study.with_epochs(400), tmp_path / "none")
+    assert longer.pool == Pool(2, "loky")
     # PyTorch's compiler is not for several threads.
-    compiled = pipeline.look(study, tmp_path / "none", compile="always")
+    compiled = look(study, tmp_path / "none", How(compile="always"))
     if compiled.settled.compiled:
-        assert compiled.backend == "loky"
+        assert compiled.pool.backend == "loky"
         with pytest.raises(RequestError, match="threads cannot share compiled programs"):
-            pipeline.look(study, tmp_path / "none", backend="threading", compile="always")
-    alone = pipeline.look(study, tmp_path / "none", engine="loop")
-    assert (alone.jobs, alone.backend) == (1, "loky")
+            look(study, tmp_path / "none", How(backend="threading", compile="always"))
+    alone = look(study, tmp_path / "none", How(engine="loop"))
+    assert alone.pool == Pool()
 
 
 def test_a_narrower_study_shows_its_own_runs_and_says_that_there_are_others(
@@ -202,105 +157,6 @@ def test_skipped_runs_have_rows_and_one_line(
         "training 6 runs 32 at a time, as eager programs",
         "skipping 6 runs: torch offers no cuda device here",
     ]
-
-
-@pytest.fixture
-def _own_techniques(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody's techniques are registered as long as a test lasts."""
-    known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
-    known["regularizer"] |= {cls.name: cls for cls in (Raises, Explodes, Kills)}
-    monkeypatch.setattr(registry, "_REGISTRY", known)
-
-
-@dataclass(frozen=True)
-class Raises(Regularizer):
-    """Fails on one seed's batch, as somebody's own technique might."""
-
-    name = "raises"
-
-    def objective(
-        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
-    ) -> Tensor:
-        raise ArithmeticError("no objective today")
-
-
-@dataclass(frozen=True)
-class Explodes(Regularizer):
-    """Gives a loss that is not a number."""
-
-    name = "explodes"
-
-    def objective(
-        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
-    ) -> Tensor:
-        return loss(outputs, targets) * float("nan")
-
-
-@dataclass(frozen=True)
-class Kills(Regularizer):
-    """Ends the process that trains it, as running out of memory would."""
-
-    name = "kills"
-
-    def objective(
-        self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
-    ) -> Tensor:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError("not reached")
-
-
-@pytest.mark.usefixtures("_own_techniques")
-def test_a_worker_that_dies_costs_its_run_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Workers cannot import this module by its name; they get the class itself.
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr("ablations.cohorts.LOOP_CAP", 4)
-    axes = {"norm": ["none", "batch"], "regularizer": ["none", Kills()]}
-    study = Study(**(SMALL | {"seeds": 2, "axes": axes}))
-    results = run(study, tmp_path, jobs=2)
-    status = results.runs.groupby("regularizer")["status"].unique().map(list).to_dict()
-    assert status == {"none": ["ok"], "kills": ["failed"]}
-    failed = results.runs[results.runs["status"] == "failed"]
-    assert len(failed) == 4
-    assert failed["reason"].str.contains("worker process died each time.*SIGKILL").all()
-
-
-@pytest.mark.usefixtures("_own_techniques")
-def test_an_exception_is_one_row_and_the_others_finish(tmp_path: Path) -> None:
-    axes = {"regularizer": ["none", Raises(), Explodes()]}
-    results = run(Study(**(SMALL | {"axes": axes})), tmp_path, jobs=1)
-    status = results.runs.groupby("regularizer")["status"].unique().map(list).to_dict()
-    assert status == {"none": ["ok"], "raises": ["failed"], "explodes": ["diverged"]}
-    failed = results.runs[results.runs["status"] == "failed"]
-    assert set(failed["reason"]) == {"ArithmeticError: no objective today"}
-    assert failed["traceback"].str.contains("in objective").all()
-    diverged = results.runs[results.runs["status"] == "diverged"]
-    assert set(diverged["reason"]) == {"non-finite loss in epoch 1"}
-
-
-@pytest.mark.usefixtures("_own_techniques")
-def test_failed_runs_are_tried_again_and_diverged_ones_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = Study(**(SMALL | {"axes": {"regularizer": ["none", Explodes()]}}))
-    original = loop.train
-
-    def fails(run: Any, stop: int | None = None) -> Any:
-        if run.configuration.regularizer.name == "none":
-            raise MemoryError("try again")
-        return original(run)
-
-    monkeypatch.setattr(loop, "train", fails)
-    run(study, tmp_path, jobs=1, engine="loop")
-    status = ablations.load(tmp_path).runs["status"]
-    assert status.value_counts().to_dict() == {"failed": 3, "diverged": 3}
-    monkeypatch.undo()
-    monkeypatch.setitem(registry._REGISTRY["regularizer"], "explodes", Explodes)
-    heard = Heard()
-    results = run(study, tmp_path, jobs=1, reporter=heard)
-    assert heard.trained == {"ok": 3}
-    assert results.runs["status"].value_counts().to_dict() == {"ok": 3, "diverged": 3}
 
 
 @pytest.mark.parametrize(

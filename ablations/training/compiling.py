@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ablations import shards
+from ablations.training import limit
 
 IMPORT_SECONDS = 3.0
 """What it costs a process to start compiling at all."""
@@ -74,7 +75,8 @@ def call(function: Callable[..., Any], kind: str, size: int, arguments: tuple[An
     key = f"{kind}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
     if key not in _READY:
         try:
-            _READY[key] = _Compiled(function, kind, size, arguments)
+            with limit.paused():
+                _READY[key] = _Compiled(function, kind, size, arguments)
         except Exception as error:
             _REFUSED.add(kind)
             raise CannotCompileError(f"{type(error).__name__}: {error}") from error

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from ablations import cohorts, shards
-from ablations.cohorts import steps
+from ablations.cohorts import FEWEST, steps
 from ablations.errors import RequestError
-from ablations.grid import Run
+from ablations.grid import Configuration, Run
 from ablations.training import compiling, fused
 from ablations.training.program import Program, program
 from ablations.training.stacked import NotStackableError
@@ -26,10 +26,10 @@ Engine = Literal["auto", "fused", "loop"]
 Compile = Literal["auto", "always", "never"]
 
 MEMBERS, MANY = 32, 256
-"""Most members of a program on a CPU, and on an accelerator, which hardly notices small steps."""
-FEWEST = 8
-"""With fewer there is nothing to win.  All three are multiples of what a vector instruction takes,
-so that no member's numbers are left over for instructions that round otherwise.
+"""Most members of a program on a CPU, and on an accelerator, which hardly notices small steps.
+
+Both, and the fewest, are multiples of what a vector instruction takes, so that no member's numbers
+are left over for instructions that round otherwise.
 """
 CACHE, MEMORY = 2**22, 2**32
 """Bytes of a program's parameters, moments and activations up to which it grows: on a CPU, where
@@ -72,15 +72,29 @@ class Choice:
         return len(self.runs) * steps(self.runs[0].configuration)
 
 
-def choose(runs: Iterable[Run], engine: Engine = "auto") -> list[Choice]:
-    """What trains each kind of the runs."""
-    return [_choice(members, engine) for members in cohorts.kinds(runs)]
+Trial = Callable[[Configuration], str | None]
 
 
-def _choice(runs: tuple[Run, ...], engine: Engine) -> Choice:
+def choose(
+    runs: Iterable[Run], engine: Engine = "auto", trial: Trial | None = None
+) -> list[Choice]:
+    """What trains each kind of the runs.
+
+    Parameters
+    ----------
+    trial
+        Says, without harm, why the network of a configuration cannot be built; None where it can.
+    """
+    return [_choice(members, engine, trial) for members in cohorts.kinds(runs)]
+
+
+def _choice(runs: tuple[Run, ...], engine: Engine, trial: Trial | None) -> Choice:
+    configuration = runs[0].configuration
+    why = trial(configuration) if trial else None
     if engine == "loop":
         return Choice(runs, None, "loop")
-    configuration = runs[0].configuration
+    if why is not None:
+        return Choice(runs, None, "loop", f"its network cannot be built: {why}")
     try:
         made = program(configuration)
     except NotStackableError as error:
@@ -140,7 +154,11 @@ def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
     fusable = [
         (choice, choice.program, choice.size)
         for choice in choices
-        if choice.program and choice.size and choice.engine == "fused"
+        if choice.program
+        and choice.size
+        and choice.engine == "fused"
+        # Code of other people is not to be run here, only to see how long it takes.
+        and not choice.runs[0].configuration.foreign_modules
     ]
     rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
     if compiling.unavailable() or rough < SHORT_SECONDS:

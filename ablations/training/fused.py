@@ -23,7 +23,6 @@ import torch
 from torch import Tensor
 
 from ablations.cohorts import places
-from ablations.cohorts import split as split_runs
 from ablations.grid import Run
 from ablations.training import allocation, compiling
 from ablations.training.loop import one_thread
@@ -56,24 +55,29 @@ def train(
         Whether to compile the step.
     stop
         The epoch after which to stop, for a look at the beginning; the last one by default.
+
+    Raises
+    ------
+    MemoryError, torch.OutOfMemoryError
+        If there is no memory for so many members.
     """
     allocation.keep()
     with one_thread():
         try:
             start = origins(runs[0].configuration)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             return [Result.of_exception(run, error, "fused", size) for run in runs]
         made = start.program
-        engine, lanes = made.network.engine, made.network.lanes
+        engine = made.network.engine
         members: list[Member] = []
         failed: list[Result] = []
         for run in runs:
             try:
                 members.append(start.member(run))
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 failed.append(Result.of_exception(run, error, engine, size))
         attempt = partial(_attempt, made, compiled=compiled, stop=stop)
-        return [*_isolate(attempt, members, size, lanes, engine), *failed]
+        return [*_isolate(attempt, members, size, engine), *failed]
 
 
 def _attempt(
@@ -92,7 +96,6 @@ def _isolate(
     attempt: Callable[[Sequence[Member], int], list[Result]],
     members: Sequence[Member],
     size: int,
-    lanes: int,
     engine: str,
 ) -> list[Result]:
     """Train members; halve those of a cohort that raised, until the guilty one is alone."""
@@ -100,20 +103,16 @@ def _isolate(
         return []
     try:
         return attempt(members, size)
-    except Exception as error:
-        if out_of_memory(error) and size > 1:
-            size = size // 2
-            of_run = {id(member.run): member for member in members}
-            halves = split_runs([member.run for member in members], size, min(size, lanes))
-            parts = [[of_run[id(run)] for run in half.runs] for half in halves]
-        elif len(members) > 1:
-            half = len(members) // 2
-            parts = [list(members[:half]), list(members[half:])]
-        else:
+    except (Exception, SystemExit) as error:
+        if out_of_memory(error):
+            raise
+        if len(members) == 1:
             return [Result.of_exception(members[0].run, error, engine, size)]
+        half = len(members) // 2
+        parts = [members[:half], members[half:]]
         # The traceback holds the tensors of the failed attempt.
         traceback.clear_frames(error.__traceback__)
-    return [result for part in parts for result in _isolate(attempt, part, size, lanes, engine)]
+    return [result for part in parts for result in _isolate(attempt, part, size, engine)]
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ablations.grid import Run
+from ablations.training.limit import TookTooLongError
 
 Status = Literal["ok", "diverged", "failed", "skipped"]
 
@@ -50,10 +51,11 @@ class Result:
 
     @classmethod
     def of_exception(
-        cls, run: Run, error: Exception, engine: str = "loop", cohort_size: int = 1
+        cls, run: Run, error: BaseException, engine: str = "loop", cohort_size: int = 1
     ) -> Result:
         """One run's exception is that run's result."""
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        said = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, TookTooLongError) else said.splitlines()[0]
         text = "".join(traceback.format_exception(error))
         return cls(run, "failed", reason, engine, cohort_size, traceback=text)
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import ablations
-from ablations import RequestError, Study, pipeline
+from ablations import RequestError, Study
 from ablations.grid import Run, plan
+from ablations.outlook import look
 from ablations.progress import Silent
 from ablations.techniques.base import Loss, Regularizer
 from ablations.training import compiling, engines
@@ -105,7 +106,7 @@ def test_a_resumed_study_keeps_its_engine(tmp_path: Path, asked: Any) -> None:
     compiled = asked == "always" and compiling.unavailable() is None
     ways = {"fused-compiled" if compiled else "fused"}
     grown = study.replace(seeds=3)
-    assert pipeline.look(grown, tmp_path).settled == Settled("fused", compiled)
+    assert look(grown, tmp_path).settled == Settled("fused", compiled)
     assert set(ablations.run(grown, tmp_path, **options).runs["engine"]) == ways
     other = "never" if compiled else "always"
     with pytest.raises(RequestError, match=r"holds results of (eager|compiled) programs"):

@@ -245,21 +245,6 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
             assert numbers(result) == numbers(without[result.run.run_id])
 
 
-def test_out_of_memory_halves_the_cohort_and_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = fused._Training._epochs
-
-    def tight(self: Any) -> Any:
-        if self._size > 8:
-            raise torch.OutOfMemoryError("no room")
-        return original(self)
-
-    monkeypatch.setattr(fused._Training, "_epochs", tight)
-    runs = runs_of(seeds=20, dtype="float64")
-    found = trained(runs)
-    assert {(result.status, result.cohort_size) for result in found.values()} == {("ok", 8)}
-    assert_equal(found[runs[11].run_id], loop.train(runs[11]), 1e-9)
-
-
 # ------------------------------------------------------------------------------- compiled
 
 

@@ -1,0 +1,190 @@
+"""What a command would do: the study's plan against what its results folder holds."""
+
+from __future__ import annotations
+
+import pickle
+import tomllib
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from joblib.externals.loky import BrokenProcessPool
+
+from ablations import dispatch, environment, store, workers
+from ablations import grid as grids
+from ablations.cohorts import Cohort, pack
+from ablations.errors import RequestError
+from ablations.folders import LOCK
+from ablations.grid import SETTINGS, Configuration, Plan
+from ablations.study import Study
+from ablations.training import attempts, engines
+from ablations.training.engines import Choice, Compile, Engine, Settled
+from ablations.workers import Pool, WorkerDiedError
+
+
+@dataclass(frozen=True)
+class How:
+    """How to train, as far as somebody asked for it; ``pipeline.run`` says what each means."""
+
+    jobs: int | None = None
+    backend: str | None = None
+    engine: Engine = "auto"
+    compile: Compile = "auto"
+    timeout: float | None = None
+    fail_fast: bool = False
+    force: bool = False
+    accept_environment: bool = False
+
+    def check(self) -> None:
+        """Refuse what cannot be had here, before anything is planned.
+
+        Raises
+        ------
+        RequestError
+            Naming the option.
+        """
+        dispatch.check_backend(self.backend, self.jobs)
+        if self.timeout is None:
+            return
+        if not 0 < self.timeout < 1e7:
+            message = f"expected a number of seconds above 0, found {self.timeout:g}"
+            raise RequestError(message, "--timeout")
+        if self.backend not in (None, "loky"):
+            message = f"{self.backend} cannot stop what takes too long; leave --backend out"
+            raise RequestError(message, "--timeout")
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The plan, what is finished already, what is left to train."""
+
+    plan: Plan
+    finished: int
+    choices: tuple[Choice, ...]
+    """What trains the runs that are left, kind by kind."""
+    settled: Settled
+    pool: Pool
+
+    @property
+    def todo(self) -> int:
+        """How many runs are left to train."""
+        return sum(len(choice.runs) for choice in self.choices)
+
+    @cached_property
+    def cohorts(self) -> list[Cohort]:
+        """The runs that are left, as they will be trained."""
+        return pack(choice.part for choice in self.choices)
+
+    def notes(self) -> list[str]:
+        """One line for each way to train runs, and for each reason to skip some."""
+        ways = Counter[str]()
+        for choice in self.choices:
+            ways[engines.way(choice, self.settled)] += len(choice.runs)
+        reasons = Counter(reason for _, reason in self.plan.skipped)
+        return [
+            *(f"training {count:,} runs {way}" for way, count in ways.items()),
+            *(f"skipping {count:,} runs: {reason}" for reason, count in reasons.items()),
+        ]
+
+
+def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
+    """Plan the study against what the folder holds; changes nothing.
+
+    Raises
+    ------
+    RequestError
+        If the folder holds the results of another study, engine or version of a library, or
+        something else than results.
+    """
+    how = how or How()
+    plan = grids.plan(study)
+    known, done, engine, compile_ = None, {}, how.engine, how.compile
+    if store.is_results(folder):
+        refuse_another(study, folder)
+        if not how.accept_environment:
+            refuse_environment(folder)
+        done = store.finished(folder)
+        known = engines.recorded(folder)
+        engines.refuse_another(known, engine, compile_, folder)
+        engine = "loop" if known.engine == "loop" else engine
+    elif folder.exists() and not _empty(folder):
+        raise RequestError("is there already and is no results folder", source=str(folder))
+    left = [run for run in plan.runs if run.run_id not in done]
+    modules = {name for run in left for name in run.configuration.foreign_modules}
+    workers.carry(modules)
+    apart = how.backend in (None, "loky")
+    trial = partial(_trial, seconds=how.timeout) if modules and apart else None
+    choices = tuple(engines.choose(left, engine, trial))
+    if engine == "fused":
+        engines.refuse_loops(choices)
+    cohorts = pack(choice.part for choice in choices)
+    needed = bool(modules) or how.timeout is not None
+    pool = dispatch.arrange(cohorts, how.jobs, how.backend, apart=needed)
+    if how.backend == "threading" and compile_ == "auto":
+        compile_ = "never"
+    settled = known or engines.settle(engine, compile_, choices, pool.jobs)
+    if settled.compiled and pool.backend == "threading":
+        # PyTorch traces with marks that hold for the whole process.
+        if how.backend is not None:
+            message = (
+                "threads cannot share compiled programs; leave it out, or give --compile never"
+            )
+            raise RequestError(message, "--backend")
+        pool = Pool(pool.jobs, "loky")
+    return Outlook(plan, len(plan.runs) - len(left), choices, settled, pool)
+
+
+def _trial(configuration: Configuration, seconds: float | None) -> str | None:
+    """Why a network with somebody's own code cannot be built, found where that can do no harm."""
+    if not configuration.foreign_modules:
+        return None
+    try:
+        return workers.alone(attempts.build, configuration, seconds)
+    except WorkerDiedError as error:
+        return f"its process ended: {error.exit_code}"
+    except (BrokenProcessPool, pickle.PicklingError) as error:
+        named = ", ".join(sorted(configuration.foreign_modules))
+        message = f"worker processes cannot load what {named} defines: {error}".splitlines()[0]
+        advice = "--backend sequential trains in this process"
+        raise RequestError(f"{message}; {advice}", "--backend") from None
+
+
+def _empty(folder: Path) -> bool:
+    return folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
+
+
+def refuse_another(study: Study, folder: Path) -> None:
+    """Refuse a folder whose runs were trained under other settings than those of ``study``.
+
+    Levels and seeds may differ: they tell the runs of one folder apart, and a study may grow.
+    """
+    path = folder / "study.toml"
+    if not path.exists():
+        return  # set aside by a repair
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    wanted = study.plain()
+    for key in ("task", "model", *SETTINGS):
+        if wanted[key] != found.get(key):
+            message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
+            raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
+
+
+def refuse_environment(folder: Path) -> None:
+    """Refuse a folder whose runs were all trained by other versions of the libraries."""
+    known = [one["packages"] for one in store.read_environments(folder).values() if one]
+    here = environment.describe()["packages"]
+    if not known or here in known:
+        return
+    there = known[-1]
+    differing = [
+        f"{name} {there.get(name, 'not installed')} there and {version} here"
+        for name, version in here.items()
+        if there.get(name) != version
+    ]
+    message = f"holds runs of other versions: {', '.join(differing)}"
+    advice = "choose another folder with --out, or mix them with --accept-environment"
+    raise RequestError(f"{message}; {advice}", source=str(folder))

@@ -1,0 +1,86 @@
+"""A cohort to its results, whatever comes in between: an exception, no memory, no end."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+
+from ablations import cohorts
+from ablations.cohorts import FEWEST, Cohort
+from ablations.grid import Configuration, Run
+from ablations.training import fused, loop
+from ablations.training.limit import TookTooLongError, limited
+from ablations.training.program import program
+from ablations.training.result import Result
+from ablations.training.stacked import NotStackableError
+
+
+def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) -> list[Result]:
+    """One result for each run: of a program, or of the plain loop.
+
+    Parameters
+    ----------
+    compiled
+        Whether its programs are compiled.
+    seconds
+        How long a cohort, and a run by itself, may take (``limit``).  A cohort that takes longer
+        is trained again run by run, and only those that still do are ``failed``.
+    """
+    if cohort.size is None:
+        return [_noted(cohort, _alone(run, seconds)) for run in cohort.runs]
+    try:
+        with limited(seconds):
+            results = fused.train(cohort.runs, cohort.size, compiled=compiled)
+    except TookTooLongError as error:
+        if len(cohort) == 1:
+            found = Result.of_exception(cohort.runs[0], error, "fused", cohort.size)
+            return [_noted(cohort, found)]
+        parts = [replace(cohort, runs=(run,)) for run in cohort.runs]
+    except Exception as error:
+        if not fused.out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors of the attempt
+        parts = smaller(cohort)
+    else:
+        return [_noted(cohort, result) for result in results]
+    return [result for part in parts for result in train(part, compiled, seconds)]
+
+
+def build(configuration: Configuration, seconds: float | None = None) -> str | None:
+    """Why a configuration's network cannot be built; None where it can, or nobody knows yet."""
+    try:
+        with limited(seconds):
+            program(configuration)
+    except NotStackableError:
+        return None
+    except (Exception, SystemExit, TookTooLongError) as error:
+        return f"{type(error).__name__}: {error}".splitlines()[0]
+    return None
+
+
+def smaller(cohort: Cohort) -> list[Cohort]:
+    """The runs of a program that found no memory: in programs of half its size, or one by one."""
+    size = cohort.size // 2 if cohort.size else None
+    if size is None or size < FEWEST:
+        size, lanes = None, 1
+    else:
+        lanes = min(size, program(cohort.runs[0].configuration).network.lanes)
+    reduced = cohort.reduced_from or cohort.size
+    return [replace(part, reduced_from=reduced) for part in cohorts.split(cohort.runs, size, lanes)]
+
+
+def _alone(run: Run, seconds: float | None) -> Result:
+    try:
+        with limited(seconds):
+            return loop.train(run)
+    except (Exception, SystemExit, TookTooLongError) as error:
+        return Result.of_exception(run, error)
+
+
+def _noted(cohort: Cohort, result: Result) -> Result:
+    """A result that says so where its program was smaller than planned: it rounds otherwise."""
+    if cohort.reduced_from is None:
+        return result
+    now = f"{cohort.size} at a time" if cohort.size else "alone"
+    note = f"trained {now}, since there was no memory for {cohort.reduced_from} at a time"
+    return replace(result, reason="; ".join(filter(None, [result.reason, note])))

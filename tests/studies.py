@@ -1,0 +1,50 @@
+"""What tests of whole studies share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import ablations
+from ablations import Study
+from ablations.progress import Silent
+
+SMALL: dict[str, Any] = {
+    "task": "notebook",
+    "epochs": 3,
+    "batch_size": 30,
+    "seeds": 3,
+    "axes": {"regularizer": ["none", "dropout"], "norm": ["none", "batch"]},
+}
+VARYING = ["train_seconds"]
+
+
+def run(study: Study, out: Path, **options: Any) -> ablations.Results:
+    defaults: dict[str, Any] = {"with_report": False, "reporter": Silent()}
+    return ablations.run(study, out, **(defaults | options))
+
+
+class Heard(Silent):
+    """Keeps what the pipeline said."""
+
+    def __init__(self) -> None:
+        self.trained: Counter[str] = Counter()
+        self.lines: list[str] = []
+
+    def update(self, statuses: Counter[str]) -> None:
+        self.trained += statuses
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def numbers(results: ablations.Results) -> tuple[pd.DataFrame, pd.DataFrame]:
+    return results.runs.drop(columns=VARYING), results.curves
+
+
+def same(one: ablations.Results, other: ablations.Results) -> None:
+    for a, b in zip(numbers(one), numbers(other), strict=True):
+        pd.testing.assert_frame_equal(a, b, check_exact=True)

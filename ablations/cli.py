@@ -26,7 +26,7 @@ from ablations.errors import AuditError, FailedError, RequestError, WriteError
 
 if TYPE_CHECKING:
     from ablations.outlook import Outlook
-    from ablations.report import Answer
+    from ablations.report.answer import Answer
     from ablations.study import Study
 
 app = typer.Typer(
@@ -158,10 +158,11 @@ def run(
     if dry_run:
         _print_outlook(chosen, look(chosen, folder, how))
         return
-    answer = pipeline.known_answer(chosen, folder, how)
-    if answer is not None:
-        print_answer(answer)
-        print(f"nothing to train; report: {folder / 'report.html'}", file=sys.stderr)
+    known = pipeline.known_answer(chosen, folder, how, report)
+    if known:
+        print_answer(known[0])
+        written = f"; report: {folder / 'report.html'}" if report else ""
+        print(f"nothing to train{written}", file=sys.stderr)
         return
     with _interruptible():
         results = pipeline.run(chosen, out, **vars(how), with_report=report)
@@ -290,12 +291,12 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
 ) -> None:
     """Write the report of a results folder anew."""
-    from ablations import pipeline, store
+    from ablations import grid, pipeline, store
     from ablations.study import Study
 
     whole = store.load(folder)
     study = Study.from_toml(folder / "study.toml")
-    results, _ = pipeline.of_study(study, whole)
+    results, _ = pipeline.of_study(grid.plan(study), whole)
     print(pipeline.write_report(study, results))
 
 

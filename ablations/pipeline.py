@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ablations import dispatch, environment, interruption, report, shards, store, workers
-from ablations import grid as grids
-from ablations.analysis import fault
+from ablations import dispatch, environment, interruption, shards, store, workers
 from ablations.cohorts import parcels
 from ablations.errors import AuditError, FailedError, RequestError, WriteError
 from ablations.folders import one_writer
-from ablations.grid import TECHNIQUES
+from ablations.grid import TECHNIQUES, Plan
 from ablations.interruption import Interrupted, Stop
 from ablations.outlook import How, Outlook, look
 from ablations.progress import Live, Reporter
-from ablations.report import Answer, Published, Story, words
+from ablations.report.answer import Answer, keep, kept
+from ablations.report.story import Published, Story
 from ablations.store import Results
 from ablations.study import Study, published
 from ablations.techniques.base import CONTROLS
@@ -27,6 +26,9 @@ from ablations.training.audit import Judged
 from ablations.training.engines import Compile, Engine
 from ablations.training.result import Result
 from ablations.workers import WorkerDiedError
+
+if TYPE_CHECKING:
+    from ablations.report.reading import Effects
 
 STOPPING = "stopping: what is in training is finished first; once more stops at once"
 
@@ -103,13 +105,17 @@ def run(
     Interrupted
         A KeyboardInterrupt, once what was in training is written.
     """
+    from ablations.analysis import fault
+    from ablations.report import words
+
     how = How(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment)
     how.check()
     reporter = reporter or Live()
     folder = folder_of(study, out)
-    if known_answer(study, folder, how):
+    known = known_answer(study, folder, how, with_report)
+    if known:
         reporter.say("nothing to train, and the report is up to date")
-        return of_study(study, store.load(folder))[0]
+        return of_study(known[1], store.load(folder))[0]
     seen, outlook = store.written(folder), look(study, folder, how)
     with _writing(folder), one_writer(folder, reporter.say):
         if force:
@@ -121,8 +127,8 @@ def run(
         if with_report:
             path = write_report(study, results)
             reporter.say(f"report: {path}")
-            if wrong is None:
-                write_answer(study, results)
+        if wrong is None:
+            write_answer(study, results, with_page=with_report)
     if wrong:
         raise AuditError(wrong)
     if len(results.audit):
@@ -142,14 +148,15 @@ def _run(study: Study, folder: Path, outlook: Outlook, how: How, reporter: Repor
         if not stop.asked and judge(outlook, whole, target, stop):
             whole = store.load(folder)
     stop.withdraw()
-    results, others = of_study(study, whole)
+    results, others = of_study(outlook.plan, whole)
     failed = results.runs[results.runs["status"] == "failed"]
     if how.fail_fast and len(failed):
         raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
     if stop.asked:
         done = results.runs["status"].isin(store.TRAINED).sum()
         raise Interrupted(f"{done:,} of {len(outlook.plan.runs):,} runs are finished and kept")
-    store.tidy(folder, target.session)
+    with suppress(OSError):  # on a full disk many files stay many
+        store.tidy(folder, target.session)
     eager = int((results.runs["engine"] == "fused").sum()) if target.compiled else 0
     if eager:
         reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
@@ -168,17 +175,23 @@ def _writing(folder: Path) -> Iterator[None]:
         raise WriteError(f"{where}: {error.strerror or error}") from error
 
 
-def known_answer(study: Study, folder: Path, how: How) -> Answer | None:
-    """The answer of a study of which nothing is left to train, where its report is up to date."""
+def known_answer(
+    study: Study, folder: Path, how: How, with_report: bool = True
+) -> tuple[Answer, Plan] | None:
+    """The answer of a study of which nothing is left to train, where its report is up to date, and
+    the study's plan.
+    """
     if how.force or not store.is_results(folder):
         return None
-    answer = report.known(folder, _fingerprint(study, folder))
-    return answer if answer and not look(study, folder, how).todo else None
+    answer = kept(folder, _fingerprint(study, folder), with_page=with_report)
+    outlook = look(study, folder, how) if answer else None
+    return (answer, outlook.plan) if answer and outlook and not outlook.todo else None
 
 
-def write_answer(study: Study, results: Results) -> None:
+def write_answer(study: Study, results: Results, with_page: bool = True) -> None:
     """Write down the answer, and what it is the answer to."""
-    report.keep(answer(study, results), results.folder, _fingerprint(study, results.folder))
+    of = _fingerprint(study, results.folder)
+    keep(answer(study, results), results.folder, of, with_page=with_page)
 
 
 def _fingerprint(study: Study, folder: Path) -> str:
@@ -193,14 +206,15 @@ def forget(folder: Path, outlook: Outlook) -> None:
         store.forget(folder, [run.run_id for run in outlook.plan.runs])
 
 
-def of_study(study: Study, results: Results) -> tuple[Results, int]:
+def of_study(plan: Plan, results: Results) -> tuple[Results, int]:
     """The rows that a study asks for, and how many others the folder holds.
 
     A folder keeps what earlier commands trained, with more seeds or other levels; a table of
     this study must not mix them in.
     """
-    plan = grids.plan(study)
     asked = {run.run_id for run in (*plan.runs, *(run for run, _ in plan.skipped))}
+    if asked.issuperset(results.runs["run_id"]):
+        return results, 0
     own = results.only(asked)
     return own, len(results.runs) - len(own.runs)
 
@@ -300,17 +314,23 @@ def _judge_again(call: tuple[Any, ...], _: WorkerDiedError) -> Iterator[list[Jud
 
 def write_report(study: Study, results: Results) -> Path:
     """Write the report of a results folder."""
-    return report.write(results, story(study))
+    from ablations.report.page import write
+
+    return write(results, story(study))
 
 
-def effects(study: Study, results: Results) -> report.Effects:
+def effects(study: Study, results: Results) -> Effects:
     """The ablation table, as the report has it: every level against its control."""
-    return report.ablation_effects(results, story(study))
+    from ablations.report.reading import ablation_effects
+
+    return ablation_effects(results, story(study))
 
 
 def answer(study: Study, results: Results) -> Answer:
     """The ablation table and the answer in words."""
-    return report.answer(effects(study, results), story(study).cautions)
+    from ablations.report import headline
+
+    return headline.answer(effects(study, results), story(study).cautions)
 
 
 def controls(study: Study) -> dict[str, str | float]:

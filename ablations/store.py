@@ -193,8 +193,9 @@ def written(folder: Path) -> list[Path]:
 def fingerprint(folder: Path) -> str:
     """Changes whenever anything changes that a report shows: names of shards say their content."""
     names = [path.name for table in _TABLES for path in shards.paths(folder / table)]
-    text = (folder / "environment.json").read_bytes() if names else b""
-    return shards.digest(text + "\n".join(names).encode())
+    described = (folder / name for name in ("study.toml", "environment.json"))
+    texts = [path.read_bytes() if path.is_file() else b"" for path in described]
+    return shards.digest(b"\n".join([*texts, *map(str.encode, names)]))
 
 
 def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str, Any]]) -> int:

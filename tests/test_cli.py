@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
-from ablations import cli, load, report
+from ablations import cli, load
 from ablations.cli import app, parse_levels
+from ablations.report import headline
 from ablations.study import shipped_studies
 
 QUICK = 'task = "notebook"\nepochs = 2\nseeds = 3\n[axes]\nnorm = ["none", "layer"]\n'
@@ -134,7 +135,7 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
     found = SimpleNamespace(
         effects=pd.DataFrame([row | words | counts | zeros]), scale="log", unpaired=()
     )
-    cli.print_answer(report.answer(found))  # type: ignore[arg-type]
+    cli.print_answer(headline.answer(found))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ablations.report import words
-from ablations.report.headline import tempers
-from ablations.report.reading import Effects
 from ablations.shards import digest, write_text
 
 COLUMNS = ("axis", "level", "against", "verdict", "val. loss", "95 % interval", "p (adj.)")
 
-_ANSWER, _PAGE = "answer.json", "report.html"
+_ANSWER, _REPORT = "answer.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -25,38 +21,38 @@ class Answer:
     sentences: tuple[str, ...]
 
 
-def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
-    """Every level against its control, then the answer in a sentence, and what tempers it."""
-    table, scale = found.effects, found.scale
-    if table.empty:
-        return Answer((), ())
-    rows = tuple(
-        (
-            *(str(row[name]) for name in ("axis", "level", "control")),
-            "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
-            words.change(row, scale),
-            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}",
-            words.p_value(row),
-        )
-        for _, row in table.iterrows()
-    )
-    return Answer(rows, (words.answer(table, scale, "level"), *tempers(found), *cautions))
+def keep(found: Answer, folder: Path, of: str, *, with_page: bool = True) -> None:
+    """Write the answer down, with what it depends on, and the digest of the page that goes with it.
 
-
-def keep(found: Answer, folder: Path, of: str) -> None:
-    """Write the answer beside the report, with what both depend on."""
-    page = digest((folder / _PAGE).read_bytes())
+    Parameters
+    ----------
+    with_page
+        Whether the page was written, too; one that lies there may be of other results.
+    """
+    page = _page(folder) if with_page else None
     text = json.dumps({"of": of, "page": page, **asdict(found)}, indent=1, ensure_ascii=False)
     write_text(folder / _ANSWER, text + "\n")
 
 
-def known(folder: Path, of: str) -> Answer | None:
-    """The answer that is kept in a folder; None where it, or the report, is not up to date."""
+def kept(folder: Path, of: str, *, with_page: bool = True) -> Answer | None:
+    """The answer that is kept in a folder; None where it is not up to date.
+
+    Parameters
+    ----------
+    with_page
+        Whether the report must be there, too, as it was written with the answer.
+    """
     try:
         found = json.loads((folder / _ANSWER).read_text(encoding="utf-8"))
-        if (found["of"], found["page"]) != (of, digest((folder / _PAGE).read_bytes())):
+        page = _page(folder)
+        if found["of"] != of or (with_page and (page is None or found["page"] != page)):
             return None
         rows = tuple(tuple(map(str, row)) for row in found["rows"])
         return Answer(rows, tuple(map(str, found["sentences"])))
     except (OSError, ValueError, KeyError, TypeError):
         return None  # it is made anew
+
+
+def _page(folder: Path) -> str | None:
+    page = folder / _REPORT
+    return digest(page.read_bytes()) if page.exists() else None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 
 import pandas as pd
 
 from ablations.analysis import fault
 from ablations.report import words
+from ablations.report.answer import Answer
 from ablations.report.reading import Effects, Reading
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
@@ -32,6 +34,24 @@ def answers(reading: Reading) -> list[str]:
             f"The lowest mean validation loss is {loss}."
         )
     return found or ["No run ended with a result, so there is nothing to compare."]
+
+
+def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
+    """Every level against its control, then the answer in a sentence, and what tempers it."""
+    table, scale = found.effects, found.scale
+    if table.empty:
+        return Answer((), ())
+    rows = tuple(
+        (
+            *(str(row[name]) for name in ("axis", "level", "control")),
+            "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
+            words.change(row, scale),
+            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}",
+            words.p_value(row),
+        )
+        for _, row in table.iterrows()
+    )
+    return Answer(rows, (words.answer(table, scale, "level"), *tempers(found), *cautions))
 
 
 def facts(reading: Reading) -> list[str]:

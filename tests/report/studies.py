@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ablations.report import Story
+from ablations.report.story import Story
 from ablations.store import Results
 
 NOTEBOOK: dict[str, tuple[object, ...]] = {

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import HURTS, main_effects
-from ablations.report import Published, words, write
+from ablations.report import words
+from ablations.report.page import write
+from ablations.report.story import Published
 from ablations.store import Results
 
 from .pages import Page, opened

@@ -23,7 +23,10 @@ def install(session: nox.Session, package: str) -> None:
 def ablate(session: nox.Session) -> None:
     """Run a study and write its report: ``nox -s ablate -- digits --seeds 20``."""
     install(session, ".")
-    session.run("ablations", "run", *session.posargs)
+    # The command itself answers to Ctrl-C, and takes its time to write what it has.
+    session.run(
+        "ablations", "run", *session.posargs, interrupt_timeout=None, terminate_timeout=None
+    )
 
 
 @nox.session
@@ -62,6 +65,13 @@ def scale(session: nox.Session) -> None:
     """Measure what a run costs in studies of 1,000 to 100,000 runs; a quarter of an hour."""
     install(session, ".")
     session.run("python", "bench/scale.py")
+
+
+@nox.session
+def stress(session: nox.Session) -> None:
+    """Kill, interrupt and crowd studies 250 times instead of 25; half an hour."""
+    install(session, ".[test]")
+    session.run("pytest", "tests/test_stress.py", "--kills", "250", *session.posargs)
 
 
 @nox.session

@@ -326,7 +326,7 @@ def repair(
     if not store.is_results(folder):
         raise RequestError("not a results folder", source=str(folder))
     with folders.one_writer(folder, print):
-        done = store.repair(folder)
+        done = folders.repair(folder)
     print("\n".join(done) or "nothing to repair")
 
 

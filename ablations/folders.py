@@ -60,6 +60,24 @@ def _acquire(lock: filelock.BaseFileLock, folder: Path, say: Callable[[str], Non
         say(f"the file system of {folder} has no locks: let no other command write there")
 
 
+def repair(folder: Path) -> list[str]:
+    """Set aside what cannot be read; what was done, line by line.
+
+    What is missing then is trained again by the command that made the folder.
+    """
+    done = store.repair(folder)
+    try:
+        engines.recorded(folder)
+    except RequestError as error:
+        path = folder / engines.ENGINE_FILE
+        if path.exists():
+            done.append(f"{store.set_aside(folder, path)}: {error.message.partition(';')[0]}")
+        settled = engines.settled_by(store.engines(folder))
+        engines.record(folder, settled)
+        done.append(f"{path}: made again from the runs")
+    return done
+
+
 def merge(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> Results:
     """Put the runs of several results folders into a new one.
 

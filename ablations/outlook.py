@@ -11,7 +11,7 @@ from pathlib import Path
 
 from joblib.externals.loky import BrokenProcessPool
 
-from ablations import dispatch, environment, store, workers
+from ablations import dispatch, environment, shards, store, workers
 from ablations import grid as grids
 from ablations.cohorts import Cohort, pack
 from ablations.errors import RequestError
@@ -151,7 +151,11 @@ def _trial(configuration: Configuration, seconds: float | None) -> str | None:
 
 
 def _empty(folder: Path) -> bool:
-    return folder.is_dir() and all(path.name == LOCK for path in folder.iterdir())
+    """Whether there is nothing but what a command writes first."""
+    first = (LOCK, engines.ENGINE_FILE)
+    return folder.is_dir() and all(
+        path.name in first or path.name.startswith(shards.WRITING) for path in folder.iterdir()
+    )
 
 
 def refuse_another(study: Study, folder: Path) -> None:

@@ -28,7 +28,8 @@ SCHEMA = 2
 
 _VERSION, _TABLE = b"ablations.schema", b"ablations.table"
 _NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
-_WRITING = ".writing-"
+WRITING = ".writing-"
+"""How the name of a file begins that is not whole yet."""
 _ATTEMPTS = 100
 
 
@@ -52,7 +53,7 @@ def digest(content: bytes) -> str:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; it is on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=_WRITING)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
     beside = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -206,7 +207,7 @@ def next_session(folders: Sequence[Path]) -> int:
 
 def leftovers(folder: Path) -> Iterator[Path]:
     """What a writer that was killed left behind."""
-    yield from folder.glob(f"{_WRITING}*")
+    yield from folder.glob(f"{WRITING}*")
 
 
 Rewrite = Callable[[Sequence[Shard]], pa.Table]

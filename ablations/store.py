@@ -143,17 +143,7 @@ def load(folder: Path | str) -> Results:
         If ``folder`` is no results folder, or one of its files cannot be read.
     """
     folder = Path(folder)
-    study = folder / "study.toml"
-    if not study.is_file():
-        raise RequestError("not a results folder: it holds no study.toml", source=str(folder))
-    try:
-        study_toml = study.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(study)) from None
-    seal, _, study_toml = study_toml.partition("\n")
-    if f"{seal}\n{study_toml}" != _sealed(study_toml):
-        message = "was changed since it was written; 'ablations run' makes the folder fit it"
-        raise RequestError(message, source=str(study))
+    study_toml = _study(folder)
     # The runs first: whoever writes meanwhile adds a run's curves before the run.
     runs = _runs(_read(folder, "runs"))
     curves = _curves(_read(folder, "curves"))
@@ -178,11 +168,34 @@ def load(folder: Path | str) -> Results:
     )
 
 
+def _study(folder: Path) -> str:
+    path = folder / "study.toml"
+    if not path.is_file():
+        found = "its study.toml is missing" if is_results(folder) else "it holds no study.toml"
+        advice = "; the command that made it writes it again" if is_results(folder) else ""
+        raise RequestError(f"not a results folder: {found}{advice}", source=str(folder))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    _, _, study_toml = text.partition("\n")
+    if text != _sealed(study_toml):
+        message = "was changed since it was written; 'ablations run' makes the folder fit it"
+        raise RequestError(message, source=str(path))
+    return study_toml
+
+
 def finished(folder: Path) -> dict[str, str]:
     """The runs that need no further training: id to status, ok or diverged."""
     runs = _read(folder, "runs", ["run_id", "status"])
     done = runs[runs["status"].isin(TRAINED)]
     return dict(zip(done["run_id"], done["status"], strict=True))
+
+
+def engines(folder: Path) -> set[str]:
+    """What trained the runs of a folder."""
+    runs = _read(folder, "runs", ["status", "engine"])
+    return set(runs.loc[runs["status"].isin(TRAINED), "engine"])
 
 
 def written(folder: Path) -> list[Path]:
@@ -281,12 +294,18 @@ def repair(folder: Path) -> list[str]:
     done: list[str] = []
     for name in _TABLES:
         for path, reason in shards.scan(folder / name)[1]:
-            done.append(f"{_set_aside(folder, path)}: {reason}")
+            done.append(f"{set_aside(folder, path)}: {reason}")
+    path = folder / "study.toml"
+    if path.is_file():
+        try:
+            _study(folder)
+        except RequestError as error:
+            done.append(f"{set_aside(folder, path)}: {error.message.partition(';')[0]}")
     try:
         known = read_environments(folder)
     except RequestError as error:
         path = folder / "environment.json"
-        done.append(f"{_set_aside(folder, path)}: {error.message}")
+        done.append(f"{set_aside(folder, path)}: {error.message}")
         known = {}
     runs, curves = _runs(_read(folder, "runs")), _curves(_read(folder, "curves"))
     lost = set(runs["environment_id"].dropna()) - set(known)
@@ -302,7 +321,8 @@ def repair(folder: Path) -> list[str]:
     return done
 
 
-def _set_aside(folder: Path, path: Path) -> Path:
+def set_aside(folder: Path, path: Path) -> Path:
+    """Move a file of a results folder to its folder ``aside``."""
     aside = folder / "aside"
     aside.mkdir(exist_ok=True)
     target = aside / f"{path.parent.name}-{path.name}"

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import hypothesis
+import pytest
 
 # The machines that run this are shared: how long an example takes there says nothing.
 hypothesis.settings.register_profile("shared", deadline=None)
 hypothesis.settings.load_profile("shared")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How long to go on where more finds more."""
+    parser.addoption("--kills", type=int, default=25, help="how often the stress test kills")

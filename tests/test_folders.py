@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +11,7 @@ from ablations import RequestError, Study, load, pipeline, shards, store
 from ablations.folders import merge
 from ablations.outlook import look
 from ablations.progress import Silent
+from ablations.training import engines
 
 AXES = {"norm": ["none", "layer"], "device": ["cpu"]}
 
@@ -84,8 +82,7 @@ def test_other_studies_and_engines_are_not_merged(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"epochs 3, and .* has 2"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     run(tmp_path / "d", "1:2")
-    engine = {"engine": "fused", "compiled": False}
-    (tmp_path / "d" / "engine.json").write_text(json.dumps(engine))
+    engines.record(tmp_path / "d", engines.Settled("fused", compiled=False))
     with pytest.raises(RequestError, match="another engine"):
         merge([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
     with pytest.raises(RequestError, match="is there already"):
@@ -99,26 +96,3 @@ def test_other_levels_merge_into_their_union(tmp_path: Path) -> None:
     assert sorted(merged.runs["norm"]) == sorted(["layer", "none", "rms"] * 2)
     study = Study.from_toml(tmp_path / "c" / "study.toml")
     assert look(study, tmp_path / "c").todo == 0
-
-
-COMMAND = [
-    *(sys.executable, "-m", "ablations", "run", "notebook", "--axis", "device=cpu"),
-    *("--axis", "schedule=constant", "--axis", "init=default", "--seeds", "2", "--epochs", "2"),
-    *("--no-report", "--jobs", "1", "--out"),
-]
-
-
-def test_two_writers_at_once_lose_double_and_mix_nothing(tmp_path: Path) -> None:
-    together = [
-        subprocess.Popen([*COMMAND, str(tmp_path / "both")], stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    said = [process.communicate(timeout=300)[1] for process in together]
-    assert [process.returncode for process in together] == [0, 0], said
-    subprocess.run([*COMMAND, str(tmp_path / "one")], check=True, capture_output=True)
-    both, one = load(tmp_path / "both"), load(tmp_path / "one")
-    timed = ["train_seconds"]
-    pd.testing.assert_frame_equal(both.runs.drop(columns=timed), one.runs.drop(columns=timed))
-    pd.testing.assert_frame_equal(both.curves, one.curves)
-    written = shards.read(tmp_path / "both" / "runs")
-    assert sum(len(shard.table) for shard in written) == len(one.runs)

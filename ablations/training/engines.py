@@ -182,7 +182,7 @@ class Settled:
     compiled: bool
 
 
-_FILE = "engine.json"
+ENGINE_FILE = "engine.json"
 
 
 def settle(engine: Engine, compile_: Compile, choices: Sequence[Choice], jobs: int) -> Settled:
@@ -195,29 +195,43 @@ def settle(engine: Engine, compile_: Compile, choices: Sequence[Choice], jobs: i
 
 def record(folder: Path, settled: Settled) -> None:
     """Write down what was decided."""
-    shards.write_text(folder / _FILE, json.dumps(asdict(settled)) + "\n")
+    shards.write_text(folder / ENGINE_FILE, _sealed(settled))
+
+
+def _sealed(settled: Settled) -> str:
+    """What was decided as JSON, with a check that tells whether it was changed."""
+    decided = asdict(settled)
+    return json.dumps(decided | {"check": shards.digest(json.dumps(decided).encode())}) + "\n"
 
 
 def recorded(folder: Path) -> Settled:
-    """What was decided for a results folder; one that does not say was made by the plain loop.
+    """What was decided for a results folder.
 
     Raises
     ------
     RequestError
-        If the file cannot be read.
+        If the file is not there, or not as it was written.
     """
-    path = folder / _FILE
+    path = folder / ENGINE_FILE
+    advice = f"'ablations repair {folder}' makes it again from the runs"
     if not path.exists():
-        return Settled("loop", compiled=False)
+        raise RequestError(f"is missing; {advice}", source=str(path))
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        engine, compiled = found["engine"], found["compiled"]
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text)
+        settled = Settled(found["engine"], found["compiled"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
-    if engine not in ("fused", "loop") or not isinstance(compiled, bool):
-        message = f"expected an engine, fused or loop, and compiled, true or false; found {found}"
-        raise RequestError(message, source=str(path))
-    return Settled(engine, compiled)
+        raise RequestError(f"cannot be read: {error}; {advice}", source=str(path)) from None
+    if text != _sealed(settled):
+        raise RequestError(f"was changed since it was written; {advice}", source=str(path))
+    return settled
+
+
+def settled_by(engines: Iterable[str]) -> Settled:
+    """What must have been decided where these engines trained the runs of a folder."""
+    found = set(engines)
+    fused = bool(found & {"fused", "fused-compiled", "vmap"})
+    return Settled("fused" if fused else "loop", "fused-compiled" in found)
 
 
 def refuse_another(settled: Settled, engine: Engine, compile_: Compile, folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import ablations
-from ablations import RequestError, Study
+from ablations import RequestError, Study, folders
 from ablations.grid import Run, plan
 from ablations.outlook import look
 from ablations.progress import Silent
@@ -85,7 +85,8 @@ def test_the_cost_of_a_step_is_measured() -> None:
 
 
 def test_what_was_decided_is_kept(tmp_path: Path) -> None:
-    assert engines.recorded(tmp_path) == Settled("loop", compiled=False)
+    with pytest.raises(RequestError, match=r"engine\.json: is missing; 'ablations repair"):
+        engines.recorded(tmp_path)
     for settled in (Settled("fused", compiled=True), Settled("loop", compiled=False)):
         engines.record(tmp_path, settled)
         assert engines.recorded(tmp_path) == settled
@@ -115,13 +116,27 @@ def test_a_resumed_study_keeps_its_engine(tmp_path: Path, asked: Any) -> None:
         ablations.run(grown, tmp_path, engine="loop", **options)
 
 
-def test_folders_of_older_versions_go_on_in_the_plain_loop(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("engine", "compile_"), [("loop", "auto"), ("auto", "never"), ("auto", "always")]
+)
+def test_what_was_decided_is_known_from_the_runs(
+    tmp_path: Path, engine: Any, compile_: Any
+) -> None:
     study = Study(task="notebook", seeds=1, epochs=1)
     options: dict[str, Any] = {"reporter": Silent(), "with_report": False, "jobs": 1}
-    ablations.run(study, tmp_path, engine="loop", **options)
-    (tmp_path / "engine.json").unlink()
-    runs = ablations.run(study.replace(seeds=2), tmp_path, **options).runs
-    assert list(runs["engine"]) == ["loop", "loop"]
+    ablations.run(study, tmp_path, engine=engine, compile=compile_, **options)
+    settled = engines.recorded(tmp_path)
+    for harm in (b"", b"{", (tmp_path / "engine.json").read_bytes()[:-3], None):
+        if harm is None:
+            (tmp_path / "engine.json").unlink()
+        else:
+            (tmp_path / "engine.json").write_bytes(harm)
+        with pytest.raises(RequestError, match=r"engine\.json.*ablations repair"):
+            look(study.replace(seeds=2), tmp_path)
+        assert folders.repair(tmp_path)
+        assert engines.recorded(tmp_path) == settled
+    assert folders.repair(tmp_path) == []
+    assert look(study, tmp_path).todo == 0
 
 
 def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> None:

@@ -31,9 +31,10 @@ def ablate(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the test suite; what stands behind -- goes to pytest."""
+    """Run the test suite, files in parallel; what stands behind -- goes to pytest."""
     install(session, ".[test]")
-    session.run("pytest", *session.posargs)
+    many = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile")
+    session.run("pytest", *many, *session.posargs)
 
 
 @nox.session

@@ -90,6 +90,27 @@ def _require_one_row_each(table: pd.DataFrame, factors: Sequence[str], block: st
         )
 
 
+def by_configuration(
+    table: pd.DataFrame, factors: Sequence[str], block: str, column: str = "value"
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Spread a column of what ``measured`` gives, and say what each configuration is.
+
+    Returns
+    -------
+    wide, levels
+        One row a block and one column a configuration, numbered, missing where it has no number;
+        and the factors' levels, one row a configuration.
+    """
+    table = table.assign(configuration=cell_codes(table[list(factors)]))
+    levels = table.drop_duplicates("configuration").set_index("configuration")[list(factors)]
+    return table.pivot(index=block, columns="configuration", values=column), levels  # noqa: PD010
+
+
+def spelled(levels: pd.DataFrame) -> list[str]:
+    """Each configuration as one text, by which ties are put in the same order always."""
+    return [" ".join(map(str, row)) for row in levels.itertuples(index=False, name=None)]
+
+
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return those of ``columns`` that take at least two values: one level is not a factor (trap
     11).

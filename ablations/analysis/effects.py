@@ -20,8 +20,10 @@ from ablations.analysis.inference import (
     adjust,
     equivalence_p,
     max_t,
+    mean_and_sd,
+    over_seeds,
+    share_positive,
     sign_flip_p,
-    t_interval,
 )
 from ablations.analysis.pairs import Level, by_seed, paired_differences
 from ablations.analysis.verdicts import verdicts
@@ -101,9 +103,9 @@ def main_effects(
     table = pd.concat(rows, ignore_index=True)
     d, excess = _wide(pd.concat(seeds, ignore_index=True), table[["axis", "level"]], block)
     bound = float(np.log1p(margin)) if scale == "log" else margin
-    table = table.assign(**_estimates(d, bound, scale), **_tests(d, excess, correction, alpha))
+    table = table.assign(**over_seeds(d, scale), **_tests(d, excess, bound, correction, alpha))
     sign = 1 if higher_is_better else -1
-    table["better"] = _share_positive(np.where(excess != 0, -excess, sign * np.sign(d)))
+    table["better"] = share_positive(np.where(excess != 0, -excess, sign * np.sign(d)))
     table["verdict"] = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
     return table[EFFECT_COLUMNS]
 
@@ -147,22 +149,12 @@ def _wide(seeds: pd.DataFrame, contrasts: pd.DataFrame, block: str) -> tuple[Flo
     return d.to_numpy(dtype=float), excess.to_numpy(dtype=float)
 
 
-def _estimates(d: Floats, bound: float, scale: Scale) -> dict[str, Floats]:
-    """Mean over seeds, its interval, and the test of being within ``bound``."""
-    n = np.isfinite(d).sum(axis=0).astype(float)
-    mean = np.where(n > 0, np.nansum(d, axis=0) / np.maximum(n, 1), np.nan)
-    sd = np.sqrt(np.nansum((d - mean) ** 2, axis=0) / np.where(n >= 2, n - 1, np.nan))
-    low, high = t_interval(mean, sd, n)
-    change = {
-        name: np.expm1(value) if scale == "log" else np.full(len(n), np.nan)
-        for name, value in (("change", mean), ("change_low", low), ("change_high", high))
-    }
-    equal = equivalence_p(mean, sd, n, bound)
-    return {"effect": mean, "low": low, "high": high, "p_equivalent": equal, **change}
-
-
-def _tests(d: Floats, excess: Floats, correction: str, alpha: float) -> dict[str, object]:
-    """Sign-flip p of the differences and, where anything diverged, of the divergence."""
+def _tests(
+    d: Floats, excess: Floats, bound: float, correction: str, alpha: float
+) -> dict[str, object]:
+    """Sign-flip p of the differences and, where anything diverged, of the divergence; and p of
+    being within ``bound``.
+    """
     n = np.isfinite(d).sum(axis=0)
     p = sign_flip_p(d)
     # Where nothing diverged there is no second question, and it must not cost the family anything.
@@ -177,10 +169,5 @@ def _tests(d: Floats, excess: Floats, correction: str, alpha: float) -> dict[str
     return {
         "seeds": n, "p": p, "p_adjusted": adjusted[: len(n)], "p_divergence": adjusted[len(n) :],
         "p_floor": floor, "reachable": floor <= alpha,
+        "p_equivalent": equivalence_p(*mean_and_sd(d), n, bound),
     }  # fmt: skip
-
-
-def _share_positive(merit: Floats) -> Floats:
-    n = np.isfinite(merit).sum(axis=0)
-    wins = (merit > 0).sum(axis=0) + (merit == 0).sum(axis=0) / 2
-    return np.where(n > 0, wins / np.maximum(n, 1), np.nan)

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from ablations.analysis.design import Floats
+from ablations.analysis.design import Floats, Scale
 
 EXACT_BLOCKS = 14
 RESAMPLES = 9_999
@@ -23,6 +23,38 @@ def t_interval(mean: Floats, sd: Floats, n: Floats, level: float = 0.95) -> tupl
     degrees = np.where(n >= 2, n - 1, np.nan)
     half = stats.t.ppf(0.5 + level / 2, degrees) * sd / np.sqrt(np.where(n >= 2, n, np.nan))
     return mean - half, mean + half
+
+
+def mean_and_sd(d: Floats) -> tuple[Floats, Floats]:
+    """Mean and standard deviation of what is present in every column of ``d``."""
+    n = np.isfinite(d).sum(axis=0).astype(float)
+    mean = np.where(n > 0, np.nansum(d, axis=0) / np.maximum(n, 1), np.nan)
+    return mean, np.sqrt(np.nansum((d - mean) ** 2, axis=0) / np.where(n >= 2, n - 1, np.nan))
+
+
+def over_seeds(d: Floats, scale: Scale) -> dict[str, Floats]:
+    """Mean of every column of ``d`` (seeds x contrasts) with its 95 % t interval.
+
+    Returns
+    -------
+    dict
+        ``effect, low, high``, and as fractions ``change, change_low, change_high`` (log scale only;
+        missing otherwise).
+    """
+    mean, sd = mean_and_sd(d)
+    low, high = t_interval(mean, sd, np.isfinite(d).sum(axis=0))
+    change = {
+        name: np.expm1(value) if scale == "log" else np.full(len(mean), np.nan)
+        for name, value in (("change", mean), ("change_low", low), ("change_high", high))
+    }
+    return {"effect": mean, "low": low, "high": high, **change}
+
+
+def share_positive(merit: Floats) -> Floats:
+    """Share of what is present in every column that is positive; zeros count half."""
+    n = np.isfinite(merit).sum(axis=0)
+    wins = (merit > 0).sum(axis=0) + (merit == 0).sum(axis=0) / 2
+    return np.where(n > 0, wins / np.maximum(n, 1), np.nan)
 
 
 def summarise(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:

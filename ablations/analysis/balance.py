@@ -1,0 +1,129 @@
+"""The part of a design that is balanced: every combination of some levels, in the same blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ablations.analysis.design import Floats, Scale, measured, varying
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """A full cross of factors with blocks.
+
+    Attributes
+    ----------
+    values
+        One axis a factor, in their order, then one of blocks (or of replicates).
+    levels
+        Factor to its levels, in the order of ``values``.
+    blocks
+        The labels of the last axis; None where it is of replicates.
+    left_out
+        What is not in it, in words; empty where that is nothing.
+    """
+
+    values: Floats
+    levels: dict[str, tuple[object, ...]]
+    blocks: tuple[object, ...] | None
+    left_out: tuple[str, ...]
+
+
+def balanced(
+    runs: pd.DataFrame,
+    factors: Sequence[str],
+    *,
+    outcome: str = "val_loss",
+    block: str | None = "seed",
+    scale: Scale = "log",
+    status: str = "status",
+) -> Balanced:
+    """The largest full cross that a greedy search finds, with the blocks that have all of it.
+
+    While combinations of levels are missing, the level that has the smallest share of its
+    combinations goes (the later of two that are alike).  Runs that diverged have no number and
+    count as missing.  Then blocks that lack a combination go, unless that would leave fewer than
+    two: then the combinations' levels go instead.  The choice never looks at an outcome.
+
+    Parameters
+    ----------
+    block
+        The experimental unit that is crossed with the factors, a column; None where rows of a
+        combination are independent replicates, of which each combination must have as many.
+
+    Raises
+    ------
+    ValueError
+        As ``measured`` does; or if combinations have different numbers of replicates.
+    """
+    names = varying(runs, factors)
+    unit = block or "replicate"
+    if block is None:
+        place = runs.groupby(names, sort=False, dropna=False).cumcount() if names else runs.index
+        runs = runs.assign(**{unit: place})
+    table = measured(runs, names, outcome=outcome, block=unit, scale=scale, status=status)
+    lost = int(table["diverged"].sum())
+    table = table[~table["diverged"]]
+    coded = {name: pd.factorize(table[name], use_na_sentinel=False) for name in names}
+    units, labels = pd.factorize(table[unit])
+    shape = [*(len(uniques) for _, uniques in coded.values()), len(labels)]
+    cube = np.full(shape, np.nan)
+    cube[(*(codes for codes, _ in coded.values()), units)] = table["value"]
+    kept = _full_cross(np.isfinite(cube), replicates=block is None)
+    levels = {
+        name: tuple(uniques[index] for index in kept[axis])
+        for axis, (name, (_, uniques)) in enumerate(coded.items())
+    }
+    said = [
+        f"{name} {', '.join(str(uniques[i]) for i in range(len(uniques)) if i not in kept[axis])}"
+        for axis, (name, (_, uniques)) in enumerate(coded.items())
+        if len(kept[axis]) < len(uniques)
+    ]
+    gone = len(labels) - len(kept[-1])
+    if gone:
+        said.append(f"{gone} {unit}s")
+    if lost:
+        said.append(f"{lost} runs that diverged")
+    blocks = None if block is None else tuple(labels[index] for index in kept[-1])
+    return Balanced(cube[np.ix_(*kept)], levels, blocks, tuple(said))
+
+
+def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
+    """Indices on each axis of a sub-array in which all entries are present."""
+    kept = [list(range(size)) for size in present.shape]
+    if replicates and not present.all():
+        counts = present.sum(axis=-1)
+        raise ValueError(
+            f"combinations have between {counts.min()} and {counts.max()} replicates: "
+            "variance shares need as many of each"
+        )
+    while True:
+        part = present[np.ix_(*kept)]
+        if part.size == 0 or part.all():
+            return kept
+        whole = np.atleast_1d(part.reshape(-1, part.shape[-1]).all(axis=0))
+        ever = part.any(axis=-1)
+        if ever.all() and whole.sum() >= min(2, len(whole)):
+            kept[-1] = [index for index, ok in zip(kept[-1], whole, strict=True) if ok]
+            continue
+        # Of all levels, and of blocks where no level may go, the one that has the least.
+        shares = [
+            (part.mean(axis=tuple(a for a in range(part.ndim) if a != axis)), axis)
+            for axis in range(part.ndim)
+            if len(kept[axis]) > 1
+        ]
+        lowest, axis, index = min(
+            (float(share), axis, -index)
+            for found, axis in shares
+            for index, share in enumerate(found)
+        )
+        del kept[axis][-index]
+        if lowest >= 1:  # pragma: no cover  (then all would be present)
+            return kept

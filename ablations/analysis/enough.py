@@ -1,0 +1,124 @@
+"""Enough seeds? How many more would decide what is undecided."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from ablations.analysis.design import Floats
+from ablations.analysis.verdicts import UNDECIDED
+
+MOST = 10_000
+"""Beyond so many seeds a question is said to have no answer."""
+
+
+def seeds_needed(
+    effects: pd.DataFrame,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+) -> pd.DataFrame:
+    """How many seeds would decide each contrast, were its effect and spread what they seem.
+
+    A contrast is decided by a difference that is certain, or by one that is certainly within the
+    margin; whichever needs fewer seeds.  The first is a paired t test at ``alpha`` over the number
+    of contrasts, which is what the largest of them needs (statsmodels' ``TTestPower``); the second
+    two one-sided tests at ``alpha``.  Both take what was estimated for the truth, and so are rough:
+    an effect that happened to come out large is promised too few.
+
+    Parameters
+    ----------
+    effects
+        Of ``main_effects``: needs ``effect, low, high, seeds, verdict``.
+    margin
+        On the scale of the effects: log(1 + margin) for a margin that is a fraction.
+
+    Returns
+    -------
+    DataFrame
+        On the index of ``effects``: ``by_difference``, ``by_equivalence``: seeds in all, missing
+        where more than ``MOST``, or unknown with fewer than two seeds; ``needed``: the fewer;
+        ``more``: beyond those that are there, 0 where it is decided.
+    """
+    n = effects["seeds"].to_numpy(dtype=float)
+    effect = effects["effect"].to_numpy(dtype=float)
+    half = (effects["high"] - effects["low"]).to_numpy(dtype=float) / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sd = half * np.sqrt(n) / stats.t.ppf(0.975, np.where(n >= 2, n - 1, np.nan))
+    each = alpha / max(1, int(np.isfinite(effect).sum()))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
+    difference = np.array([for_difference(size, each, power) for size in sizes])
+    equivalence = np.array(
+        [for_equivalence(m, s, margin, alpha, power) for m, s in zip(effect, sd, strict=True)]
+    )
+    with np.errstate(invalid="ignore"):
+        needed = np.fmin(difference, equivalence)
+    undecided = (effects["verdict"] == UNDECIDED).to_numpy()
+    more = np.where(undecided, np.maximum(needed - n, 1), 0.0)
+    return pd.DataFrame(
+        {
+            "by_difference": difference,
+            "by_equivalence": equivalence,
+            "needed": needed,
+            "more": np.where(undecided & ~np.isfinite(needed), np.nan, more),
+        },
+        index=effects.index,
+    )
+
+
+def for_difference(size: float, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Pairs that a paired t test needs for an effect of ``size`` standard deviations."""
+    size = abs(size)
+    if np.isinf(size):
+        return 2.0
+    if np.isnan(size) or size < 1e-6:
+        return np.nan
+    tested = TTestPower()
+    low, high = 2, 4
+    while tested.power(size, high, alpha) < power:
+        low, high = high, high * 2
+        if high > 2 * MOST:
+            return np.nan
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = tested.power(size, middle, alpha) >= power
+        low, high = (low, middle) if enough else (middle, high)
+    first = 2 if tested.power(size, 2, alpha) >= power else high
+    return float(first) if first <= MOST else np.nan
+
+
+def for_equivalence(
+    effect: float, sd: float, margin: float, alpha: float = 0.05, power: float = 0.8
+) -> float:
+    """Pairs that two one-sided t tests need to find an effect within ``margin``."""
+    if not (np.isfinite(effect) and np.isfinite(sd)) or abs(effect) >= margin:
+        return np.nan
+    if sd == 0:
+        return 2.0
+    sizes = np.unique(np.geomspace(2, MOST, 400).astype(int))
+    enough = equivalence_power(effect, sd, margin, sizes, alpha) >= power
+    if not enough.any():
+        return np.nan
+    last = sizes[int(np.argmax(enough))]
+    before = sizes[max(int(np.argmax(enough)) - 1, 0)]
+    finer = np.arange(before, last + 1)
+    return float(
+        finer[int(np.argmax(equivalence_power(effect, sd, margin, finer, alpha) >= power))]
+    )
+
+
+def equivalence_power(
+    effect: float, sd: float, margin: float, n: Floats, alpha: float = 0.05
+) -> Floats:
+    """Power of two one-sided t tests, by noncentral t (Phillips, 1990), rounded down to 0."""
+    n = np.asarray(n, dtype=float)
+    error = sd / np.sqrt(n)
+    critical = stats.t.ppf(1 - alpha, n - 1)
+    above = stats.nct.sf(critical, n - 1, (effect + margin) / error)
+    below = stats.nct.cdf(-critical, n - 1, (effect - margin) / error)
+    both = np.nan_to_num(above, nan=1.0) + np.nan_to_num(below, nan=1.0) - 1
+    return np.asarray(np.maximum(both, 0.0))

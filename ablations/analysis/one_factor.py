@@ -1,0 +1,147 @@
+"""The ablation table of a paper: one thing added to the control, one thing taken from the full
+model.
+
+Both are look-ups of single cells, paired by seed.  A main effect averages over all partners of a
+technique; where it disagrees with what a technique does alone, or in the full model, there is an
+interaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis.design import Scale, by_configuration, measured
+from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
+from ablations.analysis.pairs import Level
+
+ONE_FACTOR_COLUMNS = [
+    "view", "axis", "level", "against", "effect", "low", "high", "change", "change_low",
+    "change_high", "p", "p_adjusted", "better", "seeds", "diverged", "against_diverged",
+]  # fmt: skip
+PLUS, MINUS = "control plus", "full minus"
+
+
+def one_factor(
+    runs: pd.DataFrame,
+    controls: Mapping[str, Level],
+    factors: Sequence[str],
+    *,
+    full: Mapping[str, Level] | None = None,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    higher_is_better: bool = False,
+    status: str = "status",
+) -> pd.DataFrame:
+    """Compare the control with each level added, and the full model with each level taken out.
+
+    Parameters
+    ----------
+    controls
+        Axis to its control level.  Factors that are no axis must have one level among the rows
+        that are looked up; rows of other levels are not looked at.
+    full
+        Axis to its level in the full model.  By default the configuration with the best mean of
+        those that ended well in every seed; chosen on the same runs, it flatters every level in
+        it, so name it where it was fixed before.
+
+    Returns
+    -------
+    DataFrame
+        One row a look-up:
+
+        - ``view``: ``control plus`` (the control with ``level`` on ``axis``, against the control)
+          or ``full minus`` (the full model with ``axis`` at its control, against the full model;
+          ``level`` is what was taken out); ``against``: the level it is compared with.
+        - ``effect, low, high``: mean over seeds of the difference and its 95 % t interval, on the
+          scale; ``change, change_low, change_high``: as a fraction (log scale only).
+        - ``p``: sign-flip over seeds; ``p_adjusted``: step-down max-T over the rows of its view.
+        - ``better``: share of seeds in which it is better than what it is compared with, ties half;
+          ``seeds``: pairs in which both ended well; ``diverged, against_diverged``: runs of each
+          that diverged, over the seeds that both were run on.
+
+        A look-up of which a cell was not run gives no row.
+
+    Raises
+    ------
+    ValueError
+        As ``measured`` does, or if ``full`` names an axis without a control.
+    """
+    axes = [axis for axis in controls if axis in runs]
+    unknown = sorted(set(full or {}) - set(axes))
+    if unknown:
+        raise ValueError(f"the full model names {unknown[0]!r}, which is no axis with a control")
+    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    others = [name for name in factors if name not in axes]
+    base = _matching(table, {axis: controls[axis] for axis in axes})
+    if others and len(base):
+        # What no axis names (epochs, say) is held at what the control was trained with.
+        table = table[_same(table, base[others].iloc[0])]
+    wide, levels = by_configuration(table, axes, block)
+    diverged, _ = by_configuration(table, axes, block, "diverged")
+    control = _find(levels, {axis: controls[axis] for axis in axes})
+    sign = 1 if higher_is_better else -1
+    top = _find(levels, full) if full is not None else _best(wide, sign)
+    rows = []
+    for axis in axes:
+        for level in pd.unique(levels[axis]):
+            if level == controls[axis] or control is None:
+                continue
+            added = _find(levels, {**_levels(levels, control), axis: level})
+            rows.append((PLUS, axis, level, controls[axis], added, control))
+        if top is not None and levels.loc[top, axis] != controls[axis]:
+            taken = _find(levels, {**_levels(levels, top), axis: controls[axis]})
+            out = levels.loc[top, axis]
+            rows.append((MINUS, axis, out, out, taken, top))
+    found = [row for row in rows if row[4] is not None]
+    if not found:
+        return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
+    result = pd.DataFrame([row[:4] for row in found], columns=ONE_FACTOR_COLUMNS[:4])
+    first, second = ([row[place] for row in found] for place in (4, 5))
+    d = wide[first].to_numpy(dtype=float) - wide[second].to_numpy(dtype=float)
+    both = diverged[first].notna().to_numpy() & diverged[second].notna().to_numpy()
+    ended = [
+        np.where(both, diverged[side].to_numpy(dtype=float), 0).sum(axis=0).astype(int)
+        for side in (first, second)
+    ]
+    views = result["view"].to_numpy()
+    adjusted = np.full(len(result), np.nan)
+    for view in (PLUS, MINUS):
+        if (views == view).any():
+            adjusted[views == view] = max_t(d[:, views == view])
+    return result.assign(
+        **over_seeds(d, scale), p=sign_flip_p(d), p_adjusted=adjusted,
+        better=share_positive(sign * d), seeds=np.isfinite(d).sum(axis=0),
+        diverged=ended[0], against_diverged=ended[1],
+    )[ONE_FACTOR_COLUMNS]  # fmt: skip
+
+
+def _matching(table: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:
+    return table[_same(table, pd.Series(dict(levels), dtype=object))]
+
+
+def _same(table: pd.DataFrame, levels: pd.Series) -> pd.Series:
+    same = pd.Series(data=True, index=table.index)
+    for name, level in levels.items():
+        same &= table[name].isna() if pd.isna(level) else table[name] == level
+    return same
+
+
+def _find(levels: pd.DataFrame, wanted: Mapping[str, Level]) -> int | None:
+    """The configuration with some levels; None where it was not run, or they do not name one."""
+    found = levels.index[_same(levels, pd.Series(dict(wanted), dtype=object))]
+    return int(found[0]) if len(found) == 1 else None
+
+
+def _levels(levels: pd.DataFrame, configuration: int) -> dict[str, Level]:
+    return {str(axis): level for axis, level in levels.loc[configuration].items()}
+
+
+def _best(wide: pd.DataFrame, sign: int) -> int | None:
+    complete = wide.columns[wide.notna().all()]
+    if not len(complete):
+        return None
+    return int(complete[int(np.argmax(sign * wide[complete].mean().to_numpy(dtype=float)))])

@@ -1,0 +1,178 @@
+"""Which configuration wins, and which others might as well have: ranks by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ablations.analysis.design import Floats, Scale, by_configuration, measured, spelled
+
+RANKING_COLUMNS = [
+    "place", "mean", "iqm", "low", "high", "mean_rank", "better", "tied", "seeds",
+]  # fmt: skip
+RESAMPLES = 2_000
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best configurations.
+
+    Attributes
+    ----------
+    table
+        One row a configuration, best first: the factors; ``place``; ``mean`` of the outcome
+        (geometric on the log scale); ``iqm``, the interquartile mean, with the bounds ``low, high``
+        of its 95 % percentile bootstrap, for which seeds are drawn jointly for all
+        configurations; ``mean_rank`` over seeds, 1 is best; ``better``: the share of seeds in which
+        the first one beats it, ties half; ``tied``: its mean rank is within the critical difference
+        of the first one's; ``seeds``.
+    friedman, p
+        Friedman's statistic of the ranks, corrected for ties, and its p.
+    critical_difference
+        Of two mean ranks, by Nemenyi's test at ``alpha``.
+    left_out
+        What was not ranked, in words; empty where that is nothing.
+    """
+
+    table: pd.DataFrame
+    friedman: float
+    p: float
+    critical_difference: float
+    left_out: str
+
+
+def ranking(
+    runs: pd.DataFrame,
+    factors: Sequence[str],
+    *,
+    best: int = 10,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    higher_is_better: bool = False,
+    alpha: float = 0.05,
+    status: str = "status",
+) -> Ranking:
+    """Rank the best configurations by seed.
+
+    Only configurations that ended well in every seed are ranked (one that diverged in some is
+    not among the best).  Which ones are best is decided by their mean, on the scale, so ranks
+    among few best of many look more different than they are: ``winner.winner`` says how much.
+
+    Parameters
+    ----------
+    best
+        How many; all where there are fewer.
+
+    Raises
+    ------
+    ValueError
+        As ``measured`` does.
+    """
+    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    wide, named = by_configuration(table, factors, block)
+    complete = wide.columns[wide.notna().all()]
+    left = wide.shape[1] - len(complete)
+    said = f"{left} configurations that did not end well in every {block}" if left else ""
+    if not len(complete):
+        empty = pd.DataFrame(columns=[*factors, *RANKING_COLUMNS])
+        return Ranking(empty, np.nan, np.nan, np.nan, said)
+    merit = wide[complete].to_numpy(dtype=float) * (-1 if higher_is_better else 1)
+    order = np.lexsort((spelled(named.loc[complete]), merit.mean(axis=0)))[:best]
+    chosen, merit = complete[order], merit[:, order]
+    ranks = stats.rankdata(merit, axis=1)
+    statistic, p = friedman(ranks)
+    distance = critical_difference(len(chosen), len(merit), alpha)
+    low, high = _interval(merit)
+    sign = -1 if higher_is_better else 1
+
+    def shown(value: Floats) -> Floats:
+        return np.exp(sign * value) if scale == "log" else sign * value
+
+    bounds = np.sort([shown(low), shown(high)], axis=0)
+    found = named.loc[chosen].assign(
+        place=np.arange(1, len(chosen) + 1),
+        mean=shown(merit.mean(axis=0)),
+        iqm=shown(interquartile_mean(merit)),
+        low=bounds[0],
+        high=bounds[1],
+        mean_rank=ranks.mean(axis=0),
+        better=_share_below(merit[:, :1], merit),
+        tied=ranks.mean(axis=0) - ranks[:, 0].mean() <= distance,
+        seeds=len(merit),
+    )
+    found.loc[found.index[0], "better"] = np.nan
+    return Ranking(found.reset_index(drop=True), statistic, p, distance, said)
+
+
+def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
+    """Friedman's chi-square of ranks within blocks (blocks x treatments), and its p.
+
+    Parameters
+    ----------
+    ties
+        Whether to correct for ties, as scipy's ``friedmanchisquare`` does; Demsar's formula (2006)
+        does not.
+    """
+    n, k = ranks.shape
+    if n < 2 or k < 2:
+        return np.nan, np.nan
+    statistic = 12 * n / (k * (k + 1)) * ((ranks.mean(axis=0) - (k + 1) / 2) ** 2).sum()
+    if ties:
+        counts = (np.unique(row, return_counts=True)[1] for row in ranks)
+        tied = sum(float((count**3 - count).sum()) for count in counts)
+        correction = 1 - tied / (n * k * (k**2 - 1))
+        statistic = statistic / correction if correction > 0 else 0.0
+    return float(statistic), float(stats.chi2.sf(statistic, k - 1))
+
+
+def critical_difference(treatments: int, blocks: int, alpha: float = 0.05) -> float:
+    """How far two mean ranks must be apart (Nemenyi's test; Demsar, 2006)."""
+    if treatments < 2:
+        return np.nan
+    q = stats.studentized_range.ppf(1 - alpha, treatments, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(treatments * (treatments + 1) / (6 * blocks)))
+
+
+def interquartile_mean(values: Floats) -> Floats:
+    """Mean of the middle half of each column (Agarwal et al., 2021)."""
+    return np.asarray(stats.trim_mean(values, 0.25, axis=0), dtype=float)
+
+
+def probability_of_improvement(x: Floats, y: Floats) -> float:
+    """Probability that a run of ``x`` is larger than one of ``y``, ties half.
+
+    Source: Agarwal et al. (2021), after Mann and Whitney.
+
+    Parameters
+    ----------
+    x, y
+        Runs x tasks; runs need not be paired, tasks must be the same.
+    """
+    shares = []
+    for a, b in zip(np.asarray(x).T, np.asarray(y).T, strict=True):
+        greater, equal = a[:, None] > b, a[:, None] == b
+        shares.append(greater.mean() + equal.mean() / 2)
+    return float(np.mean(shares))
+
+
+def _share_below(first: Floats, others: Floats) -> Floats:
+    return np.asarray((first < others).mean(axis=0) + (first == others).mean(axis=0) / 2)
+
+
+def _interval(merit: Floats) -> tuple[Floats, Floats]:
+    """Percentile bootstrap of the interquartile means, seeds drawn once for all columns."""
+    n = len(merit)
+    if n < 2:
+        missing = np.full(merit.shape[1], np.nan)
+        return missing, missing
+    # Sorted by what they hold, so that the labels of the seeds do not choose the draws.
+    merit = merit[np.lexsort(merit.T)]
+    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
+    means = stats.trim_mean(merit[draws], 0.25, axis=1)
+    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    return np.asarray(low), np.asarray(high)

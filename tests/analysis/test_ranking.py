@@ -1,0 +1,116 @@
+"""Ranks, critical differences, interquartile means; and the winner without its luck."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ablations.analysis.ranking import (
+    critical_difference,
+    friedman,
+    interquartile_mean,
+    probability_of_improvement,
+    ranking,
+)
+from ablations.analysis.winner import halves, winner
+
+from .generators import FACTORS, planted
+from .known import demsar
+
+
+def test_demsar_s_table() -> None:
+    wide = demsar().pivot(index="data", columns="learner", values="auc")  # noqa: PD010
+    ranks = stats.rankdata(-wide[["C4.5", "m", "cf", "m+cf"]].to_numpy(), axis=1)
+    assert ranks.mean(axis=0) == pytest.approx([3.143, 2.0, 2.929, 1.929], abs=5e-4)
+    assert friedman(ranks, ties=False)[0] == pytest.approx(9.857, abs=5e-4)
+    assert friedman(ranks) == pytest.approx(tuple(stats.friedmanchisquare(*ranks.T)))
+    assert critical_difference(4, 14, 0.05) == pytest.approx(1.2536, abs=5e-5)
+    assert critical_difference(4, 14, 0.10) == pytest.approx(1.1180, abs=1e-4)
+    distances = np.abs(np.subtract.outer(*[ranks.mean(axis=0)] * 2))[np.triu_indices(4, 1)]
+    assert (distances > critical_difference(4, 14, 0.05)).sum() == 0
+    assert (distances > critical_difference(4, 14, 0.10)).sum() == 2
+
+
+def test_any_table_is_ranked_in_the_direction_that_is_named() -> None:
+    how = {"outcome": "auc", "block": "data", "scale": "difference", "higher_is_better": True}
+    found = ranking(demsar(), ["learner"], **how)  # type: ignore[arg-type]
+    table = found.table.set_index("learner")
+    assert table.loc["m+cf", "mean_rank"] == pytest.approx(1.929, abs=5e-4)
+    assert table["place"].tolist() == [1, 2, 3, 4]
+    assert table.index[0] == "m+cf"
+    assert table["tied"].all()
+    assert table["mean"].is_monotonic_decreasing
+    assert (table["low"] <= table["iqm"]).all()
+    assert (table["iqm"] <= table["high"]).all()
+
+
+def test_rliable_s_numbers() -> None:
+    x, y = np.array([[1, 2], [2, 2], [1, 1], [2, 1]]), np.array([[1, 1], [2, 2], [3, 3]])
+    assert interquartile_mean(x.reshape(-1, 1)) == pytest.approx([1.5])
+    assert interquartile_mean(y.reshape(-1, 1)) == pytest.approx([2])
+    assert probability_of_improvement(x, y) == pytest.approx(1 / 3)
+
+
+def test_the_best_that_is_certain_is_not_tied() -> None:
+    effects = {("regularizer", "l1"): 0.5, ("norm", "layer"): -1.0, ("init", "kaiming"): 0.2}
+    found = ranking(planted(effects, seeds=20, noise=0.01), FACTORS, best=4)
+    first = found.table.iloc[0]
+    assert (first["norm"], first["init"]) == ("layer", "default")
+    assert first["regularizer"] in ("none", "dropout")
+    assert found.table["tied"].tolist() == [True, True, False, False]
+    assert found.table["better"].iloc[2:].tolist() == [1, 1]
+    assert found.p < 1e-6
+
+
+def test_a_configuration_that_diverged_once_is_not_among_the_best() -> None:
+    runs = planted({("norm", "layer"): -1.0}, noise=0.1)
+    hit = (runs["norm"] == "layer") & (runs["seed"] == 0) & (runs["regularizer"] == "l1")
+    runs = runs.assign(status=np.where(hit, "diverged", "ok"))
+    found = ranking(runs, FACTORS)
+    assert found.left_out == "2 configurations that did not end well in every seed"
+    assert len(found.table) == 10
+    assert winner(runs, FACTORS).candidates == 10
+    nothing = ranking(runs.iloc[:0], FACTORS)
+    assert nothing.table.empty
+
+
+def test_order_and_labels_do_not_matter() -> None:
+    runs = planted({("norm", "layer"): -0.1}, noise=0.1)
+    changed = runs.sample(frac=1, random_state=1).assign(seed=lambda t: 50 - t["seed"])
+    pd.testing.assert_frame_equal(ranking(runs, FACTORS).table, ranking(changed, FACTORS).table)
+    assert winner(runs, FACTORS) == winner(changed, FACTORS)
+
+
+@pytest.mark.parametrize(("seeds", "naive"), [(5, 1.23), (20, 0.62)])
+def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
+    seeds: int, naive: float
+) -> None:
+    random = np.random.default_rng(0)
+    cells = pd.MultiIndex.from_product([range(216), range(seeds)], names=["cell", "seed"])
+    runs = cells.to_frame(index=False)
+    found = []
+    for _ in range(100):
+        runs["y"] = random.normal(size=len(runs))
+        found.append(winner(runs, ["cell"], outcome="y", scale="difference"))
+    assert np.mean([one.naive for one in found]) == pytest.approx(-naive, abs=0.06)
+    assert abs(np.mean([one.held_out for one in found])) < 0.05
+    assert np.mean([one.optimism for one in found]) > naive
+    assert np.mean([one.chosen for one in found]) < 0.5
+
+
+def test_a_true_winner_has_no_luck_to_lose() -> None:
+    found = winner(planted({("norm", "layer"): -1.0, ("init", "kaiming"): -0.5}), FACTORS)
+    assert found.levels["norm"] == "layer"
+    assert found.optimism == pytest.approx(0, abs=1e-9) or found.seeds == 6
+    assert found.held_out == pytest.approx(found.naive, rel=0.2)
+    one = winner(planted({}, seeds=1), FACTORS)
+    assert np.isnan(one.held_out)
+    assert one.candidates == 12
+
+
+def test_all_halves_where_they_are_few_and_always_the_same_ones() -> None:
+    assert [len(halves(n)) for n in (2, 3, 4, 5, 10, 11)] == [1, 3, 3, 10, 126, 200]
+    assert all((a == b).all() for a, b in zip(halves(20), halves(20), strict=True))
+    assert {len(half) for half in halves(21)} == {10}

@@ -12,10 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ablations.answers import Results, load
     from ablations.errors import RequestError
     from ablations.grid import Configuration, Run
     from ablations.pipeline import run
-    from ablations.store import Results, load
     from ablations.study import Study
 
 __all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "load", "run"]
@@ -23,10 +23,10 @@ __all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "load", "
 _HOMES = {
     "Configuration": "ablations.grid",
     "RequestError": "ablations.errors",
-    "Results": "ablations.store",
+    "Results": "ablations.answers",
     "Run": "ablations.grid",
     "Study": "ablations.study",
-    "load": "ablations.store",
+    "load": "ablations.answers",
     "run": "ablations.pipeline",
 }
 

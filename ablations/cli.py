@@ -25,6 +25,8 @@ from rich.table import Table
 from ablations.errors import AuditError, FailedError, RequestError, WriteError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ablations.outlook import Outlook
     from ablations.report.answer import Answer
     from ablations.study import Study
@@ -57,6 +59,16 @@ class EngineName(StrEnum):
     auto = "auto"
     fused = "fused"
     loop = "loop"
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+    latex = "latex"
 
 
 class KeepWhich(StrEnum):
@@ -291,13 +303,61 @@ def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
 ) -> None:
     """Write the report of a results folder anew."""
-    from ablations import grid, pipeline, store
+    from ablations import answers, grid, pipeline
     from ablations.study import Study
 
-    whole = store.load(folder)
+    whole = answers.load(folder)
     study = Study.from_toml(folder / "study.toml")
     results, _ = pipeline.of_study(grid.plan(study), whole)
     print(pipeline.write_report(study, results))
+
+
+@_command
+def effects(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    outcome: Annotated[str, typer.Option(help="A numeric column of the runs.")] = "val_loss",
+) -> None:
+    """Print every level against its control: effect, interval, p, verdict."""
+    from ablations import answers
+    from ablations.report.export import FORMATS
+
+    table = answers.load(folder).effects(outcome)
+    if format_ is Format.table:
+        _print_effects(table)
+    else:
+        print(FORMATS[format_.value](table), end="")
+
+
+def _print_effects(table: pd.DataFrame) -> None:
+    from ablations.report.headline import more_seeds
+
+    columns = [
+        "axis",
+        "level",
+        "control",
+        "verdict",
+        "effect",
+        "low",
+        "high",
+        "change",
+        "p_adjusted",
+    ]
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (*columns, "better", "seeds", "diverged", "more"):
+        shown.add_column(name, justify="left" if name in columns[:4] else "right")
+    for _, row in table.iterrows():
+        numbers = (row[name] for name in columns[4:])
+        shown.add_row(
+            *(str(row[name]) for name in columns[:4]),
+            *("" if number != number else f"{number:.4g}" for number in numbers),
+            *(f"{row[name]:g}" for name in ("better", "seeds", "diverged")),
+            "" if row["more"] != row["more"] else f"{row['more']:.0f}",
+        )
+    width = None if sys.stdout.isatty() else 200
+    Console(file=sys.stdout, width=width, markup=False).print(shown)
+    for sentence in more_seeds(table):
+        print(sentence)
 
 
 @_command

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import dispatch, environment, interruption, shards, store, workers
+from ablations import answers, dispatch, environment, interruption, shards, store, workers
+from ablations.answers import Results
 from ablations.cohorts import parcels
 from ablations.errors import AuditError, FailedError, RequestError, WriteError
 from ablations.folders import one_writer
-from ablations.grid import TECHNIQUES, Plan
+from ablations.grid import Plan
 from ablations.interruption import Interrupted, Stop
 from ablations.outlook import How, Outlook, look
 from ablations.progress import Live, Reporter
 from ablations.report.answer import Answer, keep, kept
-from ablations.report.story import Published, Story
-from ablations.store import Results
-from ablations.study import Study, published
-from ablations.techniques.base import CONTROLS
+from ablations.study import Study
+from ablations.telling import story
 from ablations.training import audit, compiling, engines
 from ablations.training.audit import Judged
 from ablations.training.engines import Compile, Engine
@@ -115,7 +114,7 @@ def run(
     known = known_answer(study, folder, how, with_report)
     if known:
         reporter.say("nothing to train, and the report is up to date")
-        return of_study(known[1], store.load(folder))[0]
+        return of_study(known[1], answers.load(folder))[0]
     seen, outlook = store.written(folder), look(study, folder, how)
     with _writing(folder), one_writer(folder, reporter.say):
         if force:
@@ -144,9 +143,9 @@ def _run(study: Study, folder: Path, outlook: Outlook, how: How, reporter: Repor
     stop = Stop(target.stop, lambda: reporter.say(STOPPING))
     with interruption.asking(stop.ask):
         train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
-        whole = store.load(folder)
+        whole = answers.load(folder)
         if not stop.asked and judge(outlook, whole, target, stop):
-            whole = store.load(folder)
+            whole = answers.load(folder)
     stop.withdraw()
     results, others = of_study(outlook.plan, whole)
     failed = results.runs[results.runs["status"] == "failed"]
@@ -331,46 +330,3 @@ def answer(study: Study, results: Results) -> Answer:
     from ablations.report import headline
 
     return headline.answer(effects(study, results), story(study).cautions)
-
-
-def controls(study: Study) -> dict[str, str | float]:
-    """The level of each axis that the others are compared with: its control, else its first."""
-    chosen: dict[str, str | float] = {}
-    for axis, labels in study.levels.items():
-        named = CONTROLS.get(axis)
-        chosen[axis] = named if named is not None and named in labels else labels[0]
-    return chosen
-
-
-def story(study: Study) -> Story:
-    """What the report says that no table holds: captions, cautions, published curves."""
-    return Story(
-        study=study.name,
-        description=study.description,
-        axes=tuple(study.levels),
-        controls=controls(study),
-        levels=study.levels,
-        captions=_captions(study),
-        cautions=tuple(filter(None, [study.task.caution])),
-        metric_name=study.task.metric_name,
-        higher_is_better=study.task.higher_is_better,
-        published=_published(study, list(study.levels)),
-        margin=study.margin,
-        command="ablations run study.toml --out .",
-    )
-
-
-def _captions(study: Study) -> dict[str, dict[str, str]]:
-    captions: dict[str, dict[str, str]] = {}
-    for grid in study.grids:
-        for axis in (*TECHNIQUES, "optimizer"):
-            for level in grid.axes.get(axis, ()):
-                captions.setdefault(axis, {})[level.label] = level.caption()
-    return captions
-
-
-def _published(study: Study, axes: Sequence[str]) -> tuple[Published, ...]:
-    return tuple(
-        Published(name, {axis: configuration.columns[axis] for axis in axes}, objective)
-        for name, configuration, objective in published(study)
-    )

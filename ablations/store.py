@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,7 @@ class Results:
         )
         return f"<Results of {len(self.runs):,} runs ({counts}) in {self.folder}>"
 
-    def only(self, run_ids: Collection[str]) -> Results:
+    def only(self, run_ids: Collection[str]) -> Self:
         """The same folder with the rows of some runs only."""
         runs = self.runs[self.runs["run_id"].isin(run_ids)].reset_index(drop=True)
         curves = self.curves[self.curves["run_id"].isin(run_ids)].reset_index(drop=True)

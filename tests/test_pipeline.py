@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import ablations
-from ablations import RequestError, Study, environment, pipeline
+from ablations import RequestError, Study, environment, pipeline, telling
 from ablations.grid import Configuration
 from ablations.outlook import How, look
 from ablations.workers import Pool
@@ -190,17 +190,17 @@ def test_a_parameter_of_the_model_is_compared_like_any_axis(tmp_path: Path) -> N
 
 def test_controls_are_each_axis_control_or_its_first_level() -> None:
     axes = {"norm": ["layer", "none"], "init": ["orthogonal", "kaiming_normal"], "lr": [0.1, 0.01]}
-    controls = pipeline.controls(Study(task="notebook", axes=axes))
+    controls = telling.controls(Study(task="notebook", axes=axes))
     assert controls["norm"] == "none"
     assert controls["init"] == "orthogonal"
     assert controls["lr"] == 0.1
 
 
 def test_story_tells_of_noise_and_captions() -> None:
-    story = pipeline.story(Study.find("notebook"))
+    story = telling.story(Study.find("notebook"))
     assert "random noise" in story.cautions[0]
     assert "Ba, Kiros" in story.captions["norm"]["layer"]
-    cells = pipeline.story(Study.find("cells"))
+    cells = telling.story(Study.find("cells"))
     assert [len(p.objective) for p in cells.published] == [10] * 7 + [20]
     assert cells.published[-1].where["lr"] == 0.01
 

@@ -4,11 +4,16 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
+
+from ablations.analysis.design import Scale, complete_blocks
+from ablations.analysis.inference import over_seeds, sign_flip_p
+from ablations.analysis.pairs import Level, paired_differences
 
 
 def divergence_rates(
@@ -40,6 +45,70 @@ def _rates(ended: pd.DataFrame, axis: str, block: str) -> pd.DataFrame:
     seeds = ended[ended["diverged"]].groupby(axis)[block].nunique()
     table["seeds"] = seeds.reindex(table.index).fillna(0).astype(int)
     return table.rename_axis("level").reset_index().assign(axis=axis)
+
+
+def divergence_effects(
+    runs: pd.DataFrame,
+    controls: Mapping[str, Level],
+    factors: Sequence[str],
+    *,
+    outcome: str = "val_loss",
+    block: str = "seed",
+    scale: Scale = "log",
+    higher_is_better: bool = False,
+    status: str = "status",
+) -> pd.DataFrame:
+    """Compare every level with its control where runs may have diverged: two views that drop none.
+
+    Returns
+    -------
+    DataFrame
+        One row a level, on complete blocks:
+
+        - ``axis, level, control, pairs``; ``only_level, only_control``: pairs in which only that
+          one diverged; ``p_mcnemar``: McNemar's exact test of these two (statsmodels; it takes
+          pairs as independent, which pairs that share a seed are not).
+        - ``advantage``: share of pairs that the level wins less those that it loses, a run that
+          diverged being worse than any that did not, averaged over seeds; ``low, high``: its 95 %
+          t interval; ``p_advantage``: sign-flip over seeds; ``seeds``.
+
+    Raises
+    ------
+    ValueError
+        As ``measured`` does.
+    """
+    rows = []
+    for axis in (name for name in controls if name in runs):
+        pairs = paired_differences(
+            runs, axis, controls[axis], factors,
+            outcome=outcome, block=block, scale=scale, status=status,
+        )  # fmt: skip
+        pairs = complete_blocks(pairs, block=block)
+        gain = np.sign(pairs["difference"].fillna(0.0)) * (1 if higher_is_better else -1)
+        gain += pairs["control_diverged"].astype(float) - pairs["diverged"].astype(float)
+        pairs = pairs.assign(gain=gain)
+        for level, found in pairs.groupby("level", sort=False):
+            rows.append(_compared(found, axis, level, controls[axis], block))
+    columns = [
+        "axis", "level", "control", "pairs", "only_level", "only_control", "p_mcnemar",
+        "advantage", "low", "high", "p_advantage", "seeds",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _compared(
+    pairs: pd.DataFrame, axis: str, level: Hashable, control: Level, block: str
+) -> list[object]:
+    ours, theirs = pairs["diverged"].astype(bool), pairs["control_diverged"].astype(bool)
+    both, neither = int((ours & theirs).sum()), int((~ours & ~theirs).sum())
+    only_level, only_control = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
+    table = [[both, only_level], [only_control, neither]]
+    p = float(mcnemar(table, exact=True).pvalue) if only_level + only_control else 1.0
+    by_seed = pairs.groupby(block, sort=False)["gain"].mean().to_numpy(dtype=float)[:, None]
+    effect = over_seeds(by_seed, "difference")
+    bounds = (float(effect[name][0]) for name in ("effect", "low", "high"))
+    counts = (len(pairs), only_level, only_control, p)
+    return [axis, level, control, *counts, *bounds, float(sign_flip_p(by_seed)[0]), len(by_seed)]
 
 
 def endings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -52,6 +54,8 @@ def seeds_needed(
     with np.errstate(invalid="ignore", divide="ignore"):
         sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
     difference = np.array([for_difference(size, each, power) for size in sizes])
+    # Below, no sign-flip p can be small enough, whatever the difference.
+    difference = np.maximum(difference, least(alpha))
     equivalence = np.array(
         [for_equivalence(m, s, margin, alpha, power) for m, s in zip(effect, sd, strict=True)]
     )
@@ -68,6 +72,11 @@ def seeds_needed(
         },
         index=effects.index,
     )
+
+
+def least(alpha: float = 0.05) -> int:
+    """Seeds with which a two-sided sign-flip p can be ``alpha`` at all."""
+    return 1 + math.ceil(math.log2(1 / alpha))
 
 
 def for_difference(size: float, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
 
 from ablations.analysis import fault
+from ablations.analysis.enough import least
 from ablations.report import words
 from ablations.report.answer import Answer
 from ablations.report.reading import Effects, Reading
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
-# Two-sided sign-flip p cannot fall below 2 / 2^S.
-LEAST_SEEDS = 1 + math.ceil(math.log2(1 / 0.05))
 
 
 def answers(reading: Reading) -> list[str]:
@@ -52,6 +50,22 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
         for _, row in table.iterrows()
     )
     return Answer(rows, (words.answer(table, scale, "level"), *tempers(found), *cautions))
+
+
+def more_seeds(effects: pd.DataFrame) -> list[str]:
+    """Say how many more seeds would decide what is undecided, by ``effects``' column ``more``."""
+    undecided = effects[(effects["more"] > 0) | effects["more"].isna()]
+    undecided = undecided[undecided["seeds"] > 0]
+    found = [
+        f"about {int(more):,} more seeds would decide "
+        + words.listing([f"{row['axis']} {row['level']}" for _, row in rows.iterrows()])
+        for more, rows in undecided.dropna(subset="more").groupby("more")
+    ]
+    never = undecided[undecided["more"].isna()]
+    if len(never):
+        names = words.listing([f"{row['axis']} {row['level']}" for _, row in never.iterrows()])
+        found.append(f"no number of seeds below 10,000 is known to decide {names}")
+    return [f"{text[0].upper()}{text[1:]}." for text in found]
 
 
 def facts(reading: Reading) -> list[str]:
@@ -101,7 +115,7 @@ def _unreachable(reading: Effects) -> str:
         return ""
     return (
         f"With {words.seeds(effects)} no difference can reach significance, however large it is: "
-        f"at least {LEAST_SEEDS} are needed."
+        f"at least {least()} are needed."
     )
 
 

@@ -104,7 +104,7 @@ def ablation_effects(results: Results, story: Story) -> Effects:
     effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=of.margin)
     return Effects(
         **vars(of),
-        effects=_in_order(effects, of.levels),
+        effects=in_order(effects, of.levels),
         unpaired=_unpaired(of.runs, effects, story),
     )
 
@@ -121,7 +121,7 @@ def read(results: Results, story: Story) -> Reading:
         curves=_curves(runs, results.curves, axes, factors),
         configurations=configurations(runs, factors, scale=scale),
         published=_published(results, story),
-        rates=_in_order(divergence_rates(runs, axes), of.levels),
+        rates=in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
     )
 
@@ -160,7 +160,8 @@ def _unpaired(runs: pd.DataFrame, effects: pd.DataFrame, story: Story) -> tuple[
     )
 
 
-def _in_order(table: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+def in_order(table: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
+    """Put the rows of a table of levels into the study's order."""
     place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
     axes = list(levels)
     keys = [

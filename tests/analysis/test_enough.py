@@ -68,6 +68,12 @@ def test_the_power_that_is_promised_is_the_power_there_is() -> None:
     assert hits / 300 == pytest.approx(0.8, abs=0.07)
 
 
+def test_a_difference_needs_at_least_what_a_sign_flip_can_tell() -> None:
+    runs = planted({("norm", "layer"): 1.0}, seeds=4, noise=0.01)
+    found = seeds_needed(main_effects(runs, CONTROLS, FACTORS), margin=0.02)
+    assert found["by_difference"].min() == 6
+
+
 def test_one_seed_says_nothing_about_how_many_are_needed() -> None:
     effects = main_effects(planted({}, seeds=1), CONTROLS, FACTORS)
     found = seeds_needed(effects, margin=0.02)

@@ -1,0 +1,53 @@
+"""What a study tells the analysis and the report: its axes and controls, captions, cautions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablations.grid import TECHNIQUES
+from ablations.report.story import Published, Story
+from ablations.study import Study, published
+from ablations.techniques.base import CONTROLS
+
+
+def controls(study: Study) -> dict[str, str | float]:
+    """The level of each axis that the others are compared with: its control, else its first."""
+    chosen: dict[str, str | float] = {}
+    for axis, labels in study.levels.items():
+        named = CONTROLS.get(axis)
+        chosen[axis] = named if named is not None and named in labels else labels[0]
+    return chosen
+
+
+def story(study: Study) -> Story:
+    """What the report says that no table holds: captions, cautions, published curves."""
+    return Story(
+        study=study.name,
+        description=study.description,
+        axes=tuple(study.levels),
+        controls=controls(study),
+        levels=study.levels,
+        captions=_captions(study),
+        cautions=tuple(filter(None, [study.task.caution])),
+        metric_name=study.task.metric_name,
+        higher_is_better=study.task.higher_is_better,
+        published=_published(study, list(study.levels)),
+        margin=study.margin,
+        command="ablations run study.toml --out .",
+    )
+
+
+def _captions(study: Study) -> dict[str, dict[str, str]]:
+    captions: dict[str, dict[str, str]] = {}
+    for grid in study.grids:
+        for axis in (*TECHNIQUES, "optimizer"):
+            for level in grid.axes.get(axis, ()):
+                captions.setdefault(axis, {})[level.label] = level.caption()
+    return captions
+
+
+def _published(study: Study, axes: Sequence[str]) -> tuple[Published, ...]:
+    return tuple(
+        Published(name, {axis: configuration.columns[axis] for axis in axes}, objective)
+        for name, configuration, objective in published(study)
+    )

@@ -1,0 +1,98 @@
+"""A results folder that is asked: the same answers as the analysis gives by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import ablations
+from ablations import RequestError, Study, pipeline
+from ablations.cli import app
+from ablations.report.export import FORMATS
+
+from .studies import SMALL, run
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
+    study = Study(**(SMALL | {"seeds": 7}))
+    return run(study, tmp_path_factory.mktemp("asked") / "out", jobs=1)
+
+
+def test_effects_are_those_of_the_report_with_the_seeds_that_are_missing(
+    results: ablations.Results,
+) -> None:
+    study = Study.from_toml(results.folder / "study.toml")
+    theirs = pipeline.effects(study, results).effects
+    ours = results.effects()
+    pd.testing.assert_frame_equal(ours[theirs.columns], theirs)
+    undecided = ours["verdict"] == "not enough evidence"
+    assert (ours.loc[~undecided, "more"] == 0).all()
+    assert results.verdicts()["verdict"].tolist() == theirs["verdict"].tolist()
+
+
+def test_each_question_has_a_table(results: ablations.Results) -> None:
+    again = ablations.load(results.folder)
+    shares = again.importance()
+    assert shares["eta2"].sum() == pytest.approx(1)
+    assert {"regularizer", "norm", "regularizer × norm", "blocks"} <= set(shares["source"])
+    both = again.interactions()
+    assert both["double"].notna().sum() == 1
+    top = again.ranking(3)
+    assert top.table["place"].tolist() == [1, 2, 3]
+    best = again.winner()
+    assert best.levels == dict(top.table.loc[0, ["regularizer", "norm"]])
+    assert best.candidates == 4
+    looked_up = again.one_factor(full={"regularizer": "dropout", "norm": "batch"})
+    assert looked_up["view"].value_counts().to_dict() == {"control plus": 2, "full minus": 2}
+    assert (again.divergence()["only_level"] == 0).all()
+
+
+def test_another_outcome_has_its_own_direction(results: ablations.Results) -> None:
+    by_metric = results.effects("metric")
+    better = by_metric["effect"] > 0
+    assert ((by_metric["better"] > 0.5) == better)[by_metric["better"] != 0.5].all()
+    seconds = results.effects("train_seconds")
+    assert seconds["change"].notna().all()
+    with pytest.raises(RequestError, match="did you mean 'val_loss'"):
+        results.effects("validation_loss")
+
+
+def test_the_command_writes_every_format(results: ablations.Results) -> None:
+    table = results.effects()
+    folder = str(results.folder)
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, ["effects", folder, *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    rows = list(csv.DictReader(io.StringIO(said("--format", "csv"))))
+    assert [float(row["effect"]) for row in rows] == table["effect"].tolist()
+    objects = json.loads(said("--format", "json"))
+    assert [found["p"] for found in objects] == table["p"].tolist()
+    assert said("--format", "markdown").startswith("| axis | level | control |")
+    assert r"\toprule" in said("--format", "latex")
+    assert "dropout" in said()
+    refused = CliRunner().invoke(app, ["effects", folder, "--outcome", "loss"])
+    assert refused.exit_code == 2
+    assert "there is no column 'loss'" in refused.stderr
+
+
+def test_names_that_people_choose_stay_text_in_every_format(tmp_path: Path) -> None:
+    name = "=HYPERLINK(1)|a_b & <b>"
+    table = pd.DataFrame({"level": [name, "-x", "plain"], "effect": [-0.5, np.nan, np.inf]})
+    (first, second, third) = csv.DictReader(io.StringIO(FORMATS["csv"](table)))
+    assert (first["level"], second["level"], third["level"]) == (f"'{name}", "'-x", "plain")
+    assert first["effect"] == "-0.5"
+    assert json.loads(FORMATS["json"](table))[1] == {"level": "-x", "effect": None}
+    assert r"\|a_b" in FORMATS["markdown"](table)
+    assert r"a\_b \& <b>" in FORMATS["latex"](table)
+    assert all(len(line.split(" | ")) == 2 for line in FORMATS["markdown"](table).splitlines())

@@ -356,8 +356,7 @@ def _print_effects(table: pd.DataFrame) -> None:
         )
     width = None if sys.stdout.isatty() else 200
     Console(file=sys.stdout, width=width, markup=False).print(shown)
-    for sentence in more_seeds(table):
-        print(sentence)
+    print(more_seeds(table), end="\n" if more_seeds(table) else "")
 
 
 @_command

@@ -130,7 +130,14 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     row = dict.fromkeys(("change", "change_low", "change_high", "effect", "p_adjusted"), 0.5)
     words = {"axis": "norm", "level": "[bold]mine[/bold]", "control": "none", "verdict": "hurts"}
-    counts = {"identical": 0, "pairs": 9, "seeds": 9, "reachable": True, "conditional": False}
+    counts = {
+        "identical": 0,
+        "pairs": 9,
+        "seeds": 9,
+        "reachable": True,
+        "conditional": False,
+        "more": 0,
+    }
     zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
     found = SimpleNamespace(
         effects=pd.DataFrame([row | words | counts | zeros]), scale="log", unpaired=()

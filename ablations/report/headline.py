@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ablations.analysis import fault
+from ablations.analysis import UNDECIDED, fault
 from ablations.analysis.enough import least
 from ablations.report import words
 from ablations.report.answer import Answer
 from ablations.report.reading import Effects, Reading
+
+_NAMED = 3
+"""Undecided contrasts that are named."""
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
 
@@ -52,20 +55,21 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
     return Answer(rows, (words.answer(table, scale, "level"), *tempers(found), *cautions))
 
 
-def more_seeds(effects: pd.DataFrame) -> list[str]:
-    """Say how many more seeds would decide what is undecided, by ``effects``' column ``more``."""
-    undecided = effects[(effects["more"] > 0) | effects["more"].isna()]
-    undecided = undecided[undecided["seeds"] > 0]
-    found = [
-        f"about {int(more):,} more seeds would decide "
-        + words.listing([f"{row['axis']} {row['level']}" for _, row in rows.iterrows()])
-        for more, rows in undecided.dropna(subset="more").groupby("more")
-    ]
-    never = undecided[undecided["more"].isna()]
-    if len(never):
-        names = words.listing([f"{row['axis']} {row['level']}" for _, row in never.iterrows()])
-        found.append(f"no number of seeds below 10,000 is known to decide {names}")
-    return [f"{text[0].upper()}{text[1:]}." for text in found]
+def more_seeds(effects: pd.DataFrame) -> str:
+    """Say how many more seeds would decide what is undecided, those that need fewest first."""
+    undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
+    known = undecided.dropna(subset="more").sort_values("more", kind="stable")
+    if not len(undecided):
+        return ""
+    if not len(known):
+        return "No number of seeds is known that would decide what is undecided."
+    first, *rest = known.head(_NAMED).itertuples()
+    parts = [f"about {first.more:,.0f} more seeds would decide {first.axis} {first.level}"]
+    parts += [f"{row.more:,.0f} {row.axis} {row.level}" for row in rest]
+    left = len(undecided) - len(parts)
+    others = f"; {words.count(left, 'other')} would need more" if left else ""
+    text = words.listing(parts)
+    return f"If effects and spreads are what they seem, {text}{others}."
 
 
 def facts(reading: Reading) -> list[str]:
@@ -100,6 +104,7 @@ def tempers(reading: Effects) -> list[str]:
         _diverged(reading),
         _left_out(reading),
         _unpaired(reading),
+        more_seeds(reading.effects),
     ]
     if reading.scale == "difference":
         found.append(

@@ -20,6 +20,7 @@ from ablations.analysis import (
     seed_effects,
     varying,
 )
+from ablations.analysis.enough import seeds_needed
 from ablations.report.story import Story
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def ablation_effects(results: Results, story: Story) -> Effects:
     """Compare every level with its control, in the study's order."""
     of = design(results, story)
     effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=of.margin)
+    bound = float(np.log1p(of.margin)) if of.scale == "log" else of.margin
+    effects = effects.assign(more=seeds_needed(effects, margin=bound)["more"])
     return Effects(
         **vars(of),
         effects=in_order(effects, of.levels),

@@ -76,6 +76,14 @@ def stress(session: nox.Session) -> None:
 
 
 @nox.session
+def calibration(session: nox.Session) -> None:
+    """Measure error rates, coverage and power on 2,000 generated grids each."""
+    install(session, ".[test]")
+    many = ("--grids=2000", "--numprocesses=auto", "--maxprocesses=4")
+    session.run("pytest", "tests/analysis/test_calibration.py", *many, *session.posargs)
+
+
+@nox.session
 def reference(session: nox.Session) -> None:
     """Run the shipped studies afresh and keep their pictures, which the README shows."""
     install(session, ".")

@@ -92,7 +92,7 @@ def _plain_errors() -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _complain(str(error))
         raise typer.Exit(WRONG_REQUEST) from None
     except BrokenPipeError:
         raise  # a reader such as `head` has enough, which click ends quietly
@@ -195,10 +195,15 @@ def _interruptible() -> Iterator[None]:
     try:
         with interruption.at_once():
             yield
-    except KeyboardInterrupt as error:
-        said = str(error) or "what was finished is kept"
-        print(f"interrupted: {said}; to continue: {_this_command()}", file=sys.stderr)
+    except interruption.Interrupted as error:
+        print(f"interrupted: {error}; to continue: {_this_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        said = f"interrupted: what was finished is kept; to continue: {_this_command()}"
+        print(said, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        # At once: whatever still runs, threads or workers, ends with this process.
+        os._exit(INTERRUPTED)
     except WriteError as error:
         kept = "what was finished is kept, and can be read"
         _complain(f"{error}; {kept}; to continue: {_this_command()}")
@@ -216,7 +221,12 @@ def _this_command() -> str:
 
 
 def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(_printable(f"error: {message}"), file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Text from a results folder, which must not drive the terminal that it is printed on."""
+    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
 def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:
@@ -369,9 +379,9 @@ def rerun(
 
     with _interruptible():
         found = again(folder, run_id)
-    print("\n".join(found.lines()))
+    print("\n".join(map(_printable, found.lines())))
     if found.result.status == "failed":
-        print(f"\n{found.result.traceback}", file=sys.stderr)
+        print(f"\n{_printable(found.result.traceback or '')}", file=sys.stderr)
         raise typer.Exit(FAILED)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -34,8 +34,8 @@ class Cohort:
     runs: tuple[Run, ...]
     size: int | None = None
     """Members of the program that trains them; None where the plain loop trains one by one."""
-    reduced_from: int | None = None
-    """Members that it was meant to have, where there was no memory for so many."""
+    reduced: str | None = None
+    """Why it has fewer members than was planned."""
 
     def __len__(self) -> int:
         return len(self.runs)
@@ -77,14 +77,22 @@ def _without_numbers(value: object) -> object:
     return None if isinstance(value, float) else value
 
 
-def kinds(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
-    """The runs of each kind, by seed, and in their order within a seed."""
+def kinds(runs: Iterable[Run], broken: Collection[Configuration] = ()) -> list[tuple[Run, ...]]:
+    """The runs of each kind, by seed, and in their order within a seed.
+
+    Parameters
+    ----------
+    broken
+        Configurations whose parts must not be asked anything; each is a kind of its own.
+    """
     of_configuration: dict[int, list[Run]] = {}
     for run in runs:
         of_configuration.setdefault(id(run.configuration), []).append(run)
     found: dict[Kind, list[Run]] = {}
     for members in of_configuration.values():
-        found.setdefault(kind(members[0].configuration), []).extend(members)
+        configuration = members[0].configuration
+        key = (configuration,) if configuration in broken else kind(configuration)
+        found.setdefault(key, []).extend(members)
     return [tuple(sorted(members, key=lambda run: run.seed)) for members in found.values()]
 
 

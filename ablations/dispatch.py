@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ def write(results: Sequence[Result], target: Target) -> None:
 def _again(call: tuple[Parcel, Target], death: WorkerDiedError) -> Iterator[Counter[str]]:
     """Train a parcel that may have been in the hands of a worker that died."""
     parcel, target = call
-    done = store.finished(target.folder)
+    done = store.finished(target.folder, target.session)
     ids = [run.run_id for cohort in parcel for run in cohort.runs]
     if done.keys() >= set(ids):  # it was written, and only its answer was lost
         yield Counter(done[run_id] for run_id in ids)
@@ -116,10 +117,11 @@ def _again(call: tuple[Parcel, Target], death: WorkerDiedError) -> Iterator[Coun
 
 
 def _by_itself(cohort: Cohort, target: Target) -> Iterator[Counter[str]]:
+    start = time.monotonic()
     try:
         statuses = workers.alone(train_parcel, (cohort,), target)
     except WorkerDiedError as error:
-        death = error
+        death, took = error, time.monotonic() - start
     else:
         yield statuses
         return
@@ -128,7 +130,7 @@ def _by_itself(cohort: Cohort, target: Target) -> Iterator[Counter[str]]:
     elif len(cohort) > 1:
         parts = _singly(cohort)
     else:
-        write([_killed(cohort, death, target)], target)
+        write([_killed(cohort, death, took, target)], target)
         yield Counter(failed=1)
         return
     for part in parts:
@@ -140,13 +142,15 @@ def _singly(cohort: Cohort) -> list[Cohort]:
     return [replace(cohort, runs=(run,)) for run in cohort.runs]
 
 
-def _killed(cohort: Cohort, death: WorkerDiedError, target: Target) -> Result:
+def _killed(cohort: Cohort, death: WorkerDiedError, took: float, target: Target) -> Result:
     reason = f"its worker process died each time: {death.exit_code}"
-    if target.seconds is not None and death.exit_code == limit.EXIT_CODE:
+    late = target.seconds is not None and took > limit.PATIENCE * target.seconds
+    if late and death.exit_code == limit.EXIT_CODE:
         reason = f"took longer than {target.seconds:g} s, and its process did not answer"
     elif death.memory:
         reason = f"there was no memory for it: {death.exit_code}"
-    return Result(cohort.runs[0], "failed", reason, cohort_size=cohort.size or 1)
+    engine = "fused" if cohort.size else "loop"
+    return Result(cohort.runs[0], "failed", reason, engine, cohort.size or 1)
 
 
 def arrange(
@@ -200,6 +204,9 @@ def check_backend(backend: str | None, jobs: int | None) -> None:
         return
     if backend == "ray":
         _register_ray()
+    if backend == "multiprocessing":
+        message = "'multiprocessing' waits for ever where a worker dies; 'loky' does not"
+        raise RequestError(message, "--backend")
     names = sorted({*joblib.parallel.BACKENDS, *joblib.parallel.EXTERNAL_BACKENDS, "dask", "ray"})
     if backend not in names:
         message = f"there is no backend '{backend}'; {nearest(backend, names)}"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 _PACKAGES = ("ablations", "torch", "numpy", "pandas", "scikit-learn", "joblib", "pyarrow")
+_OF_REPORTS = ("scipy", "statsmodels", "matplotlib", "seaborn", "jinja2")
 
 
 def describe() -> dict[str, Any]:
@@ -35,6 +36,15 @@ def identify(description: dict[str, Any]) -> str:
     """A short hash of a description; rows of the results name their environment by it."""
     text = json.dumps(description, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+
+
+def sources() -> str:
+    """A hash of this package's files and of the versions of what draws and computes reports."""
+    here = Path(__file__).parent
+    files = sorted(path for path in here.rglob("*") if path.suffix in (".py", ".j2", ".toml"))
+    versions = [_version(name) for name in (*_PACKAGES, *_OF_REPORTS)]
+    content = b"".join(path.read_bytes() for path in files)
+    return hashlib.blake2b(content + repr(versions).encode(), digest_size=16).hexdigest()
 
 
 def _cores() -> int:

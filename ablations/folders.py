@@ -72,9 +72,11 @@ def repair(folder: Path) -> list[str]:
         path = folder / engines.ENGINE_FILE
         if path.exists():
             done.append(f"{store.set_aside(folder, path)}: {error.message.partition(';')[0]}")
-        settled = engines.settled_by(store.engines(folder))
-        engines.record(folder, settled)
-        done.append(f"{path}: made again from the runs")
+        found = store.engines(folder)
+        if found:  # without any run the next command decides anew
+            settled = engines.settled_by(found)
+            engines.record(folder, settled)
+            done.append(f"{path}: made again from the runs, engine {settled.engine}")
     return done
 
 

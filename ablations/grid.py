@@ -109,7 +109,16 @@ class Configuration:
             rows = self.task.rows
             return f"a batch of {self.batch_size} is more than the {rows} training rows; say 'full'"
         asked = (self.regularizer, self.norm, self.init, self.schedule, self.optimizer, self.device)
-        return next((why for part in asked if (why := part.skip(self))), None)
+        return next((why for part in asked if (why := _skip(part, self))), None)
+
+
+def _skip(part: Any, configuration: Configuration) -> str | None:
+    """Why a part makes no sense in a configuration; also where somebody's own code cannot say."""
+    try:
+        why: str | None = part.skip(configuration)
+    except Exception as error:
+        return f"{part.kind} '{part.name}' cannot say whether it fits: {type(error).__name__}"
+    return why
 
 
 def _plain(value: object) -> object:

@@ -23,26 +23,29 @@ class Stop:
     marker
         A file that tells the same to workers, wherever they are.
     say
-        Tells the person; called once.
+        Tells the person, once, that what was begun is finished first.
     """
 
     def __init__(self, marker: Path, say: Callable[[], None]) -> None:
         self._marker, self._say = marker, say
-        self.asked = False
+        self.asked = self.interrupted = False
 
     def __call__(self) -> bool:
         """Whether somebody asked."""
         return self.asked
 
+    def interrupt(self) -> None:
+        """Ask to stop, as a person or the system does; may be called by the handler of a signal."""
+        self.interrupted = True
+        self.ask()
+        # Not in this thread, which may be in the middle of writing to the same terminal.
+        threading.Thread(target=self._say, daemon=True).start()
+
     def ask(self) -> None:
-        """Ask to stop; may be called by the handler of a signal."""
-        if self.asked:
-            return
+        """Ask to stop."""
         self.asked = True
         with suppress(OSError):  # on a full disk workers finish what they were handed
             self._marker.touch()
-        # Not in this thread, which may be in the middle of writing to the same terminal.
-        threading.Thread(target=self._say, daemon=True).start()
 
     def withdraw(self) -> None:
         """Take the file away."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-
-from joblib.externals.loky import BrokenProcessPool
 
 from ablations import dispatch, environment, shards, store, workers
 from ablations import grid as grids
@@ -20,7 +17,7 @@ from ablations.grid import SETTINGS, Configuration, Plan
 from ablations.study import Study
 from ablations.training import attempts, engines
 from ablations.training.engines import Choice, Compile, Engine, Settled
-from ablations.workers import Pool, WorkerDiedError
+from ablations.workers import CannotSendError, Pool, WorkerDiedError
 
 
 @dataclass(frozen=True)
@@ -99,23 +96,28 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     """
     how = how or How()
     plan = grids.plan(study)
-    known, done, engine, compile_ = None, {}, how.engine, how.compile
+    known, engine, compile_ = None, how.engine, how.compile
+    done: dict[str, str] = {}
     if store.is_results(folder):
+        store.verify(folder)
         refuse_another(study, folder)
         if not how.accept_environment:
             refuse_environment(folder)
-        done = store.finished(folder)
-        known = engines.recorded(folder)
-        engines.refuse_another(known, engine, compile_, folder)
-        engine = "loop" if known.engine == "loop" else engine
+        done = {} if how.force else store.finished(folder)
+        if (folder / engines.ENGINE_FILE).exists() or store.engines(folder):
+            known = engines.recorded(folder)
+            engines.refuse_another(known, engine, compile_, folder)
+            engine = "loop" if known.engine == "loop" else engine
     elif folder.exists() and not _empty(folder):
         raise RequestError("is there already and is no results folder", source=str(folder))
     left = [run for run in plan.runs if run.run_id not in done]
-    modules = {name for run in left for name in run.configuration.foreign_modules}
+    modules = {name for one in study.configurations for name in one.foreign_modules}
     workers.carry(modules)
-    apart = how.backend in (None, "loky")
-    trial = partial(_trial, seconds=how.timeout) if modules and apart else None
-    choices = tuple(engines.choose(left, engine, trial))
+    apart = bool(modules) and how.backend in (None, "loky")
+    foreign = dict.fromkeys(
+        run.configuration for run in left if apart and run.configuration.foreign_modules
+    )
+    choices = tuple(engines.choose(left, engine, _broken(list(foreign), how.timeout)))
     if engine == "fused":
         engines.refuse_loops(choices)
     cohorts = pack(choice.part for choice in choices)
@@ -135,19 +137,24 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     return Outlook(plan, len(plan.runs) - len(left), choices, settled, pool)
 
 
-def _trial(configuration: Configuration, seconds: float | None) -> str | None:
-    """Why a network with somebody's own code cannot be built, found where that can do no harm."""
-    if not configuration.foreign_modules:
-        return None
+def _broken(configurations: list[Configuration], seconds: float | None) -> dict[Configuration, str]:
+    """Which networks with somebody's own code cannot be built, found where that can do no harm."""
+    if not configurations:
+        return {}
     try:
-        return workers.alone(attempts.build, configuration, seconds)
+        found = workers.alone(attempts.build_all, configurations, seconds)
     except WorkerDiedError as error:
-        return f"its process ended: {error.exit_code}"
-    except (BrokenProcessPool, pickle.PicklingError) as error:
-        named = ", ".join(sorted(configuration.foreign_modules))
+        if len(configurations) == 1:
+            return {configurations[0]: f"its process ended: {error.exit_code}"}
+        half = len(configurations) // 2
+        parts = configurations[:half], configurations[half:]
+        return _broken(parts[0], seconds) | _broken(parts[1], seconds)
+    except CannotSendError as error:
+        named = ", ".join(sorted({n for one in configurations for n in one.foreign_modules}))
         message = f"worker processes cannot load what {named} defines: {error}".splitlines()[0]
         advice = "--backend sequential trains in this process"
         raise RequestError(f"{message}; {advice}", "--backend") from None
+    return {one: why for one, why in zip(configurations, found, strict=True) if why}
 
 
 def _empty(folder: Path) -> bool:
@@ -168,7 +175,7 @@ def refuse_another(study: Study, folder: Path) -> None:
         return  # set aside by a repair
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
     wanted = study.plain()
     for key in ("task", "model", *SETTINGS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -28,6 +29,12 @@ from ablations.workers import WorkerDiedError
 
 if TYPE_CHECKING:
     from ablations.report.reading import Effects
+
+_CANNOT_WRITE = {
+    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, getattr(errno, "EDQUOT", None)),
+}
+"""What the system says where it refuses to write."""
 
 STOPPING = "stopping: what is in training is finished first; once more stops at once"
 
@@ -77,7 +84,8 @@ def run(
     fail_fast
         Whether to stop at the first run that fails.
     force
-        Whether to train again what the folder holds already.
+        Whether to train again what the folder holds already; old results stay until new ones
+        are there.
     accept_environment
         Whether to go on in a folder whose runs other versions of the libraries trained.
     with_report
@@ -113,12 +121,11 @@ def run(
     folder = folder_of(study, out)
     known = known_answer(study, folder, how, with_report)
     if known:
-        reporter.say("nothing to train, and the report is up to date")
+        up_to_date = ", and the report is up to date" if with_report else ""
+        reporter.say(f"nothing to train{up_to_date}")
         return of_study(known[1], answers.load(folder))[0]
     seen, outlook = store.written(folder), look(study, folder, how)
     with _writing(folder), one_writer(folder, reporter.say):
-        if force:
-            forget(folder, outlook)
         if store.written(folder) != seen:
             outlook = look(study, folder, how)
         results = _run(study, folder, outlook, how, reporter)
@@ -141,15 +148,17 @@ def _run(study: Study, folder: Path, outlook: Outlook, how: How, reporter: Repor
     for note in outlook.notes():
         reporter.say(note)
     stop = Stop(target.stop, lambda: reporter.say(STOPPING))
-    with interruption.asking(stop.ask):
-        train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
-        whole = answers.load(folder)
-        if not stop.asked and judge(outlook, whole, target, stop):
+    try:
+        with interruption.asking(stop.interrupt):
+            train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
             whole = answers.load(folder)
-    stop.withdraw()
+            if not stop.asked and judge(outlook, whole, target, stop, again=how.force):
+                whole = answers.load(folder)
+    finally:
+        stop.withdraw()
     results, others = of_study(outlook.plan, whole)
-    failed = results.runs[results.runs["status"] == "failed"]
-    if how.fail_fast and len(failed):
+    if stop.asked and not stop.interrupted:
+        failed = results.runs[results.runs["status"] == "failed"]
         raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
     if stop.asked:
         done = results.runs["status"].isin(store.TRAINED).sum()
@@ -170,6 +179,8 @@ def _writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
         where = error.filename or folder
         raise WriteError(f"{where}: {error.strerror or error}") from error
 
@@ -195,14 +206,9 @@ def write_answer(study: Study, results: Results, with_page: bool = True) -> None
 
 def _fingerprint(study: Study, folder: Path) -> str:
     """What the report of a study depends on: the results, the study and this installation."""
-    here = environment.identify(environment.describe())
-    return shards.digest(f"{store.fingerprint(folder)} {study.to_toml()} {here}".encode())
-
-
-def forget(folder: Path, outlook: Outlook) -> None:
-    """Take a study's runs out of a folder, to be trained again."""
-    if store.is_results(folder):
-        store.forget(folder, [run.run_id for run in outlook.plan.runs])
+    return shards.digest(
+        f"{store.fingerprint(folder)} {study.to_toml()} {environment.sources()}".encode()
+    )
 
 
 def of_study(plan: Plan, results: Results) -> tuple[Results, int]:
@@ -264,8 +270,11 @@ def train(
         reporter.end()
 
 
-def judge(outlook: Outlook, results: Results, target: dispatch.Target, stop: Stop) -> int:
-    """Have the plain loop judge a few runs of each kind that were not judged yet; how many.
+def judge(
+    outlook: Outlook, results: Results, target: dispatch.Target, stop: Stop, again: bool = False
+) -> int:
+    """Have the plain loop judge a few runs of each kind that were not judged yet, or all of those
+    ``again``; how many.
 
     Only runs trained in this environment: others are rounded otherwise, and were judged there.
     """
@@ -276,7 +285,8 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target, stop: Sto
     ways = dict(
         zip(here["run_id"], zip(here["engine"], here["cohort_size"], strict=True), strict=True)
     )
-    known = set(results.audit.loc[results.audit["reason"].isna(), "run_id"])
+    sound = results.audit.loc[results.audit["reason"].isna(), "run_id"]
+    known = set() if again else set(sound)
     calls = []
     for runs in audit.chosen(run for run in outlook.plan.runs if run.run_id in ways):
         for engine, size in dict.fromkeys(ways[run.run_id] for run in runs):
@@ -289,7 +299,10 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target, stop: Sto
         str(run_id): list(part[["objective", "train_loss", "val_loss"]].itertuples(index=False))
         for run_id, part in rows.groupby("run_id")
     }
-    asked = [(*call, {run.run_id: curves[run.run_id] for run in call[0]}) for call in calls]
+    asked = [
+        (*call, {run.run_id: curves[run.run_id] for run in call[0]}, target.seconds)
+        for call in calls
+    ]
     judged = workers.each(
         audit.judge, asked, outlook.pool, again=_judge_again, stopped=lambda: stop.asked
     )
@@ -301,13 +314,14 @@ def judge(outlook: Outlook, results: Results, target: dispatch.Target, stop: Sto
     return count
 
 
-def _judge_again(call: tuple[Any, ...], _: WorkerDiedError) -> Iterator[list[Judged]]:
+def _judge_again(call: tuple[Any, ...], first: WorkerDiedError) -> Iterator[list[Judged]]:
     """Judge runs whose judge may have been the worker that died."""
     try:
         yield workers.alone(audit.judge, *call)
     except WorkerDiedError as error:
-        runs, engine, size, _ = call
-        reason = f"it could not be judged: the worker process died each time: {error.exit_code}"
+        runs, engine, size = call[:3]
+        codes = f"{first.exit_code}, {error.exit_code}"
+        reason = f"it could not be judged: the worker process died each time: {codes}"
         yield [Judged(run.run_id, engine, size, reason=reason) for run in runs]
 
 

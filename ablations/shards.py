@@ -33,6 +33,11 @@ WRITING = ".writing-"
 _ATTEMPTS = 100
 
 
+def is_named(path: Path) -> bool:
+    """Whether a file has the name of a shard."""
+    return _NAME.fullmatch(path.name) is not None
+
+
 class BrokenShardError(Exception):
     """Why a file is no shard of its folder."""
 
@@ -109,8 +114,21 @@ def write(folder: Path, content: pa.Table, session: int) -> Path:
 
 
 def paths(folder: Path) -> list[Path]:
-    """The files of a table, in the order of writing."""
-    return sorted(folder.glob("*.parquet"))
+    """The files of a table, in the order of writing.
+
+    Raises
+    ------
+    RequestError
+        If it is there and cannot be listed; a folder that is not there holds none.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".parquet")
+    except FileNotFoundError:
+        if folder.is_symlink():
+            raise RequestError("is a link to nothing", source=str(folder)) from None
+        return []
+    except OSError as error:
+        raise RequestError(f"cannot be read: {error.strerror}", source=str(folder)) from None
 
 
 def read(folder: Path, columns: Sequence[str] | None = None) -> list[Shard]:
@@ -122,11 +140,7 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> list[Shard]:
         If any file is broken or is no shard of this table, naming the first and how to go on.
     """
     found, broken = scan(folder, columns)
-    if broken:
-        path, reason = broken[0]
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        advice = f"'ablations repair {folder.parent}' sets what cannot be read aside"
-        raise RequestError(f"{reason}{more}; {advice}", source=str(path))
+    _refuse(folder, broken)
     return found
 
 
@@ -156,16 +170,52 @@ def scan_files(
     return found, broken
 
 
-def _shard(path: Path, columns: Sequence[str] | None) -> Shard:
+def verify(folder: Path) -> None:
+    """Check that every file of a table is as it was written, without reading what it says.
+
+    Raises
+    ------
+    RequestError
+        As ``read`` does.
+    """
+    broken: list[tuple[Path, str]] = []
+    for path in paths(folder):
+        try:
+            _content(path)
+        except BrokenShardError as error:
+            broken.append((path, str(error)))
+        except FileNotFoundError:
+            continue  # compacted in between
+    _refuse(folder, broken)
+
+
+def _refuse(folder: Path, broken: Sequence[tuple[Path, str]]) -> None:
+    if not broken:
+        return
+    path, reason = broken[0]
+    more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+    advice = f"'ablations repair {folder.parent}' sets what cannot be read aside"
+    raise RequestError(f"{reason}{more}; {advice}", source=str(path))
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file whose name says them."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise BrokenShardError("is a link to nothing") from None
         raise
     except OSError as error:
         raise BrokenShardError(f"cannot be read: {error.strerror}") from None
     named = _NAME.fullmatch(path.name)
     if named is None or named["digest"] != digest(content):
         raise BrokenShardError(_why_foreign(content, named is not None))
+    return content
+
+
+def _shard(path: Path, columns: Sequence[str] | None) -> Shard:
+    content = _content(path)
     try:
         table = pq.read_table(
             pa.BufferReader(content), columns=None if columns is None else list(columns)
@@ -178,7 +228,9 @@ def _shard(path: Path, columns: Sequence[str] | None) -> Shard:
     if described.get(_TABLE) != path.parent.name.encode():
         said = described.get(_TABLE, b"").decode(errors="replace")
         raise BrokenShardError(f"expected rows of '{path.parent.name}', found those of '{said}'")
-    return Shard(int(named["session"]), table)
+    if "run_id" not in table.column_names and columns is None:
+        raise BrokenShardError("has no column run_id")
+    return Shard(int(path.name.partition("-")[0]), table)
 
 
 def _wrong_version(version: bytes | None) -> str:

@@ -7,7 +7,7 @@ A results folder holds ``study.toml``, ``environment.json`` and the folders ``ru
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -84,6 +84,8 @@ _TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS, "audit": _AUDI
 # What a later attempt may replace: the first of two rows of one run in this order is kept.
 RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
 TRAINED = ("ok", "diverged")
+
+_FILES = ("study.toml", "environment.json", "engine.json", "answer.json", "report.html", ".lock")
 
 MOST_SHARDS = 8
 """Shards of a table beyond which a command that ends makes one of them."""
@@ -170,7 +172,11 @@ def load(folder: Path | str) -> Results:
 
 def _study(folder: Path) -> str:
     path = folder / "study.toml"
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:
+        raise RequestError(f"cannot be read: {error.strerror}", source=str(folder)) from None
+    if not there:
         found = "its study.toml is missing" if is_results(folder) else "it holds no study.toml"
         advice = "; the command that made it writes it again" if is_results(folder) else ""
         raise RequestError(f"not a results folder: {found}{advice}", source=str(folder))
@@ -185,11 +191,33 @@ def _study(folder: Path) -> str:
     return study_toml
 
 
-def finished(folder: Path) -> dict[str, str]:
-    """The runs that need no further training: id to status, ok or diverged."""
-    runs = _read(folder, "runs", ["run_id", "status"])
+def finished(folder: Path, session: int | None = None) -> dict[str, str]:
+    """The runs that need no further training: id to status, ok or diverged.
+
+    Parameters
+    ----------
+    session
+        Only those that the command with this number wrote.
+    """
+    columns = ["run_id", "status"]
+    found = shards.read(folder / "runs", columns)
+    if session is not None:
+        found = [shard for shard in found if shard.session == session]
+    runs = _together("runs", found, columns)
     done = runs[runs["status"].isin(TRAINED)]
     return dict(zip(done["run_id"], done["status"], strict=True))
+
+
+def verify(folder: Path) -> None:
+    """Check that every shard is as it was written.
+
+    Raises
+    ------
+    RequestError
+        Naming the first that is not.
+    """
+    for name in _TABLES:
+        shards.verify(folder / name)
 
 
 def engines(folder: Path) -> set[str]:
@@ -204,11 +232,15 @@ def written(folder: Path) -> list[Path]:
 
 
 def fingerprint(folder: Path) -> str:
-    """Changes whenever anything changes that a report shows: names of shards say their content."""
-    names = [path.name for table in _TABLES for path in shards.paths(folder / table)]
-    described = (folder / name for name in ("study.toml", "environment.json"))
-    texts = [path.read_bytes() if path.is_file() else b"" for path in described]
-    return shards.digest(b"\n".join([*texts, *map(str.encode, names)]))
+    """Changes whenever a byte changes of what a report shows."""
+    tables = [path for table in _TABLES for path in shards.paths(folder / table)]
+    described = [folder / name for name in ("study.toml", "environment.json")]
+    said = [
+        f"{path.name} {shards.digest(path.read_bytes())}"
+        for path in (*tables, *described)
+        if path.is_file()
+    ]
+    return shards.digest("\n".join(said).encode())
 
 
 def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str, Any]]) -> int:
@@ -224,7 +256,8 @@ def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str,
         for path in shards.leftovers(folder / name):
             path.unlink(missing_ok=True)
     for path in (*shards.leftovers(folder), *folder.glob(".stop-*")):
-        path.unlink(missing_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
     known = read_environments(folder) | dict(environments)
     write_text(folder / "environment.json", json.dumps(known, indent=2, sort_keys=True) + "\n")
     write_text(folder / "study.toml", _sealed(study_toml))
@@ -263,13 +296,16 @@ def tidy(folder: Path, session: int) -> None:
 def _compacted(
     name: str, once: Callable[[pd.DataFrame], pd.DataFrame], found: Sequence[shards.Shard]
 ) -> pa.Table:
-    whole = _whole(name, [shard.table for shard in found])
-    kept = once(whole.to_pandas())
-    return pa.Table.from_pandas(kept, schema=whole.schema, preserve_index=False)
+    schema = _whole(name, [shard.table for shard in found]).schema
+    kept = once(_together(name, found))
+    return pa.Table.from_pandas(kept, schema=schema, preserve_index=False)
 
 
 def forget(folder: Path, run_ids: Collection[str]) -> None:
-    """Take runs out of the tables, so that they are missing; the runs first, then their curves."""
+    """Take runs out of the tables, so that they are missing; the runs first, then their curves.
+
+    The files that held them are set aside.
+    """
     session = shards.next_session([folder / name for name in _TABLES])
     dropped = pa.array(sorted(run_ids), pa.string())
     for name in ("runs", "curves", "audit"):
@@ -283,7 +319,7 @@ def forget(folder: Path, run_ids: Collection[str]) -> None:
                 continue
             if len(kept):
                 shards.write(folder / name, kept, session)
-            path.unlink(missing_ok=True)
+            set_aside(folder, path)
 
 
 def repair(folder: Path) -> list[str]:
@@ -292,6 +328,7 @@ def repair(folder: Path) -> list[str]:
     What is missing then is trained again by the command that made the folder.
     """
     done: list[str] = []
+    done += [f"{set_aside(folder, path)}: {reason}" for path, reason in _misplaced(folder)]
     for name in _TABLES:
         for path, reason in shards.scan(folder / name)[1]:
             done.append(f"{set_aside(folder, path)}: {reason}")
@@ -321,20 +358,39 @@ def repair(folder: Path) -> list[str]:
     return done
 
 
+def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Files where folders belong, and the other way round.
+
+    A folder that cannot be listed is none of them: what it holds may be sound.
+    """
+    folders = [(folder / name, Path.is_dir, "is no folder") for name in (*_TABLES, "figures")]
+    files = [(folder / name, Path.is_file, "is no file") for name in _FILES]
+    for path, right, wrong in (*folders, *files):
+        if (path.exists() or path.is_symlink()) and not right(path):
+            yield path, wrong
+
+
 def set_aside(folder: Path, path: Path) -> Path:
     """Move a file of a results folder to its folder ``aside``."""
     aside = folder / "aside"
     aside.mkdir(exist_ok=True)
-    target = aside / f"{path.parent.name}-{path.name}"
+    name = path.name if path.parent == folder else f"{path.parent.name}-{path.name}"
+    taken = len(list(aside.glob(f"{name}*")))
+    target = aside / (f"{name}.{taken}" if taken else name)
     path.replace(target)
     return target
 
 
 def is_results(folder: Path) -> bool:
     """Whether a folder holds results, or did before something was set aside."""
+    if (folder / "study.toml").is_file():
+        return True
     ours = [folder / name for name in ("environment.json", "engine.json")]
-    without_study = (folder / "runs").is_dir() and any(path.is_file() for path in ours)
-    return (folder / "study.toml").is_file() or without_study
+    there = any(path.is_file() for path in ours)
+    runs = folder / "runs"
+    return (runs.is_dir() and (there or any(map(shards.is_named, runs.iterdir())))) or (
+        there and (folder / "curves").is_dir()
+    )
 
 
 def write_tables(
@@ -350,7 +406,22 @@ def write_tables(
 
 def _read(folder: Path, name: str, columns: list[str] | None = None) -> pd.DataFrame:
     found = shards.read(folder / name, columns)
-    return _whole(name, [shard.table for shard in found], columns).to_pandas()
+    return _together(name, found, columns)
+
+
+def _together(
+    name: str, found: Sequence[shards.Shard], columns: list[str] | None = None
+) -> pd.DataFrame:
+    """The rows of some shards; of curves, each run's from the latest shard that has it.
+
+    A run that is trained again may end in another epoch than before.
+    """
+    table = _whole(name, [shard.table for shard in found], columns).to_pandas()
+    if name != "curves" or len(found) < 2:
+        return table
+    origin = np.repeat(np.arange(len(found)), [len(shard.table) for shard in found])
+    latest = pd.Series(origin).groupby(table["run_id"].to_numpy()).transform("max")
+    return table[origin == latest.to_numpy()].reset_index(drop=True)
 
 
 def _whole(name: str, tables: Sequence[pa.Table], columns: list[str] | None = None) -> pa.Table:
@@ -415,14 +486,15 @@ def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
     if not isinstance(found, dict):
         raise RequestError("expected a JSON object of environments", source=str(path))
     for name, description in found.items():
         if description == {}:
             continue  # lost, and repaired
-        if not isinstance(description, dict) or environment.identify(description) != name:
+        whole = isinstance(description, dict) and isinstance(description.get("packages"), dict)
+        if not whole or environment.identify(description) != name:
             message = f"the environment '{name}' was changed since it was written"
             raise RequestError(message, source=str(path))
     return found

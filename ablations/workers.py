@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import re
 import signal
 import sys
@@ -19,9 +20,9 @@ from typing import Any, TypeVar
 import cloudpickle
 import joblib
 from joblib.executor import get_memmapping_executor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
-from ablations.training import loop
+from ablations.training import loop, result
 
 IN_FLIGHT = 2
 """Calls handed out for each worker at a time: one at work, one waiting."""
@@ -48,7 +49,7 @@ class Pool:
     backend: str = "sequential"
 
     @property
-    def alone(self) -> bool:
+    def one_worker(self) -> bool:
         """Whether it is one worker process, which joblib would leave out."""
         return self.backend == "loky" and self.jobs == 1
 
@@ -67,6 +68,10 @@ class WorkerDiedError(Exception):
     def __init__(self, exit_code: str, memory: bool) -> None:
         super().__init__(exit_code)
         self.exit_code, self.memory = exit_code, memory
+
+
+class CannotSendError(Exception):
+    """A call, or its arguments, cannot be had in a worker process."""
 
 
 def each(
@@ -92,10 +97,11 @@ def each(
         try:
             for index, answer in _parallel(function, tuple(left.items()), pool, stopped):
                 del left[index]
+                before = memory_kills()
                 yield answer
             break
         except TerminatedWorkerError as error:
-            death = _death(error, before)
+            death = _death(error, before, unknown=False)
             # Calls are made in order, so the worker that died held one of the first that are left.
             suspects = [left.pop(index) for index in list(left)[: IN_FLIGHT * pool.jobs]]
             for arguments in suspects:
@@ -114,15 +120,25 @@ def alone(function: Callable[..., T], *arguments: Any) -> T:
     """
     before = memory_kills()
     try:
-        with _unheard():
-            answer = _one_worker().submit(function, *arguments)
-        return answer.result()  # type: ignore[no-any-return]
+        return _in_one_worker(function, arguments)
     except TerminatedWorkerError as error:
-        raise _death(error, before) from None
+        # Where the system keeps no count: killed twice, and nothing else says why.
+        raise _death(error, before, unknown=True) from None
+    except (BrokenProcessPool, pickle.PicklingError) as error:
+        raise CannotSendError(str(error)) from error
 
 
-def _one_worker() -> Any:
-    return get_memmapping_executor(1, initializer=_begin, env={"OMP_NUM_THREADS": "1"})
+def _in_one_worker(function: Callable[..., T], arguments: Arguments) -> T:
+    with _unheard():
+        executor = get_memmapping_executor(
+            1, initializer=_begin, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"}
+        )
+        answer = executor.submit(function, *arguments)
+    try:
+        return answer.result()  # type: ignore[no-any-return]
+    except KeyboardInterrupt:
+        executor.shutdown(kill_workers=True)
+        raise
 
 
 def _parallel(
@@ -135,15 +151,12 @@ def _parallel(
     if pool.backend == "sequential":
         yield from ((index, function(*arguments)) for index, arguments in wanted)
         return
-    if pool.alone:
-        for index, arguments in wanted:
-            with _unheard():
-                answer = _one_worker().submit(function, *arguments)
-            yield index, answer.result()
+    if pool.one_worker:
+        yield from ((index, _in_one_worker(function, arguments)) for index, arguments in wanted)
         return
     options: dict[str, Any] = {}
     if pool.backend == "loky":
-        options = {"inner_max_num_threads": 1, "initializer": _begin}
+        options = {"inner_max_num_threads": 1, "initializer": _begin, "initargs": (os.getpid(),)}
     # Threads of this process share how many threads torch uses: let none set it under the others.
     one = loop.one_thread() if pool.backend == "threading" else nullcontext()
     with one, joblib.parallel_config(backend=pool.backend, n_jobs=pool.jobs, **options):
@@ -153,7 +166,8 @@ def _parallel(
             pre_dispatch=f"{IN_FLIGHT}*n_jobs",
             return_as="generator_unordered" if streams else "list",
         )
-        with _unheard():  # the first calls are made here, and start the workers
+        # The first calls are made here, and start the workers.
+        with _unheard() if pool.backend == "loky" else nullcontext():
             answers = parallel(joblib.delayed(_numbered)(function, *call) for call in wanted)
         yield from answers
 
@@ -165,14 +179,16 @@ def _numbered(function: Callable[..., T], index: int, arguments: Arguments) -> t
 # ------------------------------------------------------------------------ a worker's life
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     """What a worker process does first: leave signals to its parent, and not outlive it."""
+    result.in_worker = True
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: int) -> None:
+    # Windows tells of a dead parent as of a living one; there workers end after some idle minutes.
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(1)  # files are written whole or not at all, so this is safe at any moment
@@ -184,19 +200,28 @@ def _unheard() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _death(error: TerminatedWorkerError, kills_before: int | None) -> WorkerDiedError:
+def _death(
+    error: TerminatedWorkerError, kills_before: int | None, unknown: bool
+) -> WorkerDiedError:
+    """What is known of a death.
+
+    Parameters
+    ----------
+    unknown
+        Whether it was for want of memory where the system does not count such deaths.
+    """
     found = re.search(r"exit codes of the workers are \{(.*?)\}", str(error), re.DOTALL)
     exit_code = found[1] if found else "unknown exit code"
     now = memory_kills()
-    # Where the system keeps no count, nothing else than memory ends a process without a word.
-    memory = now > kills_before if now is not None and kills_before is not None else True
+    memory = now > kills_before if now is not None and kills_before is not None else unknown
     return WorkerDiedError(exit_code, memory and "SIGKILL" in exit_code)
 
 

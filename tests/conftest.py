@@ -13,3 +13,4 @@ hypothesis.settings.load_profile("shared")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How long to go on where more finds more."""
     parser.addoption("--kills", type=int, default=25, help="how often the stress test kills")
+    parser.addoption("--grids", type=int, default=120, help="how many grids are generated")

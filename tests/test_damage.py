@@ -61,13 +61,101 @@ def test_commands_give_the_right_numbers_or_a_named_error_and_repair_finds_a_way
     path.write_bytes(harmed(path.read_bytes(), other.read_bytes(), data))
     study = folder.parent / "study.toml"
     study.write_text(STUDY.to_toml(), encoding="utf-8")
+    said = ablations("run", study, "--out", sound.folder, "--no-report")
     run_id = sound.runs["run_id"].iloc[0]
     answered(ablations("rerun", folder, run_id))
     answered(ablations("merge", folder, "--out", folder.parent / "merged"))
     if (folder.parent / "merged").exists():
         same(load(folder.parent / "merged"), sound)
-    answered(ablations("run", study, "--out", folder, "--no-report"))
+    done = ablations("run", study, "--out", folder, "--no-report")
+    answered(done)
+    if done.exit_code == 0:
+        assert done.stdout == said.stdout
     assert ablations("repair", folder).exit_code == 0
     done = ablations("run", study, "--out", folder, "--no-report")
     assert done.exit_code == 0, done.output
     same(load(folder), sound)
+
+
+def put_a_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("no folder")
+
+
+def put_a_link(path: Path) -> None:
+    shutil.rmtree(path)
+    path.symlink_to(path.parent / "nothing")
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    (path / "inside").mkdir(parents=True)
+
+
+MISPLACED = [
+    *((name, harm) for name in ("runs", "curves", "audit") for harm in (put_a_file, put_a_link)),
+    *((name, put_a_folder) for name in ("study.toml", "environment.json", "engine.json")),
+    *((name, put_a_folder) for name in ("answer.json", "report.html")),
+    ("environment.json", lambda path: path.write_text("[" * 100_000)),
+    ("engine.json", lambda path: path.write_text("[" * 100_000)),
+]
+
+
+@pytest.mark.parametrize(("name", "harm"), MISPLACED)
+def test_what_is_not_where_it_belongs_is_named_and_set_aside(
+    sound: Results, tmp_path: Path, name: str, harm: Any
+) -> None:
+    folder, study = tmp_path / "results", tmp_path / "study.toml"
+    shutil.copytree(sound.folder, folder)
+    study.write_text(STUDY.to_toml(), encoding="utf-8")
+    harm(folder / name)
+    if name not in ("answer.json", "report.html"):
+        refused = (
+            ablations("report", folder)
+            if name != "engine.json"
+            else ablations("run", study, "--out", folder, "--seeds", "4")
+        )
+        assert refused.exit_code == 2
+        answered(refused)
+    done = ablations("repair", folder)
+    assert done.exit_code == 0
+    assert "aside" in done.stdout
+    assert ablations("run", study, "--out", folder).exit_code == 0
+    same(load(folder), sound)
+
+
+def test_what_cannot_be_read_is_not_taken_for_lost(
+    sound: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(sound.folder, folder)
+    listed = Path.iterdir
+
+    def denied(path: Path) -> Any:
+        if path.name == "curves":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    for command in ("report", "repair"):
+        done = ablations(command, folder)
+        answered(done)
+        assert "curves: cannot be read: Permission denied" in done.stderr
+    monkeypatch.undo()
+    same(load(folder), sound)
+
+
+def test_a_damaged_answer_is_made_anew(sound: Results, tmp_path: Path) -> None:
+    folder, study = tmp_path / "results", tmp_path / "study.toml"
+    shutil.copytree(sound.folder, folder)
+    study.write_text(STUDY.to_toml(), encoding="utf-8")
+    first = ablations("run", study, "--out", folder)
+    again = ablations("run", study, "--out", folder)
+    assert again.stdout == first.stdout
+    assert "nothing to train" in again.stderr
+    answer = folder / "answer.json"
+    answer.write_text(answer.read_text().replace("norm", "NORM"))
+    assert ablations("run", study, "--out", folder).stdout == first.stdout
+    shutil.rmtree(folder / "figures")
+    assert ablations("run", study, "--out", folder).stdout == first.stdout
+    assert any((folder / "figures").iterdir())

@@ -120,6 +120,70 @@ class Exits(Own):
         sys.exit(3)
 
 
+class SpeechlessError(Exception):
+    """Cannot even say what it is."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+ODD: dict[str, BaseException] = {
+    "interrupt": KeyboardInterrupt(),
+    "generator": GeneratorExit("gone"),
+    "base": BaseException("at the root"),
+    "group": BaseExceptionGroup("many", [KeyboardInterrupt()]),
+    "speechless": SpeechlessError(),
+    "surrogate": ValueError("bad \udcff name"),
+}
+
+
+@dataclass(frozen=True)
+class Odd(Own):
+    """Raises what is no usual exception."""
+
+    name = "odd"
+    which: str = "base"
+
+    def misbehave(self, loss: Tensor) -> Tensor:
+        raise ODD[self.which]
+
+
+@dataclass(frozen=True)
+class Unlearns(Own):
+    """Switches off what others need."""
+
+    name = "unlearns"
+
+    def misbehave(self, loss: Tensor) -> Tensor:
+        torch.set_grad_enabled(False)
+        return loss
+
+
+@dataclass(frozen=True)
+class Refuses(Regularizer):
+    """Raises wherever it is asked before training."""
+
+    name = "refuses"
+    where: str = "terms"
+
+    def terms(self) -> Any:
+        if self.where == "terms":
+            raise ArithmeticError("no terms")
+        return super().terms()
+
+    def layer(self, place: int) -> Any:
+        if self.where == "layer":
+            raise ArithmeticError("no layer")
+        if self.where == "exit":
+            os._exit(0)
+        return super().layer(place)
+
+    def skip(self, configuration: Any) -> str | None:
+        if self.where == "skip":
+            raise ArithmeticError("no answer")
+        return None
+
+
 @dataclass(frozen=True)
 class Shapes(Norm):
     """Gives more features than it takes."""
@@ -141,7 +205,20 @@ class KillsEarly(Norm):
         return nn.Identity()
 
 
-OWN = (Raises, Explodes, Hangs, Clings, Kills, Leaves, Exits, Shapes, KillsEarly)
+OWN = (
+    Raises,
+    Explodes,
+    Hangs,
+    Clings,
+    Kills,
+    Leaves,
+    Exits,
+    Odd,
+    Unlearns,
+    Refuses,
+    Shapes,
+    KillsEarly,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -163,16 +240,16 @@ def reasons(results: ablations.Results, axis: str) -> dict[str, set[tuple[str, s
 
 
 def test_every_misfortune_is_a_row_with_its_reason_and_all_others_finish(tmp_path: Path) -> None:
-    levels = ["none", *(cls() for cls in OWN if cls.kind == "regularizer")]
+    levels = ["none", *(cls() for cls in (Raises, Explodes, Hangs, Clings, Kills, Leaves, Exits))]
     study = Study(**(SMALL | {"seeds": 1, "axes": {"regularizer": levels}}))
-    results = run(study, tmp_path, timeout=1)
+    results = run(study, tmp_path, timeout=2)
     died = "its worker process died each time: "
     assert reasons(results, "regularizer") == {
         "none": {("ok", None)},
         "raises": {("failed", "ArithmeticError: no objective today")},
         "explodes": {("diverged", "non-finite loss in epoch 1")},
-        "hangs": {("failed", "took longer than 1 s")},
-        "clings": {("failed", "took longer than 1 s, and its process did not answer")},
+        "hangs": {("failed", "took longer than 2 s")},
+        "clings": {("failed", "took longer than 2 s, and its process did not answer")},
         "kills": {("failed", f"{died}SIGKILL(-9)")},
         "leaves": {("failed", f"{died}EXIT(0)")},
         "exits": {("failed", "SystemExit: 3")},
@@ -183,6 +260,30 @@ def test_every_misfortune_is_a_row_with_its_reason_and_all_others_finish(tmp_pat
     alone = run(Study(**(SMALL | {"seeds": 1, "axes": {"regularizer": ["none"]}})), tmp_path / "a")
     ok = results.runs.set_index("regularizer").loc["none"]
     assert ok["val_loss"] == alone.runs["val_loss"].iloc[0]
+
+
+def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: Path) -> None:
+    levels = [*(Odd(which) for which in ODD), Unlearns(), "none"]
+    study = Study(**(SMALL | {"seeds": 1, "axes": {"regularizer": levels}}))
+    results = run(study, tmp_path, engine="loop", jobs=1)
+    found = reasons(results, "regularizer")
+    assert found.pop("none") == {("ok", None)}
+    assert {status for ending in found.values() for status, _ in ending} == {"failed"}
+    assert found["odd(which=surrogate)"] == {("failed", r"ValueError: bad \udcff name")}
+    assert found["odd(which=interrupt)"] == {("failed", "KeyboardInterrupt: ")}
+    (speechless,) = found["odd(which=speechless)"]
+    assert speechless == ("failed", "SpeechlessError: (its message cannot be read)")
+
+
+@pytest.mark.parametrize("where", ["terms", "layer", "exit", "skip"])
+def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, where: str) -> None:
+    axes = {"regularizer": ["none", Refuses(where)], "norm": ["none", "layer"]}
+    results = run(Study(**(SMALL | {"seeds": 1, "axes": axes})), tmp_path, jobs=1)
+    found = reasons(results, "regularizer")
+    assert found["none"] == {("ok", None)}
+    ((status, reason),) = found[f"refuses(where={where})" if where != "terms" else "refuses"]
+    assert status == ("skipped" if where == "skip" else "failed")
+    assert reason
 
 
 def test_a_network_that_cannot_be_built_costs_its_runs_only(tmp_path: Path) -> None:

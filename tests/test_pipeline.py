@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import ablations
-from ablations import RequestError, Study, environment, pipeline, telling
+from ablations import RequestError, Study, dispatch, environment, pipeline, telling
+from ablations.errors import WriteError
 from ablations.grid import Configuration
 from ablations.outlook import How, look
 from ablations.workers import Pool
@@ -229,6 +230,28 @@ def test_force_trains_again_to_the_same_numbers(tmp_path: Path) -> None:
     before, heard = run(study, tmp_path), Heard()
     same(run(study, tmp_path, force=True, reporter=heard), before)
     assert heard.trained.total() == len(before.runs)
+
+
+def test_force_keeps_what_is_there_until_there_is_something_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(**SMALL)
+    before = run(study, tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("ablations.shards.write_bytes", full)
+    for_sure = r"No space left on device|cannot write results here"
+    with pytest.raises((RequestError, WriteError), match=for_sure):
+        run(study, tmp_path, force=True)
+    monkeypatch.undo()
+    same(ablations.load(tmp_path), before)
+    monkeypatch.setattr(dispatch, "write", full)
+    with pytest.raises(WriteError, match="No space left"):
+        run(study, tmp_path, force=True)
+    monkeypatch.undo()
+    same(ablations.load(tmp_path), before)
 
 
 def test_a_folder_whose_study_was_set_aside_continues(tmp_path: Path) -> None:

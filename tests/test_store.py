@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ablations import RequestError, environment, load, shards, store
 
 STUDY = 'task = "notebook"\n'
-HERE, THERE = {"cores": 2}, {"cores": 8}
+HERE, THERE = {"cores": 2, "packages": {}}, {"cores": 8, "packages": {}}
 E1, E2 = environment.identify(HERE), environment.identify(THERE)
 
 

@@ -13,18 +13,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ablations import Results, Study, cli, load
+from ablations import Results, Study, cli, load, shards
 
 from .studies import run, same
 
 # A command starts at once where this is imported already.
 PRELOADED = ["ablations.cli", "ablations.pipeline", "ablations.report.headline", "torch._dynamo"]
+if "forkserver" not in multiprocessing.get_all_start_methods():
+    pytest.skip("processes cannot be forked here", allow_module_level=True)
 FORKS = multiprocessing.get_context("forkserver")
+ROUND = 25
+"""Kills that a study takes before it is let finish."""
 STUDY = Study(
     task="notebook",
     name="stress",
@@ -35,8 +41,9 @@ STUDY = Study(
 SMALL = STUDY.replace(seeds=10).with_epochs(5)
 
 
-def command(*words: str) -> None:
+def command(ready: Any, *words: str) -> None:
     """What the ``ablations`` command does, quietly."""
+    ready.set()
     sys.argv = ["ablations", *words]
     with Path(os.devnull).open("w") as nobody:
         sys.stdout = sys.stderr = nobody
@@ -49,8 +56,10 @@ def command(*words: str) -> None:
 
 def started(*words: str | Path) -> multiprocessing.process.BaseProcess:
     FORKS.set_forkserver_preload(PRELOADED)
-    process = FORKS.Process(target=command, args=tuple(map(str, words)))
+    ready = FORKS.Event()
+    process = FORKS.Process(target=command, args=(ready, *map(str, words)), daemon=False)
     process.start()
+    ready.wait(60)
     return process
 
 
@@ -89,15 +98,24 @@ def test_killed_at_random_moments_and_continued_every_run_is_there_once_with_the
     calm: Results, words: list[str], tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
     dice = random.Random(4)
-    kills = pytestconfig.getoption("--kills")
+    for _ in range(max(1, pytestconfig.getoption("--kills") // ROUND)):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        struck = kill_at_random(dice, words)
+        assert min(struck.values()) > 0
+        assert 0 < len(load(tmp_path / "out").runs) < len(calm.runs)  # it was at work throughout
+        finish(words, tmp_path / "out", calm)
+
+
+def kill_at_random(dice: random.Random, words: list[str]) -> dict[str, int]:
+    """Kill a command, or one of its workers, and go on; how often which."""
     struck = {"parent": 0, "worker": 0}
     process = None
-    for number in range(kills):
+    for number in range(ROUND):
         # A third with workers, which take seconds to start.
         jobs = 2 if number % 3 == 0 else 1
         if process is None or not process.is_alive():
             process = started(*words, "--jobs", str(jobs))
-        time.sleep(dice.uniform(0, 5) if jobs == 2 else dice.uniform(0, 1))
+        time.sleep(dice.uniform(0, 5) if jobs == 2 else dice.uniform(0, 2))
         victims = workers(process.pid or 0)
         if victims and dice.random() < 0.6:
             struck["worker"] += 1
@@ -110,9 +128,7 @@ def test_killed_at_random_moments_and_continued_every_run_is_there_once_with_the
     if process is not None:
         process.kill()
         process.join()
-    assert min(struck.values()) > 0
-    assert len(load(tmp_path / "out").runs) < len(calm.runs)  # all of it happened while it trained
-    finish(words, tmp_path / "out", calm)
+    return struck
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -122,14 +138,65 @@ def test_interrupted_at_random_moments_and_continued_it_is_the_same(
     dice = random.Random(5)
     for _ in range(max(2, pytestconfig.getoption("--kills") // 5)):
         process = started(*words, "--jobs", jobs)
-        time.sleep(dice.uniform(0, 5 if jobs == "2" else 1))
+        time.sleep(dice.uniform(0.3, 5 if jobs == "2" else 1.5))
         for _ in range(dice.choice([1, 2])):
             with suppress(ProcessLookupError):  # gone at the first
                 os.kill(process.pid or 0, dice.choice([signal.SIGINT, signal.SIGTERM]))
             time.sleep(dice.uniform(0, 0.1))
         process.join(60)
-        assert process.exitcode == cli.INTERRUPTED
+        assert process.exitcode == cli.INTERRUPTED or len(load(tmp_path / "out").runs) == 1_800
     finish(words, tmp_path / "out", calm)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        ("--backend", "sequential"),
+        ("--backend", "threading", "--jobs", "2"),
+        ("--jobs", "1", "--timeout", "60"),
+        ("--jobs", "2"),
+    ],
+)
+def test_the_second_signal_stops_at_once_and_leaves_no_process(
+    words: list[str], tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    words = [sys.executable, "-m", "ablations", *words, "--engine", "loop", *how]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    appears(lambda: any((tmp_path / "out").glob("runs/*.parquet")))
+    left = workers(process.pid)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        process.send_signal(number)
+        time.sleep(0.3)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == cli.INTERRUPTED, said
+    assert "to continue: ablations run" in said
+    appears(lambda: not any(map(alive, left)))
+
+
+def test_workers_that_are_only_starting_do_not_outlive_a_command_that_is_killed(
+    words: list[str],
+) -> None:
+    process = started(*words, "--jobs", "2")
+    appears(lambda: len(workers(process.pid or 0)) == 2)
+    left = workers(process.pid or 0)
+    process.kill()
+    appears(lambda: not any(map(alive, left)))
+
+
+def appears(there: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not there():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process is there and more than an entry that nobody has collected."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
 
 
 def test_two_writers_started_at_once_lose_double_and_mix_nothing(
@@ -145,6 +212,8 @@ def test_two_writers_started_at_once_lose_double_and_mix_nothing(
             process.join(60)
         assert [process.exitcode for process in both] == [0, 0]
         same(load(out), alone)
+        written = shards.read(out / "runs")
+        assert sum(len(shard.table) for shard in written) == len(alone.runs)
 
 
 FULL = """
@@ -164,10 +233,13 @@ def cannot_mount() -> str:
         return "there is no unshare here"
     script = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     done = subprocess.run(script, capture_output=True, text=True, check=False)
-    return done.stderr.strip().splitlines()[-1] if done.returncode else ""
+    return (done.stderr.strip() or "unshare failed") if done.returncode else ""
 
 
-@pytest.mark.skipif(bool(cannot_mount()), reason=f"no small file system: {cannot_mount()}")
+CANNOT_MOUNT = cannot_mount()
+
+
+@pytest.mark.skipif(bool(CANNOT_MOUNT), reason=f"no small file system: {CANNOT_MOUNT}")
 def test_on_a_full_disk_what_is_finished_can_be_read_and_with_room_it_goes_on(
     calm: Results, tmp_path: Path
 ) -> None:

@@ -30,8 +30,13 @@ def keep(found: Answer, folder: Path, of: str, *, with_page: bool = True) -> Non
         Whether the page was written, too; one that lies there may be of other results.
     """
     page = _page(folder) if with_page else None
-    text = json.dumps({"of": of, "page": page, **asdict(found)}, indent=1, ensure_ascii=False)
-    write_text(folder / _ANSWER, text + "\n")
+    write_text(folder / _ANSWER, _sealed({"of": of, "page": page, **asdict(found)}))
+
+
+def _sealed(content: dict[str, object]) -> str:
+    """As JSON, with a check that tells whether it was changed."""
+    check = digest(json.dumps(content).encode())
+    return json.dumps({**content, "check": check}, indent=1, ensure_ascii=False) + "\n"
 
 
 def kept(folder: Path, of: str, *, with_page: bool = True) -> Answer | None:
@@ -43,16 +48,23 @@ def kept(folder: Path, of: str, *, with_page: bool = True) -> Answer | None:
         Whether the report must be there, too, as it was written with the answer.
     """
     try:
-        found = json.loads((folder / _ANSWER).read_text(encoding="utf-8"))
+        text = (folder / _ANSWER).read_text(encoding="utf-8")
+        found = json.loads(text)
         page = _page(folder)
+        if text != _sealed({name: found[name] for name in ("of", "page", "rows", "sentences")}):
+            return None
         if found["of"] != of or (with_page and (page is None or found["page"] != page)):
             return None
         rows = tuple(tuple(map(str, row)) for row in found["rows"])
         return Answer(rows, tuple(map(str, found["sentences"])))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # it is made anew
 
 
 def _page(folder: Path) -> str | None:
+    """The digest of the report and its figures; None where there is none."""
     page = folder / _REPORT
-    return digest(page.read_bytes()) if page.exists() else None
+    if not page.exists():
+        return None
+    files = [page, *sorted((folder / "figures").glob("*.png"))]
+    return digest(b"".join(path.name.encode() + path.read_bytes() for path in files))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from dataclasses import replace
+
+import torch
 
 from ablations import cohorts
 from ablations.cohorts import FEWEST, Cohort
@@ -11,7 +14,7 @@ from ablations.grid import Configuration, Run
 from ablations.training import fused, loop
 from ablations.training.limit import TookTooLongError, limited
 from ablations.training.program import program
-from ablations.training.result import Result
+from ablations.training.result import Result, is_failure, said
 from ablations.training.stacked import NotStackableError
 
 
@@ -23,19 +26,18 @@ def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) 
     compiled
         Whether its programs are compiled.
     seconds
-        How long a cohort, and a run by itself, may take (``limit``).  A cohort that takes longer
-        is trained again run by run, and only those that still do are ``failed``.
+        How long a cohort, and a run by itself, may take (``limit``).  A program that takes longer
+        is given up, and its runs are trained one by one; those that still take longer are
+        ``failed``.
     """
+    _reset()
     if cohort.size is None:
         return [_noted(cohort, _alone(run, seconds)) for run in cohort.runs]
     try:
         with limited(seconds):
             results = fused.train(cohort.runs, cohort.size, compiled=compiled)
     except TookTooLongError as error:
-        if len(cohort) == 1:
-            found = Result.of_exception(cohort.runs[0], error, "fused", cohort.size)
-            return [_noted(cohort, found)]
-        parts = [replace(cohort, runs=(run,)) for run in cohort.runs]
+        parts = [Cohort(cohort.runs, reduced=f"{cohort.size} at a time {error}")]
     except Exception as error:
         if not fused.out_of_memory(error):
             raise
@@ -46,15 +48,25 @@ def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) 
     return [result for part in parts for result in train(part, compiled, seconds)]
 
 
+def build_all(
+    configurations: Sequence[Configuration], seconds: float | None = None
+) -> list[str | None]:
+    """``build`` for each of them."""
+    return [build(configuration, seconds) for configuration in configurations]
+
+
 def build(configuration: Configuration, seconds: float | None = None) -> str | None:
     """Why a configuration's network cannot be built; None where it can, or nobody knows yet."""
     try:
         with limited(seconds):
+            cohorts.kind(configuration)
             program(configuration)
     except NotStackableError:
         return None
-    except (Exception, SystemExit, TookTooLongError) as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        return said(error)
     return None
 
 
@@ -65,22 +77,31 @@ def smaller(cohort: Cohort) -> list[Cohort]:
         size, lanes = None, 1
     else:
         lanes = min(size, program(cohort.runs[0].configuration).network.lanes)
-    reduced = cohort.reduced_from or cohort.size
-    return [replace(part, reduced_from=reduced) for part in cohorts.split(cohort.runs, size, lanes)]
+    reduced = cohort.reduced or f"there was no memory for {cohort.size} at a time"
+    return [replace(part, reduced=reduced) for part in cohorts.split(cohort.runs, size, lanes)]
 
 
 def _alone(run: Run, seconds: float | None) -> Result:
+    _reset()
     try:
         with limited(seconds):
             return loop.train(run)
-    except (Exception, SystemExit, TookTooLongError) as error:
+    except BaseException as error:
+        if not is_failure(error):
+            raise
         return Result.of_exception(run, error)
+
+
+def _reset() -> None:
+    """Put right what code of other people, or an alarm in the middle of it, left behind."""
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
 
 
 def _noted(cohort: Cohort, result: Result) -> Result:
     """A result that says so where its program was smaller than planned: it rounds otherwise."""
-    if cohort.reduced_from is None:
+    if cohort.reduced is None:
         return result
     now = f"{cohort.size} at a time" if cohort.size else "alone"
-    note = f"trained {now}, since there was no memory for {cohort.reduced_from} at a time"
+    note = f"trained {now}, since {cohort.reduced}"
     return replace(result, reason="; ".join(filter(None, [result.reason, note])))

@@ -29,7 +29,8 @@ from ablations.grid import Run
 from ablations.registry import registered
 from ablations.techniques.base import Device
 from ablations.training import fused, loop
-from ablations.training.result import Result
+from ablations.training.limit import limited
+from ablations.training.result import Result, is_failure, said
 
 RUNS = 2
 """Runs of each kind."""
@@ -37,6 +38,8 @@ STEPS = 16
 """Optimizer steps over which they are compared, in whole epochs and at least one."""
 END_STEPS = 2_000
 """Longest runs that are trained to their end."""
+
+PATIENCE = 10
 
 CLOSE = 0.01
 """Loops in both precisions farther apart than this are no judges of the digits any more."""
@@ -90,7 +93,13 @@ def chosen(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     return [tuple(sorted(members, key=lambda run: run.run_id)[:RUNS]) for members in found.values()]
 
 
-def judge(runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curve]) -> list[Judged]:
+def judge(
+    runs: Sequence[Run],
+    engine: str,
+    size: int,
+    stored: Mapping[str, Curve],
+    seconds: float | None = None,
+) -> list[Judged]:
     """Judge runs of one kind by the plain loop.
 
     Parameters
@@ -101,11 +110,17 @@ def judge(runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curv
         Members of the program that trained them.
     stored
         Run id to the curve in the results.
+    seconds
+        How long a run may take; a judgement, which trains each run several times, ``PATIENCE``
+        times as long.
     """
     try:
-        return _judge(runs, engine, size, stored)
-    except Exception as error:
-        reason = f"it could not be judged: {type(error).__name__}: {error}".splitlines()[0]
+        with limited(seconds and PATIENCE * seconds):
+            return _judge(runs, engine, size, stored)
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        reason = f"it could not be judged: {said(error)}"
         return [Judged(run.run_id, engine, size, reason=reason) for run in runs]
 
 

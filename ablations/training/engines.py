@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from ablations.errors import RequestError
 from ablations.grid import Configuration, Run
 from ablations.training import compiling, fused
 from ablations.training.program import Program, program
+from ablations.training.result import said
 from ablations.training.stacked import NotStackableError
 
 Engine = Literal["auto", "fused", "loop"]
@@ -72,25 +73,25 @@ class Choice:
         return len(self.runs) * steps(self.runs[0].configuration)
 
 
-Trial = Callable[[Configuration], str | None]
-
-
 def choose(
-    runs: Iterable[Run], engine: Engine = "auto", trial: Trial | None = None
+    runs: Iterable[Run],
+    engine: Engine = "auto",
+    broken: Mapping[Configuration, str] | None = None,
 ) -> list[Choice]:
     """What trains each kind of the runs.
 
     Parameters
     ----------
-    trial
-        Says, without harm, why the network of a configuration cannot be built; None where it can.
+    broken
+        Configurations whose networks cannot be built, and why.
     """
-    return [_choice(members, engine, trial) for members in cohorts.kinds(runs)]
+    broken = broken or {}
+    return [_choice(members, engine, broken) for members in cohorts.kinds(runs, broken)]
 
 
-def _choice(runs: tuple[Run, ...], engine: Engine, trial: Trial | None) -> Choice:
+def _choice(runs: tuple[Run, ...], engine: Engine, broken: Mapping[Configuration, str]) -> Choice:
     configuration = runs[0].configuration
-    why = trial(configuration) if trial else None
+    why = broken.get(configuration)
     if engine == "loop":
         return Choice(runs, None, "loop")
     if why is not None:
@@ -99,9 +100,9 @@ def _choice(runs: tuple[Run, ...], engine: Engine, trial: Trial | None) -> Choic
         made = program(configuration)
     except NotStackableError as error:
         return Choice(runs, None, "loop", str(error))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # The runs say so themselves, each in its row, when the loop comes to them.
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        reason = said(error)
         return Choice(runs, None, "loop", f"its network cannot be built: {reason}")
     size = _size(made)
     if size is None:
@@ -220,7 +221,7 @@ def recorded(folder: Path) -> Settled:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text)
         settled = Settled(found["engine"], found["compiled"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"cannot be read: {error}; {advice}", source=str(path)) from None
     if text != _sealed(settled):
         raise RequestError(f"was changed since it was written; {advice}", source=str(path))

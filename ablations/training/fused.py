@@ -25,10 +25,11 @@ from torch import Tensor
 from ablations.cohorts import places
 from ablations.grid import Run
 from ablations.training import allocation, compiling
+from ablations.training.limit import TookTooLongError
 from ablations.training.loop import one_thread
 from ablations.training.members import Member, Rates, origins
 from ablations.training.program import Program, Seeded, Split, numbers_of
-from ablations.training.result import Epoch, Result
+from ablations.training.result import Epoch, Result, is_failure
 
 _WIDE = {"mps": torch.float32}
 """In what losses are summed up, where a device has no float64."""
@@ -65,7 +66,9 @@ def train(
     with one_thread():
         try:
             start = origins(runs[0].configuration)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if not is_failure(error) or isinstance(error, TookTooLongError):
+                raise
             return [Result.of_exception(run, error, "fused", size) for run in runs]
         made = start.program
         engine = made.network.engine
@@ -74,7 +77,9 @@ def train(
         for run in runs:
             try:
                 members.append(start.member(run))
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if not is_failure(error) or isinstance(error, TookTooLongError):
+                    raise
                 failed.append(Result.of_exception(run, error, engine, size))
         attempt = partial(_attempt, made, compiled=compiled, stop=stop)
         return [*_isolate(attempt, members, size, engine), *failed]
@@ -103,8 +108,8 @@ def _isolate(
         return []
     try:
         return attempt(members, size)
-    except (Exception, SystemExit) as error:
-        if out_of_memory(error):
+    except BaseException as error:
+        if not is_failure(error) or isinstance(error, TookTooLongError) or out_of_memory(error):
             raise
         if len(members) == 1:
             return [Result.of_exception(members[0].run, error, engine, size)]

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import lru_cache
 
 _AGAIN = 0.05
 """Seconds until the alarm goes off again, where it would have broken an import."""
@@ -69,9 +69,16 @@ def _arm(seconds: float) -> None:
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, _raise)
         signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, 1.0))
-    # What it would print is of the threads of this process, and helps nobody.
-    with Path(os.devnull).open("w") as nothing:
-        faulthandler.dump_traceback_later(PATIENCE * seconds + 1, exit=True, file=nothing)
+    faulthandler.dump_traceback_later(PATIENCE * seconds + 1, exit=True, file=_nowhere())
+
+
+@lru_cache(maxsize=1)
+def _nowhere() -> int:
+    """Where what would be printed goes: it is of this process' threads, and helps nobody.
+
+    A descriptor that stays open, since the descriptor is what is kept.
+    """
+    return os.open(os.devnull, os.O_WRONLY)
 
 
 def _disarm() -> None:

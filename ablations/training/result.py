@@ -13,6 +13,30 @@ from ablations.training.limit import TookTooLongError
 Status = Literal["ok", "diverged", "failed", "skipped"]
 
 
+in_worker = False
+"""Whether this is a worker process, which no person interrupts."""
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether an exception is a run's own, and not somebody's wish to stop."""
+    return in_worker or not isinstance(error, KeyboardInterrupt)
+
+
+def said(error: BaseException) -> str:
+    """What an exception says, in one line, whatever it is."""
+    try:
+        text = str(error)
+    except BaseException:
+        text = "(its message cannot be read)"
+    if isinstance(error, TookTooLongError):
+        return text
+    return _encodable(f"{type(error).__name__}: {text}".splitlines()[0])
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One epoch of a run.
@@ -54,10 +78,8 @@ class Result:
         cls, run: Run, error: BaseException, engine: str = "loop", cohort_size: int = 1
     ) -> Result:
         """One run's exception is that run's result."""
-        said = f"{type(error).__name__}: {error}"
-        reason = str(error) if isinstance(error, TookTooLongError) else said.splitlines()[0]
-        text = "".join(traceback.format_exception(error))
-        return cls(run, "failed", reason, engine, cohort_size, traceback=text)
+        text = _encodable("".join(traceback.format_exception(error)))
+        return cls(run, "failed", said(error), engine, cohort_size, traceback=text)
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
         """This result as a row of the runs table."""

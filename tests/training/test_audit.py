@@ -141,7 +141,9 @@ def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_command_ends_with_1_and_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def distrusting(runs: Any, engine: str, size: int, stored: Any) -> list[audit.Judged]:
+    def distrusting(
+        runs: Any, engine: str, size: int, stored: Any, seconds: Any = None
+    ) -> list[audit.Judged]:
         return [replace(found, reason="it is not") for found in genuine(runs, engine, size, stored)]
 
     genuine = audit.judge

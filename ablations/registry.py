@@ -65,8 +65,14 @@ def canonical(value: object) -> str:
 
 
 def text(value: object) -> str:
-    """How a parameter's value is written in a label."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """How a parameter's value is written in a label; a text that reads as a number, in quotes."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        float(value)
+    except ValueError:
+        return value
+    return json.dumps(value)
 
 
 C = TypeVar("C", bound=Component)
@@ -128,7 +134,7 @@ def resolve(kind: str, spec: object, key: str) -> Component:
             # Its name goes into the run's identity, so it must mean this class and no other.
             message = f"the class of {kind} '{spec.name}' is not registered under that name"
             raise RequestError(f"{message}; decorate it with @technique", key)
-        return spec
+        return _plain(spec, key)
     if isinstance(spec, str):
         return _construct(kind, spec, {}, key)
     if isinstance(spec, Mapping):
@@ -150,9 +156,21 @@ def _construct(kind: str, name: str, parameters: Mapping[str, Any], key: str) ->
             valid = nearest(parameter, fields) if fields else f"{kind} '{name}' takes none"
             raise RequestError(f"{kind} '{name}' has no parameter '{parameter}'; {valid}", key)
     try:
-        return cls(**parameters)
+        return _plain(cls(**parameters), key)
     except pydantic.ValidationError as error:
         raise from_validation(error, key) from None
+
+
+def _plain(made: Component, key: str) -> Component:
+    """A component, if its parameters can be compared, and written into a run's identity."""
+    try:
+        hash(made)
+        canonical(made.parameters())
+    except (TypeError, ValueError):
+        message = f"{made.kind} '{made.name}' has a parameter that is no plain value"
+        advice = "numbers, text, true and false, and tuples of such are"
+        raise RequestError(f"{message}: {advice}", key) from None
+    return made
 
 
 def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestError:

@@ -7,6 +7,7 @@ import pickle
 import pydantic
 import pytest
 
+from ablations import registry
 from ablations.errors import RequestError
 from ablations.registry import Component, component, registered, resolve
 from ablations.techniques.norms import GroupNorm
@@ -81,3 +82,32 @@ def test_two_classes_cannot_share_a_name() -> None:
 
             kind = "norm"
             name = "layer"
+
+
+def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
+    monkeypatch.setattr(registry, "_REGISTRY", known)
+
+    @component
+    class Mutable(Component):
+        """Has a list."""
+
+        kind = "norm"
+        name = "mutable"
+        sizes: list[float]
+
+    @component
+    class Either(Component):
+        """Takes a number or a word."""
+
+        kind = "norm"
+        name = "either"
+        p: float | str = 1.0
+
+    with pytest.raises(RequestError, match=r"key: norm 'mutable' has a parameter that is no plain"):
+        resolve("norm", {"name": "mutable", "sizes": [1.0]}, "key")
+    with pytest.raises(RequestError, match="no plain value"):
+        resolve("norm", Mutable([1.0]), "key")
+    assert [Either(0.5).label, Either("0.5").label] == ["either(p=0.5)", 'either(p="0.5")']

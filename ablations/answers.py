@@ -53,12 +53,12 @@ class Results(store.Results):
         from ablations.analysis import main_effects
         from ablations.analysis.enough import seeds_needed
 
-        asked = self._asked(outcome) | how
+        asked = self._asked(outcome) | {"alpha": self._design.alpha} | how
         design = self._design
         table = main_effects(design.runs, design.controls, design.factors, **asked)
         margin = float(asked["margin"])
         bound = float(np.log1p(margin)) if asked["scale"] == "log" else margin
-        table["more"] = seeds_needed(table, margin=bound)["more"]
+        table["more"] = seeds_needed(table, margin=bound, alpha=asked["alpha"])["more"]
         return self._in_order(table)
 
     def verdicts(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:

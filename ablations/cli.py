@@ -71,6 +71,12 @@ class Format(StrEnum):
     latex = "latex"
 
 
+class Until(StrEnum):
+    """When no more seeds are added."""
+
+    decided = "decided"
+
+
 class KeepWhich(StrEnum):
     """Which of two results of one run is kept."""
 
@@ -120,6 +126,12 @@ def run(
         Path | None, typer.Option(help="Results folder.", show_default="results/<study>")
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="How many, or start:stop.")] = None,
+    seeds_until: Annotated[
+        Until | None, typer.Option(help="Add seeds only while something is undecided.")
+    ] = None,
+    max_seeds: Annotated[
+        int | None, typer.Option(help="Seeds at which that ends.", show_default="40")
+    ] = None,
     axis: Annotated[
         list[str] | None,
         typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
@@ -167,17 +179,29 @@ def run(
         accept_environment=accept_environment,
     )
     how.check()
+    if max_seeds is not None and seeds_until is None:
+        raise RequestError("needs --seeds-until decided", "--max-seeds")
+    if seeds_until:
+        from ablations import sequential
+
+        most = sequential.MOST if max_seeds is None else max_seeds
+        chosen = sequential.planned(chosen, most)
     if dry_run:
         _print_outlook(chosen, look(chosen, folder, how))
         return
-    known = pipeline.known_answer(chosen, folder, how, report)
+    known = None if seeds_until else pipeline.known_answer(chosen, folder, how, report)
     if known:
         print_answer(known[0])
         written = f"; report: {folder / 'report.html'}" if report else ""
         print(f"nothing to train{written}", file=sys.stderr)
         return
     with _interruptible():
-        results = pipeline.run(chosen, out, **vars(how), with_report=report)
+        if seeds_until:
+            chosen, results = sequential.run(
+                chosen, out, max_seeds=most, with_report=report, **vars(how)
+            )
+        else:
+            results = pipeline.run(chosen, out, **vars(how), with_report=report)
     print_answer(pipeline.answer(chosen, results))
     failed = results.runs[results.runs["status"] == "failed"]
     if len(failed):

@@ -27,6 +27,7 @@ Rate = Annotated[float, Field(gt=0, le=1e6, strict=True, allow_inf_nan=False)]
 BatchSize = Count | Literal["full"]
 Dtype = Literal["float32", "float64"]
 MOST_SEEDS = 1_000_000
+ALPHA = 0.05
 
 _SETTING_TYPES: dict[str, TypeAdapter[Any]] = {
     "lr": TypeAdapter(Rate),
@@ -80,6 +81,9 @@ class Study(BaseModel):
         Tables of axis to level (or levels); what matches all entries of one is left out.
     margin
         Relative change of the loss below which two levels count as practically equal.
+    looks
+        Numbers of seeds at which the answer may be looked at before more are added, stated before
+        the first; each is judged at 5 % over their number.
 
     Raises
     ------
@@ -102,6 +106,7 @@ class Study(BaseModel):
     batch_size: BatchSize = "full"
     dtype: Dtype = "float32"
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    looks: tuple[Annotated[int, Field(ge=2, le=MOST_SEEDS)], ...] = ()
     grids: tuple[Grid, ...]
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
@@ -118,6 +123,15 @@ class Study(BaseModel):
     @classmethod
     def _seeds(cls, value: object) -> tuple[int, ...]:
         return seeds(value)
+
+    @field_validator("looks", mode="before")
+    @classmethod
+    def _looks(cls, value: object) -> object:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(n, int) for n in value):
+            raise RequestError(f"expected a list of numbers of seeds, found {value!r}", "looks")
+        if list(value) != sorted(set(value)):
+            raise RequestError(f"expected growing numbers of seeds, found {value!r}", "looks")
+        return tuple(value)
 
     def _check_published(self) -> None:
         names: set[str] = set()
@@ -136,6 +150,11 @@ class Study(BaseModel):
             if len(grid.published) > found[0].epochs:
                 message = f"{len(grid.published)} losses for {found[0].epochs} epochs"
                 raise RequestError(message, f"{key}.published")
+
+    @property
+    def alpha(self) -> float:
+        """The level at which each look is judged, so that all together err in 5 % of studies."""
+        return ALPHA / max(1, len(self.looks))
 
     def excludes(self, configuration: Configuration) -> bool:
         """Whether an exclusion matches a configuration in all its entries."""
@@ -263,7 +282,7 @@ class Study(BaseModel):
             {"axes": dict(grid.axes)} | {name: getattr(grid, name) for name in _GRID_SETTINGS}
             for grid in self.grids
         ]
-        own = {name: getattr(self, name) for name in (*_HEAD, "seeds", "exclude")}
+        own = {name: getattr(self, name) for name in (*_HEAD, "seeds", "looks", "exclude")}
         return own | {"grid": grids}
 
     def to_toml(self) -> str:
@@ -274,6 +293,8 @@ class Study(BaseModel):
         """The study as plain data, names and numbers: what ``study.toml`` holds."""
         head = {name: _plain(getattr(self, name)) for name in _HEAD}
         head["seeds"] = _plain_seeds(self.seeds)
+        if self.looks:
+            head["looks"] = list(self.looks)
         grids = [self._plain_grid(grid) for grid in self.grids]
         crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
         exclude = [_plain_exclusion(entry) for entry in self.exclude]
@@ -367,7 +388,7 @@ def _plain_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 def _resolved(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Study from what a person wrote: names become objects, grids are completed."""
-    _known(data, (*_HEAD, "seeds", "axes", "grid", "exclude"), "")
+    _known(data, (*_HEAD, "seeds", "looks", "axes", "grid", "exclude"), "")
     if "task" not in data:
         raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
     done = {key: value for key, value in data.items() if key not in ("axes", "grid", "exclude")}

@@ -33,6 +33,8 @@ def story(study: Study) -> Story:
         higher_is_better=study.task.higher_is_better,
         published=_published(study, list(study.levels)),
         margin=study.margin,
+        looks=study.looks,
+        alpha=study.alpha,
         command="ablations run study.toml --out .",
     )
 

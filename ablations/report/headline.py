@@ -99,6 +99,7 @@ def distrust(audit: pd.DataFrame) -> list[str]:
 def tempers(reading: Effects) -> list[str]:
     """Say what should temper the answer, as far as the tables show it."""
     found = [
+        _looked(reading),
         _unreachable(reading),
         _changed_nothing(reading),
         _diverged(reading),
@@ -114,13 +115,23 @@ def tempers(reading: Effects) -> list[str]:
     return [text for text in found if text]
 
 
+def _looked(reading: Effects) -> str:
+    if len(reading.looks) < 2:
+        return ""
+    stated = words.listing([f"{n:,}" for n in reading.looks])
+    return (
+        f"Seeds were added until all was decided, with looks stated before at {stated} seeds: each "
+        f"is judged at a level of {reading.alpha:.2g}, so that all together err in 5 % of studies."
+    )
+
+
 def _unreachable(reading: Effects) -> str:
     effects = reading.effects
     if not effects["seeds"].sum() or effects["reachable"].any():
         return ""
     return (
         f"With {words.seeds(effects)} no difference can reach significance, however large it is: "
-        f"at least {least()} are needed."
+        f"at least {least(reading.alpha)} are needed."
     )
 
 

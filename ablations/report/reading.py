@@ -45,6 +45,8 @@ class Design:
     levels: dict[str, tuple[str, ...]]
     scale: Scale
     margin: float
+    alpha: float
+    looks: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,16 @@ def design(results: Results, story: Story) -> Design:
     if scale == "difference":
         # The study's margin is a fraction; where losses have no ratio, it is one of their size.
         margin *= float(runs.loc[runs["status"] == "ok", OUTCOME].astype(float).abs().mean())
-    return Design(runs, axes, factors, controls, levels, scale, margin)
+    return Design(runs, axes, factors, controls, levels, scale, margin, story.alpha, story.looks)
 
 
 def ablation_effects(results: Results, story: Story) -> Effects:
     """Compare every level with its control, in the study's order."""
     of = design(results, story)
-    effects = main_effects(of.runs, of.controls, of.factors, scale=of.scale, margin=of.margin)
+    how = {"scale": of.scale, "margin": of.margin, "alpha": of.alpha}
+    effects = main_effects(of.runs, of.controls, of.factors, **how)  # type: ignore[arg-type]
     bound = float(np.log1p(of.margin)) if of.scale == "log" else of.margin
-    effects = effects.assign(more=seeds_needed(effects, margin=bound)["more"])
+    effects = effects.assign(more=seeds_needed(effects, margin=bound, alpha=of.alpha)["more"])
     return Effects(
         **vars(of),
         effects=in_order(effects, of.levels),

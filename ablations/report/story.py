@@ -29,7 +29,8 @@ class Story:
     temper the answer.
 
     ``cautions`` are shown on the first screen. ``margin`` is a fraction: differences below it do
-    not matter. ``captions`` maps axis -> level -> one sentence with its source.
+    not matter. ``captions`` maps axis -> level -> one sentence with its source. ``alpha`` is the
+    level of a verdict, corrected for all ``looks``: numbers of seeds at which more could be added.
     """
 
     study: str
@@ -44,3 +45,5 @@ class Story:
     published: tuple[Published, ...]
     margin: float
     command: str
+    looks: tuple[int, ...] = ()
+    alpha: float = 0.05

@@ -7,7 +7,7 @@ comes from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,9 +41,17 @@ class Results(store.Results):
     def __repr__(self) -> str:
         return super().__repr__()
 
-    def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def effects(
+        self, outcome: str = "val_loss", *, tune_over: Sequence[str] = (), **how: Any
+    ) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), with how many more seeds
-        would decide it (``analysis.seeds_needed``).
+        would decide it (``analysis.enough``).
+
+        Parameters
+        ----------
+        tune_over
+            Axes, ``["lr"]`` for instance, at whose best level each configuration is judged, chosen
+            on the other half of the seeds (``analysis.tuning``).
 
         Returns
         -------
@@ -52,10 +60,17 @@ class Results(store.Results):
         """
         from ablations.analysis import main_effects
         from ablations.analysis.enough import seeds_needed
+        from ablations.analysis.tuning import tuned
 
         asked = self._asked(outcome) | {"alpha": self._design.alpha} | how
         design = self._design
-        table = main_effects(design.runs, design.controls, design.factors, **asked)
+        runs, controls, factors = design.runs, design.controls, list(design.factors)
+        if tune_over:
+            names = ("outcome", "scale", "higher_is_better")
+            runs = tuned(runs, tune_over, factors, **{name: asked[name] for name in names})
+            controls = {axis: level for axis, level in controls.items() if axis not in tune_over}
+            factors = [name for name in factors if name not in tune_over]
+        table = main_effects(runs, controls, factors, **asked)
         margin = float(asked["margin"])
         bound = float(np.log1p(margin)) if asked["scale"] == "log" else margin
         table["more"] = seeds_needed(table, margin=bound, alpha=asked["alpha"])["more"]

@@ -65,6 +65,14 @@ def test_another_outcome_has_its_own_direction(results: ablations.Results) -> No
         results.effects("validation_loss")
 
 
+def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
+    axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
+    results = run(Study(**(SMALL | {"seeds": 6, "axes": axes})), tmp_path, jobs=1)
+    table = results.effects(tune_over=["lr"])
+    assert table["axis"].tolist() == ["norm"]
+    assert (table["seeds"].iloc[0], table["cells"].iloc[0]) == (6, 1)
+
+
 def test_the_command_writes_every_format(results: ablations.Results) -> None:
     table = results.effects()
     folder = str(results.folder)

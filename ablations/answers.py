@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ablations import store
+from ablations.errors import RequestError, nearest
 
 if TYPE_CHECKING:
     from ablations.analysis.ranking import Ranking
@@ -66,6 +67,7 @@ class Results(store.Results):
         design = self._design
         runs, controls, factors = design.runs, design.controls, list(design.factors)
         if tune_over:
+            self._refuse_unknown_axes(tune_over)
             names = ("outcome", "scale", "higher_is_better")
             runs = tuned(runs, tune_over, factors, **{name: asked[name] for name in names})
             controls = {axis: level for axis, level in controls.items() if axis not in tune_over}
@@ -147,6 +149,12 @@ class Results(store.Results):
         design = self._design
         return divergence_effects(design.runs, design.controls, design.factors, **asked)
 
+    def _refuse_unknown_axes(self, axes: Sequence[str]) -> None:
+        known = self._design.axes
+        for axis in axes:
+            if axis not in known:
+                raise RequestError(f"there is no axis '{axis}' here; {nearest(axis, known)}")
+
     @cached_property
     def _story(self) -> Story:
         from ablations.study import Study
@@ -163,8 +171,6 @@ class Results(store.Results):
     def _asked(self, outcome: str) -> dict[str, Any]:
         """Direction, scale and margin for an outcome."""
         if outcome not in self.runs:
-            from ablations.errors import RequestError, nearest
-
             numeric = self.runs.select_dtypes("number").columns
             raise RequestError(f"there is no column '{outcome}'; {nearest(outcome, numeric)}")
         if outcome == "val_loss":

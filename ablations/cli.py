@@ -351,12 +351,16 @@ def effects(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
     outcome: Annotated[str, typer.Option(help="A numeric column of the runs.")] = "val_loss",
+    tune_over: Annotated[
+        list[str] | None,
+        typer.Option(help="An axis at whose best level all is judged. May be given again."),
+    ] = None,
 ) -> None:
     """Print every level against its control: effect, interval, p, verdict."""
     from ablations import answers
     from ablations.report.export import FORMATS
 
-    table = answers.load(folder).effects(outcome)
+    table = answers.load(folder).effects(outcome, tune_over=tune_over or ())
     if format_ is Format.table:
         _print_effects(table)
     else:

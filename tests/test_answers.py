@@ -71,6 +71,10 @@ def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
     table = results.effects(tune_over=["lr"])
     assert table["axis"].tolist() == ["norm"]
     assert (table["seeds"].iloc[0], table["cells"].iloc[0]) == (6, 1)
+    words = ["effects", str(tmp_path), "--tune-over", "lr", "--format", "json"]
+    assert len(json.loads(CliRunner().invoke(app, words).stdout)) == 1
+    with pytest.raises(RequestError, match="there is no axis 'rate'"):
+        results.effects(tune_over=["rate"])
 
 
 def test_the_command_writes_every_format(results: ablations.Results) -> None:

@@ -29,6 +29,9 @@ PRELOADED = ["ablations.cli", "ablations.pipeline", "ablations.report.headline",
 if "forkserver" not in multiprocessing.get_all_start_methods():
     pytest.skip("processes cannot be forked here", allow_module_level=True)
 FORKS = multiprocessing.get_context("forkserver")
+# Where a command starts, this module is imported by its name.
+sys.path.append(str(Path(__file__).parents[1]))
+
 ROUND = 25
 """Kills that a study takes before it is let finish."""
 STUDY = Study(
@@ -59,7 +62,7 @@ def started(*words: str | Path) -> multiprocessing.process.BaseProcess:
     ready = FORKS.Event()
     process = FORKS.Process(target=command, args=(ready, *map(str, words)), daemon=False)
     process.start()
-    ready.wait(60)
+    assert ready.wait(60), "the command did not start"
     return process
 
 

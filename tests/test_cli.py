@@ -140,7 +140,11 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
     }
     zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
     found = SimpleNamespace(
-        effects=pd.DataFrame([row | words | counts | zeros]), scale="log", unpaired=()
+        effects=pd.DataFrame([row | words | counts | zeros]),
+        scale="log",
+        unpaired=(),
+        looks=(),
+        alpha=0.05,
     )
     cli.print_answer(headline.answer(found))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()

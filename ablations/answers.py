@@ -30,7 +30,7 @@ __all__ = ["Results", "load"]
 Level = str | float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results(store.Results):
     """What a results folder holds, and the questions that it answers.
 
@@ -38,9 +38,6 @@ class Results(store.Results):
     which lower is better, or any numeric column of ``runs``; of ``metric`` the study knows the
     direction.
     """
-
-    def __repr__(self) -> str:
-        return super().__repr__()
 
     def effects(
         self, outcome: str = "val_loss", *, tune_over: Sequence[str] = (), **how: Any

@@ -45,10 +45,8 @@ class Target:
     @property
     def stop(self) -> Path:
         """A file that tells workers, wherever they are, to begin nothing more."""
-        return self.folder / f"{STOP}{self.session}"
+        return self.folder / f"{store.STOP}{self.session}"
 
-
-STOP = ".stop-"
 
 Parcel = tuple[Cohort, ...]
 

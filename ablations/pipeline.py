@@ -279,8 +279,8 @@ def judge(
     Only runs trained in this environment: others are rounded otherwise, and were judged there.
     """
     table = results.runs
-    fused = table["engine"].isin(["fused", "fused-compiled", "vmap"])
-    here = table[fused & table["status"].isin(["ok", "diverged"])]
+    fused = table["engine"].isin(engines.PROGRAMS)
+    here = table[fused & table["status"].isin(store.TRAINED)]
     here = here[here["environment_id"] == target.environment_id]
     ways = dict(
         zip(here["run_id"], zip(here["engine"], here["cohort_size"], strict=True), strict=True)

@@ -87,6 +87,9 @@ TRAINED = ("ok", "diverged")
 
 _FILES = ("study.toml", "environment.json", "engine.json", "answer.json", "report.html", ".lock")
 
+STOP = ".stop-"
+"""How the name of a file begins that tells workers to begin nothing more."""
+
 MOST_SHARDS = 8
 """Shards of a table beyond which a command that ends makes one of them."""
 
@@ -255,7 +258,7 @@ def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str,
         (folder / name).mkdir(parents=True, exist_ok=True)
         for path in shards.leftovers(folder / name):
             path.unlink(missing_ok=True)
-    for path in (*shards.leftovers(folder), *folder.glob(".stop-*")):
+    for path in (*shards.leftovers(folder), *folder.glob(f"{STOP}*")):
         if not path.is_dir():
             path.unlink(missing_ok=True)
     known = read_environments(folder) | dict(environments)

@@ -119,11 +119,9 @@ def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
             for axis in range(part.ndim)
             if len(kept[axis]) > 1
         ]
-        lowest, axis, index = min(
+        _, axis, index = min(
             (float(share), axis, -index)
             for found, axis in shares
             for index, share in enumerate(found)
         )
         del kept[axis][-index]
-        if lowest >= 1:  # pragma: no cover  (then all would be present)
-            return kept

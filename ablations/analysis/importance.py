@@ -48,7 +48,7 @@ def importance(
         One row a source, factors first, then interactions, each by its share; then the blocks and
         the residual (all interactions with blocks, or the spread within combinations):
 
-        - ``kind``: factor, interaction, block, residual or total; ``ss, df, ms``.
+        - ``kind``: factor, interaction, block or residual; ``ss, df, ms``.
         - ``eta2``: share of the total sum of squares; they add up to 1.  ``omega2``: the same
           without what chance alone would give, (ss - df error_ms) / (total ss + residual ms).
         - ``error_ms, error_df, f, p``: the F test of the effect against its error term.

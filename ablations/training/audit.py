@@ -40,6 +40,7 @@ END_STEPS = 2_000
 """Longest runs that are trained to their end."""
 
 PATIENCE = 10
+"""How many times as long as a run a judgement may take, where there is a limit."""
 
 CLOSE = 0.01
 """Loops in both precisions farther apart than this are no judges of the digits any more."""

@@ -23,6 +23,9 @@ from ablations.training.program import Program, program
 from ablations.training.result import said
 from ablations.training.stacked import NotStackableError
 
+PROGRAMS = ("fused", "fused-compiled", "vmap")
+"""What the column ``engine`` says of runs that a program trained."""
+
 Engine = Literal["auto", "fused", "loop"]
 Compile = Literal["auto", "always", "never"]
 
@@ -231,7 +234,7 @@ def recorded(folder: Path) -> Settled:
 def settled_by(engines: Iterable[str]) -> Settled:
     """What must have been decided where these engines trained the runs of a folder."""
     found = set(engines)
-    fused = bool(found & {"fused", "fused-compiled", "vmap"})
+    fused = not found.isdisjoint(PROGRAMS)
     return Settled("fused" if fused else "loop", "fused-compiled" in found)
 
 

@@ -9,7 +9,6 @@ import os
 import shlex
 import signal
 import sys
-import textwrap
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,16 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from ablations.errors import AuditError, FailedError, RequestError, WriteError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ablations.outlook import Outlook
-    from ablations.report.answer import Answer
     from ablations.study import Study
 
 app = typer.Typer(
@@ -69,6 +63,21 @@ class Format(StrEnum):
     json = "json"
     markdown = "markdown"
     latex = "latex"
+
+
+class Question(StrEnum):
+    """What a results folder can be asked: the methods of ``ablations.Results``."""
+
+    effects = "effects"
+    verdicts = "verdicts"
+    simple_effects = "simple-effects"
+    interactions = "interactions"
+    aliases = "aliases"
+    importance = "importance"
+    one_factor = "one-factor"
+    ranking = "ranking"
+    winner = "winner"
+    divergence = "divergence"
 
 
 class Until(StrEnum):
@@ -171,6 +180,7 @@ def run(
     """
     from ablations import pipeline
     from ablations.outlook import How, look
+    from ablations.report.terminal import print_answer
 
     chosen = _study(study, seeds, axis or [], epochs)
     folder = pipeline.folder_of(chosen, out)
@@ -245,12 +255,9 @@ def _this_command() -> str:
 
 
 def _complain(message: str) -> None:
-    print(_printable(f"error: {message}"), file=sys.stderr)
+    from ablations.report.terminal import printable
 
-
-def _printable(text: str) -> str:
-    """Text from a results folder, which must not drive the terminal that it is printed on."""
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    print(printable(f"error: {message}"), file=sys.stderr)
 
 
 def _study(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:
@@ -311,27 +318,6 @@ def _print_outlook(study: Study, outlook: Outlook) -> None:
         print(f"  {note}")
 
 
-def print_answer(answer: Answer) -> None:
-    """The ablation table on standard output, then the answer in sentences."""
-    from ablations.report.answer import COLUMNS
-
-    if not answer.rows:
-        return
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in COLUMNS[:4]:
-        shown.add_column(name, overflow="fold")
-    for name in COLUMNS[4:]:
-        shown.add_column(name, justify="right", no_wrap=True)
-    for row in answer.rows:
-        shown.add_row(*row)
-    # A pipe or a file has no width to fit into: there, no level's name may be cut.
-    width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, width=width, markup=False).print(shown)
-    print()
-    for sentence in answer.sentences:
-        print(textwrap.fill(sentence, 100))
-
-
 @_command
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
@@ -349,6 +335,9 @@ def report(
 @_command
 def effects(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    of: Annotated[
+        Question, typer.Option(help="What to tell.", show_default=True)
+    ] = Question.effects,
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
     outcome: Annotated[str, typer.Option(help="A numeric column of the runs.")] = "val_loss",
     tune_over: Annotated[
@@ -356,45 +345,18 @@ def effects(
         typer.Option(help="An axis at whose best level all is judged. May be given again."),
     ] = None,
 ) -> None:
-    """Print every level against its control: effect, interval, p, verdict."""
+    """Print every level against its control, or the answer to another question."""
     from ablations import answers
     from ablations.report.export import FORMATS
+    from ablations.report.terminal import print_table
 
-    table = answers.load(folder).effects(outcome, tune_over=tune_over or ())
+    question = of.value.replace("-", "_")
+    ask = getattr(answers.load(folder), question)
+    table = ask(outcome=outcome, tune_over=tune_over)
     if format_ is Format.table:
-        _print_effects(table)
+        print_table(question, table)
     else:
         print(FORMATS[format_.value](table), end="")
-
-
-def _print_effects(table: pd.DataFrame) -> None:
-    from ablations.report.headline import more_seeds
-
-    columns = [
-        "axis",
-        "level",
-        "control",
-        "verdict",
-        "effect",
-        "low",
-        "high",
-        "change",
-        "p_adjusted",
-    ]
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (*columns, "better", "seeds", "diverged", "more"):
-        shown.add_column(name, justify="left" if name in columns[:4] else "right")
-    for _, row in table.iterrows():
-        numbers = (row[name] for name in columns[4:])
-        shown.add_row(
-            *(str(row[name]) for name in columns[:4]),
-            *("" if number != number else f"{number:.4g}" for number in numbers),
-            *(f"{row[name]:g}" for name in ("better", "seeds", "diverged")),
-            "" if row["more"] != row["more"] else f"{row['more']:.0f}",
-        )
-    width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, width=width, markup=False).print(shown)
-    print(more_seeds(table), end="\n" if more_seeds(table) else "")
 
 
 @_command
@@ -403,13 +365,14 @@ def rerun(
     run_id: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
 ) -> None:
     """Train one run again, alone and in plain PyTorch, and show all of its numbers."""
+    from ablations.report.terminal import printable
     from ablations.rerun import rerun as again
 
     with _interruptible():
         found = again(folder, run_id)
-    print("\n".join(map(_printable, found.lines())))
+    print("\n".join(map(printable, found.lines())))
     if found.result.status == "failed":
-        print(f"\n{_printable(found.result.traceback or '')}", file=sys.stderr)
+        print(f"\n{printable(found.result.traceback or '')}", file=sys.stderr)
         raise typer.Exit(FAILED)
 
 

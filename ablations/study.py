@@ -37,6 +37,7 @@ _SETTING_TYPES: dict[str, TypeAdapter[Any]] = {
 }
 _LOSSES = TypeAdapter(list[Annotated[float, Field(strict=True, allow_inf_nan=False)]])
 _HEAD = ("name", "description", "task", "model", *SETTINGS, "margin")
+_ASKED = ("looks", "tune_over")
 _GRID_SETTINGS = ("name", "model", *SETTINGS, "published")
 _GRID_KEYS = ("axes", *_GRID_SETTINGS)
 
@@ -84,6 +85,9 @@ class Study(BaseModel):
     looks
         Numbers of seeds at which the answer may be looked at before more are added, stated before
         the first; each is judged at 5 % over their number.
+    tune_over
+        Axes, ``["lr"]`` for instance, at whose best level each configuration is judged, chosen on
+        the other half of the seeds (``analysis.tuning``).
 
     Raises
     ------
@@ -107,6 +111,7 @@ class Study(BaseModel):
     dtype: Dtype = "float32"
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     looks: tuple[Annotated[int, Field(ge=2, le=MOST_SEEDS)], ...] = ()
+    tune_over: tuple[str, ...] = ()
     grids: tuple[Grid, ...]
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
@@ -118,6 +123,7 @@ class Study(BaseModel):
         self._check_published()
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
+        self._check_tuning()
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -132,6 +138,23 @@ class Study(BaseModel):
         if list(value) != sorted(set(value)):
             raise RequestError(f"expected growing numbers of seeds, found {value!r}", "looks")
         return tuple(value)
+
+    @field_validator("tune_over", mode="before")
+    @classmethod
+    def _tune_over(cls, value: object) -> object:
+        if not isinstance(value, (list, tuple)) or not all(isinstance(n, str) for n in value):
+            raise RequestError(f"expected a list of axes, found {value!r}", "tune_over")
+        return tuple(dict.fromkeys(value))
+
+    def _check_tuning(self) -> None:
+        several = [axis for axis, labels in self.levels.items() if len(labels) > 1]
+        for axis in self.tune_over:
+            if axis not in several:
+                message = f"'{axis}' is no axis of several levels here; {nearest(axis, several)}"
+                raise RequestError(message, "tune_over")
+        if self.tune_over and len(self.seeds) < 2:
+            message = "tuning needs at least two seeds, to choose on one half of them"
+            raise RequestError(message, "tune_over")
 
     def _check_published(self) -> None:
         names: set[str] = set()
@@ -282,7 +305,7 @@ class Study(BaseModel):
             {"axes": dict(grid.axes)} | {name: getattr(grid, name) for name in _GRID_SETTINGS}
             for grid in self.grids
         ]
-        own = {name: getattr(self, name) for name in (*_HEAD, "seeds", "looks", "exclude")}
+        own = {name: getattr(self, name) for name in (*_HEAD, "seeds", *_ASKED, "exclude")}
         return own | {"grid": grids}
 
     def to_toml(self) -> str:
@@ -293,8 +316,7 @@ class Study(BaseModel):
         """The study as plain data, names and numbers: what ``study.toml`` holds."""
         head = {name: _plain(getattr(self, name)) for name in _HEAD}
         head["seeds"] = _plain_seeds(self.seeds)
-        if self.looks:
-            head["looks"] = list(self.looks)
+        head |= {name: list(getattr(self, name)) for name in _ASKED if getattr(self, name)}
         grids = [self._plain_grid(grid) for grid in self.grids]
         crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
         exclude = [_plain_exclusion(entry) for entry in self.exclude]
@@ -388,7 +410,7 @@ def _plain_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 def _resolved(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Study from what a person wrote: names become objects, grids are completed."""
-    _known(data, (*_HEAD, "seeds", "looks", "axes", "grid", "exclude"), "")
+    _known(data, (*_HEAD, "seeds", *_ASKED, "axes", "grid", "exclude"), "")
     if "task" not in data:
         raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
     done = {key: value for key, value in data.items() if key not in ("axes", "grid", "exclude")}

@@ -35,6 +35,7 @@ def story(study: Study) -> Story:
         margin=study.margin,
         looks=study.looks,
         alpha=study.alpha,
+        tune_over=study.tune_over,
         command="ablations run study.toml --out .",
     )
 

@@ -46,10 +46,14 @@ def test_each_question_has_a_table(results: ablations.Results) -> None:
     both = again.interactions()
     assert both["double"].notna().sum() == 1
     top = again.ranking(3)
-    assert top.table["place"].tolist() == [1, 2, 3]
+    assert top["place"].tolist() == [1, 2, 3]
     best = again.winner()
-    assert best.levels == dict(top.table.loc[0, ["regularizer", "norm"]])
-    assert best.candidates == 4
+    levels = ["regularizer", "norm"]
+    assert best[levels].to_numpy().tolist() == top.loc[:0, levels].to_numpy().tolist()
+    assert best["candidates"].tolist() == [4]
+    assert best[["change_low", "change", "change_high"]].notna().all(axis=None)
+    assert again.aliases().empty
+    assert len(again.simple_effects()) == 4
     looked_up = again.one_factor(full={"regularizer": "dropout", "norm": "batch"})
     assert looked_up["view"].value_counts().to_dict() == {"control plus": 2, "full minus": 2}
     assert (again.divergence()["only_level"] == 0).all()

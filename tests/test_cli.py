@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from ablations import cli, load
 from ablations.cli import app, parse_levels
 from ablations.report import headline
+from ablations.report.terminal import print_answer
 from ablations.study import shipped_studies
 
 QUICK = 'task = "notebook"\nepochs = 2\nseeds = 3\n[axes]\nnorm = ["none", "layer"]\n'
@@ -130,6 +131,7 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     row = dict.fromkeys(("change", "change_low", "change_high", "effect", "p_adjusted"), 0.5)
     words = {"axis": "norm", "level": "[bold]mine[/bold]", "control": "none", "verdict": "hurts"}
+    words |= {"depends_on": ""}
     counts = {
         "identical": 0,
         "pairs": 9,
@@ -142,11 +144,11 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
     found = SimpleNamespace(
         effects=pd.DataFrame([row | words | counts | zeros]),
         scale="log",
-        unpaired=(),
+        tuned=(),
         looks=(),
         alpha=0.05,
     )
-    cli.print_answer(headline.answer(found))  # type: ignore[arg-type]
+    print_answer(headline.answer(found))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.design import Floats, Scale, measured, varying
+from ablations.analysis.design import Floats, Ints, Scale, counted, measured, varying
 
 Bools = npt.NDArray[np.bool_]
 
@@ -48,9 +48,10 @@ def balanced(
     """The largest full cross that a greedy search finds, with the blocks that have all of it.
 
     While combinations of levels are missing, the level that has the smallest share of its
-    combinations goes (the later of two that are alike).  Runs that diverged have no number and
-    count as missing.  Then blocks that lack a combination go, unless that would leave fewer than
-    two: then the combinations' levels go instead.  The choice never looks at an outcome.
+    combinations goes (of two that are alike the one whose name comes last).  Runs that diverged
+    have no number and count as missing.  Then blocks that lack a combination go, unless that would
+    leave fewer than two: then the combinations' levels go instead, or blocks that all lack the
+    same.  The choice never looks at an outcome, nor at the order of rows or the names of blocks.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def balanced(
     table = measured(runs, names, outcome=outcome, block=unit, scale=scale, status=status)
     lost = int(table["diverged"].sum())
     table = table[~table["diverged"]]
-    coded = {name: pd.factorize(table[name], use_na_sentinel=False) for name in names}
+    coded = {name: _by_name(table[name]) for name in names}
     units, labels = pd.factorize(table[unit])
     shape = [*(len(uniques) for _, uniques in coded.values()), len(labels)]
     cube = np.full(shape, np.nan)
@@ -86,13 +87,17 @@ def balanced(
         for axis, (name, (_, uniques)) in enumerate(coded.items())
         if len(kept[axis]) < len(uniques)
     ]
-    gone = len(labels) - len(kept[-1])
-    if gone:
-        said.append(f"{gone} {unit}s")
-    if lost:
-        said.append(f"{lost} runs that diverged")
+    parts = ((len(labels) - len(kept[-1]), unit), (lost, "run that diverged"))
+    said += [text for part in parts if (text := counted(part))]
     blocks = None if block is None else tuple(labels[index] for index in kept[-1])
     return Balanced(cube[np.ix_(*kept)], levels, blocks, tuple(said))
+
+
+def _by_name(column: pd.Series) -> tuple[Ints, list[object]]:
+    """Levels as numbers, in the order of their names: that of the rows must not matter."""
+    codes, uniques = pd.factorize(column, use_na_sentinel=False)
+    order = sorted(range(len(uniques)), key=lambda i: str(uniques[i]))
+    return np.argsort(order)[codes], [uniques[i] for i in order]
 
 
 def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
@@ -120,8 +125,15 @@ def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
             if len(kept[axis]) > 1
         ]
         _, axis, index = min(
-            (float(share), axis, -index)
+            (round(float(share), 9), axis, -index)
             for found, axis in shares
             for index, share in enumerate(found)
         )
-        del kept[axis][-index]
+        going = {-index}
+        if axis == part.ndim - 1:
+            # Blocks have no names to choose by, only what they lack.
+            lacks = [part[..., i].tobytes() for i in range(part.shape[-1])]
+            fewest = np.flatnonzero(np.isclose(shares[-1][0], shares[-1][0].min()))
+            worst = max(lacks[i] for i in fewest)
+            going = {int(i) for i in fewest if lacks[i] == worst}
+        kept[axis] = [place for i, place in enumerate(kept[axis]) if i not in going]

@@ -18,6 +18,18 @@ Scale = Literal["log", "difference"]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+STATED = ["n", "procedure", "assumes", "left_out"]
+"""The last columns of every table of answers: how many blocks (seeds) it rests on, what was done,
+what that takes for granted, and what is not in it, in words."""
+
+
+def assumed(block: str) -> str:
+    """What a paired comparison takes for granted, whatever the outcome."""
+    return (
+        f"{block}s independent of one another; p: a technique without effect is as often so much "
+        f"better as so much worse in a {block}; interval: differences by {block} about normal"
+    )
+
 
 def cell_codes(levels: pd.DataFrame) -> Ints:
     """Number the distinct rows of ``levels``, one integer a distinct combination.
@@ -109,6 +121,16 @@ def by_configuration(
 def spelled(levels: pd.DataFrame) -> list[str]:
     """Each configuration as one text, by which ties are put in the same order always."""
     return [" ".join(map(str, row)) for row in levels.itertuples(index=False, name=None)]
+
+
+def counted(*parts: tuple[int, str]) -> str:
+    """Say what there is any of: ``"2 seeds, 1 pair of which one diverged"``."""
+    said = []
+    for n, noun in parts:
+        first, space, rest = noun.partition(" ")
+        if n:
+            said.append(f"{int(n):,} {first}{'' if n == 1 else 's'}{space}{rest}")
+    return ", ".join(said)
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:

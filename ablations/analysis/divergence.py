@@ -11,9 +11,14 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.design import Scale, complete_blocks
+from ablations.analysis.design import STATED, Scale, assumed, complete_blocks, counted
 from ablations.analysis.inference import over_seeds, sign_flip_p
 from ablations.analysis.pairs import Level, paired_differences
+
+_PROCEDURE = (
+    "McNemar's exact test over pairs, taken as independent; wins less losses with diverged as the "
+    "worst, mean over cells, then t interval and sign flips over blocks"
+)
 
 
 def divergence_rates(
@@ -71,6 +76,7 @@ def divergence_effects(
         - ``advantage``: share of pairs that the level wins less those that it loses, a run that
           diverged being worse than any that did not, averaged over seeds; ``low, high``: its 95 %
           t interval; ``p_advantage``: sign-flip over seeds; ``seeds``.
+        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
     Raises
     ------
@@ -83,15 +89,21 @@ def divergence_effects(
             runs, axis, controls[axis], factors,
             outcome=outcome, block=block, scale=scale, status=status,
         )  # fmt: skip
+        found = pairs.groupby("level", sort=False).size()
         pairs = complete_blocks(pairs, block=block)
         gain = np.sign(pairs["difference"].fillna(0.0)) * (1 if higher_is_better else -1)
         gain += pairs["control_diverged"].astype(float) - pairs["diverged"].astype(float)
         pairs = pairs.assign(gain=gain)
-        for level, found in pairs.groupby("level", sort=False):
-            rows.append(_compared(found, axis, level, controls[axis], block))
+        for level, kept in pairs.groupby("level", sort=False):
+            row = _compared(kept, axis, level, controls[axis], block)
+            lost = counted(
+                (int(found[level]) - len(kept), f"pair of an incomplete {block} or cell")
+            )
+            rows.append([*row, row[-1], _PROCEDURE, assumed(block), lost])
     columns = [
         "axis", "level", "control", "pairs", "only_level", "only_control", "p_mcnemar",
         "advantage", "low", "high", "p_advantage", "seeds",
+        *STATED,
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 

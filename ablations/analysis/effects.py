@@ -8,12 +8,21 @@ configurations as if they were independent calls a third of all null techniques 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import Floats, Scale, complete_blocks
+from ablations.analysis.aliases import aliases
+from ablations.analysis.design import (
+    STATED,
+    Floats,
+    Scale,
+    assumed,
+    complete_blocks,
+    counted,
+    measured,
+)
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     RESAMPLES,
@@ -26,13 +35,13 @@ from ablations.analysis.inference import (
     sign_flip_p,
 )
 from ablations.analysis.pairs import Level, by_seed, paired_differences
-from ablations.analysis.verdicts import verdicts
+from ablations.analysis.verdicts import UNDECIDED, verdicts
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
     "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "better", "helped", "cells",
     "seeds", "pairs", "seeds_dropped", "cells_dropped", "identical", "diverged",
-    "control_diverged", "p_divergence", "conditional", "verdict",
+    "control_diverged", "p_divergence", "conditional", "verdict", *STATED,
 ]  # fmt: skip
 
 
@@ -65,7 +74,8 @@ def main_effects(
     Returns
     -------
     DataFrame
-        One row a level, in order of appearance:
+        One row a level, in order of appearance; one that has no pair (``pairs`` 0) comes last,
+        and ``left_out`` says why:
 
         - ``axis, level, control``; ``effect, low, high``: mean over seeds of the seeds' mean
           difference and its 95 % t interval, on the scale; ``change, change_low, change_high``: as
@@ -80,6 +90,8 @@ def main_effects(
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence.
+        - ``n`` (blocks), ``procedure``, ``assumes``, ``left_out``: what was done and with what, in
+          words.
 
     Raises
     ------
@@ -98,8 +110,9 @@ def main_effects(
             planned = _planned(runs, axis, block, status)
             seeds.append(by_seed(kept, block))
             rows.append(_counts(found, kept, planned, block, higher_is_better))
+    without = aliases(runs, controls, factors, outcome=outcome, block=block, status=status, order=1)
     if not rows:
-        return pd.DataFrame(columns=EFFECT_COLUMNS)
+        return _unpaired(without, controls)
     table = pd.concat(rows, ignore_index=True)
     d, excess = _wide(pd.concat(seeds, ignore_index=True), table[["axis", "level"]], block)
     bound = float(np.log1p(margin)) if scale == "log" else margin
@@ -107,7 +120,57 @@ def main_effects(
     sign = 1 if higher_is_better else -1
     table["better"] = share_positive(np.where(excess != 0, -excess, sign * np.sign(d)))
     table["verdict"] = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
-    return table[EFFECT_COLUMNS]
+    table["n"] = table["seeds"]
+    table["procedure"] = [_procedure(row, len(table), correction) for row in table.itertuples()]
+    table["assumes"] = assumed(block)
+    ended = measured(runs, factors, outcome=outcome, block=block, scale="difference", status=status)
+    table["left_out"] = _left_out(table, ended, block)
+    both = [table[EFFECT_COLUMNS], _unpaired(without, controls)]
+    return pd.concat([part for part in both if len(part)], ignore_index=True)
+
+
+def _procedure(row: Any, family: int, correction: str) -> str:
+    if row.seeds < 2:
+        return "none: fewer than two to compare"
+    flips = "exact" if row.seeds <= EXACT_BLOCKS else f"{RESAMPLES:,} random"
+    name = {"max_t": "step-down max-T", "holm": "Holm"}[correction]
+    return (
+        f"differences paired within blocks, mean over cells, then t interval over blocks and "
+        f"{flips} sign flips; {name} over {family}; equivalence by two one-sided t tests"
+    )
+
+
+def _left_out(table: pd.DataFrame, ended: pd.DataFrame, block: str) -> list[str]:
+    said = []
+    for _, row in table.iterrows():
+        runs = int((ended[row["axis"]] == row["level"]).sum())
+        lost = row["pairs"] - row["survivors"]
+        said.append(
+            counted(
+                (row["seeds_dropped"], f"{block} with a run missing"),
+                (row["cells_dropped"], "cell with a run missing"),
+                (runs - row["found"], "run without a partner at the control"),
+                (lost, "pair of which a run diverged"),
+            )
+        )
+    return said
+
+
+def _unpaired(without: pd.DataFrame, controls: Mapping[str, Level]) -> pd.DataFrame:
+    """Rows of levels that have no pair: the reason, the verdict, and nothing else."""
+    table = pd.DataFrame(index=range(len(without)), columns=EFFECT_COLUMNS, dtype=float)
+    counts = ["cells", "seeds", "pairs", "seeds_dropped", "cells_dropped", "identical", "n"]
+    numbers = dict.fromkeys([*counts, "diverged", "control_diverged"], 0)
+    table = table.assign(**numbers, reachable=False, conditional=False)
+    return table.assign(
+        axis=without["axis"].to_numpy(dtype=object),
+        level=without["level"].to_numpy(dtype=object),
+        control=[controls[axis] for axis in without["axis"]],
+        verdict=UNDECIDED,
+        procedure="none: nothing to pair",
+        assumes="",
+        left_out=without["reason"].to_numpy(dtype=object),
+    )
 
 
 def _planned(runs: pd.DataFrame, axis: str, block: str, status: str) -> dict[object, int]:
@@ -133,6 +196,7 @@ def _counts(
         control_diverged=("control_diverged", "sum"),
     )
     table["helped"] = (gain > 0).groupby(level=keys, sort=False).mean()
+    table["found"] = found.groupby(keys, sort=False).size()
     table["conditional"] = table["survivors"] < table["pairs"]
     table["cells_dropped"] = found.groupby(keys, sort=False)["cell"].nunique() - table["cells"]
     table = table.reset_index()

@@ -8,13 +8,14 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.linalg import helmert
 
 from ablations.analysis.balance import Balanced, balanced
-from ablations.analysis.design import Floats, Scale
+from ablations.analysis.design import STATED, Floats, Scale, counted, measured, varying
 
 IMPORTANCE_COLUMNS = [
     "source", "kind", "ss", "df", "ms", "eta2", "omega2", "error_ms", "error_df", "f", "p",
-    "procedure", "n", "left_out",
+    "epsilon", "p_epsilon", "numbers", *STATED,
 ]  # fmt: skip
 
 
@@ -52,26 +53,77 @@ def importance(
         - ``eta2``: share of the total sum of squares; they add up to 1.  ``omega2``: the same
           without what chance alone would give, (ss - df error_ms) / (total ss + residual ms).
         - ``error_ms, error_df, f, p``: the F test of the effect against its error term.
-        - ``procedure``, ``n`` (numbers that were analysed), ``left_out`` (what was not balanced).
+        - ``epsilon``: how far the differences between levels are from varying alike over blocks (1:
+          alike; Greenhouse & Geisser, 1959); ``p_epsilon``: p with both degrees of freedom times
+          that, which holds where they do not. Missing without blocks.
+        - ``numbers``: how many were analysed; ``n``: blocks, or numbers where there are none;
+          ``procedure``; ``assumes``; ``left_out``: what was not balanced.
 
         Empty where fewer than two numbers are balanced.
 
     Raises
     ------
     ValueError
-        As ``balance.balanced`` does.
+        As ``balance.balanced`` does; but replicates of one factor alone may be of different
+        numbers.
     """
+    if block is None and len(varying(runs, factors)) == 1:
+        return _one_way(runs, varying(runs, factors)[0], outcome, scale, status)
     design = balanced(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     factors = [name for name, levels in design.levels.items() if len(levels) > 1]
     values = design.values.reshape([s for s in design.values.shape[:-1] if s > 1] + [-1])
     if values.size < 2:
         return pd.DataFrame(columns=IMPORTANCE_COLUMNS)
     table = _shares(values, factors, order, design)
-    name = "repeated measures" if design.blocks is not None else "between groups"
+    if design.blocks is None:
+        n, how = values.size, _BETWEEN
+    else:
+        n, how = len(design.blocks), _WITHIN
     return table.assign(
-        procedure=f"balanced analysis of variance, {name}",
-        n=values.size,
+        numbers=values.size,
+        n=n,
+        procedure=how[0],
+        assumes=how[1],
         left_out="; ".join(design.left_out),
+    )[IMPORTANCE_COLUMNS]
+
+
+_WITHIN = (
+    "balanced analysis of variance, repeated measures: each effect against its interaction with "
+    "the blocks",
+    "blocks independent of one another, differences about normal; p: differences between levels "
+    "vary alike (p_epsilon does without)",
+)
+_BETWEEN = (
+    "balanced analysis of variance, between groups: each effect against the spread within "
+    "combinations",
+    "numbers independent of one another, about normal, and of one spread in all combinations",
+)
+
+
+def _one_way(
+    runs: pd.DataFrame, factor: str, outcome: str, scale: Scale, status: str
+) -> pd.DataFrame:
+    """One factor, replicates: sums of squares add up however many each level has."""
+    runs = runs.assign(replicate=runs.groupby(factor, sort=False, dropna=False).cumcount())
+    how = {"outcome": outcome, "block": "replicate", "scale": scale, "status": status}
+    table = measured(runs, [factor], **how)  # type: ignore[arg-type]
+    lost = counted((int(table["diverged"].sum()), "run that diverged"))
+    table = table[~table["diverged"]]
+    centred = table["value"] - table["value"].mean()
+    groups = centred.groupby(table[factor], sort=False, dropna=False)
+    within = float(((centred - groups.transform("mean")) ** 2).sum())
+    between = float((groups.mean() ** 2 * groups.size()).sum())
+    df, error_df = groups.ngroups - 1, len(table) - groups.ngroups
+    if len(table) < 2:
+        return pd.DataFrame(columns=IMPORTANCE_COLUMNS)
+    rows = [
+        (factor, "factor", between, df, within, error_df),
+        ("residual", "residual", within, error_df, np.nan, np.nan),
+    ]
+    found = pd.DataFrame(rows, columns=["source", "kind", "ss", "df", "error_ss", "error_df"])
+    return _tested(found.assign(epsilon=np.nan), total=between + within).assign(
+        numbers=len(table), n=len(table), procedure=_BETWEEN[0], assumes=_BETWEEN[1], left_out=lost
     )[IMPORTANCE_COLUMNS]
 
 
@@ -93,7 +145,8 @@ def _shares(values: Floats, factors: list[str], order: int, design: Balanced) ->
             error_ss, error_df = residual_ss, residual_df
         else:
             error_ss, error_df = effects[(*subset, k)]
-        rows.append((subset, ss, df, error_ss, error_df))
+        epsilon = np.nan if design.blocks is None else _epsilon(values, subset)
+        rows.append((subset, ss, df, error_ss, error_df, epsilon))
     shown = [row for row in rows if len(row[0]) <= order]
     higher = [row for row in rows if len(row[0]) > order]
     named = [
@@ -107,12 +160,14 @@ def _shares(values: Floats, factors: list[str], order: int, design: Balanced) ->
     if higher:
         parts = np.array([row[1:] for row in higher]).sum(axis=0)
         if design.blocks is None:
-            parts[2:] = residual_ss, residual_df
+            parts[2:4] = residual_ss, residual_df
+        parts[4] = np.nan
         named.append(("higher interactions", "interaction", *parts))
+    missing = (np.nan, np.nan, np.nan)
     if design.blocks is not None:
-        named.append(("blocks", "block", block_ss, block_df, np.nan, np.nan))
-    named.append(("residual", "residual", residual_ss, residual_df, np.nan, np.nan))
-    columns = ["source", "kind", "ss", "df", "error_ss", "error_df"]
+        named.append(("blocks", "block", block_ss, block_df, *missing))
+    named.append(("residual", "residual", residual_ss, residual_df, *missing))
+    columns = ["source", "kind", "ss", "df", "error_ss", "error_df", "epsilon"]
     table = pd.DataFrame(named, columns=columns)
     return _tested(table, total=float(table["ss"].sum()))
 
@@ -126,9 +181,27 @@ def _tested(table: pd.DataFrame, total: float) -> pd.DataFrame:
         error_ms = (table["error_ss"] / error_df.where(error_df > 0)).astype(float)
         f = ms / error_ms
         omega2 = (table["ss"] - df * error_ms) / (total + residual_ms)
-        p = pd.Series(stats.f.sf(f, df, error_df), index=table.index)
+        p = stats.f.sf(f, df, error_df)
+        p_epsilon = stats.f.sf(f, table["epsilon"] * df, table["epsilon"] * error_df)
         eta2 = table["ss"] / total if total > 0 else table["ss"] * np.nan
-    return table.assign(ms=ms, error_ms=error_ms, f=f, p=p, eta2=eta2, omega2=omega2)
+    return table.assign(
+        ms=ms, error_ms=error_ms, f=f, p=p, p_epsilon=p_epsilon, eta2=eta2, omega2=omega2
+    )
+
+
+def _epsilon(values: Floats, subset: tuple[int, ...]) -> float:
+    """Greenhouse and Geisser's epsilon of an effect, from orthonormal contrasts by block."""
+    others = tuple(axis for axis in range(values.ndim - 1) if axis not in subset)
+    contrasts = values.mean(axis=others)
+    for _ in subset:
+        # Each turn takes the first axis, and puts its contrasts last.
+        contrasts = np.tensordot(contrasts, helmert(contrasts.shape[0]), axes=(0, 1))
+    by_block = contrasts.reshape(len(contrasts), -1)
+    if len(by_block) < 2:
+        return np.nan
+    covariance = np.atleast_2d(np.cov(by_block, rowvar=False))
+    spread = len(covariance) * float((covariance**2).sum())
+    return float(np.trace(covariance) ** 2 / spread) if spread > 0 else np.nan
 
 
 def _components(values: Floats) -> dict[tuple[int, ...], tuple[float, int]]:

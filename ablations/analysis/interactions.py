@@ -10,13 +10,22 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import Scale, cell_codes, complete_blocks, measured
+from ablations.analysis.design import (
+    STATED,
+    Scale,
+    assumed,
+    cell_codes,
+    complete_blocks,
+    counted,
+    measured,
+)
 from ablations.analysis.inference import adjust, sign_flip_p, summarise
 from ablations.analysis.pairs import Level
 
 INTERACTION_COLUMNS = [
     "axis_a", "level_a", "axis_b", "level_b", "effect", "low", "high", "seeds", "cells",
     "diverged", "double", "double_low", "double_high", "double_seeds", "p", "p_adjusted",
+    *STATED,
 ]  # fmt: skip
 
 
@@ -45,7 +54,12 @@ def interactions(
           the two do together beyond what each does alone; ``double_seeds``. Missing where a or b
           is the control.
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all double
-          differences, for exploring.
+          differences, for exploring.  The F test of all levels of two axes at once is a row of
+          ``importance.importance``.
+        - ``n`` (blocks of the double difference, or of the effect where there is none),
+          ``procedure``, ``assumes``, ``left_out``.
+
+    Pairs of levels of which not all four corners were run are in ``aliases.aliases``.
 
     Raises
     ------
@@ -63,6 +77,12 @@ def interactions(
         return pd.DataFrame(columns=INTERACTION_COLUMNS)
     both = pd.concat(found, ignore_index=True)
     both["p_adjusted"] = adjust(both["p"].to_numpy(dtype=float), "fdr_bh")
+    both["n"] = both["double_seeds"].fillna(both["seeds"]).astype(int)
+    both["procedure"] = (
+        "double differences paired within blocks, mean over cells, then t interval and sign flips "
+        f"over blocks; Benjamini-Hochberg over {int(both['p'].notna().sum())}"
+    )
+    both["assumes"] = assumed(block)
     return both[INTERACTION_COLUMNS]
 
 
@@ -86,6 +106,16 @@ def _two_factors(
         corners["value"] - corners["alone_a"] - corners["alone_b"] + corners["joint"]
     )
     effects = _over_seeds(cross, block)
+    levels = ["level_a", "level_b"]
+    lost = cross[cross["difference"].isna()].groupby(levels, sort=False).size()
+    alone = slim.groupby(levels, sort=False).size() - cross.groupby(levels, sort=False).size()
+    effects["left_out"] = [
+        counted(
+            (int(alone.get(key, 0)), "run without a partner at both controls"),
+            (int(lost.get(key, 0)), "pair of which a run diverged"),
+        )
+        for key in effects.index
+    ]
     doubles = _over_seeds(corners, block)[["mean", "low", "high", "seeds", "p"]]
     doubles.columns = pd.Index(["double", "double_low", "double_high", "double_seeds", "p"])
     effects = effects.drop(columns="p").rename(columns={"mean": "effect"})

@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import Scale, by_configuration, measured
+from ablations.analysis.design import STATED, Scale, assumed, by_configuration, counted, measured
 from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
 from ablations.analysis.pairs import Level
 
 ONE_FACTOR_COLUMNS = [
     "view", "axis", "level", "against", "effect", "low", "high", "change", "change_low",
     "change_high", "p", "p_adjusted", "better", "seeds", "diverged", "against_diverged",
+    *STATED,
 ]  # fmt: skip
 PLUS, MINUS = "control plus", "full minus"
 
@@ -62,6 +63,7 @@ def one_factor(
         - ``better``: share of seeds in which it is better than what it is compared with, ties half;
           ``seeds``: pairs in which both ended well; ``diverged, against_diverged``: runs of each
           that diverged, over the seeds that both were run on.
+        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
         A look-up of which a cell was not run gives no row.
 
@@ -112,11 +114,31 @@ def one_factor(
     for view in (PLUS, MINUS):
         if (views == view).any():
             adjusted[views == view] = max_t(d[:, views == view])
+    sizes = {view: int((views == view).sum()) for view in (PLUS, MINUS)}
+    seeds, asked = np.isfinite(d).sum(axis=0), table[block].nunique()
     return result.assign(
         **over_seeds(d, scale), p=sign_flip_p(d), p_adjusted=adjusted,
-        better=share_positive(sign * d), seeds=np.isfinite(d).sum(axis=0),
-        diverged=ended[0], against_diverged=ended[1],
+        better=share_positive(sign * d), seeds=seeds,
+        diverged=ended[0], against_diverged=ended[1], n=seeds,
+        procedure=[
+            "two cells paired by block; t interval and sign flips over blocks; "
+            f"step-down max-T over {sizes[view]}"
+            for view in views
+        ],
+        assumes=[_assumed(block, view, chosen=full is None) for view in views],
+        left_out=[
+            counted(
+                (lost, f"{block} in which one of the two diverged"),
+                (asked - run, f"{block} in which one of the two was not run"),
+            )
+            for lost, run in zip(both.sum(axis=0) - seeds, both.sum(axis=0), strict=True)
+        ],
     )[ONE_FACTOR_COLUMNS]  # fmt: skip
+
+
+def _assumed(block: str, view: str, *, chosen: bool) -> str:
+    luck = "; the full model was chosen on these same runs, which flatters it"
+    return assumed(block) + (luck if view == MINUS and chosen else "")
 
 
 def _matching(table: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:

@@ -26,8 +26,14 @@ def paired_differences(
     block: str = "seed",
     scale: Scale = "log",
     status: str = "status",
+    keep: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Pair every run with the run that differs from it in one thing: ``axis`` at its control.
+
+    Parameters
+    ----------
+    keep
+        Factors, shared by both runs of a pair, to add as columns.
 
     Returns
     -------
@@ -46,14 +52,16 @@ def paired_differences(
     table["cell"] = cell_codes(table[[name for name in factors if name != axis]])
     is_control = (table[axis] == control).to_numpy(dtype=bool, na_value=False)
     slim = table[["cell", block, "raw", "value", "diverged"]]
-    treated = slim.assign(level=table[axis])[~is_control & table[axis].notna().to_numpy()]
+    treated = slim.assign(level=table[axis], **{name: table[name] for name in keep})[
+        ~is_control & table[axis].notna().to_numpy()
+    ]
     pairs = treated.merge(slim[is_control], on=["cell", block], suffixes=("", "_control"))
     pairs["difference"] = pairs["value"] - pairs["value_control"]
     pairs["identical"] = pairs["raw"] == pairs["raw_control"]
     pairs = pairs.rename(columns={"diverged_control": "control_diverged"}).assign(
         axis=axis, control=control
     )
-    return pairs[[*PAIR_COLUMNS, block]]
+    return pairs[[*PAIR_COLUMNS, block, *keep]]
 
 
 def seed_effects(

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.design import Floats, Scale, by_configuration, measured, spelled
+from ablations.analysis.design import (
+    STATED,
+    Floats,
+    Scale,
+    by_configuration,
+    counted,
+    measured,
+    spelled,
+)
 
 RANKING_COLUMNS = [
-    "place", "mean", "iqm", "low", "high", "mean_rank", "better", "tied", "seeds",
+    "place", "mean", "iqm", "low", "high", "mean_rank", "better", "tied", "seeds", "friedman", "p",
+    "critical_difference", *STATED,
 ]  # fmt: skip
 RESAMPLES = 2_000
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """The best configurations.
-
-    Attributes
-    ----------
-    table
-        One row a configuration, best first: the factors; ``place``; ``mean`` of the outcome
-        (geometric on the log scale); ``iqm``, the interquartile mean, with the bounds ``low, high``
-        of its 95 % percentile bootstrap, for which seeds are drawn jointly for all
-        configurations; ``mean_rank`` over seeds, 1 is best; ``better``: the share of seeds in which
-        the first one beats it, ties half; ``tied``: its mean rank is within the critical difference
-        of the first one's; ``seeds``.
-    friedman, p
-        Friedman's statistic of the ranks, corrected for ties, and its p.
-    critical_difference
-        Of two mean ranks, by Nemenyi's test at ``alpha``.
-    left_out
-        What was not ranked, in words; empty where that is nothing.
-    """
-
-    table: pd.DataFrame
-    friedman: float
-    p: float
-    critical_difference: float
-    left_out: str
 
 
 def ranking(
@@ -56,7 +36,7 @@ def ranking(
     higher_is_better: bool = False,
     alpha: float = 0.05,
     status: str = "status",
-) -> Ranking:
+) -> pd.DataFrame:
     """Rank the best configurations by seed.
 
     Only configurations that ended well in every seed are ranked (one that diverged in some is
@@ -68,6 +48,22 @@ def ranking(
     best
         How many; all where there are fewer.
 
+    Returns
+    -------
+    DataFrame
+        One row a configuration, best first: the factors, and
+
+        - ``place``; ``mean`` of the outcome (geometric on the log scale); ``iqm``, the
+          interquartile mean, with the bounds ``low, high`` of its 95 % percentile bootstrap, for
+          which seeds are drawn jointly for all configurations (Agarwal et al., 2021).
+        - ``mean_rank`` over seeds, 1 is best; ``better``: the share of seeds in which the first one
+          beats it, ties half; ``tied``: its mean rank is within the critical difference of the
+          first one's; ``seeds``.
+        - the same in every row: ``friedman, p``: Friedman's statistic of the ranks, corrected for
+          ties; ``critical_difference`` of two mean ranks, by Nemenyi's test at ``alpha`` (Demsar,
+          2006).
+        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
+
     Raises
     ------
     ValueError
@@ -76,24 +72,27 @@ def ranking(
     table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     wide, named = by_configuration(table, factors, block)
     complete = wide.columns[wide.notna().all()]
-    left = wide.shape[1] - len(complete)
-    said = f"{left} configurations that did not end well in every {block}" if left else ""
     if not len(complete):
-        empty = pd.DataFrame(columns=[*factors, *RANKING_COLUMNS])
-        return Ranking(empty, np.nan, np.nan, np.nan, said)
-    merit = wide[complete].to_numpy(dtype=float) * (-1 if higher_is_better else 1)
+        return pd.DataFrame(columns=[*factors, *RANKING_COLUMNS])
+    sign = -1 if higher_is_better else 1
+    merit = wide[complete].to_numpy(dtype=float) * sign
     order = np.lexsort((spelled(named.loc[complete]), merit.mean(axis=0)))[:best]
     chosen, merit = complete[order], merit[:, order]
     ranks = stats.rankdata(merit, axis=1)
     statistic, p = friedman(ranks)
     distance = critical_difference(len(chosen), len(merit), alpha)
     low, high = _interval(merit)
-    sign = -1 if higher_is_better else 1
 
     def shown(value: Floats) -> Floats:
         return np.exp(sign * value) if scale == "log" else sign * value
 
     bounds = np.sort([shown(low), shown(high)], axis=0)
+    better = _share_below(merit[:, :1], merit)
+    better[0] = np.nan
+    said = (
+        (wide.shape[1] - len(complete), f"configuration that did not end well in every {block}"),
+        (len(complete) - len(chosen), "configuration beyond the best"),
+    )
     found = named.loc[chosen].assign(
         place=np.arange(1, len(chosen) + 1),
         mean=shown(merit.mean(axis=0)),
@@ -101,12 +100,21 @@ def ranking(
         low=bounds[0],
         high=bounds[1],
         mean_rank=ranks.mean(axis=0),
-        better=_share_below(merit[:, :1], merit),
+        better=better,
         tied=ranks.mean(axis=0) - ranks[:, 0].mean() <= distance,
         seeds=len(merit),
+        friedman=statistic,
+        p=p,
+        critical_difference=distance,
+        n=len(merit),
+        procedure=(
+            f"ranks within blocks of the best {len(chosen)}, Friedman's test, Nemenyi's critical "
+            f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks"
+        ),
+        assumes=f"{block}s independent of one another; chosen on the same runs that rank them",
+        left_out=counted(*said),
     )
-    found.loc[found.index[0], "better"] = np.nan
-    return Ranking(found.reset_index(drop=True), statistic, p, distance, said)
+    return found.reset_index(drop=True)
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:

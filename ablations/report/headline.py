@@ -45,7 +45,7 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
     rows = tuple(
         (
             *(str(row[name]) for name in ("axis", "level", "control")),
-            "changed nothing at all" if row["identical"] == row["pairs"] else str(row["verdict"]),
+            _verdict(row),
             words.change(row, scale),
             f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}",
             words.p_value(row),
@@ -53,6 +53,12 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
         for _, row in table.iterrows()
     )
     return Answer(rows, (words.answer(table, scale, "level"), *tempers(found), *cautions))
+
+
+def _verdict(row: pd.Series) -> str:
+    if row["pairs"] and row["identical"] == row["pairs"]:
+        return "changed nothing at all"
+    return str(row["verdict"]) if row["pairs"] else "not compared"
 
 
 def more_seeds(effects: pd.DataFrame) -> str:
@@ -105,6 +111,8 @@ def tempers(reading: Effects) -> list[str]:
         _diverged(reading),
         _left_out(reading),
         _unpaired(reading),
+        _tuned(reading),
+        _depends(reading),
         more_seeds(reading.effects),
     ]
     if reading.scale == "difference":
@@ -165,5 +173,30 @@ def _left_out(reading: Effects) -> str:
 
 
 def _unpaired(reading: Effects) -> str:
-    names = words.listing(list(reading.unpaired))
-    return f"Not compared, for want of a pair with the control: {names}." if names else ""
+    alone = reading.effects[reading.effects["pairs"] == 0]
+    if not len(alone):
+        return ""
+    first, left = alone["left_out"].iloc[0], len(alone) - 1
+    others = f"; neither are {words.count(left, 'other level')}" if left else ""
+    return f"Not compared, for want of a pair with the control: {first}{others}."
+
+
+def _tuned(reading: Effects) -> str:
+    if not reading.tuned:
+        return ""
+    axes = words.listing(list(reading.tuned))
+    return (
+        f"Each configuration is judged at its best {axes}, chosen on one half of the seeds and "
+        "reported on the other."
+    )
+
+
+def _depends(reading: Effects) -> str:
+    rows = reading.effects[reading.effects["depends_on"] != ""]
+    if not len(rows):
+        return ""
+    named = [f"{row.axis} {row.level} (on {row.depends_on})" for row in rows.itertuples()]
+    shown = words.listing(
+        [*named[:_NAMED], *([f"{len(named) - _NAMED} more"] if len(named) > _NAMED else [])]
+    )
+    return f"An average over different effects, which depend on another axis: {shown}."

@@ -20,7 +20,9 @@ from ablations.analysis import (
     seed_effects,
     varying,
 )
+from ablations.analysis.dependence import depends_on
 from ablations.analysis.enough import seeds_needed
+from ablations.analysis.tuning import tuned
 from ablations.report.story import Story
 
 if TYPE_CHECKING:
@@ -34,8 +36,12 @@ SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 
 @dataclass(frozen=True)
 class Design:
-    """What is compared with what. Levels are text throughout; ``axes`` are those with at least two
-    levels that ran; ``margin`` is a fraction on the log scale, else in the loss's unit.
+    """What is compared with what.
+
+    Levels are text throughout; ``axes`` are those with at least two levels that ran; ``margin`` is
+    a fraction on the log scale, else in the loss's unit.  What is compared are the runs ``judged``,
+    told apart by ``contrasted``: all runs and factors, unless configurations are ``tuned`` over
+    some axes.
     """
 
     runs: pd.DataFrame
@@ -47,14 +53,24 @@ class Design:
     margin: float
     alpha: float
     looks: tuple[int, ...]
+    judged: pd.DataFrame
+    contrasted: tuple[str, ...]
+    tuned: tuple[str, ...]
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale of the effects."""
+        return float(np.log1p(self.margin)) if self.scale == "log" else self.margin
 
 
 @dataclass(frozen=True)
 class Effects(Design):
-    """The ablation table: every level against its control, and the levels that have no pair."""
+    """The ablation table: every level against its control, what its effect depends on, and how
+    many more seeds would decide it.
+    """
 
     effects: pd.DataFrame
-    unpaired: tuple[str, ...]
+    interactions: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -63,7 +79,6 @@ class Reading(Effects):
 
     by_seed: pd.DataFrame
     metric_effects: pd.DataFrame
-    interactions: pd.DataFrame
     curves: dict[str, dict[str, pd.DataFrame]]
     configurations: pd.DataFrame
     published: pd.DataFrame
@@ -91,41 +106,53 @@ def design(results: Results, story: Story) -> Design:
     ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
     axes = tuple(varying(ended, names))
     factors = tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS]))))
-    controls = {axis: label(story.controls[axis]) for axis in axes if axis in story.controls}
-    controls = {axis: level for axis, level in controls.items() if (ended[axis] == level).any()}
-    levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in axes}
+    # A level of which nothing ended is still one that was asked for.
+    asked = varying(runs, names)
+    controls = {axis: label(story.controls[axis]) for axis in asked if axis in story.controls}
+    levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in asked}
     margin = story.margin
     if scale == "difference":
         # The study's margin is a fraction; where losses have no ratio, it is one of their size.
         margin *= float(runs.loc[runs["status"] == "ok", OUTCOME].astype(float).abs().mean())
-    return Design(runs, axes, factors, controls, levels, scale, margin, story.alpha, story.looks)
+    judged, contrasted = runs, factors
+    over = tuple(axis for axis in story.tune_over if axis in axes)
+    if over and len(set(ended["seed"])) > 1:
+        judged = tuned(runs, over, factors, scale=scale)
+        contrasted = tuple(name for name in factors if name not in over)
+        controls = {axis: level for axis, level in controls.items() if axis not in over}
+    return Design(
+        runs, axes, factors, controls, levels, scale, margin, story.alpha, story.looks,
+        judged, contrasted, over,
+    )  # fmt: skip
 
 
 def ablation_effects(results: Results, story: Story) -> Effects:
     """Compare every level with its control, in the study's order."""
     of = design(results, story)
     how = {"scale": of.scale, "margin": of.margin, "alpha": of.alpha}
-    effects = main_effects(of.runs, of.controls, of.factors, **how)  # type: ignore[arg-type]
-    bound = float(np.log1p(of.margin)) if of.scale == "log" else of.margin
-    effects = effects.assign(more=seeds_needed(effects, margin=bound, alpha=of.alpha)["more"])
-    return Effects(
-        **vars(of),
-        effects=in_order(effects, of.levels),
-        unpaired=_unpaired(of.runs, effects, story),
+    of_all = (of.judged, of.controls, of.contrasted)
+    effects = main_effects(*of_all, **how)  # type: ignore[arg-type]
+    # A study in which nothing has a pair compares nothing, and its report says so in a sentence.
+    effects = effects if effects["pairs"].sum() else effects.iloc[:0]
+    both = interactions(*of_all, scale=of.scale)
+    effects = effects.assign(
+        depends_on=depends_on(effects, both, margin=of.bound, alpha=of.alpha),
+        more=seeds_needed(effects, margin=of.bound, alpha=of.alpha)["more"],
     )
+    return Effects(**vars(of), effects=in_order(effects, of.levels), interactions=both)
 
 
 def read(results: Results, story: Story) -> Reading:
     """Make every table of the report from the runs and curves of ``results``."""
     of = ablation_effects(results, story)
-    runs, axes, factors, controls, scale = of.runs, of.axes, of.factors, of.controls, of.scale
+    of_all = (of.judged, of.controls, of.contrasted)
+    runs, axes = of.runs, of.axes
     return Reading(
         **vars(of),
-        by_seed=seed_effects(runs, controls, factors, scale=scale),
-        metric_effects=_metric_effects(runs, controls, factors, story),
-        interactions=interactions(runs, controls, factors, scale=scale),
-        curves=_curves(runs, results.curves, axes, factors),
-        configurations=configurations(runs, factors, scale=scale),
+        by_seed=seed_effects(*of_all, scale=of.scale),
+        metric_effects=_metric_effects(*of_all, story),
+        curves=_curves(runs, results.curves, axes, of.factors),
+        configurations=configurations(runs, of.factors, scale=of.scale),
         published=_published(results, story),
         rates=in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
@@ -153,17 +180,6 @@ def _levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ..
     present = set(found)
     told = [label(level) for level in story.levels.get(axis, ())]
     return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
-
-
-def _unpaired(runs: pd.DataFrame, effects: pd.DataFrame, story: Story) -> tuple[str, ...]:
-    """Levels that were asked for and have no pair; where nothing has one, that is said instead."""
-    compared = set(zip(effects["axis"], effects["level"], strict=True))
-    return tuple(
-        f"{axis} {level}"
-        for axis in varying(runs, [name for name in story.axes if name in runs])
-        for level in _levels_in_order(runs[axis], story, axis)
-        if (axis, level) not in compared and level != label(story.controls.get(axis)) and compared
-    )
 
 
 def in_order(table: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:

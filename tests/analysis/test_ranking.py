@@ -16,7 +16,7 @@ from ablations.analysis.ranking import (
 )
 from ablations.analysis.winner import halves, winner
 
-from .generators import FACTORS, planted
+from .generators import CONTROLS, FACTORS, planted
 from .known import demsar
 
 
@@ -36,7 +36,9 @@ def test_demsar_s_table() -> None:
 def test_any_table_is_ranked_in_the_direction_that_is_named() -> None:
     how = {"outcome": "auc", "block": "data", "scale": "difference", "higher_is_better": True}
     found = ranking(demsar(), ["learner"], **how)  # type: ignore[arg-type]
-    table = found.table.set_index("learner")
+    table = found.set_index("learner")
+    assert table["critical_difference"].to_numpy() == pytest.approx(1.2536, abs=5e-5)
+    assert table["n"].tolist() == [14] * 4
     assert table.loc["m+cf", "mean_rank"] == pytest.approx(1.929, abs=5e-4)
     assert table["place"].tolist() == [1, 2, 3, 4]
     assert table.index[0] == "m+cf"
@@ -56,12 +58,12 @@ def test_rliable_s_numbers() -> None:
 def test_the_best_that_is_certain_is_not_tied() -> None:
     effects = {("regularizer", "l1"): 0.5, ("norm", "layer"): -1.0, ("init", "kaiming"): 0.2}
     found = ranking(planted(effects, seeds=20, noise=0.01), FACTORS, best=4)
-    first = found.table.iloc[0]
+    first = found.iloc[0]
     assert (first["norm"], first["init"]) == ("layer", "default")
     assert first["regularizer"] in ("none", "dropout")
-    assert found.table["tied"].tolist() == [True, True, False, False]
-    assert found.table["better"].iloc[2:].tolist() == [1, 1]
-    assert found.p < 1e-6
+    assert found["tied"].tolist() == [True, True, False, False]
+    assert found["better"].iloc[2:].tolist() == [1, 1]
+    assert (found["p"] < 1e-6).all()
 
 
 def test_a_configuration_that_diverged_once_is_not_among_the_best() -> None:
@@ -69,18 +71,21 @@ def test_a_configuration_that_diverged_once_is_not_among_the_best() -> None:
     hit = (runs["norm"] == "layer") & (runs["seed"] == 0) & (runs["regularizer"] == "l1")
     runs = runs.assign(status=np.where(hit, "diverged", "ok"))
     found = ranking(runs, FACTORS)
-    assert found.left_out == "2 configurations that did not end well in every seed"
-    assert len(found.table) == 10
-    assert winner(runs, FACTORS).candidates == 10
+    said = "2 configurations that did not end well in every seed"
+    assert set(found["left_out"]) == {said}
+    assert len(found) == 10
+    first = winner(runs, FACTORS).iloc[0]
+    assert (first["candidates"], first["left_out"]) == (10, said)
     nothing = ranking(runs.iloc[:0], FACTORS)
-    assert nothing.table.empty
+    assert nothing.empty
+    assert winner(runs.iloc[:0], FACTORS).empty
 
 
 def test_order_and_labels_do_not_matter() -> None:
     runs = planted({("norm", "layer"): -0.1}, noise=0.1)
     changed = runs.sample(frac=1, random_state=1).assign(seed=lambda t: 50 - t["seed"])
-    pd.testing.assert_frame_equal(ranking(runs, FACTORS).table, ranking(changed, FACTORS).table)
-    assert winner(runs, FACTORS) == winner(changed, FACTORS)
+    pd.testing.assert_frame_equal(ranking(runs, FACTORS), ranking(changed, FACTORS))
+    pd.testing.assert_frame_equal(winner(runs, FACTORS), winner(changed, FACTORS))
 
 
 @pytest.mark.parametrize(("seeds", "naive"), [(5, 1.23), (20, 0.62)])
@@ -93,21 +98,27 @@ def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
     found = []
     for _ in range(100):
         runs["y"] = random.normal(size=len(runs))
-        found.append(winner(runs, ["cell"], outcome="y", scale="difference"))
-    assert np.mean([one.naive for one in found]) == pytest.approx(-naive, abs=0.06)
-    assert abs(np.mean([one.held_out for one in found])) < 0.05
-    assert np.mean([one.optimism for one in found]) > naive
-    assert np.mean([one.chosen for one in found]) < 0.5
+        how = {"outcome": "y", "scale": "difference", "control": {"cell": 0}}
+        found.append(winner(runs, ["cell"], **how))  # type: ignore[arg-type]
+    table = pd.concat(found)
+    assert table["naive"].mean() == pytest.approx(-naive, abs=0.06)
+    assert abs(table["held_out"].mean()) < 0.05
+    assert table["optimism"].mean() > naive
+    assert table["chosen"].mean() < 0.5
+    covered = (table["low"] <= 0) & (table["high"] >= 0)
+    assert 0.88 <= covered.mean() <= 1
 
 
 def test_a_true_winner_has_no_luck_to_lose() -> None:
-    found = winner(planted({("norm", "layer"): -1.0, ("init", "kaiming"): -0.5}), FACTORS)
-    assert found.levels["norm"] == "layer"
-    assert found.optimism == pytest.approx(0, abs=1e-9) or found.seeds == 6
-    assert found.held_out == pytest.approx(found.naive, rel=0.2)
-    one = winner(planted({}, seeds=1), FACTORS)
-    assert np.isnan(one.held_out)
-    assert one.candidates == 12
+    runs = planted({("norm", "layer"): -1.0, ("init", "kaiming"): -0.5})
+    found = winner(runs, FACTORS, control=CONTROLS).iloc[0]
+    assert (found["norm"], found["init"]) == ("layer", "kaiming")
+    assert found["optimism"] == pytest.approx(0, abs=1e-9)
+    assert found["held_out"] == pytest.approx(found["naive"])
+    assert found["change"] == pytest.approx(np.expm1(-1.5))
+    one = winner(planted({}, seeds=1), FACTORS).iloc[0]
+    assert np.isnan(one["held_out"])
+    assert one["candidates"] == 12
 
 
 def test_all_halves_where_they_are_few_and_always_the_same_ones() -> None:

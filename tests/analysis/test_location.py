@@ -1,0 +1,51 @@
+"""Hodges and Lehmann's estimate, and its exact interval."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ablations.analysis.location import hodges_lehmann, signed_rank_cdf
+
+# Hollander & Wolfe (1973), p. 29: depression of nine patients at two visits.
+FIRST = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
+SECOND = np.array([0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29])
+
+
+def test_hollander_and_wolfe() -> None:
+    d = FIRST - SECOND
+    test = stats.wilcoxon(d, alternative="greater")
+    assert test.statistic == 40
+    assert test.pvalue == pytest.approx(0.01953, abs=5e-6)
+    assert 1 - signed_rank_cdf(9)[39] == pytest.approx(test.pvalue)
+    found = hodges_lehmann(d)
+    assert found.estimate == pytest.approx(0.460)
+    assert (found.low, found.high) == pytest.approx((0.010, 0.786))
+    assert found.confidence == pytest.approx(1 - 2 * 10 / 512)
+    assert found.n == 9
+
+
+@pytest.mark.parametrize("n", [3, 6, 12])
+def test_the_distribution_is_counted_out(n: int) -> None:
+    flips = np.array(np.meshgrid(*[[0, 1]] * n)).reshape(n, -1)
+    sums = (flips * np.arange(1, n + 1)[:, None]).sum(axis=0)
+    wanted = [(sums <= v).mean() for v in range(n * (n + 1) // 2 + 1)]
+    assert signed_rank_cdf(n) == pytest.approx(wanted)
+
+
+def test_beyond_exact_the_normal_takes_over_without_a_step() -> None:
+    exact, normal = signed_rank_cdf(50), signed_rank_cdf(51)
+    assert np.abs(exact[500:800] - normal[525:825]).max() < 0.02
+
+
+def test_it_covers_what_it_says_and_too_few_say_less() -> None:
+    random = np.random.default_rng(0)
+    found = [hodges_lehmann(random.normal(size=8)) for _ in range(400)]
+    covered = np.mean([one.low <= 0 <= one.high for one in found])
+    assert covered == pytest.approx(found[0].confidence, abs=0.035)
+    assert found[0].confidence >= 0.95
+    few = hodges_lehmann(np.array([1.0, 2.0, 3.0, np.nan]))
+    assert (few.estimate, few.low, few.high, few.n) == (2.0, 1.0, 3.0, 3)
+    assert few.confidence == 0.75
+    assert np.isnan(hodges_lehmann(np.array([])).estimate)

@@ -92,9 +92,11 @@ class Results(store.Results):
     ) -> pd.DataFrame:
         """Whether the effect of one level depends on another (``analysis.interactions``)."""
         from ablations.analysis import interactions
+        from ablations.report.reading import in_order
 
         of, asked = self._tuned(tune_over), self._asked(outcome, "scale") | how
-        return interactions(of.judged, of.controls, of.contrasted, **asked)
+        table = interactions(of.judged, of.controls, of.contrasted, **asked)
+        return in_order(table, of.levels, [("axis_a", "level_a"), ("axis_b", "level_b")])
 
     def simple_effects(
         self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
@@ -103,9 +105,11 @@ class Results(store.Results):
         (``analysis.dependence.simple_effects``).
         """
         from ablations.analysis.dependence import simple_effects
+        from ablations.report.reading import in_order
 
         of, asked = self._tuned(tune_over), self._asked(outcome, "scale") | how
-        return simple_effects(of.judged, of.controls, of.contrasted, **asked)
+        table = simple_effects(of.judged, of.controls, of.contrasted, **asked)
+        return in_order(table, of.levels, [("axis", "level"), ("given", "given_level")])
 
     def aliases(
         self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
@@ -135,9 +139,13 @@ class Results(store.Results):
     ) -> pd.DataFrame:
         """The control plus each level, and the full model minus each (``analysis.one_factor``)."""
         from ablations.analysis.one_factor import one_factor
+        from ablations.report.reading import in_order
 
         of, asked = self._tuned(tune_over), self._asked(outcome, *_DIRECTED) | how
-        return one_factor(of.judged, of.controls, of.contrasted, full=full, **asked)
+        table = in_order(
+            one_factor(of.judged, of.controls, of.contrasted, full=full, **asked), of.levels
+        )
+        return table.sort_values("view", kind="stable").reset_index(drop=True)
 
     def ranking(
         self,
@@ -171,9 +179,12 @@ class Results(store.Results):
         (``analysis.divergence_effects``).
         """
         from ablations.analysis.divergence import divergence_effects
+        from ablations.report.reading import in_order
 
         of, asked = self._tuned(tune_over), self._asked(outcome, *_DIRECTED) | how
-        return divergence_effects(of.judged, of.controls, of.contrasted, **asked)
+        return in_order(
+            divergence_effects(of.judged, of.controls, of.contrasted, **asked), of.levels
+        )
 
     def _tuned(self, axes: Sequence[str] | None) -> Design:
         """The design, its configurations judged at their best levels of ``axes``."""

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import ablations
 from ablations import RequestError, Study, pipeline
-from ablations.cli import app
+from ablations.cli import Question, app
 from ablations.report.export import FORMATS
 
 from .studies import SMALL, run
@@ -79,6 +79,54 @@ def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
     assert len(json.loads(CliRunner().invoke(app, words).stdout)) == 1
     with pytest.raises(RequestError, match="there is no axis 'rate'"):
         results.effects(tune_over=["rate"])
+
+
+def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
+    axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
+    study = Study(**(SMALL | {"seeds": 6, "axes": axes, "tune_over": ["lr"]}))
+    assert Study(**study.as_dict()) == study
+    results = run(study, tmp_path, jobs=1, with_report=True)
+    assert results.effects()["axis"].tolist() == ["norm"]
+    assert results.effects(tune_over=[])["axis"].tolist() == ["norm", "lr"]
+    told = pipeline.effects(study, results)
+    pd.testing.assert_frame_equal(told.effects, results.effects())
+    page = (tmp_path / "report.html").read_text()
+    said = "judged at its best lr, chosen on one half of the seeds and reported on the other"
+    assert said in page
+    again = ablations.load(tmp_path)
+    assert again.effects()["n"].tolist() == [6]
+    for question in ("interactions", "one_factor", "ranking", "winner", "importance", "aliases"):
+        table = getattr(again, question)()
+        assert "lr" not in table.columns
+        assert not table.astype(str).isin(["lr"]).to_numpy().any()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tune_over": ["rate"]}, "'rate' is no axis of several levels here"),
+        ({"tune_over": ["init"]}, "'init' is no axis of several levels here"),
+        ({"tune_over": "lr"}, "expected a list of axes"),
+        ({"tune_over": ["lr"], "seeds": 1}, "at least two seeds"),
+    ],
+)
+def test_what_cannot_be_tuned_over_is_said(wrong: dict[str, object], said: str) -> None:
+    axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
+    with pytest.raises(RequestError, match=said):
+        Study(**(SMALL | {"axes": axes} | wrong))
+
+
+def test_the_command_answers_every_question(results: ablations.Results) -> None:
+    folder = str(results.folder)
+    for question in Question:
+        asked = getattr(results, question.replace("-", "_"))()
+        done = CliRunner().invoke(app, ["effects", folder, "--of", question, "--format", "json"])
+        assert done.exit_code == 0, done.output
+        assert [*map(str, asked.columns)] == [*(json.loads(done.stdout) or [asked])[0]]
+        shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
+        assert shown.exit_code == 0, shown.output
+        if question not in ("verdicts", "aliases"):
+            assert "procedure: " in " ".join(shown.stdout.split())
 
 
 def test_the_command_writes_every_format(results: ablations.Results) -> None:

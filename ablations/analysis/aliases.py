@@ -68,17 +68,21 @@ def _main(
     runs: pd.DataFrame, table: pd.DataFrame, axis: str, control: Level, names: Sequence[str]
 ) -> list[tuple[object, ...]]:
     others = [name for name in names if name != axis]
-    at = {level: table[table[axis] == level] for level in pd.unique(runs[axis].dropna())}
-    theirs = at.pop(control, table.iloc[:0])
+    rest = cell_codes(table[others])
+    here = table[axis]
+    at_control = (here == control).to_numpy(dtype=bool, na_value=False)
+    told = set(here[np.isin(rest, rest[at_control])])
     rows: list[tuple[object, ...]] = []
-    for level, ours in at.items():
-        if _share(ours, theirs, columns=others):
+    for level in pd.unique(runs[axis].dropna()):
+        if level == control or level in told:
             continue
-        if not len(ours) or not len(theirs):
-            who = f"{axis} {level}" if not len(ours) else f"its control {control}"
+        at = (here == level).to_numpy(dtype=bool, na_value=False)
+        if not at.any() or not at_control.any():
+            who = f"its control {control}" if at.any() else f"{axis} {level}"
             found, why = "", f"no run of {who} ended with a result"
         else:
-            found, why = _why([ours, theirs], others, f"{axis} {level} and its control {control}")
+            what = f"{axis} {level} and its control {control}"
+            found, why = _why([table[at], table[at_control]], others, what)
         rows.append((axis, level, None, None, found, why))
     return rows
 
@@ -119,16 +123,9 @@ def _pairs(
 
 def _share(*groups: pd.DataFrame, columns: Sequence[str]) -> bool:
     """Whether some combination of the columns stands in every group."""
-    if not all(map(len, groups)):
-        return False
-    if not columns:
-        return True
     codes = cell_codes(pd.concat([group[list(columns)] for group in groups], ignore_index=True))
     parts = np.split(codes, np.cumsum([len(group) for group in groups])[:-1])
-    shared = set(parts[0])
-    for part in parts[1:]:
-        shared &= set(part)
-    return bool(shared)
+    return bool(set(parts[0]).intersection(*parts[1:]))
 
 
 def _why(groups: list[pd.DataFrame], others: Sequence[str], what: str) -> tuple[str, str]:

@@ -118,7 +118,8 @@ def _compared(
     p = float(mcnemar(table, exact=True).pvalue) if only_level + only_control else 1.0
     by_seed = pairs.groupby(block, sort=False)["gain"].mean().to_numpy(dtype=float)[:, None]
     effect = over_seeds(by_seed, "difference")
-    bounds = (float(effect[name][0]) for name in ("effect", "low", "high"))
+    # A share of wins less one of losses lies between -1 and 1, and so do its bounds.
+    bounds = (float(np.clip(effect[name][0], -1, 1)) for name in ("effect", "low", "high"))
     counts = (len(pairs), only_level, only_control, p)
     return [axis, level, control, *counts, *bounds, float(sign_flip_p(by_seed)[0]), len(by_seed)]
 

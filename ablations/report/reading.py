@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -182,15 +183,24 @@ def _levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ..
     return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
 
 
-def in_order(table: pd.DataFrame, levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
-    """Put the rows of a table of levels into the study's order."""
-    place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
+def in_order(
+    table: pd.DataFrame,
+    levels: Mapping[str, Sequence[str]],
+    pairs: Sequence[tuple[str, str]] = (("axis", "level"),),
+) -> pd.DataFrame:
+    """Put the rows of a table of levels into the study's order, by ``pairs`` of columns that hold
+    an axis and a level of it.
+    """
     axes = list(levels)
-    keys = [
-        (axes.index(a), place[a, b]) for a, b in zip(table["axis"], table["level"], strict=True)
-    ]
-    order = sorted(range(len(table)), key=keys.__getitem__)
-    return table.iloc[order].reset_index(drop=True)
+    place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
+    columns = [zip(table[axis], table[level], strict=True) for axis, level in pairs]
+    rows = list(zip(*columns, strict=True))
+
+    def key(row: int) -> tuple[int, ...]:
+        named = rows[row]
+        return (*(axes.index(axis) for axis, _ in named), *(place[pair] for pair in named))
+
+    return table.iloc[sorted(range(len(table)), key=key)].reset_index(drop=True)
 
 
 def _metric_effects(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,6 +46,9 @@ _SHOWN: dict[str, Sequence[str]] = {
 }  # fmt: skip
 """Columns that fit beside one another; where nothing stands here, all do."""
 
+_NAMED = 4
+"""Rows that a note names."""
+
 _NOTES = ("procedure", "assumes", "left_out")
 
 
@@ -67,6 +71,9 @@ def print_answer(answer: Answer) -> None:
 
 def print_table(question: str, table: pd.DataFrame) -> None:
     """The answer to a question on standard output: its main columns, then what it rests on."""
+    if table.empty:
+        print("nothing to tell")
+        return
     names = _SHOWN.get(question, [name for name in table if name not in (*_NOTES, "n")])
     numeric = {name: pd.api.types.is_numeric_dtype(table[name]) for name in names}
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -90,10 +97,19 @@ def _notes(table: pd.DataFrame, name: str) -> list[tuple[str, str]]:
     texts = table[name].fillna("").astype(str)
     found = []
     for text in texts[texts != ""].unique():
-        rows = np.flatnonzero(texts == text) + 1
-        some = f" (row {', '.join(map(str, rows))})" if len(rows) < len(table) else ""
+        rows = table[texts == text]
+        some = "" if len(rows) == len(table) else f" ({_whose(rows)})"
         found.append((text, some))
     return found
+
+
+def _whose(rows: pd.DataFrame) -> str:
+    """The rows by their levels, where they are few."""
+    keys = [name for name in rows if name.startswith(("axis", "level", "given"))]
+    if len(rows) > _NAMED or not keys:
+        return f"{len(rows):,} rows"
+    named = rows[keys].itertuples(index=False, name=None)
+    return ", ".join(" ".join(str(part) for part in row if part is not None) for row in named)
 
 
 def _cell(value: object) -> str:
@@ -106,7 +122,15 @@ def _cell(value: object) -> str:
 
 def printable(text: str) -> str:
     """Text from a results folder, which must not drive the terminal that it is printed on."""
-    return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return "".join(c if _harmless(c) else repr(c)[1:-1] for c in text)
+
+
+def _harmless(character: str) -> bool:
+    return (
+        character.isprintable()
+        or character in "\n\t"
+        or unicodedata.category(character) == "Zs"  # spaces that do not break
+    )
 
 
 def _print(table: Table) -> None:

@@ -38,6 +38,8 @@ def _name(row: pd.Series, story: Story) -> Cell:
     if same:
         which = "All" if same == row["pairs"] else f"{same} of"
         note = f"{note} {which} {row['pairs']} pairs are identical to the last bit.".strip()
+    if row["depends_on"]:
+        note = f"{note} An average: its effect depends on {row['depends_on']}.".strip()
     return Cell(name, look="name technique", note=note)
 
 
@@ -47,7 +49,11 @@ def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
     ends = [words.change(row, scale, part) for part in ("low", "high")]
     interval = " to ".join(ends) if row["seeds"] >= 2 else words.NOTHING
     return [
-        Cell(row["verdict"], look="verdict " + row["verdict"].replace(" ", "-")),
+        Cell(
+            row["verdict"] if row["pairs"] else "not compared",
+            look="verdict " + row["verdict"].replace(" ", "-"),
+            note="" if row["pairs"] else str(row["left_out"]),
+        ),
         numeric(
             words.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0), row[change]
         ),

@@ -36,6 +36,7 @@ def story(study: Study) -> Story:
         looks=study.looks,
         alpha=study.alpha,
         tune_over=study.tune_over,
+        badges=tuple(filter(None, [study.task.badge])),
         command="ablations run study.toml --out .",
     )
 

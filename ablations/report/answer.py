@@ -66,5 +66,5 @@ def _page(folder: Path) -> str | None:
     page = folder / _REPORT
     if not page.exists():
         return None
-    files = [page, *sorted((folder / "figures").glob("*.png"))]
+    files = [page, *sorted((folder / "figures").glob("*.*"))]
     return digest(b"".join(path.name.encode() + path.read_bytes() for path in files))

@@ -18,10 +18,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter
 from ablations.analysis import UNDECIDED, Scale
 from ablations.report.look import (
     BAND,
+    GAP,
+    PAPER,
     SEED,
     VERDICT_COLOURS,
     VERDICT_MARKERS,
     WIDTH,
+    ZERO,
     drawing,
     ratio_ticks,
     wrapped,
@@ -50,7 +53,7 @@ def main_effects(
         )[:, 0]  # fmt: skip
         for axis, rows, panel in zip(axes, places, panels, strict=True):
             panel.axvspan(-bound, bound, color=BAND, zorder=0, linewidth=0)
-            panel.axvline(0, color="#5F6368", linewidth=1, zorder=1)
+            panel.axvline(0, color=ZERO, linewidth=1, zorder=1)
             _seed_points(panel, by_seed[by_seed["axis"] == axis], rows, block)
             _means(panel, rows)
             panel.set_title(wrapped(f"{axis}, against {rows['control'].iloc[0]}", 90))
@@ -74,7 +77,7 @@ def _seed_points(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame, block: s
 def _means(panel: Axes, rows: pd.DataFrame) -> None:
     for i, row in rows.iterrows():
         colour = VERDICT_COLOURS[row["verdict"]]
-        filling = "white" if row["verdict"] == UNDECIDED else colour
+        filling = PAPER if row["verdict"] == UNDECIDED else colour
         marker = VERDICT_MARKERS[row["verdict"]]
         panel.hlines(i, row["low"], row["high"], color=colour, linewidth=2.4, zorder=3)
         panel.plot(
@@ -111,7 +114,7 @@ def _effect_scale(
 def _effect_legend(figure: Figure, effects: pd.DataFrame, bound: float, scale: Scale) -> None:
     marks: list[Line2D | Patch] = []
     for word, colour in VERDICT_COLOURS.items():
-        filling = "white" if word == UNDECIDED else colour
+        filling = PAPER if word == UNDECIDED else colour
         if (effects["verdict"] == word).any():
             marker = VERDICT_MARKERS[word]
             style = {"color": colour, "marker": marker, "markerfacecolor": filling, "label": word}
@@ -194,9 +197,12 @@ def _heat_map(
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning)
         sns.heatmap(
             effect, ax=panel, cmap="vlag", center=0, vmin=-reach, vmax=reach, annot=np.array(texts),
-            fmt="", cbar=False, linewidths=1.2, linecolor="white", annot_kws={"size": small},
+            fmt="", cbar=False, linewidths=1.2, linecolor=PAPER, annot_kws={"size": small},
         )  # fmt: skip
-    panel.set_facecolor("#EEF0F2")
+    for text in panel.texts:
+        # Text on a coloured cell keeps its colour where the paper changes its own.
+        text.set_color("#262626" if text.get_color() == ".15" else "#FEFEFE")
+    panel.set_facecolor(GAP)
     panel.set(xlabel="", ylabel="")
     few = len(columns) <= 5
     panel.set_xticklabels(

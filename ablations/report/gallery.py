@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,23 +12,40 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ablations.analysis import strongest_pairs
-from ablations.report import effect_figures, figures, look
+from ablations.report import effect_figures, figures, look, summary_figures
 from ablations.report.reading import Reading
-from ablations.report.words import agreement, answer, count, number
+from ablations.report.words import agreement, answer, count, number, percent
 
 MOST_PAIRS = 6
 MOST_CURVES = 8
 
 
+_INLINE = 350_000
+"""Characters of SVG up to which a figure is part of the page as such; larger ones are PNG there."""
+
+
 @dataclass(frozen=True)
 class Drawn:
-    """One figure of the page: its section, its file's name, its description and its caption."""
+    """One figure of the page: its section, its file's name, its pictures, its description and its
+    caption.
+    """
 
     section: str
     name: str
     png: bytes
+    svg: str
     alt: str
     caption: str
+
+    @property
+    def inline(self) -> str:
+        """The figure as part of a page; empty where it has too many marks."""
+        return look.inlined(self.svg, self.name) if len(self.svg) <= _INLINE else ""
+
+    @property
+    def base64(self) -> str:
+        """The figure as PNG, as text."""
+        return base64.b64encode(self.png).decode()
 
 
 Draft = tuple[str, str, Figure, str, str]
@@ -37,12 +56,15 @@ def gallery(reading: Reading) -> tuple[Drawn, ...]:
     drafts = (
         _published(reading),
         _effects(reading),
+        _shares(reading),
         _interactions(reading),
         _curves(reading),
         _time(reading),
+        _spread(reading),
+        _ranks(reading),
     )
     return tuple(
-        Drawn(section, name, look.png(figure), alt, caption)
+        Drawn(section, name, look.png(figure), look.svg(figure), alt, caption)
         for part in drafts
         for section, name, figure, alt, caption in part
     )
@@ -156,6 +178,66 @@ def _time(reading: Reading) -> Iterator[Draft]:
         "trained together with others counts its share: a technique's cost is not read from it."
     )
     yield "time", "time", figure, alt, caption
+
+
+def _shares(reading: Reading) -> Iterator[Draft]:
+    table = reading.shares
+    if not (table["kind"] == "factor").any():
+        return
+    ranked = table[table["kind"] == "factor"].sort_values("eta2", ascending=False, kind="stable")
+    named = [f"{row.source} {row.eta2:.1%}" for row in ranked.itertuples()]
+    rest = table.set_index("kind")["eta2"]
+    own = [f"{word} {rest[word]:.1%}" for word in ("block", "residual") if word in rest]
+    alt = f"Shares of the variance of the validation loss: {', '.join([*named, *own])}."
+    alt = alt.replace("block", "seed")
+    caption = (
+        "How much of all variation comes from each axis, from pairs of axes beyond both, from the "
+        "seed, and from what is left. Bars add up to 100 %. "
+    )
+    left = table["left_out"].iloc[0]
+    caption += f"Left out, for want of balance: {left}." if left else ""
+    yield "shares", "variance-shares", summary_figures.variance_shares(table), alt, caption.strip()
+
+
+def _spread(reading: Reading) -> Iterator[Draft]:
+    table = reading.spread[reading.spread["cells"] > 0]
+    if table.empty or not reading.axes:
+        return
+    figure = summary_figures.seed_spread(table, reading.scale)
+    low, high = table["spread"].min(), table["spread"].max()
+    ends = [
+        percent(math.expm1(x)).lstrip("+") if reading.scale == "log" else number(x)
+        for x in (low, high)
+    ]
+    alt = (
+        "Standard deviation over seeds within a configuration, by level: from "
+        f"{ends[0]} to {ends[1]}."
+    )
+    caption = (
+        "How far two runs are apart that differ in nothing but the seed. Mark: the median over "
+        "configurations; bar: their middle half. What is smaller than this takes many seeds to "
+        "be told."
+    )
+    yield "spread", "seed-spread", figure, alt, caption
+
+
+def _ranks(reading: Reading) -> Iterator[Draft]:
+    table = reading.ranked
+    if len(table) < 2 or table["seeds"].iloc[0] < 2:
+        return
+    settings = [name for name in reading.contrasted if len(set(table[name])) > 1]
+    figure = summary_figures.ranks(table, settings)
+    tied = int(table["tied"].sum())
+    alt = (
+        f"Mean ranks of the best {len(table)} configurations; {tied} of them cannot be told from "
+        "the first by rank."
+    )
+    caption = (
+        f"The best {len(table)} configurations by mean loss, ranked in each seed. Friedman: "
+        f"p {number(table['p'].iloc[0], 2)}. Crosses are farther from the first than Nemenyi's "
+        "critical difference. Chosen on the same seeds, all look more different than they are."
+    )
+    yield "ranking", "ranking", figure, alt, caption
 
 
 def _widest_axis(reading: Reading) -> str | None:

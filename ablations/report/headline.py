@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -12,6 +13,15 @@ from ablations.analysis.enough import least
 from ablations.report import words
 from ablations.report.answer import Answer
 from ablations.report.reading import Effects, Reading
+
+
+@dataclass(frozen=True)
+class Temper:
+    """What should temper the answer: in a few words, and in a sentence."""
+
+    badge: str
+    text: str
+
 
 _NAMED = 3
 """Undecided contrasts that are named."""
@@ -27,6 +37,7 @@ def answers(reading: Reading) -> list[str]:
     if len(reading.effects):
         noun = "technique" if set(reading.effects["axis"]) <= TECHNIQUE_AXES else "level"
         found.append(words.answer(reading.effects, reading.scale, noun))
+        found.extend(_best(reading))
     best = reading.configurations[reading.configurations["complete"]].head(1)
     if not found and len(best):
         loss = words.number(best["mean"].iloc[0], 4)
@@ -35,6 +46,35 @@ def answers(reading: Reading) -> list[str]:
             f"The lowest mean validation loss is {loss}."
         )
     return found or ["No run ended with a result, so there is nothing to compare."]
+
+
+def _best(reading: Reading) -> list[str]:
+    """Name the best configuration, and how far it is from the controls on seeds that did not choose
+    it.
+    """
+    if reading.winner.empty or reading.winner["candidates"].iloc[0] < 2:
+        return []
+    row = reading.winner.iloc[0]
+    away = [
+        f"{axis} {row[axis]}"
+        for axis, control in reading.controls.items()
+        if axis in row and row[axis] != control
+    ]
+    away += [f"{name} {row[name]}" for name in reading.contrasted if name not in reading.controls]
+    if not away:
+        return ["No configuration has a lower mean than that of all controls together."]
+    named = words.listing(away)
+    if pd.isna(row["low"]):
+        loss = words.number(row["naive"])
+        return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
+    change, low, high = (words.change(row, reading.scale, part) for part in ("", "low", "high"))
+    where = f"{change} [{low}, {high}] against all controls together"
+    if row["high"] < 0:
+        return [f"The best configuration is {named}: {where}, on the seeds that did not choose it."]
+    return [
+        f"The lowest mean has {named}, but on the seeds that did not choose it that is no better "
+        f"for certain: {where}."
+    ]
 
 
 def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
@@ -52,7 +92,9 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
         )
         for _, row in table.iterrows()
     )
-    return Answer(rows, (words.answer(table, scale, "level"), *tempers(found), *cautions))
+    return Answer(
+        rows, (words.answer(table, scale, "level"), *(t.text for t in tempers(found)), *cautions)
+    )
 
 
 def _verdict(row: pd.Series) -> str:
@@ -90,37 +132,46 @@ def facts(reading: Reading) -> list[str]:
     ]
 
 
-def distrust(audit: pd.DataFrame) -> list[str]:
+def distrust(audit: pd.DataFrame) -> list[Temper]:
     """Say loudly where the fusion audit failed, and where rounding depends on company."""
     wrong, other = fault(audit), int((~audit["repeated"].astype(bool)).sum())
-    found = [f"Do not trust these numbers: {wrong}."] if wrong else []
-    if other and not wrong:
-        found.append(
+    if wrong:
+        return [Temper("audit failed", f"Do not trust these numbers: {wrong}.")]
+    if not other:
+        return []
+    return [
+        Temper(
+            "rounding varies",
             f"{words.count(other, 'audited run')} did not repeat bit for bit: on this machine the "
-            "last digits of a run depend on the runs that it is trained with."
+            "last digits of a run depend on the runs that it is trained with.",
         )
-    return found
-
-
-def tempers(reading: Effects) -> list[str]:
-    """Say what should temper the answer, as far as the tables show it."""
-    found = [
-        _looked(reading),
-        _unreachable(reading),
-        _changed_nothing(reading),
-        _diverged(reading),
-        _left_out(reading),
-        _unpaired(reading),
-        _tuned(reading),
-        _depends(reading),
-        more_seeds(reading.effects),
     ]
-    if reading.scale == "difference":
-        found.append(
-            "Some losses are zero or negative and have no ratio: changes are differences in the "
-            "loss's own unit."
-        )
-    return [text for text in found if text]
+
+
+def tempers(reading: Effects) -> list[Temper]:
+    """Say what should temper the answer, as far as the tables show it."""
+    asked: dict[str, Callable[[Effects], str]] = {
+        "too few seeds": _unreachable,
+        "several looks": _looked,
+        "diverged runs": _diverged,
+        "incomplete grid": _left_out,
+        "not comparable": _unpaired,
+        "without effect": _changed_nothing,
+        "tuned": _tuned,
+        "interactions": _depends,
+        "undecided": lambda found: more_seeds(found.effects),
+        "differences": _unit,
+    }
+    return [Temper(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
+
+
+def _unit(reading: Effects) -> str:
+    if reading.scale == "log":
+        return ""
+    return (
+        "Some losses are zero or negative and have no ratio: changes are differences in the loss's "
+        "own unit."
+    )
 
 
 def _looked(reading: Effects) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,28 @@ VERDICT_MARKERS = {HELPS: "v", HURTS: "^", EQUAL: "s", UNDECIDED: "o"}
 INK = "#22262B"
 SEED = "#8DA5BE"
 BAND = "#DDE3EA"
+EDGE = "#9AA0A6"
+GRID = "#E6E8EB"
+GAP = "#EEF0F2"
+PAPER = "#FFFFFF"
+ZERO = "#5F6368"
+# On dark paper: what is neutral turns round, what is dark gets lighter, the rest stays.
+THEME = {
+    INK.lower(): ("fig-ink", "#e3e6ea"),
+    EDGE.lower(): ("fig-edge", "#6b747e"),
+    GRID.lower(): ("fig-grid", "#2b323a"),
+    GAP.lower(): ("fig-gap", "#272d34"),
+    BAND.lower(): ("fig-band", "#2d3743"),
+    SEED.lower(): ("fig-seed", "#6f8aa6"),
+    ZERO.lower(): ("fig-zero", "#8d959e"),
+    PAPER.lower(): ("fig-paper", "#171b20"),
+    "#0072b2": ("fig-blue", "#4fa9e2"),
+    "#d55e00": ("fig-red", "#ff8d4d"),
+    "#009e73": ("fig-green", "#2ec79b"),
+    "#7a5c00": ("fig-brown", "#c9a53a"),
+    "#444444": ("fig-dark", "#c3c9d0"),
+    "#8a8a8a": ("fig-grey", "#9aa3ad"),
+}
 WIDTH = 9.6
 DPI = 130
 _LOOK = {
@@ -36,14 +59,16 @@ _LOOK = {
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.edgecolor": "#9AA0A6",
+    "axes.edgecolor": EDGE,
     "axes.labelcolor": INK,
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
-    "grid.color": "#E6E8EB",
+    "grid.color": GRID,
     "legend.frameon": False,
-    "figure.facecolor": "white",
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "svg.fonttype": "none",
     # A name with a dollar sign is a name, not a formula.
     "text.parse_math": False,
     "svg.hashsalt": "ablations",
@@ -67,6 +92,41 @@ def png(figure: Figure) -> bytes:
     with drawing():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """Save ``figure`` as SVG, its text as text; the same figure gives the same bytes."""
+    buffer = io.StringIO()
+    with drawing():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def inlined(drawing: str, name: str) -> str:
+    """An SVG file's text as part of a page: it grows and shrinks with the page, takes the page's
+    colours, light or dark, and its ids are its own.
+    """
+    start, rest = drawing.index("<svg"), drawing.index("<metadata")
+    body = drawing[drawing.index("</metadata>") + len("</metadata>") :]
+    head = re.sub(r' (width|height)="[^"]*pt"', "", drawing[start:rest])
+    used = {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body)}
+    body = re.sub(
+        r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", body
+    )
+    body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda c: _themed(c[0]), body)
+    return (head + body).replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip()
+
+
+def _themed(colour: str) -> str:
+    return f"var(--{THEME[colour][0]})" if colour in THEME else colour
+
+
+def theme() -> tuple[str, str]:
+    """CSS declarations of the colours of figures: on light paper, and on dark."""
+    light = "; ".join(f"--{name}: {colour}" for colour, (name, _) in THEME.items())
+    dark = "; ".join(f"--{name}: {other}" for name, other in THEME.values())
+    return light, dark
 
 
 def wrapped(text: str, width: int = 26) -> str:

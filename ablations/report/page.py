@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ablations.report import tables, words
+from ablations.report import headline, look, summary_tables, tables, words
 from ablations.report.ablation_table import ablation_table
+from ablations.report.explorer import explorer
 from ablations.report.gallery import Drawn, gallery
-from ablations.report.headline import answers, distrust, facts, tempers
 from ablations.report.reading import Reading, read
 from ablations.report.story import Story
 from ablations.shards import write_bytes
@@ -19,9 +18,28 @@ from ablations.shards import write_bytes
 if TYPE_CHECKING:
     from ablations.store import Results
 
+SECTIONS = {
+    "published": "Published curves",
+    "ablation": "Ablation table",
+    "effects": "Main effects",
+    "shares": "Variance shares",
+    "interactions": "Interactions",
+    "curves": "Loss curves",
+    "time": "Loss against time",
+    "spread": "Seed variance",
+    "ranking": "Ranking",
+    "best": "Best configurations",
+    "endings": "Diverged, failed, skipped",
+    "audit": "Audit of the fused engine",
+    "explorer": "Explorer",
+    "environment": "Environment",
+    "study": "Study",
+}
+"""Each has a template of its own; a study that has nothing to show in one has not got it."""
+
 
 def write(results: Results, story: Story) -> Path:
-    """Write ``report.html`` and ``figures/*.png`` into the folder of ``results``.
+    """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
     The same results and story give the same bytes. Every file appears whole or not at all.
 
@@ -38,11 +56,13 @@ def write(results: Results, story: Story) -> Path:
     reading = read(results, story)
     drawn = gallery(reading)
     folder = results.folder / "figures"
+    current = set()
     for figure in drawn:
-        write_bytes(folder / f"{figure.name}.png", figure.png)
+        for suffix, content in (("png", figure.png), ("svg", figure.svg.encode())):
+            write_bytes(folder / f"{figure.name}.{suffix}", content)
+            current.add(f"{figure.name}.{suffix}")
     # A figure of an earlier, different study would pass for one of this report.
-    current = {f"{figure.name}.png" for figure in drawn}
-    for stale in folder.glob("*.png"):
+    for stale in (path for kind in ("*.png", "*.svg") for path in folder.glob(kind)):
         if stale.name not in current:
             stale.unlink()
     page = results.folder / "report.html"
@@ -50,36 +70,59 @@ def write(results: Results, story: Story) -> Path:
     return page
 
 
-def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn, ...]) -> str:
-    """Fill the template; every name is escaped there."""
-    environment = jinja2.Environment(
+def templates() -> jinja2.Environment:
+    """The page's templates, in which every name is escaped."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures: dict[str, list[dict[str, str]]] = {}
+
+
+def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn, ...]) -> str:
+    """Fill the template."""
+    figures: dict[str, list[Drawn]] = {}
     for figure in drawn:
-        source = "data:image/png;base64," + base64.b64encode(figure.png).decode()
-        figures.setdefault(figure.section, []).append(
-            {"source": source, "alt": figure.alt, "caption": figure.caption, "name": figure.name}
+        figures.setdefault(figure.section, []).append(figure)
+    shown = _tables(reading, results, story)
+    explored = explorer(reading, results.curves, story) if len(reading.runs) else None
+    known = {*figures, *(name for name, content in shown.items() if content), "study"}
+    known |= {"explorer"} if explored else set()
+    known |= {"ablation"} if shown["ablations"] else set()
+    known -= {"best"} if "time" in figures else set()
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            story=story,
+            toml=results.study_toml,
+            theme=look.theme(),
+            band=words.margin(reading.margin, reading.scale),
+            answers=headline.answers(reading),
+            facts=headline.facts(reading),
+            tempers=[*headline.tempers(reading), *headline.distrust(results.audit)],
+            sections=[(name, title) for name, title in SECTIONS.items() if name in known],
+            figures=figures,
+            explorer=explored,
+            opened=summary_tables.simple_tables(reading),
+            **shown,
         )
-    return environment.get_template("report.html.j2").render(
-        story=story,
-        toml=results.study_toml,
-        band=words.margin(reading.margin, reading.scale),
-        answers=answers(reading),
-        facts=facts(reading),
-        tempers=[*tempers(reading), *distrust(results.audit)],
-        figures=figures,
-        **_tables(reading, results, story),
     )
 
 
-def _tables(reading: Reading, results: Results, story: Story) -> dict[str, tables.Table | None]:
+def _tables(reading: Reading, results: Results, story: Story) -> dict[str, Any]:
+    """Each table of the page, None where it would be empty."""
     return {
         "ablations": ablation_table(reading, story) if len(reading.effects) else None,
+        "shares": summary_tables.shares_table(reading) if len(reading.shares) else None,
+        "doubles": summary_tables.doubles_table(reading)
+        if reading.interactions["double"].notna().any()
+        else None,
+        "ends": summary_tables.ends_table(reading) if reading.curves else None,
+        "spread": summary_tables.spread_table(reading) if reading.spread["cells"].sum() else None,
+        "ranking": summary_tables.ranking_table(reading) if len(reading.ranked) > 1 else None,
         "best": tables.best_table(reading, story)
         if reading.configurations["complete"].any()
         else None,

@@ -21,9 +21,13 @@ from ablations.analysis import (
     seed_effects,
     varying,
 )
-from ablations.analysis.dependence import depends_on
+from ablations.analysis.dependence import depends_on, simple_effects
 from ablations.analysis.enough import seeds_needed
+from ablations.analysis.importance import importance
+from ablations.analysis.ranking import ranking
+from ablations.analysis.spread import seed_spread
 from ablations.analysis.tuning import tuned
+from ablations.analysis.winner import winner
 from ablations.report.story import Story
 
 if TYPE_CHECKING:
@@ -80,6 +84,11 @@ class Reading(Effects):
 
     by_seed: pd.DataFrame
     metric_effects: pd.DataFrame
+    simple: pd.DataFrame
+    shares: pd.DataFrame
+    spread: pd.DataFrame
+    ranked: pd.DataFrame
+    winner: pd.DataFrame
     curves: dict[str, dict[str, pd.DataFrame]]
     configurations: pd.DataFrame
     published: pd.DataFrame
@@ -102,7 +111,8 @@ def label(value: object) -> str:
 def design(results: Results, story: Story) -> Design:
     """Find the axes, factors and controls that the runs of ``results`` offer."""
     names = tuple(name for name in story.axes if name in results.runs)
-    runs = with_text_levels(results.runs, names)
+    # In an order of their own, so that the same runs give the same bytes however they are stored.
+    runs = with_text_levels(results.runs.sort_values("run_id", kind="stable"), names)
     scale = scale_of(runs)
     ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
     axes = tuple(varying(ended, names))
@@ -152,7 +162,16 @@ def read(results: Results, story: Story) -> Reading:
         **vars(of),
         by_seed=seed_effects(*of_all, scale=of.scale),
         metric_effects=_metric_effects(*of_all, story),
-        curves=_curves(runs, results.curves, axes, of.factors),
+        simple=in_order(
+            simple_effects(*of_all, scale=of.scale),
+            of.levels,
+            [("axis", "level"), ("given", "given_level")],
+        ),
+        shares=importance(of.judged, of.contrasted, scale=of.scale),
+        spread=in_order(seed_spread(runs, axes, of.factors, scale=of.scale), of.levels),
+        ranked=ranking(of.judged, of.contrasted, scale=of.scale),
+        winner=winner(of.judged, of.contrasted, control=of.controls, scale=of.scale),
+        curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, of.factors),
         configurations=configurations(runs, of.factors, scale=of.scale),
         published=_published(results, story),
         rates=in_order(divergence_rates(runs, axes), of.levels),

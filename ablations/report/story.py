@@ -31,7 +31,8 @@ class Story:
     ``cautions`` are shown on the first screen. ``margin`` is a fraction: differences below it do
     not matter. ``captions`` maps axis -> level -> one sentence with its source. ``alpha`` is the
     level of a verdict, corrected for all ``looks``: numbers of seeds at which more could be added.
-    Each configuration is judged at its best level of ``tune_over``.
+    Each configuration is judged at its best level of ``tune_over``.  ``badges`` are the cautions in
+    a few words.
     """
 
     study: str
@@ -49,3 +50,4 @@ class Story:
     looks: tuple[int, ...] = ()
     alpha: float = 0.05
     tune_over: tuple[str, ...] = ()
+    badges: tuple[str, ...] = ()

@@ -39,6 +39,8 @@ class Task(Component):
     higher_is_better: ClassVar[bool] = True
     caution: ClassVar[str] = ""
     """What a reader must know before believing any result on this task."""
+    badge: ClassVar[str] = ""
+    """The same in two or three words."""
 
     inputs: ClassVar[int]
     """Number of features."""

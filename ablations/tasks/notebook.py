@@ -15,6 +15,7 @@ class Notebook(Regression):
 
     name = "notebook"
     inputs, outputs, rows = 10, 1, 100
+    badge = "noise targets"
     caution = (
         "The targets of this task are random noise: they do not depend on the inputs, so there is "
         "nothing to learn but their mean. The constant 0.5 scores 1/12 = 0.0833; a training loss "

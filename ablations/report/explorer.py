@@ -1,0 +1,135 @@
+"""What the page's explorer knows: every configuration and run, as small as a page can hold them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis import cell_codes
+from ablations.analysis.design import Floats, Ints
+from ablations.report.reading import OUTCOME, Reading
+from ablations.report.story import Story
+
+MOST_CURVES = 180_000
+"""Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
+POINTS = 12
+"""Points that a curve is thinned to where a page would grow too large."""
+WHOLE_IDS = 20_000
+"""Runs up to which a page has their ids in full; beyond, as much of them as tells them apart."""
+_STATUS = {"ok": "o", "diverged": "d", "failed": "f", "skipped": "s"}
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The explorer's axes with their levels, how its curves are given, and its data as JSON."""
+
+    axes: tuple[tuple[str, tuple[str, ...]], ...]
+    curves: str
+    json: str
+
+
+def explorer(reading: Reading, curves: pd.DataFrame, story: Story) -> Explorer:
+    """Put configurations, runs and curves into one JSON text that is safe inside a page.
+
+    Numbers have five significant digits.  Where there are more than ``MOST_CURVES`` points, curves
+    are means over seeds, thinned.
+    """
+    axes = tuple(
+        (name, reading.levels.get(name) or _found(reading.runs[name]))
+        for name in reading.factors
+        if name in reading.axes or len(set(reading.runs[name].astype(str))) > 1
+    )
+    runs = reading.runs.assign(configuration=_order(reading))
+    runs = runs.sort_values(["configuration", "seed"], kind="stable")
+    known: dict[str, Any] = {
+        "axes": [[name, list(levels)] for name, levels in axes],
+        "configurations": _configurations(reading, axes),
+        "metric": story.metric_name,
+        **_runs(runs),
+    }
+    how, drawn = _curves(runs, curves)
+    known["epochs"], known["curves"] = drawn
+    text = json.dumps(known, separators=(",", ":"), allow_nan=False)
+    return Explorer(axes, how, text.replace("<", "\\u003c"))
+
+
+def _found(levels: pd.Series) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(levels.astype(str)))
+
+
+def _order(reading: Reading) -> Ints:
+    """The place of each run's configuration in the table of configurations, best first."""
+    table, factors = reading.configurations, list(reading.factors)
+    both = pd.concat([table[factors], reading.runs[factors]], ignore_index=True)
+    codes = cell_codes(both) if factors else np.zeros(len(both), dtype=np.int64)
+    # Each configuration stands once in the table, which comes first: its code is its place.
+    return codes[len(table) :]
+
+
+def _configurations(
+    reading: Reading, axes: tuple[tuple[str, tuple[str, ...]], ...]
+) -> list[list[Any]]:
+    """Levels by their places, then mean, bounds, metric, seconds, and counts by status."""
+    table = reading.configurations
+    places = []
+    for name, levels in axes:
+        place = {level: i for i, level in enumerate(levels)}
+        places.append([place[str(level)] for level in table[name]])
+    numbers = [_numbers(table[name]) for name in ("mean", "low", "high", "metric", "seconds")]
+    counts = [table[status].astype(int).tolist() for status in _STATUS]
+    return [list(row) for row in zip(*places, *numbers, *counts, strict=True)]
+
+
+def _runs(runs: pd.DataFrame) -> dict[str, Any]:
+    """Seeds, statuses, losses and ids of all runs, in the order of configurations."""
+    ids = runs["run_id"].astype(str)
+    width = 16 if len(runs) <= WHOLE_IDS else _telling(ids)
+    sizes = np.bincount(runs["configuration"].to_numpy())
+    seeds, places = np.unique(runs["seed"].to_numpy(), return_inverse=True)
+    return {
+        "sizes": sizes.tolist(),
+        "seeds": seeds.tolist(),
+        "seed": places.tolist(),
+        "status": "".join(runs["status"].map(_STATUS)),
+        "loss": _numbers(runs[OUTCOME]),
+        "width": width,
+        "ids": "".join(ids.str[:width]),
+    }
+
+
+def _telling(ids: pd.Series) -> int:
+    """How many first characters of the ids tell all of them apart."""
+    return next(n for n in range(6, 17) if n == 16 or ids.str[:n].is_unique)
+
+
+def _curves(runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[str, tuple[list[Any], Any]]:
+    """How the curves are given, and their epochs and numbers."""
+    place = pd.Index(runs["run_id"]).get_indexer(pd.Index(curves["run_id"]))
+    mine = curves[place >= 0]
+    epochs = np.unique(mine["epoch"].to_numpy())
+    if len(epochs) < 2:
+        return "none", ([], None)
+    wide = np.full((len(runs), len(epochs)), np.nan)
+    wide[place[place >= 0], np.searchsorted(epochs, mine["epoch"])] = mine[OUTCOME].astype(float)
+    if wide.size <= MOST_CURVES:
+        return "by seed", (epochs.tolist(), [_numbers(row) for row in wide])
+    kept = np.unique(np.linspace(0, len(epochs) - 1, POINTS).round().astype(int))
+    ok = np.isfinite(wide[:, kept])
+    codes = runs["configuration"].to_numpy()
+    sums = np.zeros((int(codes.max()) + 1, len(kept)))
+    counts = np.zeros_like(sums)
+    np.add.at(sums, codes, np.where(ok, wide[:, kept], 0.0))
+    np.add.at(counts, codes, ok)
+    means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+    return "means over seeds", (epochs[kept].tolist(), [_numbers(row, 4) for row in means])
+
+
+def _numbers(values: pd.Series | Floats, digits: int = 5) -> list[float | None]:
+    """Numbers for JSON, which knows none that are missing or infinite."""
+    numbers = pd.to_numeric(pd.Series(values)).to_numpy(dtype=float, na_value=np.nan)
+    return [float(f"{x:.{digits}g}") if math.isfinite(x) else None for x in numbers.tolist()]

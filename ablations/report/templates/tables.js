@@ -1,0 +1,74 @@
+for (const table of document.querySelectorAll("table.sortable")) {
+  const body = table.tBodies[0];
+  if (body.rows.length < 2) continue;
+  table.querySelectorAll("thead th").forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    if (!button.textContent) return;
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      table.querySelectorAll("thead th").forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const key = row => { const v = row.cells[column].dataset.value; return v === undefined ? row.cells[column].firstChild?.textContent ?? "" : Number(v); };
+      const rows = [...body.rows].sort((a, b) => {
+        const x = key(a), y = key(b);
+        const order = typeof x === typeof y ? (x < y ? -1 : x > y ? 1 : 0) : typeof x === "number" ? -1 : 1;
+        return up ? order : -order;
+      });
+      body.append(...rows);
+    });
+  });
+}
+
+const FORMATS = {
+  CSV: rows => rows.map(row => row.map(text => `"${text.replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`).join(",")).join("\r\n") + "\r\n",
+  Markdown: rows => {
+    const line = row => `| ${row.map(text => text.replaceAll("|", "\\|")).join(" | ")} |\n`;
+    return line(rows[0]) + line(rows[0].map(() => "---")) + rows.slice(1).map(line).join("");
+  },
+  LaTeX: rows => {
+    const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "→": "$\\rightarrow$", "−": "$-$", "×": "$\\times$", "±": "$\\pm$", "\u202f": "\\," };
+    const plain = text => text.replace(/[\\~^→−×±\u202f]|[&%$_{}]|\u0023/g, c => special[c] ?? `\\${c}`);
+    const line = row => `${row.map(plain).join(" & ")} \\\\\n`;
+    return `\\begin{tabular}{${"l".repeat(rows[0].length)}}\n\\toprule\n${line(rows[0])}\\midrule\n${rows.slice(1).map(line).join("")}\\bottomrule\n\\end{tabular}\n`;
+  },
+};
+
+function textOf(cell) {
+  const copy = cell.cloneNode(true);
+  // A caption below a name stays behind; an interval below a number comes along.
+  copy.querySelectorAll("small").forEach(note => note.replaceWith(cell.classList.contains("number") ? ` (${note.textContent})` : ""));
+  return copy.textContent.trim().replace(/\s*\n\s*/g, " ");
+}
+
+async function copied(text, button) {
+  const label = button.textContent;
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // A page opened from a file has no clipboard in some browsers: the old way still works there.
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  button.textContent = "copied";
+  setTimeout(() => { button.textContent = label; }, 1500);
+}
+
+for (const bar of document.querySelectorAll(".copy")) {
+  const table = document.getElementById(bar.dataset.table);
+  for (const [name, written] of Object.entries(FORMATS)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = `Copy as ${name}`;
+    button.addEventListener("click", () => copied(written([...table.rows].map(row => [...row.cells].map(textOf))), button));
+    bar.append(button);
+  }
+}

@@ -406,6 +406,30 @@ def merge(
 
 
 @_command
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="Results before.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Results after.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page.", show_default="DIR_B/comparison.html")
+    ] = None,
+    fail_on_regression: Annotated[
+        bool,
+        typer.Option("--fail-on-regression", help="Exit 1 where it got worse beyond the margin."),
+    ] = False,
+) -> None:
+    """Compare two results folders run by run, and write a page of it."""
+    from ablations.comparing import compare as compared
+
+    with _interruptible():
+        found = compared(first, second, out)
+    from ablations.report.terminal import printable
+
+    print("\n".join(map(printable, found.lines)))
+    if found.regressions and fail_on_regression:
+        raise typer.Exit(FAILED)
+
+
+@_command
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.")],
 ) -> None:

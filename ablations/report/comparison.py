@@ -1,0 +1,322 @@
+"""Two results folders, run by run: before and after an upgrade, or two branches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale, main_effects, seed_effects
+from ablations.analysis.dependence import simple_effects
+from ablations.errors import RequestError
+from ablations.report import effect_figures, look, words
+from ablations.report.gallery import Drawn
+from ablations.report.headline import Temper
+from ablations.report.page import templates
+from ablations.report.reading import OUTCOME, Effects, ablation_effects, in_order
+from ablations.report.story import Story
+from ablations.report.tables import Cell, Table, flat, numeric
+
+if TYPE_CHECKING:
+    from ablations.store import Results
+
+FOLDER = "folder"
+"""The axis on which runs of the two folders differ."""
+_LOSSES = ["objective", "train_loss", OUTCOME]
+_FEWEST = 2
+"""Seeds from which on an interval tells something."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs that both folders hold, paired by what defines them.
+
+    Attributes
+    ----------
+    names
+        What the folders are called: the first, which is the control, and the second.
+    overall
+        One row of ``main_effects``: the second folder against the first, over all pairs.
+    by_level
+        Rows of ``simple_effects``: the same where each axis is at each of its levels.
+    flipped
+        Levels whose verdict against their control is another one: ``axis, level, before, after``.
+    endings
+        Pairs that ended otherwise: ``before, after, runs``.
+    pairs, identical
+        Pairs, and those whose numbers are the same to the last bit.
+    only
+        Runs that only the first and only the second folder holds.
+    changed
+        What the environments differ in: fact to the values in both.
+    """
+
+    names: tuple[str, str]
+    first: Effects
+    overall: pd.DataFrame
+    by_level: pd.DataFrame
+    by_seed: pd.DataFrame
+    flipped: pd.DataFrame
+    endings: pd.DataFrame
+    pairs: int
+    identical: int
+    only: tuple[int, int]
+    changed: Mapping[str, tuple[str, str]]
+
+    @property
+    def regressions(self) -> tuple[str, ...]:
+        """Where the second folder is worse beyond the margin, in words.
+
+        Over all pairs: the mean is worse by more than the margin and its interval leaves out zero
+        (with a single seed, which has none, the mean alone decides), or more runs diverge than
+        chance explains.  At a level: the same mean, and its p, adjusted, is at most 5 %.
+        """
+        bound, found = self.first.bound, []
+        for row in self.overall.itertuples():
+            certain = row.low > 0 if row.seeds >= _FEWEST else row.seeds == 1
+            if row.effect > bound and certain:
+                found.append(f"over all pairs {self.size(pd.Series(row._asdict()))}")
+            more = row.diverged > row.control_diverged
+            if more and (row.p_divergence <= self.first.alpha or row.seeds < _FEWEST):
+                counts = f"{row.diverged:,} runs diverged, {row.control_diverged:,} before"
+                found.append(counts)
+        worse = (self.by_level["effect"] > bound) & (self.by_level["p_adjusted"] <= 0.05)
+        found += [
+            f"at {row['given']} {row['given_level']} {self.size(row)}"
+            for _, row in self.by_level[worse].iterrows()
+        ]
+        return tuple(found)
+
+    def size(self, row: pd.Series) -> str:
+        """The change of a row with its interval."""
+        scale = self.first.scale
+        low, high = (words.change(row, scale, part) for part in ("low", "high"))
+        interval = f" [{low}, {high}]" if row["seeds"] >= _FEWEST else ""
+        return f"{words.change(row, scale)}{interval}"
+
+
+def compare(
+    first: Results, second: Results, stories: tuple[Story, Story], names: tuple[str, str]
+) -> Comparison:
+    """Compare two folders of results on the runs that both hold.
+
+    Raises
+    ------
+    RequestError
+        If they have no run in common.
+    """
+    shared = set(first.runs["run_id"]) & set(second.runs["run_id"])
+    if not shared:
+        message = f"has no run in common with {first.folder}"
+        advice = "runs are paired by task, model, levels, epochs and seed"
+        raise RequestError(f"{message}; {advice}", source=str(second.folder))
+    parts = [found.only(shared) for found in (first, second)]
+    before, after = (
+        ablation_effects(part, story) for part, story in zip(parts, stories, strict=True)
+    )
+    runs = pd.concat(
+        [of.runs.assign(**{FOLDER: name}) for of, name in zip((before, after), names, strict=True)],
+        ignore_index=True,
+    )
+    # A pair that has no number on one side is told of, and must not be taken for another loss.
+    scale: Scale = "log" if before.scale == after.scale == "log" else "difference"
+    control, factors = {FOLDER: names[0]}, [FOLDER, *before.factors]
+    how = {"scale": scale, "margin": before.margin, "alpha": before.alpha}
+    overall = main_effects(runs, control, factors, **how)  # type: ignore[arg-type]
+    others = {axis: before.controls[axis] for axis in before.axes if axis in before.controls}
+    inside = simple_effects(runs, control | others, factors, scale=scale)
+    inside = inside[inside["axis"] == FOLDER].drop(columns="axis")
+    renamed = {"given": "axis", "given_level": "level"}
+    inside = in_order(inside.drop(columns="level").rename(columns=renamed), before.levels)
+    own, theirs = (part.runs.set_index("run_id").sort_index() for part in parts)
+    same = (own[_LOSSES].eq(theirs[_LOSSES]) | (own[_LOSSES].isna() & theirs[_LOSSES].isna())).all(
+        axis=1
+    )
+    return Comparison(
+        names=names,
+        first=before,
+        overall=overall,
+        by_level=inside.rename(columns={new: old for old, new in renamed.items()}),
+        by_seed=seed_effects(runs, control, factors, scale=scale),
+        flipped=_flipped(before.effects, after.effects),
+        endings=_endings(own["status"], theirs["status"]),
+        pairs=len(shared),
+        identical=int((same & (own["status"] == theirs["status"])).sum()),
+        only=(len(first.runs) - len(shared), len(second.runs) - len(shared)),
+        changed=_changed(first, second),
+    )
+
+
+def _flipped(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    keys = ["axis", "level"]
+    both = before[[*keys, "verdict"]].merge(
+        after[[*keys, "verdict"]], on=keys, suffixes=("_before", "_after")
+    )
+    both = both[both["verdict_before"] != both["verdict_after"]]
+    return both.rename(columns={"verdict_before": "before", "verdict_after": "after"})
+
+
+def _endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
+    both = pd.DataFrame({"before": before.astype(str), "after": after.astype(str)})
+    both = both[both["before"] != both["after"]]
+    return both.groupby(["before", "after"]).size().rename("runs").reset_index()
+
+
+def _changed(first: Results, second: Results) -> dict[str, tuple[str, str]]:
+    facts = []
+    for found in (first, second):
+        seen: dict[str, dict[str, None]] = {}
+        for _, description in sorted(found.environment.items()):
+            for key, value in flat(description).items():
+                seen.setdefault(key, {})[value] = None
+        facts.append({key: ", ".join(values) for key, values in seen.items()})
+    keys = dict.fromkeys([*facts[0], *facts[1]])
+    both = {key: (facts[0].get(key, ""), facts[1].get(key, "")) for key in keys}
+    return {key: values for key, values in both.items() if values[0] != values[1]}
+
+
+def sentences(found: Comparison) -> list[str]:
+    """Say what changed, in a sentence or two."""
+    pairs = f"{found.pairs:,} {'pair' if found.pairs == 1 else 'pairs'} of runs"
+    first, second = found.names
+    if found.identical == found.pairs:
+        return [f"Nothing changed: all {pairs} of {second} and {first} are the same to the bit."]
+    said = []
+    for _, row in found.overall.iterrows():
+        over = f"over {pairs} and {words.count(int(row['seeds']), 'seed')}"
+        size = f"{found.size(row)} validation loss against {first}"
+        verdict = {
+            HELPS: "is better",
+            HURTS: "is worse",
+            UNDECIDED: "may be better or worse, for which there is not enough evidence",
+        }.get(row["verdict"], "is practically equal")
+        said.append(f"{second} {verdict}: {size}, {over}.")
+    flips = [f"{r.axis} {r.level} from {r.before} to {r.after}" for r in found.flipped.itertuples()]
+    if flips:
+        said.append(f"{words.count(len(flips), 'verdict')} flipped: {words.listing(flips)}.")
+    return said or [f"No pair of {second} and {first} ended with a result."]
+
+
+def tempers(found: Comparison) -> list[Temper]:
+    """Say what tempers it."""
+    told = []
+    if found.regressions:
+        told.append(
+            Temper("regression", f"Worse beyond the margin: {'; '.join(found.regressions)}.")
+        )
+    if 0 < found.identical < found.pairs:
+        told.append(
+            Temper(
+                "some identical",
+                f"{found.identical:,} of {found.pairs:,} pairs are the same to the last bit.",
+            )
+        )
+    if any(found.only):
+        counts = words.listing(
+            [f"{n:,} only in {name}" for n, name in zip(found.only, found.names, strict=True) if n]
+        )
+        told.append(Temper("unpaired runs", f"Runs that are not compared: {counts}."))
+    if not found.changed:
+        told.append(
+            Temper("same machine", "Both folders name the same machine, versions and commit.")
+        )
+    return told
+
+
+def render(found: Comparison, story: Story) -> str:
+    """The page of a comparison."""
+    bound = words.margin(found.first.margin, found.first.scale)
+    return (
+        templates()
+        .get_template("comparison.html.j2")
+        .render(
+            story=story,
+            names=found.names,
+            theme=look.theme(),
+            answers=sentences(found),
+            tempers=tempers(found),
+            band=bound,
+            figures=_figures(found),
+            by_level=_level_table(found) if len(found.by_level) else None,
+            flipped=_flip_table(found) if len(found.flipped) else None,
+            endings=_ending_table(found) if len(found.endings) else None,
+            environment=_environment_table(found) if found.changed else None,
+        )
+    )
+
+
+def _figures(found: Comparison) -> list[Drawn]:
+    rows = found.by_level[found.by_level["seeds"] > 0]
+    if rows.empty:
+        return []
+    drawn = rows.drop(columns=["level"], errors="ignore").rename(
+        columns={"given": "axis", "given_level": "level"}
+    )
+    certain = drawn["p_adjusted"] <= 0.05
+    verdict = np.select([certain & (drawn["effect"] < 0), certain], [HELPS, HURTS], UNDECIDED)
+    nothing = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
+    figure = effect_figures.main_effects(
+        drawn.assign(verdict=verdict, control=found.names[0]),
+        nothing,
+        scale=found.first.scale,
+        margin=found.first.margin,
+    )
+    alt = f"Change of the validation loss from {found.names[0]} to {found.names[1]} at each level."
+    caption = (
+        f"Each level's runs in {found.names[1]} against the same runs in {found.names[0]}: the "
+        "mean over seeds and its 95 % t interval. Coloured: p at most 0.05, adjusted "
+        "(Benjamini-Hochberg)."
+    )
+    return [Drawn("levels", "comparison", look.png(figure), look.svg(figure), alt, caption)]
+
+
+def _level_table(found: Comparison) -> Table:
+    scale = found.first.scale
+    rows = []
+    for _, row in found.by_level.iterrows():
+        ends = [words.change(row, scale, part) for part in ("low", "high")]
+        rows.append(
+            (
+                Cell(f"{row['given']} {row['given_level']}", look="name"),
+                numeric(words.change(row, scale), row["change" if scale == "log" else "effect"]),
+                numeric(
+                    " to ".join(ends) if row["seeds"] >= _FEWEST else words.NOTHING,
+                    row["low"],
+                    "number interval",
+                ),
+                numeric(words.number(row["p_adjusted"], 2), row["p_adjusted"]),
+                numeric(f"{row['diverged']} ({row['control_diverged']} before)", row["diverged"]),
+                numeric(f"{row['pairs']:,}", row["pairs"]),
+            )
+        )
+    caption = "Runs at each level in the second folder against the same runs in the first."
+    headings = ("level", "validation loss", "95 % interval", "adjusted p", "diverged", "pairs")
+    return Table(caption, headings, tuple(rows))
+
+
+def _flip_table(found: Comparison) -> Table:
+    rows = tuple(
+        (Cell(f"{r.axis} {r.level}", look="name"), Cell(r.before), Cell(r.after))
+        for r in found.flipped.itertuples()
+    )
+    caption = "Levels whose verdict against their control is another one."
+    return Table(caption, ("level", *found.names), rows)
+
+
+def _ending_table(found: Comparison) -> Table:
+    rows = tuple(
+        (Cell(r.before), Cell(r.after), numeric(f"{r.runs:,}", r.runs))
+        for r in found.endings.itertuples()
+    )
+    return Table("Runs that ended otherwise.", (*found.names, "runs"), rows)
+
+
+def _environment_table(found: Comparison) -> Table:
+    rows = tuple(
+        (Cell(key, look="name"), *(Cell(value, look="caption") for value in values))
+        for key, values in found.changed.items()
+    )
+    return Table("What the environments differ in.", ("", *found.names), rows)

@@ -1,0 +1,349 @@
+"""The page in a real browser, opened from a file, with the network off.
+
+Needs Debian's Chromium (``apt-get install chromium``), and for the accessibility checks axe-core
+(``npm install axe-core``).  Where they are missing these tests skip, unless
+``ABLATIONS_BROWSER=required`` says that they must run.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ablations.report import comparison
+from ablations.report.page import write
+
+from .studies import NOTEBOOK, SMALL, results, spoil, story
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
+REQUIRED = os.environ.get("ABLATIONS_BROWSER") == "required"
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+EVIL = "<script>alert(1)</script>"
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM and not REQUIRED, reason="Chromium is not installed: apt-get install chromium"
+)
+
+
+def usual(folder: Path) -> Path:
+    return write(results(folder), story())
+
+
+def whole_notebook(folder: Path) -> Path:
+    return write(results(folder, NOTEBOOK, seeds=6, epochs=20), story(NOTEBOOK))
+
+
+def one_axis(folder: Path) -> Path:
+    axes: dict[str, tuple[object, ...]] = {"norm": ("none", "layer", "batch")}
+    return write(results(folder, axes), story(axes))
+
+
+def one_seed(folder: Path) -> Path:
+    return write(results(folder, seeds=1), story())
+
+
+def one_run(folder: Path) -> Path:
+    axes: dict[str, tuple[object, ...]] = {"norm": ("none",)}
+    return write(results(folder, axes, seeds=1, epochs=1), story(axes))
+
+
+def all_diverged(folder: Path) -> Path:
+    found = results(folder)
+    hit = found.runs["seed"] >= 0
+    return write(spoil(found, hit, "diverged", "the loss is not finite in epoch 2"), story())
+
+
+def interrupted(folder: Path) -> Path:
+    found = results(folder)
+    kept = found.runs.sample(frac=0.6, random_state=1)
+    found = replace(found, runs=kept)
+    bad = spoil(found, kept["seed"] == 3, "failed", "RuntimeError: no memory\n  at line 7")
+    return write(bad, story())
+
+
+def strange_names(folder: Path) -> Path:
+    axes = {"norm": ("none", EVIL, "$x_{", "W" * 200), f"axis {EVIL}": ("&", '"><img src=x>')}
+    told = story(axes, study=EVIL, description=EVIL, cautions=(EVIL,), command=EVIL)
+    return write(replace(results(folder, axes, seeds=6), study_toml=EVIL), told)
+
+
+def many(folder: Path) -> Path:
+    axes = {f"axis{i}": tuple(f"level{j}" for j in range(6)) for i in range(4)}
+    return write(results(folder, axes, seeds=3, epochs=3), story(axes))
+
+
+def compared(folder: Path) -> Path:
+    before = results(folder)
+    told = story()
+    after = replace(before, runs=before.runs.assign(val_loss=before.runs["val_loss"] * 1.1))
+    found = comparison.compare(before, after, (told, told), ("before", f"after {EVIL}"))
+    page = folder / "comparison.html"
+    page.write_text(comparison.render(found, told), encoding="utf-8")
+    return page
+
+
+PAGES: dict[str, Callable[[Path], Path]] = {
+    function.__name__: function
+    for function in (
+        *(usual, whole_notebook, one_axis, one_seed, one_run, all_diverged, interrupted),
+        *(strange_names, many, compared),
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as running:
+        found = running.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def page(name: str) -> Path:
+        if name not in made:
+            made[name] = PAGES[name](tmp_path_factory.mktemp(name))
+        return made[name]
+
+    return page
+
+
+class Opened:
+    """A page with all that it asked for and complained of."""
+
+    def __init__(self, browser: Any, path: Path, *, width: int = 1280, scheme: str = "light"):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+        )
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.complaints.append("a dialog"))
+        self.page.on(
+            "console",
+            lambda said: self.complaints.append(said.text) if said.type != "log" else None,
+        )
+        self.page.goto(path.as_uri())
+
+    def __enter__(self) -> Any:
+        return self.page
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()
+        if error[0] is None:
+            assert self.complaints == []
+            assert len(self.requests) == 1
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_asked_and_nothing_sticks_out(
+    name: str, browser: Any, pages: Callable[[str], Path]
+) -> None:
+    for scheme in ("light", "dark"):
+        for width in (360, 768, 1280, 1920):
+            with Opened(browser, pages(name), width=width, scheme=scheme) as page:
+                for summary in page.locator("summary").all():
+                    summary.click()
+                widest = page.evaluate("document.documentElement.scrollWidth")
+                assert widest <= width, (scheme, width)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_serious(name: str, browser: Any, pages: Callable[[str], Path]) -> None:
+    if not AXE.is_file() and not REQUIRED:
+        pytest.skip("axe-core is not installed: npm install axe-core")
+    script = AXE.read_text(encoding="utf-8")
+    for scheme in ("light", "dark"):
+        with Opened(browser, pages(name), scheme=scheme) as page:
+            for summary in page.locator("summary").all():
+                summary.click()
+            if page.locator("#explorer-rows button").count():
+                page.locator("#explorer-rows button").first.click()
+            page.evaluate(script)
+            found = page.evaluate("axe.run({resultTypes: ['violations']})")
+            serious = [
+                (violation["id"], node["target"], node["failureSummary"])
+                for violation in found["violations"]
+                if violation["impact"] in ("serious", "critical")
+                for node in violation["nodes"]
+            ]
+            assert serious == [], scheme
+
+
+def column(page: Any, number: int) -> list[str]:
+    cells = page.locator(f"#table-ablation tbody td:nth-child({number})")
+    return [cell.split("\n")[0] for cell in cells.all_inner_texts()]
+
+
+def test_a_table_is_sorted_by_mouse_and_by_keyboard(
+    browser: Any, pages: Callable[[str], Path]
+) -> None:
+    with Opened(browser, pages("whole_notebook")) as page:
+        head = page.locator("#table-ablation thead th").nth(2)
+        values = "[...document.querySelectorAll('#table-ablation tbody td:nth-child(3)')]"
+        numbers = f"{values}.map(cell => Number(cell.dataset.value))"
+        before = page.evaluate(numbers)
+        head.locator("button").click()
+        assert page.evaluate(numbers) == sorted(before)
+        assert head.get_attribute("aria-sort") == "ascending"
+        head.locator("button").focus()
+        page.keyboard.press("Enter")
+        assert page.evaluate(numbers) == sorted(before, reverse=True)
+        page.locator("#table-ablation thead button").first.click()
+        assert column(page, 1) == sorted(column(page, 1))
+
+
+def test_a_table_is_copied_as_other_programs_read_it(
+    browser: Any, pages: Callable[[str], Path]
+) -> None:
+    with Opened(browser, pages("usual")) as page:
+        expect = pytest.importorskip("playwright.sync_api").expect
+        page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        bar = page.locator('.copy[data-table="table-ablation"]')
+        copied: dict[str, str] = {}
+        for name in ("CSV", "Markdown", "LaTeX"):
+            button = bar.locator("button").nth(len(copied))
+            assert button.inner_text() == f"Copy as {name}"
+            button.click()
+            expect(button).to_have_text("copied")
+            copied[name] = page.evaluate("navigator.clipboard.readText()")
+        rows = list(csv.DictReader(copied["CSV"].splitlines()))
+        assert [row["technique"] for row in rows] == column(page, 1)
+        assert [row["verdict"] for row in rows] == column(page, 2)
+        assert copied["Markdown"].startswith("| technique | verdict | validation loss |")
+        assert copied["Markdown"].count("\n") == len(rows) + 2
+        assert r"\toprule" in copied["LaTeX"]
+        assert copied["LaTeX"].count("&") == (len(rows) + 1) * (len(rows[0]) - 1)
+        assert r"\%" in copied["LaTeX"]
+
+
+def shown(page: Any) -> list[str]:
+    return [
+        text.split("\n")[0]
+        for text in page.locator("#explorer-rows button[aria-expanded]").all_inner_texts()
+    ]
+
+
+def test_the_explorer_works_by_keyboard_alone(
+    browser: Any, pages: Callable[[str], Path], tmp_path: Path
+) -> None:
+    found = results(tmp_path)
+    with Opened(browser, pages("usual")) as page:
+        assert page.locator("#explorer-count").inner_text() == "6 of 6 configurations"
+        select = page.locator('[data-axis="norm"]')
+        select.focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Tab")
+        assert select.input_value() == "1"
+        assert page.locator("#explorer-count").inner_text() == "3 of 6 configurations"
+        assert all(name.endswith("layer") for name in shown(page))
+        first = page.locator("#explorer-rows button[aria-expanded]").first
+        first.focus()
+        page.keyboard.press("Enter")
+        assert first.get_attribute("aria-expanded") == "true"
+        name = first.inner_text().rsplit(", ", 1)
+        runs = found.runs[(found.runs["regularizer"] == name[0]) & (found.runs["norm"] == name[1])]
+        commands = page.locator("#explorer-rows code").all_inner_texts()
+        assert sorted(commands) == sorted(f"ablations rerun . {run}" for run in runs["run_id"])
+        assert page.locator("#explorer-rows .curve").count() == 8
+        page.keyboard.press("Enter")
+        assert page.locator("#explorer-rows .curve").first.is_hidden()
+        page.locator("#explorer-clear").click()
+        assert len(shown(page)) == 6
+
+
+def test_the_explorer_s_numbers_are_those_of_the_runs(
+    browser: Any, pages: Callable[[str], Path], tmp_path: Path
+) -> None:
+    found = results(tmp_path)
+    loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in SMALL]).mean()
+    best = np.exp(loss).sort_values()
+    with Opened(browser, pages("usual")) as page:
+        assert shown(page) == [", ".join(levels) for levels in best.index]
+        cells = page.locator("#explorer-rows tr > td:nth-child(2)").all_inner_texts()
+        assert [float(cell) for cell in cells if cell] == pytest.approx(best.tolist(), rel=1e-3)
+        with page.expect_download() as caught:
+            page.locator("#explorer-download").click()
+        rows = list(csv.DictReader(Path(caught.value.path()).read_text().splitlines()))
+    told = {row["run_id"]: row for row in rows}
+    assert len(rows) == len(told) == len(found.runs)
+    for run in found.runs.itertuples():
+        row = told[run.run_id]
+        assert (row["regularizer"], row["norm"]) == (run.regularizer, run.norm)
+        assert int(row["seed"]) == run.seed
+        assert float(row["val_loss"]) == pytest.approx(run.val_loss, rel=1e-4)
+
+
+def test_thousands_of_configurations_are_shown_a_page_at_a_time(
+    browser: Any, pages: Callable[[str], Path]
+) -> None:
+    with Opened(browser, pages("many")) as page:
+        assert page.locator("#explorer-count").inner_text() == "1,296 of 1,296 configurations"
+        assert len(shown(page)) == 25
+        page.locator("#explorer-more").click()
+        assert len(shown(page)) == 50
+        page.locator("#explorer-order").select_option("loss")
+        assert len(shown(page)) == 25
+
+
+def test_dark_is_dark_and_light_is_light(browser: Any, pages: Callable[[str], Path]) -> None:
+    found = {}
+    for scheme in ("light", "dark"):
+        with Opened(browser, pages("usual"), scheme=scheme) as page:
+            colours = page.evaluate(
+                "[document.body, document.querySelector('figure')]"
+                ".map(node => getComputedStyle(node).backgroundColor)"
+            )
+            found[scheme] = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours]
+    assert all(brightness > 600 for brightness in found["light"])
+    assert all(brightness < 150 for brightness in found["dark"])
+
+
+def test_what_people_call_things_is_text(browser: Any, pages: Callable[[str], Path]) -> None:
+    with Opened(browser, pages("strange_names")) as page:
+        page.locator("#explorer-rows button").first.click()
+        assert page.locator("script").count() == 3
+        assert EVIL in page.locator("h1").inner_text()
+        assert page.locator("img[src=x]").count() == 0
+
+
+def test_it_prints_without_what_only_a_screen_can_do(
+    browser: Any, pages: Callable[[str], Path]
+) -> None:
+    with Opened(browser, pages("usual")) as page:
+        page.emulate_media(media="print")
+        assert page.locator("nav").is_hidden()
+        assert page.locator(".controls").is_hidden()
+        assert len(page.pdf()) > 20_000
+
+
+def test_without_a_script_all_tables_are_there(
+    browser: Any, pages: Callable[[str], Path], tmp_path: Path
+) -> None:
+    context = browser.new_context(java_script_enabled=False, offline=True)
+    page = context.new_page()
+    page.goto(pages("usual").as_uri())
+    assert page.locator("#table-ablation tbody tr").count() == 3
+    assert "needs JavaScript" in page.locator("noscript").inner_text()
+    context.close()

@@ -7,7 +7,7 @@ comes from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,11 @@ __all__ = ["Results", "load"]
 Level = str | float
 
 _DIRECTED = ("scale", "higher_is_better")
+_OUTCOMES = ("val_loss", "train_loss", "objective", "metric")
+_INCLUDES = {
+    "objective": "the objective holds penalties, which techniques add to by what they are",
+    "train_loss": "a training loss tells how well rows are remembered",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,42 +40,48 @@ class Results(store.Results):
     """What a results folder holds, and the questions that it answers.
 
     Every answer is a DataFrame whose last columns say what it rests on: ``n``, ``procedure``,
-    ``assumes`` and ``left_out``.  Levels are text in all of them, as in the report.
+    ``assumes`` and ``left_out`` (``aliases`` and ``tuning`` are themselves about that).  Levels are
+    text in all of them, as in the report.
 
-    All questions take ``outcome``: ``val_loss`` by default, for which lower is better, or any
-    numeric column of ``runs``; of ``metric`` the study knows the direction; and ``tune_over``:
+    All questions take ``outcome``: ``val_loss`` by default, ``train_loss`` or ``objective``, for
+    which lower is better, or ``metric``, of which the study knows the direction; and ``tune_over``:
     axes, ``["lr"]`` for instance, at whose best level each configuration is judged, chosen by
-    validation loss on the other half of the seeds (``analysis.tuning``); by default those of the
-    study.  Other keywords go to the function.
+    validation loss on the other half of the seeds (``analysis.tuning``), instead of those of the
+    study.  Other keywords go to the function, whose docstring names the columns.
+
+    Raises
+    ------
+    RequestError
+        From every question, if an outcome, axis, level or keyword is none that there is.
     """
 
-    def effects(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+    def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends
-        on (``analysis.dependence``), and how many more seeds would decide it (``analysis.enough``).
+        on (``analysis.depends_on``), and how many more seeds would decide it
+        (``analysis.seeds_needed``).
 
         Returns
         -------
         DataFrame
-            One row a level, in the study's order: the columns of ``main_effects``, ``depends_on``
-            and ``more``.
+            One row a level, in the study's order: the columns of ``main_effects``, among them
+            ``depends_on`` and ``more``.
         """
-        from ablations.analysis import interactions, main_effects
-        from ablations.analysis.dependence import depends_on
-        from ablations.analysis.enough import seeds_needed
-        from ablations.report.reading import in_order
+        from ablations import analysis
 
-        of = self._tuned(tune_over)
-        asked = self._asked(outcome, *_DIRECTED, "margin") | {"alpha": of.alpha} | how
-        table = main_effects(of.judged, of.controls, of.contrasted, **asked)
-        both = interactions(
-            of.judged, of.controls, of.contrasted, outcome=outcome, scale=asked["scale"]
-        )
-        sure = {"margin": _bound(**asked), "alpha": asked["alpha"]}
-        table["depends_on"] = depends_on(table, both, **sure)
-        table["more"] = seeds_needed(table, **sure)["more"]
-        return in_order(table, of.levels)
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            level = {"alpha": of.alpha} | asked
+            table = analysis.main_effects(of.judged, of.controls, of.contrasted, **level)
+            both = analysis.interactions(
+                of.judged, of.controls, of.contrasted, outcome=outcome, scale=level["scale"]
+            )
+            sure = {"margin": _bound(**level), "alpha": level["alpha"]}
+            place = table.columns.get_loc("n")
+            needed = analysis.seeds_needed(table, **sure)["more"]
+            table.insert(place, "depends_on", analysis.depends_on(table, both, **sure))
+            table.insert(place + 1, "more", needed)
+            return table
+
+        return self._ask(ask, outcome, (*_DIRECTED, "margin"), [("axis", "level")], **how)
 
     def verdicts(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """What each level does, in four words.
@@ -78,124 +89,162 @@ class Results(store.Results):
         Returns
         -------
         DataFrame
-            ``axis, level, control, verdict, change, change_low, change_high, p_adjusted,
-            depends_on, seeds, more, left_out`` (of ``effects``).
+            Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
+            effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
         """
         columns = [
-            "axis", "level", "control", "verdict", "change", "change_low", "change_high",
-            "p_adjusted", "depends_on", "seeds", "more", "left_out",
+            "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect",
+            "low", "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes",
+            "left_out",
         ]  # fmt: skip
         return self.effects(outcome, **how)[columns]
 
-    def interactions(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+    def interactions(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """Whether the effect of one level depends on another (``analysis.interactions``)."""
-        from ablations.analysis import interactions
-        from ablations.report.reading import in_order
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, "scale") | how
-        table = interactions(of.judged, of.controls, of.contrasted, **asked)
-        return in_order(table, of.levels, [("axis_a", "level_a"), ("axis_b", "level_b")])
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.interactions(of.judged, of.controls, of.contrasted, **asked)
 
-    def simple_effects(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+        pairs = [("axis_a", "level_a"), ("axis_b", "level_b")]
+        return self._ask(ask, outcome, ("scale",), pairs, **how)
+
+    def simple_effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """The effect of each level at each level of every other axis
-        (``analysis.dependence.simple_effects``).
+        (``analysis.simple_effects``).
         """
-        from ablations.analysis.dependence import simple_effects
-        from ablations.report.reading import in_order
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, "scale") | how
-        table = simple_effects(of.judged, of.controls, of.contrasted, **asked)
-        return in_order(table, of.levels, [("axis", "level"), ("given", "given_level")])
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.simple_effects(of.judged, of.controls, of.contrasted, **asked)
 
-    def aliases(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+        pairs = [("axis", "level"), ("given", "given_level")]
+        return self._ask(ask, outcome, ("scale",), pairs, **how)
+
+    def aliases(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """What these runs cannot tell, and why (``analysis.aliases``)."""
-        from ablations.analysis.aliases import aliases
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome) | how
-        return aliases(of.judged, of.controls, of.contrasted, **asked)
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.aliases(of.judged, of.controls, of.contrasted, **asked)
 
-    def importance(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+        return self._ask(ask, outcome, **how)
+
+    def importance(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """Which axis matters: shares of the variance (``analysis.importance``)."""
-        from ablations.analysis.importance import importance
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, "scale") | how
-        return importance(of.judged, of.contrasted, **asked)
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.importance(of.judged, of.contrasted, **asked)
+
+        return self._ask(ask, outcome, ("scale",), **how)
 
     def one_factor(
-        self,
-        outcome: str = "val_loss",
-        full: Mapping[str, Level] | None = None,
-        *,
-        tune_over: Sequence[str] | None = None,
-        **how: Any,
+        self, outcome: str = "val_loss", full: Mapping[str, Level] | None = None, **how: Any
     ) -> pd.DataFrame:
-        """The control plus each level, and the full model minus each (``analysis.one_factor``)."""
-        from ablations.analysis.one_factor import one_factor
-        from ablations.report.reading import in_order
+        """The control plus each level, and the full model minus each (``analysis.one_factor``).
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, *_DIRECTED) | how
-        table = in_order(
-            one_factor(of.judged, of.controls, of.contrasted, full=full, **asked), of.levels
-        )
+        Parameters
+        ----------
+        full
+            Axis to its level in the full model, its control where it is not named; by default the
+            best configuration.
+        """
+        from ablations import analysis
+        from ablations.report.reading import label
+
+        named = None if full is None else {axis: label(level) for axis, level in full.items()}
+
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.one_factor(of.judged, of.controls, of.contrasted, full=named, **asked)
+
+        table = self._ask(ask, outcome, _DIRECTED, [("axis", "level"), ("axis", "against")], **how)
         return table.sort_values("view", kind="stable").reset_index(drop=True)
 
-    def ranking(
-        self,
-        best: int = 10,
-        outcome: str = "val_loss",
-        *,
-        tune_over: Sequence[str] | None = None,
-        **how: Any,
-    ) -> pd.DataFrame:
-        """The best configurations, and which of them are tied (``analysis.ranking``)."""
-        from ablations.analysis.ranking import ranking
+    def ranking(self, best: int = 10, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+        """The best configurations, and which of them are apart (``analysis.ranking``)."""
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, *_DIRECTED) | how
-        return ranking(of.judged, of.contrasted, best=best, **asked)
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.ranking(of.judged, of.contrasted, best=best, **asked)
 
-    def winner(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+        return self._ask(ask, outcome, _DIRECTED, **how)
+
+    def winner(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """The best configuration, what of its lead is luck, and how far it is from the controls
         (``analysis.winner``).
         """
-        from ablations.analysis.winner import winner
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, *_DIRECTED) | how
-        return winner(of.judged, of.contrasted, **({"control": of.controls} | asked))
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            level = {"control": of.controls} | asked
+            return analysis.winner(of.judged, of.contrasted, **level)
 
-    def divergence(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None, **how: Any
-    ) -> pd.DataFrame:
+        return self._ask(ask, outcome, _DIRECTED, **how)
+
+    def divergence(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """Every level against its control, diverged runs counted as the worst
         (``analysis.divergence_effects``).
         """
-        from ablations.analysis.divergence import divergence_effects
-        from ablations.report.reading import in_order
+        from ablations import analysis
 
-        of, asked = self._tuned(tune_over), self._asked(outcome, *_DIRECTED) | how
-        return in_order(
-            divergence_effects(of.judged, of.controls, of.contrasted, **asked), of.levels
-        )
+        def ask(of: Design, **asked: Any) -> pd.DataFrame:
+            return analysis.divergence_effects(of.judged, of.controls, of.contrasted, **asked)
+
+        return self._ask(ask, outcome, _DIRECTED, [("axis", "level")], **how)
+
+    def tuning(
+        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None
+    ) -> pd.DataFrame:
+        """The levels that were chosen for each configuration: one row each, with the ``seeds`` that
+        it is judged on there.
+        """
+        self._asked(outcome)
+        of = self._tuned(tune_over)
+        columns = [*of.contrasted, *of.tuned]
+        if not of.tuned:
+            return pd.DataFrame(columns=[*columns, "seeds"])
+        found = of.judged.groupby(columns, sort=False, dropna=False)["seed"].nunique()
+        return found.rename("seeds").reset_index().sort_values(columns, kind="stable")
+
+    def _ask(
+        self,
+        ask: Callable[..., pd.DataFrame],
+        outcome: str,
+        names: Sequence[str] = (),
+        pairs: Sequence[tuple[str, str]] = (),
+        *,
+        tune_over: Sequence[str] | None = None,
+        **how: Any,
+    ) -> pd.DataFrame:
+        """Ask one question of the design, in the study's order, with what it takes for granted."""
+        from ablations.report.reading import in_order, tuning_told
+
+        of = self._tuned(tune_over)
+        asked = self._asked(outcome, *names) | how
+        try:
+            table = ask(of, **asked)
+        except (ValueError, TypeError) as error:
+            raise RequestError(str(error)) from None
+        if outcome in _INCLUDES and "assumes" in table:
+            table["assumes"] = [f"{text}; {_INCLUDES[outcome]}" for text in table["assumes"]]
+        table = tuning_told(table, of)
+        return in_order(table, of.levels, pairs) if pairs else table
 
     def _tuned(self, axes: Sequence[str] | None) -> Design:
         """The design, its configurations judged at their best levels of ``axes``."""
         from ablations.report.reading import design
 
+        if isinstance(axes, str):
+            raise RequestError(f"expected a list of axes, found {axes!r}", "tune_over")
         if axes is None or tuple(axes) == self._story.tune_over:
             return self._design
+        known = self._design.axes
         for axis in axes:
-            if axis not in self._design.axes:
-                known = self._design.axes
+            if axis not in known:
                 raise RequestError(f"there is no axis '{axis}' here; {nearest(axis, known)}")
+        if not set(known) - set(axes):
+            raise RequestError("all axes are tuned over, and none is left to compare", "tune_over")
         return design(self, replace(self._story, tune_over=tuple(axes)))
 
     @cached_property
@@ -213,16 +262,23 @@ class Results(store.Results):
 
     def _asked(self, outcome: str, *names: str) -> dict[str, Any]:
         """The outcome and, of its scale, direction and margin, what is named."""
-        if outcome not in self.runs:
-            numeric = self.runs.select_dtypes("number").columns
-            raise RequestError(f"there is no column '{outcome}'; {nearest(outcome, numeric)}")
+        from ablations.report.reading import typical
+
+        if outcome not in _OUTCOMES:
+            said = f"there is no outcome '{outcome}'; {nearest(outcome, _OUTCOMES)}"
+            if outcome.endswith("seconds"):
+                said = (
+                    "the time of a run that is trained with others is its share of theirs, and "
+                    "tells nothing of a technique"
+                )
+            raise RequestError(said, "outcome")
         if outcome == "val_loss":
             of = self._design
             how = {"scale": of.scale, "margin": of.margin, "higher_is_better": False}
         else:
             values = pd.to_numeric(self.runs.loc[self.runs["status"] == "ok", outcome])
             log = outcome != "metric" and bool((values.dropna() > 0).all())
-            size = 1.0 if log else float(values.abs().mean())
+            size = 1.0 if log else typical(self._design.runs, self._design.controls, outcome)
             how = {
                 "scale": "log" if log else "difference",
                 "margin": self._story.margin * size,

@@ -78,6 +78,7 @@ class Question(StrEnum):
     ranking = "ranking"
     winner = "winner"
     divergence = "divergence"
+    tuning = "tuning"
 
 
 class Until(StrEnum):
@@ -316,6 +317,13 @@ def _print_outlook(study: Study, outlook: Outlook) -> None:
     print(f"  skipped   {len(plan.skipped):,}")
     for note in outlook.notes():
         print(f"  {note}")
+    if study.looks:
+        most = study.looks[-1] * len(plan) // len(study.seeds)
+        print(
+            f"  this is the first of {len(study.looks)} looks, at "
+            f"{', '.join(map(str, study.looks))} seeds, each judged at a level of "
+            f"{study.alpha:.2g}; with all seeds, {most:,} runs"
+        )
 
 
 @_command
@@ -339,7 +347,9 @@ def effects(
         Question, typer.Option(help="What to tell.", show_default=True)
     ] = Question.effects,
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
-    outcome: Annotated[str, typer.Option(help="A numeric column of the runs.")] = "val_loss",
+    outcome: Annotated[
+        str, typer.Option(help="val_loss, train_loss, objective or metric.")
+    ] = "val_loss",
     tune_over: Annotated[
         list[str] | None,
         typer.Option(help="An axis at whose best level all is judged. May be given again."),
@@ -356,7 +366,7 @@ def effects(
     if format_ is Format.table:
         print_table(question, table)
     else:
-        print(FORMATS[format_.value](table), end="")
+        print(FORMATS[format_.value](question, table), end="")
 
 
 @_command

@@ -182,6 +182,15 @@ def refuse_another(study: Study, folder: Path) -> None:
         if wanted[key] != found.get(key):
             message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
+    stated = found.get("looks")
+    if stated and wanted.get("looks") != stated:
+        # Under other looks, or none, what was not enough evidence would be enough.
+        message = f"its looks were stated at {', '.join(map(str, stated))} seeds"
+        advice = (
+            f"continue with --seeds-until decided --max-seeds {stated[-1]} and the seeds that it "
+            "began with, or choose another folder with --out"
+        )
+        raise RequestError(f"{message}; {advice}", source=str(folder))
 
 
 def refuse_environment(folder: Path) -> None:

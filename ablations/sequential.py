@@ -82,17 +82,18 @@ def run(
     RequestError
         As ``pipeline.run`` and ``planned`` do; or if other looks were stated for the folder.
     """
-    reporter = reporter or Live()
     folder = pipeline.folder_of(study, out)
     now = planned(study, max_seeds)
-    _refuse_other_looks(folder, now.looks)
     for number, count in enumerate(now.looks, 1):
+        if count < _reached(folder):
+            continue  # it was looked at, and went on
         now = _with_seeds(study, count, now.looks)
-        results = pipeline.run(now, folder, with_report=False, reporter=reporter, **how)
+        told = reporter or Live()
+        results = pipeline.run(now, folder, with_report=False, reporter=told, **how)
         verdicts = pipeline.effects(now, results).effects["verdict"]
         left = int((verdicts == UNDECIDED).sum())
         said = f"{left} of {len(verdicts)} undecided at a level of {now.alpha:.2g}"
-        reporter.say(f"look {number} of {len(now.looks)}, {count} seeds: {said}")
+        told.say(f"look {number} of {len(now.looks)}, {count} seeds: {said}")
         if not left:
             break
     if with_report:
@@ -100,12 +101,10 @@ def run(
     return now, results
 
 
-def _refuse_other_looks(folder: Path, stated: tuple[int, ...]) -> None:
+def _reached(folder: Path) -> int:
+    """The seeds of the look that a folder is at; 0 where it has not begun."""
     path = folder / "study.toml"
     if not store.is_results(folder) or not path.is_file():
-        return
-    before = Study.from_toml(path).looks
-    if before and before != stated:
-        message = f"its looks were stated at {', '.join(map(str, before))} seeds"
-        advice = f"continue with --max-seeds {before[-1]} and the seeds that it began with"
-        raise RequestError(f"{message}; {advice}", source=str(folder))
+        return 0
+    before = Study.from_toml(path)
+    return len(before.seeds) if before.looks else 0

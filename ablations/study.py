@@ -152,6 +152,8 @@ class Study(BaseModel):
             if axis not in several:
                 message = f"'{axis}' is no axis of several levels here; {nearest(axis, several)}"
                 raise RequestError(message, "tune_over")
+        if self.tune_over and not set(several) - set(self.tune_over):
+            raise RequestError("all axes are tuned over, and none is left to compare", "tune_over")
         if self.tune_over and len(self.seeds) < 2:
             message = "tuning needs at least two seeds, to choose on one half of them"
             raise RequestError(message, "tune_over")
@@ -253,7 +255,9 @@ class Study(BaseModel):
             path /= "study.toml"
         if path.suffix == ".toml" or path.exists():
             return cls.from_toml(path, **overrides)
-        raise RequestError(f"there is no study '{name}'; {nearest(name, shipped)}; or a .toml file")
+        files = sorted(str(file) for file in path.parent.glob("*.toml"))
+        names = [*shipped, *files]
+        raise RequestError(f"there is no study '{name}'; {nearest(name, names)}; or a .toml file")
 
     def with_axis(self, axis: str, levels: Any) -> Study:
         """The study with the levels of one axis replaced.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 import ablations
 from ablations import RequestError, Study, pipeline
 from ablations.cli import Question, app
+from ablations.report import words
 from ablations.report.export import FORMATS
 
 from .studies import SMALL, run
@@ -56,6 +60,8 @@ def test_each_question_has_a_table(results: ablations.Results) -> None:
     assert len(again.simple_effects()) == 4
     looked_up = again.one_factor(full={"regularizer": "dropout", "norm": "batch"})
     assert looked_up["view"].value_counts().to_dict() == {"control plus": 2, "full minus": 2}
+    part = again.one_factor(full={"norm": "batch"})
+    assert part["view"].tolist() == ["control plus", "control plus", "full minus"]
     assert (again.divergence()["only_level"] == 0).all()
 
 
@@ -63,10 +69,48 @@ def test_another_outcome_has_its_own_direction(results: ablations.Results) -> No
     by_metric = results.effects("metric")
     better = by_metric["effect"] > 0
     assert ((by_metric["better"] > 0.5) == better)[by_metric["better"] != 0.5].all()
-    seconds = results.effects("train_seconds")
-    assert seconds["change"].notna().all()
-    with pytest.raises(RequestError, match="did you mean 'val_loss'"):
-        results.effects("validation_loss")
+    told = results.effects("objective")["assumes"]
+    assert told.str.contains("the objective holds penalties").all()
+    for wrong, said in {
+        "validation_loss": "did you mean 'val_loss'",
+        "train_seconds": "its share of theirs",
+        "norm": "there is no outcome 'norm'",
+        "seed": "there is no outcome 'seed'",
+    }.items():
+        for ask in (results.effects, results.winner, results.tuning):
+            with pytest.raises(RequestError, match=said):
+                ask(wrong)
+
+
+def test_wrong_requests_are_one_sentence(results: ablations.Results) -> None:
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: results.effects(alpha=2), "alpha must lie between 0 and 1"),
+        (lambda: results.effects(margin=-1), "margin above 0"),
+        (lambda: results.effects(correction="bonferroni"), "'max_t' or 'holm'"),
+        (lambda: results.effects(colour="red"), "colour"),
+        (lambda: results.effects(tune_over="lr"), "expected a list of axes"),
+        (lambda: results.effects(tune_over=["regularizer", "norm"]), "none is left to compare"),
+        (lambda: results.ranking(0), "best must be at least 1"),
+        (lambda: results.one_factor(full={"norm": "layr"}), "'layr' is no level of 'norm'"),
+        (lambda: results.one_factor(full={"depth": 3}), "'depth', which is no axis"),
+    ]
+    for ask, said in wrong:
+        with pytest.raises(RequestError, match=said):
+            ask()
+
+
+def test_the_margin_of_a_metric_is_one_of_its_size_at_the_controls(
+    results: ablations.Results,
+) -> None:
+    """One terrible technique must not make the others equal."""
+    random = np.random.default_rng(0)
+    metric = 0.5 + random.normal(0, 0.01, len(results.runs))
+    metric += 0.05 * (results.runs["norm"] == "batch")
+    for terrible in (0.5, -30.0):
+        hit = results.runs["regularizer"] == "dropout"
+        runs = results.runs.assign(metric=np.where(hit & (terrible < 0), terrible, metric))
+        table = dataclasses.replace(results, runs=runs).effects("metric").set_index("level")
+        assert "equivalence within 0.01" in table.loc["batch", "procedure"]
 
 
 def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
@@ -75,8 +119,19 @@ def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
     table = results.effects(tune_over=["lr"])
     assert table["axis"].tolist() == ["norm"]
     assert (table["seeds"].iloc[0], table["cells"].iloc[0]) == (6, 1)
-    words = ["effects", str(tmp_path), "--tune-over", "lr", "--format", "json"]
-    assert len(json.loads(CliRunner().invoke(app, words).stdout)) == 1
+    asked = ["effects", str(tmp_path), "--tune-over", "lr", "--format", "json"]
+    (row,) = json.loads(CliRunner().invoke(app, asked).stdout)
+    assert (
+        "at its best lr by val_loss, chosen on the other half of the seeds (lr 0.0"
+        in (row["procedure"])
+    )
+    assert "6 to 9 % of techniques" in row["assumes"]
+    untuned = results.effects()
+    assert not untuned["procedure"].str.contains("at its best").any()
+    chosen = results.tuning(tune_over=["lr"])
+    assert chosen.groupby("norm")["seeds"].sum().to_dict() == {"batch": 6, "none": 6}
+    assert set(chosen["lr"]) <= {"0.001", "0.01"}
+    assert results.tuning().empty
     with pytest.raises(RequestError, match="there is no axis 'rate'"):
         results.effects(tune_over=["rate"])
 
@@ -89,7 +144,7 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
     assert results.effects()["axis"].tolist() == ["norm"]
     assert results.effects(tune_over=[])["axis"].tolist() == ["norm", "lr"]
     told = pipeline.effects(study, results)
-    pd.testing.assert_frame_equal(told.effects, results.effects())
+    pd.testing.assert_frame_equal(told.effects[results.effects().columns], results.effects())
     page = (tmp_path / "report.html").read_text()
     said = "judged at its best lr, chosen on one half of the seeds and reported on the other"
     assert said in page
@@ -99,6 +154,8 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
         table = getattr(again, question)()
         assert "lr" not in table.columns
         assert not table.astype(str).isin(["lr"]).to_numpy().any()
+        if len(table):
+            assert table["procedure"].str.contains("at its best lr").all()
 
 
 @pytest.mark.parametrize(
@@ -108,6 +165,7 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
         ({"tune_over": ["init"]}, "'init' is no axis of several levels here"),
         ({"tune_over": "lr"}, "expected a list of axes"),
         ({"tune_over": ["lr"], "seeds": 1}, "at least two seeds"),
+        ({"tune_over": ["lr", "norm"]}, "none is left to compare"),
     ],
 )
 def test_what_cannot_be_tuned_over_is_said(wrong: dict[str, object], said: str) -> None:
@@ -125,7 +183,7 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
         assert [*map(str, asked.columns)] == [*(json.loads(done.stdout) or [asked])[0]]
         shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
         assert shown.exit_code == 0, shown.output
-        if question not in ("verdicts", "aliases"):
+        if question not in ("aliases", "tuning"):
             assert "procedure: " in " ".join(shown.stdout.split())
 
 
@@ -142,21 +200,33 @@ def test_the_command_writes_every_format(results: ablations.Results) -> None:
     assert [float(row["effect"]) for row in rows] == table["effect"].tolist()
     objects = json.loads(said("--format", "json"))
     assert [found["p"] for found in objects] == table["p"].tolist()
-    assert said("--format", "markdown").startswith("| axis | level | control |")
-    assert r"\toprule" in said("--format", "latex")
+    shown = [words.percent(change) for change in table["change"]]
+    markdown = said("--format", "markdown")
+    assert markdown.startswith("| axis | level | control | verdict | change | 95 % low |")
+    assert all(change in markdown for change in shown)
+    assert "\nprocedure: val_loss, lower is better, log ratio" in markdown
+    latex = said("--format", "latex")
+    assert r"\usepackage{booktabs}" in latex
+    assert r"\toprule" in latex
+    assert r"val\_loss" in latex
+    assert "_" not in re.sub(r"\\_", "", latex.split("booktabs}")[1])
     assert "dropout" in said()
+    assert all(change in said() for change in shown)
+    by_metric = said("--of", "verdicts", "--outcome", "metric")
+    assert "metric, higher is better, difference" in by_metric
     refused = CliRunner().invoke(app, ["effects", folder, "--outcome", "loss"])
     assert refused.exit_code == 2
-    assert "there is no column 'loss'" in refused.stderr
+    assert "there is no outcome 'loss'" in refused.stderr
 
 
-def test_names_that_people_choose_stay_text_in_every_format(tmp_path: Path) -> None:
+def test_names_that_people_choose_stay_text_in_every_format() -> None:
     name = "=HYPERLINK(1)|a_b & <b>"
     table = pd.DataFrame({"level": [name, "-x", "plain"], "effect": [-0.5, np.nan, np.inf]})
-    (first, second, third) = csv.DictReader(io.StringIO(FORMATS["csv"](table)))
+    (first, second, third) = csv.DictReader(io.StringIO(FORMATS["csv"]("any", table)))
     assert (first["level"], second["level"], third["level"]) == (f"'{name}", "'-x", "plain")
     assert first["effect"] == "-0.5"
-    assert json.loads(FORMATS["json"](table))[1] == {"level": "-x", "effect": None}
-    assert r"\|a_b" in FORMATS["markdown"](table)
-    assert r"a\_b \& <b>" in FORMATS["latex"](table)
-    assert all(len(line.split(" | ")) == 2 for line in FORMATS["markdown"](table).splitlines())
+    assert json.loads(FORMATS["json"]("any", table))[1] == {"level": "-x", "effect": None}
+    markdown = FORMATS["markdown"]("any", table)
+    assert r"\|a_b" in markdown
+    assert r"a\_b \& $<$b$>$" in FORMATS["latex"]("any", table)
+    assert all(len(line.split(" | ")) == 2 for line in markdown.splitlines())

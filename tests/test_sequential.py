@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ablations
-from ablations import RequestError, Study, sequential
+from ablations import RequestError, Study, pipeline, sequential
 from ablations.analysis import HELPS, HURTS, UNDECIDED, main_effects
 from ablations.cli import app
 
@@ -60,6 +60,13 @@ def test_seeds_are_added_until_all_is_decided_or_there_are_no_more(tmp_path: Pat
     again, _ = sequential.run(STUDY, tmp_path, max_seeds=14, reporter=heard, **OPTIONS)
     assert again == study
     assert heard.trained == {}
+    assert not [line for line in heard.lines if "does not ask for" in line]
+    assert [line for line in heard.lines if line.startswith("look ")] == looked[-1:]
+    for plainly in (study.replace(looks=[]), study.replace(looks=[7, 14])):
+        # What was undecided at its level must not become evidence by being asked otherwise.
+        with pytest.raises(RequestError, match="its looks were stated at 7, 10, 14 seeds"):
+            pipeline.run(plainly, tmp_path, **OPTIONS)
+    assert Study.from_toml(tmp_path / "study.toml").looks == (7, 10, 14)
     with pytest.raises(RequestError, match="its looks were stated at 7, 10, 14 seeds"):
         sequential.run(STUDY, tmp_path, max_seeds=40, **OPTIONS)
 
@@ -76,6 +83,9 @@ def test_a_study_that_is_decided_at_once_stops_there_and_the_report_says_the_lev
     assert "each is judged at a level of 0.017" in " ".join(done.stdout.split())
     assert len(ablations.load(tmp_path / "r").runs) == 14
     assert "0.017" in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    told = CliRunner().invoke(app, [*words[:2], "--seeds-until", "decided", "--dry-run"])
+    assert "the first of 3 looks, at 7, 17, 40 seeds" in told.stdout
+    assert "with all seeds, 80 runs" in told.stdout
     refused = CliRunner().invoke(app, ["run", str(path), "--max-seeds", "28"])
     assert refused.exit_code == 2
     assert "needs --seeds-until decided" in refused.stderr

@@ -1,18 +1,30 @@
 """From the table of runs to answers: pure functions, DataFrame to DataFrame, one module
 a question.
+
+Each takes any long table: outcome, factors and block (the experimental unit) are columns by name.
 """
 
+from ablations.analysis.aliases import aliases
 from ablations.analysis.audited import fault
 from ablations.analysis.configurations import configurations, pareto_front
 from ablations.analysis.curves import level_curves
+from ablations.analysis.dependence import depends_on, simple_effects
 from ablations.analysis.design import Scale, cell_codes, complete_blocks, measured, varying
-from ablations.analysis.divergence import divergence_rates, endings
+from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
 from ablations.analysis.effects import main_effects
+from ablations.analysis.enough import seeds_needed
+from ablations.analysis.importance import importance
 from ablations.analysis.inference import adjust, equivalence_p, max_t, sign_flip_p, t_interval
 from ablations.analysis.interactions import interactions, strongest_pairs
+from ablations.analysis.location import hodges_lehmann
+from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairs import paired_differences, seed_effects
 from ablations.analysis.published import published_band
+from ablations.analysis.ranking import ranking
+from ablations.analysis.spread import seed_spread
+from ablations.analysis.tuning import tuned
 from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
+from ablations.analysis.winner import winner
 
 __all__ = [
     "EQUAL",
@@ -22,25 +34,37 @@ __all__ = [
     "VERDICTS",
     "Scale",
     "adjust",
+    "aliases",
     "cell_codes",
     "complete_blocks",
     "configurations",
+    "depends_on",
+    "divergence_effects",
     "divergence_rates",
     "endings",
     "equivalence_p",
     "fault",
+    "hodges_lehmann",
+    "importance",
     "interactions",
     "level_curves",
     "main_effects",
     "max_t",
     "measured",
+    "one_factor",
     "paired_differences",
     "pareto_front",
     "published_band",
+    "ranking",
     "seed_effects",
+    "seed_spread",
+    "seeds_needed",
     "sign_flip_p",
+    "simple_effects",
     "strongest_pairs",
     "t_interval",
+    "tuned",
     "varying",
     "verdicts",
+    "winner",
 ]

@@ -8,14 +8,16 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import cell_codes, measured
+from ablations.analysis.design import at_level, cell_codes, measured
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level
 
 ALIAS_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
-_MOST = 3
+_MOST = 4
 """Factors that are looked at together before all of them are named."""
 
 
+@any_names
 def aliases(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],
@@ -31,8 +33,9 @@ def aliases(
     A main effect needs a run of the level and one of its control that agree in everything else,
     the block included; an interaction needs four runs.  Where none agree, the fewest factors
     are sought (the block among them) on which they already differ everywhere: with these the
-    effect is confounded.  In a half fraction of a two-level design with C = AB, for instance, C is
-    confounded with the interaction of A and B (Box & Hunter, 1961).
+    effect is confounded.  (A model in which blocks only shift all runs could tell more; pairs do
+    not need to believe in it.)  In a half fraction of a two-level design with C = AB, for
+    instance, C is confounded with the interaction of A and B (Box & Hunter, 1961).
 
     Parameters
     ----------
@@ -44,7 +47,8 @@ def aliases(
     DataFrame
         One row an effect that cannot be told: ``axis, level``; ``axis_b, level_b`` (missing for a
         main effect); ``confounded_with``: factors, an interaction written ``a × b``, alternatives
-        with commas, empty where runs are missing; ``reason``: a sentence.
+        with commas, empty where runs are missing or more than four factors are in it;
+        ``reason``: a sentence.
 
     Raises
     ------
@@ -54,7 +58,9 @@ def aliases(
     table = measured(runs, factors, outcome=outcome, block=block, scale="difference", status=status)
     axes = [axis for axis in controls if axis in runs]
     rows = [
-        row for axis in axes for row in _main(runs, table, axis, controls[axis], [*factors, block])
+        row
+        for axis in axes
+        for row in _main(runs, table, axis, controls[axis], [*factors, block], outcome)
     ]
     rows += [
         row
@@ -65,21 +71,26 @@ def aliases(
 
 
 def _main(
-    runs: pd.DataFrame, table: pd.DataFrame, axis: str, control: Level, names: Sequence[str]
+    runs: pd.DataFrame,
+    table: pd.DataFrame,
+    axis: str,
+    control: Level,
+    names: Sequence[str],
+    outcome: str,
 ) -> list[tuple[object, ...]]:
     others = [name for name in names if name != axis]
     rest = cell_codes(table[others])
     here = table[axis]
-    at_control = (here == control).to_numpy(dtype=bool, na_value=False)
+    at_control = at_level(here, control)
     told = set(here[np.isin(rest, rest[at_control])])
     rows: list[tuple[object, ...]] = []
     for level in pd.unique(runs[axis].dropna()):
         if level == control or level in told:
             continue
-        at = (here == level).to_numpy(dtype=bool, na_value=False)
+        at = at_level(here, level)
         if not at.any() or not at_control.any():
             who = f"its control {control}" if at.any() else f"{axis} {level}"
-            found, why = "", f"no run of {who} ended with a result"
+            found, why = "", f"no run of {who} ended with a {outcome}"
         else:
             what = f"{axis} {level} and its control {control}"
             found, why = _why([table[at], table[at_control]], others, what)
@@ -116,7 +127,9 @@ def _pairs(
         else:
             groups = [table[(code[a] == p) & (code[b] == q)] for p, q in cells]
             what = f"the four combinations of {a} {levels[a][i]} and {b} {levels[b][j]}"
-            found, why = _why(groups, others, what)
+            # The contrast: both or neither, against one of the two.
+            sides = [pd.concat([groups[0], groups[3]]), pd.concat(groups[1:3])]
+            found, why = _why(sides, others, what)
         rows.append((a, levels[a][i], b, levels[b][j], found, why))
     return rows
 
@@ -130,6 +143,7 @@ def _share(*groups: pd.DataFrame, columns: Sequence[str]) -> bool:
 
 def _why(groups: list[pd.DataFrame], others: Sequence[str], what: str) -> tuple[str, str]:
     """The fewest columns that already tell the groups apart, and a sentence that says so."""
+    apart: list[tuple[str, ...]] = []
     for size in range(1, min(_MOST, len(others)) + 1):
         apart = [
             columns
@@ -138,8 +152,9 @@ def _why(groups: list[pd.DataFrame], others: Sequence[str], what: str) -> tuple[
         ]
         if apart:
             break
-    else:
-        apart = [tuple(others)]
+    if not apart:
+        everything = ", ".join(others)
+        return "", f"{what} were never run with all of {everything} the same"
     found = ", ".join(" × ".join(columns) for columns in apart)
     same = " and ".join(apart[0])
     return found, f"{what} were never run at the same {same}, and cannot be told from {found}"

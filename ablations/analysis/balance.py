@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.design import Floats, Ints, Scale, counted, measured, varying
+from ablations.analysis.design import Floats, Ints, Scale, counted, measured, unmeasured, varying
 
 Bools = npt.NDArray[np.bool_]
 
@@ -50,7 +50,7 @@ def balanced(
     While combinations of levels are missing, the level that has the smallest share of its
     combinations goes (of two that are alike the one whose name comes last).  Runs that diverged
     have no number and count as missing.  Then blocks that lack a combination go, unless that would
-    leave fewer than two: then the combinations' levels go instead, or blocks that all lack the
+    leave fewer than half of them, or than two: then levels go instead, or blocks that all lack the
     same.  The choice never looks at an outcome, nor at the order of rows or the names of blocks.
 
     Parameters
@@ -67,11 +67,17 @@ def balanced(
     names = varying(runs, factors)
     unit = block or "replicate"
     if block is None:
-        place = runs.groupby(names, sort=False, dropna=False).cumcount() if names else runs.index
-        runs = runs.assign(**{unit: place})
+        runs = runs.assign(**{unit: np.arange(len(runs))})
     table = measured(runs, names, outcome=outcome, block=unit, scale=scale, status=status)
+    said = unmeasured(runs, table, names, unit) if block is not None else []
     lost = int(table["diverged"].sum())
-    table = table[~table["diverged"]]
+    table = table[~table["diverged"]].copy()
+    if block is None:
+        # Numbered where they have one: what is missing is no replicate.
+        table[unit] = table.groupby(names, sort=False, dropna=False).cumcount() if names else 0
+        table[unit] = table[unit] if names else np.arange(len(table))
+    elif names:
+        _refuse_nested(table, names, unit)
     coded = {name: _by_name(table[name]) for name in names}
     units, labels = pd.factorize(table[unit])
     shape = [*(len(uniques) for _, uniques in coded.values()), len(labels)]
@@ -82,7 +88,7 @@ def balanced(
         name: tuple(uniques[index] for index in kept[axis])
         for axis, (name, (_, uniques)) in enumerate(coded.items())
     }
-    said = [
+    said += [
         f"{name} {', '.join(str(uniques[i]) for i in range(len(uniques)) if i not in kept[axis])}"
         for axis, (name, (_, uniques)) in enumerate(coded.items())
         if len(kept[axis]) < len(uniques)
@@ -91,6 +97,16 @@ def balanced(
     said += [text for part in parts if (text := counted(part))]
     blocks = None if block is None else tuple(labels[index] for index in kept[-1])
     return Balanced(cube[np.ix_(*kept)], levels, blocks, tuple(said))
+
+
+def _refuse_nested(table: pd.DataFrame, names: Sequence[str], block: str) -> None:
+    """Blocks that each have one level of a factor are no blocks for it."""
+    for name in names:
+        if len(set(table[name])) > 1 and (table.groupby(block)[name].nunique() < 2).all():
+            raise ValueError(
+                f"no {block} was measured at two levels of {name!r}; where rows are independent, "
+                "give block=None"
+            )
 
 
 def _by_name(column: pd.Series) -> tuple[Ints, list[object]]:
@@ -115,7 +131,7 @@ def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
             return kept
         whole = np.atleast_1d(part.reshape(-1, part.shape[-1]).all(axis=0))
         ever = part.any(axis=-1)
-        if ever.all() and whole.sum() >= min(2, len(whole)):
+        if ever.all() and whole.sum() >= min(2, len(whole)) and 2 * whole.sum() >= len(whole):
             kept[-1] = [index for index, ok in zip(kept[-1], whole, strict=True) if ok]
             continue
         # Of all levels, and of blocks where no level may go, the one that has the least.

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.design import Floats, Scale, cell_codes, measured
+from ablations.analysis.design import Floats, Scale, cell_codes, measured, spelled
 from ablations.analysis.inference import summarise
+from ablations.analysis.naming import any_names
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
 MEASURES = [
@@ -18,6 +19,7 @@ MEASURES = [
 ]  # fmt: skip
 
 
+@any_names
 def configurations(
     runs: pd.DataFrame,
     factors: Sequence[str],
@@ -63,7 +65,7 @@ def _described(runs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
     """The levels of every configuration, and all of them as one ``name`` that orders ties."""
     table = runs.drop_duplicates("configuration").set_index("configuration")[list(factors)]
     # Ties come out in the same order whatever order the rows came in.
-    table["name"] = table.astype(str).agg(" ".join, axis=1) if factors else ""
+    table["name"] = spelled(table) if factors else ""
     return table
 
 

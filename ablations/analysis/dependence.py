@@ -17,8 +17,10 @@ from ablations.analysis.design import (
     cell_codes,
     complete_blocks,
     counted,
+    done,
 )
 from ablations.analysis.inference import adjust, over_seeds, sign_flip_p
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level, paired_differences
 
 SIMPLE_COLUMNS = [
@@ -27,7 +29,10 @@ SIMPLE_COLUMNS = [
     "control_diverged", *STATED,
 ]  # fmt: skip
 
+UNKNOWN = "unknown: too few seeds"
 
+
+@any_names
 def simple_effects(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],
@@ -68,22 +73,23 @@ def simple_effects(
         )  # fmt: skip
         pairs = pairs[pairs[given].notna()]
         if len(pairs):
-            parts.append(_given(pairs, given, block, scale))
+            parts.append(_given(pairs, given, block, scale, runs[block].nunique()))
     if not parts:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
     table = pd.concat(parts, ignore_index=True)
     table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
     return table.assign(
         n=table["seeds"],
-        procedure=(
+        procedure=done(
+            table["seeds"],
             "differences paired within blocks, mean over cells, then t interval and sign flips "
-            f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
+            f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}",
         ),
         assumes=assumed(block),
     )[SIMPLE_COLUMNS]
 
 
-def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale) -> pd.DataFrame:
+def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale, blocks: int) -> pd.DataFrame:
     keys = ["axis", "level", "control", given]
     pairs = pairs.assign(contrast=cell_codes(pairs[["level", given]]))
     found = pairs.groupby("contrast", sort=True).size()
@@ -102,9 +108,15 @@ def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale) -> pd.Data
     values = d.to_numpy(dtype=float)
     incomplete = found.reindex(table.index) - table["pairs"]
     lost = table["pairs"] - table["survivors"]
+    present = kept.groupby("contrast", sort=True)[block].nunique().reindex(table.index)
+    planned = np.full(len(table), blocks)
     said = [
-        counted((gone, f"pair of an incomplete {block} or cell"), (bad, "pair that diverged"))
-        for gone, bad in zip(incomplete, lost, strict=True)
+        counted(
+            (gone, f"pair of an incomplete {block} or cell"),
+            (bad, "pair of which a run diverged"),
+            (asked - n, f"{block} without a pair"),
+        )
+        for gone, bad, asked, n in zip(incomplete, lost, planned, present, strict=True)
     ]
     numbers = over_seeds(values, scale)
     table = table.join(named).rename(columns={given: "given_level"})
@@ -123,8 +135,8 @@ def depends_on(
     """Name the axes that the effect of each level depends on, the one that matters most first.
 
     An axis counts where some double difference of the level with a level of it is both certain
-    (``p_adjusted`` at most ``alpha``) and larger than ``margin``: then the main effect is a mean
-    over different effects, and ``simple_effects`` says which.
+    (``p_adjusted`` or ``p_family`` at most ``alpha``) and larger than ``margin``: then the main
+    effect is a mean over different effects, and ``simple_effects`` says which.
 
     Parameters
     ----------
@@ -138,10 +150,12 @@ def depends_on(
     Returns
     -------
     Series of str
-        On the index of ``effects``: axes joined by ``", "``; empty where none is known.
+        On the index of ``effects``: axes joined by ``", "``; empty where none is known to matter;
+        ``UNKNOWN`` where so few seeds could not tell.
     """
     double = interactions["double"].astype(float).abs()
-    real = (interactions["p_adjusted"] <= alpha) & (double > margin)
+    p = interactions[["p_adjusted", "p_family"]].astype(float).min(axis=1)
+    real = (p <= alpha) & (double > margin)
     sides = [
         pd.DataFrame(
             {
@@ -159,5 +173,14 @@ def depends_on(
         key: ", ".join(map(str, group["on"]))
         for key, group in found.groupby(["axis", "level"], sort=False)
     }
-    keys = zip(effects["axis"], effects["level"], strict=True)
-    return pd.Series([named.get(key, "") for key in keys], index=effects.index, dtype=object)
+    asked = interactions.dropna(subset="double")
+    told = asked[asked["p_floor"] <= alpha]
+    able = {
+        (row[f"axis_{side}"], row[f"level_{side}"]) for side in "ab" for _, row in told.iterrows()
+    }
+    hidden = {
+        (row[f"axis_{side}"], row[f"level_{side}"]) for side in "ab" for _, row in asked.iterrows()
+    } - able
+    keys = list(zip(effects["axis"], effects["level"], strict=True))
+    words = [UNKNOWN if key in hidden else named.get(key, "") for key in keys]
+    return pd.Series(words, index=effects.index, dtype=object)

@@ -8,6 +8,7 @@ diverged.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -72,9 +73,13 @@ def measured(
     Raises
     ------
     ValueError
-        If two rows share configuration and block, or a logarithm is asked of a number that has
-        none.
+        If two rows share configuration and block, a logarithm is asked of a number that has none,
+        the outcome is no number, or the scale is none that there is.
     """
+    if scale not in ("log", "difference"):
+        raise ValueError(f"scale must be 'log' or 'difference', not {scale!r}")
+    if not pd.api.types.is_numeric_dtype(runs[outcome]) and runs[outcome].notna().any():
+        raise ValueError(f"{outcome!r} is no column of numbers")
     raw = runs[outcome].to_numpy(dtype=float, na_value=np.nan)
     state = runs[status].astype(object).to_numpy() if status in runs else np.full(len(runs), "ok")
     # An infinite number under another name is still a run that diverged.
@@ -100,6 +105,100 @@ def _require_one_row_each(table: pd.DataFrame, factors: Sequence[str], block: st
             f"{doubles} rows repeat the configuration and {block} of another row: "
             f"name the column that tells them apart among the factors {list(factors)}"
         )
+
+
+def at_level(column: pd.Series, level: object) -> npt.NDArray[np.bool_]:
+    """Where a column has a level, of whatever type levels are."""
+    codes, uniques = pd.factorize(column, use_na_sentinel=True)
+    same = np.asarray([*(_equal(value, level) for value in uniques), False], dtype=bool)
+    return np.asarray(same[codes])
+
+
+def _equal(value: object, level: object) -> bool:
+    if isinstance(value, bool) is not isinstance(level, bool):
+        return False  # True is no 1 here
+    return isinstance(value, tuple) == isinstance(level, tuple) and bool(value == level)
+
+
+def unmeasured(
+    runs: pd.DataFrame, table: pd.DataFrame, factors: Sequence[str], block: str
+) -> list[str]:
+    """Say what ``measured`` left out: runs without a result, and levels and blocks of which nothing
+    is left.
+    """
+    asked = runs
+    if "status" in runs:
+        asked = runs[runs["status"] != "skipped"]
+    said = [counted((len(asked) - len(table), "run without a result"))]
+    for name in factors:
+        left = set(table.loc[~table["diverged"], name].dropna())
+        gone = [level for level in pd.unique(asked[name].dropna()) if level not in left]
+        said += [f"{name} {', '.join(map(str, gone))}"] if gone else []
+    blocks = asked[block].nunique() - table.loc[~table["diverged"], block].nunique()
+    return [text for text in (*said, counted((blocks, block))) if text]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Configurations with a number in every block, of the blocks that are kept for it.
+
+    Attributes
+    ----------
+    values
+        One row a block and one column a configuration.
+    levels
+        The factors' levels, one row a configuration.
+    left_out
+        What is not in it, in words.
+    """
+
+    values: pd.DataFrame
+    levels: pd.DataFrame
+    left_out: str
+
+
+def whole(runs: pd.DataFrame, table: pd.DataFrame, factors: Sequence[str], block: str) -> Whole:
+    """Keep the configurations that ended well in every block.
+
+    One that diverged anywhere is out.  Where runs are missing for another reason, blocks that lack
+    a configuration go, as long as that costs no more than half of them; else the configurations
+    that lack most.
+    """
+    wide, levels = by_configuration(table, factors, block)
+    diverged, _ = by_configuration(table, factors, block, "diverged")
+    bad = diverged.fillna(value=False).astype(bool).any()
+    present = wide.loc[:, ~bad].notna()
+    while not present.to_numpy().all():
+        complete = present.all(axis=1)
+        if 2 * complete.sum() >= len(present) and complete.sum() >= min(2, len(present)):
+            present = present[complete]
+            continue
+        shares = present.mean()
+        worst = shares.index[shares == shares.min()]
+        last = worst[int(np.argmax(np.argsort(np.argsort(spelled(levels.loc[worst])))))]
+        present = present.drop(columns=last)
+    said = [
+        counted(
+            (int(bad.sum()), f"configuration that diverged in some {block}"),
+            (wide.shape[1] - int(bad.sum()) - present.shape[1], "configuration with runs missing"),
+            (len(wide) - len(present), f"{block} with runs missing"),
+        ),
+        *unmeasured(runs, table, factors, block),
+    ]
+    kept = wide.loc[present.index, present.columns]
+    return Whole(kept, levels.loc[present.columns], "; ".join(filter(None, said)))
+
+
+def fixed_order(d: Floats) -> Ints:
+    """An order of the rows of ``d`` (seeds x contrasts) that follows from their numbers alone: not
+    from their labels, the order of columns, the sign or the unit.
+    """
+    size = np.abs(np.nan_to_num(d))
+    ranks = np.empty_like(size)
+    for j, column in enumerate(size.T):
+        ranks[:, j] = np.unique(np.round(column / (column.max() or 1.0), 9), return_inverse=True)[1]
+    sums = ranks.sum(axis=1), (ranks**2).sum(axis=1), (ranks**3).sum(axis=1)
+    return np.asarray(np.lexsort(sums[::-1]), dtype=np.int64)
 
 
 def by_configuration(
@@ -131,6 +230,11 @@ def counted(*parts: tuple[int, str]) -> str:
         if n:
             said.append(f"{int(n):,} {first}{'' if n == 1 else 's'}{space}{rest}")
     return ", ".join(said)
+
+
+def done(n: pd.Series, what: str) -> list[str]:
+    """What was done in each row; nothing was, where there are fewer than two blocks."""
+    return [what if blocks >= 2 else "nothing, with fewer than two to compare" for blocks in n]
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:

@@ -11,8 +11,17 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.design import STATED, Scale, assumed, complete_blocks, counted
-from ablations.analysis.inference import over_seeds, sign_flip_p
+from ablations.analysis.design import (
+    STATED,
+    Floats,
+    Scale,
+    assumed,
+    complete_blocks,
+    counted,
+    done,
+)
+from ablations.analysis.inference import max_t, over_seeds, sign_flip_p
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level, paired_differences
 
 _PROCEDURE = (
@@ -21,6 +30,7 @@ _PROCEDURE = (
 )
 
 
+@any_names
 def divergence_rates(
     runs: pd.DataFrame, axes: Sequence[str], *, block: str = "seed", status: str = "status"
 ) -> pd.DataFrame:
@@ -52,6 +62,7 @@ def _rates(ended: pd.DataFrame, axis: str, block: str) -> pd.DataFrame:
     return table.rename_axis("level").reset_index().assign(axis=axis)
 
 
+@any_names
 def divergence_effects(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],
@@ -75,7 +86,8 @@ def divergence_effects(
           pairs as independent, which pairs that share a seed are not).
         - ``advantage``: share of pairs that the level wins less those that it loses, a run that
           diverged being worse than any that did not, averaged over seeds; ``low, high``: its 95 %
-          t interval; ``p_advantage``: sign-flip over seeds; ``seeds``.
+          t interval; ``p_advantage``: sign-flip over seeds; ``p_adjusted``: step-down max-T over
+          the rows; ``seeds``.
         - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
     Raises
@@ -83,7 +95,7 @@ def divergence_effects(
     ValueError
         As ``measured`` does.
     """
-    rows = []
+    rows, gains = [], {}
     for axis in (name for name in controls if name in runs):
         pairs = paired_differences(
             runs, axis, controls[axis], factors,
@@ -95,6 +107,7 @@ def divergence_effects(
         gain += pairs["control_diverged"].astype(float) - pairs["diverged"].astype(float)
         pairs = pairs.assign(gain=gain)
         for level, kept in pairs.groupby("level", sort=False):
+            gains[axis, level] = kept.groupby(block, sort=False)["gain"].mean()
             row = _compared(kept, axis, level, controls[axis], block)
             lost = counted(
                 (int(found[level]) - len(kept), f"pair of an incomplete {block} or cell")
@@ -105,7 +118,19 @@ def divergence_effects(
         "advantage", "low", "high", "p_advantage", "seeds",
         *STATED,
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    table["procedure"] = done(table["n"], _PROCEDURE)
+    table.insert(columns.index("p_advantage") + 1, "p_adjusted", _adjusted(gains, table))
+    return table
+
+
+def _adjusted(gains: dict[tuple[str, object], pd.Series], table: pd.DataFrame) -> Floats:
+    """Max-T over all levels; what is the same in all blocks of all has nothing to flip."""
+    if table.empty:
+        return np.empty(0)
+    keys = zip(table["axis"], table["level"], strict=True)
+    wide = pd.concat([gains[key] for key in keys], axis=1)
+    return max_t(wide.to_numpy(dtype=float))
 
 
 def _compared(

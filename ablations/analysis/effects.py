@@ -19,6 +19,7 @@ from ablations.analysis.design import (
     Floats,
     Scale,
     assumed,
+    at_level,
     complete_blocks,
     counted,
     measured,
@@ -33,7 +34,9 @@ from ablations.analysis.inference import (
     over_seeds,
     share_positive,
     sign_flip_p,
+    smallest_p,
 )
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level, by_seed, paired_differences
 from ablations.analysis.verdicts import UNDECIDED, verdicts
 
@@ -45,6 +48,7 @@ EFFECT_COLUMNS = [
 ]  # fmt: skip
 
 
+@any_names
 def main_effects(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],
@@ -96,9 +100,14 @@ def main_effects(
     Raises
     ------
     ValueError
-        If two rows share configuration and block, or a logarithm is asked of a number that has
-        none.
+        As ``measured`` does; if a control has another type than the levels; or if a number is out
+        of its range.
     """
+    if not 0 < alpha < 1 or not 0 < margin < np.inf:
+        raise ValueError(f"alpha must lie between 0 and 1 and margin above 0: {alpha}, {margin}")
+    if correction not in ("max_t", "holm"):
+        raise ValueError(f"correction must be 'max_t' or 'holm', not {correction!r}")
+    _refuse_other_types(runs, controls)
     seeds, rows = [], []
     for axis in (name for name in controls if name in runs):
         found = paired_differences(
@@ -121,7 +130,14 @@ def main_effects(
     table["better"] = share_positive(np.where(excess != 0, -excess, sign * np.sign(d)))
     table["verdict"] = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
     table["n"] = table["seeds"]
-    table["procedure"] = [_procedure(row, len(table), correction) for row in table.itertuples()]
+    family = len(table) + int(table["p_divergence"].notna().sum())
+    within = f"{margin:.2%}" if scale == "log" else f"{margin:.4g}"
+    told = f"{outcome}, {'higher' if higher_is_better else 'lower'} is better, "
+    told += "log ratio" if scale == "log" else "difference"
+    table["procedure"] = [
+        f"{told}: {_procedure(row, family, correction, within, alpha)}"
+        for row in table.itertuples()
+    ]
     table["assumes"] = assumed(block)
     ended = measured(runs, factors, outcome=outcome, block=block, scale="difference", status=status)
     table["left_out"] = _left_out(table, ended, block)
@@ -129,27 +145,41 @@ def main_effects(
     return pd.concat([part for part in both if len(part)], ignore_index=True)
 
 
-def _procedure(row: Any, family: int, correction: str) -> str:
+def _refuse_other_types(runs: pd.DataFrame, controls: Mapping[str, Level]) -> None:
+    """A control ``"1"`` among levels 1 and 2 is a mistake, and no level that was not run."""
+    for axis, control in controls.items():
+        if axis not in runs:
+            continue
+        levels = list(pd.unique(runs[axis].dropna()))
+        if not at_level(runs[axis], control).any() and str(control) in map(str, levels):
+            kind, wanted = type(control).__name__, type(levels[0]).__name__
+            raise ValueError(f"the control {control!r} of {axis!r} is a {kind}, not a {wanted}")
+
+
+def _procedure(row: Any, family: int, correction: str, within: str, alpha: float) -> str:
     if row.seeds < 2:
-        return "none: fewer than two to compare"
+        return "nothing, with fewer than two to compare"
     flips = "exact" if row.seeds <= EXACT_BLOCKS else f"{RESAMPLES:,} random"
     name = {"max_t": "step-down max-T", "holm": "Holm"}[correction]
     return (
-        f"differences paired within blocks, mean over cells, then t interval over blocks and "
-        f"{flips} sign flips; {name} over {family}; equivalence by two one-sided t tests"
+        "differences paired within blocks, mean over cells; 95 % t interval over blocks, of this "
+        f"comparison alone; p by {flips} sign flips, adjusted by {name} over {family}; equivalence "
+        f"within {within} by two one-sided t tests, unadjusted; verdict at a level of {alpha:.2g}"
     )
 
 
 def _left_out(table: pd.DataFrame, ended: pd.DataFrame, block: str) -> list[str]:
     said = []
     for _, row in table.iterrows():
-        runs = int((ended[row["axis"]] == row["level"]).sum())
+        runs = int(at_level(ended[row["axis"]], row["level"]).sum())
+        controls = int(at_level(ended[row["axis"]], row["control"]).sum())
         lost = row["pairs"] - row["survivors"]
         said.append(
             counted(
                 (row["seeds_dropped"], f"{block} with a run missing"),
                 (row["cells_dropped"], "cell with a run missing"),
                 (runs - row["found"], "run without a partner at the control"),
+                (controls - row["found"], "run of the control without a partner"),
                 (lost, "pair of which a run diverged"),
             )
         )
@@ -228,8 +258,7 @@ def _tests(
     else:
         raw = np.concatenate([p, sign_flip_p(asked)])
         adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
-    least = np.where(n <= EXACT_BLOCKS, 2.0 ** (1.0 - n), 1 / (RESAMPLES + 1))
-    floor = np.where(n >= 2, np.minimum(1.0, tests * least), np.nan)
+    floor = smallest_p(n, tests)
     return {
         "seeds": n, "p": p, "p_adjusted": adjusted[: len(n)], "p_divergence": adjusted[len(n) :],
         "p_floor": floor, "reachable": floor <= alpha,

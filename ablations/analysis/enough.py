@@ -10,6 +10,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.design import Floats
+from ablations.analysis.inference import EXACT_BLOCKS
 from ablations.analysis.verdicts import UNDECIDED
 
 MOST = 10_000
@@ -43,7 +44,8 @@ def seeds_needed(
     DataFrame
         On the index of ``effects``: ``by_difference``, ``by_equivalence``: seeds in all, missing
         where more than ``MOST``, or unknown with fewer than two seeds; ``needed``: the fewer;
-        ``more``: beyond those that are there, 0 where it is decided.
+        ``more``: beyond those that are there, 0 where it is decided, missing where there are as
+        many already and something else than their number stands in the way.
     """
     n = effects["seeds"].to_numpy(dtype=float)
     effect = effects["effect"].to_numpy(dtype=float)
@@ -55,28 +57,44 @@ def seeds_needed(
         sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
     difference = np.array([for_difference(size, each, power) for size in sizes])
     # Below, no sign-flip p can be small enough, whatever the difference.
-    difference = np.maximum(difference, least(alpha))
+    difference = np.maximum(difference, least(alpha, _tests(effects)))
     equivalence = np.array(
         [for_equivalence(m, s, margin, alpha, power) for m, s in zip(effect, sd, strict=True)]
     )
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()
-    more = np.where(undecided, np.maximum(needed - n, 1), 0.0)
+    # Where there are as many as should do, something else stands in the way: divergence, say.
+    needed = np.where(undecided & (needed <= n), np.nan, needed)
+    more = np.where(undecided, needed - n, 0.0)
     return pd.DataFrame(
         {
             "by_difference": difference,
             "by_equivalence": equivalence,
             "needed": needed,
-            "more": np.where(undecided & ~np.isfinite(needed), np.nan, more),
+            "more": more,
         },
         index=effects.index,
     )
 
 
-def least(alpha: float = 0.05) -> int:
-    """Seeds with which a two-sided sign-flip p can be ``alpha`` at all."""
-    return 1 + math.ceil(math.log2(1 / alpha))
+def least(alpha: float = 0.05, tests: int = 1) -> int:
+    """Seeds with which a two-sided sign-flip p, Bonferroni-adjusted for so many tests, can be
+    ``alpha`` at all.
+    """
+    return 1 + math.ceil(math.log2(tests / alpha))
+
+
+def _tests(effects: pd.DataFrame) -> int:
+    """How many tests the smallest p of a table of effects is adjusted for: 1 with max-T."""
+    if "p_floor" not in effects:
+        return 1
+    seeds = effects["seeds"].to_numpy(dtype=float)
+    exact = (seeds >= 2) & (seeds <= EXACT_BLOCKS) & (effects["p_floor"] < 1).to_numpy()
+    if not exact.any():
+        return 1
+    times = effects["p_floor"].to_numpy(dtype=float)[exact] * 2.0 ** (seeds[exact] - 1)
+    return max(1, round(float(times.max())))
 
 
 def for_difference(size: float, alpha: float = 0.05, power: float = 0.8) -> float:

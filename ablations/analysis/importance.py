@@ -12,6 +12,7 @@ from scipy.linalg import helmert
 
 from ablations.analysis.balance import Balanced, balanced
 from ablations.analysis.design import STATED, Floats, Scale, counted, measured, varying
+from ablations.analysis.naming import any_names
 
 IMPORTANCE_COLUMNS = [
     "source", "kind", "ss", "df", "ms", "eta2", "omega2", "error_ms", "error_df", "f", "p",
@@ -19,6 +20,7 @@ IMPORTANCE_COLUMNS = [
 ]  # fmt: skip
 
 
+@any_names
 def importance(
     runs: pd.DataFrame,
     factors: Sequence[str],
@@ -78,7 +80,8 @@ def importance(
     if design.blocks is None:
         n, how = values.size, _BETWEEN
     else:
-        n, how = len(design.blocks), _WITHIN
+        n = len(design.blocks)
+        how = _WITHIN if n >= 2 else ("nothing, with fewer than two to compare", _WITHIN[1])
     return table.assign(
         numbers=values.size,
         n=n,
@@ -105,7 +108,7 @@ def _one_way(
     runs: pd.DataFrame, factor: str, outcome: str, scale: Scale, status: str
 ) -> pd.DataFrame:
     """One factor, replicates: sums of squares add up however many each level has."""
-    runs = runs.assign(replicate=runs.groupby(factor, sort=False, dropna=False).cumcount())
+    runs = runs.assign(replicate=np.arange(len(runs)))
     how = {"outcome": outcome, "block": "replicate", "scale": scale, "status": status}
     table = measured(runs, [factor], **how)  # type: ignore[arg-type]
     lost = counted((int(table["diverged"].sum()), "run that diverged"))

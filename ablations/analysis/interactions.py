@@ -14,21 +14,25 @@ from ablations.analysis.design import (
     STATED,
     Scale,
     assumed,
+    at_level,
     cell_codes,
     complete_blocks,
     counted,
+    done,
     measured,
 )
-from ablations.analysis.inference import adjust, sign_flip_p, summarise
+from ablations.analysis.inference import adjust, max_t, sign_flip_p, smallest_p, summarise
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level
 
 INTERACTION_COLUMNS = [
     "axis_a", "level_a", "axis_b", "level_b", "effect", "low", "high", "seeds", "cells",
     "diverged", "double", "double_low", "double_high", "double_seeds", "p", "p_adjusted",
-    *STATED,
+    "p_family", "p_floor", "reachable", *STATED,
 ]  # fmt: skip
 
 
+@any_names
 def interactions(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],
@@ -54,7 +58,9 @@ def interactions(
           the two do together beyond what each does alone; ``double_seeds``. Missing where a or b
           is the control.
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all double
-          differences, for exploring.  The F test of all levels of two axes at once is a row of
+          differences, for exploring; ``p_family``: step-down max-T over them, which holds for all
+          together; ``p_floor``: the smallest that this can be with these seeds, ``reachable``:
+          whether that is at most 0.05.  The F test of all levels of two axes at once is a row of
           ``importance.importance``.
         - ``n`` (blocks of the double difference, or of the effect where there is none),
           ``procedure``, ``assumes``, ``left_out``.
@@ -72,15 +78,21 @@ def interactions(
         _two_factors(table, a, controls[a], b, controls[b], factors, block)
         for a, b in combinations(axes, 2)
     ]
-    found = [part for part in found if len(part)]
+    found = [(part, wide) for part, wide in found if len(part)]
     if not found:
         return pd.DataFrame(columns=INTERACTION_COLUMNS)
-    both = pd.concat(found, ignore_index=True)
+    both = pd.concat([part for part, _ in found], ignore_index=True)
     both["p_adjusted"] = adjust(both["p"].to_numpy(dtype=float), "fdr_bh")
+    blocks = pd.Index(table[block].unique())
+    d = np.hstack([wide.reindex(index=blocks).to_numpy(dtype=float) for _, wide in found])
+    both["p_family"] = max_t(d)
+    both["p_floor"] = smallest_p(np.isfinite(d).sum(axis=0))
+    both["reachable"] = both["p_floor"] <= 0.05
     both["n"] = both["double_seeds"].fillna(both["seeds"]).astype(int)
-    both["procedure"] = (
+    both["procedure"] = done(
+        both["n"],
         "double differences paired within blocks, mean over cells, then t interval and sign flips "
-        f"over blocks; Benjamini-Hochberg over {int(both['p'].notna().sum())}"
+        f"over blocks; Benjamini-Hochberg and max-T over {int(both['p'].notna().sum())}",
     )
     both["assumes"] = assumed(block)
     return both[INTERACTION_COLUMNS]
@@ -88,43 +100,52 @@ def interactions(
 
 def _two_factors(
     table: pd.DataFrame, a: str, a0: Level, b: str, b0: Level, factors: Sequence[str], block: str
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of two axes, and their double differences by block, one column a row."""
     cell = cell_codes(table[[name for name in factors if name not in (a, b)]])
     slim = table[[a, b, block, "value", "diverged"]].assign(cell=cell)
     slim.columns = pd.Index(["level_a", "level_b", block, "value", "diverged", "cell"])
     slim = slim[slim["level_a"].notna() & slim["level_b"].notna()]
-    at_a0, at_b0 = slim["level_a"] == a0, slim["level_b"] == b0
+    at_a0, at_b0 = at_level(slim["level_a"], a0), at_level(slim["level_b"], b0)
     key = ["cell", block]
     joint = slim.loc[at_a0 & at_b0, [*key, "value"]].rename(columns={"value": "joint"})
     alone_a = slim.loc[at_b0, [*key, "level_a", "value"]].rename(columns={"value": "alone_a"})
     alone_b = slim.loc[at_a0, [*key, "level_b", "value"]].rename(columns={"value": "alone_b"})
     cross = slim.merge(joint, on=key)
     cross["difference"] = cross["value"] - cross["joint"]
-    corners = cross[(cross["level_a"] != a0) & (cross["level_b"] != b0)]
+    corners = cross[~at_level(cross["level_a"], a0) & ~at_level(cross["level_b"], b0)]
     corners = corners.merge(alone_a, on=[*key, "level_a"]).merge(alone_b, on=[*key, "level_b"])
     corners["difference"] = (
         corners["value"] - corners["alone_a"] - corners["alone_b"] + corners["joint"]
     )
-    effects = _over_seeds(cross, block)
+    effects, _, dropped = _over_seeds(cross, block)
+    doubles, wide, corners_dropped = _over_seeds(corners, block)
     levels = ["level_a", "level_b"]
-    lost = cross[cross["difference"].isna()].groupby(levels, sort=False).size()
     alone = slim.groupby(levels, sort=False).size() - cross.groupby(levels, sort=False).size()
+    lost = cross[cross["difference"].isna()].groupby(levels, sort=False).size()
+    dropped = corners_dropped.reindex(dropped.index).fillna(dropped)
     effects["left_out"] = [
         counted(
-            (int(alone.get(key, 0)), "run without a partner at both controls"),
+            (int(dropped.get(key, 0)), f"pair of an incomplete {block} or cell"),
+            (int(alone.get(key, 0)), "run without its like at both controls"),
             (int(lost.get(key, 0)), "pair of which a run diverged"),
         )
         for key in effects.index
     ]
-    doubles = _over_seeds(corners, block)[["mean", "low", "high", "seeds", "p"]]
+    doubles = doubles[["mean", "low", "high", "seeds", "p"]]
     doubles.columns = pd.Index(["double", "double_low", "double_high", "double_seeds", "p"])
     effects = effects.drop(columns="p").rename(columns={"mean": "effect"})
-    return effects.join(doubles).reset_index().assign(axis_a=a, axis_b=b)
+    wide = wide.reindex(columns=effects.index)
+    return effects.join(doubles).reset_index().assign(axis_a=a, axis_b=b), wide
 
 
-def _over_seeds(cross: pd.DataFrame, block: str) -> pd.DataFrame:
+def _over_seeds(cross: pd.DataFrame, block: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+    """Each pair of levels over its blocks; the numbers themselves, blocks by pairs; and how many
+    rows were dropped as incomplete.
+    """
     levels = ["level_a", "level_b"]
     cross = cross.assign(contrast=cell_codes(cross[levels]))
+    before = cross.groupby(levels, sort=False).size()
     cross = complete_blocks(cross, contrast="contrast", block=block)
     grouped = cross.groupby(levels, sort=False)
     by_seed = cross.groupby([*levels, block], sort=False)["difference"].mean().reset_index()
@@ -134,7 +155,8 @@ def _over_seeds(cross: pd.DataFrame, block: str) -> pd.DataFrame:
     wide = by_seed.set_index([block, *levels])["difference"].unstack(levels)  # noqa: PD010
     wide = wide.reindex(columns=table.index)
     p = sign_flip_p(wide.to_numpy(dtype=float)) if len(table) else np.empty(0)
-    return table.assign(seeds=table["n"], p=p)
+    dropped = before - grouped.size().reindex(before.index).fillna(0)
+    return table.assign(seeds=table["n"], p=p), wide, dropped
 
 
 def strongest_pairs(table: pd.DataFrame) -> pd.DataFrame:

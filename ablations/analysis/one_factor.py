@@ -13,8 +13,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import STATED, Scale, assumed, by_configuration, counted, measured
+from ablations.analysis.design import (
+    STATED,
+    Scale,
+    assumed,
+    at_level,
+    by_configuration,
+    counted,
+    measured,
+    spelled,
+    whole,
+)
 from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level
 
 ONE_FACTOR_COLUMNS = [
@@ -25,6 +36,7 @@ ONE_FACTOR_COLUMNS = [
 PLUS, MINUS = "control plus", "full minus"
 
 
+@any_names
 def one_factor(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],
@@ -42,8 +54,8 @@ def one_factor(
     Parameters
     ----------
     controls
-        Axis to its control level.  Factors that are no axis must have one level among the rows
-        that are looked up; rows of other levels are not looked at.
+        Axis to its control level.  Factors that are no axis must have one level where the control
+        was run; rows of other levels are not looked at.
     full
         Axis to its level in the full model.  By default the configuration with the best mean of
         those that ended well in every seed; chosen on the same runs, it flatters every level in
@@ -55,8 +67,8 @@ def one_factor(
         One row a look-up:
 
         - ``view``: ``control plus`` (the control with ``level`` on ``axis``, against the control)
-          or ``full minus`` (the full model with ``axis`` at its control, against the full model;
-          ``level`` is what was taken out); ``against``: the level it is compared with.
+          or ``full minus`` (the full model with ``axis`` at its control, ``level``, against the
+          full model); ``against``: the level it is compared with.
         - ``effect, low, high``: mean over seeds of the difference and its 95 % t interval, on the
           scale; ``change, change_low, change_high``: as a fraction (log scale only).
         - ``p``: sign-flip over seeds; ``p_adjusted``: step-down max-T over the rows of its view.
@@ -70,34 +82,42 @@ def one_factor(
     Raises
     ------
     ValueError
-        As ``measured`` does, or if ``full`` names an axis without a control.
+        As ``measured`` does; if ``full`` names an axis without a control or a level that was not
+        run; if the control was run with several settings of the other factors.
     """
     axes = [axis for axis in controls if axis in runs]
-    unknown = sorted(set(full or {}) - set(axes))
-    if unknown:
-        raise ValueError(f"the full model names {unknown[0]!r}, which is no axis with a control")
+    full = _full(runs, controls, axes, full)
     table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     others = [name for name in factors if name not in axes]
     base = _matching(table, {axis: controls[axis] for axis in axes})
-    if others and len(base):
+    if base.empty and full is not None:
+        base = _matching(table, full)
+    if others and base.empty:
+        return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
+    if others:
         # What no axis names (epochs, say) is held at what the control was trained with.
-        table = table[_same(table, base[others].iloc[0])]
+        settings = base[others].drop_duplicates()
+        if len(settings) > 1:
+            raise ValueError(
+                f"the control was run with {len(settings)} settings of {', '.join(others)}: "
+                "give only the runs of one of them"
+            )
+        table = table[_same(table, settings.iloc[0])]
     wide, levels = by_configuration(table, axes, block)
     diverged, _ = by_configuration(table, axes, block, "diverged")
     control = _find(levels, {axis: controls[axis] for axis in axes})
     sign = 1 if higher_is_better else -1
-    top = _find(levels, full) if full is not None else _best(wide, sign)
+    top = _find(levels, full) if full is not None else _best(runs, table, axes, block, sign)
     rows = []
     for axis in axes:
         for level in pd.unique(levels[axis]):
-            if level == controls[axis] or control is None:
+            if control is None or at_level(pd.Series([level]), controls[axis])[0]:
                 continue
             added = _find(levels, {**_levels(levels, control), axis: level})
             rows.append((PLUS, axis, level, controls[axis], added, control))
         if top is not None and levels.loc[top, axis] != controls[axis]:
             taken = _find(levels, {**_levels(levels, top), axis: controls[axis]})
-            out = levels.loc[top, axis]
-            rows.append((MINUS, axis, out, out, taken, top))
+            rows.append((MINUS, axis, controls[axis], levels.loc[top, axis], taken, top))
     found = [row for row in rows if row[4] is not None]
     if not found:
         return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
@@ -115,7 +135,7 @@ def one_factor(
         if (views == view).any():
             adjusted[views == view] = max_t(d[:, views == view])
     sizes = {view: int((views == view).sum()) for view in (PLUS, MINUS)}
-    seeds, asked = np.isfinite(d).sum(axis=0), table[block].nunique()
+    seeds, asked = np.isfinite(d).sum(axis=0), runs[block].nunique()
     return result.assign(
         **over_seeds(d, scale), p=sign_flip_p(d), p_adjusted=adjusted,
         better=share_positive(sign * d), seeds=seeds,
@@ -123,13 +143,15 @@ def one_factor(
         procedure=[
             "two cells paired by block; t interval and sign flips over blocks; "
             f"step-down max-T over {sizes[view]}"
-            for view in views
+            if n >= 2
+            else "nothing, with fewer than two to compare"
+            for view, n in zip(views, seeds, strict=True)
         ],
         assumes=[_assumed(block, view, chosen=full is None) for view in views],
         left_out=[
             counted(
                 (lost, f"{block} in which one of the two diverged"),
-                (asked - run, f"{block} in which one of the two was not run"),
+                (asked - run, f"{block} in which one of the two has no result"),
             )
             for lost, run in zip(both.sum(axis=0) - seeds, both.sum(axis=0), strict=True)
         ],
@@ -148,8 +170,12 @@ def _matching(table: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:
 def _same(table: pd.DataFrame, levels: pd.Series) -> pd.Series:
     same = pd.Series(data=True, index=table.index)
     for name, level in levels.items():
-        same &= table[name].isna() if pd.isna(level) else table[name] == level
+        same &= table[name].isna() if _missing(level) else at_level(table[name], level)
     return same
+
+
+def _missing(level: object) -> bool:
+    return not isinstance(level, tuple) and bool(pd.isna(level))
 
 
 def _find(levels: pd.DataFrame, wanted: Mapping[str, Level]) -> int | None:
@@ -162,8 +188,32 @@ def _levels(levels: pd.DataFrame, configuration: int) -> dict[str, Level]:
     return {str(axis): level for axis, level in levels.loc[configuration].items()}
 
 
-def _best(wide: pd.DataFrame, sign: int) -> int | None:
-    complete = wide.columns[wide.notna().all()]
-    if not len(complete):
+def _full(
+    runs: pd.DataFrame,
+    controls: Mapping[str, Level],
+    axes: Sequence[str],
+    full: Mapping[str, Level] | None,
+) -> dict[str, Level] | None:
+    """The full model's level on every axis; the control's where it does not say."""
+    if full is None:
         return None
-    return int(complete[int(np.argmax(sign * wide[complete].mean().to_numpy(dtype=float)))])
+    for axis, level in full.items():
+        if axis not in axes:
+            there = ", ".join(axes)
+            raise ValueError(f"the full model names {axis!r}, which is no axis; there are {there}")
+        if not at_level(runs[axis], level).any():
+            there = ", ".join(map(repr, pd.unique(runs[axis])))
+            raise ValueError(f"{level!r} is no level of {axis!r}; there are {there}")
+    return {axis: full.get(axis, controls[axis]) for axis in axes}
+
+
+def _best(
+    runs: pd.DataFrame, table: pd.DataFrame, axes: Sequence[str], block: str, sign: int
+) -> int | None:
+    """The configuration with the best mean, numbered as in ``by_configuration``."""
+    kept = whole(runs, table, axes, block)
+    if kept.values.empty:
+        return None
+    order = np.argsort(spelled(kept.levels), kind="stable")
+    merit = sign * kept.values.mean().to_numpy(dtype=float)[order]
+    return int(kept.values.columns[order[int(np.argmax(merit))]])

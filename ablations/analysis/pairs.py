@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ablations.analysis.design import Scale, cell_codes, complete_blocks, measured
+from ablations.analysis.design import Scale, at_level, cell_codes, complete_blocks, measured
+from ablations.analysis.naming import any_names
 
 Level = str | float
 
@@ -50,7 +51,7 @@ def paired_differences(
     """
     table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     table["cell"] = cell_codes(table[[name for name in factors if name != axis]])
-    is_control = (table[axis] == control).to_numpy(dtype=bool, na_value=False)
+    is_control = at_level(table[axis], control)
     slim = table[["cell", block, "raw", "value", "diverged"]]
     treated = slim.assign(level=table[axis], **{name: table[name] for name in keep})[
         ~is_control & table[axis].notna().to_numpy()
@@ -64,6 +65,7 @@ def paired_differences(
     return pairs[[*PAIR_COLUMNS, block, *keep]]
 
 
+@any_names
 def seed_effects(
     runs: pd.DataFrame,
     controls: Mapping[str, Level],

@@ -12,19 +12,23 @@ from ablations.analysis.design import (
     STATED,
     Floats,
     Scale,
-    by_configuration,
     counted,
+    done,
     measured,
     spelled,
+    whole,
 )
+from ablations.analysis.inference import max_t
+from ablations.analysis.naming import any_names
 
 RANKING_COLUMNS = [
-    "place", "mean", "iqm", "low", "high", "mean_rank", "better", "tied", "seeds", "friedman", "p",
-    "critical_difference", *STATED,
+    "place", "mean", "iqm", "iqm_low", "iqm_high", "mean_rank", "apart", "first_better", "p_first",
+    "seeds", "friedman", "p", "critical_difference", *STATED,
 ]  # fmt: skip
 RESAMPLES = 2_000
 
 
+@any_names
 def ranking(
     runs: pd.DataFrame,
     factors: Sequence[str],
@@ -40,8 +44,9 @@ def ranking(
     """Rank the best configurations by seed.
 
     Only configurations that ended well in every seed are ranked (one that diverged in some is
-    not among the best).  Which ones are best is decided by their mean, on the scale, so ranks
-    among few best of many look more different than they are: ``winner.winner`` says how much.
+    not among the best; seeds that lack runs for another reason are left out).  Which ones are best
+    is decided by their mean, on the scale, so ranks among few best of many look more different than
+    they are: ``winner.winner`` says how much.
 
     Parameters
     ----------
@@ -54,11 +59,13 @@ def ranking(
         One row a configuration, best first: the factors, and
 
         - ``place``; ``mean`` of the outcome (geometric on the log scale); ``iqm``, the
-          interquartile mean, with the bounds ``low, high`` of its 95 % percentile bootstrap, for
-          which seeds are drawn jointly for all configurations (Agarwal et al., 2021).
-        - ``mean_rank`` over seeds, 1 is best; ``better``: the share of seeds in which the first one
-          beats it, ties half; ``tied``: its mean rank is within the critical difference of the
-          first one's; ``seeds``.
+          interquartile mean, with the bounds ``iqm_low, iqm_high`` of its 95 % bootstrap, for
+          which seeds are drawn jointly for all configurations (Agarwal et al., 2021), with the
+          percentiles expanded for few seeds (Hesterberg, 2015).
+        - ``mean_rank`` over seeds, 1 is best; ``apart``: its mean rank is farther from the first
+          one's than the critical difference, among as many as are ranked here.
+        - ``first_better``: the share of seeds in which the first one beats it, ties half;
+          ``p_first``: sign-flip p of its difference from the first one, step-down max-T; ``seeds``.
         - the same in every row: ``friedman, p``: Friedman's statistic of the ranks, corrected for
           ties; ``critical_difference`` of two mean ranks, by Nemenyi's test at ``alpha`` (Demsar,
           2006).
@@ -70,9 +77,12 @@ def ranking(
         As ``measured`` does.
     """
     table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    wide, named = by_configuration(table, factors, block)
-    complete = wide.columns[wide.notna().all()]
-    if not len(complete):
+    if best < 1:
+        raise ValueError(f"best must be at least 1, not {best}")
+    kept = whole(runs, table, factors, block)
+    wide, named = kept.values, kept.levels
+    complete = wide.columns
+    if wide.empty:
         return pd.DataFrame(columns=[*factors, *RANKING_COLUMNS])
     sign = -1 if higher_is_better else 1
     merit = wide[complete].to_numpy(dtype=float) * sign
@@ -82,6 +92,9 @@ def ranking(
     statistic, p = friedman(ranks)
     distance = critical_difference(len(chosen), len(merit), alpha)
     low, high = _interval(merit)
+    first = np.full(len(chosen), np.nan)
+    first[1:] = max_t(merit[:, 1:] - merit[:, :1])
+    away = np.abs(ranks.mean(axis=0) - ranks[:, 0].mean())
 
     def shown(value: Floats) -> Floats:
         return np.exp(sign * value) if scale == "log" else sign * value
@@ -89,30 +102,30 @@ def ranking(
     bounds = np.sort([shown(low), shown(high)], axis=0)
     better = _share_below(merit[:, :1], merit)
     better[0] = np.nan
-    said = (
-        (wide.shape[1] - len(complete), f"configuration that did not end well in every {block}"),
-        (len(complete) - len(chosen), "configuration beyond the best"),
-    )
+    said = counted((len(complete) - len(chosen), "configuration beyond the best"))
     found = named.loc[chosen].assign(
         place=np.arange(1, len(chosen) + 1),
         mean=shown(merit.mean(axis=0)),
         iqm=shown(interquartile_mean(merit)),
-        low=bounds[0],
-        high=bounds[1],
+        iqm_low=bounds[0],
+        iqm_high=bounds[1],
         mean_rank=ranks.mean(axis=0),
-        better=better,
-        tied=ranks.mean(axis=0) - ranks[:, 0].mean() <= distance,
+        apart=away > distance,
+        first_better=better,
+        p_first=first,
         seeds=len(merit),
         friedman=statistic,
         p=p,
         critical_difference=distance,
         n=len(merit),
-        procedure=(
+        procedure=done(
+            pd.Series(len(merit), index=chosen),
             f"ranks within blocks of the best {len(chosen)}, Friedman's test, Nemenyi's critical "
-            f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks"
+            f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips against "
+            "the first, max-T",
         ),
         assumes=f"{block}s independent of one another; chosen on the same runs that rank them",
-        left_out=counted(*said),
+        left_out="; ".join(filter(None, [kept.left_out, said])),
     )
     return found.reset_index(drop=True)
 
@@ -182,5 +195,7 @@ def _interval(merit: Floats) -> tuple[Floats, Floats]:
     merit = merit[np.lexsort(merit.T)]
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     means = stats.trim_mean(merit[draws], 0.25, axis=1)
-    low, high = np.quantile(means, [0.025, 0.975], axis=0)
+    # Percentiles as far out as the t interval of a mean would be beside the normal one.
+    tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+    low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return np.asarray(low), np.asarray(high)

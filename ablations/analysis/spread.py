@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ablations.analysis.design import STATED, Scale, cell_codes, counted, measured
+from ablations.analysis.design import STATED, Scale, cell_codes, counted, done, measured
+from ablations.analysis.naming import any_names
 
 SPREAD_COLUMNS = ["axis", "level", "spread", "low", "high", "cells", "seeds", *STATED]
 
 
+@any_names
 def seed_spread(
     runs: pd.DataFrame,
     axes: Sequence[str],
@@ -65,6 +67,8 @@ def seed_spread(
         return pd.DataFrame(columns=SPREAD_COLUMNS)
     return pd.concat(parts, ignore_index=True).assign(
         n=lambda t: t["seeds"],
-        procedure="median over configurations of the standard deviation over blocks",
+        procedure=lambda t: done(
+            t["n"], "median over configurations of the standard deviation over blocks"
+        ),
         assumes=f"{block}s independent of one another",
     )[SPREAD_COLUMNS]

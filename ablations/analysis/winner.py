@@ -7,27 +7,33 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ablations.analysis.design import (
     STATED,
     Floats,
     Ints,
     Scale,
-    by_configuration,
-    counted,
+    at_level,
+    done,
+    fixed_order,
     measured,
     spelled,
+    whole,
 )
-from ablations.analysis.inference import over_seeds
+from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level
 
 SPLITS = 200
+_FEWER = 30
+"""Splits of each turn that leaves a seed out."""
 WINNER_COLUMNS = [
-    "naive", "held_out", "optimism", "chosen", "change", "change_low", "change_high", "effect",
-    "low", "high", "candidates", "seeds", *STATED,
+    "naive", "held_out", "optimism", "chosen", "against", "effect", "low", "high", "change",
+    "change_low", "change_high", "candidates", "seeds", *STATED,
 ]  # fmt: skip
 
 
+@any_names
 def winner(
     runs: pd.DataFrame,
     factors: Sequence[str],
@@ -55,14 +61,16 @@ def winner(
     DataFrame
         One row: the factors' levels of the best configuration, and
 
-        - ``naive``: its mean over all seeds, those included that chose it (geometric on the log
-          scale); ``held_out``: what the configuration that half of the seeds choose gives on the
-          other half, over all ways to halve the seeds (or 200 of them).
-        - ``optimism``: how much better a winner looks on the seeds that chose it than on the
-          others, a ratio on the log scale (0.02: 2 % better), a difference otherwise; ``chosen``:
-          in what share of the splits half of the seeds choose this same configuration.
-        - ``effect, low, high``: the held-out winner less ``control``, paired by seed, and its 95 %
-          t interval, on the scale; ``change, change_low, change_high`` as a fraction (log scale).
+        - ``naive``: its mean over all seeds, those that chose it (geometric on the log scale).
+        - ``held_out``: what the configuration that half of the seeds choose (which need not be
+          this one) gives on the other half, over all ways to halve the seeds (or 200 of them).
+        - ``optimism``: how much better ``naive`` is than ``held_out``: a ratio on the log scale
+          (0.02: 2 %), a difference otherwise; positive where it looks better than it is.
+        - ``chosen``: in what share of the splits half of the seeds choose this configuration.
+        - ``effect, low, high``: ``held_out`` less ``against``, the control, paired by seed, and its
+          95 % interval by the jackknife over seeds of the whole procedure, choices included
+          (Efron & Stein, 1981); ``change, change_low, change_high`` as a fraction (log scale).
+          Missing where the control did not end well in every seed.
         - ``candidates, seeds``: how many configurations it was chosen from, on how many seeds;
           ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
@@ -74,48 +82,75 @@ def winner(
         As ``measured`` does.
     """
     table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    wide, named = by_configuration(table, factors, block)
-    complete = wide.columns[wide.notna().all()]
-    said = counted(
-        (wide.shape[1] - len(complete), f"configuration that did not end well in every {block}")
-    )
-    # Ties go to the same one, and the same splits are drawn, in whatever order the rows came.
-    complete = complete[np.argsort(spelled(named.loc[complete]), kind="stable")]
-    merit = wide[complete].to_numpy(dtype=float) * (-1 if higher_is_better else 1)
-    seeds, candidates = merit.shape
-    if not candidates:
+    kept = whole(runs, table, factors, block)
+    if kept.values.empty:
         return pd.DataFrame(columns=[*factors, *WINNER_COLUMNS])
-    best = int(np.argmin(merit.mean(axis=0)))
-    # Sorted by what they hold, so that the labels of the seeds do not choose the splits.
-    merit = merit[np.lexsort(merit.T)]
-    inside, outside, chosen = _splits(merit, best)
+    # Ties go to the same one, and the same splits are drawn, in whatever order the rows came.
+    order = np.argsort(spelled(kept.levels), kind="stable")
+    levels = kept.levels.iloc[order]
     sign = -1 if higher_is_better else 1
+    merit = kept.values.to_numpy(dtype=float)[:, order] * sign
+    merit = merit[fixed_order(merit - merit.mean(axis=0))]
+    seeds, candidates = merit.shape
+    best = int(np.argmin(merit.mean(axis=0)))
+    outside, chosen = _held_out(merit, best, SPLITS)
+    base = _control(levels, control)
+    effect = half = np.nan
+    if base is not None and seeds >= 2:
+        effect = float((outside - merit[:, base]).mean())
+        half = _jackknife(merit, base)
 
     def shown(value: float) -> float:
         return float(np.exp(sign * value) if scale == "log" else sign * value)
 
-    gap = float(outside.mean() - inside.mean())
-    base = _control(named.loc[complete], control)
-    against = np.full(seeds, np.nan) if base is None else merit[:, base]
-    found = over_seeds(sign * (outside - against)[:, None], scale)
+    naive, held_out = float(merit[:, best].mean()), float(outside.mean())
+    ends = {"effect": sign * effect, "low": sign * effect - half, "high": sign * effect + half}
+    changes = ("change", "change_low", "change_high")
     rest = {
-        "naive": shown(float(merit[:, best].mean())),
-        "held_out": shown(float(outside.mean())),
-        "optimism": float(np.expm1(gap)) if scale == "log" else gap,
+        "naive": shown(naive),
+        "held_out": shown(held_out),
+        "optimism": float(np.expm1(held_out - naive)) if scale == "log" else held_out - naive,
         "chosen": chosen,
-        **{name: float(value[0]) for name, value in found.items()},
+        "against": "" if base is None else _described(levels.iloc[base]),
+        **ends,
+        **{
+            name: float(np.expm1(value)) if scale == "log" else np.nan
+            for name, value in zip(changes, ends.values(), strict=True)
+        },
         "candidates": candidates,
         "seeds": seeds,
         "n": seeds,
-        "procedure": (
+        "procedure": done(
+            pd.Series([seeds]),
             "best mean on half of the blocks, judged on the other half, over "
-            f"{2 * len(halves(seeds))} choices; t interval over blocks"
+            f"{2 * len(halves(seeds, SPLITS)) if seeds >= 2 else 0} choices; jackknife over blocks",
+        )[0],
+        "assumes": (
+            f"{block}s independent of one another; held_out and effect are of what half of the "
+            f"{block}s choose, whichever that is"
         ),
-        "assumes": f"{block}s independent of one another",
-        "left_out": said,
+        "left_out": kept.left_out,
     }
     row = pd.DataFrame([rest])[WINNER_COLUMNS]
-    return pd.concat([named.loc[[complete[best]]].reset_index(drop=True), row], axis=1)
+    return pd.concat([levels.iloc[[best]].reset_index(drop=True), row], axis=1)
+
+
+def _described(levels: pd.Series) -> str:
+    return ", ".join(f"{name} {level}" for name, level in levels.items())
+
+
+def _jackknife(merit: Floats, base: int) -> float:
+    """Half the width of the 95 % interval of the held-out effect, leaving out a seed at a time."""
+    n = len(merit)
+    if n < 3:
+        return np.nan
+    without = []
+    for seed in range(n):
+        rest = np.delete(merit, seed, axis=0)
+        outside, _ = _held_out(rest, 0, _FEWER)
+        without.append(float((outside - rest[:, base]).mean()))
+    error = np.sqrt((n - 1) / n * ((np.array(without) - np.mean(without)) ** 2).sum())
+    return float(stats.t.ppf(0.975, n - 1) * error)
 
 
 def _control(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> int | None:
@@ -123,38 +158,36 @@ def _control(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> int |
     if control is None:
         return None
     known = [name for name in control if name in levels]
-    same = np.all([levels[name].to_numpy() == control[name] for name in known], axis=0)
+    same = np.all([at_level(levels[name], control[name]) for name in known], axis=0)
     places = np.flatnonzero(np.broadcast_to(same, len(levels)))
     return int(places[0]) if len(places) == 1 else None
 
 
-def _splits(merit: Floats, best: int) -> tuple[Floats, Floats, float]:
-    """What the chosen gives in each seed, in splits in which that seed chose and in those in which
-    it did not; and how often the chosen is the best.
+def _held_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
+    """What the chosen gives in each seed, over the splits in which that seed did not choose; and
+    how often the chosen is ``best``.
     """
     n = len(merit)
-    sums, counts, same = np.zeros((2, n)), np.zeros((2, n)), []
-    for half in halves(n) if n >= 2 else []:
+    sums, counts, same = np.zeros(n), np.zeros(n), []
+    for half in halves(n, splits) if n >= 2 else []:
         rest = np.setdiff1d(np.arange(n), half)
         for judge, jury in ((half, rest), (rest, half)):
             pick = int(np.argmin(merit[judge].mean(axis=0)))
-            for side, rows in enumerate((judge, jury)):
-                sums[side, rows] += merit[rows, pick]
-                counts[side, rows] += 1
+            sums[jury] += merit[jury, pick]
+            counts[jury] += 1
             same.append(pick == best)
     if not same:
-        return np.full(n, np.nan), np.full(n, np.nan), np.nan
-    inside, outside = sums / counts
-    return inside, outside, float(np.mean(same))
+        return np.full(n, np.nan), np.nan
+    return sums / counts, float(np.mean(same))
 
 
-def halves(n: int) -> list[Ints]:
-    """Ways to choose half of n: all of them, or ``SPLITS`` at random, always the same."""
+def halves(n: int, splits: int = SPLITS) -> list[Ints]:
+    """Ways to choose half of n: all of them, or ``splits`` at random, always the same."""
     size = n // 2
     ways = list(combinations(range(n), size)) if n <= 10 else []
     if n % 2 == 0:
         ways = [way for way in ways if 0 in way]  # its complement is the same split
-    if 0 < len(ways) <= SPLITS:
+    if 0 < len(ways) <= splits:
         return [np.array(way) for way in ways]
     random = np.random.default_rng(0)
-    return [random.permutation(n)[:size] for _ in range(SPLITS)]
+    return [random.permutation(n)[:size] for _ in range(splits)]

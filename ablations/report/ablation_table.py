@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from ablations.analysis.dependence import UNKNOWN
 from ablations.report import words
 from ablations.report.reading import Reading
 from ablations.report.story import Story
@@ -38,7 +39,7 @@ def _name(row: pd.Series, story: Story) -> Cell:
     if same:
         which = "All" if same == row["pairs"] else f"{same} of"
         note = f"{note} {which} {row['pairs']} pairs are identical to the last bit.".strip()
-    if row["depends_on"]:
+    if row["depends_on"] not in ("", UNKNOWN):
         note = f"{note} An average: its effect depends on {row['depends_on']}.".strip()
     return Cell(name, look="name technique", note=note)
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from ablations.report.plain import columns, notes, presented
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -38,32 +40,62 @@ def _plain(row: dict[Any, Any]) -> dict[str, object]:
     }
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """A table of GitHub's Markdown, numbers to four digits."""
-    rows = [list(map(str, table.columns)), ["---"] * len(table.columns)]
-    rows += [[_cell(value).replace("|", "\\|") for value in row] for row in _rows(table)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+def markdown(question: str, table: pd.DataFrame) -> str:
+    """A table of GitHub's Markdown, its main columns rounded for reading, and what it rests on
+    below.
+    """
+    texts = presented(question, table)
+    rows = [list(map(str, texts.columns)), ["---"] * len(texts.columns)]
+    rows += [[_line(text).replace("|", "\\|") for text in row] for row in _rows(texts)]
+    body = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return body + "".join(f"\n{_line(note)}\n" for note in notes(table))
 
 
-def latex(table: pd.DataFrame) -> str:
-    """A table of LaTeX with booktabs, numbers to four digits."""
-    shown = pd.DataFrame([list(map(_cell, row)) for row in _rows(table)], columns=table.columns)
-    return str(shown.style.format(escape="latex").hide(axis="index").to_latex(hrules=True))
+def latex(question: str, table: pd.DataFrame) -> str:
+    """A table of LaTeX with booktabs, its main columns rounded for reading, and what it rests on
+    below.
+    """
+    texts = presented(question, table).map(_line)
+    sides = "".join(
+        "r" if pd.api.types.is_numeric_dtype(table[name]) else "l"
+        for name in columns(question, table)
+    )
+    texts.columns = pd.Index([_escaped(str(name)) for name in texts.columns])
+    shown = texts.map(_escaped).style.hide(axis="index")
+    body = str(shown.to_latex(hrules=True, column_format=sides))
+    below = "".join(f"\n\\smallskip\n{_escaped(_line(note))}\n" for note in notes(table))
+    return f"% needs \\usepackage{{booktabs}}\n{body}{below}"
+
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{PLUS-MINUS SIGN}": r"$\pm$",
+    "\N{NARROW NO-BREAK SPACE}": r"\,",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_SPECIAL.get(character, character) for character in text)
 
 
 def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
     return list(table.itertuples(index=False, name=None))
 
 
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "" if math.isnan(value) else f"{value:.4g}"
-    return " ".join(str(value).split())
+def _line(value: object) -> str:
+    return " ".join(str(value).split(" ")).replace("\n", " ").replace("\r", " ")
 
 
-FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {
-    "csv": csv,
-    "json": json_records,
+FORMATS: dict[str, Callable[[str, pd.DataFrame], str]] = {
+    "csv": lambda _, table: csv(table),
+    "json": lambda _, table: json_records(table),
     "markdown": markdown,
     "latex": latex,
 }

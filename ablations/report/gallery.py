@@ -227,9 +227,9 @@ def _ranks(reading: Reading) -> Iterator[Draft]:
         return
     settings = [name for name in reading.contrasted if len(set(table[name])) > 1]
     figure = summary_figures.ranks(table, settings)
-    tied = int(table["tied"].sum())
+    tied = int((~table["apart"]).sum())
     alt = (
-        f"Mean ranks of the best {len(table)} configurations; {tied} of them cannot be told from "
+        f"Mean ranks of the best {len(table)} configurations; {tied} of them are not apart from "
         "the first by rank."
     )
     caption = (

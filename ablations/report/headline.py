@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ablations.analysis import UNDECIDED, fault
+from ablations.analysis.dependence import UNKNOWN
 from ablations.analysis.enough import least
 from ablations.report import words
 from ablations.report.answer import Answer
@@ -23,6 +24,8 @@ class Temper:
     text: str
 
 
+_FEWEST = 2
+"""Seeds from which on there is an interval."""
 _NAMED = 3
 """Undecided contrasts that are named."""
 
@@ -87,7 +90,9 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
             *(str(row[name]) for name in ("axis", "level", "control")),
             _verdict(row),
             words.change(row, scale),
-            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}",
+            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}"
+            if row["seeds"] >= _FEWEST
+            else words.NOTHING,
             words.p_value(row),
         )
         for _, row in table.iterrows()
@@ -112,7 +117,8 @@ def more_seeds(effects: pd.DataFrame) -> str:
     if not len(known):
         return "No number of seeds is known that would decide what is undecided."
     first, *rest = known.head(_NAMED).itertuples()
-    parts = [f"about {first.more:,.0f} more seeds would decide {first.axis} {first.level}"]
+    more = words.count(int(first.more), "more seed")
+    parts = [f"about {more} would decide {first.axis} {first.level}"]
     parts += [f"{row.more:,.0f} {row.axis} {row.level}" for row in rest]
     left = len(undecided) - len(parts)
     others = f"; {words.count(left, 'other')} would need more" if left else ""
@@ -159,10 +165,36 @@ def tempers(reading: Effects) -> list[Temper]:
         "without effect": _changed_nothing,
         "tuned": _tuned,
         "interactions": _depends,
+        "other cells": _uneven,
+        "p and interval": _single,
         "undecided": lambda found: more_seeds(found.effects),
         "differences": _unit,
     }
     return [Temper(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
+
+
+def _uneven(reading: Effects) -> str:
+    """Levels of one axis that are averages over different cells."""
+    told = reading.effects[reading.effects["pairs"] > 0].groupby("axis", sort=False)["cells"]
+    axes = [axis for axis, cells in told if len(set(cells)) > 1]
+    if not axes:
+        return ""
+    return (
+        f"Levels of {words.listing(axes)} were run in different combinations, and are averages "
+        "over different cells: each can be compared with its control, but not with the others."
+    )
+
+
+def _single(reading: Effects) -> str:
+    """Intervals of one comparison, beside a p that is adjusted for all."""
+    effects = reading.effects
+    apart = (effects["low"] > 0) | (effects["high"] < 0)
+    if not (apart & (effects["p_adjusted"] > reading.alpha)).any():
+        return ""
+    return (
+        "An interval is of one comparison alone, by Student's t; p is of sign flips, adjusted for "
+        f"all {len(effects)} comparisons, and decides."
+    )
 
 
 def _unit(reading: Effects) -> str:
@@ -179,8 +211,9 @@ def _looked(reading: Effects) -> str:
         return ""
     stated = words.listing([f"{n:,}" for n in reading.looks])
     return (
-        f"Seeds were added until all was decided, with looks stated before at {stated} seeds: each "
-        f"is judged at a level of {reading.alpha:.2g}, so that all together err in 5 % of studies."
+        f"Seeds were added while something was undecided, with looks stated before at {stated} "
+        f"seeds: each is judged at a level of {reading.alpha:.2g}, so that all together err in 5 % "
+        "of studies."
     )
 
 
@@ -244,6 +277,10 @@ def _tuned(reading: Effects) -> str:
 
 def _depends(reading: Effects) -> str:
     rows = reading.effects[reading.effects["depends_on"] != ""]
+    hidden = rows["depends_on"] == UNKNOWN
+    if len(rows) and hidden.all():
+        return "Whether an effect depends on another axis cannot be known with so few seeds."
+    rows = rows[~hidden]
     if not len(rows):
         return ""
     named = [f"{row.axis} {row.level} (on {row.depends_on})" for row in rows.itertuples()]

@@ -26,7 +26,7 @@ from ablations.analysis.enough import seeds_needed
 from ablations.analysis.importance import importance
 from ablations.analysis.ranking import ranking
 from ablations.analysis.spread import seed_spread
-from ablations.analysis.tuning import tuned
+from ablations.analysis.tuning import choices, tuned
 from ablations.analysis.winner import winner
 from ablations.report.story import Story
 
@@ -121,10 +121,7 @@ def design(results: Results, story: Story) -> Design:
     asked = varying(runs, names)
     controls = {axis: label(story.controls[axis]) for axis in asked if axis in story.controls}
     levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in asked}
-    margin = story.margin
-    if scale == "difference":
-        # The study's margin is a fraction; where losses have no ratio, it is one of their size.
-        margin *= float(runs.loc[runs["status"] == "ok", OUTCOME].astype(float).abs().mean())
+    margin = story.margin * (1.0 if scale == "log" else typical(runs, controls, OUTCOME))
     judged, contrasted = runs, factors
     over = tuple(axis for axis in story.tune_over if axis in axes)
     if over and len(set(ended["seed"])) > 1:
@@ -150,7 +147,8 @@ def ablation_effects(results: Results, story: Story) -> Effects:
         depends_on=depends_on(effects, both, margin=of.bound, alpha=of.alpha),
         more=seeds_needed(effects, margin=of.bound, alpha=of.alpha)["more"],
     )
-    return Effects(**vars(of), effects=in_order(effects, of.levels), interactions=both)
+    effects = tuning_told(in_order(effects, of.levels), of)
+    return Effects(**vars(of), effects=effects, interactions=both)
 
 
 def read(results: Results, story: Story) -> Reading:
@@ -179,6 +177,21 @@ def read(results: Results, story: Story) -> Reading:
     )
 
 
+def typical(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:
+    """The size of an outcome, of which a margin that is a fraction is one: the median of the runs
+    in which all axes are at their controls, or of all where there is none.
+    """
+    ok = runs[runs["status"] == "ok"]
+    base = (
+        ok[np.all([ok[axis] == level for axis, level in controls.items()], axis=0)]
+        if controls
+        else ok
+    )
+    size = pd.to_numeric((base if len(base) else ok)[outcome]).astype(float).abs().median()
+    # A margin must be some width, even of outcomes that are all zero.
+    return float(size) if size > 0 else 1e-12
+
+
 def with_text_levels(runs: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
     """Replace the levels on ``axes`` by their text, so that mixed columns compare and sort like
     any other.
@@ -202,6 +215,27 @@ def _levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ..
     return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
 
 
+def tuning_told(table: pd.DataFrame, of: Design) -> pd.DataFrame:
+    """The answer, saying that configurations were judged at their best levels, and which."""
+    if not of.tuned or "procedure" not in table:
+        return table
+    chosen, lost = choices(of.runs, of.judged, of.tuned)
+    axes = ", ".join(of.tuned)
+    done = (
+        f"each configuration at its best {axes} by {OUTCOME}, chosen on the other half of the "
+        f"seeds ({chosen})"
+    )
+    taken = (
+        "the levels chosen are taken as given; where they hardly differ, 6 to 9 % of techniques "
+        "without effect are called rather than 5 %"
+    )
+    return table.assign(
+        procedure=[f"{text}; {done}" for text in table["procedure"]],
+        assumes=["; ".join(filter(None, [text, taken])) for text in table["assumes"]],
+        left_out=["; ".join(filter(None, [text, lost])) for text in table["left_out"]],
+    )
+
+
 def in_order(
     table: pd.DataFrame,
     levels: Mapping[str, Sequence[str]],
@@ -212,6 +246,8 @@ def in_order(
     """
     axes = list(levels)
     place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
+    if table.empty:
+        return table
     columns = [zip(table[axis], table[level], strict=True) for axis, level in pairs]
     rows = list(zip(*columns, strict=True))
 
@@ -228,13 +264,15 @@ def _metric_effects(
     metric = pd.to_numeric(runs["metric"]).astype(float)
     # A metric that merely repeats the loss would say everything twice.
     told = metric.notna().any() and not metric.equals(runs[OUTCOME].astype(float))
+    runs = runs.assign(metric=metric)
     return main_effects(
-        runs.assign(metric=metric),
+        runs,
         controls if told else {},
-        factors,
+        list(factors),
         outcome="metric",
         scale="difference",
         higher_is_better=story.higher_is_better,
+        margin=story.margin * typical(runs, controls, "metric"),
     )
 
 

@@ -140,7 +140,7 @@ def ranks(ranked: pd.DataFrame, settings: Sequence[str]) -> Figure:
 
 
 def _rank_points(panel: Axes, ranked: pd.DataFrame) -> None:
-    for i, (rank, tied) in enumerate(zip(ranked["mean_rank"], ranked["tied"], strict=True)):
+    for i, (rank, tied) in enumerate(zip(ranked["mean_rank"], ~ranked["apart"], strict=True)):
         panel.plot(
             rank, i, marker="o" if tied else "X", color=COLOURS[0] if tied else COLOURS[1],
             markersize=8, markeredgewidth=0,

@@ -49,7 +49,7 @@ def simple_tables(reading: Reading) -> list[Table]:
     if reading.interactions.empty:
         return []
     ranked = strongest_pairs(reading.interactions).dropna()
-    certain = reading.interactions[reading.interactions["p_adjusted"] <= reading.alpha]
+    certain = reading.interactions[reading.interactions["p_adjusted"] <= 0.05]
     known = set(zip(certain["axis_a"], certain["axis_b"], strict=True))
     pairs = [
         (a, b) for a, b in zip(ranked["axis_a"], ranked["axis_b"], strict=True) if (a, b) in known
@@ -180,25 +180,28 @@ def ranking_table(reading: Reading) -> Table:
             numeric(words.number(row["mean"], 4), row["mean"]),
             numeric(words.number(row["iqm"], 4), row["iqm"]),
             numeric(
-                f"{words.number(row['low'], 4)} to {words.number(row['high'], 4)}",
-                row["low"],
+                f"{words.number(row['iqm_low'], 4)} to {words.number(row['iqm_high'], 4)}",
+                row["iqm_low"],
                 "number interval",
             ),
             numeric(f"{row['mean_rank']:.2f}", row["mean_rank"]),
-            numeric(words.share(row["better"], ".2f"), row["better"]),
-            Cell("yes" if row["tied"] else "no"),
+            numeric(words.share(row["first_better"], ".2f"), row["first_better"]),
+            numeric(words.number(row["p_first"], 2), row["p_first"]),
+            Cell("yes" if row["apart"] else "no"),
         )
         for _, row in found.iterrows()
     )
     caption = (
         f"The best {len(found)} by mean validation loss, over {found['n'].iloc[0]} seeds. "
-        "P(first better): share of seeds in which the first one is better. Alike: within Nemenyi's "
-        f"critical difference of mean ranks, {words.number(found['critical_difference'].iloc[0])}."
+        "P(first better): share of seeds in which the first one is better; p: of the difference "
+        "from the first one, by sign flips, adjusted (max-T). Apart: mean ranks farther from the "
+        "first one's than Nemenyi's critical difference, "
+        f"{words.number(found['critical_difference'].iloc[0])}, among as many as these."
     )
     if len(reading.winner):
         caption += _luck(reading.winner.iloc[0], reading)
     headings = ("", *settings, "mean", "interquartile mean", "95 % (bootstrap)", "mean rank")
-    return Table(caption, (*headings, "P(first better)", "alike"), rows)
+    return Table(caption, (*headings, "P(first better)", "p", "apart"), rows)
 
 
 def _luck(row: pd.Series, reading: Reading) -> str:
@@ -208,7 +211,7 @@ def _luck(row: pd.Series, reading: Reading) -> str:
         words.percent(row["optimism"]) if reading.scale == "log" else words.signed(row["optimism"])
     )
     return (
-        f" Of {words.count(int(row['candidates']), 'configuration')}, the one that half of the "
-        f"seeds choose looks {gap.lstrip('+')} better there than on the other half; "
-        f"{row['chosen']:.0%} of the halves choose the first one here."
+        f" Chosen from {words.count(int(row['candidates']), 'configuration')}, the first one looks "
+        f"{gap.lstrip('+')} better than what half of the seeds choose gives on the other half; "
+        f"{row['chosen']:.0%} of the halves choose the same one."
     )

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import textwrap
 import unicodedata
-from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from ablations.report.answer import COLUMNS, Answer
 from ablations.report.headline import more_seeds
+from ablations.report.plain import columns, notes, presented
 
 _WIDTH = 200
 """Of a pipe or a file, which has none to fit into: there, no level's name may be cut."""
-
-_SHOWN: dict[str, Sequence[str]] = {
-    "effects": (
-        "axis", "level", "control", "verdict", "effect", "low", "high", "change", "p_adjusted",
-        "better", "seeds", "diverged", "depends_on", "more",
-    ),
-    "verdicts": (
-        "axis", "level", "control", "verdict", "change", "change_low", "change_high", "p_adjusted",
-        "depends_on", "seeds", "more",
-    ),
-    "interactions": (
-        "axis_a", "level_a", "axis_b", "level_b", "effect", "double", "double_low", "double_high",
-        "p", "p_adjusted", "double_seeds", "diverged",
-    ),
-    "simple_effects": (
-        "axis", "level", "control", "given", "given_level", "effect", "low", "high", "change",
-        "p_adjusted", "seeds", "diverged",
-    ),
-    "importance": (
-        "source", "kind", "df", "eta2", "omega2", "f", "error_df", "p", "epsilon", "p_epsilon",
-    ),
-    "one_factor": (
-        "view", "axis", "level", "against", "effect", "low", "high", "change", "p_adjusted",
-        "better", "seeds", "diverged",
-    ),
-}  # fmt: skip
-"""Columns that fit beside one another; where nothing stands here, all do."""
-
-_NAMED = 4
-"""Rows that a note names."""
-
-_NOTES = ("procedure", "assumes", "left_out")
 
 
 def print_answer(answer: Answer) -> None:
@@ -74,50 +40,18 @@ def print_table(question: str, table: pd.DataFrame) -> None:
     if table.empty:
         print("nothing to tell")
         return
-    names = _SHOWN.get(question, [name for name in table if name not in (*_NOTES, "n")])
-    numeric = {name: pd.api.types.is_numeric_dtype(table[name]) for name in names}
+    texts = presented(question, table)
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for name in names:
-        shown.add_column(name, justify="right" if numeric[name] else "left", overflow="fold")
-    for row in table[list(names)].itertuples(index=False, name=None):
-        shown.add_row(*map(_cell, row))
+    for heading, name in zip(texts, columns(question, table), strict=True):
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        shown.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in texts.itertuples(index=False, name=None):
+        shown.add_row(*map(printable, row))
     _print(shown)
-    for name in _NOTES:
-        for text, rows in _notes(table, name):
-            said = f"{name.replace('_', ' ')}{rows}: {text}"
-            print(textwrap.fill(printable(said), 100))
-    if question in ("effects", "verdicts") and more_seeds(table):
-        print(textwrap.fill(printable(more_seeds(table)), 100))
-
-
-def _notes(table: pd.DataFrame, name: str) -> list[tuple[str, str]]:
-    """Each different note, with the rows that it is of where not all have it."""
-    if name not in table:
-        return []
-    texts = table[name].fillna("").astype(str)
-    found = []
-    for text in texts[texts != ""].unique():
-        rows = table[texts == text]
-        some = "" if len(rows) == len(table) else f" ({_whose(rows)})"
-        found.append((text, some))
-    return found
-
-
-def _whose(rows: pd.DataFrame) -> str:
-    """The rows by their levels, where they are few."""
-    keys = [name for name in rows if name.startswith(("axis", "level", "given"))]
-    if len(rows) > _NAMED or not keys:
-        return f"{len(rows):,} rows"
-    named = rows[keys].itertuples(index=False, name=None)
-    return ", ".join(" ".join(str(part) for part in row if part is not None) for row in named)
-
-
-def _cell(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, (float, np.floating)):
-        return f"{value:.4g}"
-    return printable(str(value))
+    for note in notes(table):
+        print(textwrap.fill(printable(note), 100))
+    if question in ("effects", "verdicts") and more_seeds(table.assign(seeds=table["n"])):
+        print(textwrap.fill(printable(more_seeds(table.assign(seeds=table["n"]))), 100))
 
 
 def printable(text: str) -> str:

@@ -66,10 +66,10 @@ def test_runs_that_did_not_end_tell_nothing() -> None:
     runs = planted({})
     failed = runs.assign(status=np.where(runs["norm"] == "layer", "failed", "ok"))
     table = aliases(failed, CONTROLS, FACTORS)
-    assert table.loc[0, "reason"] == "no run of norm layer ended with a result"
+    assert table.loc[0, "reason"] == "no run of norm layer ended with a val_loss"
     gone = runs[runs["norm"] != "none"]
     table = aliases(gone, CONTROLS, FACTORS)
-    assert table.loc[0, "reason"] == "no run of its control none ended with a result"
+    assert table.loc[0, "reason"] == "no run of its control none ended with a val_loss"
 
 
 def test_a_level_without_a_pair_has_its_row_and_its_reason() -> None:

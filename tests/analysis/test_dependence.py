@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import interactions, main_effects
-from ablations.analysis.dependence import depends_on, simple_effects
+from ablations.analysis.dependence import UNKNOWN, depends_on, simple_effects
 
 from .generators import CONTROLS, FACTORS, planted
 
@@ -50,7 +50,8 @@ def test_what_an_effect_depends_on_is_named_where_it_is_certain_and_matters() ->
     assert named(crossed(noise=0.02)) == expected
     assert set(named(crossed(noise=0.02), margin=1.0).values()) == {""}
     assert set(named(planted({("norm", "layer"): 0.2}, noise=0.02)).values()) == {""}
-    assert set(named(crossed(noise=0.02, seeds=4)).values()) == {""}  # too few to be certain
+    assert named(crossed(noise=0.02, seeds=6)) == expected  # one too few for each test of many
+    assert set(named(crossed(noise=0.02, seeds=4)).values()) == {UNKNOWN}
 
 
 def test_incomplete_parts_say_so_and_nothing_is_an_empty_table() -> None:
@@ -58,7 +59,10 @@ def test_incomplete_parts_say_so_and_nothing_is_an_empty_table() -> None:
     lost = runs[~((runs["seed"] == 1) & (runs["norm"] == "layer") & (runs["init"] == "kaiming"))]
     table = simple_effects(lost, CONTROLS, FACTORS)
     row = table[(table["level"] == "dropout") & (table["given_level"] == "layer")].iloc[0]
-    assert (row["seeds"], row["left_out"]) == (7, "1 pair of an incomplete seed or cell")
+    assert (row["seeds"], row["left_out"]) == (
+        7,
+        "1 pair of an incomplete seed or cell, 1 seed without a pair",
+    )
     assert simple_effects(runs, {"norm": "none"}, FACTORS).empty
     assert simple_effects(runs.iloc[:0], CONTROLS, FACTORS).empty
     diverged = lost.assign(status=np.where(lost["regularizer"] == "l1", "diverged", "ok"))

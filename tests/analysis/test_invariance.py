@@ -43,7 +43,7 @@ KEYS = [
     *("view", "axis", "level", "against", "axis_a", "level_a", "axis_b", "level_b", "given"),
     *("given_level", "source", *FACTORS),
 ]
-UNITS = {"mean", "iqm", "low", "high", "naive", "held_out"}
+UNITS = {"mean", "iqm", "iqm_low", "iqm_high", "naive", "held_out"}
 """Columns of ranking and winner that are in the outcome's unit, and grow with it."""
 
 

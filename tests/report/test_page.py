@@ -226,7 +226,7 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     found = spoil(found, lost & ~skipped, "failed", "no memory")
     page = opened(write(spoil(found, skipped, "skipped", "not here"), story()))
     assert "up to 1 seed of a comparison left out" in page.words
-    assert "want of a pair with the control: no run of norm layer ended with a result" in page.words
+    assert "want of a pair with the control: no run of norm layer ended with a val_loss" in page.words
     assert "24 skipped" in page.words
 
 

@@ -60,7 +60,7 @@ def paired_differences(
     pairs["difference"] = pairs["value"] - pairs["value_control"]
     pairs["identical"] = pairs["raw"] == pairs["raw_control"]
     pairs = pairs.rename(columns={"diverged_control": "control_diverged"}).assign(
-        axis=axis, control=control
+        axis=axis, control=[control] * len(pairs)
     )
     return pairs[[*PAIR_COLUMNS, block, *keep]]
 

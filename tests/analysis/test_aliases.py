@@ -42,6 +42,20 @@ def test_a_half_fraction_confounds_each_factor_with_the_interaction_of_the_other
     assert found["A", 1, "B", 1] == "C"
 
 
+def test_nobody_is_accused_falsely() -> None:
+    """A quarter of a 2^5 design with D = AB and E = AC; and a half with E = ABCD."""
+    rows = [(a, b, c, a * b, a * c, s) for a, b, c, s in product(*[[-1, 1]] * 3, range(3))]
+    runs = pd.DataFrame(rows, columns=[*"ABCDE", "seed"]).assign(val_loss=1.0)
+    found = told(runs, dict.fromkeys("ABCDE", -1))
+    assert found["B", 1, "C", 1] == "D × E"
+    assert found["B", 1, "E", 1] == "C × D"
+    assert found["A", 1, "B", 1] == "D"
+    assert found["A", 1, None, None] == "B × D, C × E"
+    rows = [(a, b, c, d, a * b * c * d, s) for a, b, c, d, s in product(*[[-1, 1]] * 4, range(2))]
+    half = pd.DataFrame(rows, columns=[*"ABCDE", "seed"]).assign(val_loss=1.0)
+    assert told(half, dict.fromkeys("ABCDE", -1))["A", 1, None, None] == "B × C × D × E"
+
+
 def test_levels_that_always_come_together_are_named() -> None:
     runs = planted({})
     rate = np.where(runs["norm"] == "layer", 0.1, 0.01)

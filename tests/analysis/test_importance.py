@@ -122,6 +122,43 @@ def test_balance_never_looks_at_outcomes_and_gives_a_full_cross() -> None:
     assert balanced(other, FACTORS).levels == found.levels
 
 
+def test_seeds_are_not_given_up_for_one_bad_cell() -> None:
+    axes: dict[str, tuple[object, ...]] = {"a": tuple("wxyz"), "b": tuple("uvs")}
+    runs = planted({("a", "x"): 0.3}, axes, seeds=10, noise=0.1)
+    bad = (runs["a"] == "z") & (runs["b"] == "v") & (runs["seed"] < 8)
+    diverged = runs.assign(status=np.where(bad, "diverged", "ok"))
+    table = importance(diverged, ["a", "b"])
+    assert (table["n"].iloc[0], table["numbers"].iloc[0]) == (10, 90)
+    assert table["left_out"].iloc[0] == "a z; 8 runs that diverged"
+    scattered = runs.drop(index=[runs.index[i * 13] for i in range(8)])
+    assert importance(scattered, ["a", "b"])["n"].iloc[0] >= 5
+
+
+def test_levels_and_seeds_of_which_nothing_is_left_are_named() -> None:
+    runs = planted({("norm", "layer"): 0.2}, noise=0.1)
+    gone = (runs["regularizer"] == "l1") | (runs["seed"] == 5)
+    failed = runs.assign(status=np.where(gone, "failed", "ok"))
+    said = importance(failed, FACTORS)["left_out"].iloc[0]
+    assert said == "32 runs without a result; regularizer l1; 1 seed"
+
+
+def test_blocks_that_hold_one_level_each_are_no_blocks() -> None:
+    runs = tooth_growth().assign(animal=range(60))
+    with pytest.raises(ValueError, match="no animal was measured at two levels of 'supp'"):
+        importance(runs, ["supp"], outcome="len", block="animal", scale="difference")
+
+
+def test_replicates_without_a_number_are_none() -> None:
+    runs = tooth_growth()
+    more = pd.concat([runs, runs.iloc[::7].assign(len=np.nan)]).sample(frac=1, random_state=1)
+    how: dict[str, Any] = {"outcome": "len", "block": None, "scale": "difference"}
+    one, other = (
+        importance(runs, ["supp", "dose"], **how),
+        importance(more, ["supp", "dose"], **how),
+    )
+    assert other["f"].dropna().tolist() == pytest.approx(one["f"].dropna().tolist())
+
+
 def test_replicates_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="between 9 and 10 replicates"):
         importance(tooth_growth().iloc[1:], ["supp", "dose"], outcome="len", block=None)

@@ -49,6 +49,38 @@ def test_sign_flip_is_exact() -> None:
     assert sign_flip_p(d) == pytest.approx([by_enumeration(column) for column in d.T])
 
 
+def test_sign_flip_is_scipys_where_that_is_exact() -> None:
+    d = np.random.default_rng(11).normal(0.2, 1, (9, 4))
+    wanted = stats.permutation_test(
+        (d,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples",
+        vectorized=True, n_resamples=2**9,
+    )  # fmt: skip
+    assert sign_flip_p(d) == pytest.approx(wanted.pvalue)
+
+
+@pytest.mark.parametrize("seeds", [8, 16, 30])
+def test_no_order_label_sign_or_unit_changes_a_p(seeds: int) -> None:
+    random = np.random.default_rng(seeds)
+    d = random.normal(0.3, 1, (seeds, 5))
+    columns = random.permutation(5)
+    other = -37 * d[random.permutation(seeds)][:, columns]
+    assert sign_flip_p(other) == pytest.approx(sign_flip_p(d)[columns], abs=1e-12)
+    assert max_t(other) == pytest.approx(max_t(d)[columns], abs=1e-12)
+
+
+def test_max_t_lets_few_seeds_speak_beside_many() -> None:
+    """|t| of six seeds has a bound that null contrasts of twenty go beyond; its p has none."""
+    random = np.random.default_rng(12)
+    d = random.normal(0, 1, (20, 17))
+    d[:, 0] = -0.69 + random.normal(0, 0.02, 20)
+    d[6:, 0] = np.nan
+    assert max_t(d)[0] == pytest.approx(2 / 64, abs=0.01)
+    assert max_t(d[:6])[0] == pytest.approx(2 / 64)
+    null = random.normal(0, 1, (200, 12, 6))
+    null[:, 7:, :3] = np.nan
+    assert np.mean([(max_t(one) <= 0.05).any() for one in null]) <= 0.05 + 0.04
+
+
 def test_sign_flip_ignores_the_seeds_a_contrast_lacks() -> None:
     d = np.random.default_rng(2).normal(0.5, 1, (8, 3))
     d[:2, 1] = np.nan

@@ -85,7 +85,7 @@ def calibration(session: nox.Session) -> None:
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Run the shipped studies afresh and keep their pictures, which the README shows."""
+    """Run the shipped studies afresh and keep their reports, and the pictures of the README."""
     install(session, ".")
     for study in session.posargs or ("notebook", "cells", "digits"):
         out = Path(session.create_tmp()) / study
@@ -93,4 +93,5 @@ def reference(session: nox.Session) -> None:
         session.run("ablations", "run", study, "--out", str(out))
         kept = Path("results/reference") / study
         shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(out / "figures", kept)
+        shutil.copytree(out / "figures", kept / "figures", ignore=shutil.ignore_patterns("*.svg"))
+        shutil.copy(out / "report.html", kept)

@@ -103,7 +103,7 @@ def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale, blocks: in
         control_diverged=("control_diverged", "sum"),
     )
     named = kept.drop_duplicates("contrast").set_index("contrast")[keys]
-    means = kept.groupby([block, "contrast"], sort=True)["difference"].mean()
+    means = kept.groupby([block, "contrast"], sort=False)["difference"].mean()
     d = means.unstack("contrast").reindex(columns=table.index)  # noqa: PD010
     values = d.to_numpy(dtype=float)
     incomplete = found.reindex(table.index) - table["pairs"]

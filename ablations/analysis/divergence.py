@@ -107,10 +107,12 @@ def divergence_effects(
         gain += pairs["control_diverged"].astype(float) - pairs["diverged"].astype(float)
         pairs = pairs.assign(gain=gain)
         for level, kept in pairs.groupby("level", sort=False):
-            gains[axis, level] = kept.groupby(block, sort=False)["gain"].mean()
+            by_seed = kept.groupby(block, sort=False)["gain"].mean()
+            gains[axis, level] = by_seed
             row = _compared(kept, axis, level, controls[axis], block)
             lost = counted(
-                (int(found[level]) - len(kept), f"pair of an incomplete {block} or cell")
+                (int(found[level]) - len(kept), f"pair of an incomplete {block} or cell"),
+                (runs[block].nunique() - len(by_seed), f"{block} without a pair"),
             )
             rows.append([*row, row[-1], _PROCEDURE, assumed(block), lost])
     columns = [

@@ -17,7 +17,7 @@ from ablations.report.story import Story
 
 MOST_CURVES = 180_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
-POINTS = 12
+POINTS = 10
 """Points that a curve is thinned to where a page would grow too large."""
 WHOLE_IDS = 20_000
 """Runs up to which a page has their ids in full; beyond, as much of them as tells them apart."""
@@ -86,17 +86,22 @@ def _configurations(
 
 
 def _runs(runs: pd.DataFrame) -> dict[str, Any]:
-    """Seeds, statuses, losses and ids of all runs, in the order of configurations."""
+    """Seeds, statuses, losses and ids of all runs, in the order of configurations.
+
+    ``seed`` is null where every configuration has all seeds, ``status`` empty where all are ok.
+    """
     ids = runs["run_id"].astype(str)
     width = 16 if len(runs) <= WHOLE_IDS else _telling(ids)
     sizes = np.bincount(runs["configuration"].to_numpy())
     seeds, places = np.unique(runs["seed"].to_numpy(), return_inverse=True)
+    regular = bool((np.arange(len(places)) % len(seeds) == places).all())
+    status = "".join(runs["status"].map(_STATUS))
     return {
         "sizes": sizes.tolist(),
         "seeds": seeds.tolist(),
-        "seed": places.tolist(),
-        "status": "".join(runs["status"].map(_STATUS)),
-        "loss": _numbers(runs[OUTCOME]),
+        "seed": None if regular else places.tolist(),
+        "status": status.strip("o") and status,
+        "loss": _numbers(runs[OUTCOME], 5 if len(runs) <= WHOLE_IDS else 4),
         "width": width,
         "ids": "".join(ids.str[:width]),
     }

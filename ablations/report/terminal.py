@@ -48,6 +48,8 @@ def print_table(question: str, table: pd.DataFrame) -> None:
     for row in texts.itertuples(index=False, name=None):
         shown.add_row(*map(printable, row))
     _print(shown)
+    if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
+        print("In no pair did one run diverge alone: advantage is of losses only.")
     for note in notes(table):
         print(textwrap.fill(printable(note), 100))
     if question in ("effects", "verdicts") and more_seeds(table.assign(seeds=table["n"])):

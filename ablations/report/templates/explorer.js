@@ -15,7 +15,7 @@ const drawn = (tag, attributes) => { const node = document.createElementNS("http
 const levels = row => known.axes.map(([name, all], i) => [name, all[row[i]]]);
 const runsOf = index => Array.from({ length: known.sizes[index] ?? 0 }, (_, k) => {
   const at = starts[index] + k;
-  return { at, seed: known.seeds[known.seed[at]], status: STATUS[known.status[at]], loss: known.loss[at], id: known.ids.slice(at * known.width, (at + 1) * known.width) };
+  return { at, seed: known.seeds[known.seed === null ? at % known.seeds.length : known.seed[at]], status: STATUS[known.status[at] ?? "o"], loss: known.loss[at], id: known.ids.slice(at * known.width, (at + 1) * known.width) };
 });
 
 function chosen() {

@@ -1,0 +1,90 @@
+"""What the explorer is told: all configurations and runs, the same numbers, in little space."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ablations.report import explorer as explorers
+from ablations.report.explorer import Explorer, explorer
+from ablations.report.reading import read
+from ablations.store import Results
+
+from .studies import SMALL, results, spoil, story
+
+
+def known(found: Results, axes: dict[str, Any] = SMALL) -> tuple[Explorer, dict[str, Any]]:
+    told = story(axes)
+    made = explorer(read(found, told), found.curves, told)
+    return made, json.loads(made.json)
+
+
+def test_every_run_is_there_with_its_levels_and_numbers(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    hit = (found.runs["norm"] == "layer") & (found.runs["seed"] == 2)
+    found = spoil(found, hit, "diverged", "not finite")
+    _, data = known(found)
+    runs, at = found.runs.set_index("run_id"), 0
+    for row, size in zip(data["configurations"], data["sizes"], strict=True):
+        levels = [all_[row[i]] for i, (_, all_) in enumerate(data["axes"])]
+        for _ in range(size):
+            run = runs.loc[data["ids"][16 * at : 16 * at + 16]]
+            assert [run["regularizer"], run["norm"]] == levels
+            assert (
+                data["seeds"][at % 8 if data["seed"] is None else data["seed"][at]] == run["seed"]
+            )
+            assert {"o": "ok", "d": "diverged"}[data["status"][at]] == run["status"]
+            if run["status"] == "ok":
+                assert data["loss"][at] == pytest.approx(run["val_loss"], rel=1e-4)
+                assert data["curves"][at][-1] == pytest.approx(run["val_loss"], rel=1e-4)
+            else:
+                assert data["loss"][at] is None
+            at += 1
+    assert at == len(runs) == 48
+    assert data["epochs"] == [1, 2, 3, 4, 5]
+
+
+def test_what_is_regular_takes_no_space(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    _, data = known(found)
+    assert data["seed"] is None
+    assert data["status"] == ""
+
+
+def test_a_large_study_has_means_of_curves_and_short_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explorers, "MOST_CURVES", 100)
+    monkeypatch.setattr(explorers, "WHOLE_IDS", 10)
+    found = results(tmp_path, epochs=30)
+    made, data = known(found)
+    assert made.curves == "means over seeds"
+    assert data["width"] < 16
+    assert (
+        len({data["ids"][i : i + data["width"]] for i in range(0, len(data["ids"]), data["width"])})
+        == 48
+    )
+    assert len(data["curves"]) == 6
+    assert data["epochs"][0] == 1
+    assert data["epochs"][-1] == 30
+    assert len(data["epochs"]) == explorers.POINTS
+    last = found.runs.groupby(list(SMALL))["val_loss"].mean()
+    levels = [
+        tuple(all_[row[i]] for i, (_, all_) in enumerate(data["axes"]))
+        for row in data["configurations"]
+    ]
+    assert [curve[-1] for curve in data["curves"]] == pytest.approx(
+        [last[level] for level in levels], rel=1e-3
+    )
+
+
+def test_no_name_ends_the_script(tmp_path: Path) -> None:
+    axes: dict[str, tuple[object, ...]] = {"norm": ("none", "</script><script>alert(1)//")}
+    made, data = known(results(tmp_path, axes), axes)
+    assert "<" not in made.json
+    assert data["axes"][0][1][1].startswith("</script>")
+    assert np.isfinite([row[1] for row in data["configurations"]]).all()

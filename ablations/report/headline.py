@@ -75,8 +75,8 @@ def _best(reading: Reading) -> list[str]:
     if row["high"] < 0:
         return [f"The best configuration is {named}: {where}, on the seeds that did not choose it."]
     return [
-        f"The lowest mean has {named}, but on the seeds that did not choose it that is no better "
-        f"for certain: {where}."
+        f"The best mean is that of {named}; on the seeds that did not choose it, that choice is "
+        f"worth {where}, which is no certain gain."
     ]
 
 

@@ -148,6 +148,7 @@ def ablation_effects(results: Results, story: Story) -> Effects:
         more=seeds_needed(effects, margin=of.bound, alpha=of.alpha)["more"],
     )
     effects = tuning_told(in_order(effects, of.levels), of)
+    both = in_order(both, of.levels, [("axis_a", "level_a"), ("axis_b", "level_b")])
     return Effects(**vars(of), effects=effects, interactions=both)
 
 

@@ -11,7 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import HURTS, main_effects
+from ablations.analysis import (
+    HURTS,
+    importance,
+    interactions,
+    main_effects,
+    ranking,
+    seed_spread,
+    simple_effects,
+    winner,
+)
 from ablations.report import gallery, look, words
 from ablations.report.page import write
 from ablations.report.story import Published
@@ -69,6 +78,70 @@ def test_the_best_configurations_are_those_of_the_runs(usual: tuple[Results, Pag
     rows = page.rows("best")
     assert [(row["regularizer"].text, row["norm"].text) for row in rows] == best.index.tolist()
     assert [row["validation loss"].value for row in rows] == pytest.approx(best.tolist())
+
+
+def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
+    usual: tuple[Results, Page],
+) -> None:
+    found, page = usual
+    row = winner(found.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
+    interval = f"[{words.percent(row['change_low'])}, {words.percent(row['change_high'])}]"
+    said = f"{words.percent(row['change'])} {interval} against all controls together"
+    assert f"The best configuration is regularizer l1: {said}" in page.words
+
+
+def test_the_tables_of_the_whole_are_those_of_the_analysis(usual: tuple[Results, Page]) -> None:
+    found, page = usual
+    shares = importance(found.runs, list(SMALL))
+    rows = page.rows("shares")
+    assert [row["η²"].value for row in rows] == pytest.approx(shares["eta2"].tolist())
+    assert [row["source"].text for row in rows][:2] == ["norm", "regularizer"]
+    assert [row["source"].text for row in rows][-2:] == ["seed", "residual (chance)"]
+    ranked = ranking(found.runs, list(SMALL))
+    rows = page.rows("ranking")
+    assert [row["mean rank"].value for row in rows] == pytest.approx(ranked["mean_rank"].tolist())
+    assert [row["mean"].value for row in rows] == pytest.approx(ranked["mean"].tolist())
+    spread = seed_spread(found.runs, list(SMALL), list(SMALL))
+    assert [row["median"].value for row in page.rows("spread")] == pytest.approx(
+        spread["spread"].tolist()
+    )
+    both = interactions(found.runs, {"regularizer": "none", "norm": "none"}, list(SMALL))
+    assert [row["beyond the sum"].value for row in page.rows("interactions")] == pytest.approx(
+        both["double"].dropna().tolist()
+    )
+    ends = found.curves[found.curves["epoch"] == 5].merge(found.runs[["run_id", "norm"]])
+    layer = np.exp(np.log(ends.loc[ends["norm"] == "layer", "val_loss"]).mean())
+    (row,) = [row for row in page.rows("curves") if row["level"].text == "norm layer"]
+    assert row["validation loss"].value == pytest.approx(layer)
+
+
+def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    both = (found.runs["regularizer"] == "l1") & (found.runs["norm"] == "layer")
+    crossed = found.runs.assign(val_loss=found.runs["val_loss"] * np.where(both, 2.0, 1.0))
+    page = opened(write(replace(found, runs=crossed), story()))
+    assert "interactions" in [*map(str.strip, page.words.splitlines())]
+    note = page.rows("ablation")[0]["technique"].note
+    assert "An average: its effect depends on norm." in note
+    at = simple_effects(crossed, {"regularizer": "none", "norm": "none"}, list(SMALL))
+    rows = {row["at"].text: row for row in page.rows("simple-1")}
+    for name in ("none", "l1"):
+        wanted = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]
+        cell = rows[f"regularizer {name}"]["layer"]
+        assert cell.value == pytest.approx(wanted["change"])
+        assert cell.note.startswith(words.percent(wanted["change_low"]))
+    calm = opened(write(results(tmp_path), story()))
+    assert "table-simple-1" not in calm.tables
+
+
+def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None:
+    found = results(tmp_path, seeds=3)
+    hit = (found.runs["regularizer"] == "l1") & (found.runs["seed"] == 0)
+    told = story(badges=("noise targets",))
+    page = opened(write(spoil(found, hit, "diverged", "not finite"), told))
+    badges = page.words[: page.words.index("Ablation table")].split("\n")
+    for badge in ("noise targets", "too few seeds", "diverged runs"):
+        assert badge in badges
 
 
 def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[Results, Page]) -> None:

@@ -134,6 +134,9 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
     words |= {"depends_on": ""}
     counts = {
         "identical": 0,
+        "cells": 1,
+        "low": 0.4,
+        "high": 0.6,
         "pairs": 9,
         "seeds": 9,
         "reachable": True,

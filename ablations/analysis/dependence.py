@@ -93,7 +93,7 @@ def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale, blocks: in
     keys = ["axis", "level", "control", given]
     pairs = pairs.assign(contrast=cell_codes(pairs[["level", given]]))
     found = pairs.groupby("contrast", sort=True).size()
-    kept = complete_blocks(pairs, contrast="contrast", block=block)
+    kept = complete_blocks(pairs.reset_index(drop=True), contrast="contrast", block=block)
     by_contrast = kept.groupby("contrast", sort=True)
     table = by_contrast.agg(
         cells=("cell", "nunique"),

@@ -46,6 +46,13 @@ def cell_codes(levels: pd.DataFrame) -> Ints:
     return np.asarray(key, dtype=np.int64)
 
 
+def named_codes(levels: pd.DataFrame) -> Ints:
+    """Number the distinct rows of ``levels`` like ``cell_codes``, in the order of their names."""
+    codes = cell_codes(levels)
+    named = spelled(levels.iloc[np.unique(codes, return_index=True)[1]])
+    return np.argsort(np.argsort(named, kind="stable"))[codes] if len(codes) else codes
+
+
 def measured(
     runs: pd.DataFrame,
     factors: Sequence[str],
@@ -251,11 +258,13 @@ def complete_blocks(
 
     A block that lacks a pair which other blocks have lost it to an accident, and is dropped whole.
     Only where that would cost more than half of the blocks, or leave fewer than two, the
-    incomplete cells go instead. The choice looks at what is missing and never at an outcome.
+    incomplete cells go instead; and where that would leave none, the largest part that is
+    balanced stays. The choice looks at what is missing and never at an outcome.
 
     Parameters
     ----------
-    pairs : one row a (contrast, ``cell``, block) that was observed, diverged or not.
+    pairs : one row a (contrast, ``cell``, block) that was observed, diverged or not; cells are
+        numbered by name (``named_codes``).
 
     Returns
     -------
@@ -271,4 +280,39 @@ def complete_blocks(
     whole_cell = pairs.groupby([contrast, "cell"], sort=False)[block].transform("size") == blocks
     kept = pairs[block].where(whole_block).groupby(pairs[contrast], sort=False).transform("nunique")
     enough = (kept >= 2) & (kept * 2 >= blocks)
-    return pairs[np.where(enough, whole_block, whole_cell)]
+    keep = np.where(enough, whole_block, whole_cell)
+    left = pd.Series(keep, index=pairs.index).groupby(pairs[contrast], sort=False).transform("any")
+    for _, rows in pairs[~left.to_numpy()].groupby(contrast, sort=False):
+        keep[pairs.index.get_indexer(rows.index)] = _balanced(rows, block)
+    return pairs[keep]
+
+
+_MOST_CELLS = 150
+"""Cells of which all pairs are tried in the search for what is balanced."""
+
+
+def _balanced(pairs: pd.DataFrame, block: str) -> npt.NDArray[np.bool_]:
+    """Rows of one contrast that form the largest full cross of cells and blocks.
+
+    Tried are the blocks that a cell, or two cells, have; with them all cells that have these
+    blocks, too.  Of crosses that are as large, the one of more blocks is taken, then the one whose
+    cells and blocks have more pairs in all.
+    """
+    present = pd.crosstab(pairs["cell"], pairs[block]) > 0
+    has = present.to_numpy(dtype=bool)
+    tried = has
+    if len(has) <= _MOST_CELLS:
+        tried = (has[:, None] & has[None]).reshape(-1, has.shape[1])
+    tried = np.unique(tried, axis=0)
+    tried = tried[tried.sum(axis=1) >= min(2, has.shape[1])]
+    if not len(tried):
+        return np.zeros(len(pairs), dtype=bool)
+    holding = np.stack([(has | ~row).all(axis=1) for row in tried])
+    blocks, cells = tried.sum(axis=1), holding.sum(axis=1)
+    weights = (holding * has.sum(axis=1)).sum(axis=1), (tried * has.sum(axis=0)).sum(axis=1)
+    # At last by the cells, which are numbered by name; blocks have none that counts.
+    byname = np.unique(holding, axis=0, return_inverse=True)[1]
+    best = np.lexsort((byname, *weights, blocks, blocks * cells))[-1]
+    inside = pairs["cell"].isin(present.index[holding[best]])
+    inside &= pairs[block].isin(present.columns[tried[best]])
+    return np.asarray(inside.to_numpy(dtype=bool))

@@ -102,7 +102,7 @@ def divergence_effects(
             outcome=outcome, block=block, scale=scale, status=status,
         )  # fmt: skip
         found = pairs.groupby("level", sort=False).size()
-        pairs = complete_blocks(pairs, block=block)
+        pairs = complete_blocks(pairs.reset_index(drop=True), block=block)
         gain = np.sign(pairs["difference"].fillna(0.0)) * (1 if higher_is_better else -1)
         gain += pairs["control_diverged"].astype(float) - pairs["diverged"].astype(float)
         pairs = pairs.assign(gain=gain)

@@ -109,17 +109,22 @@ def main_effects(
         raise ValueError(f"correction must be 'max_t' or 'holm', not {correction!r}")
     _refuse_other_types(runs, controls)
     seeds, rows = [], []
+    unbalanced: list[tuple[object, ...]] = []
     for axis in (name for name in controls if name in runs):
         found = paired_differences(
             runs, axis, controls[axis], factors,
             outcome=outcome, block=block, scale=scale, status=status,
         )  # fmt: skip
-        kept = complete_blocks(found, block=block)
+        kept = complete_blocks(found.reset_index(drop=True), block=block)
+        unbalanced += _unbalanced(found, kept, axis, controls[axis], block)
         if len(kept):
             planned = _planned(runs, axis, block, status)
             seeds.append(by_seed(kept, block))
             rows.append(_counts(found, kept, planned, block, higher_is_better))
     without = aliases(runs, controls, factors, outcome=outcome, block=block, status=status, order=1)
+    without = pd.concat(
+        [without, pd.DataFrame(unbalanced, columns=["axis", "level", "reason"])], ignore_index=True
+    )
     if not rows:
         return _unpaired(without, controls)
     table = pd.concat(rows, ignore_index=True)
@@ -143,6 +148,19 @@ def main_effects(
     table["left_out"] = _left_out(table, ended, block)
     both = [table[EFFECT_COLUMNS], _unpaired(without, controls)]
     return pd.concat([part for part in both if len(part)], ignore_index=True)
+
+
+def _unbalanced(
+    found: pd.DataFrame, kept: pd.DataFrame, axis: str, control: Level, block: str
+) -> list[tuple[object, ...]]:
+    """Levels that have pairs, of which no part is balanced."""
+    left = set(kept["level"])
+    return [
+        (axis, level, f"{axis} {level} and its control {control} have {n:,} pairs, but no two "
+         f"{block}s of the same cells")
+        for level, n in found.groupby("level", sort=False).size().items()
+        if level not in left
+    ]  # fmt: skip
 
 
 def _refuse_other_types(runs: pd.DataFrame, controls: Mapping[str, Level]) -> None:

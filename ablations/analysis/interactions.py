@@ -20,6 +20,7 @@ from ablations.analysis.design import (
     counted,
     done,
     measured,
+    named_codes,
 )
 from ablations.analysis.inference import adjust, max_t, sign_flip_p, smallest_p, summarise
 from ablations.analysis.naming import any_names
@@ -102,7 +103,7 @@ def _two_factors(
     table: pd.DataFrame, a: str, a0: Level, b: str, b0: Level, factors: Sequence[str], block: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of two axes, and their double differences by block, one column a row."""
-    cell = cell_codes(table[[name for name in factors if name not in (a, b)]])
+    cell = named_codes(table[[name for name in factors if name not in (a, b)]])
     slim = table[[a, b, block, "value", "diverged"]].assign(cell=cell)
     slim.columns = pd.Index(["level_a", "level_b", block, "value", "diverged", "cell"])
     slim = slim[slim["level_a"].notna() & slim["level_b"].notna()]
@@ -146,7 +147,7 @@ def _over_seeds(cross: pd.DataFrame, block: str) -> tuple[pd.DataFrame, pd.DataF
     levels = ["level_a", "level_b"]
     cross = cross.assign(contrast=cell_codes(cross[levels]))
     before = cross.groupby(levels, sort=False).size()
-    cross = complete_blocks(cross, contrast="contrast", block=block)
+    cross = complete_blocks(cross.reset_index(drop=True), contrast="contrast", block=block)
     grouped = cross.groupby(levels, sort=False)
     by_seed = cross.groupby([*levels, block], sort=False)["difference"].mean().reset_index()
     table = summarise(by_seed, levels, "difference")

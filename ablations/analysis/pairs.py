@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ablations.analysis.design import Scale, at_level, cell_codes, complete_blocks, measured
+from ablations.analysis.design import Scale, at_level, complete_blocks, measured, named_codes
 from ablations.analysis.naming import any_names
 
 Level = str | float
@@ -50,7 +50,7 @@ def paired_differences(
         As ``measured`` does.
     """
     table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    table["cell"] = cell_codes(table[[name for name in factors if name != axis]])
+    table["cell"] = named_codes(table[[name for name in factors if name != axis]])
     is_control = at_level(table[axis], control)
     slim = table[["cell", block, "raw", "value", "diverged"]]
     treated = slim.assign(level=table[axis], **{name: table[name] for name in keep})[
@@ -90,7 +90,7 @@ def seed_effects(
         pairs = paired_differences(
             runs, axis, control, factors, outcome=outcome, block=block, scale=scale, status=status
         )
-        tables.append(by_seed(complete_blocks(pairs, block=block), block))
+        tables.append(by_seed(complete_blocks(pairs.reset_index(drop=True), block=block), block))
     columns = ["axis", "level", block, "difference", "divergence", "cells"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 

@@ -134,6 +134,30 @@ def test_a_cell_that_fails_in_most_seeds_goes_instead_of_the_seeds() -> None:
     assert (row["cells"], row["cells_dropped"]) == (3, 1)
 
 
+def test_what_lacks_runs_everywhere_is_still_compared_on_what_is_balanced() -> None:
+    """Neither seeds nor cells are whole: a part of both is, the same whatever they are called."""
+    runs = planted({("norm", "layer"): 0.2}, noise=0.05, seeds=8)
+    part = runs.sample(frac=0.6, random_state=1)
+    table = effects_of(part)
+    assert (table["seeds"] >= 2).all()
+    assert table.loc[("norm", "layer"), "effect"] == pytest.approx(0.2, abs=0.1)
+    labels = np.random.default_rng(0).permutation(8)
+    other = effects_of(part.iloc[::-1].assign(seed=lambda t: labels[t["seed"]]))
+    pd.testing.assert_frame_equal(table.sort_index(), other.sort_index())
+
+
+def test_pairs_of_which_none_are_balanced_are_a_row_with_a_reason() -> None:
+    runs = planted(
+        {("norm", "layer"): 0.2}, {"norm": ("none", "layer"), "init": tuple("abcd")}, seeds=4
+    )
+    once = runs[runs["init"] == runs["seed"].map(dict(enumerate("abcd")))]
+    row = main_effects(once, {"norm": "none"}, ["norm", "init"]).iloc[0]
+    assert (row["pairs"], row["verdict"]) == (0, UNDECIDED)
+    assert row["left_out"] == (
+        "norm layer and its control none have 4 pairs, but no two seeds of the same cells"
+    )
+
+
 def test_skipped_combinations_are_not_a_loss() -> None:
     runs = spoil(planted({("norm", "layer"): 0.1}), "skipped", norm="layer", init="kaiming")
     row = effects_of(runs).loc[("norm", "layer")]

@@ -6,10 +6,11 @@ Each takes any long table: outcome, factors and block (the experimental unit) ar
 
 from ablations.analysis.aliases import aliases
 from ablations.analysis.audited import fault
+from ablations.analysis.complete import complete_blocks
 from ablations.analysis.configurations import configurations, pareto_front
 from ablations.analysis.curves import level_curves
 from ablations.analysis.dependence import depends_on, simple_effects
-from ablations.analysis.design import Scale, cell_codes, complete_blocks, measured, varying
+from ablations.analysis.design import Scale, cell_codes, measured, varying
 from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
 from ablations.analysis.effects import main_effects
 from ablations.analysis.enough import seeds_needed

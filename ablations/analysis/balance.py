@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.design import Floats, Ints, Scale, counted, measured, unmeasured, varying
+from ablations.analysis.complete import unmeasured
+from ablations.analysis.design import Floats, Ints, Scale, counted, measured, varying
 
 Bools = npt.NDArray[np.bool_]
 

@@ -10,15 +10,8 @@ from itertools import permutations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import (
-    STATED,
-    Scale,
-    assumed,
-    cell_codes,
-    complete_blocks,
-    counted,
-    done,
-)
+from ablations.analysis.complete import complete_blocks
+from ablations.analysis.design import STATED, Scale, assumed, cell_codes, counted, done
 from ablations.analysis.inference import adjust, over_seeds, sign_flip_p
 from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level, paired_differences

@@ -14,16 +14,8 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.aliases import aliases
-from ablations.analysis.design import (
-    STATED,
-    Floats,
-    Scale,
-    assumed,
-    at_level,
-    complete_blocks,
-    counted,
-    measured,
-)
+from ablations.analysis.complete import complete_blocks
+from ablations.analysis.design import STATED, Floats, Scale, assumed, at_level, counted, measured
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     RESAMPLES,

@@ -10,13 +10,13 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from ablations.analysis.complete import complete_blocks
 from ablations.analysis.design import (
     STATED,
     Scale,
     assumed,
     at_level,
     cell_codes,
-    complete_blocks,
     counted,
     done,
     measured,

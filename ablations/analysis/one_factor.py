@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from ablations.analysis.complete import whole
 from ablations.analysis.design import (
     STATED,
     Scale,
@@ -22,7 +23,6 @@ from ablations.analysis.design import (
     counted,
     measured,
     spelled,
-    whole,
 )
 from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
 from ablations.analysis.naming import any_names

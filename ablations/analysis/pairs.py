@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from ablations.analysis.design import Scale, at_level, complete_blocks, measured, named_codes
+from ablations.analysis.complete import complete_blocks
+from ablations.analysis.design import Scale, at_level, measured, named_codes
 from ablations.analysis.naming import any_names
 
 Level = str | float

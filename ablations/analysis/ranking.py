@@ -8,16 +8,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.design import (
-    STATED,
-    Floats,
-    Scale,
-    counted,
-    done,
-    measured,
-    spelled,
-    whole,
-)
+from ablations.analysis.complete import whole
+from ablations.analysis.design import STATED, Floats, Scale, counted, done, measured, spelled
 from ablations.analysis.inference import max_t
 from ablations.analysis.naming import any_names
 

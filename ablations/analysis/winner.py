@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ablations.analysis.complete import whole
 from ablations.analysis.design import (
     STATED,
     Floats,
@@ -19,7 +20,6 @@ from ablations.analysis.design import (
     fixed_order,
     measured,
     spelled,
-    whole,
 )
 from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.analysis import cell_codes, complete_blocks, measured, varying
+from ablations.analysis import cell_codes, measured, varying
 
 from .generators import FACTORS, grid, planted
 
@@ -39,21 +39,3 @@ def test_measured_keeps_what_ended() -> None:
 def test_varying_leaves_out_what_has_one_level() -> None:
     runs = grid().assign(device="cpu", width=[None, 64] * 36)
     assert varying(runs, ["device", "norm", "width", "absent"]) == ["norm", "width"]
-
-
-def table_of(holes: set[tuple[int, int]]) -> pd.DataFrame:
-    cells = [(c, s) for c in range(4) for s in range(4) if (c, s) not in holes]
-    return pd.DataFrame(cells, columns=["cell", "seed"]).assign(level="new")
-
-
-@given(st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=10))
-def test_what_is_kept_is_balanced(holes: set[tuple[int, int]]) -> None:
-    kept = complete_blocks(table_of(holes))
-    assert len(kept) == kept["cell"].nunique() * kept["seed"].nunique()
-
-
-def test_blocks_go_before_cells_while_enough_are_left() -> None:
-    one = complete_blocks(table_of({(0, 0)}))
-    assert (one["cell"].nunique(), one["seed"].nunique()) == (4, 3)
-    most = complete_blocks(table_of({(0, 0), (0, 1), (0, 2)}))
-    assert (most["cell"].nunique(), most["seed"].nunique()) == (3, 4)

@@ -77,9 +77,9 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def calibration(session: nox.Session) -> None:
-    """Measure error rates, coverage and power on 2,000 generated grids each, and print them."""
+    """Measure error rates, coverage and power on 1,000 generated grids each, and print them."""
     install(session, ".[test]")
-    many = ("--grids=2000", "--numprocesses=auto", "--maxprocesses=4", "-rP")
+    many = ("--grids=1000", "--numprocesses=auto", "--maxprocesses=4", "-rP")
     session.run("pytest", "tests/analysis/test_calibration.py", *many, *session.posargs)
 
 

@@ -42,6 +42,8 @@ def compare(first: Path, second: Path, out: Path | None = None) -> Compared:
         parts[0], parts[1], (stories[0], stories[1]), names_of(first, second)
     )
     page = out or second / "comparison.html"
+    if page.is_dir():
+        raise RequestError("is a folder; name a file", f"--out {page}")
     page.parent.mkdir(parents=True, exist_ok=True)
     write_text(page, comparison.render(found, stories[1]))
     told = [temper.text for temper in comparison.tempers(found)]

@@ -71,24 +71,49 @@ class Comparison:
         """Where the second folder is worse beyond the margin, in words.
 
         Over all pairs: the mean is worse by more than the margin and its interval leaves out zero
-        (with a single seed, which has none, the mean alone decides), or more runs diverge than
-        chance explains.  At a level: the same mean, and its p, adjusted, is at most 5 %.
+        (with a single seed, which has none, the mean alone decides); more runs diverge than chance
+        explains; or runs fail that did not.  At a level: the same mean, and its p, adjusted, is at
+        most 5 %.
         """
-        bound, found = self.first.bound, []
-        for row in self.overall.itertuples():
-            certain = row.low > 0 if row.seeds >= _FEWEST else row.seeds == 1
-            if row.effect > bound and certain:
-                found.append(f"over all pairs {self.size(pd.Series(row._asdict()))}")
-            more = row.diverged > row.control_diverged
-            if more and (row.p_divergence <= self.first.alpha or row.seeds < _FEWEST):
-                counts = f"{row.diverged:,} runs diverged, {row.control_diverged:,} before"
+        found = []
+        for _, row in self.overall.iterrows():
+            if self._beyond(row, 1):
+                found.append(f"over all pairs {self.size(row)}")
+            more = row["diverged"] > row["control_diverged"]
+            if more and (row["p_divergence"] <= self.first.alpha or row["n"] < _FEWEST):
+                counts = f"{row['diverged']:,} runs diverged, {row['control_diverged']:,} before"
                 found.append(counts)
-        worse = (self.by_level["effect"] > bound) & (self.by_level["p_adjusted"] <= 0.05)
-        found += [
-            f"at {row['given']} {row['given_level']} {self.size(row)}"
-            for _, row in self.by_level[worse].iterrows()
-        ]
+        failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
+        found += [f"{words.count(failed, 'run')} failed that had not"] if failed else []
+        found += [f"at {level}" for level in self._levels(1)]
         return tuple(found)
+
+    def verdict(self, row: pd.Series) -> str:
+        """What the second folder is, over all pairs, by the rule that regressions go by."""
+        alone = " (a single seed: by its number alone)" if row["seeds"] < _FEWEST else ""
+        if self._beyond(row, 1):
+            return f"is worse{alone}"
+        if self._beyond(row, -1):
+            return f"is better{alone}"
+        moved = [*self._levels(1), *self._levels(-1)]
+        if moved:
+            return f"is equal on average, but not at {words.listing(moved)}"
+        if row["p_equivalent"] <= self.first.alpha:
+            return "is practically equal"
+        return "may be better or worse, for which there is not enough evidence"
+
+    def _beyond(self, row: pd.Series, sign: int) -> bool:
+        """Whether the mean of a row is beyond the margin, and its interval on one side of zero."""
+        near = row["low"] if sign > 0 else -row["high"]
+        certain = near > 0 if row["seeds"] >= _FEWEST else row["seeds"] == 1
+        return bool(sign * row["effect"] > self.first.bound and certain)
+
+    def _levels(self, sign: int) -> list[str]:
+        beyond = sign * self.by_level["effect"] > self.first.bound
+        rows = self.by_level[beyond & (self.by_level["p_adjusted"] <= 0.05)]
+        return [
+            f"{row['given']} {row['given_level']} {self.size(row)}" for _, row in rows.iterrows()
+        ]
 
     def size(self, row: pd.Series) -> str:
         """The change of a row with its interval."""
@@ -152,6 +177,7 @@ def compare(
 
 def _flipped(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     keys = ["axis", "level"]
+    before, after = (table[table["seeds"] > 0] for table in (before, after))
     both = before[[*keys, "verdict"]].merge(
         after[[*keys, "verdict"]], on=keys, suffixes=("_before", "_after")
     )
@@ -184,45 +210,44 @@ def sentences(found: Comparison) -> list[str]:
     first, second = found.names
     if found.identical == found.pairs:
         return [f"Nothing changed: all {pairs} of {second} and {first} are the same to the bit."]
-    said = []
-    for _, row in found.overall.iterrows():
+    rows = found.overall[found.overall["seeds"] > 0]
+    said = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
+    for _, row in rows.iterrows():
         over = f"over {pairs} and {words.count(int(row['seeds']), 'seed')}"
         size = f"{found.size(row)} validation loss against {first}"
-        verdict = {
-            HELPS: "is better",
-            HURTS: "is worse",
-            UNDECIDED: "may be better or worse, for which there is not enough evidence",
-        }.get(row["verdict"], "is practically equal")
-        said.append(f"{second} {verdict}: {size}, {over}.")
+        said.append(f"{second} {found.verdict(row)}: {size}, {over}.")
     flips = [f"{r.axis} {r.level} from {r.before} to {r.after}" for r in found.flipped.itertuples()]
     if flips:
         said.append(f"{words.count(len(flips), 'verdict')} flipped: {words.listing(flips)}.")
-    return said or [f"No pair of {second} and {first} ended with a result."]
+    return said + _ended_otherwise(found)
+
+
+def _ended_otherwise(found: Comparison) -> list[str]:
+    if not len(found.endings):
+        return []
+    parts = [
+        f"{words.count(int(row.runs), 'run')} {row.before} before and {row.after} now"
+        for row in found.endings.itertuples()
+    ]
+    return [f"Ended otherwise: {words.listing(parts)}."]
 
 
 def tempers(found: Comparison) -> list[Temper]:
     """Say what tempers it."""
     told = []
     if found.regressions:
-        told.append(
-            Temper("regression", f"Worse beyond the margin: {'; '.join(found.regressions)}.")
-        )
+        text = f"Worse beyond the margin: {'; '.join(found.regressions)}."
+        told.append(Temper("regression", text))
     if 0 < found.identical < found.pairs:
-        told.append(
-            Temper(
-                "some identical",
-                f"{found.identical:,} of {found.pairs:,} pairs are the same to the last bit.",
-            )
-        )
+        text = f"{found.identical:,} of {found.pairs:,} pairs are the same to the last bit."
+        told.append(Temper("some identical", text))
     if any(found.only):
-        counts = words.listing(
-            [f"{n:,} only in {name}" for n, name in zip(found.only, found.names, strict=True) if n]
-        )
+        only = zip(found.only, found.names, strict=True)
+        counts = words.listing([f"{n:,} only in {name}" for n, name in only if n])
         told.append(Temper("unpaired runs", f"Runs that are not compared: {counts}."))
     if not found.changed:
-        told.append(
-            Temper("same machine", "Both folders name the same machine, versions and commit.")
-        )
+        text = "Both folders name the same machine, versions and commit."
+        told.append(Temper("", text))
     return told
 
 

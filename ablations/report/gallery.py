@@ -92,7 +92,8 @@ def _effects(reading: Reading) -> Iterator[Draft]:
     alt = f"Main effect of each level on the validation loss, with intervals. {said}"
     caption = (
         "Small points: one seed each, averaged over all other axes. Large mark and bar: their mean "
-        "and its 95 % t interval. Grey band: differences that do not matter."
+        "and its 95 % t interval. Grey band: differences that do not matter by the study's margin; "
+        "an effect can be certain and yet be that small."
     )
     yield "effects", "main-effects", figure, alt, caption
 
@@ -182,8 +183,8 @@ def _time(reading: Reading) -> Iterator[Draft]:
 
 def _shares(reading: Reading) -> Iterator[Draft]:
     table = reading.shares
-    if not (table["kind"] == "factor").any():
-        return
+    if not (table["kind"] == "factor").any() or not table["eta2"].notna().all():
+        return  # where nothing varies, nothing has a share of it
     ranked = table[table["kind"] == "factor"].sort_values("eta2", ascending=False, kind="stable")
     named = [f"{row.source} {row.eta2:.1%}" for row in ranked.itertuples()]
     rest = table.set_index("kind")["eta2"]

@@ -13,7 +13,7 @@ from ablations.analysis.dependence import UNKNOWN
 from ablations.analysis.enough import least
 from ablations.report import words
 from ablations.report.answer import Answer
-from ablations.report.reading import Effects, Reading
+from ablations.report.reading import NOT_SET, Effects, Reading
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,13 @@ def _best(reading: Reading) -> list[str]:
     away = [
         f"{axis} {row[axis]}"
         for axis, control in reading.controls.items()
-        if axis in row and row[axis] != control
+        if axis in row and row[axis] not in (control, NOT_SET)
     ]
-    away += [f"{name} {row[name]}" for name in reading.contrasted if name not in reading.controls]
+    away += [
+        f"{name} {row[name]}"
+        for name in reading.contrasted
+        if name not in reading.controls and row[name] != NOT_SET
+    ]
     if not away:
         return ["No configuration has a lower mean than that of all controls together."]
     named = words.listing(away)
@@ -71,12 +75,10 @@ def _best(reading: Reading) -> list[str]:
         loss = words.number(row["naive"])
         return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
     change, low, high = (words.change(row, reading.scale, part) for part in ("", "low", "high"))
-    where = f"{change} [{low}, {high}] against all controls together"
-    if row["high"] < 0:
-        return [f"The best configuration is {named}: {where}, on the seeds that did not choose it."]
+    gain = "" if row["high"] < 0 else ", which is no certain gain"
     return [
-        f"The best mean is that of {named}; on the seeds that did not choose it, that choice is "
-        f"worth {where}, which is no certain gain."
+        f"The best configuration is {named}: {change} [{low}, {high}] against all controls "
+        f"together{gain}, chosen by half of the seeds and judged on the other half."
     ]
 
 
@@ -111,6 +113,12 @@ def _verdict(row: pd.Series) -> str:
 def more_seeds(effects: pd.DataFrame) -> str:
     """Say how many more seeds would decide what is undecided, those that need fewest first."""
     undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
+    if "p_adjusted" in undecided:
+        # What divergence keeps undecided, seeds do not decide.
+        blocked = (undecided["diverged"] != undecided["control_diverged"]) & undecided[
+            "more"
+        ].isna()
+        undecided = undecided[~blocked]
     known = undecided.dropna(subset="more").sort_values("more", kind="stable")
     if not len(undecided):
         return ""
@@ -168,9 +176,26 @@ def tempers(reading: Effects) -> list[Temper]:
         "other cells": _uneven,
         "p and interval": _single,
         "undecided": lambda found: more_seeds(found.effects),
+        "survivors differ": _blocked,
         "differences": _unit,
     }
     return [Temper(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
+
+
+def _blocked(reading: Effects) -> str:
+    """Levels with a certain difference that divergence speaks against."""
+    rows = reading.effects[
+        (reading.effects["verdict"] == UNDECIDED)
+        & (reading.effects["p_adjusted"] <= reading.alpha)
+        & (reading.effects["diverged"] != reading.effects["control_diverged"])
+    ]
+    if not len(rows):
+        return ""
+    names = words.listing([f"{row.axis} {row.level}" for row in rows.itertuples()])
+    return (
+        f"Undecided in spite of a certain difference where both runs survived: {names}. Divergence "
+        "speaks against it, and no number of seeds would settle which counts for more."
+    )
 
 
 def _uneven(reading: Effects) -> str:
@@ -261,7 +286,8 @@ def _unpaired(reading: Effects) -> str:
     if not len(alone):
         return ""
     first, left = alone["left_out"].iloc[0], len(alone) - 1
-    others = f"; neither are {words.count(left, 'other level')}" if left else ""
+    verb = "is" if left == 1 else "are"
+    others = f"; neither {verb} {words.count(left, 'other level')}" if left else ""
     return f"Not compared, for want of a pair with the control: {first}{others}."
 
 
@@ -276,11 +302,10 @@ def _tuned(reading: Effects) -> str:
 
 
 def _depends(reading: Effects) -> str:
-    rows = reading.effects[reading.effects["depends_on"] != ""]
-    hidden = rows["depends_on"] == UNKNOWN
-    if len(rows) and hidden.all():
+    told = reading.effects[reading.effects["pairs"] > 0]
+    if len(told) and (told["depends_on"] == UNKNOWN).all():
         return "Whether an effect depends on another axis cannot be known with so few seeds."
-    rows = rows[~hidden]
+    rows = told[~told["depends_on"].isin(["", UNKNOWN])]
     if not len(rows):
         return ""
     named = [f"{row.axis} {row.level} (on {row.depends_on})" for row in rows.itertuples()]

@@ -49,6 +49,8 @@ THEME = {
     "#d55e00": ("fig-red", "#ff8d4d"),
     "#009e73": ("fig-green", "#2ec79b"),
     "#7a5c00": ("fig-brown", "#c9a53a"),
+    "#56b4e9": ("fig-sky", "#b4e2fb"),
+    "#e69f00": ("fig-amber", "#ffdc7a"),
     "#444444": ("fig-dark", "#c3c9d0"),
     "#8a8a8a": ("fig-grey", "#9aa3ad"),
 }

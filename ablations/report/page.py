@@ -117,13 +117,17 @@ def _tables(reading: Reading, results: Results, story: Story) -> dict[str, Any]:
     """Each table of the page, None where it would be empty."""
     return {
         "ablations": ablation_table(reading, story) if len(reading.effects) else None,
-        "shares": summary_tables.shares_table(reading) if len(reading.shares) else None,
+        "shares": summary_tables.shares_table(reading)
+        if reading.shares["eta2"].notna().any()
+        else None,
         "doubles": summary_tables.doubles_table(reading)
         if reading.interactions["double"].notna().any()
         else None,
         "ends": summary_tables.ends_table(reading) if reading.curves else None,
         "spread": summary_tables.spread_table(reading) if reading.spread["cells"].sum() else None,
-        "ranking": summary_tables.ranking_table(reading) if len(reading.ranked) > 1 else None,
+        "ranking": summary_tables.ranking_table(reading)
+        if len(reading.ranked) > 1 and reading.ranked["seeds"].iloc[0] > 1
+        else None,
         "best": tables.best_table(reading, story)
         if reading.configurations["complete"].any()
         else None,

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from ablations.store import Results
 
 OUTCOME = "val_loss"
+NOT_SET = "not set"
+"""The level of a run that lacks an axis, which other grids of its study have."""
 # Columns that tell configurations apart even where no axis names them: `cells` trains each for
 # its own epochs.
 SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
@@ -101,7 +103,7 @@ def label(value: object) -> str:
     ``dropout``.
     """
     if pd.isna(value):
-        return "not set"
+        return NOT_SET
     if isinstance(value, (float, np.floating)):
         plain = float(value)
         return str(int(plain)) if plain.is_integer() and abs(plain) < 1e15 else repr(plain)
@@ -140,6 +142,7 @@ def ablation_effects(results: Results, story: Story) -> Effects:
     how = {"scale": of.scale, "margin": of.margin, "alpha": of.alpha}
     of_all = (of.judged, of.controls, of.contrasted)
     effects = main_effects(*of_all, **how)  # type: ignore[arg-type]
+    effects = effects[(effects["level"] != NOT_SET) | (effects["pairs"] > 0)]
     # A study in which nothing has a pair compares nothing, and its report says so in a sentence.
     effects = effects if effects["pairs"].sum() else effects.iloc[:0]
     both = interactions(*of_all, scale=of.scale)

@@ -210,6 +210,8 @@ def _luck(row: pd.Series, reading: Reading) -> str:
     gap = (
         words.percent(row["optimism"]) if reading.scale == "log" else words.signed(row["optimism"])
     )
+    size = row["optimism"] if reading.scale == "log" else row["optimism"] / (abs(row["naive"]) or 1)
+    gap = "no" if abs(size) < 0.0005 else gap
     return (
         f" Chosen from {words.count(int(row['candidates']), 'configuration')}, the first one looks "
         f"{gap.lstrip('+')} better than what half of the seeds choose gives on the other half; "

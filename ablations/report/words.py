@@ -30,11 +30,13 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def percent(fraction: float) -> str:
-    """Write a relative change: ``+12.3 %``; from ten-fold on ``x12``."""
+    """Write a relative change: ``+12.3 %``; from ten-fold on ``x12``, from a tenth down ``÷12``."""
     if math.isnan(fraction):
         return NOTHING
     if fraction >= 9:
         return f"\N{MULTIPLICATION SIGN}{number(1 + fraction, 3)}"
+    if -1 < fraction <= -0.9:
+        return f"\N{DIVISION SIGN}{number(1 / (1 + fraction), 3)}"
     size = abs(100 * fraction)
     decimals = 0 if size >= 100 else 1 if size >= 0.95 else 2
     text = f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
@@ -126,6 +128,7 @@ def seeds(effects: pd.DataFrame) -> str:
 
 def answer(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
     """Say in one sentence, with numbers and names, what the effects show."""
+    effects = effects[effects["pairs"] > 0]
     parts = []
     for verdict, one, many in (
         (HELPS, "helps", "help"),

@@ -1,6 +1,6 @@
 """Error rates, coverage and power on generated grids, over and over.
 
-``nox -s calibration`` does it with sixteen times as many grids, and prints what it found.
+``nox -s calibration`` does it with eight times as many grids, and prints what it found.
 """
 
 from __future__ import annotations

@@ -39,7 +39,15 @@ function show() {
   more.textContent = `Show ${Math.min(SHOWN, found.length - limit)} more`;
 }
 
+const entries = new Map();
+
 function entry(row, index) {
+  // Made once, so that what was opened stays open.
+  if (!entries.has(index)) entries.set(index, newEntry(row, index));
+  return entries.get(index);
+}
+
+function newEntry(row, index) {
   const line = made("tr"), first = made("td", "", "name"), button = made("button", levels(row).map(([, level]) => level).join(", ") || "the only one");
   button.type = "button";
   button.setAttribute("aria-expanded", "false");

@@ -14,7 +14,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const key = row => { const v = row.cells[column].dataset.value; return v === undefined ? row.cells[column].firstChild?.textContent ?? "" : Number(v); };
       const rows = [...body.rows].sort((a, b) => {
         const x = key(a), y = key(b);
-        const order = typeof x === typeof y ? (x < y ? -1 : x > y ? 1 : 0) : typeof x === "number" ? -1 : 1;
+        // What has no number comes last, whichever way the others go.
+        if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
+        const order = x < y ? -1 : x > y ? 1 : 0;
         return up ? order : -order;
       });
       body.append(...rows);

@@ -113,7 +113,7 @@ def _verdict(row: pd.Series) -> str:
 def more_seeds(effects: pd.DataFrame) -> str:
     """Say how many more seeds would decide what is undecided, those that need fewest first."""
     undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
-    if "p_adjusted" in undecided:
+    if "diverged" in undecided:
         # What divergence keeps undecided, seeds do not decide.
         blocked = (undecided["diverged"] != undecided["control_diverged"]) & undecided[
             "more"

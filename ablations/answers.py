@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from ablations import store
@@ -67,6 +66,8 @@ class Results(store.Results):
             ``depends_on`` and ``more``.
         """
         from ablations import analysis
+        from ablations.analysis.design import on_scale
+        from ablations.report.reading import completed
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
             level = {"alpha": of.alpha} | asked
@@ -74,12 +75,8 @@ class Results(store.Results):
             both = analysis.interactions(
                 of.judged, of.controls, of.contrasted, outcome=outcome, scale=level["scale"]
             )
-            sure = {"margin": _bound(**level), "alpha": level["alpha"]}
-            place = table.columns.get_loc("n")
-            needed = analysis.seeds_needed(table, **sure)["more"]
-            table.insert(place, "depends_on", analysis.depends_on(table, both, **sure))
-            table.insert(place + 1, "more", needed)
-            return table
+            bound = on_scale(level["margin"], level["scale"])
+            return completed(table, both, bound, level["alpha"])
 
         return self._ask(ask, outcome, (*_DIRECTED, "margin"), [("axis", "level")], **how)
 
@@ -285,11 +282,6 @@ class Results(store.Results):
                 "higher_is_better": outcome == "metric" and self._story.higher_is_better,
             }
         return {"outcome": outcome} | {name: how[name] for name in names}
-
-
-def _bound(*, margin: float, scale: str, **_: Any) -> float:
-    """A margin on the scale of the effects."""
-    return float(np.log1p(margin)) if scale == "log" else margin
 
 
 def load(folder: Path | str) -> Results:

@@ -14,7 +14,7 @@ from ablations.analysis.pairs import Level
 
 ALIAS_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
 _MOST = 4
-"""Factors that are looked at together before all of them are named."""
+"""Factors that are looked at together, at most."""
 
 
 @any_names

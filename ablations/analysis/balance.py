@@ -75,8 +75,8 @@ def balanced(
     table = table[~table["diverged"]].copy()
     if block is None:
         # Numbered where they have one: what is missing is no replicate.
-        table[unit] = table.groupby(names, sort=False, dropna=False).cumcount() if names else 0
-        table[unit] = table[unit] if names else np.arange(len(table))
+        cells = table.groupby(names, sort=False, dropna=False) if names else None
+        table[unit] = np.arange(len(table)) if cells is None else cells.cumcount()
     elif names:
         _refuse_nested(table, names, unit)
     coded = {name: _by_name(table[name]) for name in names}

@@ -31,6 +31,11 @@ def assumed(block: str) -> str:
     )
 
 
+def on_scale(margin: float, scale: Scale) -> float:
+    """A margin where the comparison is: of a fraction, the logarithm of what it multiplies by."""
+    return float(np.log1p(margin)) if scale == "log" else margin
+
+
 def cell_codes(levels: pd.DataFrame) -> Ints:
     """Number the distinct rows of ``levels``, one integer a distinct combination.
 

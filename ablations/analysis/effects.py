@@ -15,7 +15,16 @@ import pandas as pd
 
 from ablations.analysis.aliases import aliases
 from ablations.analysis.complete import complete_blocks
-from ablations.analysis.design import STATED, Floats, Scale, assumed, at_level, counted, measured
+from ablations.analysis.design import (
+    STATED,
+    Floats,
+    Scale,
+    assumed,
+    at_level,
+    counted,
+    measured,
+    on_scale,
+)
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     RESAMPLES,
@@ -121,7 +130,7 @@ def main_effects(
         return _unpaired(without, controls)
     table = pd.concat(rows, ignore_index=True)
     d, excess = _wide(pd.concat(seeds, ignore_index=True), table[["axis", "level"]], block)
-    bound = float(np.log1p(margin)) if scale == "log" else margin
+    bound = on_scale(margin, scale)
     table = table.assign(**over_seeds(d, scale), **_tests(d, excess, bound, correction, alpha))
     sign = 1 if higher_is_better else -1
     table["better"] = share_positive(np.where(excess != 0, -excess, sign * np.sign(d)))

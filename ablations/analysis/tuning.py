@@ -33,13 +33,14 @@ def tuned(
     mean on one half is reported on the other, and the other way round; so no seed chooses the level
     that it is judged at.  A level that diverged on a seed of the half that chooses is chosen only
     where all did; among those, one that diverged least often.  All levels of a combination are
-    compared on the same seeds: one that lacks a run of any of them is left out there, or, where
+    compared on the same seeds: a seed that lacks a run of any of them is left out there, or, where
     that would cost more than half of the seeds, the levels with most runs missing.
 
     What is then compared are configurations at the levels that were chosen.  That another choice
     might have been better is in no interval; the seeds of a half share theirs, so where levels
-    hardly differ a technique that does nothing at its best is called certain in 6 to 9 % of
-    studies rather than in 5 (``tests/analysis/test_calibration.py``).
+    hardly differ a technique that does nothing at its best is called certain in 7 % of studies
+    rather than in 5 (``tests/analysis/test_calibration.py``, over four cells), in up to 10 where
+    there is one cell only.
 
     Parameters
     ----------

@@ -90,7 +90,7 @@ def _rows(table: pd.DataFrame) -> list[tuple[Any, ...]]:
 
 
 def _line(value: object) -> str:
-    return " ".join(str(value).split(" ")).replace("\n", " ").replace("\r", " ")
+    return str(value).replace("\n", " ").replace("\r", " ")
 
 
 FORMATS: dict[str, Callable[[str, pd.DataFrame], str]] = {

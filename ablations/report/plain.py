@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from numbers import Number
 
+import numpy as np
 import pandas as pd
 
 from ablations.report import words
@@ -61,7 +62,7 @@ def presented(question: str, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _text(name: str, value: object) -> str:
-    if isinstance(value, (bool,)) or type(value).__name__ == "bool":
+    if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""

@@ -44,7 +44,7 @@ from ablations.analysis.verdicts import UNDECIDED, verdicts
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
     "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "better", "helped", "cells",
-    "seeds", "pairs", "seeds_dropped", "cells_dropped", "identical", "diverged",
+    "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged",
     "control_diverged", "p_divergence", "conditional", "verdict", *STATED,
 ]  # fmt: skip
 
@@ -208,7 +208,16 @@ def _left_out(table: pd.DataFrame, ended: pd.DataFrame, block: str) -> list[str]
 def _unpaired(without: pd.DataFrame, controls: Mapping[str, Level]) -> pd.DataFrame:
     """Rows of levels that have no pair: the reason, the verdict, and nothing else."""
     table = pd.DataFrame(index=range(len(without)), columns=EFFECT_COLUMNS, dtype=float)
-    counts = ["cells", "seeds", "pairs", "seeds_dropped", "cells_dropped", "identical", "n"]
+    counts = [
+        "cells",
+        "seeds",
+        "pairs",
+        "survivors",
+        "seeds_dropped",
+        "cells_dropped",
+        "identical",
+        "n",
+    ]
     numbers = dict.fromkeys([*counts, "diverged", "control_diverged"], 0)
     table = table.assign(**numbers, reachable=False, conditional=False)
     return table.assign(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
@@ -10,7 +11,7 @@ from ablations.analysis.dependence import UNKNOWN
 from ablations.report import words
 from ablations.report.reading import Reading
 from ablations.report.story import Story
-from ablations.report.tables import Cell, Table, numeric
+from ablations.report.tables import Cell, Table, interval, numeric
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -46,9 +47,9 @@ def _name(row: pd.Series, story: Story) -> Cell:
 
 def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
     scale = reading.scale
-    change, low = ("change", "change_low") if scale == "log" else ("effect", "low")
+    prefix = "change_" if scale == "log" else ""
     ends = [words.change(row, scale, part) for part in ("low", "high")]
-    interval = " to ".join(ends) if row["seeds"] >= 2 else words.NOTHING
+    shown = " to ".join(ends) if row["seeds"] >= 2 else words.NOTHING
     return [
         Cell(
             row["verdict"] if row["pairs"] else "not compared",
@@ -56,9 +57,10 @@ def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
             note="" if row["pairs"] else str(row["left_out"]),
         ),
         numeric(
-            words.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0), row[change]
+            words.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0),
+            row["change" if scale == "log" else "effect"],
         ),
-        numeric(interval, row[low], "number interval"),
+        interval(shown, row[f"{prefix}low"], row[f"{prefix}high"]),
         numeric(words.p_value(row), row["p_adjusted"] if row["reachable"] else math.nan),
         numeric(words.share(row["better"], ".2f"), row["better"]),
         numeric(words.share(row["helped"], ".0%"), row["helped"]),
@@ -75,5 +77,18 @@ def _counts(row: pd.Series) -> list[Cell]:
     text = f"{row['diverged']}/{row['pairs']}"
     if row["diverged"] or row["control_diverged"]:
         text += f" (control {row['control_diverged']})"
+    diverged = (
+        ("", row["diverged"]),
+        ("of", row["pairs"]),
+        ("at the control", row["control_diverged"]),
+    )
     size = f"{row['cells']} {TIMES} {row['seeds']}"
-    return [numeric(text, row["diverged"]), numeric(size, row["pairs"], "number interval")]
+    some = row["survivors"] < row["pairs"]
+    return [
+        replace(numeric(text, row["diverged"]), parts=diverged),
+        replace(
+            numeric(size, row["pairs"], "number interval"),
+            note=f"{row['survivors']} of {row['pairs']} pairs survived" if some else "",
+            parts=(("cells", row["cells"]), ("seeds", row["seeds"])),
+        ),
+    ]

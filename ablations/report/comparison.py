@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +18,7 @@ from ablations.report.headline import Temper
 from ablations.report.page import templates
 from ablations.report.reading import OUTCOME, Effects, ablation_effects, in_order
 from ablations.report.story import Story
-from ablations.report.tables import Cell, Table, flat, numeric
+from ablations.report.tables import Cell, Table, flat, interval, numeric
 
 if TYPE_CHECKING:
     from ablations.store import Results
@@ -300,6 +300,7 @@ def _figures(found: Comparison) -> list[Drawn]:
 
 def _level_table(found: Comparison) -> Table:
     scale = found.first.scale
+    prefix = "change_" if scale == "log" else ""
     rows = []
     for _, row in found.by_level.iterrows():
         ends = [words.change(row, scale, part) for part in ("low", "high")]
@@ -307,13 +308,18 @@ def _level_table(found: Comparison) -> Table:
             (
                 Cell(f"{row['given']} {row['given_level']}", look="name"),
                 numeric(words.change(row, scale), row["change" if scale == "log" else "effect"]),
-                numeric(
+                interval(
                     " to ".join(ends) if row["seeds"] >= _FEWEST else words.NOTHING,
-                    row["low"],
-                    "number interval",
+                    row[f"{prefix}low"],
+                    row[f"{prefix}high"],
                 ),
                 numeric(words.number(row["p_adjusted"], 2), row["p_adjusted"]),
-                numeric(f"{row['diverged']} ({row['control_diverged']} before)", row["diverged"]),
+                replace(
+                    numeric(
+                        f"{row['diverged']} ({row['control_diverged']} before)", row["diverged"]
+                    ),
+                    parts=(("", row["diverged"]), ("before", row["control_diverged"])),
+                ),
                 numeric(f"{row['pairs']:,}", row["pairs"]),
             )
         )

@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter
 
 from ablations.analysis import UNDECIDED, Scale
 from ablations.report.look import (
@@ -29,7 +28,7 @@ from ablations.report.look import (
     ratio_ticks,
     wrapped,
 )
-from ablations.report.words import number, percent, round_percent
+from ablations.report.words import number, percent, round_changes, round_percent
 
 
 def main_effects(
@@ -104,9 +103,8 @@ def _effect_scale(
     low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
     panel.set_xlim(low, high)
     if scale == "log":
-        ticks = [math.log1p(tick) for tick in ratio_ticks(low, high)]
-        panel.xaxis.set_major_locator(FixedLocator(ticks))
-        panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: round_percent(math.expm1(x))))
+        ticks = ratio_ticks(low, high)
+        panel.set_xticks([math.log1p(tick) for tick in ticks], round_changes(ticks))
     spaced = " (ratio scale)" if scale == "log" else ""
     panel.set_xlabel(f"change of validation loss{spaced}; left is better")
 

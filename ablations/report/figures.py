@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ablations.report.look import COLOURS, INK, MARKERS, WIDTH, drawing, wrapped
+from ablations.report.look import COLOURS, DASHES, INK, MARKERS, WIDTH, drawing, wrapped
 
 NAMES = {"val_loss": "validation loss", "train_loss": "training loss", "objective": "objective"}
 
@@ -31,10 +31,10 @@ def level_curves(
         figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
         panels = figure.subplots(1, len(tables), squeeze=False)[0]
         for panel, (outcome, table) in zip(panels, tables.items(), strict=True):
-            for level, colour, marker in _styled(levels):
+            for level, colour, marker, dashes in _styled(levels):
                 rows = table[table["level"] == level]
                 if len(rows):
-                    _curve(panel, rows, level, colour, marker, level == control)
+                    _curve(panel, rows, level, colour, marker, dashes, level == control)
             _loss_axis(panel, table)
             panel.set_title(NAMES.get(outcome, outcome))
             panel.set_xlabel("epoch")
@@ -46,12 +46,18 @@ def level_curves(
     return figure
 
 
-def _styled(levels: Sequence[str]) -> Iterator[tuple[str, str, str]]:
-    return zip(levels, cycle(COLOURS), cycle(MARKERS), strict=False)
+def _styled(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    return zip(levels, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
 
 
 def _curve(
-    panel: Axes, rows: pd.DataFrame, level: str, colour: str, marker: str, is_control: bool
+    panel: Axes,
+    rows: pd.DataFrame,
+    level: str,
+    colour: str,
+    marker: str,
+    dashes: str,
+    is_control: bool,
 ) -> None:
     x, y, low, high = (
         rows[name].to_numpy(dtype=float) for name in ("epoch", "mean", "low", "high")
@@ -60,7 +66,7 @@ def _curve(
     sns.lineplot(
         x=x, y=y, ax=panel, errorbar=None, estimator=None, color=colour,
         marker=marker, markersize=5.5, markevery=max(1, len(x) // 8),
-        linewidth=2.4 if is_control else 1.6, linestyle="--" if is_control else "-",
+        linewidth=3 if is_control else 1.6, linestyle=dashes,
         label=f"{level} (control)" if is_control else level, legend=False,
     )  # fmt: skip
 
@@ -91,7 +97,7 @@ def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[st
         if axis is None:
             _configurations(panel, points, None, COLOURS[0], MARKERS[0])
         else:
-            for level, colour, marker in _styled(levels):
+            for level, colour, marker, _ in _styled(levels):
                 _configurations(panel, points[points[axis] == level], level, colour, marker)
         front = points[points["pareto"]].sort_values("seconds")
         panel.plot(

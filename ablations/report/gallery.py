@@ -66,7 +66,8 @@ def gallery(reading: Reading) -> tuple[Drawn, ...]:
     return tuple(
         Drawn(section, name, look.png(figure), look.svg(figure), alt, caption)
         for part in drafts
-        for section, name, figure, alt, caption in part
+        for section, name, drawn, alt, caption in part
+        for figure in [look.laid_out(drawn)]
     )
 
 

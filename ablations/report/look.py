@@ -25,6 +25,8 @@ COLOURS = (
 )  # fmt: skip
 # One marker more than colours, so that the ninth level differs from the first in its marker.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<")
+# The second four lines are dashed, so that no two differ by colour alone.
+DASHES = ("-", "-", "-", "-", "--", "--", "--", "--")
 VERDICT_COLOURS = {HELPS: "#0072B2", HURTS: "#D55E00", EQUAL: "#444444", UNDECIDED: "#8A8A8A"}
 VERDICT_MARKERS = {HELPS: "v", HURTS: "^", EQUAL: "s", UNDECIDED: "o"}
 INK = "#22262B"
@@ -86,6 +88,16 @@ def drawing() -> Iterator[None]:
     style.pop("backend_fallback", None)
     with mpl.rc_context(style):
         yield
+
+
+def laid_out(figure: Figure) -> Figure:
+    """Lay ``figure`` out for good: it is saved more than once, and laying out takes the longest."""
+    with drawing():
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+            figure.set_layout_engine("none")
+    return figure
 
 
 def png(figure: Figure) -> bytes:

@@ -72,13 +72,15 @@ def write(results: Results, story: Story) -> Path:
 
 def templates() -> jinja2.Environment:
     """The page's templates, in which every name is escaped."""
-    return jinja2.Environment(
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    found.filters["parts"] = tables.spelled
+    return found
 
 
 def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn, ...]) -> str:

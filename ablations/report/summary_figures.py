@@ -23,7 +23,7 @@ from ablations.report.look import (
     ratio_ticks,
     wrapped,
 )
-from ablations.report.words import number, round_percent
+from ablations.report.words import number, round_changes
 
 MOST_SHARES = 14
 _KINDS = {"factor": COLOURS[0], "interaction": COLOURS[5], "block": SEED, "residual": "#8A8A8A"}
@@ -109,7 +109,7 @@ def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
             ticks = ratio_ticks(0.0, panels[-1].get_xlim()[1])
             panels[-1].set_xticks(
                 [math.log1p(tick) for tick in ticks],
-                [round_percent(tick).lstrip("+") for tick in ticks],
+                [text.lstrip("+") for text in round_changes(ticks)],
             )
         panels[-1].set_xlabel(
             "standard deviation of the validation loss over seeds, in one configuration"

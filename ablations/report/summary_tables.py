@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
 from ablations.analysis import strongest_pairs
 from ablations.report import words
 from ablations.report.reading import Reading
-from ablations.report.tables import Cell, Table, numeric
+from ablations.report.tables import Cell, Table, interval, numeric
 
 OPENED = 3
 """Pairs of axes whose interaction is opened up."""
@@ -75,10 +76,13 @@ def _simple(reading: Reading, given: str, axis: str) -> Table:
                 continue
             row = by_key.loc[(at, level)]
             low, high = (words.change(row, reading.scale, part) for part in ("low", "high"))
-            value = row["change" if reading.scale == "log" else "effect"]
+            names = {"": "effect", "low": "low", "high": "high"}
+            if reading.scale == "log":
+                names = {"": "change", "low": "change_low", "high": "change_high"}
+            parts = tuple((part, float(row[name])) for part, name in names.items())
+            shown = numeric(words.change(row, reading.scale), parts[0][1])
             note = f"{low} to {high}" if row["seeds"] > 1 else ""
-            shown = numeric(words.change(row, reading.scale), value)
-            cells.append(Cell(shown.text, shown.value, shown.look, note))
+            cells.append(replace(shown, note=note, parts=parts))
         rows.append(tuple(cells))
     caption = (
         f"{axis} {TIMES} {given}: the change that each level of {axis} makes against "
@@ -105,7 +109,7 @@ def doubles_table(reading: Reading) -> Table:
             (
                 Cell(f"{row.axis_a} {row.level_a} {TIMES} {row.axis_b} {row.level_b}", look="name"),
                 numeric(shown[0], row.double),
-                numeric(f"{shown[1]} to {shown[2]}", row.double_low, "number interval"),
+                interval(f"{shown[1]} to {shown[2]}", row.double_low, row.double_high),
                 numeric(words.number(row.p, 2), row.p),
                 numeric(words.number(row.p_adjusted, 2), row.p_adjusted),
                 numeric(str(int(row.double_seeds)), row.double_seeds),
@@ -128,12 +132,13 @@ def ends_table(reading: Reading) -> Table:
             Cell(f"{axis} {row.level}", look="name"),
             numeric(str(row.epoch), row.epoch),
             numeric(words.number(row.mean, 4), row.mean),
-            numeric(
-                f"{words.number(row.low, 4)} to {words.number(row.high, 4)}",
-                row.low,
-                "number interval",
+            interval(
+                f"{words.number(row.low, 4)} to {words.number(row.high, 4)}", row.low, row.high
             ),
-            numeric(f"{row.survivors:g} of {row.runs:g}", row.survivors),
+            replace(
+                numeric(f"{row.survivors:g} of {row.runs:g}", row.survivors),
+                parts=(("", row.survivors), ("of", row.runs)),
+            ),
         )
         for axis, tables in reading.curves.items()
         for row in tables["val_loss"].itertuples()
@@ -158,7 +163,7 @@ def spread_table(reading: Reading) -> Table:
         (
             Cell(f"{row.axis} {row.level}", look="name"),
             numeric(shown(row.spread), row.spread),
-            numeric(f"{shown(row.low)} to {shown(row.high)}", row.low, "number interval"),
+            interval(f"{shown(row.low)} to {shown(row.high)}", row.low, row.high),
             numeric(str(int(row.cells)), row.cells),
             numeric(str(int(row.seeds)), row.seeds),
         )
@@ -179,10 +184,10 @@ def ranking_table(reading: Reading) -> Table:
             *(Cell(str(row[name]), look="name") for name in settings),
             numeric(words.number(row["mean"], 4), row["mean"]),
             numeric(words.number(row["iqm"], 4), row["iqm"]),
-            numeric(
+            interval(
                 f"{words.number(row['iqm_low'], 4)} to {words.number(row['iqm_high'], 4)}",
                 row["iqm_low"],
-                "number interval",
+                row["iqm_high"],
             ),
             numeric(f"{row['mean_rank']:.2f}", row["mean_rank"]),
             numeric(words.share(row["first_better"], ".2f"), row["first_better"]),

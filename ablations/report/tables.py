@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -18,12 +18,17 @@ MOST_REASONS = 20
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: its text, its number (None where it has none), its looks, a note below."""
+    """One cell: its text, its number (None where it has none), its looks, a note below.
+
+    A cell whose text holds several numbers has them as ``parts``, each with its name, for programs
+    that read the table.
+    """
 
     text: str
     value: float | None = None
     look: str = ""
     note: str = ""
+    parts: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,20 @@ def numeric(text: str, value: float, look: str = "number") -> Cell:
     return Cell(text, None if math.isnan(value) else value, look)
 
 
+def interval(text: str, low: float, high: float) -> Cell:
+    """Make a cell of an interval, which is sorted by its lower end."""
+    return replace(
+        numeric(text, low, "number interval"), parts=(("low", float(low)), ("high", float(high)))
+    )
+
+
+def spelled(parts: Sequence[tuple[str, float]]) -> str:
+    """Spell the parts of a cell for the page's scripts: ``low=-0.1;high=0.2``, a missing one
+    empty.
+    """
+    return ";".join(f"{name}={'' if pd.isna(value) else value}" for name, value in parts)
+
+
 def best_table(reading: Reading, story: Story) -> Table:
     """List the ten best configurations that never diverged nor failed."""
     found = reading.configurations
@@ -52,7 +71,7 @@ def best_table(reading: Reading, story: Story) -> Table:
     headings = ["", *settings, "validation loss", "95 % interval", *metric, "seconds", "seeds"]
     rows = []
     for place, (_, row) in enumerate(best.iterrows(), 1):
-        interval = (
+        ends = (
             f"{words.number(row['low'])} to {words.number(row['high'])}"
             if row["ok"] > 1
             else "\N{EN DASH}"
@@ -63,7 +82,7 @@ def best_table(reading: Reading, story: Story) -> Table:
         ]
         cells += [
             numeric(words.number(row["mean"], 4), row["mean"]),
-            numeric(interval, row["low"], "number interval"),
+            interval(ends, row["low"], row["high"]),
         ]
         cells += [numeric(words.number(row["metric"]), row["metric"])] if metric else []
         cells += [
@@ -115,9 +134,12 @@ def rates_table(reading: Reading) -> Table:
     rows = tuple(
         (
             Cell(f"{row['axis']} \N{RIGHTWARDS ARROW} {row['level']}", look="name"),
-            numeric(f"{row['diverged']}/{row['runs']}", row["diverged"]),
+            replace(
+                numeric(f"{row['diverged']}/{row['runs']}", row["diverged"]),
+                parts=(("", row["diverged"]), ("of", row["runs"])),
+            ),
             numeric(f"{row['rate']:.1%}", row["rate"]),
-            numeric(f"{row['low']:.1%} to {row['high']:.1%}", row["low"]),
+            interval(f"{row['low']:.1%} to {row['high']:.1%}", row["low"], row["high"]),
             numeric(str(row["seeds"]), row["seeds"]),
         )
         for _, row in rates.iterrows()

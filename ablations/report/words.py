@@ -43,6 +43,15 @@ def percent(fraction: float) -> str:
     return f"{'0' if float(f'{size:.{decimals}f}') == 0 else text}{NARROW}%"
 
 
+def round_changes(fractions: Sequence[float]) -> list[str]:
+    """Write the relative changes of one scale in one way: in percent, or as ratios where any is
+    ten-fold.
+    """
+    if any(fraction >= 9 for fraction in fractions):
+        return [f"\N{MULTIPLICATION SIGN}{1 + fraction:.3g}" for fraction in fractions]
+    return [round_percent(fraction) for fraction in fractions]
+
+
 def round_percent(fraction: float) -> str:
     """Write a round relative change for a scale: ``+10 %``, and ``0`` without a sign."""
     if fraction >= 9:
@@ -163,9 +172,11 @@ def agreement(published: pd.DataFrame) -> str:
 
 def audit(table: pd.DataFrame) -> str:
     """Say what the fusion audit found, where it found nothing wrong."""
+    used = (table["deviation"] / table["tolerance"]).max()
     said = (
         f"audit: the plain loop trained {count(len(table), 'run')} again; over the first epochs "
-        f"losses of the fused engine deviate by at most {table['deviation'].max():.0e}"
+        f"losses of the fused engine deviate by at most {table['deviation'].max():.0e}, "
+        f"{used:.0%} of its tolerance at most"
     )
     exact = table["deviation_float64"].max()
     if not pd.isna(exact):

@@ -21,6 +21,7 @@ import pytest
 
 from ablations.report import comparison
 from ablations.report.page import write
+from ablations.report.reading import read
 
 from .studies import NOTEBOOK, SMALL, results, spoil, story
 
@@ -214,8 +215,9 @@ def test_a_table_is_sorted_by_mouse_and_by_keyboard(
 
 
 def test_a_table_is_copied_as_other_programs_read_it(
-    browser: Any, pages: Callable[[str], Path]
+    browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
+    reading = read(results(tmp_path), story())
     with Opened(browser, pages("usual")) as page:
         expect = pytest.importorskip("playwright.sync_api").expect
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -230,10 +232,19 @@ def test_a_table_is_copied_as_other_programs_read_it(
         rows = list(csv.DictReader(copied["CSV"].splitlines()))
         assert [row["technique"] for row in rows] == column(page, 1)
         assert [row["verdict"] for row in rows] == column(page, 2)
+        effects = reading.effects.set_index(["axis", "level"])
+        for row in rows:
+            effect = effects.loc[tuple(row["technique"].split(" \N{RIGHTWARDS ARROW} "))]
+            assert float(row["validation loss"]) == effect["change"]
+            ends = (float(row[f"95 % interval {end}"]) for end in ("low", "high"))
+            assert (*ends,) == (effect["change_low"], effect["change_high"])
+            assert (int(row["diverged"]), int(row["diverged of"])) == (0, effect["pairs"])
+            assert int(row["cells \N{MULTIPLICATION SIGN} seeds seeds"]) == effect["seeds"]
         assert copied["Markdown"].startswith("| technique | verdict | validation loss |")
         assert copied["Markdown"].count("\n") == len(rows) + 2
         assert r"\toprule" in copied["LaTeX"]
-        assert copied["LaTeX"].count("&") == (len(rows) + 1) * (len(rows[0]) - 1)
+        shown = page.locator("#table-ablation thead th").count()
+        assert copied["LaTeX"].count("&") == (len(rows) + 1) * (shown - 1)
         assert r"\%" in copied["LaTeX"]
 
 

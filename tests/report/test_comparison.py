@@ -100,6 +100,15 @@ def test_runs_that_diverge_now_are_a_regression(tmp_path: Path) -> None:
     assert compared(after, before).regressions == ()
 
 
+def test_runs_that_fail_now_are_a_regression(tmp_path: Path) -> None:
+    before = results(tmp_path)
+    after = spoil(before, before.runs["seed"] == 1, "failed", "RuntimeError: no memory")
+    found = compared(before, after)
+    assert found.regressions == ("6 runs failed that had not",)
+    assert found.endings.to_numpy().tolist() == [["ok", "failed", 6]]
+    assert compared(after, before).regressions == ()
+
+
 def test_only_runs_of_both_are_compared_and_none_is_an_error(tmp_path: Path) -> None:
     whole = results(tmp_path)
     part = replace(whole, runs=whole.runs[whole.runs["seed"] < 6])

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import (
+    EQUAL,
     HURTS,
     importance,
     interactions,
@@ -22,6 +23,7 @@ from ablations.analysis import (
     winner,
 )
 from ablations.report import gallery, look, words
+from ablations.report.ablation_table import TIMES
 from ablations.report.page import write
 from ablations.report.story import Published
 from ablations.store import Results
@@ -287,6 +289,7 @@ def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
     assert row["verdict"].text == HURTS
     assert row["diverged"].text == "8/16 (control 0)"
     assert row["validation loss"].text.endswith("*")
+    assert row[f"cells {TIMES} seeds"].note == "8 of 16 pairs survived"
     assert "never said to help" in page.words
     assert page.rows("endings")[0]["in common"].text == "regularizer = l1, norm = none"
     assert page.rows("rates")[1]["diverged"].text == "8/16"
@@ -338,6 +341,13 @@ def test_levels_of_mixed_types(tmp_path: Path) -> None:
     names = [row["technique"].text for row in page.rows("ablation")]
     assert names == [f"lr {ARROW} 0.001", f"lr {ARROW} 64", f"width {ARROW} not set"]
     assert "Of 3 levels compared" in page.words
+
+
+def test_losses_that_are_all_the_same_make_a_page(tmp_path: Path) -> None:
+    found = results(tmp_path)
+    page = opened(write(replace(found, runs=found.runs.assign(val_loss=0.7)), story()))
+    assert {row["verdict"].text for row in page.rows("ablation")} == {EQUAL}
+    assert "Variance shares" not in page.words
 
 
 def test_no_curves_and_no_metric(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from ablations.report.words import (
     number,
     p_value,
     percent,
+    round_changes,
     round_percent,
     signed,
 )
@@ -88,6 +89,13 @@ def test_ticks_are_round_few_and_keep_no_change(low: float, high: float) -> None
     assert any(abs(tick) < 1e-12 for tick in ticks)
     assert all(low - 1e-9 <= math.log1p(tick) <= high + 1e-9 for tick in ticks)
     assert round_percent(0.1) == f"+10{SPACE}%"
+
+
+def test_a_scale_is_written_in_one_way() -> None:
+    assert round_changes([-0.5, 0, 1]) == [f"\N{MINUS SIGN}50{SPACE}%", "0", f"+100{SPACE}%"]
+    assert round_changes([-0.5, 0, 4, 9]) == [
+        f"\N{MULTIPLICATION SIGN}{x}" for x in (0.5, 1, 5, 10)
+    ]
 
 
 def test_a_verdict_by_divergence_names_the_divergence_and_not_the_survivors() -> None:

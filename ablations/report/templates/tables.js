@@ -24,8 +24,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// What a spreadsheet would take for a formula gets an apostrophe; a number stays one.
+const quoted = text => Number.isNaN(Number(text)) ? `"${text.replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"` : text;
+
 const FORMATS = {
-  CSV: rows => rows.map(row => row.map(text => `"${text.replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`).join(",")).join("\r\n") + "\r\n",
+  CSV: rows => rows.map(row => row.map(quoted).join(",")).join("\r\n") + "\r\n",
   Markdown: rows => {
     const line = row => `| ${row.map(text => text.replaceAll("|", "\\|")).join(" | ")} |\n`;
     return line(rows[0]) + line(rows[0].map(() => "---")) + rows.slice(1).map(line).join("");
@@ -43,6 +46,16 @@ function textOf(cell) {
   // A caption below a name stays behind; an interval below a number comes along.
   copy.querySelectorAll("small").forEach(note => note.replaceWith(cell.classList.contains("number") ? ` (${note.textContent})` : ""));
   return copy.textContent.trim().replace(/\s*\n\s*/g, " ");
+}
+
+// For programs: numbers as they are, and a column for each that a cell holds.
+function plain(table) {
+  const parts = cell => (cell.dataset.parts ?? "").split(";").filter(Boolean).map(part => part.split("="));
+  const [head, ...body] = table.rows;
+  const columns = [...head.cells].map((cell, i) => [textOf(cell), [...new Set(body.flatMap(row => parts(row.cells[i]).map(([name]) => name)))]]);
+  const number = cell => cell.dataset.value ?? (cell.classList.contains("number") ? "" : textOf(cell));
+  const values = (cell, names) => names.length ? names.map(name => Object.fromEntries(parts(cell))[name] ?? "") : [number(cell)];
+  return [columns.flatMap(([title, names]) => names.length ? names.map(name => `${title} ${name}`.trim()) : [title]), ...body.map(row => [...row.cells].flatMap((cell, i) => values(cell, columns[i][1])))];
 }
 
 async function copied(text, button) {
@@ -70,7 +83,7 @@ for (const bar of document.querySelectorAll(".copy")) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = `Copy as ${name}`;
-    button.addEventListener("click", () => copied(written([...table.rows].map(row => [...row.cells].map(textOf))), button));
+    button.addEventListener("click", () => copied(written(name === "CSV" ? plain(table) : [...table.rows].map(row => [...row.cells].map(textOf))), button));
     bar.append(button);
   }
 }

@@ -19,6 +19,13 @@ def install(session: nox.Session, package: str) -> None:
     session.install("-c", CONSTRAINTS, package)
 
 
+def surroundings(session: nox.Session) -> None:
+    """All that the project needs but itself, which is installed in environments of its own."""
+    told = nox.project.load_toml("pyproject.toml")["project"]
+    extras = told["optional-dependencies"]
+    session.install("-c", CONSTRAINTS, *told["dependencies"], *extras["test"], *extras["regress"])
+
+
 @nox.session
 def ablate(session: nox.Session) -> None:
     """Run a study and write its report: ``nox -s ablate -- digits --seeds 20``."""
@@ -59,6 +66,20 @@ def bench(session: nox.Session) -> None:
         "--benchmark-autosave",
         *session.posargs,
     )
+
+
+@nox.session
+def regress(session: nox.Session) -> None:
+    """Compare speed and quality with another revision, here: ``nox -s regress -- --base REV``."""
+    surroundings(session)
+    session.run("python", "-m", "bench.regression.regress", *session.posargs)
+
+
+@nox.session
+def trials(session: nox.Session) -> None:
+    """Measure how often ``regress`` cries wolf, and what it catches; an hour or more."""
+    surroundings(session)
+    session.run("python", "-m", "bench.regression.trials", *session.posargs)
 
 
 @nox.session

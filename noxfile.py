@@ -22,8 +22,8 @@ def install(session: nox.Session, package: str) -> None:
 def surroundings(session: nox.Session) -> None:
     """All that the project needs but itself, which is installed in environments of its own."""
     told = nox.project.load_toml("pyproject.toml")["project"]
-    extras = told["optional-dependencies"]
-    session.install("-c", CONSTRAINTS, *told["dependencies"], *extras["test"], *extras["regress"])
+    extra = told["optional-dependencies"]["test"]
+    session.install("-c", CONSTRAINTS, *told["dependencies"], *extra)
 
 
 @nox.session

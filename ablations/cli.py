@@ -79,6 +79,7 @@ class Question(StrEnum):
     winner = "winner"
     divergence = "divergence"
     tuning = "tuning"
+    costs = "costs"
 
 
 class Until(StrEnum):
@@ -172,6 +173,12 @@ def run(
         bool,
         typer.Option("--accept-environment", help="Go on with other versions of the libraries."),
     ] = False,
+    time_budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds for timing, 0 for none.", show_default="a quarter of training, at most 20"
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
 ) -> None:
@@ -188,6 +195,7 @@ def run(
     how = How(
         *(jobs, backend, engine.value, compile_.value, timeout, fail_fast, force),
         accept_environment=accept_environment,
+        time_budget=time_budget,
     )
     how.check()
     if max_seeds is not None and seeds_until is None:
@@ -367,6 +375,41 @@ def effects(
         print_table(question, table)
     else:
         print(FORMATS[format_.value](question, table), end="")
+
+
+@_command
+def time(
+    study: StudyArgument = "notebook",
+    out: Annotated[
+        Path | None, typer.Option(help="Results folder.", show_default="results/<study>")
+    ] = None,
+    axis: Annotated[
+        list[str] | None,
+        typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Seconds that it may take.")] = 100.0,
+    threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 1,
+) -> None:
+    """Time what a training step costs with each technique, alone on this machine.
+
+    Timings lie beside the runs; the same command again continues.
+    """
+    from ablations import answers, grid, pipeline, timing
+    from ablations.folders import one_writer
+    from ablations.progress import Live
+    from ablations.report.terminal import print_floors, print_table
+
+    chosen = _study(study, None, axis or [], None)
+    folder = pipeline.folder_of(chosen, out)
+    reporter = Live()
+    with _interruptible(), one_writer(folder, reporter.say):
+        timing.measure(chosen, folder, reporter, seconds=budget, threads=threads)
+        results = answers.load(folder)
+        if len(results.runs) and (folder / "report.html").exists():
+            own, _ = pipeline.of_study(grid.plan(chosen), results)
+            reporter.say(f"report: {pipeline.write_report(chosen, own)}")
+    print_table("costs", results.costs())
+    print_floors(results.timings)
 
 
 @_command

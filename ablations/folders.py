@@ -126,7 +126,8 @@ def merge(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> Resul
     try:
         store.start(beside, united(studies).to_toml(), environments)
         chosen = chosen.sort_values("run_id")
-        store.write_tables(beside, chosen, curves, audit.drop_duplicates("run_id"))
+        timings = pd.concat([part.timings for part in parts], ignore_index=True)
+        store.write_tables(beside, chosen, curves, audit.drop_duplicates("run_id"), timings)
         engines.record(beside, settled[0])
         beside.chmod(0o755)
         if out.exists():

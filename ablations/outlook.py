@@ -32,6 +32,7 @@ class How:
     fail_fast: bool = False
     force: bool = False
     accept_environment: bool = False
+    time_budget: float | None = None
 
     def check(self) -> None:
         """Refuse what cannot be had here, before anything is planned.
@@ -42,6 +43,9 @@ class How:
             Naming the option.
         """
         dispatch.check_backend(self.backend, self.jobs)
+        if self.time_budget is not None and not 0 <= self.time_budget < 1e7:
+            message = f"expected a number of seconds from 0 up, found {self.time_budget:g}"
+            raise RequestError(message, "--time-budget")
         if self.timeout is None:
             return
         if not 0 < self.timeout < 1e7:

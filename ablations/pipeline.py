@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablations import answers, dispatch, environment, interruption, shards, store, workers
+from ablations import (
+    answers,
+    dispatch,
+    environment,
+    interruption,
+    shards,
+    store,
+    timing,
+    workers,
+)
 from ablations.answers import Results
 from ablations.cohorts import parcels
 from ablations.errors import AuditError, FailedError, RequestError, WriteError
@@ -51,6 +61,7 @@ def run(
     fail_fast: bool = False,
     force: bool = False,
     accept_environment: bool = False,
+    time_budget: float | None = None,
     with_report: bool = True,
     reporter: Reporter | None = None,
 ) -> Results:
@@ -88,6 +99,9 @@ def run(
         are there.
     accept_environment
         Whether to go on in a folder whose runs other versions of the libraries trained.
+    time_budget
+        Seconds that timing may take after training (``timing.measure``), 0 for none; by default a
+        quarter of what training took, at most 20 s, and none after a training of a few seconds.
     with_report
         Whether to write ``report.html`` and the figures.
     reporter
@@ -115,7 +129,10 @@ def run(
     from ablations.analysis import fault
     from ablations.report import words
 
-    how = How(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment)
+    how = How(
+        *(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment),
+        time_budget=time_budget,
+    )
     how.check()
     reporter = reporter or Live()
     folder = folder_of(study, out)
@@ -147,13 +164,19 @@ def _run(study: Study, folder: Path, outlook: Outlook, how: How, reporter: Repor
     target = begin(study, folder, outlook, how.timeout)
     for note in outlook.notes():
         reporter.say(note)
+    begun = time.monotonic()
     stop = Stop(target.stop, lambda: reporter.say(STOPPING))
     try:
         with interruption.asking(stop.interrupt):
             train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
             whole = answers.load(folder)
+            took = time.monotonic() - begun
             if not stop.asked and judge(outlook, whole, target, stop, again=how.force):
                 whole = answers.load(folder)
+            seconds = timing.allowed(how.time_budget, took)
+            if not stop.asked and seconds:
+                measured = timing.measure(study, folder, reporter, seconds=seconds, stopped=stop)
+                whole = answers.load(folder) if measured else whole
     finally:
         stop.withdraw()
     results, others = of_study(outlook.plan, whole)

@@ -17,8 +17,8 @@ PLAIN_EVERY = 10.0
 class Reporter(Protocol):
     """What the pipeline tells of its work."""
 
-    def begin(self, total: int, done: int) -> None:
-        """``total`` runs, of which ``done`` were finished before."""
+    def begin(self, total: int, done: int, what: str = "runs") -> None:
+        """``total`` runs, or what else is done, of which ``done`` were finished before."""
 
     def update(self, statuses: Counter[str]) -> None:
         """So many more runs ended with each status."""
@@ -33,7 +33,7 @@ class Reporter(Protocol):
 class Silent:
     """Says nothing."""
 
-    def begin(self, total: int, done: int) -> None:
+    def begin(self, total: int, done: int, what: str = "runs") -> None:
         """See ``Reporter``."""
 
     def update(self, statuses: Counter[str]) -> None:
@@ -58,6 +58,7 @@ class Live:
     def __init__(self, stream: TextIO | None = None) -> None:
         self._console = Console(file=stream or sys.stderr)
         self._total = self._before = 0
+        self._what = "runs"
         self._counts: Counter[str] = Counter()
         self._start = self._said = time.monotonic()
         self._bar = Progress(
@@ -65,9 +66,10 @@ class Live:
         )
         self._task = self._bar.add_task("", total=None)
 
-    def begin(self, total: int, done: int) -> None:
-        """``total`` runs, of which ``done`` were finished before."""
-        self._total, self._before = total, done
+    def begin(self, total: int, done: int, what: str = "runs") -> None:
+        """``total`` runs, or what else is done, of which ``done`` were finished before."""
+        self._total, self._before, self._what = total, done, what
+        self._counts.clear()
         self._start = self._said = time.monotonic()
         self._bar.update(self._task, total=total)
         if self._console.is_terminal:
@@ -101,14 +103,15 @@ class Live:
         """The state in words: ``1,240/2,400 runs, 52.1 runs/s, 0:00:22 left, 3 diverged``."""
         trained = self._counts.total()
         done = self._before + trained
-        parts = [f"{done:,}/{self._total:,} runs"]
+        parts = [f"{done:,}/{self._total:,} {self._what}"]
         seconds = time.monotonic() - self._start
         if trained and seconds > 0:
             rate = trained / seconds
-            parts.append(f"{rate:,.1f} runs/s")
+            parts.append(f"{rate:,.1f} {self._what}/s")
             left = (self._total - done) / rate
             parts.append(f"{_clock(left)} left" if done < self._total else f"in {_clock(seconds)}")
-        parts += [f"{self._counts[status]:,} {status}" for status in ("diverged", "failed")]
+        if self._what == "runs":
+            parts += [f"{self._counts[status]:,} {status}" for status in ("diverged", "failed")]
         return ", ".join(parts)
 
 

@@ -64,7 +64,23 @@ _CURVES: dict[str, pa.DataType] = {
 }
 COLUMNS = tuple(_RUNS)
 """Columns of every runs table, whatever the study."""
-_TIMINGS: dict[str, pa.DataType] = {"run_id": pa.string()}
+_TIMINGS: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    "cost_id": pa.string(),
+    "alias": pa.string(),
+    "block": pa.int64(),
+    "place": pa.int64(),
+    "threads": pa.int64(),
+    "seconds": pa.float64(),
+    "forward_seconds": pa.float64(),
+    "backward_seconds": pa.float64(),
+    "update_seconds": pa.float64(),
+    "steps": pa.int64(),
+    "run_steps": pa.int64(),
+    "memory": pa.int64(),
+    "parameters": pa.int64(),
+    "environment_id": pa.string(),
+}
 _AUDIT: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "engine": pa.string(),
@@ -80,6 +96,9 @@ _AUDIT: dict[str, pa.DataType] = {
     "environment_id": pa.string(),
 }
 _TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS, "audit": _AUDIT}
+
+_TIMED = ["environment_id", "block", "cost_id", "alias"]
+"""What tells timed repetitions apart."""
 
 # What a later attempt may replace: the first of two rows of one run in this order is kept.
 RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
@@ -107,7 +126,7 @@ class Results:
     curves
         One row a run and epoch, ordered by run and epoch.
     timings
-        One row a timed repetition.
+        One row a timed repetition (``training.clock.Repetition`` says what its columns are).
     audit
         One row a run that the plain loop trained again to judge a faster engine
         (``training.audit.Judged`` says what its columns are).
@@ -153,7 +172,8 @@ def load(folder: Path | str) -> Results:
     runs = _runs(_read(folder, "runs"))
     curves = _curves(_read(folder, "curves"))
     known = read_environments(folder)
-    lost = set(runs["environment_id"].dropna()) - set(known)
+    timings = _timings(_read(folder, "timings"))
+    lost = (set(runs["environment_id"].dropna()) | set(timings["environment_id"])) - set(known)
     if lost:
         message = f"does not describe the environment '{min(lost)}', which rows name"
         raise RequestError(message, source=str(folder / "environment.json"))
@@ -166,7 +186,7 @@ def load(folder: Path | str) -> Results:
         folder=folder,
         runs=runs,
         curves=curves,
-        timings=_read(folder, "timings"),
+        timings=timings,
         audit=_read(folder, "audit").drop_duplicates("run_id", keep="last", ignore_index=True),
         environment=known,
         study_toml=study_toml,
@@ -289,11 +309,18 @@ def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]], session: int = 
     shards.write(folder / "audit", shards.table(rows, _AUDIT), session)
 
 
+def write_timings(folder: Path, rows: Sequence[Mapping[str, Any]], session: int = 0) -> None:
+    """Add timed repetitions."""
+    shards.write(folder / "timings", shards.table(rows, _TIMINGS), session)
+
+
 def tidy(folder: Path, session: int) -> None:
     """Make one shard of many, table by table; safe to be killed, and to be read meanwhile."""
     curves = partial(_compacted, "curves", _curves)
     shards.compact(folder / "curves", session, MOST_SHARDS, curves)
     shards.compact(folder / "runs", session, MOST_SHARDS, partial(_compacted, "runs", _runs))
+    timings = partial(_compacted, "timings", _timings)
+    shards.compact(folder / "timings", session, MOST_SHARDS, timings)
 
 
 def _compacted(
@@ -348,12 +375,13 @@ def repair(folder: Path) -> list[str]:
         done.append(f"{set_aside(folder, path)}: {error.message}")
         known = {}
     runs, curves = _runs(_read(folder, "runs")), _curves(_read(folder, "curves"))
-    lost = set(runs["environment_id"].dropna()) - set(known)
+    timed = set(_read(folder, "timings", ["environment_id"])["environment_id"])
+    lost = (set(runs["environment_id"].dropna()) | timed) - set(known)
     if lost:
         known |= {name: {} for name in lost}
         text = json.dumps(known, indent=2, sort_keys=True) + "\n"
         write_text(folder / "environment.json", text)
-        done.append(f"{len(lost)} environments that runs name are not described any more")
+        done.append(f"{len(lost)} environments that rows name are not described any more")
     without = _without_curves(runs, curves)
     if without:
         forget(folder, without)
@@ -397,10 +425,15 @@ def is_results(folder: Path) -> bool:
 
 
 def write_tables(
-    folder: Path, runs: pd.DataFrame, curves: pd.DataFrame, audit: pd.DataFrame
+    folder: Path,
+    runs: pd.DataFrame,
+    curves: pd.DataFrame,
+    audit: pd.DataFrame,
+    timings: pd.DataFrame,
 ) -> None:
     """Write whole tables, one shard each."""
-    for name, table in (("curves", curves), ("runs", runs), ("audit", audit)):
+    whole_tables = {"curves": curves, "runs": runs, "audit": audit, "timings": timings}
+    for name, table in whole_tables.items():
         if len(table):
             whole = pa.Table.from_pandas(table, preserve_index=False)
             types = [(f.name, _TABLES[name].get(f.name, f.type)) for f in whole.schema]
@@ -439,7 +472,7 @@ def _whole(name: str, tables: Sequence[pa.Table], columns: list[str] | None = No
 
 def _free_columns_as_text(table: pa.Table) -> pa.Table:
     for i, field in enumerate(table.schema):
-        if field.name not in (*_RUNS, *_CURVES) and not pa.types.is_null(field.type):
+        if field.name not in (*_RUNS, *_CURVES, *_TIMINGS) and not pa.types.is_null(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
     return table
 
@@ -462,6 +495,11 @@ def _curves(table: pd.DataFrame) -> pd.DataFrame:
     """
     table = table.drop_duplicates(["run_id", "epoch"], keep="last")
     return table.sort_values(["run_id", "epoch"], ignore_index=True)
+
+
+def _timings(table: pd.DataFrame) -> pd.DataFrame:
+    """Each repetition once."""
+    return table.drop_duplicates(_TIMED, ignore_index=True)
 
 
 def _without_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:

@@ -8,6 +8,7 @@ from ablations.grid import TECHNIQUES
 from ablations.report.story import Published, Story
 from ablations.study import Study, published
 from ablations.techniques.base import CONTROLS
+from ablations.training.clock import COSTLESS
 
 
 def controls(study: Study) -> dict[str, str | float]:
@@ -38,6 +39,7 @@ def story(study: Study) -> Story:
         tune_over=study.tune_over,
         badges=tuple(filter(None, [study.task.badge])),
         command="ablations run study.toml --out .",
+        costless=COSTLESS,
     )
 
 

@@ -8,6 +8,7 @@ from ablations.analysis.aliases import aliases
 from ablations.analysis.audited import fault
 from ablations.analysis.complete import complete_blocks
 from ablations.analysis.configurations import configurations, pareto_front
+from ablations.analysis.cost import cost_between, costs, noise_floor
 from ablations.analysis.curves import level_curves
 from ablations.analysis.dependence import depends_on, simple_effects
 from ablations.analysis.design import Scale, cell_codes, measured, varying
@@ -39,6 +40,8 @@ __all__ = [
     "cell_codes",
     "complete_blocks",
     "configurations",
+    "cost_between",
+    "costs",
     "depends_on",
     "divergence_effects",
     "divergence_rates",
@@ -52,6 +55,7 @@ __all__ = [
     "main_effects",
     "max_t",
     "measured",
+    "noise_floor",
     "one_factor",
     "paired_differences",
     "pareto_front",

@@ -18,8 +18,8 @@ from ablations.analysis.pairs import Level, paired_differences
 
 SIMPLE_COLUMNS = [
     "axis", "level", "control", "given", "given_level", "effect", "low", "high", "change",
-    "change_low", "change_high", "p", "p_adjusted", "cells", "seeds", "pairs", "diverged",
-    "control_diverged", *STATED,
+    "change_low", "change_high", "p", "p_adjusted", "cells", "seeds", "pairs", "identical",
+    "diverged", "control_diverged", *STATED,
 ]  # fmt: skip
 
 UNKNOWN = "unknown: too few seeds"
@@ -92,6 +92,7 @@ def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale, blocks: in
         cells=("cell", "nunique"),
         pairs=("cell", "size"),
         survivors=("difference", "count"),
+        identical=("identical", "sum"),
         diverged=("diverged", "sum"),
         control_diverged=("control_diverged", "sum"),
     )

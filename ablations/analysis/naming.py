@@ -14,7 +14,7 @@ _MARK = "\ue000"
 """A character of the private use area, which no column begins with but ours."""
 _NAMED = ("block", "status")
 _LISTED = ("factors", "axes", "tune_over")
-_KEYED = ("controls", "full", "control")
+_KEYED = ("controls", "full", "control", "one", "other")
 
 
 def any_names(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from ablations.analysis.cost import NO_SLOWER
 from ablations.analysis.dependence import UNKNOWN
 from ablations.report import words
 from ablations.report.reading import Reading
@@ -19,17 +20,24 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 def ablation_table(reading: Reading, story: Story) -> Table:
     """Each level against its control: what changed, how sure that is, and what the level is."""
     metric = reading.metric_effects.set_index(["axis", "level"])
-    headings = ["technique", "verdict", "validation loss", "95 % interval", "adjusted p"]
+    headings = ["technique", "verdict", "change of loss", "95 % interval", "adjusted p"]
     headings += ["P(better)", "cells helped"]
     headings += [f"change of {story.metric_name}"] if len(metric) else []
+    costs = _costs(reading)
+    headings += ["time of a step"] if len(costs) else []
     headings += ["diverged", f"cells {TIMES} seeds"]
     rows = []
     for _, row in reading.effects.iterrows():
         cells = [_name(row, story), *_effect(row, reading)]
         if len(metric):
             cells.append(_metric(row, metric))
+        if len(costs):
+            cells.append(_cost(row, costs))
         rows.append((*cells, *_counts(row)))
-    caption = "Each level against its control, paired on everything else and the seed."
+    caption = (
+        "Each level against its control, paired on everything else and the seed: the change of "
+        "the validation loss. Copied as CSV, a change is a fraction: 0.1 is +10 %."
+    )
     return Table(caption, tuple(headings), tuple(rows))
 
 
@@ -42,7 +50,8 @@ def _name(row: pd.Series, story: Story) -> Cell:
         note = f"{note} {which} {row['pairs']} pairs are identical to the last bit.".strip()
     if row["depends_on"] not in ("", UNKNOWN):
         note = f"{note} An average: its effect depends on {row['depends_on']}.".strip()
-    return Cell(name, look="name technique", note=note)
+    parts = (("axis", row["axis"]), ("level", row["level"]))
+    return Cell(name, look="name technique", note=note, parts=parts)
 
 
 def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
@@ -71,6 +80,26 @@ def _metric(row: pd.Series, metric: pd.DataFrame) -> Cell:
     key = (row["axis"], row["level"])
     value = float(metric.loc[key, "effect"]) if key in metric.index else math.nan
     return numeric(words.signed(value), value)
+
+
+def _costs(reading: Reading) -> pd.DataFrame:
+    """What was timed on the machine that timed most, one row a level."""
+    table = reading.costs
+    if table.empty:
+        return table
+    blocks = table.groupby(["environment_id", "threads"])["blocks"].transform("max")
+    first = table[blocks == blocks.max()].drop_duplicates(["axis", "level"])
+    return first.set_index(["axis", "level"])
+
+
+def _cost(row: pd.Series, costs: pd.DataFrame) -> Cell:
+    key = (row["axis"], row["level"])
+    if key not in costs.index:
+        return Cell(words.NOTHING, look="number")
+    found = costs.loc[key]
+    note = "" if found["verdict"] != NO_SLOWER else NO_SLOWER
+    ends = (("", found["ratio"]), ("low", found["low"]), ("high", found["high"]))
+    return replace(numeric(words.times(found["ratio"]), found["ratio"]), note=note, parts=ends)
 
 
 def _counts(row: pd.Series) -> list[Cell]:

@@ -9,14 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale, main_effects, seed_effects
+from ablations.analysis import (
+    EQUAL,
+    HELPS,
+    HURTS,
+    UNDECIDED,
+    Scale,
+    adjust,
+    main_effects,
+    seed_effects,
+)
 from ablations.analysis.dependence import simple_effects
 from ablations.errors import RequestError
 from ablations.report import effect_figures, look, words
 from ablations.report.gallery import Drawn
 from ablations.report.headline import Temper
 from ablations.report.page import templates
-from ablations.report.reading import OUTCOME, Effects, ablation_effects, in_order
+from ablations.report.reading import OUTCOME, SETTINGS, Effects, ablation_effects, in_order
 from ablations.report.story import Story
 from ablations.report.tables import Cell, Table, flat, interval, numeric
 
@@ -50,6 +59,8 @@ class Comparison:
         Pairs, and those whose numbers are the same to the last bit.
     only
         Runs that only the first and only the second folder holds.
+    confined
+        Axis and level that all pairs have in common that are not identical.
     changed
         What the environments differ in: fact to the values in both.
     """
@@ -64,6 +75,7 @@ class Comparison:
     pairs: int
     identical: int
     only: tuple[int, int]
+    confined: tuple[tuple[str, str], ...]
     changed: Mapping[str, tuple[str, str]]
 
     @property
@@ -73,23 +85,27 @@ class Comparison:
         Over all pairs: the mean is worse by more than the margin and its interval leaves out zero
         (with a single seed, which has none, the mean alone decides); more runs diverge than chance
         explains; or runs fail that did not.  At a level: the same mean, and its p, adjusted, is at
-        most 5 %.
+        most 5 %.  Where all that changed has a level in common, no other level of its axis, and
+        none of another axis, is named for it.
         """
         found = []
         for _, row in self.overall.iterrows():
             if self._beyond(row, 1):
                 found.append(f"over all pairs {self.size(row)}")
-            more = row["diverged"] > row["control_diverged"]
-            if more and (row["p_divergence"] <= self.first.alpha or row["n"] < _FEWEST):
-                counts = f"{row['diverged']:,} runs diverged, {row['control_diverged']:,} before"
-                found.append(counts)
+            if self.diverges(row):
+                found.append(_counts(row))
         failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
         found += [f"{words.count(failed, 'run')} failed that had not"] if failed else []
         found += [f"at {level}" for level in self._levels(1)]
         return tuple(found)
 
+    def diverges(self, row: pd.Series) -> bool:
+        """Whether more runs of the second folder diverge than chance explains."""
+        more = row["diverged"] > row["control_diverged"]
+        return bool(more and (row["p_divergence"] <= self.first.alpha or row["n"] < _FEWEST))
+
     def verdict(self, row: pd.Series) -> str:
-        """What the second folder is, over all pairs, by the rule that regressions go by."""
+        """What the second folder is where both survived, by the rule that regressions go by."""
         alone = " (a single seed: by its number alone)" if row["seeds"] < _FEWEST else ""
         if self._beyond(row, 1):
             return f"is worse{alone}"
@@ -111,6 +127,11 @@ class Comparison:
     def _levels(self, sign: int) -> list[str]:
         beyond = sign * self.by_level["effect"] > self.first.bound
         rows = self.by_level[beyond & (self.by_level["p_adjusted"] <= 0.05)]
+        if self.confined:
+            named = [
+                (row["given"], row["given_level"]) in self.confined for _, row in rows.iterrows()
+            ]
+            rows = rows[named]
         return [
             f"{row['given']} {row['given_level']} {self.size(row)}" for _, row in rows.iterrows()
         ]
@@ -136,8 +157,13 @@ def compare(
     shared = set(first.runs["run_id"]) & set(second.runs["run_id"])
     if not shared:
         message = f"has no run in common with {first.folder}"
-        advice = "runs are paired by task, model, levels, epochs and seed"
-        raise RequestError(f"{message}; {advice}", source=str(second.folder))
+        differing = _settings_apart(first.runs, second.runs)
+        why = (
+            f"they differ in {differing}"
+            if differing
+            else ("runs are paired by task, model, levels, settings and seed")
+        )
+        raise RequestError(f"{message}: {why}", source=str(second.folder))
     parts = [found.only(shared) for found in (first, second)]
     before, after = (
         ablation_effects(part, story) for part, story in zip(parts, stories, strict=True)
@@ -155,11 +181,16 @@ def compare(
     inside = simple_effects(runs, control | others, factors, scale=scale)
     inside = inside[inside["axis"] == FOLDER].drop(columns="axis")
     renamed = {"given": "axis", "given_level": "level"}
+    # What is the same to the bit is no question, and costs the others nothing.
+    asked = (inside["identical"] < inside["pairs"]).to_numpy()
+    p = inside["p"].to_numpy(dtype=float)
+    inside = inside.assign(p_adjusted=adjust(np.where(asked, p, np.nan), "fdr_bh"))
     inside = in_order(inside.drop(columns="level").rename(columns=renamed), before.levels)
     own, theirs = (part.runs.set_index("run_id").sort_index() for part in parts)
     same = (own[_LOSSES].eq(theirs[_LOSSES]) | (own[_LOSSES].isna() & theirs[_LOSSES].isna())).all(
         axis=1
     )
+    same &= own["status"] == theirs["status"]
     return Comparison(
         names=names,
         first=before,
@@ -169,7 +200,8 @@ def compare(
         flipped=_flipped(before.effects, after.effects),
         endings=_endings(own["status"], theirs["status"]),
         pairs=len(shared),
-        identical=int((same & (own["status"] == theirs["status"])).sum()),
+        identical=int(same.sum()),
+        confined=_confined(before, set(same.index[~same])),
         only=(len(first.runs) - len(shared), len(second.runs) - len(shared)),
         changed=_changed(first, second),
     )
@@ -177,12 +209,36 @@ def compare(
 
 def _flipped(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     keys = ["axis", "level"]
-    before, after = (table[table["seeds"] > 0] for table in (before, after))
+    before, after = (table[table["pairs"] > 0] for table in (before, after))
     both = before[[*keys, "verdict"]].merge(
         after[[*keys, "verdict"]], on=keys, suffixes=("_before", "_after")
     )
     both = both[both["verdict_before"] != both["verdict_after"]]
     return both.rename(columns={"verdict_before": "before", "verdict_after": "after"})
+
+
+def _confined(of: Effects, changed: set[str]) -> tuple[tuple[str, str], ...]:
+    """The axes of which all that changed is at one level, and that level."""
+    runs = of.runs[of.runs["run_id"].isin(changed)]
+    found = [(axis, set(runs[axis])) for axis in of.axes]
+    return tuple((axis, next(iter(levels))) for axis, levels in found if len(levels) == 1)
+
+
+def _settings_apart(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """The settings of which no run of one has one of the other's, with their values."""
+    names = [*SETTINGS, "seed"]
+    said = []
+    for name in names:
+        ours, theirs = (set(map(str, runs[name])) for runs in (first, second))
+        if not ours & theirs:
+            said.append(
+                f"{name}: {', '.join(sorted(ours)[:3])} and {', '.join(sorted(theirs)[:3])}"
+            )
+    return "; ".join(said)
+
+
+def _counts(row: pd.Series) -> str:
+    return f"{row['diverged']:,} runs diverged, {row['control_diverged']:,} before"
 
 
 def _endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
@@ -213,9 +269,22 @@ def sentences(found: Comparison) -> list[str]:
     rows = found.overall[found.overall["seeds"] > 0]
     said = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
     for _, row in rows.iterrows():
-        over = f"over {pairs} and {words.count(int(row['seeds']), 'seed')}"
-        size = f"{found.size(row)} validation loss against {first}"
-        said.append(f"{second} {found.verdict(row)}: {size}, {over}.")
+        seeds, whole = words.count(int(row["seeds"]), "seed"), row["survivors"] == row["pairs"]
+        over = (
+            f"over {pairs}"
+            if whole
+            else (f"over the {row['survivors']:,} of {pairs} of which both survived")
+        )
+        size = f"{found.size(row)} validation loss against {first}, {over} and {seeds}"
+        if row["diverged"] > row["control_diverged"]:
+            sure = "is worse" if found.diverges(row) else "diverges more often, maybe by chance"
+            said.append(f"{second} {sure}: {_counts(row)}.")
+            said.append(f"Where both survived it {found.verdict(row)}: {size}.")
+        else:
+            said.append(f"{second} {found.verdict(row)}: {size}.")
+    if found.confined and found.identical:
+        levels = words.listing([f"{axis} {level}" for axis, level in found.confined])
+        said.append(f"All that changed is in runs with {levels}.")
     flips = [f"{r.axis} {r.level} from {r.before} to {r.after}" for r in found.flipped.itertuples()]
     if flips:
         said.append(f"{words.count(len(flips), 'verdict')} flipped: {words.listing(flips)}.")
@@ -236,7 +305,7 @@ def tempers(found: Comparison) -> list[Temper]:
     """Say what tempers it."""
     told = []
     if found.regressions:
-        text = f"Worse beyond the margin: {'; '.join(found.regressions)}."
+        text = f"Worse, by estimates beyond the margin: {'; '.join(found.regressions)}."
         told.append(Temper("regression", text))
     if 0 < found.identical < found.pairs:
         text = f"{found.identical:,} of {found.pairs:,} pairs are the same to the last bit."
@@ -281,7 +350,11 @@ def _figures(found: Comparison) -> list[Drawn]:
         columns={"given": "axis", "given_level": "level"}
     )
     certain = drawn["p_adjusted"] <= 0.05
-    verdict = np.select([certain & (drawn["effect"] < 0), certain], [HELPS, HURTS], UNDECIDED)
+    within = (drawn["low"] >= -found.first.bound) & (drawn["high"] <= found.first.bound)
+    same = drawn["identical"] == drawn["pairs"]
+    verdict = np.select(
+        [within | same, certain & (drawn["effect"] < 0), certain], [EQUAL, HELPS, HURTS], UNDECIDED
+    )
     nothing = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
     figure = effect_figures.main_effects(
         drawn.assign(verdict=verdict, control=found.names[0]),
@@ -293,7 +366,8 @@ def _figures(found: Comparison) -> list[Drawn]:
     caption = (
         f"Each level's runs in {found.names[1]} against the same runs in {found.names[0]}: the "
         "mean over seeds and its 95 % t interval. Coloured: p at most 0.05, adjusted "
-        "(Benjamini-Hochberg)."
+        "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
+        "interval lies within the margin."
     )
     return [Drawn("levels", "comparison", look.png(figure), look.svg(figure), alt, caption)]
 
@@ -324,7 +398,7 @@ def _level_table(found: Comparison) -> Table:
             )
         )
     caption = "Runs at each level in the second folder against the same runs in the first."
-    headings = ("level", "validation loss", "95 % interval", "adjusted p", "diverged", "pairs")
+    headings = ("level", "change of loss", "95 % interval", "adjusted p", "diverged", "pairs")
     return Table(caption, headings, tuple(rows))
 
 

@@ -10,21 +10,26 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ablations.analysis import UNDECIDED, Scale
+from ablations.analysis.cost import NO_SLOWER
 from ablations.report.look import (
     BAND,
+    COOL_WARM,
     GAP,
     PAPER,
     SEED,
+    TIMED,
     VERDICT_COLOURS,
     VERDICT_MARKERS,
     WIDTH,
     ZERO,
     drawing,
+    light,
     ratio_ticks,
     wrapped,
 )
@@ -57,7 +62,7 @@ def main_effects(
             _means(panel, rows)
             panel.set_title(wrapped(f"{axis}, against {rows['control'].iloc[0]}", 90))
         _effect_scale(panels[-1], effects, by_seed, scale, bound)
-        _effect_legend(figure, effects, bound, scale)
+        _effect_legend(figure, effects, bound, scale, seeds=len(by_seed) > 0)
     return figure
 
 
@@ -109,7 +114,9 @@ def _effect_scale(
     panel.set_xlabel(f"change of validation loss{spaced}; left is better")
 
 
-def _effect_legend(figure: Figure, effects: pd.DataFrame, bound: float, scale: Scale) -> None:
+def _effect_legend(
+    figure: Figure, effects: pd.DataFrame, bound: float, scale: Scale, *, seeds: bool
+) -> None:
     marks: list[Line2D | Patch] = []
     for word, colour in VERDICT_COLOURS.items():
         filling = PAPER if word == UNDECIDED else colour
@@ -117,15 +124,55 @@ def _effect_legend(figure: Figure, effects: pd.DataFrame, bound: float, scale: S
             marker = VERDICT_MARKERS[word]
             style = {"color": colour, "marker": marker, "markerfacecolor": filling, "label": word}
             marks.append(Line2D([], [], linewidth=2.2, **style))  # type: ignore[arg-type]
-    marks.append(
-        Line2D([], [], color=SEED, marker="o", markersize=4, linewidth=0, label="one seed")
-    )
+    if seeds:
+        marks.append(
+            Line2D([], [], color=SEED, marker="o", markersize=4, linewidth=0, label="one seed")
+        )
     text = round_percent(math.expm1(bound)).lstrip("+") if scale == "log" else number(bound)
     marks.append(Patch(color=BAND, label=f"within \N{PLUS-MINUS SIGN}{text}"))
     figure.legend(
         handles=marks, loc="outside upper left", ncols=len(marks), columnspacing=1.4,
         handletextpad=0.5,
     )  # fmt: skip
+
+
+def time_ratios(costs: pd.DataFrame) -> Figure:
+    """Draw the time of a step at every level over that at its control, and the noise floor."""
+    axes = list(dict.fromkeys(costs["axis"]))
+    places = [costs[costs["axis"] == axis].reset_index(drop=True) for axis in axes]
+    heights = [len(rows) + 0.6 for rows in places]
+    floor = math.log(float(costs["floor"].iloc[0])) if costs["floor"].notna().any() else 0.0
+    ends = np.log(costs[["ratio", "low", "high"]].astype(float))
+    low, high = min(float(ends.min().min()), -floor), max(float(ends.max().max()), floor)
+    room = 0.06 * (high - low) or 0.01
+    with drawing():
+        size = (WIDTH, 0.7 + sum(0.3 * height + 0.28 for height in heights))
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(
+            len(axes), 1, sharex=True, squeeze=False, height_ratios=heights
+        )[:, 0]  # fmt: skip
+        for axis, rows, panel in zip(axes, places, panels, strict=True):
+            panel.axvspan(-floor, floor, color=BAND, zorder=0, linewidth=0)
+            panel.axvline(0, color=ZERO, linewidth=1, zorder=1)
+            for i, row in rows.iterrows():
+                told = row["verdict"] != NO_SLOWER
+                colour = TIMED if told else VERDICT_COLOURS[UNDECIDED]
+                panel.hlines(i, *np.log([row["low"], row["high"]]), color=colour, linewidth=2.4)
+                panel.plot(
+                    math.log(row["ratio"]), i, marker="o", markersize=7, color=colour,
+                    markerfacecolor=colour if told else PAPER, markeredgewidth=1.6, zorder=4,
+                )  # fmt: skip
+            panel.set_yticks(range(len(rows)), [wrapped(level) for level in rows["level"]])
+            panel.set_ylim(len(rows) - 0.4, -0.6)
+            panel.set_title(wrapped(f"{axis}, against {rows['control'].iloc[0]}", 90))
+            panel.grid(axis="y", visible=False)
+            panel.tick_params(length=0)
+            sns.despine(ax=panel, left=True)
+        panels[-1].set_xlim(low - room, high + room)
+        ticks = ratio_ticks(low - room, high + room)
+        panels[-1].set_xticks([math.log1p(tick) for tick in ticks], round_changes(ticks))
+        panels[-1].set_xlabel("change of the time of a step (ratio scale)")
+    return figure
 
 
 def interaction_maps(
@@ -150,8 +197,9 @@ def interaction_maps(
     tallest = [
         max(len(rows) for rows, _ in sides[i : i + columns]) for i in range(0, len(pairs), columns)
     ]
-    reach = pd.concat(parts)["effect"].abs().replace(np.inf, np.nan).quantile(0.98)
-    reach = max(float(reach) if np.isfinite(reach) else 0.0, 0.01)
+    told = pd.concat(parts)["effect"].replace([np.inf, -np.inf], np.nan).astype(float)
+    # Each side has a scale of its own, so that a large harm does not hide a gain.
+    colours = TwoSlopeNorm(0, -_reach(-told[told < 0]), _reach(told[told > 0]))
     with drawing():
         height = 0.6 + sum(0.42 * n + 1.35 for n in tallest)
         figure = Figure(figsize=(WIDTH * (columns + 1) / 3, height), layout="constrained")
@@ -159,11 +207,16 @@ def interaction_maps(
             len(tallest), columns, squeeze=False, height_ratios=[n + 2 for n in tallest]
         ).ravel()
         for panel, part, side, (a, b) in zip(panels, parts, sides, pairs, strict=False):
-            _heat_map(panel, part, *side, reach, scale)
+            _heat_map(panel, part, *side, colours, scale)
             panel.set_title(wrapped(f"{a} \N{MULTIPLICATION SIGN} {b}", 60))
         for panel in panels[len(pairs) :]:
             panel.set_axis_off()
     return figure
+
+
+def _reach(sizes: pd.Series) -> float:
+    """Where a side of the colour scale ends: nearly at the largest size, and not too near zero."""
+    return max(float(sizes.quantile(0.98)) if len(sizes) else 0.0, 0.03)
 
 
 def _crossed(part: pd.DataFrame, side: str, levels: Sequence[str], control: str) -> list[str]:
@@ -176,7 +229,7 @@ def _heat_map(
     part: pd.DataFrame,
     rows: Sequence[str],
     columns: Sequence[str],
-    reach: float,
+    colours: TwoSlopeNorm,
     scale: Scale,
 ) -> None:
     part = part.set_index(["level_a", "level_b"])
@@ -194,12 +247,12 @@ def _heat_map(
         # seaborn 0.13.2 calls what matplotlib 3.11 announces to drop.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning)
         sns.heatmap(
-            effect, ax=panel, cmap="vlag", center=0, vmin=-reach, vmax=reach, annot=np.array(texts),
+            effect, ax=panel, cmap=COOL_WARM, norm=colours, annot=np.array(texts),
             fmt="", cbar=False, linewidths=1.2, linecolor=PAPER, annot_kws={"size": small},
         )  # fmt: skip
-    for text in panel.texts:
-        # Text on a coloured cell keeps its colour where the paper changes its own.
-        text.set_color("#262626" if text.get_color() == ".15" else "#FEFEFE")
+    # Text on a coloured cell keeps its colour where the paper changes its own.
+    for text, value in zip(panel.texts, effect.to_numpy()[np.isfinite(effect)], strict=True):
+        text.set_color("#262626" if light(COOL_WARM(colours(value))) else "#FEFEFE")
     panel.set_facecolor(GAP)
     panel.set(xlabel="", ylabel="")
     few = len(columns) <= 5

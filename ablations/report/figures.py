@@ -76,16 +76,32 @@ def _loss_axis(panel: Axes, table: pd.DataFrame) -> None:
     if middle.min() > 0 and middle.max() / middle.min() > 8:
         _log_axis(panel, "y")
     else:
-        # Two seeds make intervals that would flatten every curve: the means decide what is shown.
-        spread = middle.max() - middle.min()
-        room = spread or abs(middle.max()) or 1.0
-        ends = table[["low", "mean", "high"]].astype(float)
-        bottom = max(float(np.nanmin(ends)), middle.min() - room)
-        top = min(float(np.nanmax(ends)), middle.max() + room)
+        room, (bottom, top) = _shown(table)
         panel.set_ylim(bottom - 0.05 * room, top + 0.05 * room)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.set_ylabel("")
     sns.despine(ax=panel)
+
+
+def _shown(table: pd.DataFrame) -> tuple[float, tuple[float, float]]:
+    """The spread of the means, and what of a panel's losses is shown.
+
+    Two seeds make intervals that would flatten every curve: the means decide what is shown.
+    """
+    middle = table["mean"].astype(float)
+    room = float(middle.max() - middle.min()) or abs(float(middle.max())) or 1.0
+    ends = table[["low", "mean", "high"]].astype(float)
+    bottom = max(float(np.nanmin(ends)), float(middle.min()) - room)
+    return room, (bottom, min(float(np.nanmax(ends)), float(middle.max()) + room))
+
+
+def cut(table: pd.DataFrame) -> bool:
+    """Whether bands of a panel reach beyond what is shown of them."""
+    if table.empty or (table["mean"].min() > 0 and table["mean"].max() / table["mean"].min() > 8):
+        return False
+    _, (bottom, top) = _shown(table)
+    low, high = table["low"].astype(float).min(), table["high"].astype(float).max()
+    return bool(low < bottom or high > top)
 
 
 def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
@@ -121,7 +137,8 @@ def _log_axis(panel: Axes, name: str) -> None:
     panel.set(**{f"{name}scale": "log"})
     axis = panel.xaxis if name == "x" else panel.yaxis
     low, high = axis.get_view_interval()
-    within_a_decade = high / low < 50
+    powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+    within_a_decade = high / low < 50 or powers < 2
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1,), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

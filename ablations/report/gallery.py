@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ablations.analysis import strongest_pairs
 from ablations.report import effect_figures, figures, look, summary_figures
 from ablations.report.reading import Reading
-from ablations.report.words import agreement, answer, count, number, percent
+from ablations.report.words import agreement, answer, count, listing, number, percent, times
 
 MOST_PAIRS = 6
 MOST_CURVES = 8
@@ -61,6 +61,7 @@ def gallery(reading: Reading) -> tuple[Drawn, ...]:
         _curves(reading),
         _time(reading),
         _spread(reading),
+        _timings(reading),
         _ranks(reading),
     )
     return tuple(
@@ -116,7 +117,8 @@ def _interactions(reading: Reading) -> Iterator[Draft]:
         f"{flagged} of {tested} combinations differ from the sum of their parts."
     )
     caption = (
-        "Change of validation loss against both controls together: blue is better, red is worse. "
+        "Change of validation loss against both controls together: blue is better, red is worse, "
+        "each by a scale of its own. "
         "A dot: the two together differ from the sum of what each does alone "
         f"({flagged} of {tested}, at a false discovery rate of 5 %)."
     )
@@ -135,21 +137,34 @@ def _curves(reading: Reading) -> Iterator[Draft]:
         last = first[(first["epoch"] == first["epoch"].max()) & first["level"].isin(levels)]
         ends = [f"{row.level} {number(row.mean)}" for row in last[["level", "mean"]].itertuples()]
         alt = f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}."
-        caption = _curves_caption(axis, first, len(reading.levels[axis]) - len(levels))
+        caption = _curves_caption(axis, tables, first, levels, reading.levels[axis])
         yield "curves", f"curves-{slug}", figure, alt, caption
 
 
-def _curves_caption(axis: str, table: pd.DataFrame, left: int) -> str:
+def _curves_caption(
+    axis: str,
+    tables: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    shown: Sequence[str],
+    asked: Sequence[str],
+) -> str:
     cells = count(int(table["cells"].max()), "cell")
     parts = [f"{axis}: geometric mean over {cells}, band: 95 % t interval over seeds."]
+    if any(figures.cut(part) for part in tables.values()):
+        parts.append("Bands that reach farther than the means are apart are cut.")
     lost = table.drop_duplicates("level")
     gone = int((lost["runs"] - lost["survivors"]).sum())
     if gone:
         parts.append(f"{count(gone, 'run')} that diverged or failed are not in the curves.")
-    if left:
+    without = [level for level in asked if level not in set(table["level"])]
+    if without:
         parts.append(
-            f"Not shown: {count(left, 'level')} nearer to the control or without these cells."
+            f"Without a curve, since its runs diverged, failed or are in other cells: "
+            f"{listing(without)}."
         )
+    left = len(asked) - len(without) - len(shown)
+    if left:
+        parts.append(f"Not shown: {count(left, 'level')} nearer to the control.")
     return " ".join(parts)
 
 
@@ -176,8 +191,10 @@ def _time(reading: Reading) -> Iterator[Draft]:
         f"{int(points['pareto'].sum())} of them are on the Pareto front."
     )
     caption = (
-        "One mark a configuration. This wall time was taken while other workers ran, and a run "
-        "trained together with others counts its share: a technique's cost is not read from it."
+        "One mark a configuration: its steps, timed alone, without evaluation."
+        if reading.timed
+        else "One mark a configuration. This wall time was taken while other workers ran, and a "
+        "run trained together with others counts its share: a technique's cost is not read from it."
     )
     yield "time", "time", figure, alt, caption
 
@@ -223,17 +240,44 @@ def _spread(reading: Reading) -> Iterator[Draft]:
     yield "spread", "seed-spread", figure, alt, caption
 
 
+def _timings(reading: Reading) -> Iterator[Draft]:
+    for place, ((identity, threads), part) in enumerate(
+        reading.costs.groupby(["environment_id", "threads"], sort=True)
+    ):
+        figure = effect_figures.time_ratios(part)
+        told = [f"{row.axis} {row.level} {times(row.ratio)}" for row in part.itertuples()]
+        alt = f"Time of a training step over that at the control: {', '.join(told)}."
+        caption = (
+            "Time of a training step over that at the control, its estimate and 95 % interval "
+            f"over {count(int(part['blocks'].max()), 'block')}. Grey: what two timings of the same "
+            "thing may differ by."
+        )
+        if len(reading.floors) > 1:
+            caption += f" Machine {identity}, {count(int(threads), 'thread')}."
+        yield "timings", "step-times" + (f"-{place + 1}" if place else ""), figure, alt, caption
+
+
 def _ranks(reading: Reading) -> Iterator[Draft]:
     table = reading.ranked
     if len(table) < 2 or table["seeds"].iloc[0] < 2:
         return
     settings = [name for name in reading.contrasted if len(set(table[name])) > 1]
+    if not reading.ranks_tell:
+        table = table.assign(apart=False, critical_difference=float("nan"))
     figure = summary_figures.ranks(table, settings)
     tied = int((~table["apart"]).sum())
     alt = (
         f"Mean ranks of the best {len(table)} configurations; {tied} of them are not apart from "
         "the first by rank."
     )
+    if not reading.ranks_tell:
+        seeds = count(int(table["seeds"].iloc[0]), "seed")
+        caption = (
+            f"The best {len(table)} configurations by mean loss, ranked in each seed. {seeds} are "
+            "too few to tell any apart."
+        )
+        yield "ranking", "ranking", figure, alt, caption
+        return
     caption = (
         f"The best {len(table)} configurations by mean loss, ranked in each seed. Friedman: "
         f"p {number(table['p'].iloc[0], 2)}. Crosses are farther from the first than Nemenyi's "

@@ -26,6 +26,9 @@ class Temper:
 
 _FEWEST = 2
 """Seeds from which on there is an interval."""
+_AGREED = 0.5
+"""Share of the halves of the seeds that must choose a configuration before it is called the best.
+"""
 _NAMED = 3
 """Undecided contrasts that are named."""
 
@@ -35,6 +38,12 @@ TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"}
 def answers(reading: Reading) -> list[str]:
     """Say what the study found, in one sentence or two."""
     found = []
+    ended = Counter(reading.runs["status"])
+    if ended["diverged"] + ended["failed"] and not ended["ok"]:
+        parts = [f"{ended[word]:,} {word}" for word in ("diverged", "failed") if ended[word]]
+        return [
+            f"No run ended with a result, so there is no loss to compare: {words.listing(parts)}."
+        ]
     if len(reading.published):
         found.append(words.agreement(reading.published))
     if len(reading.effects):
@@ -76,10 +85,25 @@ def _best(reading: Reading) -> list[str]:
         return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
     change, low, high = (words.change(row, reading.scale, part) for part in ("", "low", "high"))
     gain = "" if row["high"] < 0 else ", which is no certain gain"
+    size = f"{change} [{low}, {high}] against all controls together{gain}"
+    if row["chosen"] < _AGREED:
+        return [
+            f"No configuration is surely the best: what half of the seeds choose gives {size}, on "
+            f"the other half. On all seeds {named} looks best{_at_what_time(reading)}, which "
+            f"{row['chosen']:.0%} of the halves choose."
+        ]
+    share = "every half" if row["chosen"] == 1 else f"{row['chosen']:.0%} of the halves"
     return [
-        f"The best configuration is {named}: {change} [{low}, {high}] against all controls "
-        f"together{gain}, chosen by half of the seeds and judged on the other half."
+        f"The best configuration is {named}{_at_what_time(reading)}: the choice of {share} of the "
+        f"seeds, and what a half chooses gives {size}, on the other half."
     ]
+
+
+def _at_what_time(reading: Reading) -> str:
+    """What a step of the best configuration costs, where it was timed."""
+    if reading.winner_cost.empty:
+        return ""
+    return f", at {words.times(reading.winner_cost['ratio'].iloc[0])} the time of a step"
 
 
 def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
@@ -262,11 +286,14 @@ def _changed_nothing(reading: Effects) -> str:
 
 
 def _diverged(reading: Effects) -> str:
-    if not reading.effects["conditional"].any():
+    effects = reading.effects
+    if not effects["conditional"].any():
         return ""
+    marked = (effects["conditional"] & (effects["seeds"] > 0)).any()
+    star = " Changes marked * are over the pairs where both runs survived." if marked else ""
     return (
-        "Some runs diverged. Changes marked * are over the pairs where both runs survived, and a "
-        "level that diverges more often than its control is never said to help."
+        f"Some runs diverged.{star} A level that diverges more often than its control is never "
+        "said to help."
     )
 
 

@@ -32,6 +32,7 @@ VERDICT_MARKERS = {HELPS: "v", HURTS: "^", EQUAL: "s", UNDECIDED: "o"}
 INK = "#22262B"
 SEED = "#8DA5BE"
 BAND = "#DDE3EA"
+TIMED = "#7A5C00"
 EDGE = "#9AA0A6"
 GRID = "#E6E8EB"
 GAP = "#EEF0F2"
@@ -56,6 +57,7 @@ THEME = {
     "#444444": ("fig-dark", "#c3c9d0"),
     "#8a8a8a": ("fig-grey", "#9aa3ad"),
 }
+COOL_WARM = mpl.colormaps["RdBu_r"]
 WIDTH = 9.6
 DPI = 130
 _LOOK = {
@@ -141,6 +143,13 @@ def theme() -> tuple[str, str]:
     light = "; ".join(f"--{name}: {colour}" for colour, (name, _) in THEME.items())
     dark = "; ".join(f"--{name}: {other}" for name, other in THEME.values())
     return light, dark
+
+
+def light(colour: tuple[float, float, float, float]) -> bool:
+    """Whether dark text is told better from a colour than light text (WCAG's luminance)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
+    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return bool((luminance + 0.05) / 0.07 > 1.05 / (luminance + 0.05))
 
 
 def wrapped(text: str, width: int = 26) -> str:

@@ -27,6 +27,7 @@ SECTIONS = {
     "curves": "Loss curves",
     "time": "Loss against time",
     "spread": "Seed variance",
+    "timings": "What a step costs",
     "ranking": "Ranking",
     "best": "Best configurations",
     "endings": "Diverged, failed, skipped",
@@ -109,6 +110,8 @@ def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn,
             sections=[(name, title) for name, title in SECTIONS.items() if name in known],
             figures=figures,
             explorer=explored,
+            geometric=reading.scale == "log",
+            audit_said=words.audit(results.audit) if len(results.audit) else "",
             opened=summary_tables.simple_tables(reading),
             **shown,
         )
@@ -127,6 +130,7 @@ def _tables(reading: Reading, results: Results, story: Story) -> dict[str, Any]:
         else None,
         "ends": summary_tables.ends_table(reading) if reading.curves else None,
         "spread": summary_tables.spread_table(reading) if reading.spread["cells"].sum() else None,
+        "timings": summary_tables.costs_table(reading) if len(reading.costs) else None,
         "ranking": summary_tables.ranking_table(reading)
         if len(reading.ranked) > 1 and reading.ranked["seeds"].iloc[0] > 1
         else None,

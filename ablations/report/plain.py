@@ -32,6 +32,10 @@ _SHOWN: dict[str, Sequence[str]] = {
     "importance": (
         "source", "kind", "df", "eta2", "omega2", "f", "error_df", "p", "epsilon", "p_epsilon",
     ),
+    "costs": (
+        "axis", "level", "control", "verdict", "ratio", "low", "high", "floor", "seconds",
+        "memory_ratio", "cells", "blocks",
+    ),
     "one_factor": (
         "view", "axis", "level", "against", *_SIZE, "p_adjusted", "better", "seeds", "diverged",
     ),

@@ -12,18 +12,21 @@ import pandas as pd
 from ablations.analysis import (
     Scale,
     configurations,
+    cost_between,
+    costs,
     divergence_rates,
     endings,
     interactions,
     level_curves,
     main_effects,
+    noise_floor,
     published_band,
     seed_effects,
     varying,
 )
 from ablations.analysis.dependence import depends_on, simple_effects
 from ablations.analysis.design import on_scale
-from ablations.analysis.enough import seeds_needed
+from ablations.analysis.enough import least, seeds_needed
 from ablations.analysis.importance import importance
 from ablations.analysis.ranking import ranking
 from ablations.analysis.spread import seed_spread
@@ -97,6 +100,15 @@ class Reading(Effects):
     published: pd.DataFrame
     rates: pd.DataFrame
     endings: pd.DataFrame
+    costs: pd.DataFrame
+    floors: pd.DataFrame
+    winner_cost: pd.DataFrame
+    ranks_tell: bool
+    """Whether there are seeds enough for any difference to be certain."""
+    timed: bool
+    """Whether the seconds of the configurations were timed alone; else they are shares of what
+    training took.
+    """
 
 
 def label(value: object) -> str:
@@ -172,6 +184,9 @@ def read(results: Results, story: Story) -> Reading:
     of = ablation_effects(results, story)
     of_all = (of.judged, of.controls, of.contrasted)
     runs, axes = of.runs, of.axes
+    best = winner(of.judged, of.contrasted, control=of.controls, scale=of.scale)
+    timings, timed_axes = _timings(results, story)
+    clocked = _clocked(runs, timings, timed_axes)
     return Reading(
         **vars(of),
         by_seed=seed_effects(*of_all, scale=of.scale),
@@ -184,12 +199,72 @@ def read(results: Results, story: Story) -> Reading:
         shares=importance(of.judged, of.contrasted, scale=of.scale),
         spread=in_order(seed_spread(runs, axes, of.factors, scale=of.scale), of.levels),
         ranked=ranking(of.judged, of.contrasted, scale=of.scale),
-        winner=winner(of.judged, of.contrasted, control=of.controls, scale=of.scale),
+        winner=best,
         curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, of.factors),
-        configurations=configurations(runs, of.factors, scale=of.scale),
+        configurations=configurations(
+            runs if clocked is None else clocked, of.factors, scale=of.scale
+        ),
         published=_published(results, story),
         rates=in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
+        costs=time_costs(results, story),
+        floors=noise_floor(results.timings),
+        winner_cost=_winner_cost(best, timings, timed_axes, of),
+        ranks_tell=runs["seed"].nunique() >= least(of.alpha),
+        timed=clocked is not None,
+    )
+
+
+def _timings(results: Results, story: Story) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Timed repetitions with their levels as text, and the axes that they are told apart by."""
+    names = tuple(
+        name for name in story.axes if name in results.timings and name not in story.costless
+    )
+    return with_text_levels(results.timings, names), names
+
+
+def _clocked(runs: pd.DataFrame, timings: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame | None:
+    """The runs with the seconds that their steps take alone, where all of them were timed on one
+    machine.
+    """
+    if timings.empty or not axes:
+        return None
+    place = timings[["environment_id", "threads"]].value_counts().index[0]
+    here = (timings["environment_id"] == place[0]) & (timings["threads"] == place[1])
+    found = timings[here].groupby(list(axes), dropna=False)[["seconds", "run_steps"]].median()
+    whole = (found["seconds"] * found["run_steps"]).rename("alone").reset_index()
+    seconds = runs[list(axes)].merge(whole, on=list(axes), how="left")["alone"].to_numpy()
+    if np.isnan(seconds[(runs["status"] == "ok").to_numpy()]).any():
+        return None
+    return runs.assign(train_seconds=seconds)
+
+
+def _winner_cost(
+    best: pd.DataFrame, timings: pd.DataFrame, axes: Sequence[str], of: Design
+) -> pd.DataFrame:
+    """The step time of the best configuration over that of all controls together."""
+    known = [axis for axis in axes if axis in best and axis in of.controls]
+    if best.empty or timings.empty or not known:
+        return pd.DataFrame(columns=["ratio", "low", "high", "blocks"])
+    ours, controls = ({axis: row[axis] for axis in known} for row in (best.iloc[0], of.controls))
+    found = cost_between(timings, list(axes), ours, controls)
+    return found.sort_values("blocks", ascending=False, kind="stable").head(1)
+
+
+def time_costs(results: Results, story: Story) -> pd.DataFrame:
+    """What each level costs in time, as far as it was timed; levels are text."""
+    timings, names = _timings(results, story)
+    axes = varying(timings, names)
+    controls = {axis: label(story.controls[axis]) for axis in axes}
+    levels = {axis: _levels_in_order(timings[axis], story, axis) for axis in axes}
+    table = costs(timings, controls, axes)
+    return pd.concat(
+        [
+            in_order(part.reset_index(drop=True), levels)
+            for _, part in table.groupby(["environment_id", "threads"], sort=True)
+        ]
+        or [table],
+        ignore_index=True,
     )
 
 

@@ -32,7 +32,7 @@ class Story:
     not matter. ``captions`` maps axis -> level -> one sentence with its source. ``alpha`` is the
     level of a verdict, corrected for all ``looks``: numbers of seeds at which more could be added.
     Each configuration is judged at its best level of ``tune_over``.  ``badges`` are the cautions in
-    a few words.
+    a few words; ``costless`` the axes that change nothing of what a step costs.
     """
 
     study: str
@@ -51,3 +51,4 @@ class Story:
     alpha: float = 0.05
     tune_over: tuple[str, ...] = ()
     badges: tuple[str, ...] = ()
+    costless: tuple[str, ...] = ()

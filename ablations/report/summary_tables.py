@@ -174,6 +174,32 @@ def spread_table(reading: Reading) -> Table:
     return Table(caption, headings, rows)
 
 
+def costs_table(reading: Reading) -> Table:
+    """What a training step costs at each level, timed alone."""
+    rows = tuple(
+        (
+            Cell(f"{row.axis} {row.level}", look="name"),
+            Cell(row.verdict),
+            numeric(words.times(row.ratio), row.ratio),
+            interval(f"{words.times(row.low)} to {words.times(row.high)}", row.low, row.high),
+            numeric(f"{1e3 * row.seconds:.3g}", 1e3 * row.seconds),
+            numeric(f"{1e3 * row.control_seconds:.3g}", 1e3 * row.control_seconds),
+            numeric(words.times(row.memory_ratio), row.memory_ratio),
+            numeric(str(row.cells), row.cells),
+            numeric(str(row.blocks), row.blocks),
+            Cell(f"{row.environment_id}, {words.count(row.threads, 'thread')}"),
+        )
+        for row in reading.costs.itertuples()
+    )
+    headings = ("level", "verdict", "time", "95 % interval", "ms a step", "ms at the control")
+    floors = " ".join(map(words.floor, reading.floors.itertuples()))
+    caption = (
+        "The plain PyTorch step that a person would write, against that of the control, all else "
+        f"equal, timed alone and in random order, paired within blocks. {floors}"
+    )
+    return Table(caption, (*headings, "memory", "cells", "blocks", "machine"), rows)
+
+
 def ranking_table(reading: Reading) -> Table:
     """The best configurations by seed."""
     found = reading.ranked
@@ -192,12 +218,13 @@ def ranking_table(reading: Reading) -> Table:
             numeric(f"{row['mean_rank']:.2f}", row["mean_rank"]),
             numeric(words.share(row["first_better"], ".2f"), row["first_better"]),
             numeric(words.number(row["p_first"], 2), row["p_first"]),
-            Cell("yes" if row["apart"] else "no"),
+            Cell("yes" if row["apart"] else "no") if reading.ranks_tell else Cell("too few seeds"),
         )
         for _, row in found.iterrows()
     )
+    mean = "geometric mean" if reading.scale == "log" else "mean"
     caption = (
-        f"The best {len(found)} by mean validation loss, over {found['n'].iloc[0]} seeds. "
+        f"The best {len(found)} by {mean} validation loss, over {found['n'].iloc[0]} seeds. "
         "P(first better): share of seeds in which the first one is better; p: of the difference "
         "from the first one, by sign flips, adjusted (max-T). Apart: mean ranks farther from the "
         "first one's than Nemenyi's critical difference, "
@@ -205,7 +232,7 @@ def ranking_table(reading: Reading) -> Table:
     )
     if len(reading.winner):
         caption += _luck(reading.winner.iloc[0], reading)
-    headings = ("", *settings, "mean", "interquartile mean", "95 % (bootstrap)", "mean rank")
+    headings = ("rank", *settings, mean, "interquartile mean", "95 % (bootstrap)", "mean rank")
     return Table(caption, (*headings, "P(first better)", "p", "apart"), rows)
 
 

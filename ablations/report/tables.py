@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ MOST_REASONS = 20
 class Cell:
     """One cell: its text, its number (None where it has none), its looks, a note below.
 
-    A cell whose text holds several numbers has them as ``parts``, each with its name, for programs
+    A cell whose text holds several things has them as ``parts``, each with its name, for programs
     that read the table.
     """
 
@@ -28,7 +29,7 @@ class Cell:
     value: float | None = None
     look: str = ""
     note: str = ""
-    parts: tuple[tuple[str, float], ...] = ()
+    parts: tuple[tuple[str, float | str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,10 @@ def interval(text: str, low: float, high: float) -> Cell:
     )
 
 
-def spelled(parts: Sequence[tuple[str, float]]) -> str:
-    """Spell the parts of a cell for the page's scripts: ``low=-0.1;high=0.2``, a missing one
-    empty.
-    """
-    return ";".join(f"{name}={'' if pd.isna(value) else value}" for name, value in parts)
+def spelled(parts: Sequence[tuple[str, float | str]]) -> str:
+    """Spell the parts of a cell for the page's scripts, as JSON, a missing one empty."""
+    told = {name: "" if pd.isna(value) else str(value) for name, value in parts}
+    return json.dumps(told, ensure_ascii=False)
 
 
 def best_table(reading: Reading, story: Story) -> Table:
@@ -68,7 +68,7 @@ def best_table(reading: Reading, story: Story) -> Table:
         name for name in reading.factors if len(set(best[name])) > 1 or name in reading.axes
     ]
     metric = [story.metric_name] if best["metric"].notna().any() else []
-    headings = ["", *settings, "validation loss", "95 % interval", *metric, "seconds", "seeds"]
+    headings = ["rank", *settings, "validation loss", "95 % interval", *metric, "seconds", "seeds"]
     rows = []
     for place, (_, row) in enumerate(best.iterrows(), 1):
         ends = (
@@ -205,7 +205,7 @@ def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: Story) -> Table:
     whole = audit.merge(runs[["run_id", "seed", *axes]], on="run_id")
     headings = (
         *("run", *axes, "seed", "engine", "epochs compared", "deviation", "tolerance"),
-        *("in float64", "bit for bit", "end, against the loop", "finding"),
+        *("in float64", "repeats", "end, against the loop", "finding"),
     )
     rows = []
     for _, row in whole.sort_values("deviation", ascending=False).iterrows():
@@ -227,6 +227,7 @@ def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: Story) -> Table:
         "Runs of each kind, chosen by hash, trained again by the plain loop, one by one. "
         "Deviations are of losses, relative to the loop's, the largest over the epochs compared; "
         "the tolerance is what rounding can do there, measured on the loop in both precisions. "
+        "“Repeats”: the program, run again in other company, gave the stored numbers bit for bit. "
         "Later, single runs may part, since training amplifies rounding: at the end only the mean "
         "over all runs counts."
     )

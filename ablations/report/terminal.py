@@ -10,6 +10,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ablations.analysis import noise_floor
+from ablations.report import words
 from ablations.report.answer import COLUMNS, Answer
 from ablations.report.headline import more_seeds
 from ablations.report.plain import columns, notes, presented
@@ -54,6 +56,12 @@ def print_table(question: str, table: pd.DataFrame) -> None:
         print(textwrap.fill(printable(note), 100))
     if question in ("effects", "verdicts") and more_seeds(table.assign(seeds=table["n"])):
         print(textwrap.fill(printable(more_seeds(table.assign(seeds=table["n"]))), 100))
+
+
+def print_floors(timings: pd.DataFrame) -> None:
+    """What the control differs by from itself, timed twice."""
+    for row in noise_floor(timings).itertuples():
+        print(textwrap.fill(words.floor(row), 100))
 
 
 def printable(text: str) -> str:

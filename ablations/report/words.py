@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -120,6 +121,8 @@ def _named(rows: pd.DataFrame, scale: Scale) -> str:
 
 def _size(row: pd.Series, scale: Scale) -> str:
     """Write what decided a row: its change, or its divergence where the change says otherwise."""
+    if row["verdict"] == UNDECIDED and row["diverged"] == row["pairs"]:
+        return f", of which all {row['pairs']:,} runs diverged"
     if row["verdict"] in (EQUAL, UNDECIDED):
         return ""
     if (row["effect"] < 0) == (row["verdict"] == HELPS) and row["effect"] != 0 and row["seeds"]:
@@ -150,7 +153,7 @@ def answer(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
             does = one if len(rows) == 1 else many
             parts.append(f"{len(rows)} {does} ({_named(rows, scale)})")
         elif verdict == HELPS:
-            parts.append("none helps")
+            parts.append(f"no {noun} helps")
     whose = "its control" if len(effects) == 1 else "their controls"
     subject = f"Of {count(len(effects), noun)} compared with {whose}"
     if not effects["seeds"].sum():
@@ -167,6 +170,21 @@ def agreement(published: pd.DataFrame) -> str:
     return (
         f"{inside} of {total} printed losses ({curves}) lie inside the band that holds "
         f"99{NARROW}% of our {ours} of that configuration at that epoch."
+    )
+
+
+def times(ratio: float) -> str:
+    """Write a ratio of times: ``1.30×``."""
+    return NOTHING if math.isnan(ratio) else f"{ratio:.2f}\N{MULTIPLICATION SIGN}"
+
+
+def floor(row: Any) -> str:
+    """Say what the control's time differs by from itself (a row of ``noise_floor``)."""
+    interval = f" [{times(row.low)}, {times(row.high)}]" if not math.isnan(row.low) else ""
+    return (
+        f"The control timed twice, under two names: {times(row.ratio)}{interval} over "
+        f"{count(int(row.blocks), 'block')}; single repetitions differ by up to "
+        f"{times(row.floor)}, and what is closer to 1 is no measurable difference."
     )
 
 

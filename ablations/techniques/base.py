@@ -96,6 +96,12 @@ class RandomLayer(nn.Module):
         drawn = self.draw(streams, inputs.shape, self.purpose, step).to(inputs.device)
         return self.disturb(inputs, self.prepare(drawn, *numbers), *numbers)
 
+    def plain(self) -> nn.Module:
+        """What a person would write in its place, with PyTorch's own random numbers; what it costs
+        is timed.
+        """
+        return self
+
     def numbers(self) -> tuple[Tensor, ...]:
         """The layer's parameters as scalars; a stack of runs has one of each for every run."""
         raise NotImplementedError
@@ -273,6 +279,13 @@ class Device(Technique):
     def torch_device(self) -> torch.device:
         """The device in torch's words."""
         return torch.device(self.name)
+
+    def forget_peak(self) -> None:
+        """Count the most memory held anew from here."""
+
+    def peak(self) -> int | None:
+        """The most bytes that tensors held on the device at a time; None where nobody counts."""
+        return None
 
 
 class Optimizer(Technique):

@@ -31,6 +31,15 @@ class _Accelerator(Device):
     def synchronize(self) -> None:
         getattr(torch, self.name).synchronize()
 
+    def forget_peak(self) -> None:
+        module = getattr(torch, self.name)
+        if hasattr(module, "reset_peak_memory_stats"):
+            module.reset_peak_memory_stats()
+
+    def peak(self) -> int | None:
+        counted = getattr(getattr(torch, self.name), "max_memory_allocated", None)
+        return None if counted is None else int(counted())
+
 
 @technique
 class Cuda(_Accelerator):

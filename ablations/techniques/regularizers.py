@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from ablations.streams import LEVELS, StackedStreams, Streams
 from ablations.techniques.base import Decay, RandomLayer, Regularizer, Terms, technique
@@ -74,6 +74,9 @@ class DropoutLayer(RandomLayer):
         # Never all levels, which would leave nothing to scale.
         self.dropped = min(round(rate * LEVELS), LEVELS - 1)
 
+    def plain(self) -> nn.Module:
+        return nn.Dropout(self.rate)
+
     def numbers(self) -> tuple[Tensor, ...]:
         first_kept = torch.tensor(self.dropped - LEVELS // 2, dtype=torch.int16)
         return first_kept, torch.tensor(LEVELS / (LEVELS - self.dropped), dtype=torch.float64)
@@ -122,12 +125,26 @@ class DecoupledWeightDecay(Regularizer):
         return Terms(decay=Decay(self.weight, decoupled=True))
 
 
+class PlainNoise(nn.Module):
+    """What a person writes to add noise."""
+
+    def __init__(self, std: float) -> None:
+        super().__init__()
+        self.std = std
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs + self.std * torch.randn_like(inputs) if self.training else inputs
+
+
 class NoiseLayer(RandomLayer):
     """Adds std times a standard normal number to every entry."""
 
     def __init__(self, purpose: str, std: float) -> None:
         super().__init__(purpose)
         self.std = std
+
+    def plain(self) -> nn.Module:
+        return PlainNoise(self.std)
 
     def numbers(self) -> tuple[Tensor, ...]:
         return (torch.tensor(self.std, dtype=torch.float64),)

@@ -122,7 +122,7 @@ def _epochs(
             )
             objective.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            _shrink(configuration, network)
+            shrink(configuration, network)
             schedule.after_step(scheduler)
             draws.step += 1
             total += float(objective.detach()) * len(inputs)
@@ -151,7 +151,8 @@ def _batches(
 
 
 @torch.no_grad()
-def _shrink(configuration: Configuration, network: nn.Module) -> None:
+def shrink(configuration: Configuration, network: nn.Module) -> None:
+    """Hold the weights to what the regularizer allows, after a step."""
     for _, layer, _ in configuration.model.weights(network):
         factor = configuration.regularizer.shrink(layer.weight)
         if factor is None:

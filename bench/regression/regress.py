@@ -17,12 +17,14 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 from xml.etree import ElementTree
 
 import benchmatrix
@@ -35,6 +37,7 @@ from rich.table import Table
 from bench.regression import revisions, timing
 
 HERE = Path(__file__).resolve().parent
+T = TypeVar("T")
 THRESHOLD = 0.04
 KEPT = revisions.ROOT / "results" / "benchmarks" / "regress"
 LOOKS = {timing.SLOWER: "bold red", timing.FASTER: "green", timing.OPEN: "yellow"}
@@ -149,10 +152,9 @@ def prepare(here: Path, base: str) -> tuple[Side, Side]:
 
 def quality(sides: tuple[Side, Side], page: Path) -> tuple[list[str], bool]:
     """Train the frozen grid with both and compare them, run by run."""
-    for side in sides:
-        done = side.ablations(
-            "run", str(HERE / "quality.toml"), "--out", str(side.quality), "--no-report"
-        )
+    words = ("run", str(HERE / "quality.toml"), "--no-report", "--jobs", "1", "--out")
+    trained = both(lambda side: side.ablations(*words, str(side.quality)), sides)
+    for side, done in zip(sides, trained, strict=True):
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             return [f"{side.revision.name} cannot train it: {said[-1] if said else '?'}"], True
@@ -164,14 +166,24 @@ def quality(sides: tuple[Side, Side], page: Path) -> tuple[list[str], bool]:
     return lines, bool(done.returncode)
 
 
+def both(work: Callable[[Side], T], sides: tuple[Side, Side]) -> list[T]:
+    """Do something with both at the same time, where nothing is timed."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, sides))
+
+
 def unmeasurable(sides: tuple[Side, Side]) -> dict[str, str]:
     """Run every benchmark once, untimed; name those that one of the two cannot run, and why."""
     left: dict[str, str] = {}
-    for side in sides:
+
+    def tried(side: Side) -> ElementTree.Element:
         found = side.folder / "tried.xml"
         words = ("--benchmark-disable", f"--junitxml={found}")
         subprocess.run([*side.suite, *words], cwd=side.folder)
-        for case in ElementTree.parse(found).iter("testcase"):
+        return ElementTree.parse(found).getroot()
+
+    for side, found in zip(sides, both(tried, sides), strict=True):
+        for case in found.iter("testcase"):
             for trouble in (*case.iter("failure"), *case.iter("error")):
                 parts = (case.get("name") or "").split("::")
                 if len(parts) < 2:

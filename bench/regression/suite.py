@@ -31,9 +31,9 @@ LEFT = HERE / "left.json"
 """Names of benchmarks that one of the revisions cannot run."""
 ROUNDS, WARM = 5, 1
 MEMBERS = 32
-LONG, SHORT = 40, 20
+LONG, SHORT = 30, 12
 """Epochs: of the barest step, which is to be most of its benchmark, and of the others."""
-LOOPED = 4
+LOOPED = 6
 """Runs that the loop trains in a round."""
 
 torch.set_num_threads(1)

@@ -230,17 +230,19 @@ def test_a_table_is_copied_as_other_programs_read_it(
             expect(button).to_have_text("copied")
             copied[name] = page.evaluate("navigator.clipboard.readText()")
         rows = list(csv.DictReader(copied["CSV"].splitlines()))
-        assert [row["technique"] for row in rows] == column(page, 1)
+        names = [(row["technique axis"], row["technique level"]) for row in rows]
+        arrow = " \N{RIGHTWARDS ARROW} "
+        assert [arrow.join(levels) for levels in names] == column(page, 1)
         assert [row["verdict"] for row in rows] == column(page, 2)
         effects = reading.effects.set_index(["axis", "level"])
-        for row in rows:
-            effect = effects.loc[tuple(row["technique"].split(" \N{RIGHTWARDS ARROW} "))]
-            assert float(row["validation loss"]) == effect["change"]
+        for levels, row in zip(names, rows, strict=True):
+            effect = effects.loc[levels]
+            assert float(row["change of loss"]) == effect["change"]
             ends = (float(row[f"95 % interval {end}"]) for end in ("low", "high"))
             assert (*ends,) == (effect["change_low"], effect["change_high"])
             assert (int(row["diverged"]), int(row["diverged of"])) == (0, effect["pairs"])
             assert int(row["cells \N{MULTIPLICATION SIGN} seeds seeds"]) == effect["seeds"]
-        assert copied["Markdown"].startswith("| technique | verdict | validation loss |")
+        assert copied["Markdown"].startswith("| technique | verdict | change of loss |")
         assert copied["Markdown"].count("\n") == len(rows) + 2
         assert r"\toprule" in copied["LaTeX"]
         shown = page.locator("#table-ablation thead th").count()

@@ -100,6 +100,41 @@ def test_runs_that_diverge_now_are_a_regression(tmp_path: Path) -> None:
     assert compared(after, before).regressions == ()
 
 
+def test_divergence_leads_and_is_never_called_equal(tmp_path: Path) -> None:
+    before = results(tmp_path)
+    hit = before.runs["regularizer"] == "l1"
+    found = compared(before, spoil(before, hit, "diverged", "not finite"))
+    said = comparison.sentences(found)
+    assert said[0] == "after is worse: 16 runs diverged, 0 before."
+    assert said[1].startswith("Where both survived it is practically equal: 0")
+    assert "over the 32 of 48 pairs of runs of which both survived" in said[1]
+    assert found.confined == (("regularizer", "l1"),)
+    assert "All that changed is in runs with regularizer l1." in said
+    # Its verdict is another one now, though none of its runs has a loss.
+    row = found.flipped.set_index("level").loc["l1"]
+    assert (row["before"], row["after"]) == ("helps", "hurts")
+
+
+def test_a_level_is_not_blamed_for_what_another_changed(tmp_path: Path) -> None:
+    hit = {"norm": "layer"}
+    found = changed(tmp_path, lambda runs: np.where(runs["norm"] == "layer", 1.2, 1.0), seeds=6)
+    assert found.confined == tuple(hit.items())
+    named = [text for text in found.regressions if text.startswith("at ")]
+    assert len(named) == 1
+    assert named[0].startswith("at norm layer +20.0")
+    # What is the same to the bit is no question of the family.
+    by_level = found.by_level.set_index("given_level")
+    assert np.isnan(by_level.loc["none", "p_adjusted"].iloc[-1])
+    assert by_level.loc["layer", "p_adjusted"] <= 0.05
+
+
+def test_settings_that_keep_runs_apart_are_named(tmp_path: Path) -> None:
+    whole = results(tmp_path)
+    other = whole.runs.assign(run_id=[f"{i:015x}z" for i in range(48)], lr=0.5)
+    with pytest.raises(RequestError, match=r"no run in common.*lr: 0\.001 and 0\.5"):
+        compared(whole, replace(whole, runs=other))
+
+
 def test_runs_that_fail_now_are_a_regression(tmp_path: Path) -> None:
     before = results(tmp_path)
     after = spoil(before, before.runs["seed"] == 1, "failed", "RuntimeError: no memory")
@@ -132,7 +167,7 @@ def test_what_environments_differ_in_is_told(tmp_path: Path) -> None:
 def test_the_numbers_of_the_page_are_those_of_the_comparison(tmp_path: Path) -> None:
     found = changed(tmp_path, lambda runs: 1.1 * noise(runs))
     rows = Page(comparison.render(found, story())).rows("levels")
-    assert [row["validation loss"].value for row in rows] == found.by_level["change"].tolist()
+    assert [row["change of loss"].value for row in rows] == found.by_level["change"].tolist()
     assert len(rows) == 5
 
 
@@ -166,8 +201,8 @@ def test_the_command_compares_and_fails_where_it_is_told_to(
     assert CliRunner().invoke(app, words).exit_code == 0
     failing = CliRunner().invoke(app, [*words, "--fail-on-regression"])
     assert failing.exit_code == 1
-    assert "Worse beyond the margin: over all pairs +10.0" in failing.stdout
-    assert "Worse beyond the margin" in page.read_text()
+    assert "Worse, by estimates beyond the margin: over all pairs +10.0" in failing.stdout
+    assert "Worse, by estimates beyond the margin" in page.read_text()
 
 
 def test_folders_are_called_by_what_tells_them_apart() -> None:

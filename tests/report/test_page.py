@@ -64,12 +64,12 @@ def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[Results, Pa
         axis, level = row["technique"].text.split(f" {ARROW} ")
         effect = wanted.loc[(axis, level)]
         assert row["verdict"].text == effect["verdict"]
-        assert row["validation loss"].value == pytest.approx(effect["change"])
+        assert row["change of loss"].value == pytest.approx(effect["change"])
         assert row["95 % interval"].value == pytest.approx(effect["change_low"])
         assert row["adjusted p"].value == pytest.approx(effect["p_adjusted"])
         assert row["P(better)"].value == pytest.approx(effect["better"])
         assert row["technique"].note == f"What {level} is (Author, 2014)."
-        shown = float(re.sub(r"[^\d.+-]", "", row["validation loss"].text.replace("\u2212", "-")))
+        shown = float(re.sub(r"[^\d.+-]", "", row["change of loss"].text.replace("\u2212", "-")))
         assert shown == pytest.approx(100 * effect["change"], abs=0.06)
 
 
@@ -88,8 +88,20 @@ def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
     found, page = usual
     row = winner(found.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
     interval = f"[{words.percent(row['change_low'])}, {words.percent(row['change_high'])}]"
-    said = f"{words.percent(row['change'])} {interval} against all controls together"
-    assert f"The best configuration is regularizer l1: {said}" in page.words
+    said = f"what a half chooses gives {words.percent(row['change'])} {interval} against all"
+    assert row["chosen"] == 1
+    assert "The best configuration is regularizer l1: the choice of every half " in page.words
+    assert f"of the seeds, and {said} controls together" in page.words
+
+
+def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
+    tmp_path: Path,
+) -> None:
+    found = results(tmp_path)
+    noise = np.exp(np.random.default_rng(5).normal(size=len(found.runs)))
+    page = opened(write(replace(found, runs=found.runs.assign(val_loss=noise)), story()))
+    assert "No configuration is surely the best: what half of the seeds choose gives" in page.words
+    assert "The best configuration is" not in page.words
 
 
 def test_the_tables_of_the_whole_are_those_of_the_analysis(usual: tuple[Results, Page]) -> None:
@@ -102,7 +114,8 @@ def test_the_tables_of_the_whole_are_those_of_the_analysis(usual: tuple[Results,
     ranked = ranking(found.runs, list(SMALL))
     rows = page.rows("ranking")
     assert [row["mean rank"].value for row in rows] == pytest.approx(ranked["mean_rank"].tolist())
-    assert [row["mean"].value for row in rows] == pytest.approx(ranked["mean"].tolist())
+    means = [row["geometric mean"].value for row in rows]
+    assert means == pytest.approx(ranked["mean"].tolist())
     spread = seed_spread(found.runs, list(SMALL), list(SMALL))
     assert [row["median"].value for row in page.rows("spread")] == pytest.approx(
         spread["spread"].tolist()
@@ -258,7 +271,7 @@ def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
 
 def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
     page = opened(write(results(tmp_path, seeds=1), story()))
-    assert "none helps and 3 are undecided" in page.words
+    assert "no technique helps and 3 are undecided" in page.words
     assert "With 1 seed no difference can reach significance" in page.words
     assert {row["adjusted p"].text for row in page.rows("ablation")} == {"one seed"}
 
@@ -267,8 +280,8 @@ def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
     found = results(tmp_path)
     found = spoil(found, pd.Series(data=True, index=found.runs.index), "diverged", "at epoch 2")
     page = opened(write(found, story()))
-    assert "no pair of runs survived" in page.words
-    assert "48 diverged" in page.words
+    assert "No run ended with a result, so there is no loss to compare: 48 diverged." in page.words
+    assert "marked *" not in page.words
     assert page.attributes("img") == []
     assert page.rows("endings")[0]["runs"].value == 48
 
@@ -288,7 +301,7 @@ def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
     row = next(r for r in page.rows("ablation") if r["technique"].text.endswith("l1"))
     assert row["verdict"].text == HURTS
     assert row["diverged"].text == "8/16 (control 0)"
-    assert row["validation loss"].text.endswith("*")
+    assert row["change of loss"].text.endswith("*")
     assert row[f"cells {TIMES} seeds"].note == "8 of 16 pairs survived"
     assert "never said to help" in page.words
     assert page.rows("endings")[0]["in common"].text == "regularizer = l1, norm = none"
@@ -367,7 +380,7 @@ def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) ->
     size = moved.loc[base, "val_loss"].abs().median()
     assert f"within {words.margin(0.02 * size, 'difference')}" in page.words
     assert "have no ratio" in page.words
-    assert "%" not in page.rows("ablation")[0]["validation loss"].text
+    assert "%" not in page.rows("ablation")[0]["change of loss"].text
 
 
 def test_thousands_of_configurations_are_never_a_row_each(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ function show() {
   const found = chosen();
   document.getElementById("explorer-count").textContent = `${found.length.toLocaleString("en")} of ${known.configurations.length.toLocaleString("en")} configurations`;
   place.replaceChildren(...found.slice(0, limit).flatMap(({ row, index }) => entry(row, index)));
+  document.getElementById("explorer-none").hidden = found.length > 0;
   const more = document.getElementById("explorer-more");
   more.hidden = found.length <= limit;
   more.textContent = `Show ${Math.min(SHOWN, found.length - limit)} more`;
@@ -74,7 +75,7 @@ function detail(row, index) {
   const runs = runsOf(index), parts = [];
   parts.push(made("p", levels(row).map(([name, level]) => `${name} ${level}`).join(" · ")));
   const curves = known.curves === null ? [] : known.curves.length === known.ids.length / known.width ? runs.map(run => known.curves[run.at]) : [known.curves[index]];
-  if (curves.some(curve => curve?.some(value => value !== null))) parts.push(chart(curves));
+  if (curves.some(curve => curve?.some(value => value !== null))) parts.push(chart(curves, curves.length === runs.length ? runs.map(run => run.seed) : []));
   const table = made("table"), head = made("tr"), box = made("div", "", "scroll");
   head.append(...["seed", "ended", "validation loss", "to run it again, in the folder of this page"].map(text => { const cell = made("th", text); cell.scope = "col"; return cell; }));
   table.append(made("thead"), made("tbody"));
@@ -96,7 +97,7 @@ function detail(row, index) {
   return parts;
 }
 
-function chart(curves) {
+function chart(curves, names) {
   const W = 560, H = 190, left = 62, bottom = 26, top = 10;
   const values = curves.flat().filter(value => value !== null), low = Math.min(...values), high = Math.max(...values);
   const first = known.epochs[0], last = known.epochs.at(-1);
@@ -115,9 +116,12 @@ function chart(curves) {
     label.textContent = `epoch ${epoch}`;
     picture.append(label);
   }
-  for (const curve of curves) {
+  for (const [i, curve] of curves.entries()) {
     const points = (curve ?? []).map((value, i) => value === null ? null : `${x(known.epochs[i]).toFixed(1)},${y(value).toFixed(1)}`).filter(Boolean);
-    picture.append(drawn("polyline", { points: points.join(" "), class: "curve" }));
+    const line = drawn("polyline", { points: points.join(" "), class: "curve" }), name = drawn("title", {});
+    if (names[i] !== undefined) name.textContent = `seed ${names[i]}`;
+    line.append(name);
+    picture.append(line);
   }
   return picture;
 }

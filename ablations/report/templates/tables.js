@@ -50,7 +50,7 @@ function textOf(cell) {
 
 // For programs: numbers as they are, and a column for each that a cell holds.
 function plain(table) {
-  const parts = cell => (cell.dataset.parts ?? "").split(";").filter(Boolean).map(part => part.split("="));
+  const parts = cell => Object.entries(JSON.parse(cell.dataset.parts ?? "{}"));
   const [head, ...body] = table.rows;
   const columns = [...head.cells].map((cell, i) => [textOf(cell), [...new Set(body.flatMap(row => parts(row.cells[i]).map(([name]) => name)))]]);
   const number = cell => cell.dataset.value ?? (cell.classList.contains("number") ? "" : textOf(cell));

@@ -1,0 +1,219 @@
+"""What each technique costs, measured and kept beside the runs.
+
+The clock itself is ``training.clock``; here is decided what is left to time, and what of it the
+time allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from joblib.externals import loky
+
+from ablations import environment, grid, store, telling
+from ablations.errors import RequestError
+from ablations.grid import Run
+from ablations.outlook import refuse_another
+from ablations.progress import Reporter
+from ablations.study import Study
+from ablations.training import clock
+
+SECONDS = 100.0
+"""What ``ablations time`` may take."""
+PHASE_SECONDS = 20.0
+"""The most that timing takes after training, unless somebody asks for more."""
+WORTH = 2.0
+"""Seconds in which nothing worth knowing can be timed."""
+KEPT_EVERY = 5.0
+"""Seconds after which what was timed is written."""
+
+
+def measure(
+    study: Study,
+    folder: Path,
+    reporter: Reporter,
+    *,
+    seconds: float = SECONDS,
+    threads: int = 1,
+    stopped: Callable[[], bool] = lambda: False,
+) -> int:
+    """Time what is left to time of a study and write it down; how many repetitions.
+
+    Every block holds each configuration once.  A measurement is whole after ``clock.BLOCKS`` of
+    them; what was timed before, on this machine with these versions, counts.
+
+    Parameters
+    ----------
+    seconds
+        What it may take.  Where that is too little for all configurations, those near to the
+        controls are timed, and the best.
+    threads
+        Threads of PyTorch.
+    stopped
+        Whether somebody asked to stop; the block that was begun is ended.
+
+    Raises
+    ------
+    RequestError
+        If the folder holds the results of another study, or ``seconds`` or ``threads`` makes no
+        sense.
+    """
+    end = time.monotonic() + seconds
+    check(seconds, threads)
+    controls = telling.controls(study)
+    described = environment.describe()
+    identity = environment.identify(described)
+    text, runs = study.to_toml(), pd.DataFrame()
+    if store.is_results(folder):
+        refuse_another(study, folder)
+        held = store.load(folder)
+        text, runs = held.study_toml, held.runs
+    # What hangs or dies in training is not timed.
+    broken = set(runs.loc[runs["status"] == "failed", "run_id"]) if len(runs) else set()
+    planned = [run for run in grid.plan(study).runs if run.run_id not in broken]
+    every, best = clock.costly(planned), _best(runs, list(controls))
+    first = {clock.cost_id(run.configuration) for run in planned if run.run_id in best}
+    session = store.start(folder, text, {identity: described})
+    keep = _Kept(folder, session, identity)
+    known = keep.blocks(threads)
+    # Worker processes that have nothing left to do would still share the caches.
+    loky.get_reusable_executor().shutdown(wait=True)
+    with clock.alone(threads):
+        each = _first_look(every)
+        left = end - time.monotonic()
+        wanted = clock.chosen(every, controls, int(left / each / clock.BLOCKS), first)
+        left_over = _left(wanted, known, controls)
+        if not left_over:
+            return 0
+        if len(wanted) < len(every):
+            reporter.say(
+                f"timing {len(wanted):,} of the {len(every):,} configurations that differ in cost"
+            )
+        block = each * (len(left_over) + 1)
+        if clock.FEWEST * block > left and min(known.values(), default=0) < clock.FEWEST:
+            reporter.say(
+                f"nothing is timed: {clock.FEWEST} blocks would take about "
+                f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left"
+            )
+            return 0
+        entries, failed = clock.lineup(left_over, controls)
+        for run, why in failed:
+            reporter.say(f"cannot be timed: {clock.named(run, controls)}: {why}")
+        done = [known[clock.cost_id(entry.run.configuration)] for entry in entries]
+        missing = clock.BLOCKS - min(done, default=clock.BLOCKS)
+        reporter.begin(missing * len(entries), 0, "repetitions")
+        try:
+            for _ in range(missing):
+                begun = time.monotonic()
+                if begun + block > end or stopped():
+                    break
+                keep.add(clock.block(entries, threads))
+                reporter.update(Counter(ok=len(entries)))
+                block = time.monotonic() - begun
+        finally:
+            keep.write()
+            reporter.end()
+    with suppress(OSError):  # on a full disk many files stay many
+        store.tidy(folder, session)
+    return keep.count
+
+
+class _Kept:
+    """Repetitions on their way to the disk, a few blocks at a time."""
+
+    def __init__(self, folder: Path, session: int, identity: str) -> None:
+        self._folder, self._session, self._identity = folder, session, identity
+        self._rows: list[dict[str, Any]] = []
+        self._since = time.monotonic()
+        self.count = 0
+
+    def blocks(self, threads: int) -> Counter[str]:
+        """In how many blocks each configuration was timed here, under its first name."""
+        table = store.load(self._folder).timings
+        here = (table["environment_id"] == self._identity) & (table["threads"] == threads)
+        return Counter(table.loc[here & (table["alias"] == ""), "cost_id"])
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """One block."""
+        self._rows += [{**row, "environment_id": self._identity} for row in rows]
+        if time.monotonic() - self._since > KEPT_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Have on the disk what is not yet there."""
+        if self._rows:
+            store.write_timings(self._folder, self._rows, self._session)
+        self.count += len(self._rows)
+        self._rows, self._since = [], time.monotonic()
+
+
+def _best(runs: pd.DataFrame, axes: Sequence[str], count: int = 5) -> set[str]:
+    """One run of each of the best configurations by mean loss, of those with most seeds."""
+    if runs.empty:
+        return set()
+    ok = runs[runs["status"] == "ok"]
+    found = ok.groupby([axis for axis in axes if axis in ok], dropna=False).agg(
+        loss=("val_loss", "mean"), seeds=("seed", "nunique"), run_id=("run_id", "first")
+    )
+    whole = found[found["seeds"] == found["seeds"].max()]
+    return set(whole.nsmallest(count, "loss")["run_id"])
+
+
+def _first_look(runs: Sequence[Run]) -> float:
+    """Seconds that one repetition takes, of the first configuration that can be timed."""
+    for run in runs:
+        start = time.monotonic()
+        try:
+            clock.repetition(run, clock.steps_for(run))
+        except Exception:  # noqa: S112 - told later, when it is its turn
+            continue
+        return (time.monotonic() - start) * 2 / 3
+    return 1.0
+
+
+def _left(
+    wanted: Sequence[Run], known: Mapping[str, int], controls: Mapping[str, object]
+) -> list[Run]:
+    """What was not timed in enough blocks, and all that it is compared with."""
+    short = [r for r in wanted if known.get(clock.cost_id(r.configuration), 0) < clock.BLOCKS]
+    levels = [clock.levels(run, controls) for run in short]
+    partners = {
+        tuple(sorted((own | {axis: controls[axis]}).items(), key=str))
+        for own in levels
+        for axis in own
+    }
+    return [
+        run
+        for run in wanted
+        if run in short
+        or not clock.away(run, controls)
+        or tuple(sorted(clock.levels(run, controls).items(), key=str)) in partners
+    ]
+
+
+def allowed(asked: float | None, trained: float) -> float:
+    """Seconds that timing may take after ``trained`` seconds of training."""
+    if asked is not None:
+        return asked
+    share = min(PHASE_SECONDS, trained / 4)
+    return share if share >= WORTH else 0.0
+
+
+def check(seconds: float, threads: int) -> None:
+    """Refuse a time or a number of threads that makes no sense.
+
+    Raises
+    ------
+    RequestError
+        Naming the option.
+    """
+    if not 0 < seconds < 1e7:
+        raise RequestError(f"expected a number of seconds above 0, found {seconds:g}", "--budget")
+    if not 1 <= threads <= 4096:
+        raise RequestError(f"expected a number from 1 up, found {threads}", "--threads")

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import STATED, counted
+from ablations.analysis.design import STATED, Floats, counted
 from ablations.analysis.location import hodges_lehmann
 from ablations.analysis.naming import any_names
 from ablations.analysis.pairs import Level, seed_effects
 
 SLOWER, FASTER, NO_SLOWER = "slower", "faster", "no measurable difference"
 FLOOR_QUANTILE = 0.975
+RESAMPLES = 2_000
 PLACE = ["environment_id", "threads"]
 """Times that differ in one of these are never pooled."""
 COST_COLUMNS = [
@@ -36,8 +37,9 @@ def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
     -------
     DataFrame
         One row for each machine and number of threads: ``ratio`` with its interval ``low, high``
-        (Hodges & Lehmann, 1963), which should contain 1; ``floor``: the ratio that 97.5 % of single
-        repetitions stay below, whichever was longer; ``blocks``.
+        (Hodges & Lehmann, 1963), which should contain 1; ``floor``: the ratio that 97.5 % of such
+        estimates stay below, whichever is longer, where there is no difference: over resampled
+        blocks with names swapped at random; ``blocks``.
     """
     if timings.empty:
         return pd.DataFrame(columns=FLOOR_COLUMNS)
@@ -49,10 +51,20 @@ def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
     rows = []
     for place, part in both.groupby(PLACE, sort=True):
         found = hodges_lehmann(part["log"].to_numpy(), confidence)
-        floor = float(np.quantile(part["log"].abs(), FLOOR_QUANTILE, method="higher"))
+        floor = _floor(np.sort(part["log"].to_numpy(dtype=float)))
         low, high = (found.low, found.high) if found.confidence >= confidence else (np.nan, np.nan)
         rows.append((*place, *np.exp([found.estimate, low, high, floor]), found.n))
     return pd.DataFrame(rows, columns=FLOOR_COLUMNS)
+
+
+def _floor(logs: Floats) -> float:
+    """How far from zero the estimate of nothing lies, in 97.5 % of the cases."""
+    random = np.random.default_rng(0)
+    size = (RESAMPLES, len(logs))
+    drawn = np.abs(random.choice(logs, size)) * random.choice([-1.0, 1.0], size)
+    i, j = np.triu_indices(len(logs))
+    estimates = np.median((drawn[:, i] + drawn[:, j]) / 2, axis=1)
+    return float(np.quantile(np.abs(estimates), FLOOR_QUANTILE))
 
 
 @any_names

@@ -183,8 +183,8 @@ def floor(row: Any) -> str:
     interval = f" [{times(row.low)}, {times(row.high)}]" if not math.isnan(row.low) else ""
     return (
         f"The control timed twice, under two names: {times(row.ratio)}{interval} over "
-        f"{count(int(row.blocks), 'block')}; single repetitions differ by up to "
-        f"{times(row.floor)}, and what is closer to 1 is no measurable difference."
+        f"{count(int(row.blocks), 'block')}; noise alone gives up to {times(row.floor)}, and what "
+        "is closer to 1 is no measurable difference."
     )
 
 

@@ -62,14 +62,26 @@ def test_the_control_against_itself_holds_one_and_gives_the_floor() -> None:
     table = noise_floor(timings(blocks=40, noise=0.02))
     (row,) = table.to_dict("records")
     assert row["low"] <= 1 <= row["high"]
-    # 97.5 % of |the difference of two| are below 2.24 times its standard deviation.
-    assert np.log(row["floor"]) == pytest.approx(2.24 * 0.02 * np.sqrt(2), rel=0.4)
+    # 97.5 % of the means of 40 differences are within 2.24 of their standard errors.
+    expected = 2.24 * 0.02 * np.sqrt(2 / 40)
+    assert np.log(row["floor"]) == pytest.approx(expected, rel=0.4)
+
+
+def test_one_repetition_that_was_disturbed_does_not_lift_the_floor() -> None:
+    some = timings(blocks=20, noise=0.01)
+    before = noise_floor(some)["floor"][0]
+    hit = (some["alias"] != "") & (some["block"] == 7)
+    some.loc[hit, "seconds"] *= 3
+    assert noise_floor(some)["floor"][0] < 1 + 2 * (before - 1)
 
 
 def test_what_is_within_the_floor_is_no_difference_however_certain() -> None:
     shifted = timings(blocks=40, noise=0.02)
-    shifted["seconds"] *= np.where(shifted["norm"] == "same", 1.02, 1.0)
-    row = costs(shifted, CONTROLS, AXES).set_index("level").loc["same"]
+    # The control against itself is noisy, the level against its control is not.
+    shifted["seconds"] *= np.where((shifted["alias"] != "") & (shifted["block"] % 2 == 0), 1.1, 1.0)
+    pair = shifted["norm"].isin(["none", "same"]) & (shifted["alias"] == "")
+    exact = shifted[pair].assign(seconds=lambda t: np.where(t["norm"] == "same", 1.01, 1.0))
+    row = costs(pd.concat([exact, shifted[~pair]]), CONTROLS, AXES).set_index("level").loc["same"]
     assert row["low"] > 1
     assert row["ratio"] < row["floor"]
     assert row["verdict"] == NO_SLOWER

@@ -1,9 +1,9 @@
 """This working tree against another revision, on this machine: ``nox -s regress``.
 
 Both are installed in environments of their own.  A frozen grid is trained by both and compared run
-by run; then the benchmarks of ``suite.py`` run in pairs of fresh processes, one of each revision,
-in alternating order.  Exit 1 only where the evidence supports that it got slower, or worse, by more
-than the threshold.  All that was measured stays in ``results/benchmarks/regress/``.
+by run; then the benchmarks of ``suite.py`` are called in turns, one revision at once after the
+other.  Exit 1 only where the evidence supports that it got slower, or worse, by more than the
+threshold.  All that was measured stays in ``results/benchmarks/regress/``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ import platform
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,20 +24,19 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from xml.etree import ElementTree
 
-import benchmatrix
 import pandas as pd
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from bench.regression import revisions, timing
 
 HERE = Path(__file__).resolve().parent
 T = TypeVar("T")
-THRESHOLD = 0.04
+THRESHOLD = 0.03
+SECONDS = 140.0
 KEPT = revisions.ROOT / "results" / "benchmarks" / "regress"
 LOOKS = {timing.SLOWER: "bold red", timing.FASTER: "green", timing.OPEN: "yellow"}
 
@@ -62,8 +60,8 @@ class Side:
 
     @property
     def suite(self) -> list[str]:
-        """The command that times the suite once."""
-        return [str(self.revision.python), str(self.folder / "quietly.py")]
+        """What starts the process that runs its benchmarks."""
+        return [str(self.revision.python), "suite.py"]
 
 
 def main() -> int:
@@ -82,12 +80,10 @@ def main() -> int:
         kept.mkdir(parents=True)
         with console.status("Training the frozen grid with both"):
             said, worse = quality(sides, kept / "quality.html")
-        with console.status("Trying every benchmark with both"):
-            left = unmeasurable(sides)
-        group = measured(sides, kept / "pairs", asked.pairs, console)
-    table = timing.verdicts(timing.pairs(group), asked.threshold)
-    balanced = group.is_complete and group.is_jointly_balanced
-    show(table, timing.second_opinion(group, asked.threshold) if balanced else None, console)
+        times, left = measured(sides, asked.seconds, console)
+    times.to_csv(kept / "times.csv", index=False)
+    table = timing.verdicts(times, asked.threshold)
+    show(table, console)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     for name, why in left.items():
         say(f"not compared: {name}: {why}")
@@ -114,19 +110,21 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(prog="nox -s regress --", description=__doc__)
-    parser.add_argument("--base", help="revision to compare with; the merge base with main")
-    parser.add_argument("--pairs", type=int, help="pairs of processes; 12 for 6 benchmarks")
+    parser.add_argument("--base", help="revision to compare with (the merge base with main)")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help=f"how long to take turns ({SECONDS:g})"
+    )
     parser.add_argument(
         "--threshold",
         type=float,
         default=THRESHOLD,
-        help="the smallest change of time that matters (default 0.04)",
+        help=f"the smallest change of time that matters ({THRESHOLD:g})",
     )
     asked = parser.parse_args()
     if not 0 < asked.threshold < 1:
-        parser.error("--threshold: a share between 0 and 1, such as 0.04")
-    if asked.pairs is not None and asked.pairs < 1:
-        parser.error("--pairs: at least 1")
+        parser.error("--threshold: a share between 0 and 1, such as 0.03")
+    if not 0 < asked.seconds < 1e6:
+        parser.error("--seconds: a number above 0")
     return asked
 
 
@@ -142,12 +140,16 @@ def prepare(here: Path, base: str) -> tuple[Side, Side]:
     for name, source, shared in zip(names, sources, (same, True), strict=True):
         folder = source.with_name("measured")
         folder.mkdir()
-        shutil.copy(HERE / "suite.py", folder / "test_suite.py")
-        shutil.copy(HERE / "quietly.py", folder)
-        (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+        shutil.copy(HERE / "suite.py", folder)
         found = revisions.installed(name, source, source.with_name("environment"), shared=shared)
         sides.append(Side(found, folder))
     return sides[0], sides[1]
+
+
+def both(work: Callable[[Side], T], sides: tuple[Side, Side]) -> list[T]:
+    """Do something with both at the same time, where nothing is timed."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(work, sides))
 
 
 def quality(sides: tuple[Side, Side], page: Path) -> tuple[list[str], bool]:
@@ -166,107 +168,45 @@ def quality(sides: tuple[Side, Side], page: Path) -> tuple[list[str], bool]:
     return lines, bool(done.returncode)
 
 
-def both(work: Callable[[Side], T], sides: tuple[Side, Side]) -> list[T]:
-    """Do something with both at the same time, where nothing is timed."""
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(work, sides))
-
-
-def unmeasurable(sides: tuple[Side, Side]) -> dict[str, str]:
-    """Run every benchmark once, untimed; name those that one of the two cannot run, and why."""
-    left: dict[str, str] = {}
-
-    def tried(side: Side) -> ElementTree.Element:
-        found = side.folder / "tried.xml"
-        words = ("--benchmark-disable", f"--junitxml={found}")
-        subprocess.run([*side.suite, *words], cwd=side.folder)
-        return ElementTree.parse(found).getroot()
-
-    for side, found in zip(sides, both(tried, sides), strict=True):
-        for case in found.iter("testcase"):
-            for trouble in (*case.iter("failure"), *case.iter("error")):
-                parts = (case.get("name") or "").split("::")
-                if len(parts) < 2:
-                    message = (
-                        f"{side.revision.name} cannot load the suite: {trouble.get('message')}"
-                    )
-                    raise SystemExit(message)
-                said = (trouble.get("message") or "").splitlines()[0]
-                left[parts[1]] = f"{side.revision.name} cannot run it: {said}"
-    for side in sides:
-        (side.folder / "left.json").write_text(json.dumps(list(left)), encoding="utf-8")
-    return left
-
-
 def measured(
-    sides: tuple[Side, Side], kept: Path, count: int | None, console: Console
-) -> benchmatrix.BenchmarkPairedRunGroup:
-    """Time both in alternating pairs of processes."""
-    with counted(kept, console):
-        group = benchmatrix.collect_paired_benchmark_runs(
-            sides[0].suite, sides[1].suite, kept,
-            pair_count=count, baseline_cwd=sides[0].folder, candidate_cwd=sides[1].folder,
-        )  # fmt: skip
-    if not group.complete_pairs:
-        message = f"no benchmark could be timed: {group.records[0].error}"
-        raise SystemExit(message)
-    return group
+    sides: tuple[Side, Side], seconds: float, console: Console
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Time both in turns, with progress."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+    with progress(seconds, console) as done:
+        commands, folders = (
+            [getattr(side, name) for side in sides] for name in ("suite", "folder")
+        )
+        times, left = timing.measure(commands, folders, seconds, cores, done)
+    if times.empty:
+        raise SystemExit(f"no benchmark could be timed: {'; '.join(left.values()) or 'no time'}")
+    return times, left
 
 
 @contextmanager
-def counted(kept: Path, console: Console) -> Iterator[None]:
-    """Show how many processes have been timed, and how long the others will take."""
-    columns = (TextColumn("Timing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    done = threading.Event()
-
-    def watch(progress: Progress) -> None:
-        task = progress.add_task("", total=None)
-        while not done.wait(1.0):
-            found = manifest(kept)
-            progress.update(task, completed=found[0], total=found[1])
-
-    with Progress(*columns, console=console) as progress:
-        watcher = threading.Thread(target=watch, args=(progress,))
-        watcher.start()
-        try:
-            yield
-        finally:
-            done.set()
-            watcher.join()
+def progress(seconds: float, console: Console) -> Iterator[Callable[[float], None]]:
+    """Show how much of the time is over, and how much is left."""
+    columns = (TextColumn("Taking turns"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=seconds)
+        yield lambda over: bar.update(task, completed=over)
 
 
-def manifest(kept: Path) -> tuple[int, int | None]:
-    """Processes timed so far, and how many there will be."""
-    try:
-        (path,) = kept.glob("*manifest*.json")
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return len(told["runs"]), 2 * int(told["requested_pairs"])
-    except (ValueError, KeyError, OSError):
-        return 0, None
-
-
-def show(table: pd.DataFrame, other: pd.DataFrame | None, console: Console) -> None:
-    """Print the verdicts, and beside them what benchmatrix itself finds."""
+def show(table: pd.DataFrame, console: Console) -> None:
+    """Print the verdicts."""
     shown = Table(box=None, header_style="bold")
-    for name in ("benchmark", "base", "candidate", "ratio", "interval", "verdict"):
+    headings: Sequence[str] = ("benchmark", "base", "candidate", "ratio", "interval", "verdict")
+    for name in headings:
         shown.add_column(name, justify="left" if name in ("benchmark", "verdict") else "right")
-    if other is not None:
-        shown.add_column("ratio of medians (BCa)", justify="right")
-        table = table.merge(other, on="benchmark", suffixes=("", "_other"))
     for row in table.to_dict("records"):
-        cells = [
+        shown.add_row(
             row["benchmark"],
-            *(f"{1e3 * row[side]:.1f} ms" for side in ("base", "candidate")),
+            *(f"{1e3 * row[side]:.1f} ms" for side in timing.SIDES),
             f"{row['ratio']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             row["verdict"],
-        ]
-        if other is not None:
-            cells.append(
-                f"{row['ratio_other']:.3f} ({row['low_other']:.3f} to {row['high_other']:.3f}), "
-                f"{row['verdict_other']}"
-            )
-        shown.add_row(*cells, style=LOOKS.get(row["verdict"], ""))
+            style=LOOKS.get(row["verdict"], ""),
+        )
     console.print(shown)
 
 

@@ -91,7 +91,7 @@ def installed(name: str, source: Path, environment: Path, *, shared: bool) -> Re
         (Path(place) / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
         pip += ["--no-deps", "--no-build-isolation", "--no-index", str(source)]
     else:
-        pip += ["-c", str(source / "constraints.txt"), f"{source}[test]", "benchmatrix"]
+        pip += ["-c", str(source / "constraints.txt"), str(source)]
     subprocess.run(pip, check=True)
     return Revision(name, source, python)
 

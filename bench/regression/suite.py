@@ -1,21 +1,26 @@
-"""What a revision is measured by: one matrix of benchmarks, for ``benchmatrix`` to order and pair.
+"""What a revision is measured by, and the process that measures it when it is told to.
 
-``regress.py`` copies this file and runs it in the environments of two revisions, each copy beside
-results of its own revision.  Each benchmark gets ever new runs, planned beforehand, so that nothing
-is remembered.
+``regress.py`` copies this file beside results of a revision and runs it there: it says what it can
+run, and then, for each name that it reads, runs that benchmark once and says how long it took.
+Calls are short, so that two revisions that take turns meet the same weather; each trains runs that
+no call before has seen, planned before the clock starts, so that nothing is remembered.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
-from benchmatrix import BenchmarkCase, BenchmarkConfig, make_benchmark_test
 
 from ablations import Study, store
 from ablations.analysis import main_effects
@@ -23,52 +28,53 @@ from ablations.cohorts import kinds
 from ablations.grid import Run
 from ablations.grid import plan as planned
 from ablations.training import fused, loop
+from ablations.training.result import Result
 
-HERE = Path(__file__).resolve().parent
-(FOLDER,) = (HERE / "quality").iterdir()
-"""Results of the revision that is measured."""
-LEFT = HERE / "left.json"
-"""Names of benchmarks that one of the revisions cannot run."""
-ROUNDS, WARM = 5, 1
-MEMBERS = 32
-LONG, SHORT = 30, 12
+QUALITY = Path(__file__).resolve().parent / "quality"
+"""Where results of the revision are that is measured."""
+MEMBERS = 8
+LONG, SHORT = 24, 10
 """Epochs: of the barest step, which is to be most of its benchmark, and of the others."""
-LOOPED = 6
-"""Runs that the loop trains in a round."""
 
-torch.set_num_threads(1)
+Call = Callable[[], object]
+Ready = Callable[[], Call]
+"""Makes the next call ready, which is not timed."""
 
 
-def runs_of(count: int, epochs: int, regularizer: str, norm: str) -> tuple[Run, ...]:
+def runs_of(seeds: range, epochs: int, regularizer: str, norm: str) -> tuple[Run, ...]:
     axes = {"regularizer": [regularizer], "norm": [norm]}
-    study = Study(task="notebook", epochs=epochs, seeds=range(count), axes=axes)
+    study = Study(task="notebook", epochs=epochs, seeds=seeds, axes=axes)
     (found,) = kinds(planned(study).runs)
     return found
 
 
-def cohorts(epochs: int, regularizer: str, norm: str) -> Callable[[], None]:
-    runs = runs_of((ROUNDS + WARM) * MEMBERS, epochs, regularizer, norm)
-    ours = iter([runs[i : i + MEMBERS] for i in range(0, len(runs), MEMBERS)])
+def cohorts(epochs: int, regularizer: str, norm: str) -> Ready:
+    numbers = itertools.count()
 
-    def step() -> None:
-        results = fused.train(next(ours), MEMBERS)
-        assert {result.status for result in results} == {"ok"}
+    def ready() -> Call:
+        first = next(numbers) * MEMBERS
+        runs = runs_of(range(first, first + MEMBERS), epochs, regularizer, norm)
+        return partial(trained, lambda: fused.train(runs, MEMBERS))
 
-    return step
+    return ready
 
 
-def looped() -> Callable[[], None]:
-    many = (ROUNDS + WARM) * LOOPED // 2
-    both = zip(
-        runs_of(many, SHORT, "none", "none"), runs_of(many, SHORT, "dropout", "batch"), strict=True
-    )
-    ours = itertools.chain.from_iterable(both)
+def looped() -> Ready:
+    numbers = itertools.count()
 
-    def step() -> None:
-        for run in itertools.islice(ours, LOOPED):
-            assert loop.train(run).status == "ok"
+    def ready() -> Call:
+        seed = next(numbers)
+        plain, masked = (
+            runs_of(range(seed, seed + 1), SHORT, *levels)
+            for levels in (("none", "none"), ("dropout", "batch"))
+        )
+        return partial(trained, lambda: [loop.train(run) for run in (*plain, *masked)])
 
-    return step
+    return ready
+
+
+def trained(train: Callable[[], list[Result]]) -> None:
+    assert {result.status for result in train()} == {"ok"}
 
 
 def plan() -> None:
@@ -76,9 +82,9 @@ def plan() -> None:
 
 
 def answer() -> None:
-    runs = store.load(FOLDER).runs
+    (folder,) = QUALITY.iterdir()
     controls = {"regularizer": "none", "norm": "none", "schedule": "constant"}
-    assert len(main_effects(runs, controls, list(controls)))
+    assert len(main_effects(store.load(folder).runs, controls, list(controls)))
 
 
 def command() -> None:
@@ -86,20 +92,44 @@ def command() -> None:
     subprocess.run(words, check=True, capture_output=True)
 
 
-BENCHMARKS = {
-    "plan": plan,
-    "fused": cohorts(LONG, "none", "none"),
-    "fused, masks and batch norm": cohorts(SHORT, "dropout", "batch"),
-    "loop": looped(),
-    "load and effects": answer,
-    "command": command,
+BENCHMARKS: dict[str, tuple[Ready, int]] = {
+    "plan": (lambda: plan, 1),
+    "fused": (cohorts(LONG, "none", "none"), 1),
+    "fused, masks and batch norm": (cohorts(SHORT, "dropout", "batch"), 1),
+    "loop": (looped(), 1),
+    "load and effects": (lambda: answer, 3),
+    "command": (lambda: command, 3),
 }
-left = json.loads(LEFT.read_text(encoding="utf-8")) if LEFT.is_file() else {}
+"""Each benchmark, and every how many turns it has one: those that take long less often."""
 
-test_suite = make_benchmark_test(
-    {name: function for name, function in BENCHMARKS.items() if name not in left},
-    # Input is "fresh" so that the number of rounds is fixed.
-    [BenchmarkCase("usual", fresh_inputs=True)],
-    metrics=["single_call_latency"],
-    config=BenchmarkConfig(pedantic_rounds=ROUNDS, warmup_rounds=WARM, stream_progress=False),
-)
+
+def serve(core: int) -> None:
+    """Run what standard input names, call by call, and tell the seconds of each."""
+    torch.set_num_threads(1)
+    for ready, _ in BENCHMARKS.values():
+        with suppress(Exception):  # told when it is asked for
+            ready()()
+    # Both revisions share a core once they are ready.
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {core})
+    gc.collect()
+    gc.disable()
+    say({"benchmarks": {name: every for name, (_, every) in BENCHMARKS.items()}})
+    for line in sys.stdin:
+        try:
+            call = BENCHMARKS[line.strip()][0]()
+            start = time.perf_counter()
+            call()
+            say({"seconds": time.perf_counter() - start})
+        except Exception as error:
+            say({"error": f"{type(error).__name__}: {error}"})
+        gc.collect(0)
+
+
+def say(told: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -1,47 +1,149 @@
-"""Times of two revisions in matched pairs of processes, and what they prove.
+"""Times of two revisions, taken in turns by two processes that live side by side.
 
-``benchmatrix`` orders, runs and keeps the pairs, and refuses those that do not fit together.  Its
-own interval is of the ratio of two medians, each over all processes of a side; on a machine whose
-pace drifts, the ratios within pairs tell more, and their centre is asked for here (Hodges &
-Lehmann, 1963), with its exact interval.  Both are shown.
+A machine that others use changes its pace within a second, by more than what is looked for.  So a
+call of one revision is followed at once by the same call of the other, the order drawn anew each
+time, both on one core; calls are short, and there are hundreds.  The unit of the experiment is a
+block of turns, whose ratio is the median over them; fresh processes are started several times, as
+what a process happens to be laid out like stays with it.  Of the blocks' ratios the centre is asked
+for, with its exact interval (Hodges & Lehmann, 1963).
 """
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
+import itertools
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from benchmatrix import BenchmarkPairedRunGroup, RegressionPolicy
 
 from ablations.analysis.location import hodges_lehmann
 
 SLOWER, FASTER, EQUAL, OPEN = "slower", "faster", "equal", "inconclusive"
 LEVEL = 0.95
 """Confidence of all intervals of a comparison together."""
+SIDES = ("base", "candidate")
+STARTS = 3
+"""How often fresh processes are started."""
+TURNS = 10
+"""Turns of a block."""
+FEWEST = 10
+"""Blocks from which on there is a verdict."""
+COLUMNS = ["benchmark", "start", "turn", *SIDES]
 
 
-def pairs(group: BenchmarkPairedRunGroup) -> pd.DataFrame:
-    """Every benchmark's time in every pair of processes.
+@dataclass
+class Server:
+    """A process that runs benchmarks of one revision when it is told to.
+
+    ``benchmarks`` maps their names to every how many turns each has one.
+    """
+
+    process: subprocess.Popen[str]
+    benchmarks: dict[str, int]
+
+    def __call__(self, name: str) -> float | str:
+        """Seconds of one call, or what went wrong."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{name}\n")
+        self.process.stdin.flush()
+        told = self.read()
+        return str(told["error"]) if "error" in told else float(str(told["seconds"]))
+
+    def read(self) -> dict[str, object]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process that measures ended")
+        found: dict[str, object] = json.loads(line)
+        return found
+
+
+@contextmanager
+def served(commands: Sequence[Sequence[str]], folders: Sequence[Path]) -> Iterator[list[Server]]:
+    """Processes that are ready, started together."""
+    with ExitStack() as stack:
+        started = []
+        for command, folder in zip(commands, folders, strict=True):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            stack.callback(process.kill)
+            started.append(Server(process, {}))
+        for server in started:
+            server.benchmarks = server.read()["benchmarks"]  # type: ignore[assignment]
+        yield started
+
+
+def measure(
+    commands: Sequence[Sequence[str]],
+    folders: Sequence[Path],
+    seconds: float,
+    cores: Sequence[int],
+    done: Callable[[float], None] = lambda _: None,
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Time both revisions in turns.
+
+    Parameters
+    ----------
+    commands
+        What starts the process of each, base first; the core is added.
+    seconds
+        How long to take turns, all ``STARTS`` together.
+    cores
+        Both processes of a start share one of them, in their order.
+    done
+        Told now and then how many of the seconds are over.
 
     Returns
     -------
     DataFrame
-        ``benchmark, pair, order``; ``base, candidate``: seconds, medians over the rounds of a
-        process.
+        ``benchmark, start, turn``; ``base, candidate``: seconds.
+    dict
+        Benchmarks that one of the two cannot run, with the reason.
     """
-    rows = []
-    for pair in group.complete_pairs:
-        sides = [
-            {row.implementation_name: statistics.median(row.samples) for row in run.rows}
-            for run in (pair.baseline, pair.candidate)
-        ]
-        rows += [
-            (name, pair.pair_index, pair.pair_order, seconds, sides[1][name])
-            for name, seconds in sides[0].items()
-        ]
-    return pd.DataFrame(rows, columns=["benchmark", "pair", "order", "base", "candidate"])
+    rows: list[tuple[object, ...]] = []
+    left: dict[str, str] = {}
+    random = np.random.default_rng(0)
+    each = seconds / STARTS
+    for start in range(STARTS):
+        words = [[*command, str(cores[start % len(cores)])] for command in commands]
+        with served(words, folders) as servers:
+            known = servers[0].benchmarks.keys() & servers[1].benchmarks.keys()
+            every = {name: n for name, n in servers[0].benchmarks.items() if name in known}
+            begun = time.monotonic()
+            for turn in itertools.count():
+                over = time.monotonic() - begun
+                done(start * each + min(over, each))
+                if over > each:
+                    break
+                names = [name for name, n in every.items() if turn % n == 0 and name not in left]
+                for name in map(str, random.permutation(names)):
+                    found = _taken(servers, name, random.permutation(2))
+                    if isinstance(found, str):
+                        left[name] = found
+                    else:
+                        rows.append((name, start, turn, *found))
+    return pd.DataFrame(rows, columns=COLUMNS), left
+
+
+def _taken(
+    servers: Sequence[Server], name: str, order: npt.NDArray[np.int64]
+) -> tuple[float, float] | str:
+    """One call of each, in the order given: seconds of both, or who cannot and why."""
+    found = {int(side): servers[side](name) for side in order}
+    for side, said in found.items():
+        if isinstance(said, str):
+            return f"{SIDES[side]} cannot run it: {said}"
+    return float(found[0]), float(found[1])
 
 
 def verdicts(times: pd.DataFrame, threshold: float, level: float = LEVEL) -> pd.DataFrame:
@@ -50,7 +152,7 @@ def verdicts(times: pd.DataFrame, threshold: float, level: float = LEVEL) -> pd.
     Parameters
     ----------
     times
-        As ``pairs`` gives them.
+        As ``measure`` gives them.
     threshold
         What matters: 0.05 is five percent, in both directions.
     level
@@ -59,18 +161,21 @@ def verdicts(times: pd.DataFrame, threshold: float, level: float = LEVEL) -> pd.
     Returns
     -------
     DataFrame
-        ``benchmark``; ``base, candidate``: seconds, medians over pairs; ``ratio, low, high``;
-        ``pairs``; ``verdict``: slower or faster where the whole interval is beyond the threshold,
+        ``benchmark``; ``base, candidate``: seconds, medians over all turns; ``ratio, low, high``;
+        ``blocks``; ``verdict``: slower or faster where the whole interval is beyond the threshold,
         equal where it is within, else inconclusive.
     """
     rows = []
     beyond = np.log1p(threshold)
     names = list(dict.fromkeys(times["benchmark"]))
     each = 1 - (1 - level) / max(len(names), 1)
+    logs = np.log(times["candidate"] / times["base"])
+    turn = times.groupby(["benchmark", "start"]).cumcount()
+    units = logs.groupby([times["benchmark"], times["start"], turn // TURNS]).median()
     for name in names:
         part = times[times["benchmark"] == name]
-        found = hodges_lehmann(np.log(part["candidate"] / part["base"]).to_numpy(), each)
-        enough = found.confidence >= each
+        found = hodges_lehmann(units[name].to_numpy(), each)
+        enough = found.confidence >= each and found.n >= FEWEST
         if enough and found.low > beyond:
             verdict = SLOWER
         elif enough and found.high < -beyond:
@@ -82,31 +187,5 @@ def verdicts(times: pd.DataFrame, threshold: float, level: float = LEVEL) -> pd.
         middle = np.exp([found.estimate, found.low, found.high])
         seconds = (part["base"].median(), part["candidate"].median())
         rows.append((name, *seconds, *middle, found.n, verdict))
-    columns = ["benchmark", "base", "candidate", "ratio", "low", "high", "pairs", "verdict"]
+    columns = ["benchmark", *SIDES, "ratio", "low", "high", "blocks", "verdict"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def second_opinion(group: BenchmarkPairedRunGroup, threshold: float) -> pd.DataFrame:
-    """What ``benchmatrix`` itself finds: BCa intervals of the ratio of medians, Bonferroni.
-
-    Returns
-    -------
-    DataFrame
-        ``benchmark, ratio, low, high, verdict``, ratios as in ``verdicts``.
-    """
-    policy = RegressionPolicy(default_threshold_percent=100 * threshold)
-    words = {"regressed": SLOWER, "improved": FASTER, "unchanged": EQUAL}
-    rows = []
-    for found in group.compare(regression_policy=policy).comparisons:
-        inferred = found.inference
-        bounds: Iterable[float | None] = (None, None, None)
-        if inferred is not None and inferred.adequate:
-            bounds = (
-                inferred.estimate_percent,
-                inferred.confidence_high_percent,
-                inferred.confidence_low_percent,
-            )
-        # There an improvement is positive, in percent of the base.
-        ratios = [np.nan if bound is None else 1 - bound / 100 for bound in bounds]
-        rows.append((found.implementation_name, *ratios, words.get(found.regression, OPEN)))
-    return pd.DataFrame(rows, columns=["benchmark", "ratio", "low", "high", "verdict"])

@@ -57,8 +57,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Time what the harness itself does, with pytest-benchmark."""
+    """Time what the harness itself does, with pytest-benchmark; --history draws what was saved."""
     install(session, ".[test]")
+    if "--history" in session.posargs:
+        session.run("python", "bench/history.py")
+        return
     session.run(
         "pytest",
         "bench",

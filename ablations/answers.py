@@ -148,7 +148,7 @@ class Results(store.Results):
             best configuration.
         """
         from ablations import analysis
-        from ablations.report.reading import label
+        from ablations.report.levels import label
 
         named = None if full is None else {axis: label(level) for axis, level in full.items()}
 
@@ -192,7 +192,7 @@ class Results(store.Results):
 
     def costs(self, **how: Any) -> pd.DataFrame:
         """What each level costs in time, as far as it was timed (``analysis.costs``)."""
-        from ablations.report.reading import time_costs
+        from ablations.report.costs import time_costs
 
         if how.get("outcome") not in (None, "val_loss") or how.get("tune_over"):
             raise RequestError("times have no outcome and nothing to tune", "costs")
@@ -223,7 +223,8 @@ class Results(store.Results):
         **how: Any,
     ) -> pd.DataFrame:
         """Ask one question of the design, in the study's order, with what it takes for granted."""
-        from ablations.report.reading import in_order, tuning_told
+        from ablations.report.levels import in_order
+        from ablations.report.reading import tuning_told
 
         of = self._tuned(tune_over)
         asked = self._asked(outcome, *names) | how

@@ -398,6 +398,7 @@ def time(
     from ablations.folders import one_writer
     from ablations.progress import Live
     from ablations.report.terminal import print_floors, print_table
+    from ablations.study import Study
 
     chosen = _study(study, None, axis or [], None)
     folder = pipeline.folder_of(chosen, out)
@@ -406,8 +407,9 @@ def time(
         timing.measure(chosen, folder, reporter, seconds=budget, threads=threads)
         results = answers.load(folder)
         if len(results.runs) and (folder / "report.html").exists():
-            own, _ = pipeline.of_study(grid.plan(chosen), results)
-            reporter.say(f"report: {pipeline.write_report(chosen, own)}")
+            whole = Study.from_toml(folder / "study.toml")
+            own, _ = pipeline.of_study(grid.plan(whole), results)
+            reporter.say(f"report: {pipeline.write_report(whole, own)}")
     print_table("costs", results.costs())
     print_floors(results.timings)
 

@@ -172,8 +172,8 @@ def load(folder: Path | str) -> Results:
     runs = _runs(_read(folder, "runs"))
     curves = _curves(_read(folder, "curves"))
     known = read_environments(folder)
-    timings = _timings(_read(folder, "timings"))
-    lost = (set(runs["environment_id"].dropna()) | set(timings["environment_id"])) - set(known)
+    timed = timings(folder)
+    lost = (set(runs["environment_id"].dropna()) | set(timed["environment_id"])) - set(known)
     if lost:
         message = f"does not describe the environment '{min(lost)}', which rows name"
         raise RequestError(message, source=str(folder / "environment.json"))
@@ -186,7 +186,7 @@ def load(folder: Path | str) -> Results:
         folder=folder,
         runs=runs,
         curves=curves,
-        timings=timings,
+        timings=timed,
         audit=_read(folder, "audit").drop_duplicates("run_id", keep="last", ignore_index=True),
         environment=known,
         study_toml=study_toml,
@@ -241,6 +241,11 @@ def verify(folder: Path) -> None:
     """
     for name in _TABLES:
         shards.verify(folder / name)
+
+
+def timings(folder: Path) -> pd.DataFrame:
+    """The timed repetitions of a folder alone."""
+    return _timings(_read(folder, "timings"))
 
 
 def engines(folder: Path) -> set[str]:

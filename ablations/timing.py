@@ -68,7 +68,43 @@ def measure(
     check(seconds, threads)
     controls = telling.controls(study)
     described = environment.describe()
-    identity = environment.identify(described)
+    text, every, first = _asked(study, folder, list(controls))
+    session = store.start(folder, text, {environment.identify(described): described})
+    keep = _Kept(folder, session, environment.identify(described))
+    # Worker processes that have nothing left to do would still share the caches.
+    loky.get_reusable_executor().shutdown(wait=True)
+    with clock.alone(threads):
+        each, known = _first_look(every), keep.blocks(threads)
+        left = end - time.monotonic()
+        wanted = clock.chosen(every, controls, int(left / each / clock.BLOCKS), first)
+        runs = _left(wanted, known, controls)
+        block = each * (len(runs) + 1)
+        if runs and clock.FEWEST * block > left and min(known.values(), default=0) < clock.FEWEST:
+            reporter.say(
+                f"nothing is timed: {clock.FEWEST} blocks would take about "
+                f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left"
+            )
+            return 0
+        if runs and len(wanted) < len(every):
+            reporter.say(
+                f"timing {len(wanted):,} of the {len(every):,} configurations that differ in cost"
+            )
+        entries, failed = clock.lineup(runs, controls)
+        for run, why in failed:
+            reporter.say(f"cannot be timed: {clock.named(run, controls)}: {why}")
+        done = [known[clock.cost_id(entry.run.configuration)] for entry in entries]
+        missing = clock.BLOCKS - min(done, default=clock.BLOCKS)
+        if missing:
+            _take(entries, missing, threads, keep, reporter, stopped, end - block)
+    with suppress(OSError):  # on a full disk many files stay many
+        store.tidy(folder, session)
+    return keep.count
+
+
+def _asked(study: Study, folder: Path, axes: Sequence[str]) -> tuple[str, list[Run], set[str]]:
+    """The study of the folder, one run for each configuration that differs in cost, and the cost
+    ids of those that did best.
+    """
     text, runs = study.to_toml(), pd.DataFrame()
     if store.is_results(folder):
         refuse_another(study, folder)
@@ -77,51 +113,33 @@ def measure(
     # What hangs or dies in training is not timed.
     broken = set(runs.loc[runs["status"] == "failed", "run_id"]) if len(runs) else set()
     planned = [run for run in grid.plan(study).runs if run.run_id not in broken]
-    every, best = clock.costly(planned), _best(runs, list(controls))
+    best = _best(runs, axes)
     first = {clock.cost_id(run.configuration) for run in planned if run.run_id in best}
-    session = store.start(folder, text, {identity: described})
-    keep = _Kept(folder, session, identity)
-    known = keep.blocks(threads)
-    # Worker processes that have nothing left to do would still share the caches.
-    loky.get_reusable_executor().shutdown(wait=True)
-    with clock.alone(threads):
-        each = _first_look(every)
-        left = end - time.monotonic()
-        wanted = clock.chosen(every, controls, int(left / each / clock.BLOCKS), first)
-        left_over = _left(wanted, known, controls)
-        if not left_over:
-            return 0
-        if len(wanted) < len(every):
-            reporter.say(
-                f"timing {len(wanted):,} of the {len(every):,} configurations that differ in cost"
-            )
-        block = each * (len(left_over) + 1)
-        if clock.FEWEST * block > left and min(known.values(), default=0) < clock.FEWEST:
-            reporter.say(
-                f"nothing is timed: {clock.FEWEST} blocks would take about "
-                f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left"
-            )
-            return 0
-        entries, failed = clock.lineup(left_over, controls)
-        for run, why in failed:
-            reporter.say(f"cannot be timed: {clock.named(run, controls)}: {why}")
-        done = [known[clock.cost_id(entry.run.configuration)] for entry in entries]
-        missing = clock.BLOCKS - min(done, default=clock.BLOCKS)
-        reporter.begin(missing * len(entries), 0, "repetitions")
-        try:
-            for _ in range(missing):
-                begun = time.monotonic()
-                if begun + block > end or stopped():
-                    break
-                keep.add(clock.block(entries, threads))
-                reporter.update(Counter(ok=len(entries)))
-                block = time.monotonic() - begun
-        finally:
-            keep.write()
-            reporter.end()
-    with suppress(OSError):  # on a full disk many files stay many
-        store.tidy(folder, session)
-    return keep.count
+    return text, clock.costly(planned), first
+
+
+def _take(
+    entries: Sequence[clock.Entry],
+    blocks: int,
+    threads: int,
+    keep: _Kept,
+    reporter: Reporter,
+    stopped: Callable[[], bool],
+    last: float,
+) -> None:
+    """Time blocks until there are enough, somebody asks to stop, or the ``last`` moment at which
+    one may begin is over.
+    """
+    reporter.begin(blocks * len(entries), 0, "repetitions")
+    try:
+        for _ in range(blocks):
+            if time.monotonic() > last or stopped():
+                break
+            keep.add(clock.block(entries, threads))
+            reporter.update(Counter(ok=len(entries)))
+    finally:
+        keep.write()
+        reporter.end()
 
 
 class _Kept:
@@ -135,7 +153,7 @@ class _Kept:
 
     def blocks(self, threads: int) -> Counter[str]:
         """In how many blocks each configuration was timed here, under its first name."""
-        table = store.load(self._folder).timings
+        table = store.timings(self._folder)
         here = (table["environment_id"] == self._identity) & (table["threads"] == threads)
         return Counter(table.loc[here & (table["alias"] == ""), "cost_id"])
 

@@ -10,10 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from ablations import Study, store
+import ablations
+from ablations import Study, store, telling
 from ablations.cohorts import pack
 from ablations.dispatch import Target, train_parcel
 from ablations.grid import plan
+from ablations.progress import Silent
+from ablations.report import page
+from ablations.training import engines
 from ablations.training.loop import train
 
 LEVELS = [("regularizer", "none"), ("regularizer", "elastic"), ("regularizer", "dropout")]
@@ -32,6 +36,19 @@ def test_plan(benchmark: Any) -> None:
     study = Study.find("notebook")
     found = benchmark(plan, study)
     assert len(found) == 2400
+
+
+def test_plan_a_hundred_thousand_runs(benchmark: Any) -> None:
+    study = Study.find("notebook").replace(seeds=417)
+    found = benchmark.pedantic(plan, (study,), rounds=5)
+    assert len(found) == 100_080
+
+
+def test_pack_a_hundred_thousand_runs(benchmark: Any) -> None:
+    runs = plan(Study.find("notebook").replace(seeds=417)).runs
+    choices = engines.choose(runs, "auto")
+    cohorts = benchmark.pedantic(lambda: pack(choice.part for choice in choices), rounds=5)
+    assert sum(map(len, cohorts)) == 100_080
 
 
 def test_run_ids(benchmark: Any) -> None:
@@ -64,6 +81,37 @@ def test_load(benchmark: Any, tmp_path: Path) -> None:
     for cohort in pack([(plan(study).runs, 32, 1)]):
         train_parcel((cohort,), Target(tmp_path, "bench", "e"))
     assert len(benchmark(store.load, tmp_path).runs) == 400
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of a cross of three axes, 240 runs."""
+    axes = {
+        "regularizer": ["none", "l1", "dropout"],
+        "norm": ["none", "layer"],
+        "schedule": ["constant", "step", "cosine", "plateau", "cyclic"],
+    }
+    out = tmp_path_factory.mktemp("results")
+    study = Study(task="notebook", seeds=8, epochs=10, axes=axes)
+    ablations.run(study, out, with_report=False, time_budget=0.0, reporter=Silent())
+    return out
+
+
+def test_effects(benchmark: Any, folder: Path) -> None:
+    results = ablations.load(folder)
+    assert len(benchmark(lambda: ablations.answers.Results(**vars(results)).effects())) == 7
+
+
+def test_report(benchmark: Any, folder: Path) -> None:
+    results, story = ablations.load(folder), telling.story(Study.from_toml(folder / "study.toml"))
+    path = benchmark.pedantic(page.write, (results, story), rounds=5, warmup_rounds=1)
+    assert path.stat().st_size > 100_000
+
+
+def test_import(benchmark: Any) -> None:
+    command = [sys.executable, "-c", "import ablations; ablations.run"]
+    done = benchmark.pedantic(subprocess.run, (command,), {"capture_output": True}, rounds=5)
+    assert done.returncode == 0
 
 
 def test_help(benchmark: Any) -> None:

@@ -24,8 +24,9 @@ from ablations.errors import RequestError
 from ablations.report import effect_figures, look, words
 from ablations.report.gallery import Drawn
 from ablations.report.headline import Temper
+from ablations.report.levels import in_order
 from ablations.report.page import templates
-from ablations.report.reading import OUTCOME, SETTINGS, Effects, ablation_effects, in_order
+from ablations.report.reading import OUTCOME, SETTINGS, Effects, ablation_effects
 from ablations.report.story import Story
 from ablations.report.tables import Cell, Table, flat, interval, numeric
 

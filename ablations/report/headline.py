@@ -13,7 +13,8 @@ from ablations.analysis.dependence import UNKNOWN
 from ablations.analysis.enough import least
 from ablations.report import words
 from ablations.report.answer import Answer
-from ablations.report.reading import NOT_SET, Effects, Reading
+from ablations.report.levels import NOT_SET
+from ablations.report.reading import Effects, Reading
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,6 @@ import pandas as pd
 from ablations.analysis import (
     Scale,
     configurations,
-    cost_between,
-    costs,
     divergence_rates,
     endings,
     interactions,
@@ -32,14 +30,14 @@ from ablations.analysis.ranking import ranking
 from ablations.analysis.spread import seed_spread
 from ablations.analysis.tuning import choices, tuned
 from ablations.analysis.winner import winner
+from ablations.report.costs import clocked, time_costs, timings_of, winner_cost
+from ablations.report.levels import NOT_SET, in_order, label, levels_in_order, with_text_levels
 from ablations.report.story import Story
 
 if TYPE_CHECKING:
     from ablations.store import Results
 
 OUTCOME = "val_loss"
-NOT_SET = "not set"
-"""The level of a run that lacks an axis, which other grids of its study have."""
 # Columns that tell configurations apart even where no axis names them: `cells` trains each for
 # its own epochs.
 SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
@@ -111,18 +109,6 @@ class Reading(Effects):
     """
 
 
-def label(value: object) -> str:
-    """Write a level as text: ``0.001``, ``64`` (also where a column of numbers made it 64.0),
-    ``dropout``.
-    """
-    if pd.isna(value):
-        return NOT_SET
-    if isinstance(value, (float, np.floating)):
-        plain = float(value)
-        return str(int(plain)) if plain.is_integer() and abs(plain) < 1e15 else repr(plain)
-    return str(value)
-
-
 def design(results: Results, story: Story) -> Design:
     """Find the axes, factors and controls that the runs of ``results`` offer."""
     names = tuple(name for name in story.axes if name in results.runs)
@@ -135,7 +121,7 @@ def design(results: Results, story: Story) -> Design:
     # A level of which nothing ended is still one that was asked for.
     asked = varying(runs, names)
     controls = {axis: label(story.controls[axis]) for axis in asked if axis in story.controls}
-    levels = {axis: _levels_in_order(runs[axis], story, axis) for axis in asked}
+    levels = {axis: levels_in_order(runs[axis], story, axis) for axis in asked}
     margin = story.margin * (1.0 if scale == "log" else typical(runs, controls, OUTCOME))
     judged, contrasted = runs, factors
     over = tuple(axis for axis in story.tune_over if axis in axes)
@@ -185,8 +171,8 @@ def read(results: Results, story: Story) -> Reading:
     of_all = (of.judged, of.controls, of.contrasted)
     runs, axes = of.runs, of.axes
     best = winner(of.judged, of.contrasted, control=of.controls, scale=of.scale)
-    timings, timed_axes = _timings(results, story)
-    clocked = _clocked(runs, timings, timed_axes)
+    timings, timed_axes = timings_of(results, story)
+    alone = clocked(runs, timings, timed_axes)
     return Reading(
         **vars(of),
         by_seed=seed_effects(*of_all, scale=of.scale),
@@ -201,70 +187,15 @@ def read(results: Results, story: Story) -> Reading:
         ranked=ranking(of.judged, of.contrasted, scale=of.scale),
         winner=best,
         curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, of.factors),
-        configurations=configurations(
-            runs if clocked is None else clocked, of.factors, scale=of.scale
-        ),
+        configurations=configurations(runs if alone is None else alone, of.factors, scale=of.scale),
         published=_published(results, story),
         rates=in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
         costs=time_costs(results, story),
         floors=noise_floor(results.timings),
-        winner_cost=_winner_cost(best, timings, timed_axes, of),
+        winner_cost=winner_cost(best, timings, timed_axes, of.controls),
         ranks_tell=runs["seed"].nunique() >= least(of.alpha),
-        timed=clocked is not None,
-    )
-
-
-def _timings(results: Results, story: Story) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Timed repetitions with their levels as text, and the axes that they are told apart by."""
-    names = tuple(
-        name for name in story.axes if name in results.timings and name not in story.costless
-    )
-    return with_text_levels(results.timings, names), names
-
-
-def _clocked(runs: pd.DataFrame, timings: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame | None:
-    """The runs with the seconds that their steps take alone, where all of them were timed on one
-    machine.
-    """
-    if timings.empty or not axes:
-        return None
-    place = timings[["environment_id", "threads"]].value_counts().index[0]
-    here = (timings["environment_id"] == place[0]) & (timings["threads"] == place[1])
-    found = timings[here].groupby(list(axes), dropna=False)[["seconds", "run_steps"]].median()
-    whole = (found["seconds"] * found["run_steps"]).rename("alone").reset_index()
-    seconds = runs[list(axes)].merge(whole, on=list(axes), how="left")["alone"].to_numpy()
-    if np.isnan(seconds[(runs["status"] == "ok").to_numpy()]).any():
-        return None
-    return runs.assign(train_seconds=seconds)
-
-
-def _winner_cost(
-    best: pd.DataFrame, timings: pd.DataFrame, axes: Sequence[str], of: Design
-) -> pd.DataFrame:
-    """The step time of the best configuration over that of all controls together."""
-    known = [axis for axis in axes if axis in best and axis in of.controls]
-    if best.empty or timings.empty or not known:
-        return pd.DataFrame(columns=["ratio", "low", "high", "blocks"])
-    ours, controls = ({axis: row[axis] for axis in known} for row in (best.iloc[0], of.controls))
-    found = cost_between(timings, list(axes), ours, controls)
-    return found.sort_values("blocks", ascending=False, kind="stable").head(1)
-
-
-def time_costs(results: Results, story: Story) -> pd.DataFrame:
-    """What each level costs in time, as far as it was timed; levels are text."""
-    timings, names = _timings(results, story)
-    axes = varying(timings, names)
-    controls = {axis: label(story.controls[axis]) for axis in axes}
-    levels = {axis: _levels_in_order(timings[axis], story, axis) for axis in axes}
-    table = costs(timings, controls, axes)
-    return pd.concat(
-        [
-            in_order(part.reset_index(drop=True), levels)
-            for _, part in table.groupby(["environment_id", "threads"], sort=True)
-        ]
-        or [table],
-        ignore_index=True,
+        timed=alone is not None,
     )
 
 
@@ -283,27 +214,10 @@ def typical(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> fl
     return float(size) if size > 0 else 1e-12
 
 
-def with_text_levels(runs: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
-    """Replace the levels on ``axes`` by their text, so that mixed columns compare and sort like
-    any other.
-    """
-    texts = {}
-    for axis in axes:
-        codes, values = pd.factorize(runs[axis], use_na_sentinel=False)
-        texts[axis] = np.array([label(value) for value in values], dtype=object)[codes]
-    return runs.assign(**texts)
-
-
 def scale_of(runs: pd.DataFrame) -> Scale:
     """Losses are compared as ratios, unless one of them is zero or negative and has none."""
     loss = runs.loc[runs["status"] == "ok", OUTCOME].astype(float)
     return "difference" if (loss <= 0).any() else "log"
-
-
-def _levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ...]:
-    present = set(found)
-    told = [label(level) for level in story.levels.get(axis, ())]
-    return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
 
 
 def tuning_told(table: pd.DataFrame, of: Design) -> pd.DataFrame:
@@ -325,28 +239,6 @@ def tuning_told(table: pd.DataFrame, of: Design) -> pd.DataFrame:
         assumes=["; ".join(filter(None, [text, taken])) for text in table["assumes"]],
         left_out=["; ".join(filter(None, [text, lost])) for text in table["left_out"]],
     )
-
-
-def in_order(
-    table: pd.DataFrame,
-    levels: Mapping[str, Sequence[str]],
-    pairs: Sequence[tuple[str, str]] = (("axis", "level"),),
-) -> pd.DataFrame:
-    """Put the rows of a table of levels into the study's order, by ``pairs`` of columns that hold
-    an axis and a level of it.
-    """
-    axes = list(levels)
-    place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
-    if table.empty:
-        return table
-    columns = [zip(table[axis], table[level], strict=True) for axis, level in pairs]
-    rows = list(zip(*columns, strict=True))
-
-    def key(row: int) -> tuple[int, ...]:
-        named = rows[row]
-        return (*(axes.index(axis) for axis, _ in named), *(place[pair] for pair in named))
-
-    return table.iloc[sorted(range(len(table)), key=key)].reset_index(drop=True)
 
 
 def _metric_effects(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import statistics
 import tempfile
 import time
@@ -50,7 +51,8 @@ WARM = 3
 MOST_STEPS = 60
 TWIN = "control again"
 """The second name of the control, whose times against the first show what noise can do."""
-LOCK = "ablations-clock.lock"
+LOCK = f"ablations-clock-{os.getuid() if hasattr(os, 'getuid') else 'user'}.lock"
+"""One of ours times at once, of this user."""
 COSTLESS = ("init", "lr")
 """Axes that change numbers and not what a step does."""
 

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from ablations.report.gallery import slugs
+from ablations.report.levels import label
 from ablations.report.look import ratio_ticks, wrapped
-from ablations.report.reading import label
 from ablations.report.words import (
     answer,
     count,

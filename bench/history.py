@@ -1,0 +1,120 @@
+"""How long the harness took, commit by commit: ``nox -s bench -- --history``.
+
+Reads what ``nox -s bench`` saved under ``results/benchmarks``, draws ``bench/history.png`` and prints
+a table as Markdown, which also replaces the one in ``bench/README.md``.  Times of two machines are
+never drawn as one line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+STORED = ROOT / "results" / "benchmarks"
+README, PICTURE = ROOT / "bench" / "README.md", ROOT / "bench" / "history.png"
+PLACE = re.compile(r"(<!-- history -->\n).*?(<!-- end of history -->)", re.DOTALL)
+COLUMNS = ["machine", "commit", "time", "benchmark", "median"]
+
+
+def measured(folder: Path = STORED) -> pd.DataFrame:
+    """Every saved time: ``machine, commit, time, benchmark``; ``median``: seconds.
+
+    Of two measurements of one commit on one machine the later counts.
+    """
+    rows = []
+    for path in sorted(folder.glob("*/*.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if "benchmarks" not in told or "machine_info" not in told:
+            continue
+        machine, commit = told["machine_info"], told["commit_info"]
+        cpu = machine.get("cpu", {})
+        name = f"{cpu.get('brand_raw', machine['machine'])}, {cpu.get('count', '?')} cores"
+        changed = " with changes" if commit.get("dirty") else ""
+        rows += [
+            (name, f"{commit['id'][:7]}{changed}", commit["time"], one["name"],
+             one["stats"]["median"])
+            for one in told["benchmarks"]
+        ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.drop_duplicates(["machine", "commit", "benchmark"], keep="last")
+
+
+def relative(table: pd.DataFrame) -> pd.DataFrame:
+    """Each benchmark's time over that of its first commit, one row a machine and commit.
+
+    Parameters
+    ----------
+    table
+        As ``measured`` gives it.
+    """
+    ordered = table.sort_values(["machine", "time"], kind="stable")
+    first = ordered.groupby(["machine", "benchmark"])["median"].transform("first")
+    ordered = ordered.assign(ratio=ordered["median"] / first)
+    commits = ordered.drop_duplicates(["machine", "commit"])[["machine", "commit"]]
+    index = pd.MultiIndex.from_frame(commits)
+    wide = ordered.pivot(index=["machine", "commit"], columns="benchmark", values="ratio")
+    return wide.reindex(index)
+
+
+def draw(ratios: pd.DataFrame) -> Figure:
+    """One panel a machine; every benchmark a thin line, their geometric mean a thick one."""
+    machines = list(dict.fromkeys(ratios.index.get_level_values("machine")))
+    figure = Figure(figsize=(9, 0.6 + 2.8 * len(machines)), layout="constrained")
+    panels = figure.subplots(len(machines), 1, squeeze=False)[:, 0]
+    for machine, panel in zip(machines, panels, strict=True):
+        part = ratios.loc[machine].dropna(axis=1, how="all")
+        x = range(len(part))
+        for name in part:
+            panel.plot(x, part[name], color="#8DA5BE", linewidth=1, marker=".")
+        mean = np.exp(np.log(part).mean(axis=1))
+        panel.plot(x, mean, color="#0072B2", linewidth=2.4, marker="o", label="geometric mean")
+        panel.axhline(1, color="#5F6368", linewidth=1)
+        panel.set_xticks(list(x), part.index, rotation=30, ha="right")
+        panel.set_yscale("log", base=2)
+        panel.set_title(machine, loc="left", fontsize=10)
+        panel.set_ylabel("time over the first")
+        panel.legend(frameon=False)
+    return figure
+
+
+def markdown(ratios: pd.DataFrame) -> str:
+    """The table: benchmarks as rows, commits as columns, the first one in milliseconds."""
+    lines = []
+    for machine, part in ratios.groupby(level="machine", sort=False):
+        shown = part.loc[machine].dropna(axis=1, how="all").T
+        lines += [f"{machine}, times over those of the first commit:", ""]
+        lines.append(f"| benchmark | {' | '.join(shown.columns)} |")
+        lines.append("| --- |" + " ---: |" * len(shown.columns))
+        for name, row in shown.iterrows():
+            cells = ["–" if np.isnan(value) else f"{value:.2f}" for value in row]
+            lines.append(f"| `{name}` | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Draw, print and write."""
+    ratios = relative(measured())
+    if ratios.empty:
+        sys.stderr.write(f"nothing is saved in {STORED.relative_to(ROOT)}; run nox -s bench\n")
+        return 1
+    with mpl.rc_context({"svg.hashsalt": "ablations"}):
+        draw(ratios).savefig(PICTURE, dpi=110, metadata={"Software": None})
+    text = markdown(ratios)
+    sys.stdout.write(text)
+    readme = README.read_text(encoding="utf-8")
+    whole = f"\\1\n{text}\n![Times by commit, over those of the first](history.png)\n\n\\2"
+    README.write_text(PLACE.sub(whole, readme), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -176,7 +176,7 @@ def run(
     time_budget: Annotated[
         float | None,
         typer.Option(
-            help="Seconds for timing, 0 for none.", show_default="a quarter of training, at most 20"
+            help="Seconds for timing, 0 for none.", show_default="a third of training, at most 20"
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
@@ -371,6 +371,9 @@ def effects(
     question = of.value.replace("-", "_")
     ask = getattr(answers.load(folder), question)
     table = ask(outcome=outcome, tune_over=tune_over)
+    if of is Question.costs and table.empty:
+        message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
+        raise RequestError(message, source=str(folder))
     if format_ is Format.table:
         print_table(question, table)
     else:

@@ -101,7 +101,7 @@ def run(
         Whether to go on in a folder whose runs other versions of the libraries trained.
     time_budget
         Seconds that timing may take after training (``timing.measure``), 0 for none; by default a
-        quarter of what training took, at most 20 s, and none after a training of a few seconds.
+        third of what training took, at most 20 s, and none after a training of a few seconds.
     with_report
         Whether to write ``report.html`` and the figures.
     reporter

@@ -82,7 +82,8 @@ def measure(
         if runs and clock.FEWEST * block > left and min(known.values(), default=0) < clock.FEWEST:
             reporter.say(
                 f"nothing is timed: {clock.FEWEST} blocks would take about "
-                f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left"
+                f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left; "
+                "'ablations time' takes longer"
             )
             return 0
         if runs and len(wanted) < len(every):
@@ -225,7 +226,7 @@ def allowed(asked: float | None, trained: float) -> float:
     """Seconds that timing may take after ``trained`` seconds of training."""
     if asked is not None:
         return asked
-    share = min(PHASE_SECONDS, trained / 4)
+    share = min(PHASE_SECONDS, trained / 3)
     return share if share >= WORTH else 0.0
 
 

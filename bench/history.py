@@ -1,8 +1,8 @@
 """How long the harness took, commit by commit: ``nox -s bench -- --history``.
 
-Reads what ``nox -s bench`` saved under ``results/benchmarks``, draws ``bench/history.png`` and prints
-a table as Markdown, which also replaces the one in ``bench/README.md``.  Times of two machines are
-never drawn as one line.
+Reads what ``nox -s bench`` saved under ``results/benchmarks``, draws ``bench/history.png`` and
+prints a table as Markdown, which also replaces the one in ``bench/README.md``.  Times of two
+machines are never drawn as one line.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLACE = re.compile(r"(<!-- history -->\n).*?(<!-- end of history -->)", re.DOTAL
 COLUMNS = ["machine", "commit", "time", "benchmark", "median"]
 
 
-def measured(folder: Path = STORED) -> pd.DataFrame:
+def measured(folder: Path) -> pd.DataFrame:
     """Every saved time: ``machine, commit, time, benchmark``; ``median``: seconds.
 
     Of two measurements of one commit on one machine the later counts.
@@ -60,7 +60,8 @@ def relative(table: pd.DataFrame) -> pd.DataFrame:
     ordered = ordered.assign(ratio=ordered["median"] / first)
     commits = ordered.drop_duplicates(["machine", "commit"])[["machine", "commit"]]
     index = pd.MultiIndex.from_frame(commits)
-    wide = ordered.pivot(index=["machine", "commit"], columns="benchmark", values="ratio")
+    keys = ["machine", "commit", "benchmark"]
+    wide = ordered.set_index(keys)["ratio"].unstack("benchmark")  # noqa: PD010 - one number each
     return wide.reindex(index)
 
 
@@ -102,9 +103,9 @@ def markdown(ratios: pd.DataFrame) -> str:
 
 def main() -> int:
     """Draw, print and write."""
-    ratios = relative(measured())
+    ratios = relative(measured(STORED))
     if ratios.empty:
-        sys.stderr.write(f"nothing is saved in {STORED.relative_to(ROOT)}; run nox -s bench\n")
+        sys.stderr.write(f"nothing is saved in {STORED}; run nox -s bench\n")
         return 1
     with mpl.rc_context({"svg.hashsalt": "ablations"}):
         draw(ratios).savefig(PICTURE, dpi=110, metadata={"Software": None})

@@ -176,7 +176,10 @@ def test_what_cannot_be_tuned_over_is_said(wrong: dict[str, object], said: str) 
 
 def test_the_command_answers_every_question(results: ablations.Results) -> None:
     folder = str(results.folder)
-    for question in Question:
+    untimed = CliRunner().invoke(app, ["effects", folder, "--of", "costs"])
+    assert untimed.exit_code == 2
+    assert "no step was timed here; 'ablations time STUDY --out DIR'" in untimed.stderr
+    for question in (question for question in Question if question is not Question.costs):
         asked = getattr(results, question.replace("-", "_"))()
         done = CliRunner().invoke(app, ["effects", folder, "--of", question, "--format", "json"])
         assert done.exit_code == 0, done.output

@@ -85,6 +85,14 @@ def test_where_time_is_short_it_says_so_and_times_what_matters(tmp_path: Path) -
         measure(study(task="digits"), tmp_path)
 
 
+def test_timing_takes_a_share_of_training() -> None:
+    assert timing.allowed(None, 3.0) == 0.0
+    assert timing.allowed(None, 30.0) == 10.0
+    assert timing.allowed(None, 3000.0) == timing.PHASE_SECONDS
+    assert timing.allowed(0.0, 3000.0) == 0.0
+    assert timing.allowed(50.0, 1.0) == 50.0
+
+
 def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
     asked = study(seeds=6)
     run(asked, tmp_path, with_report=True, time_budget=0.0)

@@ -43,7 +43,7 @@ BLOCKS = 20
 """Blocks that make a measurement whole."""
 FEWEST = 6
 """Blocks from which on there is a 95 % interval (Wilcoxon's signed ranks)."""
-SECONDS = 0.012
+SECONDS = 0.008
 """What one repetition is to take, warming up not counted."""
 CHUNKS = 5
 """Parts of a repetition, of which the median counts."""
@@ -197,7 +197,7 @@ def _repetition(step: PlainStep, steps: int) -> Repetition:
         wait()
         whole.append((now() - start) / chunk)
     parts = []
-    for _ in range(max(CHUNKS, steps // 2)):
+    for _ in range(max(CHUNKS, steps // 4)):
         begun = now()
         objective = step.forward()
         wait()

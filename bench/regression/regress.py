@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -38,6 +38,8 @@ T = TypeVar("T")
 THRESHOLD = 0.03
 SECONDS = 140.0
 KEPT = revisions.ROOT / "results" / "benchmarks" / "regress"
+STORED = revisions.ROOT / "results" / "benchmarks" / "baseline.json"
+"""Times kept for later, which may be of another machine: shown, never judged by."""
 LOOKS = {timing.SLOWER: "bold red", timing.FASTER: "green", timing.OPEN: "yellow"}
 
 
@@ -83,7 +85,8 @@ def main() -> int:
         times, left = measured(sides, asked.seconds, console)
     times.to_csv(kept / "times.csv", index=False)
     table = timing.verdicts(times, asked.threshold)
-    show(table, console)
+    baseline = json.loads(STORED.read_text(encoding="utf-8")) if STORED.is_file() else None
+    show(table, console, baseline)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     for name, why in left.items():
         say(f"not compared: {name}: {why}")
@@ -102,6 +105,10 @@ def main() -> int:
         "quality": {"regressed": worse, "said": said},
         "failed": failed,
     }
+    if asked.store:
+        told_of = {key: told[key] for key in ("candidate", "machine", "torch")}
+        medians = dict(zip(table["benchmark"], table["candidate"], strict=True))
+        STORED.write_text(json.dumps({**told_of, "seconds": medians}, indent=1) + "\n", "utf-8")
     (kept / "verdict.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     say(f"{told['seconds']} s; kept in {kept.relative_to(revisions.ROOT)}")
     return int(failed)
@@ -119,6 +126,9 @@ def arguments() -> argparse.Namespace:
         type=float,
         default=THRESHOLD,
         help=f"the smallest change of time that matters ({THRESHOLD:g})",
+    )
+    parser.add_argument(
+        "--store", action="store_true", help="keep the times, to be shown beside later ones"
     )
     asked = parser.parse_args()
     if not 0 < asked.threshold < 1:
@@ -192,22 +202,29 @@ def progress(seconds: float, console: Console) -> Iterator[Callable[[float], Non
         yield lambda over: bar.update(task, completed=over)
 
 
-def show(table: pd.DataFrame, console: Console) -> None:
-    """Print the verdicts."""
+def show(table: pd.DataFrame, console: Console, stored: dict[str, Any] | None) -> None:
+    """Print the verdicts, and beside them times that were stored."""
     shown = Table(box=None, header_style="bold")
     headings: Sequence[str] = ("benchmark", "base", "candidate", "ratio", "interval", "verdict")
     for name in headings:
         shown.add_column(name, justify="left" if name in ("benchmark", "verdict") else "right")
+    if stored:
+        shown.add_column("stored", justify="right")
     for row in table.to_dict("records"):
+        kept = stored["seconds"].get(row["benchmark"]) if stored else None
         shown.add_row(
             row["benchmark"],
             *(f"{1e3 * row[side]:.1f} ms" for side in timing.SIDES),
             f"{row['ratio']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             row["verdict"],
+            *((f"{1e3 * kept:.1f} ms" if kept else "–",) if stored else ()),
             style=LOOKS.get(row["verdict"], ""),
         )
     console.print(shown)
+    if stored:
+        whose = f"{stored['candidate']} on {stored['machine']}, torch {stored['torch']}"
+        console.print(f"stored: {whose}; nothing is judged by it", markup=False, highlight=False)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="all by default")
     parser.add_argument("--tries", type=int, help="of each kind; 10, 5, 5, and 2 of the others")
+    parser.add_argument("--table", action="store_true", help="only print what the log holds")
     asked = parser.parse_args()
+    if asked.table:
+        lines = LOG.read_text(encoding="utf-8").splitlines()
+        sys.stdout.write(table([json.loads(line) for line in lines]))
+        return 0
     found: list[dict[str, Any]] = []
     for kind in asked.kind or KINDS:
         for told in tries(kind, asked.tries or TRIES.get(kind, 2)):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import ablations
 from ablations import Study
 from ablations.progress import Silent
-from bench.regression import revisions, timing
+from bench.regression import regress, revisions, timing, trials
 
 ROOT = Path(__file__).parents[2]
 
@@ -123,3 +126,41 @@ def test_environments_are_shared_where_both_depend_on_the_same(tmp_path: Path) -
     assert revisions.alike(sources)
     pins.write_text(pins.read_text().replace("numpy==", "numpy==9"))
     assert not revisions.alike(sources)
+
+
+def test_a_stored_baseline_is_shown_and_said_to_judge_nothing() -> None:
+    table = timing.verdicts(turns(), 0.03)
+    stored = {
+        "candidate": "abc1234", "machine": "a Cray", "torch": "9",
+        "seconds": {"benchmark 0": 0.5},
+    }  # fmt: skip
+    out = io.StringIO()
+    regress.show(table, Console(file=out, width=120), stored)
+    assert "500.0 ms" in out.getvalue()
+    assert "stored: abc1234 on a Cray, torch 9; nothing is judged by it" in out.getvalue()
+    out = io.StringIO()
+    regress.show(table, Console(file=out, width=120), None)
+    assert "stored" not in out.getvalue()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in trials.KINDS if kind != "same"])
+def test_what_is_planted_slows_or_shifts_and_breaks_nothing(kind: str, tmp_path: Path) -> None:
+    place, code = trials.KINDS[kind]
+    shutil.copytree(ROOT / "ablations", tmp_path / "ablations")
+    file = tmp_path / trials.FILES[place]
+    file.write_text(file.read_text(encoding="utf-8") + code, encoding="utf-8")
+    script = (
+        "from ablations import Study\n"
+        "from ablations.grid import plan\n"
+        "from ablations.training import fused, loop\n"
+        "axes = {'schedule': ['cosine']}\n"
+        "runs = plan(Study(task='notebook', seeds=8, epochs=3, axes=axes)).runs\n"
+        "found = [*fused.train(runs, 8), loop.train(runs[0])]\n"
+        "print([float(one.curve[-1].val_loss) for one in (found[0], found[-1])])\n"
+    )
+    command = [sys.executable, "-c", script]
+    said = [
+        subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
+        for cwd in (ROOT, tmp_path)
+    ]
+    assert (said[0] == said[1]) == (place != "rate")

@@ -17,7 +17,8 @@ from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regul
 
 if TYPE_CHECKING:
     from ablations.models.base import Model
-    from ablations.study import Grid, Study
+    from ablations.spelling import Grid
+    from ablations.study import Study
     from ablations.tasks.base import Task
 
 SCHEMA = 1

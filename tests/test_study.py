@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ablations import RequestError, Study, registry
 from ablations.grid import plan
 from ablations.registry import registered
-from ablations.study import seeds, shipped_studies
+from ablations.spelling import seeds
+from ablations.study import shipped_studies
 from ablations.techniques.base import Regularizer, technique
 from ablations.techniques.regularizers import Dropout
 

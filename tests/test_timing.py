@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ablations
-from ablations import Study, store, timing
+from ablations import Study, spelling, store, timing
 from ablations.cli import app
 from ablations.errors import RequestError
 from ablations.training import clock
@@ -116,7 +116,7 @@ def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
     from ablations.folders import merge
 
     for name, seeds in (("a", "0:1"), ("b", "1:2")):
-        one = study().replace(seeds=ablations.study.seeds(seeds, "seeds"))
+        one = study().replace(seeds=spelling.seeds(seeds, "seeds"))
         run(one, tmp_path / name, time_budget=0.0)
         measure(one, tmp_path / name)
     whole = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")

@@ -19,8 +19,10 @@ PLACE = ["environment_id", "threads"]
 """Times that differ in one of these are never pooled."""
 COST_COLUMNS = [
     *PLACE, "axis", "level", "control", "ratio", "low", "high", "floor", "verdict", "seconds",
-    "control_seconds", "memory_ratio", "cells", "blocks", *STATED,
+    "control_seconds", "forward_seconds", "backward_seconds", "update_seconds", "memory_ratio",
+    "cells", "blocks", *STATED,
 ]  # fmt: skip
+_TIMES = ["seconds", "forward_seconds", "backward_seconds", "update_seconds"]
 FLOOR_COLUMNS = [*PLACE, "ratio", "low", "high", "floor", "blocks"]
 
 
@@ -80,7 +82,8 @@ def costs(
     Parameters
     ----------
     runs
-        Timings: one row a repetition, with ``seconds`` and ``memory`` of one step, what
+        Timings: one row a repetition, with ``seconds`` of one step and of its parts
+        (``forward_seconds, backward_seconds, update_seconds``), its ``memory``, what
         ``noise_floor`` needs, and the ``factors``.
     controls
         Axis to control level; axes that cost nothing (seeds, inits, rates) left out.
@@ -96,7 +99,8 @@ def costs(
         - ``floor``: what noise alone can do (``noise_floor``).
         - ``verdict``: slower or faster where the interval leaves out 1 and the ratio is beyond the
           floor; else no measurable difference.
-        - ``seconds, control_seconds``: medians of a step at the level and at its control.
+        - ``seconds, control_seconds``: medians of a step at the level and at its control;
+          ``forward_seconds, backward_seconds, update_seconds``: of its parts at the level.
         - ``memory_ratio``: the same ratio of memory.
         - ``cells``, ``blocks``, and ``n`` (blocks), ``procedure``, ``assumes``, ``left_out``.
     """
@@ -167,7 +171,7 @@ def _of_place(
     points = seed_effects(timings, controls, factors, outcome="seconds", block="block")
     memory = seed_effects(timings, controls, factors, outcome="memory", block="block")
     memory_of = memory.groupby(["axis", "level"], sort=False)["difference"].median()
-    middle = {axis: timings.groupby(axis, sort=False)["seconds"].median() for axis in controls}
+    middle = {axis: timings.groupby(axis, sort=False)[_TIMES].median() for axis in controls}
     rows = []
     for (axis, level), part in points.groupby(["axis", "level"], sort=False):
         found = hodges_lehmann(part["difference"].to_numpy(), confidence)
@@ -186,8 +190,8 @@ def _of_place(
                 "high": np.exp(high),
                 "floor": floor,
                 "verdict": verdict,
-                "seconds": middle[axis][level],
-                "control_seconds": middle[axis][controls[axis]],
+                **middle[axis].loc[level].to_dict(),
+                "control_seconds": middle[axis].loc[controls[axis], "seconds"],
                 "memory_ratio": np.exp(memory_of[axis, level]),
                 "cells": int(part["cells"].max()),
                 "blocks": found.n,

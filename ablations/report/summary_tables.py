@@ -184,6 +184,10 @@ def costs_table(reading: Reading) -> Table:
             interval(f"{words.times(row.low)} to {words.times(row.high)}", row.low, row.high),
             numeric(f"{1e3 * row.seconds:.3g}", 1e3 * row.seconds),
             numeric(f"{1e3 * row.control_seconds:.3g}", 1e3 * row.control_seconds),
+            *(
+                numeric(f"{1e3 * seconds:.3g}", 1e3 * seconds)
+                for seconds in (row.forward_seconds, row.backward_seconds, row.update_seconds)
+            ),
             numeric(words.times(row.memory_ratio), row.memory_ratio),
             numeric(str(row.cells), row.cells),
             numeric(str(row.blocks), row.blocks),
@@ -191,7 +195,10 @@ def costs_table(reading: Reading) -> Table:
         )
         for row in reading.costs.itertuples()
     )
-    headings = ("level", "verdict", "time", "95 % interval", "ms a step", "ms at the control")
+    headings = (
+        *("level", "verdict", "time", "95 % interval", "ms a step", "ms at the control"),
+        *("of it forward", "backward", "update"),
+    )
     floors = " ".join(map(words.floor, reading.floors.itertuples()))
     caption = (
         "The plain PyTorch step that a person would write, against that of the control, all else "

@@ -13,7 +13,7 @@ from ablations.registry import Component
 from ablations.registry import component as task
 from ablations.streams import Streams
 
-__all__ = ["Classification", "Data", "Regression", "Task", "task"]
+__all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,32 @@ class Data:
     y_train: Tensor
     x_val: Tensor
     y_val: Tensor
+
+
+def split(inputs: Tensor, targets: Tensor, rows: int, streams: Streams) -> Data:
+    """Draw ``rows`` rows to train on, and scale all by what these alone are like.
+
+    Parameters
+    ----------
+    inputs
+        Shape (row, feature); each feature gets mean 0 and standard deviation 1 on the training
+        rows, one that never varies there mean 0.
+    targets
+        Shape (row, output), floating point, and scaled like the inputs; or (row,), classes.
+    """
+    order = streams.permutation(len(inputs), "split")
+    train, val = order[:rows], order[rows:]
+    x, y = _scaled(inputs, train), targets
+    if targets.is_floating_point():
+        y = _scaled(targets, train)
+    return Data(x[train], y[train], x[val], y[val])
+
+
+def _scaled(values: Tensor, train: Tensor) -> Tensor:
+    mean, std = values[train].mean(0), values[train].std(0, correction=0)
+    # What never varies in the training rows would divide by zero.
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    return ((values - mean) / std).to(torch.float32)
 
 
 class Task(Component):

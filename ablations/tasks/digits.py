@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ablations.streams import Streams
-from ablations.tasks.base import Classification, Data, task
+from ablations.tasks.base import Classification, Data, split, task
 
 
 @lru_cache(maxsize=1)
@@ -30,11 +30,4 @@ class Digits(Classification):
     inputs, outputs, rows = 64, 10, 1437
 
     def data(self, streams: Streams) -> Data:
-        pixels, classes = _digits()
-        order = streams.permutation(len(classes), "split")
-        train, val = order[: self.rows], order[self.rows :]
-        mean, std = pixels[train].mean(0), pixels[train].std(0, correction=0)
-        # Pixels that never vary in the training split would divide by zero.
-        std = torch.where(std > 0, std, torch.ones_like(std))
-        scaled = ((pixels - mean) / std).to(torch.float32)
-        return Data(scaled[train], classes[train], scaled[val], classes[val])
+        return split(*_digits(), self.rows, streams)

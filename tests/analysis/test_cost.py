@@ -36,6 +36,8 @@ def timings(
                     "cost_id": f"{norm} {regularizer}", "alias": alias, "norm": norm,
                     "regularizer": regularizer, "memory": 1000 * (1 + (norm == "layer")),
                     "seconds": seconds * np.exp(noise * draw.standard_normal()),
+                    "forward_seconds": 0.2e-3, "backward_seconds": 0.3e-3,
+                    "update_seconds": 0.5e-3,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
@@ -54,6 +56,7 @@ def test_ratios_are_those_that_were_planted() -> None:
     }  # fmt: skip
     assert table["blocks"].eq(12).all()
     assert table.loc["layer", "cells"] == 2
+    assert table.loc["layer", "update_seconds"] == 0.5e-3
     assert table.loc["layer", "memory_ratio"] == pytest.approx(2)
     assert table.loc["fast", "memory_ratio"] == pytest.approx(1)
 

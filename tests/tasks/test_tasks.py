@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_friedman1
 
 from ablations.registry import registered
 from ablations.streams import Streams
 from ablations.tasks.base import Task
+from ablations.tasks.breast_cancer import BreastCancer
+from ablations.tasks.diabetes import Diabetes
 from ablations.tasks.digits import Digits
+from ablations.tasks.friedman1 import Friedman1
 from ablations.tasks.notebook import Notebook
+
+SPLITS = ("train", "val")
 
 
 @pytest.mark.parametrize("cls", registered("task").values())
@@ -69,3 +76,51 @@ def test_r2_and_accuracy() -> None:
     assert Notebook().metric(torch.full((3, 1), 1.0), targets) == pytest.approx(0)
     logits = torch.eye(10)[[3, 1, 4]]
     assert Digits().metric(logits, torch.tensor([3, 1, 5])) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["diabetes", "breast_cancer", "friedman1", "digits"])
+def test_a_split_is_scaled_by_its_training_rows_alone(name: str) -> None:
+    task = registered("task")[name]()
+    assert isinstance(task, Task)
+    data = task.data(Streams(3))
+    assert len(data.x_train) == task.rows
+    assert torch.allclose(data.x_train.mean(0), torch.zeros(task.inputs), atol=1e-5)
+    assert not torch.allclose(data.x_val.mean(0), torch.zeros(task.inputs), atol=1e-3)
+    if not task.classification:
+        assert data.y_train.shape == (task.rows, 1)
+        assert float(data.y_train.mean()) == pytest.approx(0, abs=1e-5)
+        assert float(data.y_train.std(correction=0)) == pytest.approx(1, abs=1e-5)
+
+
+def test_known_facts_of_the_data() -> None:
+    # R² of a least-squares fit: 0.52 on all 442 patients (Efron et al., 2004).
+    data = Diabetes().data(Streams(0))
+    x = torch.cat([data.x_train, data.x_val]).double()
+    y = torch.cat([data.y_train, data.y_val]).double()
+    design = torch.cat([x, torch.ones(len(x), 1, dtype=torch.float64)], 1)
+    fitted = design @ torch.linalg.lstsq(design, y).solution
+    assert float(Diabetes().metric(fitted, y)) == pytest.approx(0.518, abs=0.001)
+    classes = torch.cat([*(getattr(BreastCancer().data(Streams(1)), f"y_{s}") for s in SPLITS)])
+    assert classes.bincount().tolist() == [212, 357]
+
+
+def test_friedman_s_function_is_scikit_learn_s() -> None:
+    x, y = make_friedman1(1_200, random_state=0, noise=0.0)
+
+    class Given(Streams):
+        """Streams that give scikit-learn's inputs."""
+
+        def uniform(self, shape: Sequence[int], purpose: str, counter: int = 0) -> torch.Tensor:
+            return (
+                torch.from_numpy(x)
+                if purpose == "data/inputs"
+                else super().uniform(shape, purpose, counter)
+            )
+
+    streams = Given(5)
+    order = streams.permutation(1_200, "split").numpy()
+    y = y[order]
+    scaled = (y - y[:200].mean()) / y[:200].std()
+    data = Friedman1(noise=0.0).data(streams)
+    assert data.y_train[:, 0].numpy() == pytest.approx(scaled[:200], abs=1e-5)
+    assert data.y_val[:, 0].numpy() == pytest.approx(scaled[200:], abs=1e-5)

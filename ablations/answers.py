@@ -190,11 +190,13 @@ class Results(store.Results):
 
         return self._ask(ask, outcome, _DIRECTED, [("axis", "level")], **how)
 
-    def costs(self, **how: Any) -> pd.DataFrame:
+    def costs(
+        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """What each level costs in time, as far as it was timed (``analysis.costs``)."""
         from ablations.report.costs import time_costs
 
-        if how.get("outcome") not in (None, "val_loss") or how.get("tune_over"):
+        if outcome != "val_loss" or tune_over:
             raise RequestError("times have no outcome and nothing to tune", "costs")
         return time_costs(self, self._story)
 

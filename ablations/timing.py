@@ -79,7 +79,8 @@ def measure(
         wanted = clock.chosen(every, controls, int(left / each / clock.BLOCKS), first)
         runs = _left(wanted, known, controls)
         block = each * (len(runs) + 1)
-        if runs and clock.FEWEST * block > left and min(known.values(), default=0) < clock.FEWEST:
+        fewest = min((known[clock.cost_id(run.configuration)] for run in runs), default=0)
+        if runs and fewest < clock.FEWEST and clock.FEWEST * block > left:
             reporter.say(
                 f"nothing is timed: {clock.FEWEST} blocks would take about "
                 f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left; "
@@ -206,19 +207,21 @@ def _left(
     wanted: Sequence[Run], known: Mapping[str, int], controls: Mapping[str, object]
 ) -> list[Run]:
     """What was not timed in enough blocks, and all that it is compared with."""
-    short = [r for r in wanted if known.get(clock.cost_id(r.configuration), 0) < clock.BLOCKS]
-    levels = [clock.levels(run, controls) for run in short]
+    levels = [clock.levels(run, controls) for run in wanted]
+    short = [known.get(clock.cost_id(run.configuration), 0) < clock.BLOCKS for run in wanted]
+    if not any(short):
+        return []
+    # In the order of the controls' axes, so that equal levels are equal tuples.
     partners = {
-        tuple(sorted((own | {axis: controls[axis]}).items(), key=str))
-        for own in levels
+        tuple((own | {axis: controls[axis]}).values())
+        for own, missing in zip(levels, short, strict=True)
+        if missing
         for axis in own
     }
     return [
         run
-        for run in wanted
-        if run in short
-        or not clock.away(run, controls)
-        or tuple(sorted(clock.levels(run, controls).items(), key=str)) in partners
+        for run, own, missing in zip(wanted, levels, short, strict=True)
+        if missing or not clock.away(run, controls) or tuple(own.values()) in partners
     ]
 
 

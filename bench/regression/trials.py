@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.regression.revisions import ROOT, git
+from bench.regression.revisions import ROOT
 
 LOG = ROOT / "results" / "benchmarks" / "trials.jsonl"
 SLOWED = '''
@@ -115,8 +115,7 @@ def tries(kind: str, count: int) -> Iterator[dict[str, Any]]:
             if len(kept) != number + 1:
                 raise SystemExit(done.stdout + done.stderr)
             told = json.loads(kept[-1].read_text(encoding="utf-8"))
-            commit = git("rev-parse", "--short", "HEAD").decode().strip()
-            yield {"kind": kind, "code": done.returncode, "commit": commit, **told}
+            yield {"kind": kind, "code": done.returncode, **told}
 
 
 def table(found: list[dict[str, Any]]) -> str:

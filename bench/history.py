@@ -16,11 +16,14 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullLocator
 
 ROOT = Path(__file__).resolve().parents[1]
 STORED = ROOT / "results" / "benchmarks"
 README, PICTURE = ROOT / "bench" / "README.md", ROOT / "bench" / "history.png"
 PLACE = re.compile(r"(<!-- history -->\n).*?(<!-- end of history -->)", re.DOTALL)
+NOTABLE = 1.1
+"""A benchmark whose time changed by this factor since the first commit is named in the plot."""
 COLUMNS = ["machine", "commit", "time", "benchmark", "median"]
 
 
@@ -75,41 +78,61 @@ def draw(ratios: pd.DataFrame) -> Figure:
         x = range(len(part))
         for name in part:
             panel.plot(x, part[name], color="#8DA5BE", linewidth=1, marker=".")
+            last = part[name].iloc[-1]
+            if abs(np.log(last)) > np.log(NOTABLE):
+                panel.annotate(
+                    name, (x[-1], last), (6, 0), textcoords="offset points",
+                    va="center", fontsize=8,
+                )  # fmt: skip
         mean = np.exp(np.log(part).mean(axis=1))
         panel.plot(x, mean, color="#0072B2", linewidth=2.4, marker="o", label="geometric mean")
         panel.axhline(1, color="#5F6368", linewidth=1)
         panel.set_xticks(list(x), part.index, rotation=30, ha="right")
-        panel.set_yscale("log", base=2)
+        panel.set_yscale("log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.4, 8)))
+        panel.yaxis.set_major_formatter(FormatStrFormatter("%.3g"))
+        panel.yaxis.set_minor_locator(NullLocator())
         panel.set_title(machine, loc="left", fontsize=10)
         panel.set_ylabel("time over the first")
         panel.legend(frameon=False)
     return figure
 
 
-def markdown(ratios: pd.DataFrame) -> str:
-    """The table: benchmarks as rows, commits as columns, the first one in milliseconds."""
+def markdown(table: pd.DataFrame, ratios: pd.DataFrame) -> str:
+    """Benchmarks as rows, commits as columns, and how long each takes at the last commit.
+
+    Parameters
+    ----------
+    table, ratios
+        As ``measured`` and ``relative`` give them.
+    """
     lines = []
+    seconds = table.sort_values("time", kind="stable").groupby(["machine", "benchmark"])["median"]
+    latest = seconds.last()
     for machine, part in ratios.groupby(level="machine", sort=False):
         shown = part.loc[machine].dropna(axis=1, how="all").T
         lines += [f"{machine}, times over those of the first commit:", ""]
-        lines.append(f"| benchmark | {' | '.join(shown.columns)} |")
-        lines.append("| --- |" + " ---: |" * len(shown.columns))
+        lines.append(f"| benchmark | {' | '.join(shown.columns)} | now, ms |")
+        lines.append("| --- |" + " ---: |" * (len(shown.columns) + 1))
         for name, row in shown.iterrows():
             cells = ["–" if np.isnan(value) else f"{value:.2f}" for value in row]
-            lines.append(f"| `{name}` | {' | '.join(cells)} |")
+            milliseconds = 1000 * latest.loc[machine, name]
+            now = f"{milliseconds:,.{2 if milliseconds < 10 else 0}f}"
+            lines.append(f"| `{name}` | {' | '.join(cells)} | {now} |")
         lines.append("")
     return "\n".join(lines)
 
 
 def main() -> int:
     """Draw, print and write."""
-    ratios = relative(measured(STORED))
+    table = measured(STORED)
+    ratios = relative(table)
     if ratios.empty:
         sys.stderr.write(f"nothing is saved in {STORED}; run nox -s bench\n")
         return 1
     with mpl.rc_context({"svg.hashsalt": "ablations"}):
         draw(ratios).savefig(PICTURE, dpi=110, metadata={"Software": None})
-    text = markdown(ratios)
+    text = markdown(table, ratios)
     sys.stdout.write(text)
     readme = README.read_text(encoding="utf-8")
     whole = f"\\1\n{text}\n![Times by commit, over those of the first](history.png)\n\n\\2"

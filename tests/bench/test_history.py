@@ -27,13 +27,14 @@ def test_times_are_told_over_the_first_commit_machine_by_machine(tmp_path: Path)
     saved(tmp_path, 3, "bbbb", "new", plan=0.5)
     (tmp_path / "regress").mkdir()
     (tmp_path / "regress" / "verdict.json").write_text('{"benchmarks": []}')
-    ratios = history.relative(history.measured(tmp_path))
+    table = history.measured(tmp_path)
+    ratios = history.relative(table)
     assert ratios.loc[("old, 2 cores", "aaaaaaa"), "plan"] == 1.0
     assert ratios.loc[("old, 2 cores", "bbbbbbb"), "plan"] == 1.5
     assert ratios.loc[("new, 2 cores", "bbbbbbb"), "plan"] == 1.0
-    text = history.markdown(ratios)
-    assert "| `plan` | 1.00 | 1.50 |" in text
-    assert "| `load` | – | 1.00 |" in text
+    text = history.markdown(table, ratios)
+    assert "| `plan` | 1.00 | 1.50 | 3,000 |" in text
+    assert "| `load` | – | 1.00 | 1,000 |" in text
     assert len(history.draw(ratios).axes) == 2
 
 

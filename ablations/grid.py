@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Version of the definition of a run; part of every run's identity."""
 
-TECHNIQUES = tuple(axis.kind for axis in AXES)
+TECHNIQUES = tuple(axis.role for axis in AXES)
 SETTINGS = ("optimizer", "lr", "batch_size", "epochs", "dtype")
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -118,12 +118,12 @@ def _skip(part: Any, configuration: Configuration) -> str | None:
     try:
         why: str | None = part.skip(configuration)
     except Exception as error:
-        return f"{part.kind} '{part.name}' cannot say whether it fits: {type(error).__name__}"
+        return f"{part.role} '{part.name}' cannot say whether it fits: {type(error).__name__}"
     return why
 
 
 def _plain(value: object) -> object:
-    return {"name": value.name, **value.parameters()} if isinstance(value, Component) else value
+    return value.identity() if isinstance(value, Component) else value
 
 
 def level_label(value: object) -> Any:

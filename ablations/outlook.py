@@ -14,6 +14,7 @@ from ablations.cohorts import Cohort, pack
 from ablations.errors import RequestError
 from ablations.folders import LOCK
 from ablations.grid import SETTINGS, Configuration, Plan
+from ablations.registry import resolve
 from ablations.study import Study
 from ablations.training import attempts, engines
 from ablations.training.engines import Choice, Compile, Engine, Settled
@@ -115,6 +116,8 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     elif folder.exists() and not _empty(folder):
         raise RequestError("is there already and is no results folder", source=str(folder))
     left = [run for run in plan.runs if run.run_id not in done]
+    if left:
+        study.task.ready()
     modules = {name for one in study.configurations for name in one.foreign_modules}
     workers.carry(modules)
     apart = bool(modules) and how.backend in (None, "loky")
@@ -182,7 +185,8 @@ def refuse_another(study: Study, folder: Path) -> None:
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
     wanted = study.plain()
-    for key in ("task", "model", *SETTINGS):
+    _refuse_another_task(study, found.get("task"), folder)
+    for key in ("model", *SETTINGS):
         if wanted[key] != found.get(key):
             message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
@@ -195,6 +199,23 @@ def refuse_another(study: Study, folder: Path) -> None:
             "began with, or choose another folder with --out"
         )
         raise RequestError(f"{message}; {advice}", source=str(folder))
+
+
+def _refuse_another_task(study: Study, spec: object, folder: Path) -> None:
+    try:
+        there = resolve("task", spec, "task").identity()
+    except RequestError:
+        there = {"name": spec}
+    here = study.task.identity()
+    if here == there:
+        return
+    if here | {"content": None} == there | {"content": None}:
+        message = f"holds results of other data: {study.task.label} has changed since"
+    else:
+        differing = [key for key in here if here[key] != there.get(key)]
+        told = [f"{key} {there.get(key)!r}, not {here[key]!r}" for key in differing]
+        message = f"holds results with task {', '.join(told)}"
+    raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
 
 
 def refuse_environment(folder: Path) -> None:

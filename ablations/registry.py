@@ -13,8 +13,10 @@ import inspect
 import json
 import pkgutil
 from collections.abc import Mapping
+from contextvars import ContextVar
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar, cast, dataclass_transform
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic.dataclasses import dataclass as pydantic_dataclass
@@ -27,7 +29,8 @@ _REGISTRY: dict[str, dict[str, type[Component]]] = {}
 class Component:
     """A named object with frozen, validated parameters."""
 
-    kind: ClassVar[str]
+    role: ClassVar[str]
+    """What it is to a study: an axis, 'optimizer', 'task' or 'model'."""
     name: ClassVar[str]
 
     def parameters(self) -> dict[str, Any]:
@@ -44,10 +47,33 @@ class Component:
         ]
         return f"{self.name}({', '.join(changed)})" if changed else self.name
 
+    def identity(self) -> dict[str, Any]:
+        """What of it defines a run, as plain values."""
+        return {"name": self.name, **self.parameters()}
+
+    def pinned(self) -> Self:
+        """The same with all that it depends on outside, a file say, found and told in its fields.
+
+        Raises
+        ------
+        RequestError
+            If that is not there, or cannot be used.
+        """
+        return self
+
     @classmethod
     def caption(cls) -> str:
         """The first paragraph of the docstring: one sentence and its source."""
         return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+
+
+BESIDE: ContextVar[Path | None] = ContextVar("beside", default=None)
+"""The folder that relative paths in a study start from; None for the present one."""
+
+
+def located(path: str) -> Path:
+    """Where a path in a study leads, from where the study lies."""
+    return Path(BESIDE.get() or "", path).expanduser().absolute()
 
 
 def foreign_modules(component: Component) -> set[str]:
@@ -79,23 +105,29 @@ C = TypeVar("C", bound=Component)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
+def frozen(cls: type[C]) -> type[C]:
+    """Make ``cls`` a frozen, validated dataclass, for others to build on."""
+    config = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return cast(type[C], pydantic_dataclass(frozen=True, config=config)(cls))
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
 def component(cls: type[C]) -> type[C]:
-    """Make ``cls`` a frozen, validated dataclass and enter it under ``cls.kind`` and ``cls.name``.
+    """Make ``cls`` a frozen, validated dataclass and enter it under ``cls.role`` and ``cls.name``.
 
     Raises
     ------
     ValueError
         If another class has that kind and name.
     """
-    config = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-    made = cast(type[C], pydantic_dataclass(frozen=True, config=config)(cls))
-    entries = _REGISTRY.setdefault(made.kind, {})
+    made = frozen(cls)
+    entries = _REGISTRY.setdefault(made.role, {})
     other = entries.get(made.name)
     if other is not None and (other.__module__, other.__qualname__) != (
         made.__module__,
         made.__qualname__,
     ):
-        raise ValueError(f"{made.kind} '{made.name}' is registered already, by {other.__module__}")
+        raise ValueError(f"{made.role} '{made.name}' is registered already, by {other.__module__}")
     entries[made.name] = made
     return made
 
@@ -128,13 +160,13 @@ def resolve(kind: str, spec: object, key: str) -> Component:
         For an unknown name or parameter, or a value of the wrong type.
     """
     if isinstance(spec, Component):
-        if getattr(spec, "kind", None) != kind:
-            raise RequestError(f"expected a {kind}, found the {spec.kind} '{spec.name}'", key)
+        if getattr(spec, "role", None) != kind:
+            raise RequestError(f"expected a {kind}, found the {spec.role} '{spec.name}'", key)
         if registered(kind).get(spec.name) is not type(spec):
             # Its name goes into the run's identity, so it must mean this class and no other.
             message = f"the class of {kind} '{spec.name}' is not registered under that name"
             raise RequestError(f"{message}; decorate it with @technique", key)
-        return _plain(spec, key)
+        return _pinned(spec, key)
     if isinstance(spec, str):
         return _construct(kind, spec, {}, key)
     if isinstance(spec, Mapping):
@@ -156,9 +188,13 @@ def _construct(kind: str, name: str, parameters: Mapping[str, Any], key: str) ->
             valid = nearest(parameter, fields) if fields else f"{kind} '{name}' takes none"
             raise RequestError(f"{kind} '{name}' has no parameter '{parameter}'; {valid}", key)
     try:
-        return _plain(cls(**parameters), key)
+        return _pinned(cls(**parameters), key)
     except pydantic.ValidationError as error:
         raise from_validation(error, key) from None
+
+
+def _pinned(made: Component, key: str) -> Component:
+    return _plain(made, key).pinned()
 
 
 def _plain(made: Component, key: str) -> Component:
@@ -167,7 +203,7 @@ def _plain(made: Component, key: str) -> Component:
         hash(made)
         canonical(made.parameters())
     except (TypeError, ValueError):
-        message = f"{made.kind} '{made.name}' has a parameter that is no plain value"
+        message = f"{made.role} '{made.name}' has a parameter that is no plain value"
         advice = "numbers, text, true and false, and tuples of such are"
         raise RequestError(f"{message}: {advice}", key) from None
     return made

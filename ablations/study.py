@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ablations.errors import RequestError, nearest
 from ablations.grid import SETTINGS, TECHNIQUES, Configuration, cross
 from ablations.models.base import Model
-from ablations.registry import from_validation
+from ablations.registry import BESIDE, from_validation
 from ablations.spelling import (
     ASKED,
     GRID_SETTINGS,
@@ -224,10 +224,13 @@ class Study(BaseModel):
             ) from None
         except (ValueError, RecursionError) as error:
             raise RequestError(f"not a TOML file: {error}", source=str(path)) from None
+        beside = BESIDE.set(path.parent.absolute())
         try:
             return cls(**({"name": _name(path)} | data | overrides))
         except RequestError as error:
-            raise error.at(str(path)) from None
+            raise (error if error.source else error.at(str(path))) from None
+        finally:
+            BESIDE.reset(beside)
 
     @classmethod
     def find(cls, name: str, **overrides: Any) -> Study:

@@ -24,7 +24,7 @@ def story(study: Study) -> Story:
     """What the report says that no table holds: captions, cautions, published curves."""
     return Story(
         study=study.name,
-        description=study.description,
+        description=study.description or _described(study),
         axes=tuple(study.levels),
         controls=controls(study),
         levels=study.levels,
@@ -41,6 +41,13 @@ def story(study: Study) -> Story:
         command="ablations run study.toml --out .",
         costless=COSTLESS,
     )
+
+
+def _described(study: Study) -> str:
+    """What is learnt from what by which model, for a study that does not say."""
+    task = study.task
+    given = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
+    return f"{given}; the model is {study.model.label}."
 
 
 def _captions(study: Study) -> dict[str, dict[str, str]]:

@@ -226,7 +226,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody's techniques are registered as long as a test lasts."""
     known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
     for cls in OWN:
-        known[cls.kind][cls.name] = cls
+        known[cls.role][cls.name] = cls
     monkeypatch.setattr(registry, "_REGISTRY", known)
 
 

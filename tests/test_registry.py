@@ -18,6 +18,7 @@ EVERY = [
     pytest.param(cls, id=f"{kind}-{name}")
     for kind in KINDS
     for name, cls in registered(kind).items()
+    if name not in ("csv", "parquet")  # they need a file
 ]
 
 
@@ -29,7 +30,7 @@ def test_every_component_is_frozen_captioned_and_survives_the_way_to_a_worker(
     assert made.label == made.name == cls.name
     assert made.caption().endswith(".")
     assert pickle.loads(pickle.dumps(made)) == made
-    assert resolve(made.kind, {"name": made.name, **made.parameters()}, "key") == made
+    assert resolve(made.role, {"name": made.name, **made.parameters()}, "key") == made
     for field in made.parameters():
         with pytest.raises((AttributeError, pydantic.ValidationError)):
             setattr(made, field, None)
@@ -80,7 +81,7 @@ def test_two_classes_cannot_share_a_name() -> None:
         class Impostor(Component):
             """Not the real one."""
 
-            kind = "norm"
+            role = "norm"
             name = "layer"
 
 
@@ -94,7 +95,7 @@ def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show
     class Mutable(Component):
         """Has a list."""
 
-        kind = "norm"
+        role = "norm"
         name = "mutable"
         sizes: list[float]
 
@@ -102,7 +103,7 @@ def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show
     class Either(Component):
         """Takes a number or a word."""
 
-        kind = "norm"
+        role = "norm"
         name = "either"
         p: float | str = 1.0
 

@@ -41,7 +41,7 @@ def model(cls: type[M]) -> type[M]:
 class Model(Component):
     """A network architecture; its parameters may be axes of a study."""
 
-    kind = "model"
+    role = "model"
 
     def build(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> nn.Module:
         """The network, from (batch, inputs) to (batch, outputs), its weights not yet filled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -59,21 +59,73 @@ def _scaled(values: Tensor, train: Tensor) -> Tensor:
 class Task(Component):
     """A data set with its loss and metric."""
 
-    kind = "task"
-    classification: ClassVar[bool]
-    metric_name: ClassVar[str]
+    role = "task"
     higher_is_better: ClassVar[bool] = True
-    caution: ClassVar[str] = ""
-    """What a reader must know before believing any result on this task."""
-    badge: ClassVar[str] = ""
-    """The same in two or three words."""
 
-    inputs: ClassVar[int]
-    """Number of features."""
-    outputs: ClassVar[int]
-    """Number of outputs or classes."""
-    rows: ClassVar[int]
-    """Number of training rows."""
+    @property
+    def classification(self) -> bool:
+        """Whether targets are classes."""
+        raise NotImplementedError
+
+    @property
+    def metric_name(self) -> str:
+        """What ``metric`` is called in tables."""
+        raise NotImplementedError
+
+    @property
+    def caution(self) -> str:
+        """What a reader must know before believing any result on this task."""
+        return ""
+
+    @property
+    def badge(self) -> str:
+        """The same in two or three words."""
+        return ""
+
+    @property
+    def inputs(self) -> int:
+        """Number of features."""
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row as a picture or a sequence: (channel, height, width), (channel, time)."""
+        return (self.inputs,)
+
+    @property
+    def outputs(self) -> int:
+        """Number of outputs or classes."""
+        raise NotImplementedError
+
+    @property
+    def rows(self) -> int:
+        """Number of training rows, the same for every seed."""
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Make sure that the data can be had, before anything is trained.
+
+        Raises
+        ------
+        RequestError
+            If they cannot.
+        """
+
+    @staticmethod
+    def from_arrays(x: Any, y: Any, **asked: Any) -> Task:
+        """A task from arrays in memory; ``ablations.tasks.own.from_arrays`` says how."""
+        from ablations.tasks.own import from_arrays
+
+        return from_arrays(x, y, **asked)
+
+    @staticmethod
+    def from_dataset(dataset: Any, validation: Any = None, **asked: Any) -> Task:
+        """A task from a ``torch.utils.data.Dataset``; ``ablations.tasks.own.from_dataset`` says
+        how.
+        """
+        from ablations.tasks.own import from_dataset
+
+        return from_dataset(dataset, validation, **asked)
 
     def data(self, streams: Streams) -> Data:
         """Both splits for one seed, on the CPU."""

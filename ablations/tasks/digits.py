@@ -28,6 +28,7 @@ class Digits(Classification):
 
     name = "digits"
     inputs, outputs, rows = 64, 10, 1437
+    shape = (1, 8, 8)
 
     def data(self, streams: Streams) -> Data:
         return split(*_digits(), self.rows, streams)

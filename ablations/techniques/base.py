@@ -156,7 +156,7 @@ class Regularizer(Technique):
     one by one.
     """
 
-    kind = "regularizer"
+    role = "regularizer"
     control = "none"
 
     def terms(self) -> Terms:
@@ -209,7 +209,7 @@ def shrinking(weight: Tensor, limit: float | Tensor, dim: int = -1) -> Tensor:
 class Norm(Technique):
     """How activations or weights are normalised in the hidden layers."""
 
-    kind = "norm"
+    role = "norm"
     control = "none"
 
     def layer(self, width: int) -> nn.Module | None:
@@ -227,7 +227,7 @@ class Norm(Technique):
 class Init(Technique):
     """The distribution that weights are drawn from; biases keep PyTorch's default."""
 
-    kind = "init"
+    role = "init"
     control = "default"
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
@@ -242,7 +242,7 @@ class Init(Technique):
 class Schedule(Technique):
     """How the learning rate moves.  The study's rate is the highest that a schedule reaches."""
 
-    kind = "schedule"
+    role = "schedule"
     control = "constant"
     adaptive: ClassVar[bool] = True
     """Whether the rates may depend on how the training goes; where not, they are known ahead."""
@@ -263,7 +263,7 @@ class Schedule(Technique):
 class Device(Technique):
     """Where the tensors live."""
 
-    kind = "device"
+    role = "device"
     control = "cpu"
 
     def available(self) -> bool:
@@ -291,7 +291,7 @@ class Device(Technique):
 class Optimizer(Technique):
     """The rule that turns gradients into steps; a hyper-parameter, not a technique axis."""
 
-    kind = "optimizer"
+    role = "optimizer"
     control = "adam"
 
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
@@ -333,6 +333,6 @@ AXES: tuple[type[Technique], ...] = (Regularizer, Norm, Init, Schedule, Device)
 """The technique axes, in the order of the tables' columns."""
 
 CONTROLS: dict[str, str] = {
-    axis.kind: axis.control for axis in (*AXES, cast(type[Technique], Optimizer))
+    axis.role: axis.control for axis in (*AXES, cast(type[Technique], Optimizer))
 }
 """Axis to the name of its control level."""

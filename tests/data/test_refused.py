@@ -1,0 +1,173 @@
+"""Files that cannot be used: what is wrong is said in one sentence that names column or line."""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from ablations import RequestError, Study
+from ablations.cli import main
+
+ROWS = [f"{i},{i % 7}.5,{'ab'[i % 2]},{i * 1.25}" for i in range(30)]
+HEADER = "id,size,sort,price"
+
+
+def table(*, header: str = HEADER, **replaced: str) -> str:
+    """A sound table with some lines replaced: ``line5="…"``."""
+    lines = [header, *ROWS]
+    for name, text in replaced.items():
+        lines[int(name.removeprefix("line")) - 1] = text
+    return "\n".join(lines) + "\n"
+
+
+def with_column(name: str, values: Sequence[object]) -> str:
+    """A sound table with one more column."""
+    return "\n".join([f"{HEADER},{name}", *(f"{r},{v}" for r, v in zip(ROWS, values, strict=True))])
+
+
+def few(values: str) -> list[object]:
+    """Those values, one after the other, for thirty rows."""
+    return [values[i % len(values)] for i in range(30)]
+
+
+ONE = {"line2": "0,inf,a,0.0"}
+NUMBERED = [f"x{i}" for i in range(150)]
+LONG = "\n".join([HEADER, *(f"{i},1.5,{NUMBERED[i]},{i * 1.25}" for i in range(150))])
+
+WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
+    "empty": ("", {}, "is empty"),
+    "blank": ("\n\n  \n", {}, "is empty"),
+    "header alone": (HEADER + "\n", {}, "holds no rows of data"),
+    "no header": ("\n".join(["1,2,3,4"] * 30), {}, "the first line holds numbers (1, 2, 3, …)"),
+    "two names": (table(header="id,size,size,price"), {}, "two columns are named 'size'"),
+    "no name": (table(header="id,,sort,price"), {}, "column 2 of 4 has no name"),
+    "short line": (table(line5="3,3.5,b"), {}, "line 5 has 3 fields, the header 4"),
+    "long line": (table(line7="5,5.5,b,6,7"), {}, "line 7 has 5 fields, the header 4"),
+    "open quote": (table(line9='7,"0.5,b,1'), {}, "line 9 on"),
+    "zero byte": (table(line3="1,1\0,b,1"), {}, "line 3 holds a zero byte"),
+    "latin 1": (table(line4="2,1,é,1").encode("latin-1"), {}, "line 4 holds the byte 0xe9"),
+    "packed": (gzip.compress(table().encode()), {}, "is compressed"),
+    "binary": (bytes(random.Random(0).randbytes(400)), {}, "is no UTF-8 text"),
+    "no target": (table(), {"target": "prices"}, "no column 'prices' for target; did you mean "),
+    "empty target": (with_column("y", [""] * 30), {"target": "y"}, "the target 'y' holds nothing"),
+    "text target": (
+        table(line6="4,4.5,a,about 5"), {"kind": "regression"}, "'price' holds 'about 5' in line 6"
+    ),
+    "constant target": (with_column("y", [3] * 30), {"target": "y"}, "'y' never varies: it is 3"),
+    "infinite target": (table(line4="2,2,a,inf"), {"kind": "regression"}, "not finite in line 4"),
+    "few whole numbers": (
+        with_column("y", few("012")), {"target": "y"}, "'y' holds 3 different whole numbers"
+    ),
+    "target of days": (
+        with_column("y", [f"2024-01-{i + 1:02}" for i in range(30)]), {"target": "y"},
+        "the target 'y' holds days",
+    ),
+    "binary of three": (
+        with_column("y", few("abc")), {"target": "y", "kind": "binary"},
+        "'y' has 3 different values, and binary means two",
+    ),
+    "a class of one": (
+        with_column("y", ["c", *few("ab")[1:]]), {"target": "y"},
+        "class 'c' of 'y' has a single row, line 2",
+    ),
+    "a class a row": (table(), {"kind": "multiclass"}, "'price' has 30 different values in 30"),
+    "no feature": (table(), {"features": ["sise"]}, "has no column 'sise' for features; did you"),
+    "nothing to drop": (table(), {"drop": ["ids"]}, "has no column 'ids' for drop; did you mean"),
+    "target as feature": (table(), {"features": ["price"]}, "'price' cannot be a feature too"),
+    "almost numbers": (
+        table(line8="6,about 2,a,7.5"), {}, "'size' holds numbers, but also 'about 2' in line 8"
+    ),
+    "almost days": (
+        with_column("day", ["2024-01-01"] * 20 + ["2024-13-01"] + ["2024-01-01"] * 9), {},
+        "'day' holds days, but also '2024-13-01' in line 22",
+    ),
+    "infinite feature": (table(**ONE), {}, "'size' holds an infinite number in line 2"),
+    "texts": (LONG, {}, "leave out with drop = [\"sort\"]"),
+    "few rows": ("\n".join([HEADER, *ROWS[:7]]), {}, "has 7 rows with a target; at least 20"),
+    "nothing varies": (
+        "\n".join(["x,price", *(f"1,{i}.5" for i in range(30))]), {}, "all others never vary"
+    ),
+    "no group": (
+        with_column("g", ["", *few("abcdef")[1:]]), {"group": "g"}, "'g' says no group in line 2"
+    ),
+    "one group": (with_column("g", few("a")), {"group": "g"}, "largest group of 'g' has 30 of 30"),
+    "text as time": (table(), {"split": "time", "by": "sort"}, "column 'sort' holds 'a' in line 2"),
+    "time without column": (table(), {"split": "time"}, "need the column's name"),
+    "column without need": (table(), {"by": "id"}, "split = \"random\" has none; found 'id'"),
+    "odd word": (
+        with_column("part", ["train"] * 25 + ["later"] * 5), {"split": "column", "by": "part"},
+        "column 'part' holds 'later' in line 27",
+    ),
+    "nothing to judge by": (
+        with_column("part", ["train"] * 30), {"split": "column", "by": "part"},
+        "30 rows to train on and 0 to judge by",
+    ),
+    "class never learnt": (
+        "\n".join(
+            ["part,x,y", *(f"{'train' if i < 20 else 'test'},{i},{'abc'[i // 10]}"
+                           for i in range(30))]
+        ),
+        {"split": "column", "by": "part", "target": "y"}, "no row to train on has the class 'c'",
+    ),
+    "groups in time": (
+        table(), {"split": "time", "by": "id", "group": "sort"}, "groups are drawn at random"
+    ),
+    "hardly a share": (table(), {"validation": 0.01}, "leaves a part with less than two"),
+    "whole share": (table(), {"validation": 1.0}, "less than 1"),
+    "odd kind": (table(), {"kind": "ordinal"}, "'regression', 'binary' or 'multiclass'"),
+    "odd key": (table(), {"sep": ";"}, "task 'csv' has no parameter 'sep'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
+    content, asked, message = WRONG[name]
+    path = tmp_path / "table.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    task = {"name": "csv", "path": str(path), "target": "price", **asked}
+    with pytest.raises(RequestError) as caught:
+        Study(task=task)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("nowhere.csv", "No such file"), (".", "Is a directory"), ("a\0b", "embedded null")],
+)
+def test_what_cannot_be_read_is_said(path: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=message):
+        Study(task={"name": "csv", "path": str(tmp_path / path), "target": "y"})
+
+
+def test_other_files_than_parquet_are_said_to_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    task = {"name": "parquet", "path": str(path), "target": "price"}
+    path.write_text(table())
+    with pytest.raises(RequestError, match="is no Parquet file"):
+        Study(task=task)
+    pd.DataFrame({"x": [[1, 2]] * 30, "price": range(30)}).to_parquet(path)
+    with pytest.raises(RequestError, match="column 'x' holds lists"):
+        Study(task=task)
+    path.rename(tmp_path / "table.csv")
+    with pytest.raises(RequestError, match="is a Parquet file; say name"):
+        Study(task={**task, "name": "csv", "path": str(tmp_path / "table.csv")})
+
+
+def test_on_the_command_line_it_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "table.csv").write_text(table(line5="3,3.5,b"))
+    study = tmp_path / "mine.toml"
+    study.write_text('task = { name = "csv", path = "table.csv", target = "price" }\n')
+    monkeypatch.setattr("sys.argv", ["ablations", "run", str(study)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {tmp_path / 'table.csv'}: line 5 has 3 fields, the header 4\n"

@@ -59,7 +59,7 @@ def kind(configuration: Configuration) -> Kind:
     """
     c, regularizer = configuration, configuration.regularizer
     terms = regularizer.terms()
-    layers = [regularizer.layer(place) for place in range(len(c.model.widths()) + 1)]
+    layers = [regularizer.layer(place) for place in range(c.model.places(c.task) + 1)]
     drawing = tuple((type(layer), layer.purpose) for layer in layers if layer is not None)
     asked: tuple[object, ...] = (terms.smoothing > 0, math.isinf(terms.max_norm), drawing)
     if drawing:

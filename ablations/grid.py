@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from ablations.registry import Component, canonical, foreign_modules
+from ablations.registry import Component, canonical
 from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class Configuration:
 
     def level(self, axis: str) -> Any:
         """The level on a technique axis, a setting of the training or a parameter of the model."""
-        return getattr(self if axis in (*TECHNIQUES, *SETTINGS) else self.model, axis)
+        if axis in (*TECHNIQUES, *SETTINGS):
+            return getattr(self, axis)
+        return self.model.parameters()[axis]
 
     def with_(self, **levels: Any) -> Configuration:
         """The same configuration with other levels."""
@@ -86,7 +88,7 @@ class Configuration:
     @cached_property
     def columns(self) -> dict[str, Any]:
         """The columns of the runs table that this configuration fills."""
-        values: dict[str, Any] = {"task": self.task.label, "model": self.model.name}
+        values: dict[str, Any] = {"task": self.task.label, "model": self.model.title}
         values |= {name: level_label(getattr(self, name)) for name in TECHNIQUES}
         values |= {
             "optimizer": self.optimizer.label,
@@ -101,7 +103,7 @@ class Configuration:
     def foreign_modules(self) -> frozenset[str]:
         """The modules of other people whose code training this runs."""
         parts = (self.task, self.model, self.optimizer, *(getattr(self, n) for n in TECHNIQUES))
-        return frozenset().union(*map(foreign_modules, parts))
+        return frozenset().union(*(part.modules() for part in parts))
 
     @cached_property
     def skip(self) -> str | None:
@@ -109,7 +111,10 @@ class Configuration:
         if self.batch_size != "full" and self.batch_size > self.task.rows:
             rows = self.task.rows
             return f"a batch of {self.batch_size} is more than the {rows} training rows; say 'full'"
-        asked = (self.regularizer, self.norm, self.init, self.schedule, self.optimizer, self.device)
+        asked = (
+            *(self.model, self.regularizer, self.norm, self.init, self.schedule),
+            *(self.optimizer, self.device),
+        )
         return next((why for part in asked if (why := _skip(part, self))), None)
 
 
@@ -179,5 +184,5 @@ def cross(task: Task, grid: Grid) -> Iterator[Configuration]:
         levels = dict(zip(grid.axes, chosen, strict=True))
         fields = {k: v for k, v in levels.items() if k in TECHNIQUES or k in SETTINGS}
         parameters = {k: v for k, v in levels.items() if k not in fields}
-        model = dataclasses.replace(grid.model, **parameters) if parameters else grid.model  # type: ignore[type-var]
+        model = grid.model.with_(**parameters) if parameters else grid.model
         yield Configuration(task=task, model=model, **(settings | fields))

@@ -14,7 +14,8 @@ import json
 import pkgutil
 from collections.abc import Mapping
 from contextvars import ContextVar
-from functools import cached_property
+from functools import cached_property, lru_cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
@@ -22,8 +23,13 @@ import pydantic
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ablations.errors import RequestError, nearest
+from ablations.importing import PREFIX, imported, source_of
 
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
+_ORIGINS: dict[type[Component], str] = {}
+"""The package, and its version, of each class that was found through an entry point."""
+ENTRY_POINTS = "ablations.techniques"
+"""The group in which a package names its techniques, tasks and models: modules or classes."""
 
 
 class Component:
@@ -48,8 +54,24 @@ class Component:
         return f"{self.name}({', '.join(changed)})" if changed else self.name
 
     def identity(self) -> dict[str, Any]:
-        """What of it defines a run, as plain values."""
-        return {"name": self.name, **self.parameters()}
+        """What of it defines a run, as plain values; of other people's classes the code as well."""
+        code = "".join(source_of(cast(type, cls)) for cls in _foreign(type(self)))
+        return {"name": self.name, **self.parameters()} | ({"source": code} if code else {})
+
+    def modules(self) -> set[str]:
+        """The modules of other people that it comes from; nobody here knows what they do."""
+        return {cls.__module__ for cls in _foreign(type(self))}
+
+    def spelled(self) -> tuple[str, dict[str, Any]]:
+        """The name that leads here from a study, and the parameters that are not at their
+        defaults.
+        """
+        changed = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+            if getattr(self, field.name) != field.default
+        }
+        return _name_in_a_study(type(self)), changed
 
     def pinned(self) -> Self:
         """The same with all that it depends on outside, a file say, found and told in its fields.
@@ -76,13 +98,21 @@ def located(path: str) -> Path:
     return Path(BESIDE.get() or "", path).expanduser().absolute()
 
 
-def foreign_modules(component: Component) -> set[str]:
-    """The modules of other people that its class comes from; nobody here knows what they do."""
-    return {
-        cls.__module__
-        for cls in type(component).__mro__
-        if issubclass(cls, Component) and cls.__module__.partition(".")[0] != __package__
-    }
+def _foreign(cls: type[Component]) -> list[type[Component]]:
+    """A class and those that it builds on, as far as other people wrote them."""
+    return [
+        one
+        for one in cls.__mro__
+        if issubclass(one, Component) and one.__module__.partition(".")[0] != __package__
+    ]
+
+
+def _name_in_a_study(cls: type[Component]) -> str:
+    """A class of other people is named by where it lies, unless its package offers it by name."""
+    by_path = cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
+    if cls in _ORIGINS or not by_path or not _foreign(cls):
+        return cls.name
+    return f"{PREFIX}{cls.__module__}:{cls.__qualname__}"
 
 
 def canonical(value: object) -> str:
@@ -140,8 +170,36 @@ def discover(package: str) -> None:
 
 
 def registered(kind: str) -> dict[str, type[Component]]:
-    """Name to class, in the order of registration."""
+    """Name to class, in the order of registration; what other packages offer included.
+
+    Raises
+    ------
+    RequestError
+        If a package offers something that cannot be loaded.
+    """
+    _load_offered()
     return dict(_REGISTRY.get(kind, {}))
+
+
+@lru_cache(maxsize=1)
+def _load_offered() -> None:
+    """Load what installed packages offer, once."""
+    for offered in metadata.entry_points(group=ENTRY_POINTS):
+        before = {cls for classes in _REGISTRY.values() for cls in classes.values()}
+        package = f"{offered.dist.name} {offered.dist.version}" if offered.dist else offered.value
+        try:
+            offered.load()
+        except (Exception, SystemExit) as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0]
+            message = f"its technique '{offered.name}' ({offered.value}) cannot be loaded: {said}"
+            raise RequestError(message, source=f"package {package}") from None
+        for classes in _REGISTRY.values():
+            _ORIGINS.update({cls: package for cls in classes.values() if cls not in before})
+
+
+def origin(cls: type[Component]) -> str:
+    """Where a class comes from: a package with its version, or a module; empty for ours."""
+    return _ORIGINS.get(cls, cls.__module__ if _foreign(cls) else "")
 
 
 def resolve(kind: str, spec: object, key: str) -> Component:
@@ -168,20 +226,46 @@ def resolve(kind: str, spec: object, key: str) -> Component:
             raise RequestError(f"{message}; decorate it with @technique", key)
         return _pinned(spec, key)
     if isinstance(spec, str):
-        return _construct(kind, spec, {}, key)
+        return _named(kind, spec, {}, key)
     if isinstance(spec, Mapping):
         name = spec.get("name")
         if not isinstance(name, str):
             raise RequestError(f"a table for a {kind} needs a 'name', found {dict(spec)!r}", key)
-        return _construct(kind, name, {k: v for k, v in spec.items() if k != "name"}, key)
+        return _named(kind, name, {k: v for k, v in spec.items() if k != "name"}, key)
     raise RequestError(f"expected the name of a {kind} or a table with one, found {spec!r}", key)
 
 
-def _construct(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
+def _named(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
     classes = registered(kind)
+    if name.startswith(PREFIX):
+        return _of_python(kind, name.removeprefix(PREFIX), parameters, key)
     if name not in classes:
         raise RequestError(f"there is no {kind} named '{name}'; {nearest(name, classes)}", key)
-    cls = classes[name]
+    return _construct(classes[name], parameters, key)
+
+
+def _of_python(kind: str, target: str, parameters: Mapping[str, Any], key: str) -> Component:
+    """What somebody wrote, by its name in Python: a class of components, an object, or whatever the
+    component ``python`` of that kind can make one of.
+    """
+    found = imported(target, key, BESIDE.get())
+    if isinstance(found, type) and issubclass(found, Component):
+        if getattr(found, "role", None) != kind or not dataclasses.is_dataclass(found):
+            what = getattr(found, "role", "component")
+            message = f"'{target}' is a {what}, and a {kind} decorated with its @ is wanted"
+            raise RequestError(message, key)
+        return _construct(found, parameters, key)
+    if isinstance(found, Component) and not parameters:
+        return resolve(kind, found, key)
+    wrapper = registered(kind).get("python")
+    if wrapper is None or not callable(found):
+        message = f"'{target}' is {type(found).__name__}, and a class of a {kind} is wanted"
+        raise RequestError(message, key)
+    return _construct(wrapper, {"target": target, "options": dict(parameters)}, key)
+
+
+def _construct(cls: type[Component], parameters: Mapping[str, Any], key: str) -> Component:
+    kind, name = cls.role, cls.name
     fields = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for parameter in parameters:
         if parameter not in fields:

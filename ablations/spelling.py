@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -85,26 +85,28 @@ def plain_seeds(numbers: tuple[int, ...]) -> object:
 def plain(value: Any) -> Any:
     """A level or setting as TOML can hold it."""
     if isinstance(value, Component):
-        parameters = _own(value)
-        return {"name": value.name, **parameters} if parameters else value.name
+        name, parameters = _spelled(value)
+        return {"name": name, **parameters} if parameters else name
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def plain_exclusion(entry: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     """An exclusion by exact levels: a bare name would mean every level of that name."""
     return {
-        axis: [{"name": v.name} | _own(v) if isinstance(v, Component) else plain(v) for v in levels]
+        axis: [_exactly(v) if isinstance(v, Component) else plain(v) for v in levels]
         for axis, levels in entry.items()
     }
 
 
-def _own(value: Component) -> dict[str, Any]:
-    """The parameters that are not at their defaults, as TOML can hold them."""
-    return {
-        f.name: plain(getattr(value, f.name))
-        for f in fields(value)  # type: ignore[arg-type]
-        if getattr(value, f.name) != f.default
-    }
+def _spelled(value: Component) -> tuple[str, dict[str, Any]]:
+    """The name, and the parameters that are not at their defaults, as TOML can hold them."""
+    name, parameters = value.spelled()
+    return name, {key: plain(given) for key, given in parameters.items()}
+
+
+def _exactly(value: Component) -> dict[str, Any]:
+    name, parameters = _spelled(value)
+    return {"name": name, **parameters}
 
 
 def plain_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
@@ -231,7 +233,7 @@ def _level(axis: str, level: object, model: Model, key: str) -> Any:
     if axis in _SETTING_TYPES:
         return _value(_SETTING_TYPES[axis], level, key)
     try:
-        return getattr(type(model)(**(model.parameters() | {axis: level})), axis)
+        return model.with_(**{axis: level}).parameters()[axis]
     except pydantic.ValidationError as error:
         parameter = from_validation(error)
         inner = parameter.key.removeprefix(axis)
@@ -280,7 +282,7 @@ def _levels_of(grid: Grid, axis: str) -> tuple[Any, ...]:
     """The levels that an axis, a setting or a parameter of the model has in one grid."""
     if axis in grid.axes:
         return grid.axes[axis]
-    return (getattr(grid if axis in SETTINGS else grid.model, axis),)
+    return (getattr(grid, axis) if axis in SETTINGS else grid.model.parameters()[axis],)
 
 
 def _matching(

@@ -22,6 +22,7 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
+from ablations.importing import found_beside
 from ablations.training import loop, result
 
 IN_FLIGHT = 2
@@ -259,9 +260,13 @@ def _lines(path: Path) -> list[str]:
 
 def carry(module_names: Iterable[str]) -> None:
     """Have what workers cannot import by its name sent to them as it is."""
-    for name in module_names:
+    names = set(module_names)
+    beside = found_beside() if names else set()
+    for name in names | beside:
         module = sys.modules.get(name)
-        if module is None or name == "__main__" or _importable(name, module):
+        if module is None or name == "__main__":
+            continue
+        if name not in beside and _importable(name, module):
             continue
         cloudpickle.register_pickle_by_value(module)
 

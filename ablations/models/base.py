@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import pydantic
 import torch
@@ -13,7 +13,8 @@ from torch import nn
 from ablations.registry import Component, component
 from ablations.store import COLUMNS
 from ablations.streams import Streams
-from ablations.techniques.base import Norm, Regularizer
+from ablations.tasks.base import Task
+from ablations.techniques.base import Init, Norm, Regularizer
 
 if TYPE_CHECKING:
     from ablations.grid import Configuration
@@ -43,13 +44,47 @@ class Model(Component):
 
     role = "model"
 
-    def build(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        """The network, from (batch, inputs) to (batch, outputs), its weights not yet filled."""
+    draws: ClassVar[bool] = False
+    """Whether building a network draws numbers that it starts from, beyond what an init fills."""
+
+    @property
+    def title(self) -> str:
+        """What stands in the column ``model``."""
+        return self.name
+
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        """The network, from (batch, task.inputs) to (batch, task.outputs), its weights not yet
+        filled.
+        """
         raise NotImplementedError
 
-    def widths(self) -> tuple[int, ...]:
+    def widths(self, task: Task) -> tuple[int, ...]:
         """The widths of the layers that a norm acts on."""
         raise NotImplementedError
+
+    def places(self, task: Task) -> int:
+        """How many places there are for a regularizer's layers, that at the input not counted."""
+        return len(self.widths(task))
+
+    def skip(self, configuration: Configuration) -> str | None:
+        """Why this model cannot be had in a configuration; None where it can."""
+        return None
+
+    def with_(self, **levels: Any) -> Self:
+        """The same model with other values of some parameters, checked like those it has."""
+        return type(self)(**(self.parameters() | levels))
+
+    def fill(self, network: nn.Module, init: Init, streams: Streams) -> None:
+        """Give a network its initial weights and biases.
+
+        Each parameter has a stream of its own, named by the parameter, so that a network
+        with a norm starts from the same weights as one without.  Weights are drawn
+        in float32 whatever the run's precision, so that a run in float64 starts there too.
+        """
+        for name, layer, nonlinearity in self.weights(network):
+            init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))
+            bound = 1 / math.sqrt(layer.in_features)
+            layer.bias.uniform_(-bound, bound, generator=streams.generator(f"init/{name}.bias"))
 
     def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
         """Name, layer, and the nonlinearity that follows it (``"linear"`` for the output)."""
@@ -63,23 +98,14 @@ def linear(inputs: int, outputs: int) -> nn.Linear:
 
 def build(configuration: Configuration) -> nn.Module:
     """A configuration's network on the CPU, its weights not yet filled."""
-    task, norm, regularizer = configuration.task, configuration.norm, configuration.regularizer
-    return configuration.model.build(task.inputs, task.outputs, norm, regularizer)
+    c = configuration
+    return c.model.build(c.task, c.norm, c.regularizer)
 
 
 @torch.no_grad()
 def fill(network: nn.Module, configuration: Configuration, streams: Streams) -> None:
-    """Give a network its initial weights and biases.
-
-    Each parameter has a stream of its own, named by the parameter, so that a network
-    with a norm starts from the same weights as one without.  Weights are drawn
-    in float32 whatever the run's precision, so that a run in float64 starts there too.
-    """
-    for name, layer, nonlinearity in configuration.model.weights(network):
-        weight = streams.generator(f"init/{name}.weight")
-        configuration.init.fill(layer.weight, nonlinearity, weight)
-        bound = 1 / math.sqrt(layer.in_features)
-        layer.bias.uniform_(-bound, bound, generator=streams.generator(f"init/{name}.bias"))
+    """Give a network its initial weights and biases (``Model.fill``)."""
+    configuration.model.fill(network, configuration.init, streams)
 
 
 def finish(network: nn.Module, configuration: Configuration) -> nn.Module:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 
 from ablations.models.base import Model, linear, model
+from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -32,7 +33,8 @@ class MLP(Model):
     activation: Literal["relu", "leaky_relu", "tanh", "selu"] = "relu"
     norm_position: Literal["after", "before"] = "after"
 
-    def build(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> nn.Module:
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        inputs = task.inputs
         layers: OrderedDict[str, nn.Module | None] = OrderedDict()
         layers["regularizer0"] = regularizer.layer(0)
         for place, width in enumerate(self.hidden, start=1):
@@ -44,12 +46,12 @@ class MLP(Model):
             layers.update(act | after if self.norm_position == "after" else after | act)
             layers[f"regularizer{place}"] = regularizer.layer(place)
             inputs = width
-        layers["output"] = linear(inputs, outputs)
+        layers["output"] = linear(inputs, task.outputs)
         return nn.Sequential(
             OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
         )
 
-    def widths(self) -> tuple[int, ...]:
+    def widths(self, task: Task) -> tuple[int, ...]:
         return self.hidden
 
     def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:

@@ -200,7 +200,7 @@ def uniform_loss(outputs: Tensor) -> Tensor:
     return -F.log_softmax(outputs, dim=-1).mean(-1)
 
 
-def shrinking(weight: Tensor, limit: float | Tensor, dim: int = -1) -> Tensor:
+def shrinking(weight: Tensor, limit: float | Tensor, dim: int | tuple[int, ...] = -1) -> Tensor:
     """Factors that bring vectors along ``dim`` to a length of at most ``limit``."""
     length: Tensor = torch.linalg.vector_norm(weight, dim=dim, keepdim=True)
     return limit / torch.maximum(length, torch.as_tensor(limit, dtype=length.dtype))
@@ -229,6 +229,8 @@ class Init(Technique):
 
     role = "init"
     control = "default"
+    leaves: ClassVar[bool] = False
+    """Whether weights that somebody's own network was made with are left as they are."""
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
         """Fill ``weight`` (out, in), in place.

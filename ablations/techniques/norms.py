@@ -64,7 +64,7 @@ class GroupNorm(Norm):
     def skip(self, configuration: Configuration) -> str | None:
         if self.channels == 1:
             return "a group of one channel is its own mean, so that nothing is left of it"
-        for width in configuration.model.widths():
+        for width in configuration.model.widths(configuration.task):
             if width % self.channels:
                 return f"a layer of {width} units has no whole groups of {self.channels} channels"
         return None

@@ -128,7 +128,7 @@ def _bytes(made: Program) -> int:
     """Of one member's parameters, moments and activations."""
     c = made.configuration
     parameters = made.network.slots[-1].stop * (1 + c.optimizer.moments)
-    activations = c.rows_per_batch * (c.task.inputs + sum(c.model.widths()) + c.task.outputs)
+    activations = c.rows_per_batch * (c.task.inputs + sum(c.model.widths(c.task)) + c.task.outputs)
     return (parameters + activations) * c.torch_dtype.itemsize
 
 

@@ -154,7 +154,9 @@ def _batches(
 def shrink(configuration: Configuration, network: nn.Module) -> None:
     """Hold the weights to what the regularizer allows, after a step."""
     for _, layer, _ in configuration.model.weights(network):
-        factor = configuration.regularizer.shrink(layer.weight)
+        # A unit's weights are a vector, in a convolution as well.
+        factor = configuration.regularizer.shrink(layer.weight.flatten(1))
         if factor is None:
             return
-        configuration.norm.lengths(layer).mul_(factor)
+        lengths = configuration.norm.lengths(layer)
+        lengths.mul_(factor.view(-1, *[1] * (lengths.ndim - 1)))

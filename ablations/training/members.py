@@ -95,15 +95,17 @@ class _Starts:
         self._made = made
         configuration = made.configuration
         one, other = (_built(configuration, Streams(seed)) for seed in (0, 1))
+        self._template: nn.Module | None = None
+        self._count = sum(parameter.numel() for parameter in one.parameters())
+        if configuration.model.draws or type(configuration.norm).wrap is not Norm.wrap:
+            return
         for network in (one, other):  # what an init fills is no difference between the two
             for _, layer, _ in configuration.model.weights(network):
                 nn.init.zeros_(layer.weight)
                 nn.init.zeros_(layer.bias)
         states = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-        alike = all(torch.equal(first, second) for first, second in states)
-        wraps = type(configuration.norm).wrap is not Norm.wrap
-        self._template = one if alike and not wraps else None
-        self._count = sum(parameter.numel() for parameter in one.parameters())
+        if all(torch.equal(first, second) for first, second in states):
+            self._template = one
 
     def __call__(self, init: Init, seed: int) -> tuple[Tensor, Tensors, int]:
         """One member's parameters, shape (P,), its buffers, and how many parameters it has."""

@@ -87,8 +87,8 @@ class Network(Protocol):
         """The layers that draw."""
 
     @property
-    def rows(self) -> tuple[tuple[str, int], ...]:
-        """Parameters that hold the units' incoming weights, and the dimension along which."""
+    def rows(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Parameters that hold the units' incoming weights, and the dimensions along which."""
 
     @property
     def engine(self) -> str:
@@ -147,7 +147,7 @@ class Stack:
     """Name in the module, and the layer; a number stands for a layer that draws, a place."""
     slots: tuple[Slot, ...]
     places: tuple[Place, ...]
-    rows: tuple[tuple[str, int], ...]
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
     same_in_training: bool
     engine: str = "fused"
     lanes: int = 1
@@ -222,7 +222,7 @@ def sequence(module: nn.Module) -> Stack:
             raise NotStackableError(f"there is no stacked form of the parameter {name}")
         slots.append(_slot(name, parameter, lay, slots))
     rows = [
-        (f"{name}.{layer.rows}", -2)
+        (f"{name}.{layer.rows}", (-2,))
         for name, layer in layers
         if isinstance(layer, Layer) and layer.rows is not None
     ]
@@ -263,7 +263,7 @@ class Vmapped:
     module: nn.Module
     slots: tuple[Slot, ...]
     places: tuple[Place, ...]
-    rows: tuple[tuple[str, int], ...]
+    rows: tuple[tuple[str, tuple[int, ...]], ...]
     engine: str = "vmap"
     lanes: int = ALIGNED
     same_in_training: bool = False
@@ -314,7 +314,7 @@ def vmapped(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> Vma
     slots: list[Slot] = []
     for name, parameter in module.named_parameters():
         slots.append(_slot(name, parameter, lambda tensor: tensor, slots))
-    rows = tuple((_lengths(module, layer), -1) for layer in linears)
+    rows = tuple((_lengths(module, one), tuple(range(1 - one.weight.ndim, 0))) for one in linears)
     return Vmapped(module, tuple(slots), _places(module, row), rows)
 
 

@@ -153,8 +153,10 @@ class Program:
 
     def _limited(self, flat_MP: Tensor, limit: Tensor) -> Tensor:
         parameters = networks.split(self.network, flat_MP)
-        for name, dim in self.network.rows:
-            parameters[name] = parameters[name] * shrinking(parameters[name], limit, dim)
+        for name, dims in self.network.rows:
+            weight = parameters[name]
+            own = limit.view(-1, *[1] * (weight.ndim - 1))
+            parameters[name] = weight * shrinking(weight, own, dims)
         return networks.join(self.network, parameters)
 
     def outputs(self, flat_MP: Tensor, state: Tensors, x_MBI: Tensor) -> Tensor:
@@ -221,7 +223,7 @@ def program(configuration: Configuration) -> Program:
     with Streams(0).isolated(configuration.device.torch_device()):
         template = finish(build(configuration), configuration)
     drawing = [layer for layer in template.modules() if isinstance(layer, RandomLayer)]
-    known = _layers(regularizer, len(configuration.model.widths()))
+    known = _layers(regularizer, configuration.model.places(task))
     for layer in drawing:
         if type(layer).forward is not RandomLayer.forward:
             raise NotStackableError(f"{type(layer).__name__} has its own forward pass")
@@ -295,7 +297,8 @@ def numbers_of(made: Program, runs: Sequence[Run]) -> Numbers:
         return torch.tensor(values, dtype=dtype, device=device)[:, None]
 
     def of_place(index: int) -> tuple[Tensor, ...]:
-        place, hidden = made.network.places[index], len(configuration.model.widths())
+        place = made.network.places[index]
+        hidden = configuration.model.places(configuration.task)
         shape = (len(runs),) + (1,) * (len(place.shape) + 1)
         own = [_layers(run.configuration.regularizer, hidden) for run in runs]
         members = [layers.get(place.layer.purpose, place.layer).numbers() for layers in own]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ablations.grid import Run
+from ablations.importing import place_of
 from ablations.training.limit import TookTooLongError
 
 Status = Literal["ok", "diverged", "failed", "skipped"]
@@ -79,7 +80,8 @@ class Result:
     ) -> Result:
         """One run's exception is that run's result."""
         text = _encodable("".join(traceback.format_exception(error)))
-        return cls(run, "failed", said(error), engine, cohort_size, traceback=text)
+        place = "" if isinstance(error, TookTooLongError) else place_of(error)
+        return cls(run, "failed", f"{said(error)}{place}", engine, cohort_size, traceback=text)
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
         """This result as a row of the runs table."""

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from ablations.models.mlp import MLP
+from ablations.tasks.digits import Digits
+from ablations.tasks.notebook import Notebook
 from ablations.techniques.norms import LayerNorm, NoNorm
 from ablations.techniques.regularizers import Dropout, InputNoise, NoRegularizer
 
@@ -18,7 +20,7 @@ def names(network: nn.Module) -> list[str]:
 
 
 def test_norm_stands_after_the_activation_as_in_the_notebook() -> None:
-    network = MLP().build(10, 1, LayerNorm(), Dropout())
+    network = MLP().build(Notebook(), LayerNorm(), Dropout())
     assert names(network) == [
         "hidden1", "activation1", "norm1", "regularizer1",
         "hidden2", "activation2", "norm2", "regularizer2", "output",
@@ -26,22 +28,22 @@ def test_norm_stands_after_the_activation_as_in_the_notebook() -> None:
 
 
 def test_norm_before_the_activation_by_a_parameter() -> None:
-    network = MLP(norm_position="before", hidden=(8,)).build(10, 1, LayerNorm(), InputNoise())
+    network = MLP(norm_position="before", hidden=(8,)).build(Notebook(), LayerNorm(), InputNoise())
     assert names(network) == ["regularizer0", "hidden1", "norm1", "activation1", "output"]
 
 
 @pytest.mark.parametrize("hidden", [(64, 32), (5,), (8, 8, 8)])
 def test_widths_and_parameters(hidden: tuple[int, ...]) -> None:
     model = MLP(hidden=hidden)
-    network = model.build(10, 3, NoNorm(), NoRegularizer())
-    sizes = (10, *hidden, 3)
+    network = model.build(Digits(), NoNorm(), NoRegularizer())
+    sizes = (64, *hidden, 10)
     expected = sum((a + 1) * b for a, b in pairwise(sizes))
     assert sum(p.numel() for p in network.parameters()) == expected
-    assert network(torch.zeros(4, 10)).shape == (4, 3)
+    assert network(torch.zeros(4, 64)).shape == (4, 10)
     assert [kind for *_, kind in model.weights(network)] == ["relu"] * len(hidden) + ["linear"]
 
 
 def test_dropout_rates_follow_the_layers_and_the_last_serves_the_deeper() -> None:
-    network = MLP(hidden=(8, 8, 8)).build(4, 1, NoNorm(), Dropout(p=(0.5, 0.2)))
+    network = MLP(hidden=(8, 8, 8)).build(Notebook(), NoNorm(), Dropout(p=(0.5, 0.2)))
     rates = [getattr(layer, "rate", None) for layer in network.children() if hasattr(layer, "rate")]
     assert rates == [0.5, 0.2, 0.2]

@@ -22,6 +22,7 @@ from ablations.cohorts import kinds
 from ablations.grid import Run, plan
 from ablations.models.base import Model, linear
 from ablations.registry import registered
+from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
 from ablations.training import allocation, compiling, engines, fused, loop, members, networks
@@ -237,7 +238,7 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
     assert len(found) == 7
     failed = [result for result in found if result.run is bad]
     assert [(r.status, r.engine, r.cohort_size) for r in failed] == [("failed", "fused", SIZE)]
-    assert failed[0].reason == f"ArithmeticError: {reason}"
+    assert str(failed[0].reason).startswith(f"ArithmeticError: {reason} (test_fused.py, line ")
     assert "Traceback" in (failed[0].traceback or "")
     without = trained(runs)
     for result in found:
@@ -331,10 +332,10 @@ class Foreign(Model):
     def parameters(self) -> dict[str, Any]:
         return {"network": self.network.__name__}
 
-    def build(self, inputs: int, outputs: int, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        return self.network(inputs, outputs, norm, regularizer)
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        return self.network(task.inputs, task.outputs, norm, regularizer)
 
-    def widths(self) -> tuple[int, ...]:
+    def widths(self, task: Task) -> tuple[int, ...]:
         return (9,)
 
     def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:

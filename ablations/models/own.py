@@ -1,0 +1,225 @@
+"""A network of your own, from a function that makes it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+import torch
+from pydantic import BeforeValidator
+from torch import nn
+
+from ablations.errors import RequestError, nearest
+from ablations.importing import PREFIX, imported, source_of_module
+from ablations.models.base import Model, model
+from ablations.registry import BESIDE
+from ablations.streams import Streams
+from ablations.tasks.base import Task
+from ablations.techniques.base import Init, Norm, Regularizer
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
+
+_GIVEN = ("inputs", "outputs", "shape", "norm", "drop")
+"""What a factory may ask for by the names of its arguments; all others are options of its own."""
+_FILLED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ACTIVATIONS = {
+    nn.ReLU: "relu",
+    nn.LeakyReLU: "leaky_relu",
+    nn.Tanh: "tanh",
+    nn.SELU: "selu",
+    nn.Sigmoid: "sigmoid",
+}
+
+Scalar = bool | int | float | str
+Options = Annotated[
+    tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...],
+    BeforeValidator(lambda given: _pairs(given)),
+]
+
+
+def _pairs(given: Any) -> Any:
+    """Options as sorted pairs, which can be compared."""
+    pairs = given.items() if isinstance(given, dict) else given
+    return tuple(
+        (name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(pairs)
+    )
+
+
+@model
+class Python(Model):
+    """A network of your own, ``model = "python:my_module:build"``: a function of ``inputs`` and
+    ``outputs`` that gives an ``nn.Module``.
+
+    By the names of its arguments it may ask for more: ``norm``, a function from a width to the norm
+    layer of a configuration; ``drop``, a function that gives the layer of its regularizer, one
+    a call; and ``shape``, a row's as a picture or sequence.  Arguments with a default beyond those
+    are parameters, which a study may set and vary.  An init fills the weights of linear and
+    convolutional layers; the control level leaves them as the function made them.
+    """
+
+    name = "python"
+    draws = True
+    target: str = ""
+    options: Options = ()
+    source: str = ""
+
+    def pinned(self) -> Self:
+        factory = self._factory
+        arguments = _arguments(factory, self.target)
+        known = {name: default for name, default in arguments.items() if name not in _GIVEN}
+        for option, _ in self.options:
+            if option not in known:
+                valid = nearest(option, known) if known else "it takes none"
+                raise RequestError(f"'{self.target}' has no parameter '{option}'; {valid}", "model")
+        lacking = [name for name, default in known.items() if default is inspect.Parameter.empty]
+        lacking = [name for name in lacking if name not in dict(self.options)]
+        if lacking:
+            message = f"'{self.target}' asks for '{lacking[0]}', and nothing says what it is"
+            raise RequestError(f"{message}; {nearest(lacking[0], _GIVEN)}, or a default", "model")
+        options = _pairs({**known, **dict(self.options)})
+        made = type(self)(self.target, options, source_of_module(factory.__module__))
+        made.__dict__["_factory"] = factory
+        return made
+
+    @property
+    def title(self) -> str:
+        return f"{PREFIX}{self.target}"
+
+    @property
+    def label(self) -> str:
+        return self.title
+
+    def parameters(self) -> dict[str, Any]:
+        return dict(self.options)
+
+    def with_(self, **levels: Any) -> Self:
+        return self._like(_pairs(self.parameters() | levels))
+
+    def identity(self) -> dict[str, Any]:
+        return {"name": self.title, **self.parameters(), "source": self.source}
+
+    def modules(self) -> set[str]:
+        return {self.target.partition(":")[0]}
+
+    def spelled(self) -> tuple[str, dict[str, Any]]:
+        known = _arguments(self._factory, self.target)
+        changed = {name: value for name, value in self.options if value != known.get(name)}
+        return self.title, changed
+
+    @cached_property
+    def _factory(self) -> Callable[..., Any]:
+        """The function itself, which goes with the model to workers."""
+        found = imported(self.target, "model", BESIDE.get())
+        if not callable(found):
+            message = f"'{self.target}' is {type(found).__name__}; a function is wanted"
+            raise RequestError(message, "model")
+        return found  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_factory": self._factory}
+
+    def _like(self, options: Options) -> Self:
+        made = type(self)(self.target, options, self.source)
+        made.__dict__["_factory"] = self._factory
+        return made
+
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        return self._made(task, norm, regularizer)[0]
+
+    def _made(
+        self, task: Task, norm: Norm, regularizer: Regularizer
+    ) -> tuple[nn.Module, tuple[int, ...], int]:
+        """The network, the widths at which it asked for a norm, and how often for a layer of the
+        regularizer.
+        """
+        widths: list[int] = []
+        places: list[int] = []
+
+        def norm_of(width: int) -> nn.Module:
+            widths.append(width)
+            return norm.layer(width) or nn.Identity()
+
+        def drop() -> nn.Module:
+            places.append(len(places) + 1)
+            return regularizer.layer(places[-1]) or nn.Identity()
+
+        factory = self._factory
+        asked = _arguments(factory, self.target)
+        given = {
+            "inputs": task.inputs,
+            "outputs": task.outputs,
+            "shape": task.shape,
+            "norm": norm_of,
+            "drop": drop,
+        }
+        network = factory(**{k: v for k, v in given.items() if k in asked}, **dict(self.options))
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"{self.target} gives {type(network).__name__}, and no nn.Module")
+        first = regularizer.layer(0)
+        _check(network, task, self.target)
+        return nn.Sequential(first, network) if first else network, tuple(widths), len(places)
+
+    def widths(self, task: Task) -> tuple[int, ...]:
+        return _counted(self, task)[0]
+
+    def places(self, task: Task) -> int:
+        return _counted(self, task)[1]
+
+    def skip(self, configuration: Configuration) -> str | None:
+        c = configuration
+        asked = _arguments(self._factory, self.target)
+        if "norm" not in asked and c.norm.layer(8) is not None:
+            return f"the model {self.target} has no place for norms: it takes no 'norm'"
+        if "drop" not in asked and c.regularizer.layer(1) is not None:
+            what = f"the layers of {c.regularizer.name}"
+            return f"the model {self.target} has no place for {what}: it takes no 'drop'"
+        return None
+
+    def fill(self, network: nn.Module, init: Init, streams: Streams) -> None:
+        if init.leaves:
+            return
+        for name, layer, nonlinearity in self.weights(network):
+            init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))
+
+    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
+        layers = [(n, m) for n, m in network.named_modules() if isinstance(m, _FILLED)]
+        found = (_ACTIVATIONS.get(type(module)) for module in network.modules())
+        nonlinearity = next(filter(None, found), "relu")
+        for place, (name, layer) in enumerate(layers, start=1):
+            last = place == len(layers)
+            yield name, layer, "linear" if last else nonlinearity  # type: ignore[misc]
+
+
+@lru_cache(maxsize=64)
+def _counted(own: Python, task: Task) -> tuple[tuple[int, ...], int]:
+    with Streams(0).isolated(torch.device("cpu")):
+        _, widths, places = own._made(task, Norm(), Regularizer())
+    return widths, places
+
+
+def _arguments(factory: Callable[..., Any], target: str) -> dict[str, Any]:
+    """Name to default of the arguments of a factory."""
+    try:
+        found = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        raise RequestError(f"nobody can say what '{target}' takes", "model") from None
+    usual = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {one.name: one.default for one in found if one.kind in usual}
+
+
+@torch.no_grad()
+def _check(network: nn.Module, task: Task, target: str) -> None:
+    """Have two rows of zeros go through, without a trace: outputs of another shape would be
+    compared with the targets all the same.
+    """
+    training = network.training
+    outputs = network.eval()(torch.zeros(2, task.inputs))
+    network.train(training)
+    wanted = (2, task.outputs)
+    shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    if shape != wanted:
+        message = f"{target} gives outputs of shape {shape} for inputs (2, {task.inputs})"
+        raise ValueError(f"{message}; {wanted} is wanted")

@@ -252,7 +252,8 @@ def _of_python(kind: str, target: str, parameters: Mapping[str, Any], key: str) 
     if isinstance(found, type) and issubclass(found, Component):
         if getattr(found, "role", None) != kind or not dataclasses.is_dataclass(found):
             what = getattr(found, "role", "component")
-            message = f"'{target}' is a {what}, and a {kind} decorated with its @ is wanted"
+            article = "an" if kind[0] in "aeiou" else "a"
+            message = f"'{target}' is a {what}, and {article} {kind} decorated with its @ is wanted"
             raise RequestError(message, key)
         return _construct(found, parameters, key)
     if isinstance(found, Component) and not parameters:

@@ -96,7 +96,7 @@ def list_(
             print(f"{name:12} {Study.from_toml(path).description}")
         return
     from ablations.grid import TECHNIQUES
-    from ablations.registry import registered, text
+    from ablations.registry import origin, registered, text
 
     kinds = (*TECHNIQUES, "optimizer") if kind is Kind.techniques else (kind.value[:-1],)
     for found in kinds:
@@ -106,7 +106,9 @@ def list_(
                 field.name if field.default is MISSING else f"{field.name}={text(field.default)}"
                 for field in fields(cls)  # type: ignore[arg-type]
             )
-            print(f"  {name}{f' ({parameters})' if parameters else ''}\n      {cls.caption()}")
+            whence = f", from {origin(cls)}" if origin(cls) else ""
+            given = f" ({parameters})" if parameters else ""
+            print(f"  {name}{given}{whence}\n      {cls.caption()}")
 
 
 @command

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from ablations.grid import Configuration, Run
     from ablations.pipeline import run
     from ablations.study import Study
+    from ablations.tasks.base import Task
 
-__all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "load", "run"]
+__all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "Task", "load", "run"]
 
 _HOMES = {
     "Configuration": "ablations.grid",
@@ -26,6 +27,7 @@ _HOMES = {
     "Results": "ablations.answers",
     "Run": "ablations.grid",
     "Study": "ablations.study",
+    "Task": "ablations.tasks.base",
     "load": "ablations.answers",
     "run": "ablations.pipeline",
 }

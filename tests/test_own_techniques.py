@@ -132,7 +132,14 @@ def test_a_package_offers_its_techniques_by_name(tmp_path: Path) -> None:
     env = installed(package, "meannorm", "meannorm:meannorm")
     listed = ablations("list", "techniques", env=env, cwd=work)
     assert "meannorm (power=1.0), from my-norms 1.2\n" in listed.stdout, listed.stderr
-    words: tuple[str, ...] = ("run", "notebook", "--axis", "norm=none,meannorm", "--axis", "regularizer=none")
+    words: tuple[str, ...] = (
+        "run",
+        "notebook",
+        "--axis",
+        "norm=none,meannorm",
+        "--axis",
+        "regularizer=none",
+    )
     words += ("--axis", "schedule=constant", "--axis", "init=default", "--seeds", "2")
     done = ablations(*words, "--epochs", "2", "--no-report", "--out", "out", env=env, cwd=work)
     assert done.returncode == 0, done.stderr

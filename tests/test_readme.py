@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 import types
@@ -12,10 +14,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ablations import Study, registry
+from ablations import Study, load, registry
 from ablations.cli import app
 from ablations.grid import plan
 from ablations.study import shipped_studies
+from ablations.testing import check
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +29,8 @@ def blocks(language: str) -> list[str]:
 
 
 COMMANDS = [line for block in blocks("sh") for line in block.splitlines()]
+OWN = dict(re.findall(r"```\w+ (\S+)\n(.*?)```", README, re.DOTALL))
+"""Files that the README shows, by their names."""
 
 
 def test_the_two_commands_do_all_of_the_set_up() -> None:
@@ -37,7 +42,8 @@ def test_the_two_commands_do_all_of_the_set_up() -> None:
 
 def test_every_other_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    left = [line for line in COMMANDS if not line.startswith("python -m pip install nox")]
+    left = [line for line in COMMANDS if line.startswith(("ablations", "nox"))]
+    left.remove("ablations run wine.toml")  # below
     for line in left:
         words = shlex.split(line)
         if words[:4] == ["nox", "-s", "ablate", "--"]:
@@ -63,18 +69,46 @@ def test_the_python_snippets_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    # A technique of the README's must not stay registered for the other tests.
-    monkeypatch.setattr(registry, "_REGISTRY", {k: dict(v) for k, v in registry._REGISTRY.items()})
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     module = types.ModuleType("readme")
     monkeypatch.setitem(sys.modules, "readme", module)
     for code in blocks("python"):
         exec(compile(code, "README.md", "exec"), module.__dict__)
     assert "batch" in capsys.readouterr().out
-    study = Study(task="notebook", seeds=1, epochs=1, axes={"norm": [{"name": "local_response"}]})
-    (run,) = plan(study).runs
-    from ablations.training.loop import train
+    assert load("results/wine").runs["metric"].median() > 0.4
 
-    assert train(run).status == "ok"
+
+@pytest.mark.parametrize(
+    ("study", "files"), [("wine", ()), ("net", ("net.py",)), ("mine", ("mine.py",))]
+)
+def test_your_own_from_an_empty_folder_with_the_installed_package(
+    study: str, files: tuple[str, ...], tmp_path: Path
+) -> None:
+    for name in (f"{study}.toml", *files):
+        assert len(OWN[name].splitlines()) <= 25
+        (tmp_path / name).write_text(OWN[name])
+    made = [shlex.split(line) for line in COMMANDS if line.startswith("python -c")]
+    installed = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    for _, *words in (*made, ["ablations", "-m", "ablations", "run", f"{study}.toml"]):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=tmp_path, env=installed, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    results = load(tmp_path / "results" / study)
+    assert set(results.runs["status"]) == {"ok"}
+    engines = {"wine": {"fused"}, "net": {"fused"}, "mine": {"fused", "vmap"}}
+    assert set(results.runs["engine"].str.removesuffix("-compiled")) == engines[study]
+    assert results.runs["metric"].median() > (0.9 if study == "wine" else 0.1)
+    assert (tmp_path / "results" / study / "report.html").exists()
+
+
+def test_the_technique_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # It must not stay registered for the other tests.
+    monkeypatch.setattr(registry, "_REGISTRY", {k: dict(v) for k, v in registry._REGISTRY.items()})
+    (tmp_path / "mine.py").write_text(OWN["mine.py"])
+    monkeypatch.chdir(tmp_path)
+    check(registry.resolve("norm", "python:mine:LocalResponse", "norm"))  # type: ignore[arg-type]
 
 
 def test_the_table_of_studies_is_true() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,19 @@ class Results(store.Results):
     RequestError
         From every question, if an outcome, axis, level or keyword is none that there is.
     """
+
+    def _repr_html_(self) -> str:
+        """The answer and the ablation table, as a notebook shows them."""
+        from ablations.report import headline
+        from ablations.report.answer import as_html
+        from ablations.report.reading import ablation_effects
+
+        try:
+            story = self._story
+        except RequestError as error:  # the folder's study needs a module that is not here
+            return f"<p>{escape(repr(self))}; {escape(str(error))}</p>"
+        found = headline.answer(ablation_effects(self, story), story.cautions)
+        return as_html(found, repr(self)[1:-1])
 
     def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends

@@ -66,7 +66,8 @@ def kind(configuration: Configuration) -> Kind:
         asked += (type(regularizer), _without_numbers(regularizer.parameters()))
     if regularizer.has_own_hooks():
         asked += (regularizer,)
-    return (c.task, c.model, c.norm, c.optimizer, c.device, c.batch_size, c.epochs, c.dtype, *asked)
+    asked += (c.batch_size, c.epochs, c.dtype, c.fixed)
+    return (c.task, c.model, c.norm, c.optimizer, c.device, *asked)
 
 
 def _without_numbers(value: object) -> object:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from ablations.registry import Component, canonical
+from ablations.streams import Streams
 from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
 
 if TYPE_CHECKING:
@@ -45,6 +46,12 @@ class Configuration:
     batch_size: int | Literal["full"]
     epochs: int
     dtype: Literal["float32", "float64"]
+    fixed: tuple[str, ...] = ()
+    """Sources of chance (``streams.SOURCES``) that are the same for every seed."""
+
+    def streams(self, seed: int) -> Streams:
+        """The random streams of one of its runs."""
+        return Streams(seed, self.fixed)
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -80,7 +87,7 @@ class Configuration:
             "epochs": self.epochs,
             "model": _plain(self.model),
             "schema": SCHEMA,
-        }
+        } | ({"fixed": self.fixed} if self.fixed else {})
         # "seed" sorts right after "schema" and before "task", so this is what json would give.
         task = canonical(_plain(self.task))
         return canonical(before)[:-1] + ',"seed":', f',"task":{task}}}'
@@ -145,6 +152,11 @@ class Run:
     configuration: Configuration
     seed: int
 
+    @property
+    def streams(self) -> Streams:
+        """Its random numbers."""
+        return self.configuration.streams(self.seed)
+
     @cached_property
     def run_id(self) -> str:
         """80 bits of a hash over what defines the run, and nothing else, in hexadecimal."""
@@ -177,7 +189,7 @@ def plan(study: Study) -> Plan:
     return Plan(tuple(runs), tuple(skipped))
 
 
-def cross(task: Task, grid: Grid) -> Iterator[Configuration]:
+def cross(task: Task, grid: Grid, fixed: tuple[str, ...] = ()) -> Iterator[Configuration]:
     """Each configuration of one grid."""
     settings = {name: getattr(grid, name) for name in SETTINGS}
     for chosen in itertools.product(*grid.axes.values()):
@@ -185,4 +197,4 @@ def cross(task: Task, grid: Grid) -> Iterator[Configuration]:
         fields = {k: v for k, v in levels.items() if k in TECHNIQUES or k in SETTINGS}
         parameters = {k: v for k, v in levels.items() if k not in fields}
         model = grid.model.with_(**parameters) if parameters else grid.model
-        yield Configuration(task=task, model=model, **(settings | fields))
+        yield Configuration(task=task, model=model, fixed=fixed, **(settings | fields))

@@ -15,6 +15,7 @@ from ablations.errors import RequestError
 from ablations.folders import LOCK
 from ablations.grid import SETTINGS, Configuration, Plan
 from ablations.registry import resolve
+from ablations.streams import SOURCES
 from ablations.study import Study
 from ablations.training import attempts, engines
 from ablations.training.engines import Choice, Compile, Engine, Settled
@@ -190,6 +191,11 @@ def refuse_another(study: Study, folder: Path) -> None:
         if wanted[key] != found.get(key):
             message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
+    varied = list(found.get("vary", SOURCES))
+    if varied != list(study.vary):
+        message = f"holds results in which seeds vary {', '.join(varied)}"
+        message = f"{message}, not {', '.join(study.vary)}"
+        raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
     stated = found.get("looks")
     if stated and wanted.get("looks") != stated:
         # Under other looks, or none, what was not enough evidence would be enough.

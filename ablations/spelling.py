@@ -122,7 +122,7 @@ def resolved(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
     defaults
         Field to its default, for settings that nobody wrote.
     """
-    _known(data, (*HEAD, "seeds", *ASKED, "axes", "grid", "exclude"), "")
+    _known(data, (*HEAD, "seeds", *ASKED, "vary", "axes", "grid", "exclude"), "")
     if "task" not in data:
         raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
     done = {key: value for key, value in data.items() if key not in ("axes", "grid", "exclude")}

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -80,6 +81,22 @@ def _purpose_key(seed: int, purpose: str) -> int:
     return int.from_bytes(digest, "little")
 
 
+Source = Literal["split", "init", "order", "noise"]
+SOURCES: tuple[Source, ...] = ("split", "init", "order", "noise")
+"""What a seed varies: the data and which rows are held out, the initial weights, the order of the
+rows, and what is drawn while training."""
+
+_SOURCE_OF = {"split": "split", "data": "split", "init": "init", "global": "init", "order": "order"}
+"""The source of a stream, by how its purpose begins; ``noise`` is that of all others."""
+
+
+def _seed(seed: int, fixed: tuple[str, ...], purpose: str) -> int:
+    """The seed that a purpose's stream follows."""
+    if not fixed:
+        return seed
+    return 0 if _SOURCE_OF.get(purpose.partition("/")[0], "noise") in fixed else seed
+
+
 CPU = torch.device("cpu")
 _GLOBAL = threading.RLock()
 
@@ -104,10 +121,13 @@ class Streams:
     """
 
     seed: int
+    fixed: tuple[str, ...] = ()
+    """Sources (``SOURCES``) that do not follow the seed: they are those of seed 0."""
 
     def key(self, purpose: str, counter: int = 0) -> int:
         """The 64-bit key from which the words of one draw are made, as a signed integer."""
-        return _signed(_mix(_purpose_key(self.seed, purpose) + counter * _GOLDEN))
+        of_purpose = _purpose_key(_seed(self.seed, self.fixed, purpose), purpose)
+        return _signed(_mix(of_purpose + counter * _GOLDEN))
 
     def words(
         self, count: int, purpose: str, counter: int = 0, device: torch.device = CPU
@@ -165,9 +185,11 @@ class StackedStreams:
 
     seeds: tuple[int, ...]
     device: torch.device = CPU
+    fixed: tuple[str, ...] = ()
 
     def _words(self, count: int, purpose: str, counter: int, device: torch.device) -> Tensor:
-        keys = torch.tensor([_signed(_purpose_key(seed, purpose)) for seed in self.seeds])
+        seeds = [_seed(seed, self.fixed, purpose) for seed in self.seeds]
+        keys = torch.tensor([_signed(_purpose_key(seed, purpose)) for seed in seeds])
         keys = mix(keys + _signed(counter * _GOLDEN)).to(device)
         return mix(_multiples(count, device) + keys[:, None])
 

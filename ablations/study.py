@@ -35,6 +35,7 @@ from ablations.spelling import (
     resolved,
     seeds,
 )
+from ablations.streams import SOURCES, Source
 from ablations.tasks.base import Task
 from ablations.techniques.base import Optimizer
 
@@ -72,6 +73,11 @@ class Study(BaseModel):
     tune_over
         Axes, ``["lr"]`` for instance, at whose best level each configuration is judged, chosen on
         the other half of the seeds (``analysis.tuning``).
+    vary
+        What a seed varies, all of it by default: ``"split"`` (the data, and which rows are held
+        out), ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (what is drawn
+        while training, dropout's masks say).  The rest is that of seed 0, and the intervals say
+        nothing of it.
 
     Raises
     ------
@@ -96,6 +102,7 @@ class Study(BaseModel):
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     looks: tuple[Annotated[int, Field(ge=2, le=MOST_SEEDS)], ...] = ()
     tune_over: tuple[str, ...] = ()
+    vary: tuple[Source, ...] = SOURCES
     grids: tuple[Grid, ...]
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
@@ -153,13 +160,31 @@ class Study(BaseModel):
                 message = f"a published curve needs a name of its own, found '{grid.name}'"
                 raise RequestError(message, f"{key}.name")
             names.add(grid.name)
-            found = list(cross(self.task, grid))
+            found = list(cross(self.task, grid, self.fixed))
             if len(found) != 1:
                 message = f"a published curve needs a grid of one configuration, found {len(found)}"
                 raise RequestError(message, f"{key}.published")
             if len(grid.published) > found[0].epochs:
                 message = f"{len(grid.published)} losses for {found[0].epochs} epochs"
                 raise RequestError(message, f"{key}.published")
+
+    @field_validator("vary", mode="before")
+    @classmethod
+    def _vary(cls, value: object) -> object:
+        listed = value if isinstance(value, (list, tuple)) else [value]
+        for source in listed:
+            if source not in SOURCES:
+                valid = nearest(source, SOURCES)
+                raise RequestError(f"there is no source of chance {source!r}; {valid}", "vary")
+        if not listed:
+            message = f"something must vary, or all seeds are the same run; {nearest('', SOURCES)}"
+            raise RequestError(message, "vary")
+        return tuple(source for source in SOURCES if source in listed)
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """The sources of chance that are the same for every seed."""
+        return tuple(source for source in SOURCES if source not in self.vary)
 
     @property
     def alpha(self) -> float:
@@ -179,7 +204,7 @@ class Study(BaseModel):
         crossed = (
             configuration
             for grid in self.grids
-            for configuration in cross(self.task, grid)
+            for configuration in cross(self.task, grid, self.fixed)
             if not self.excludes(configuration)
         )
         return tuple(dict.fromkeys(crossed))
@@ -297,7 +322,7 @@ class Study(BaseModel):
             {"axes": dict(grid.axes)} | {name: getattr(grid, name) for name in GRID_SETTINGS}
             for grid in self.grids
         ]
-        own = {name: getattr(self, name) for name in (*HEAD, "seeds", *ASKED, "exclude")}
+        own = {name: getattr(self, name) for name in (*HEAD, "seeds", *ASKED, "vary", "exclude")}
         return own | {"grid": grids}
 
     def to_toml(self) -> str:
@@ -309,6 +334,8 @@ class Study(BaseModel):
         head = {name: plain(getattr(self, name)) for name in HEAD}
         head["seeds"] = plain_seeds(self.seeds)
         head |= {name: list(getattr(self, name)) for name in ASKED if getattr(self, name)}
+        if self.fixed:
+            head["vary"] = list(self.vary)
         grids = [self._plain_grid(grid) for grid in self.grids]
         crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
         exclude = [plain_exclusion(entry) for entry in self.exclude]
@@ -343,5 +370,5 @@ def published(study: Study) -> list[tuple[str, Configuration, tuple[float, ...]]
         (grid.name, configuration, grid.published)
         for grid in study.grids
         if grid.published
-        for configuration in cross(study.task, grid)
+        for configuration in cross(study.task, grid, study.fixed)
     ]

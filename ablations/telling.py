@@ -29,7 +29,7 @@ def story(study: Study) -> Story:
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [study.task.caution])),
+        cautions=tuple(filter(None, [study.task.caution, _what_is_fixed(study)])),
         metric_name=study.task.metric_name,
         higher_is_better=study.task.higher_is_better,
         published=_published(study, list(study.levels)),
@@ -37,7 +37,7 @@ def story(study: Study) -> Story:
         looks=study.looks,
         alpha=study.alpha,
         tune_over=study.tune_over,
-        badges=tuple(filter(None, [study.task.badge])),
+        badges=tuple(filter(None, [study.task.badge, "not all varies" if study.fixed else ""])),
         command="ablations run study.toml --out .",
         costless=COSTLESS,
     )
@@ -48,6 +48,20 @@ def _described(study: Study) -> str:
     task = study.task
     given = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
     return f"{given}; the model is {study.model.label}."
+
+
+def _what_is_fixed(study: Study) -> str:
+    """What the intervals say nothing of."""
+    if not study.fixed:
+        return ""
+    named = {
+        "split": "the split of the data",
+        "init": "the initial weights",
+        "order": "the order of the rows",
+        "noise": "what is drawn while training",
+    }
+    what = " and ".join(named[source] for source in study.fixed)
+    return f"All seeds share {what}: the intervals say nothing of others."
 
 
 def _captions(study: Study) -> dict[str, dict[str, str]]:

@@ -233,3 +233,18 @@ def test_names_that_people_choose_stay_text_in_every_format() -> None:
     assert r"\|a_b" in markdown
     assert r"a\_b \& $<$b$>$" in FORMATS["latex"]("any", table)
     assert all(len(line.split(" | ")) == 2 for line in markdown.splitlines())
+
+
+def test_a_notebook_shows_the_answer_and_the_ablation_table(tmp_path: Path) -> None:
+    study = Study(**(SMALL | {"seeds": 2, "name": "shown"}))
+    results = run(study, tmp_path / "<out>")
+    html = results._repr_html_()
+    assert html.startswith("<p><b>Of 2 levels compared with their controls")
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    assert [tuple(cells[i : i + 2]) for i in range(0, len(cells), 7)] == [
+        *results.effects()[["axis", "level"]].itertuples(index=False, name=None)
+    ]
+    assert "&lt;out&gt;" in html
+    assert "<out>" not in html
+    (tmp_path / "<out>" / "study.toml").unlink()
+    assert "cannot read the study" in ablations.load(tmp_path / "<out>")._repr_html_()

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    Self,
+    TypeVar,
+    dataclass_transform,
+)
 
 import pydantic
 import torch
+from pydantic import Field
 from torch import nn
 
 from ablations.registry import Component, component
@@ -21,7 +32,20 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Model")
 
-__all__ = ["Model", "build", "fill", "finish", "initialise", "linear", "model"]
+__all__ = [
+    "Activation",
+    "Model",
+    "NormPosition",
+    "Width",
+    "build",
+    "feedforward",
+    "feedforward_weights",
+    "fill",
+    "finish",
+    "initialise",
+    "linear",
+    "model",
+]
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
@@ -94,6 +118,56 @@ class Model(Component):
 def linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer in float32, whatever PyTorch's default is."""
     return nn.Linear(inputs, outputs, dtype=torch.float32)
+
+
+ACTIVATIONS: dict[str, tuple[type[nn.Module], str]] = {
+    "relu": (nn.ReLU, "relu"),
+    "leaky_relu": (nn.LeakyReLU, "leaky_relu"),
+    "tanh": (nn.Tanh, "tanh"),
+    "selu": (nn.SELU, "selu"),
+    "elu": (nn.ELU, "relu"),
+    "gelu": (nn.GELU, "relu"),
+    "silu": (nn.SiLU, "relu"),
+}
+"""Name to layer, and to the word by which inits know its gain; those near a ReLU are taken for
+one."""
+Activation = Literal["relu", "leaky_relu", "tanh", "selu", "elu", "gelu", "silu"]
+Width = Annotated[int, Field(gt=0, le=1_000_000)]
+NormPosition = Literal["after", "before"]
+
+
+def feedforward(
+    task: Task,
+    widths: Sequence[int],
+    activation: Activation,
+    norm_position: NormPosition,
+    norm: Norm,
+    regularizer: Regularizer,
+) -> nn.Sequential:
+    """Fully connected layers of these widths, each with activation, norm and regularizer."""
+    inputs = task.inputs
+    layers: OrderedDict[str, nn.Module | None] = OrderedDict()
+    layers["regularizer0"] = regularizer.layer(0)
+    for place, width in enumerate(widths, start=1):
+        layers[f"hidden{place}"] = linear(inputs, width)
+        normal: dict[str, nn.Module | None] = {f"norm{place}": norm.layer(width)}
+        act: dict[str, nn.Module | None] = {f"activation{place}": ACTIVATIONS[activation][0]()}
+        layers.update(act | normal if norm_position == "after" else normal | act)
+        layers[f"regularizer{place}"] = regularizer.layer(place)
+        inputs = width
+    layers["output"] = linear(inputs, task.outputs)
+    return nn.Sequential(
+        OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
+    )
+
+
+def feedforward_weights(
+    network: nn.Module, activation: Activation
+) -> Iterator[tuple[str, nn.Linear, str]]:
+    """What ``Model.weights`` gives for such a network."""
+    for name, layer in network.named_children():
+        if isinstance(layer, nn.Linear):
+            yield name, layer, "linear" if name == "output" else ACTIVATIONS[activation][1]
 
 
 def build(configuration: Configuration) -> nn.Module:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 from torch import nn
 
-from ablations.models.base import Model, linear, model
+from ablations.models.base import (
+    Activation,
+    Model,
+    NormPosition,
+    Width,
+    feedforward,
+    feedforward_weights,
+    model,
+)
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
-
-_ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "tanh": nn.Tanh,
-    "selu": nn.SELU,
-}
-Width = Annotated[int, Field(gt=0, le=1_000_000)]
 
 
 @model
@@ -30,31 +29,16 @@ class MLP(Model):
 
     name = "mlp"
     hidden: Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = (64, 32)
-    activation: Literal["relu", "leaky_relu", "tanh", "selu"] = "relu"
-    norm_position: Literal["after", "before"] = "after"
+    activation: Activation = "relu"
+    norm_position: NormPosition = "after"
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        inputs = task.inputs
-        layers: OrderedDict[str, nn.Module | None] = OrderedDict()
-        layers["regularizer0"] = regularizer.layer(0)
-        for place, width in enumerate(self.hidden, start=1):
-            layers[f"hidden{place}"] = linear(inputs, width)
-            after: dict[str, nn.Module | None] = {f"norm{place}": norm.layer(width)}
-            act: dict[str, nn.Module | None] = {
-                f"activation{place}": _ACTIVATIONS[self.activation]()
-            }
-            layers.update(act | after if self.norm_position == "after" else after | act)
-            layers[f"regularizer{place}"] = regularizer.layer(place)
-            inputs = width
-        layers["output"] = linear(inputs, task.outputs)
-        return nn.Sequential(
-            OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
+        return feedforward(
+            task, self.hidden, self.activation, self.norm_position, norm, regularizer
         )
 
     def widths(self, task: Task) -> tuple[int, ...]:
         return self.hidden
 
     def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
-        for name, layer in network.named_children():
-            if isinstance(layer, nn.Linear):
-                yield name, layer, "linear" if name == "output" else self.activation
+        return feedforward_weights(network, self.activation)

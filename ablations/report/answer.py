@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
+
+import pandas as pd
 
 from ablations.shards import digest, write_text
 
@@ -19,6 +22,21 @@ class Answer:
 
     rows: tuple[tuple[str, ...], ...]
     sentences: tuple[str, ...]
+
+
+def as_html(found: Answer, of: str) -> str:
+    """The first sentence, the table, and the others, as a piece of a page.
+
+    Parameters
+    ----------
+    of
+        What it is the answer of, for a line below.
+    """
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in found.rows]
+    table = pd.DataFrame(rows).to_html(index=False, border=0) if rows else ""
+    first, *others = (*found.sentences, "")
+    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in others if sentence)
+    return f"<p><b>{escape(first)}</b></p>{table}{told}<p>{escape(of)}</p>"
 
 
 def keep(found: Answer, folder: Path, of: str, *, with_page: bool = True) -> None:

@@ -79,6 +79,36 @@ class AdamW(_Adaptive):
 
 
 @technique
+class RMSprop(Optimizer):
+    """Steps scaled by a running mean square of the gradient (Tieleman & Hinton, 2012)."""
+
+    name = "rmsprop"
+    alpha: Beta = 0.99
+
+    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(
+            parameters, lr=lr, alpha=self.alpha, eps=_EPSILON, weight_decay=decay.amount
+        )
+
+    moments = 1
+
+    def update(
+        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        square = torch.addcmul(self.alpha * moments[0], gradient, gradient, value=1 - self.alpha)
+        return gradient / (square.sqrt() + _EPSILON), (square,)
+
+    def skip(self, configuration: Configuration) -> str | None:
+        return _no_decoupled_decay(configuration, "RMSprop")
+
+
+def _no_decoupled_decay(configuration: Configuration, name: str) -> str | None:
+    if not configuration.regularizer.terms().decay.decoupled:
+        return None
+    return f"PyTorch's {name} has no decoupled weight decay; use adam, or the regularizer 'l2'"
+
+
+@technique
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum (Polyak, 1964)."""
 
@@ -97,6 +127,4 @@ class SGD(Optimizer):
         return velocity, (velocity,)
 
     def skip(self, configuration: Configuration) -> str | None:
-        if not configuration.regularizer.terms().decay.decoupled:
-            return None
-        return "PyTorch's SGD has no decoupled weight decay; use adam, or the regularizer 'l2'"
+        return _no_decoupled_decay(configuration, "SGD")

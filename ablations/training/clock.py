@@ -89,7 +89,7 @@ class PlainStep:
 
     def __init__(self, run: Run, steps: int) -> None:
         configuration = run.configuration
-        streams = Streams(run.seed)
+        streams = run.streams
         self._configuration = configuration
         self.device = configuration.device
         data = on_device(configuration.task.data(streams), configuration)
@@ -185,7 +185,7 @@ def repetition(run: Run, steps: int) -> Repetition:
         Whatever building or training it raises.
     """
     device = run.configuration.device
-    with Streams(run.seed).isolated(device.torch_device()):
+    with run.streams.isolated(device.torch_device()):
         return _repetition(PlainStep(run, 2 * steps + WARM + 1), steps)
 
 
@@ -225,7 +225,7 @@ def _repetition(step: PlainStep, steps: int) -> Repetition:
 def steps_for(run: Run) -> int:
     """How many steps make a repetition of about ``SECONDS``, from a first look."""
     device = run.configuration.device
-    with Streams(run.seed).isolated(device.torch_device()):
+    with run.streams.isolated(device.torch_device()):
         step = PlainStep(run, 2 * WARM)
         for _ in range(WARM):
             step()

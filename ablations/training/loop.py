@@ -43,7 +43,7 @@ def train(run: Run, stop: int | None = None) -> Result:
     stop
         The epoch after which to stop, for a look at the beginning; the last one by default.
     """
-    streams, device = Streams(run.seed), run.configuration.device.torch_device()
+    streams, device = run.streams, run.configuration.device.torch_device()
     with one_thread(), streams.isolated(device):
         return _train(run, streams, stop)
 

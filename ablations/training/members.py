@@ -94,7 +94,7 @@ class _Starts:
     def __init__(self, made: Program) -> None:
         self._made = made
         configuration = made.configuration
-        one, other = (_built(configuration, Streams(seed)) for seed in (0, 1))
+        one, other = (_built(configuration, configuration.streams(seed)) for seed in (0, 1))
         self._template: nn.Module | None = None
         self._count = sum(parameter.numel() for parameter in one.parameters())
         if configuration.model.draws or type(configuration.norm).wrap is not Norm.wrap:
@@ -109,8 +109,8 @@ class _Starts:
 
     def __call__(self, init: Init, seed: int) -> tuple[Tensor, Tensors, int]:
         """One member's parameters, shape (P,), its buffers, and how many parameters it has."""
-        network, streams = self._made.network, Streams(seed)
-        configuration = self._made.configuration.with_(init=init)
+        network, configuration = self._made.network, self._made.configuration.with_(init=init)
+        streams = configuration.streams(seed)
         device, dtype = configuration.device.torch_device(), configuration.torch_dtype
         if self._template is None:
             with streams.isolated(device):
@@ -132,7 +132,7 @@ def _built(configuration: Configuration, streams: Streams) -> nn.Module:
 
 
 def _data(configuration: Configuration, seed: int) -> Data:
-    return on_device(configuration.task.data(Streams(seed)), configuration)
+    return on_device(configuration.task.data(configuration.streams(seed)), configuration)
 
 
 @lru_cache(maxsize=256)

@@ -345,7 +345,7 @@ class Seeded:
         self._device = made.configuration.device.torch_device()
         self._rows = made.configuration.task.rows
         seeds = sorted({run.seed for run in runs})
-        self._streams = StackedStreams(tuple(seeds), self._device)
+        self._streams = StackedStreams(tuple(seeds), self._device, made.configuration.fixed)
         seed_M = [seeds.index(run.seed) for run in runs]
         self._seed_M = torch.tensor(seed_M, device=self._device)
         self._places = [

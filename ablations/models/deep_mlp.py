@@ -1,0 +1,44 @@
+"""Deep perceptrons, in which init and norm decide whether anything is learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+from torch import nn
+
+from ablations.models.base import (
+    Activation,
+    Model,
+    NormPosition,
+    Width,
+    feedforward,
+    feedforward_weights,
+    model,
+)
+from ablations.tasks.base import Task
+from ablations.techniques.base import Norm, Regularizer
+
+
+@model
+class DeepMLP(Model):
+    """Many fully connected layers of one width without shortcuts, the norm before the activation
+    (He et al., 2015).
+    """
+
+    name = "deep_mlp"
+    depth: Annotated[int, Field(gt=0, le=1_000)] = 12
+    width: Width = 32
+    activation: Activation = "relu"
+    norm_position: NormPosition = "before"
+
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        widths = self.widths(task)
+        return feedforward(task, widths, self.activation, self.norm_position, norm, regularizer)
+
+    def widths(self, task: Task) -> tuple[int, ...]:
+        return (self.width,) * self.depth
+
+    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
+        return feedforward_weights(network, self.activation)

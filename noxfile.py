@@ -111,7 +111,7 @@ def calibration(session: nox.Session) -> None:
 def reference(session: nox.Session) -> None:
     """Run the shipped studies afresh and keep their reports, and the pictures of the README."""
     install(session, ".")
-    for study in session.posargs or ("notebook", "cells", "digits"):
+    for study in session.posargs or ("notebook", "cells", "digits", "deep", "small_batches"):
         out = Path(session.create_tmp()) / study
         shutil.rmtree(out, ignore_errors=True)
         session.run("ablations", "run", study, "--out", str(out))

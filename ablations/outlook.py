@@ -218,9 +218,10 @@ def _refuse_another_task(study: Study, spec: object, folder: Path) -> None:
     if here | {"content": None} == there | {"content": None}:
         message = f"holds results of other data: {study.task.label} has changed since"
     else:
-        differing = [key for key in here if here[key] != there.get(key)]
+        same = here["name"] == there["name"]
+        differing = [key for key in here if here[key] != there.get(key)] if same else ["name"]
         told = [f"{key} {there.get(key)!r}, not {here[key]!r}" for key in differing]
-        message = f"holds results with task {', '.join(told)}"
+        message = f"holds results with task {', '.join(told).removeprefix('name ')}"
     raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -230,11 +231,14 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_REGISTRY", known)
 
 
+PLACE = re.compile(r" \(test_failures\.py, line \d+\)")
+
+
 def reasons(results: ablations.Results, axis: str) -> dict[str, set[tuple[str, str | None]]]:
-    """Level to the different endings of its runs."""
+    """Level to the different endings of its runs, without the line where one came up."""
     found: dict[str, set[tuple[str, str | None]]] = {}
     for _, row in results.runs.iterrows():
-        reason = row["reason"] if isinstance(row["reason"], str) else None
+        reason = PLACE.sub("", row["reason"]) if isinstance(row["reason"], str) else None
         found.setdefault(row[axis], set()).add((row["status"], reason))
     return found
 
@@ -401,4 +405,6 @@ def test_out_of_memory_ends_with_the_plain_loop_and_then_with_a_row(
     monkeypatch.setattr(loop, "train", no_room)
     (failed,) = attempts.train(Cohort(runs[:1], 32))
     assert (failed.status, failed.cohort_size) == ("failed", 1)
-    assert failed.reason == f"MemoryError: none at all; {expected}"
+    place = PLACE.search(str(failed.reason))
+    assert place, failed.reason
+    assert failed.reason == f"MemoryError: none at all{place[0]}; {expected}"

@@ -34,4 +34,11 @@ def test_what_is_installed_has_the_command_and_its_data() -> None:
     assert scripts["ablations"].value == "ablations.cli:main"
     from ablations.study import shipped_studies
 
-    assert set(shipped_studies()) == {"notebook", "cells", "digits", "everything"}
+    assert set(shipped_studies()) == {
+        "notebook",
+        "cells",
+        "digits",
+        "deep",
+        "small_batches",
+        "everything",
+    }

@@ -127,6 +127,20 @@ def test_honest_divergence_passes(tmp_path: Path) -> None:
     assert len(found.audit) == 2
 
 
+def test_where_the_loop_forgets_all_its_digits_it_judges_by_what_a_nudge_does() -> None:
+    study = Study(
+        task="friedman1", model={"name": "mlp", "norm_position": "before"}, batch_size=2, lr=0.01,
+        optimizer="sgd", epochs=1, seeds=[4, 9, 11], axes={"norm": ["batch"]},
+    )  # fmt: skip
+    found = judged(plan(study).runs)
+    assert {one.reason for one in found} == {None}
+    assert max(one.deviation_float64 for one in found) > 1e-3
+    # Where it remembers, nothing is allowed that was not before.
+    calm = judged(plan(study.with_axis("norm", ["group"])).runs)
+    assert {one.reason for one in calm} == {None}
+    assert max(one.tolerance_float64 for one in calm) < 1e-4
+
+
 def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> Any:
         raise OSError("no loop today")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +18,14 @@ from ablations.cli.words import (
     EngineName,
     StudyArgument,
     Until,
+    seconds_of,
     study_of,
 )
 from ablations.errors import RequestError
 
 if TYPE_CHECKING:
-    from ablations.outlook import Outlook
+    from ablations.outlook import How, Outlook
+    from ablations.pricing import Price
     from ablations.study import Study
 
 
@@ -73,7 +78,13 @@ def run(
             help="Seconds for timing, 0 for none.", show_default="a third of training, at most 20"
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(help="Train as many seeds as end in this time: 90s, 10m, 1h30m."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")
+    ] = False,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
 ) -> None:
     """Train what is missing of a study, then write its report.
@@ -99,9 +110,16 @@ def run(
 
         most = sequential.MOST if max_seeds is None else max_seeds
         chosen = sequential.planned(chosen, most)
+    allowed = None if budget is None else seconds_of(budget, "--budget")
+    if allowed is not None and seeds_until:
+        raise RequestError(
+            "seeds are added until all is decided; leave one of them out", "--budget"
+        )
     if dry_run:
-        _print_outlook(chosen, look(chosen, folder, how))
+        _print_outlook(chosen, look(chosen, folder, how), how, report=report, allowed=allowed)
         return
+    if allowed is not None:
+        chosen = _within(chosen, look(chosen, folder, how), how, allowed, report=report)
     known = None if seeds_until else pipeline.known_answer(chosen, folder, how, report)
     if known:
         print_answer(known[0])
@@ -124,14 +142,75 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _print_outlook(study: Study, outlook: Outlook) -> None:
+def _within(study: Study, outlook: Outlook, how: How, allowed: float, *, report: bool) -> Study:
+    """The study with as many seeds as the time allows."""
+    from ablations.pricing import price
+
+    found = price(outlook, with_report=report, time_budget=how.time_budget)
+    count = found.fitting(study.seeds, allowed)
+    for line in _budgeted(study, found, allowed, count):
+        print(line, file=sys.stderr)
+    if not count:
+        raise RequestError("not one seed ends in that time", "--budget")
+    return study.replace(seeds=study.seeds[:count])
+
+
+def _budgeted(study: Study, found: Price, allowed: float, count: int) -> Iterator[str]:
+    """What fits into a time, and what then cannot be told."""
+    from ablations.pricing import smallest_effect
+
+    whole = len(study.seeds)
+    if count == whole:
+        yield f"all {whole:,} seeds end in {_clock(allowed)}"
+        return
+    least = math.ceil(math.log2(2 / study.alpha))  # all differences of one sign
+    yield f"{count:,} of {whole:,} seeds end in {_clock(allowed)}"
+    if 0 < count < least:
+        yield f"with fewer than {least} seeds no difference can count as evidence"
+    elif count:
+        now, then = smallest_effect(count), smallest_effect(whole)
+        yield (
+            f"an effect must then be {now:.1f} of its deviations over seeds to be found in four of "
+            f"five studies, where {whole:,} seeds find {then:.1f}"
+        )
+    for axis in found.without(study, allowed):
+        yield f"all {whole:,} seeds end in that time with '{axis}' at its control, and unasked"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))
+
+
+def _priced(study: Study, outlook: Outlook, how: How, allowed: float | None, report: bool) -> None:
+    from ablations.pricing import price
+
+    if not outlook.todo:
+        return
+    found = price(outlook, with_report=report, time_budget=how.time_budget)
+    low, high = found.interval()
+    told = f"{_clock(found.seconds())} ({_clock(low)} to {_clock(high)})"
+    processes = "1 process" if found.jobs == 1 else f"{found.jobs} workers"
+    memory = f", up to {found.memory / 2**30:.1f} GiB each" if found.memory else ""
+    print(f"  to the end about {told}, by {processes}{memory}")
+    if not all(rate.probed for rate in found.rates):
+        print("  what is not ours was not probed, and may take any time")
+    if allowed is not None:
+        for line in _budgeted(study, found, allowed, found.fitting(study.seeds, allowed)):
+            print(f"  {line}")
+
+
+def _print_outlook(
+    study: Study, outlook: Outlook, how: How, *, report: bool, allowed: float | None
+) -> None:
     plan = outlook.plan
     print(f"{study.name}: {len(plan):,} runs of {len(plan) // len(study.seeds):,} configurations")
     print(f"  finished  {outlook.finished:,}")
-    print(f"  to train  {outlook.todo:,}")
+    cohorts = f", in {len(outlook.cohorts):,} cohorts" if outlook.todo else ""
+    print(f"  to train  {outlook.todo:,}{cohorts}")
     print(f"  skipped   {len(plan.skipped):,}")
     for note in outlook.notes():
         print(f"  {note}")
+    _priced(study, outlook, how, allowed, report)
     if study.looks:
         most = study.looks[-1] * len(plan) // len(study.seeds)
         print(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,6 +80,20 @@ class CompileWhen(StrEnum):
     auto = "auto"
     always = "always"
     never = "never"
+
+
+def seconds_of(words: str, key: str) -> float:
+    """The seconds of ``90``, ``90s``, ``10m`` or ``1h30m``.
+
+    >>> seconds_of("1h30m", "--budget")
+    5400.0
+    """
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", words.strip())
+    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    if not 0 < seconds < 1e7:
+        raise RequestError(f"expected a time such as 90s, 10m or 1h30m, found '{words}'", key)
+    return seconds
 
 
 def study_of(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:

@@ -93,6 +93,13 @@ def scale(session: nox.Session) -> None:
 
 
 @nox.session
+def prices(session: nox.Session) -> None:
+    """Compare what plans say that studies take with what they take; ten minutes."""
+    install(session, ".")
+    session.run("python", "bench/prices.py")
+
+
+@nox.session
 def stress(session: nox.Session) -> None:
     """Kill, interrupt and crowd studies 250 times instead of 25; half an hour."""
     install(session, ".[test]")

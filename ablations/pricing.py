@@ -35,6 +35,8 @@ Keep = Callable[[Run], bool]
 
 PROBE = 12.0
 """Seconds that all probes together may take; each kind has its share, and two looks at least."""
+MOST, CLOSE = 6, 1.1
+"""Looks of each kind, which end earlier where they differ by less than this factor."""
 EPOCHS = 4
 """Epochs of the longer of two looks."""
 APART = (0.75, 1.35)
@@ -144,7 +146,7 @@ def price(
     *,
     with_report: bool = True,
     time_budget: float | None = None,
-    seconds: float = PROBE,
+    seconds: float | None = None,
 ) -> Price:
     """Probe each kind of what is left to train.
 
@@ -155,10 +157,10 @@ def price(
     with_report, time_budget
         As ``pipeline.run`` will be asked.
     seconds
-        What the probes may take, all together.
+        What the probes may take, all together, beyond two looks of each; ``PROBE`` by default.
     """
     jobs = outlook.pool.jobs
-    share = seconds / max(1, len(outlook.choices))
+    share = (PROBE if seconds is None else seconds) / max(1, len(outlook.choices))
     compiled = outlook.settled.compiled and compiling.unavailable() is None
     begun = _high_water()
     with _busy(jobs - 1):
@@ -214,13 +216,18 @@ def _looked_at(choice: Choice, size: int | None, share: float) -> tuple[float, f
         once.append(_time(parts[len(once) % len(parts)], size, 1))
         if more > 1:
             whole.append(_time(parts[(len(once) + 1) % len(parts)], size, more))
-        if len(once) >= 6:
+        if len(once) >= MOST or _agree(once) and _agree(whole):
             break
     first = statistics.median(once)
     if more == 1:
         return 0.0, first
     each = max(0.0, statistics.median(whole) - first) / (more - 1)
     return max(0.0, first - each), each
+
+
+def _agree(seconds: Sequence[float]) -> bool:
+    """Whether looks tell the same."""
+    return not seconds or (len(seconds) > 1 and max(seconds) < CLOSE * min(seconds))
 
 
 def _parts(runs: Sequence[Run], size: int | None) -> list[Sequence[Run]]:

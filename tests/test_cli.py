@@ -27,6 +27,9 @@ QUICK = 'task = "notebook"\nepochs = 2\nseeds = 3\n[axes]\nnorm = ["none", "laye
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    # How long it takes is tested elsewhere; here a plan need not look twice.
+    for name, value in (("PROBE", 0.1), ("_startup", lambda: 1.0)):
+        monkeypatch.setattr(f"ablations.pricing.{name}", value)
 
 
 def ablations(*words: str) -> Result:

@@ -35,7 +35,7 @@ ROUND = 25
 STUDY = Study(
     task="notebook",
     name="stress",
-    epochs=40,
+    epochs=20,
     seeds=300,
     axes={"norm": ["none", "layer", "batch"], "regularizer": ["none", "dropout"]},
 )

@@ -121,7 +121,7 @@ def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
         measure(one, tmp_path / name)
     whole = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
     assert len(whole.timings) == 2 * 7 * 5
-    (shard,) = (tmp_path / "a" / "timings").glob("*.parquet")
+    shard = next((tmp_path / "a" / "timings").glob("*.parquet"))  # several on a slow machine
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(RequestError, match="was changed since it was written"):
         ablations.load(tmp_path / "a")

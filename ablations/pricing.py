@@ -216,7 +216,7 @@ def _looked_at(choice: Choice, size: int | None, share: float) -> tuple[float, f
         once.append(_time(parts[len(once) % len(parts)], size, 1))
         if more > 1:
             whole.append(_time(parts[(len(once) + 1) % len(parts)], size, more))
-        if len(once) >= MOST or _agree(once) and _agree(whole):
+        if len(once) >= MOST or (_agree(once) and _agree(whole)):
             break
     first = statistics.median(once)
     if more == 1:

@@ -68,6 +68,17 @@ class Configuration:
         """Optimizer steps in an epoch; the last batch may be smaller."""
         return -(-self.task.rows // self.rows_per_batch)
 
+    def follows(self, source: str) -> bool:
+        """Whether a source of chance (``streams.SOURCES``) has anything to change here."""
+        if source == "split":
+            return self.task.varies
+        if source == "order":
+            return self.steps_per_epoch > 1
+        if source == "noise":
+            places = range(self.model.places(self.task) + 1)
+            return any(self.regularizer.layer(place) is not None for place in places)
+        return True
+
     def level(self, axis: str) -> Any:
         """The level on a technique axis, a setting of the training or a parameter of the model."""
         if axis in (*TECHNIQUES, *SETTINGS):
@@ -106,11 +117,15 @@ class Configuration:
         }
         return values | {k: level_label(v) for k, v in self.model.parameters().items()}
 
+    @property
+    def parts(self) -> tuple[Component, ...]:
+        """Task, model, optimizer and techniques."""
+        return self.task, self.model, self.optimizer, *(getattr(self, n) for n in TECHNIQUES)
+
     @cached_property
     def foreign_modules(self) -> frozenset[str]:
         """The modules of other people whose code training this runs."""
-        parts = (self.task, self.model, self.optimizer, *(getattr(self, n) for n in TECHNIQUES))
-        return frozenset().union(*(part.modules() for part in parts))
+        return frozenset().union(*(part.modules() for part in self.parts))
 
     @cached_property
     def skip(self) -> str | None:

@@ -8,7 +8,6 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +32,35 @@ def imported(target: str, key: str, beside: Path | None = None) -> Any:
     if not colon or not all(part.isidentifier() for part in (*name.split("."), *path.split("."))):
         message = f"expected python:module:name, found '{PREFIX}{target}'"
         raise RequestError(message, key)
-    above = (beside, *beside.parents[:2]) if beside else ()  # from results/study to its module
+    above = [beside] if beside else []
+    if beside and (beside / "runs").is_dir():
+        above += beside.parents[:2]  # from results/study to what lies beside results
     for folder in map(str, (*above, Path.cwd())):
         # At the end, so that nothing of Python's own is hidden.
         if folder not in sys.path:
             sys.path.append(folder)
             _FOLDERS.add(folder)
     found: Any = _module(name, key)
+    _refuse_another(name, found, above, key)
     for part in path.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            offered = [one for one in vars(found) if not one.startswith("_")]
+            offered = [one for one in dir(found) if not one.startswith("_")]
             message = f"'{name}' has no '{path}'; {nearest(part, offered)}"
             raise RequestError(message, key) from None
     return found
+
+
+def _refuse_another(name: str, module: Any, folders: list[Path], key: str) -> None:
+    """Refuse a module of the same name from elsewhere, which this process had imported before."""
+    first = name.partition(".")[0]
+    there = next((f for f in folders if (f / f"{first}.py").is_file()), None)
+    path = getattr(module, "__file__", None)
+    if there is None or "." in name or path is None or Path(path).parent == there:
+        return
+    message = f"'{name}' is {path} in this process already, and {there / name}.py is another"
+    raise RequestError(f"{message}; give one of them another name", key)
 
 
 _FOLDERS: set[str] = set()
@@ -74,7 +87,7 @@ def _module(name: str, key: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name and name.startswith(error.name):
+        if error.name and f"{name}.".startswith(f"{error.name}."):
             message = f"there is no module '{error.name}', here or where Python looks"
         else:
             message = f"module '{name}' needs '{error.name}', which is not installed"
@@ -107,9 +120,15 @@ def place_of(error: BaseException) -> str:
     return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
 
 
-@lru_cache(maxsize=256)
+_SOURCE = "ablations_source"
+
+
 def source_of(cls: type) -> str:
-    """A hash of the text of a class; empty where nobody has it."""
+    """A hash of the code of a class: of its module, whose other parts it may use; in a script or a
+    notebook, whose other parts change all the time, of its own text; empty where nobody has it.
+    """
+    if cls.__module__ != "__main__":
+        return source_of_module(cls.__module__)
     try:
         text = inspect.getsource(cls)
     except (OSError, TypeError):
@@ -117,14 +136,22 @@ def source_of(cls: type) -> str:
     return _hash(text.encode())
 
 
-@lru_cache(maxsize=256)
 def source_of_module(name: str) -> str:
-    """A hash of a module's file as it was when first asked for; empty where there is none."""
-    path = getattr(sys.modules.get(name), "__file__", None)
-    try:
-        return _hash(Path(path).read_bytes()) if path else ""
-    except OSError:
+    """A hash of a module's file, and of those found beside it that it had imported, as they were
+    when first asked for; empty where there is none.
+    """
+    module = sys.modules.get(name)
+    path = getattr(module, "__file__", None)
+    if not path or module is None or module.__spec__ is None:
         return ""
+    # A module that is loaded again has another spec.
+    spec: Any = module.__spec__
+    if not hasattr(spec, _SOURCE):
+        beside = sorted(found_beside() - {name}) if name in found_beside() else []
+        files = [path, *(getattr(sys.modules[one], "__file__", None) for one in beside)]
+        content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
+        setattr(spec, _SOURCE, _hash(b"".join(content)))
+    return str(getattr(spec, _SOURCE))
 
 
 def _hash(content: bytes) -> str:

@@ -191,6 +191,10 @@ def refuse_another(study: Study, folder: Path) -> None:
         if wanted[key] != found.get(key):
             message = f"holds results with {key} {found.get(key)!r}, not {wanted[key]!r}"
             raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
+    for name, code in found.get("code", {}).items():
+        if study.code.get(name, code) != code:
+            message = f"holds runs of other code: {name} has changed since"
+            raise RequestError(f"{message}; choose another folder with --out", source=str(folder))
     varied = list(found.get("vary", SOURCES))
     if varied != list(study.vary):
         message = f"holds results in which seeds vary {', '.join(varied)}"

@@ -11,6 +11,7 @@ people wrote is not run here, where it could end the process: it is priced by th
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 import subprocess
@@ -47,7 +48,12 @@ REPORT_A_RUN = 0.0018
 """Seconds of the report for each run, for tables, pictures and pages (``bench/README.md``)."""
 REPETITION = 0.021
 """Seconds of a timed repetition with its warming up (``training.clock``)."""
-SPIN = "import itertools\nfor _ in itertools.count(): pass"
+SPIN = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(10**6): pass
+"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,10 @@ class Rate:
     judged: float = 0.0
     """Seconds that the audit of the kind takes."""
     probed: bool = True
+
+    def cohort(self, runs: Sequence[Run]) -> float:
+        """What one of its cohorts costs."""
+        return self.fixed + runs[0].configuration.epochs * self.each
 
     def seconds(self, runs: Sequence[Run]) -> float:
         """What so many of its runs cost."""
@@ -95,7 +105,11 @@ class Price:
         parts = [rate.seconds(runs) for rate, runs in zip(self.rates, kept, strict=True)]
         if not any(parts):
             return 0.0
-        training = sum(parts) / self.jobs + self.startup + self.compile_seconds
+        # A cohort is one worker's: the last to end may be alone.
+        longest = max(
+            rate.cohort(runs) for rate, runs in zip(self.rates, kept, strict=True) if runs
+        )
+        training = max(sum(parts) / self.jobs, longest) + self.startup + self.compile_seconds
         phase = min(PHASE_SECONDS, training / 3)
         if self.time_budget is not None:
             phase = self.time_budget
@@ -112,13 +126,12 @@ class Price:
 
     def fitting(self, seeds: Sequence[int], seconds: float) -> int:
         """How many of the seeds, from the first, end within so many seconds."""
-        found = 0
-        for count in range(1, len(seeds) + 1):
+
+        def too_long(count: int) -> bool:
             kept = set(seeds[:count])
-            if self.seconds(lambda run, kept=kept: run.seed in kept) > seconds:  # type: ignore[misc]
-                break
-            found = count
-        return found
+            return self.seconds(lambda run: run.seed in kept) > seconds
+
+        return bisect.bisect_left(range(1, len(seeds) + 1), True, key=too_long)
 
     def without(self, study: Study, seconds: float) -> list[str]:
         """The axes each of which, left at its control, lets all seeds end in time."""
@@ -162,9 +175,9 @@ def price(
     jobs = outlook.pool.jobs
     share = (PROBE if seconds is None else seconds) / max(1, len(outlook.choices))
     compiled = outlook.settled.compiled and compiling.unavailable() is None
-    begun = _high_water()
     with _busy(jobs - 1):
-        startup = _startup() if outlook.pool.backend == "loky" else 0.0
+        # The command itself has to start, and so have its workers.
+        startup = _startup() * (2 if outlook.pool.backend == "loky" else 1)
         rates = [_probed(choice, compiled, share) for choice in outlook.choices]
     rates = _guessed(rates)
     waiting = 0.0
@@ -181,7 +194,7 @@ def price(
         jobs=jobs,
         startup=startup,
         compile_seconds=waiting,
-        memory=max(begun, _high_water()),
+        memory=_high_water(),
         timed=len(clock.costly(planned)),
         with_report=with_report,
         time_budget=time_budget,
@@ -193,6 +206,13 @@ def _probed(choice: Choice, compiled: bool, share: float) -> Rate:
     configuration = choice.runs[0].configuration
     if configuration.foreign_modules:
         return Rate(choice, math.nan, math.nan, probed=False)
+    try:
+        return _measured(choice, compiled, share)
+    except Exception:  # what fails here will be failed rows
+        return Rate(choice, math.nan, math.nan, probed=False)
+
+
+def _measured(choice: Choice, compiled: bool, share: float) -> Rate:
     if choice.size is None:
         fixed, each = _looked_at(choice, None, share)
         return Rate(choice, fixed, each)
@@ -208,7 +228,9 @@ def _looked_at(choice: Choice, size: int | None, share: float) -> tuple[float, f
     configuration = choice.runs[0].configuration
     more = min(EPOCHS, configuration.epochs)
     parts = _parts(choice.runs, size)
-    _time(parts[0], size, 1)  # makes what all others find
+    warm = _time(parts[0], size, 1)  # makes what all others find
+    if warm > share:
+        return 0.0, warm
     once: list[float] = []
     whole: list[float] = []
     while len(once) < 2 or time.perf_counter() - begun < share:
@@ -291,8 +313,9 @@ def _guessed(rates: list[Rate]) -> list[Rate]:
 def _busy(others: int) -> Iterator[None]:
     """Keep so many other cores at work: cores share what they have."""
     spin = [sys.executable, "-S", "-c", SPIN]
-    started = [subprocess.Popen(spin) for _ in range(others)]  # noqa: S603 - this Python
+    started: list[subprocess.Popen[bytes]] = []
     try:
+        started.extend(subprocess.Popen(spin) for _ in range(others))  # noqa: S603 - this Python
         yield
     finally:
         for process in started:

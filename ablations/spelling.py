@@ -122,10 +122,12 @@ def resolved(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
     defaults
         Field to its default, for settings that nobody wrote.
     """
-    _known(data, (*HEAD, "seeds", *ASKED, "vary", "axes", "grid", "exclude"), "")
+    _known(data, (*HEAD, "seeds", *ASKED, "vary", "code", "axes", "grid", "exclude"), "")
     if "task" not in data:
         raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
-    done = {key: value for key, value in data.items() if key not in ("axes", "grid", "exclude")}
+    done = {
+        key: value for key, value in data.items() if key not in ("code", "axes", "grid", "exclude")
+    }
     done["task"] = resolve("task", data["task"], "task")
     done["model"] = resolve("model", data.get("model", "mlp"), "model")
     done["optimizer"] = resolve("optimizer", data.get("optimizer", "adam"), "optimizer")

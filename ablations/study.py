@@ -116,6 +116,7 @@ class Study(BaseModel):
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
         self._check_tuning()
+        self._check_varies()
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -150,6 +151,21 @@ class Study(BaseModel):
             message = "tuning needs at least two seeds, to choose on one half of them"
             raise RequestError(message, "tune_over")
 
+    def _check_varies(self) -> None:
+        """Seeds that are the same run would pass for certainty."""
+        if not self.fixed or len(self.seeds) < 2:
+            return
+        for configuration in self.configurations:
+            if not any(configuration.follows(source) for source in self.vary):
+                levels = ", ".join(
+                    f"{axis} {configuration.columns[axis]}"
+                    for axis in TECHNIQUES
+                    if axis != "device"
+                )
+                what = " and ".join(f"'{source}'" for source in self.vary)
+                message = f"{what} alone changes nothing with {levels}: all its seeds are one run"
+                raise RequestError(message, "vary")
+
     def _check_published(self) -> None:
         names: set[str] = set()
         for index, grid in enumerate(self.grids):
@@ -180,6 +196,17 @@ class Study(BaseModel):
             message = f"something must vary, or all seeds are the same run; {nearest('', SOURCES)}"
             raise RequestError(message, "vary")
         return tuple(source for source in SOURCES if source in listed)
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """What of it other people wrote, by name, with a hash of the code."""
+        found = {}
+        for configuration in self.configurations:
+            for part in configuration.parts:
+                code = part.identity().get("source") if part.modules() else None
+                if code:
+                    found[f"{part.role} {part.spelled()[0]}"] = str(code)
+        return found
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -336,6 +363,8 @@ class Study(BaseModel):
         head |= {name: list(getattr(self, name)) for name in ASKED if getattr(self, name)}
         if self.fixed:
             head["vary"] = list(self.vary)
+        if self.code:
+            head["code"] = self.code
         grids = [self._plain_grid(grid) for grid in self.grids]
         crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
         exclude = [plain_exclusion(entry) for entry in self.exclude]

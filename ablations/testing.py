@@ -133,6 +133,8 @@ def _init(init: Init) -> None:
     weights = [_filled(init, seed) for seed in (0, 0, 1)]
     _demand(bool(weights[0].isfinite().all()), "it leaves weights that are not finite", init)
     _demand(torch.equal(weights[0], weights[1]), "it draws from another generator", init)
+    drawn = not torch.equal(weights[0], weights[2]) or float(weights[0].std()) == 0
+    _demand(drawn, "it draws the same for every seed", init)
     global_ = torch.equal(state, torch.get_rng_state())
     _demand(global_, "it draws from PyTorch's global generator", init)
 
@@ -207,6 +209,8 @@ def _rows(width: int) -> Tensor:
 def _trains(technique: Technique, task: str) -> None:
     ours = _configuration(technique, task)
     if ours.skip is not None:
+        own = f"{technique.role} '{technique.name}' cannot say"
+        _demand(not ours.skip.startswith(own), f"its 'skip' raises: {ours.skip}", technique)
         return
     first, again = (_losses(loop.train(Run(ours, 1))) for _ in range(2))
     _demand(first == again, "the same run twice has other losses", technique)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ablations import RequestError, Study
+from ablations import RequestError, Study, registry
 from ablations.grid import plan
 
 from .studies import run
@@ -49,6 +50,9 @@ mild = {name}(power=0.25)
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
     """A module with a norm, of a name that no other test has; the norm has the same name."""
+    # What is registered here must not stay for other tests.
+    known = {axis: dict(entries) for axis, entries in registry._REGISTRY.items()}
+    monkeypatch.setattr(registry, "_REGISTRY", known)
     name = f"own_{request.node.name.split('[')[0]}"[:60]
     (tmp_path / f"{name}.py").write_text(MODULE.format(name=name))
     monkeypatch.chdir(tmp_path)
@@ -100,14 +104,23 @@ def test_what_is_no_technique_is_refused(
 
 
 def test_the_code_of_a_technique_is_part_of_a_run(module: str, tmp_path: Path) -> None:
-    other = f"{module}_edited"
-    text = MODULE.format(name=module).replace("** self.power", "** (2 * self.power)")
-    (tmp_path / f"{other}.py").write_text(text.replace(f'"{module}"', f'"{other}"'))
-    ids = [
-        plan(Study(task="notebook", axes={"norm": [f"python:{name}:{module}"]})).runs[0].run_id
-        for name in (module, other)
-    ]
-    assert ids[0] != ids[1]
+    path = tmp_path / f"{module}.py"
+    axes = {"norm": [f"python:{module}:{module}"]}
+
+    def made() -> Study:
+        return Study(task="notebook", seeds=2, epochs=1, axes=axes)
+
+    first = made()
+    run(first, tmp_path / "out")
+    # Only the layer that the technique makes is edited, not the technique.
+    path.write_text(path.read_text().replace("** self.power", "** (2 * self.power)"))
+    assert plan(made()).runs[0].run_id == plan(first).runs[0].run_id  # what is in memory counts
+    importlib.invalidate_caches()
+    importlib.reload(sys.modules[module])
+    second = made()
+    assert plan(second).runs[0].run_id != plan(first).runs[0].run_id
+    with pytest.raises(RequestError, match=f"other code: norm python:{module}:{module} has chang"):
+        run(second, tmp_path / "out")
 
 
 def installed(folder: Path, module: str, value: str) -> dict[str, str]:

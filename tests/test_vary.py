@@ -82,6 +82,21 @@ def test_it_is_written_down_told_and_part_of_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("vary", "asked", "message"),
+    [
+        ("noise", {}, "'noise' alone changes nothing with regularizer none"),
+        ("order", {"batch_size": "full", "regularizer": ["dropout"]}, "'order' alone changes"),
+    ],
+)
+def test_seeds_that_would_all_be_one_run_are_refused(
+    vary: str, asked: dict[str, Any], message: str
+) -> None:
+    axes = {"regularizer": asked.pop("regularizer", ["none", "dropout"])}
+    with pytest.raises(RequestError, match=message):
+        Study(task="notebook", seeds=5, vary=[vary], axes=axes, **asked)
+
+
+@pytest.mark.parametrize(
     ("vary", "message"),
     [
         ([], "vary: something must vary"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -163,15 +162,17 @@ def _budgeted(study: Study, found: Price, allowed: float, count: int) -> Iterato
     if count == whole:
         yield f"all {whole:,} seeds end in {_clock(allowed)}"
         return
-    least = math.ceil(math.log2(2 / study.alpha))  # all differences of one sign
+    from ablations.analysis.enough import least as fewest
+
+    least = fewest(study.alpha)
     yield f"{count:,} of {whole:,} seeds end in {_clock(allowed)}"
     if 0 < count < least:
         yield f"with fewer than {least} seeds no difference can count as evidence"
     elif count:
-        now, then = smallest_effect(count), smallest_effect(whole)
+        now, then = (smallest_effect(n, study.alpha) for n in (count, whole))
         yield (
             f"an effect must then be {now:.1f} of its deviations over seeds to be found in four of "
-            f"five studies, where {whole:,} seeds find {then:.1f}"
+            f"five studies, where {whole:,} seeds find {then:.1f}; more, where many are compared"
         )
     for axis in found.without(study, allowed):
         yield f"all {whole:,} seeds end in that time with '{axis}' at its control, and unasked"

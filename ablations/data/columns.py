@@ -30,6 +30,15 @@ FEW = 20
 """Up to so many different whole numbers may be classes as well as amounts."""
 
 MISSING = "(missing)"
+_NUMBER = "|".join(
+    [
+        r"[-+]?\d{1,3}(?:[ .,'\u00a0]\d{3})+(?:[.,]\d+)?",
+        r"[-+]?\d+,\d+",
+        r"[-+]?[$€£] ?\d[\d.,]*",
+        r"[-+]?\d[\d.,]* ?[$€£%]",
+    ]
+)
+"""How people write numbers that are none to a program."""
 _DAYS_A_YEAR = 365.2425
 
 
@@ -302,6 +311,11 @@ def _refuse_almost_numbers(read: Read, name: str, text: pd.Series) -> None:
             found = f"{text.loc[bad]!r} in {read.at(bad)}"
             message = f"column '{name}' holds {what}, but also {found}"
             raise read.refuse(f"{message}; mend it, or leave the column out with drop")
+    written = text.str.fullmatch(_NUMBER)
+    if int(written.sum()) > len(text) // 2:
+        place = first(written)
+        message = f"column '{name}' holds numbers as {text.loc[place]!r} in {read.at(place)}"
+        raise read.refuse(f"{message}; write them as 1234.5, or leave the column out with drop")
 
 
 def _too_many(read: Read, names: list[str]) -> str:

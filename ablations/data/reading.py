@@ -124,7 +124,8 @@ def _parquet(path: str) -> Read:
 def _csv(path: str) -> Read:
     text = _text(path)
     top = text.lstrip("\r\n").splitlines()[0]
-    separator = max(_SEPARATORS, key=top.count) if any(s in top for s in _SEPARATORS) else ","
+    bare = re.sub(r'"[^"]*"', "", top)
+    separator = max(_SEPARATORS, key=bare.count) if any(s in bare for s in _SEPARATORS) else ","
     # Not pandas' parser: it takes short lines silently, and forgets where a row stood.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []

@@ -105,12 +105,15 @@ def _by_group(columns: Columns, name: str, held_out: int) -> Parts:
     sizes = np.bincount(codes)
     largest = int(sizes.max())
     fewest = held_out if largest == 1 else held_out - largest + 1
-    if len(values) < 2 or fewest < 2:
+    if len(values) < 2 or fewest < max(2, held_out // 2):
         message = (
             f"the largest group of '{name}' has {largest:,} of {len(codes):,} rows, too many for "
             f"{held_out:,} rows to judge by"
         )
         raise columns.read.refuse(message)
+    for code, label in enumerate(columns.classes):
+        if len(set(codes[columns.targets == code])) < 2:
+            raise columns.read.refuse(f"the class '{label}' is in a single group of '{name}'")
     rows = len(codes)
 
     def draw(shuffle: Shuffle) -> tuple[np.ndarray, np.ndarray]:
@@ -139,6 +142,11 @@ def _by_time(columns: Columns, name: str, held_out: int) -> Parts:
         message = f"column '{name}' holds {where}; a time is a number or YYYY-MM-DD"
         raise columns.read.refuse(message)
     order = np.argsort(column.to_numpy(), kind="stable")
+    # What happened at one time stays on one side.
+    changes = len(order) - np.flatnonzero(np.diff(column.to_numpy()[order]) != 0) - 1
+    if not len(changes):
+        raise columns.read.refuse(f"column '{name}' never varies, so nothing is later")
+    held_out = int(changes[np.argmin(np.abs(changes - held_out))])
     return _always(columns, order[:-held_out], order[-held_out:], "The split is by time")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import torch
@@ -15,9 +15,10 @@ from ablations.errors import RequestError, nearest
 from ablations.importing import PREFIX, imported, source_of_module
 from ablations.models.base import Model, model
 from ablations.registry import BESIDE
+from ablations.store import COLUMNS
 from ablations.streams import Streams
 from ablations.tasks.base import Task
-from ablations.techniques.base import Init, Norm, Regularizer
+from ablations.techniques.base import AXES, Init, Norm, Regularizer
 
 if TYPE_CHECKING:
     from ablations.grid import Configuration
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _GIVEN = ("inputs", "outputs", "shape", "norm", "drop")
 """What a factory may ask for by the names of its arguments; all others are options of its own."""
 _FILLED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ORDER = "_ablations_order"
 _ACTIVATIONS = {
     nn.ReLU: "relu",
     nn.LeakyReLU: "leaky_relu",
@@ -33,6 +35,15 @@ _ACTIVATIONS = {
     nn.Sigmoid: "sigmoid",
 }
 
+TAKEN = {
+    *COLUMNS,
+    *(kind.role for kind in AXES),
+    "optimizer",
+    "lr",
+    "batch_size",
+    "epochs",
+    "dtype",
+}
 Scalar = bool | int | float | str
 Options = Annotated[
     tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...],
@@ -70,6 +81,12 @@ class Python(Model):
         factory = self._factory
         arguments = _arguments(factory, self.target)
         known = {name: default for name, default in arguments.items() if name not in _GIVEN}
+        taken = [name for name in known if name in TAKEN]
+        if taken:
+            message = (
+                f"'{self.target}' has a parameter '{taken[0]}', the name of a column or setting"
+            )
+            raise RequestError(f"{message}; give it another", "model")
         for option, _ in self.options:
             if option not in known:
                 valid = nearest(option, known) if known else "it takes none"
@@ -79,8 +96,15 @@ class Python(Model):
         if lacking:
             message = f"'{self.target}' asks for '{lacking[0]}', and nothing says what it is"
             raise RequestError(f"{message}; {nearest(lacking[0], _GIVEN)}, or a default", "model")
+        for name, default in known.items():
+            if not isinstance(default, (bool, int, float, str, tuple, list)):
+                if name in dict(self.options) or default is inspect.Parameter.empty:
+                    continue
+                message = f"the parameter '{name}' of '{self.target}' is {default!r} by default"
+                advice = "a number, a text, or true or false is wanted"
+                raise RequestError(f"{message}; {advice}", "model")
         options = _pairs({**known, **dict(self.options)})
-        made = type(self)(self.target, options, source_of_module(factory.__module__))
+        made = type(self)(self.target, options, source_of_module(self.target.partition(":")[0]))
         made.__dict__["_factory"] = factory
         return made
 
@@ -159,8 +183,9 @@ class Python(Model):
         if not isinstance(network, nn.Module):
             raise TypeError(f"{self.target} gives {type(network).__name__}, and no nn.Module")
         first = regularizer.layer(0)
-        _check(network, task, self.target)
-        return nn.Sequential(first, network) if first else network, tuple(widths), len(places)
+        whole = nn.Sequential(first, network) if first else network
+        _check(whole, task, self.target)
+        return whole, tuple(widths), len(places)
 
     def widths(self, task: Task) -> tuple[int, ...]:
         return _counted(self, task)[0]
@@ -186,6 +211,8 @@ class Python(Model):
 
     def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
         layers = [(n, m) for n, m in network.named_modules() if isinstance(m, _FILLED)]
+        order = getattr(network, _ORDER, {})  # in which the inputs came to them
+        layers.sort(key=lambda pair: order.get(pair[0], len(order)))
         found = (_ACTIVATIONS.get(type(module)) for module in network.modules())
         nonlinearity = next(filter(None, found), "relu")
         for place, (name, layer) in enumerate(layers, start=1):
@@ -215,9 +242,22 @@ def _check(network: nn.Module, task: Task, target: str) -> None:
     """Have two rows of zeros go through, without a trace: outputs of another shape would be
     compared with the targets all the same.
     """
+    order: dict[str, int] = {}
+
+    def seen(name: str, *_: object) -> None:
+        order.setdefault(name, len(order))
+
+    hooks = [
+        layer.register_forward_pre_hook(partial(seen, name))
+        for name, layer in network.named_modules()
+        if isinstance(layer, _FILLED)
+    ]
     training = network.training
     outputs = network.eval()(torch.zeros(2, task.inputs))
     network.train(training)
+    for hook in hooks:
+        hook.remove()
+    object.__setattr__(network, _ORDER, order)
     wanted = (2, task.outputs)
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     if shape != wanted:

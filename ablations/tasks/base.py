@@ -83,6 +83,11 @@ class Task(Component):
         return ""
 
     @property
+    def varies(self) -> bool:
+        """Whether its data, or their split, follow the seed."""
+        return True
+
+    @property
     def inputs(self) -> int:
         """Number of features."""
         raise NotImplementedError

@@ -60,6 +60,10 @@ class Table(Task):
         return " ".join(self.notes)
 
     @property
+    def varies(self) -> bool:
+        return self.split == "random"
+
+    @property
     def badge(self) -> str:
         return "" if self.split == "random" else "one split"
 
@@ -78,10 +82,15 @@ class Table(Task):
         return self._judge.metric(outputs, targets)
 
     def pinned(self) -> Self:
-        if self.content:
-            return self  # from a results folder, which may have left its file behind
         path = str(located(self.path))
-        content = digest(path)
+        try:
+            content = digest(path)
+        except RequestError:
+            if not self.content:
+                raise
+            return self  # from a results folder, which has left its file behind
+        if self.content not in ("", content):
+            return self  # of other data than the file now holds, which ``ready`` says
         found, planned = _prepared(*self._question(path))
         facts = {
             "kind": found.kind,

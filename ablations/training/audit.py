@@ -181,9 +181,12 @@ def _judged(
     judge_64 = judge if dtype == "float64" else other
     deviation_64 = _most(_losses(exact), judge_64, epochs)
     tolerance_64 = _tolerance("float64", amplified)
+    forgotten = False
     if not deviation_64 <= tolerance_64 and amplified > CLOSE:
         nudged = _nudged(run, "float64", judge_64, look, epochs)
+        forgotten = nudged > CLOSE  # then the loop is no judge of anything here
         tolerance_64 = max(tolerance_64, FORGOTTEN * nudged)
+    alike = tolerance
     if not deviation <= tolerance and deviation_64 <= tolerance_64:
         # The two precisions may have kept together by luck.
         nudged = _nudged(run, dtype, judge, look, epochs)
@@ -193,7 +196,7 @@ def _judged(
             f"its losses deviate by {deviation:.1e} from the plain loop's over the first {epochs} "
             f"epochs; at most {tolerance:.1e} is rounding"
         )
-    if not _most(repeated, ours, epochs) <= tolerance:
+    if not _most(repeated, ours, epochs) <= alike:
         reasons.append("trained again in other company it has other losses")
     if not deviation_64 <= tolerance_64:
         reasons.append(
@@ -204,7 +207,7 @@ def _judged(
         run_id=run.run_id,
         engine=engine,
         cohort_size=size,
-        epochs_compared=epochs,
+        epochs_compared=0 if forgotten else epochs,
         deviation=deviation,
         tolerance=tolerance,
         deviation_float64=deviation_64,

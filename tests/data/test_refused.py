@@ -87,6 +87,25 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         with_column("day", ["2024-01-01"] * 20 + ["2024-13-01"] + ["2024-01-01"] * 9), {},
         "'day' holds days, but also '2024-13-01' in line 22",
     ),
+    "decimal commas": (
+        with_column("w", [f'"{i},5"' for i in range(29)] + ["n/v"]), {},
+        "column 'w' holds numbers as '0,5' in line 2",
+    ),
+    "thousands": (
+        with_column("w", [f'"{i},000.50"' for i in range(1, 31)]), {},
+        "column 'w' holds numbers as '1,000.50' in line 2",
+    ),
+    "money": (
+        with_column("w", [f"{i}.5 €" for i in range(30)]), {}, "as '0.5 €' in line 2"
+    ),
+    "one day": (
+        with_column("d", ["2024-01-01"] * 30), {"split": "time", "by": "d"}, "'d' never varies"
+    ),
+    "a class of one group": (
+        with_column("g", [f"g{i // 2}" for i in range(30)]).replace("b,", "a,").replace(
+            "0,0.5,a", "0,0.5,c").replace("1,1.5,a", "1,1.5,c"),
+        {"group": "g", "target": "sort", "drop": ["id"]}, "class 'c' is in a single group of 'g'",
+    ),
     "infinite feature": (table(**ONE), {}, "'size' holds an infinite number in line 2"),
     "texts": (LONG, {}, "leave out with drop = [\"sort\"]"),
     "few rows": ("\n".join([HEADER, *ROWS[:7]]), {}, "has 7 rows with a target; at least 20"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from ablations.grid import Run, plan
 from ablations.models.base import initialise
 from ablations.models.own import Python
 from ablations.streams import Streams
+from ablations.techniques.base import Norm, Regularizer
 from ablations.training import fused, loop
 
 from ..studies import run
@@ -152,12 +155,40 @@ def test_a_study_of_it_is_trained_by_workers_and_found_again(
     assert Study.from_toml(out / "study.toml").model == Python(f"{name}:Skip").pinned()
 
 
-def test_an_edited_module_is_another_run(written: Written, tmp_path: Path) -> None:
-    first, second = written(WHOLE), written(WHOLE + "\n# edited\n")
-    ids = [plan(study(name)).runs[0].run_id for name in (first, second)]
-    assert ids[0] != ids[1]
-    source = [Python(f"{name}:build").pinned().identity()["source"] for name in (first, second)]
-    assert source[0] != source[1]
+def test_an_edited_module_is_another_run_once_it_is_loaded(
+    written: Written, tmp_path: Path
+) -> None:
+    name = written(WHOLE)
+    first = plan(study(name)).runs[0].run_id
+    with (tmp_path / f"{name}.py").open("a") as file:
+        file.write("\n# edited\n")
+    assert plan(study(name)).runs[0].run_id == first
+    importlib.reload(sys.modules[name])
+    assert plan(study(name)).runs[0].run_id != first
+
+
+def test_layers_are_taken_in_the_order_of_the_computation(written: Written) -> None:
+    text = PLAIN.replace(
+        "self.first, self.last = nn.Linear(inputs, 8, bias=False), nn.Linear(8, outputs)",
+        "self.last, self.first = nn.Linear(8, outputs), nn.Linear(inputs, 8, bias=False)",
+    )
+    made = study(written(text), "Skip")
+    network = made.model.build(made.task, Norm(), Regularizer())
+    assert [(n, k) for n, _, k in made.model.weights(network)] == [
+        ("first", "relu"),
+        ("last", "linear"),
+    ]
+
+
+def test_another_module_of_the_same_name_is_refused(written: Written, tmp_path: Path) -> None:
+    name = written(WHOLE)
+    study(name)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / f"{name}.py").write_text(WHOLE)
+    text = f'task = "notebook"\nmodel = "python:{name}:build"\n'
+    (tmp_path / "there" / "study.toml").write_text(text)
+    with pytest.raises(RequestError, match="is another; give one of them another name"):
+        Study.from_toml(tmp_path / "there" / "study.toml")
 
 
 BROKEN = {
@@ -169,6 +200,13 @@ BROKEN = {
     "missing": (HEAD + "import nowhere_at_all", "{}:build", "needs 'nowhere_at_all', which is not"),
     "raises": (HEAD + "\nraise OSError('no')", "{}:build", "OSError: no (mine"),
     "exits": (HEAD + "\nraise SystemExit(3)", "{}:build", "cannot be imported: SystemExit: 3"),
+    "column": (HEAD + "def build(inputs, outputs, lr=3): ...", "{}:build", "a parameter 'lr', the"),
+    "default": (
+        HEAD + "def build(inputs, outputs, hidden=None): ...",
+        "{}:build",
+        "is None by def",
+    ),
+    "no part": (HEAD + "build = 3.0", "{}:build.x", "has no 'build.x'"),
     "argument": (HEAD + "def build(inputs, outputs, size): ...", "{}:build", "asks for 'size'"),
 }
 

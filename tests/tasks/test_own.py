@@ -115,6 +115,16 @@ def test_other_data_under_the_same_name_are_refused(csv: Path, tmp_path: Path) -
         run(study(csv, target="dear", drop=["price"]), tmp_path / "out")
 
 
+def test_what_is_edited_in_a_study_that_was_kept_is_found_anew(csv: Path) -> None:
+    kept = study(csv).plain()
+    edited = kept["task"] | {"validation": 0.5}
+    task = Study(**(kept | {"task": edited})).task
+    data = task.data(Streams(0))
+    assert len(data.x_train) == task.rows == 60
+    less = Study(**(kept | {"task": kept["task"] | {"drop": ["dear", "city"]}})).task
+    assert less.inputs == less.data(Streams(0)).x_val.shape[1] == study(csv).task.inputs - 3
+
+
 def test_a_relative_path_starts_where_the_study_lies(csv: Path, tmp_path: Path) -> None:
     text = 'task = { name = "csv", path = "houses.csv", target = "price" }\n'
     (tmp_path / "study.toml").write_text(text)

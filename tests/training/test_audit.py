@@ -135,6 +135,7 @@ def test_where_the_loop_forgets_all_its_digits_it_judges_by_what_a_nudge_does() 
     found = judged(plan(study).runs)
     assert {one.reason for one in found} == {None}
     assert max(one.deviation_float64 for one in found) > 1e-3
+    assert min(one.epochs_compared for one in found) == 0  # and it is said that nobody judged
     # Where it remembers, nothing is allowed that was not before.
     calm = judged(plan(study.with_axis("norm", ["group"])).runs)
     assert {one.reason for one in calm} == {None}

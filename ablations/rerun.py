@@ -88,6 +88,7 @@ def rerun(folder: Path, run_id: str) -> Rerun:
     """
     results = store.load(folder)
     run = _find(folder, run_id)
+    run.configuration.task.ready()
     try:
         result = loop.train(run)
     except (Exception, SystemExit) as error:

@@ -23,6 +23,9 @@ Kind = Literal["auto", "regression", "binary", "multiclass"]
 FEWEST_ROWS = 20
 """Rows with a target that a table must have."""
 
+LARGEST = 1e30
+"""The largest number that is computed with: float32 holds little more."""
+
 MOST_CATEGORIES = 100
 """Different texts that a column may have to count as categories."""
 
@@ -130,7 +133,8 @@ def columns(read: Read, asked: Asked) -> Columns:
         else:
             text = known.astype(str)
             _refuse_almost_numbers(read, name, text)
-            if text.nunique() > MOST_CATEGORIES:
+            different = text.nunique()
+            if different > MOST_CATEGORIES or different > max(FEW, len(text) // 2):
                 unusable.append(name)
             else:
                 categories.append(_category(name, column))
@@ -160,6 +164,9 @@ def _check_names(read: Read, asked: Asked) -> None:
         for name in listed:
             if name not in names:
                 raise read.refuse(f"has no column '{name}' for {key}; {nearest(name, names)}")
+    for name in asked.features:
+        if name in asked.drop:
+            raise read.refuse(f"column '{name}' is named in features and in drop")
     if asked.target in asked.features:
         raise read.refuse(f"the target '{asked.target}' cannot be a feature too")
 
@@ -277,9 +284,12 @@ def _label(value: object) -> str:
 
 def _finite(read: Read, name: str, column: pd.Series) -> np.ndarray:
     found: np.ndarray = column.to_numpy(dtype=float, na_value=np.nan)
-    if np.isinf(found).any():
-        place = read.at(first(pd.Series(np.isinf(found), index=column.index)))
-        raise read.refuse(f"column '{name}' holds an infinite number in {place}")
+    wrong = np.abs(found) > LARGEST
+    if wrong.any():
+        place = first(pd.Series(wrong, index=column.index))
+        what = "an infinite number" if np.isinf(found[wrong][0]) else f"{found[wrong][0]:g}"
+        also = "" if np.isinf(found[wrong][0]) else ", too large to compute with"
+        raise read.refuse(f"column '{name}' holds {what} in {read.at(place)}{also}")
     return found
 
 
@@ -323,8 +333,8 @@ def _too_many(read: Read, names: list[str]) -> str:
     which = f"column{'s' * (len(names) > 1)} {', '.join(counts)}"
     quoted = ", ".join(f'"{name}"' for name in names)
     return (
-        f"{which} hold{'s' * (len(names) == 1)} more than {MOST_CATEGORIES} different texts, "
-        f"too many to be categories; leave out with drop = [{quoted}]"
+        f"{which} hold{'s' * (len(names) == 1)} as many different texts, too many to be "
+        f"categories; days are written as YYYY-MM-DD; leave out with drop = [{quoted}]"
     )
 
 

@@ -20,7 +20,6 @@ __all__ = ["Read", "digest", "first", "read"]
 
 Format = Literal["csv", "parquet"]
 _SEPARATORS = ",;\t|"
-_COMMA_DECIMAL = re.compile(r"-?\d+,\d+")
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "<NA>", "?")
 """What stands in a file for a value that nobody knows."""
 
@@ -150,7 +149,7 @@ def _csv(path: str) -> Read:
     raw = pd.DataFrame(rows, columns=pd.Index(header), index=pd.Index(lines, dtype=int), dtype=str)
     raw = raw.apply(lambda column: column.str.strip())
     raw = raw.mask(raw.isin(_MISSING)).dropna(how="all")
-    decimal = "," if separator != "," and _has_decimal_commas(raw) else "."
+    decimal = "." if separator == "," else _decimal(raw, path)
     return Read(path, raw.apply(_typed, decimal=decimal), "line")
 
 
@@ -187,7 +186,9 @@ def _text(path: str) -> str:
 def _check_names(names: list[str], path: str) -> None:
     for place, name in enumerate(names, start=1):
         if not name:
-            raise RequestError(f"column {place} of {len(names)} has no name", source=path)
+            message = f"column {place} of {len(names)} has no name"
+            advice = "; an index, perhaps: leave it away where the file is written"
+            raise RequestError(message + advice * (place == 1), source=path)
         if name in names[: place - 1]:
             raise RequestError(f"two columns are named '{name}'", source=path)
 
@@ -204,8 +205,31 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _has_decimal_commas(raw: pd.DataFrame) -> bool:
-    return any(raw[name].head(100).str.fullmatch(_COMMA_DECIMAL.pattern).any() for name in raw)
+def _decimal(raw: pd.DataFrame, path: str) -> str:
+    """What separates decimals in a file whose fields commas do not separate."""
+    found: dict[str, tuple[str, str, int]] = {}
+    whole = 0
+    for name in raw:
+        for sign in ",.":
+            written = raw[name].str.fullmatch(rf"[-+]?\d+[{sign}]\d+").fillna(False).astype(bool)
+            if written.any():
+                place = first(written)
+                found.setdefault(sign, (str(name), str(raw[name].loc[place]), place))
+            if sign == ",":
+                thousands = raw[name].str.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}").fillna(False)
+                whole += int(written.sum()) - int(thousands.astype(bool).sum())
+    if "," not in found:
+        return "."
+    name, text, place = found[","]
+    told = f"column '{name}' holds '{text}' in line {place:,}"
+    if "." in found:
+        other, another, there = found["."]
+        message = f"{told}, column '{other}' '{another}' in line {there:,}"
+        raise RequestError(f"{message}: write all numbers as 1234.5", source=path)
+    if not whole:
+        message = f"{told}, which may be thousands or decimals"
+        raise RequestError(f"{message}: write numbers as 1234.5", source=path)
+    return ","
 
 
 def _typed(column: pd.Series, decimal: str) -> pd.Series:

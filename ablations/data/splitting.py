@@ -17,8 +17,8 @@ __all__ = ["How", "Parts", "parts"]
 Shuffle = Callable[[int, str], np.ndarray]
 """``(count, purpose) -> order``: a random order of the numbers below ``count``."""
 
-VALIDATION = {"validation": True, "val": True, "valid": True, "test": True, "true": True, "1": True}
-TRAINING = {"training": False, "train": False, "false": False, "0": False}
+VALIDATION = {"validation": True, "val": True, "valid": True, "test": True}
+TRAINING = {"training": False, "train": False}
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,11 @@ def _by_column(columns: Columns, name: str) -> Parts:
         found = f"'{words.loc[place]}' in {columns.read.at(place)}"
         message = f"column '{name}' holds {found}; 'train' and 'validation' are wanted"
         raise columns.read.refuse(message)
+    for part in (True, False):
+        used = sorted(words[said == part].unique())
+        if len(used) > 1:
+            message = f"column '{name}' says both '{used[0]}' and '{used[1]}'"
+            raise columns.read.refuse(f"{message}; leave out the rows of one of them")
     inside = said.to_numpy(dtype=bool)
     train, held_out = np.flatnonzero(~inside), np.flatnonzero(inside)
     if min(len(train), len(held_out)) < 2:
@@ -172,5 +177,6 @@ def _always(columns: Columns, train: np.ndarray, held_out: np.ndarray, how: str)
     for code, name in enumerate(columns.classes):
         if code not in columns.targets[train]:
             raise columns.read.refuse(f"no row to train on has the class '{name}'")
-    note = f"{how}, the same for every seed: the intervals say nothing of other rows."
+    counts = f"{len(train):,} rows to train on, {len(held_out):,} to judge by"
+    note = f"{how}, {counts}, the same for every seed: the intervals say nothing of other rows."
     return Parts(len(train), len(held_out), lambda _: (train, held_out), (note,))

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 
 from ablations.errors import RequestError
@@ -113,7 +114,7 @@ def _features(x: Any) -> tuple[pd.DataFrame, tuple[int, ...]]:
     if isinstance(x, pd.DataFrame):
         return x.reset_index(drop=True).rename(columns=str), ()
     array = _array(x, "x")
-    if array.ndim < 2:
+    if array.ndim < 2 or not array.size:
         message = f"expected features of shape (row, feature), found shape {list(array.shape)}"
         raise RequestError(message, "x")
     shape = array.shape[1:] if array.ndim > 2 else ()
@@ -134,6 +135,7 @@ def _column(values: Any, rows: int, key: str) -> np.ndarray:
 def _array(values: Any, key: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
+        values = values.float() if values.dtype == torch.bfloat16 else values
     try:
         found = np.asarray(values)
     except (TypeError, ValueError) as error:
@@ -152,7 +154,11 @@ def _items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
     except TypeError:
         raise RequestError("has no length; a dataset with one is needed", key) from None
     for place in range(count):
-        item = dataset[place]
+        try:
+            item = dataset[place]
+        except TypeError:
+            message = f"{type(dataset).__name__} cannot be asked for an item by its number"
+            raise RequestError(f"{message}; give the dataset itself", key) from None
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             message = f"item {place} is {type(item).__name__}; a pair (input, target) is wanted"
             raise RequestError(message, key)
@@ -175,7 +181,7 @@ def _kept(frame: pd.DataFrame, folder: Path | str | None, asked: dict[str, Any])
     buffer = io.BytesIO()
     try:
         frame.to_parquet(buffer, index=False)
-    except (TypeError, ValueError, ImportError) as error:
+    except (TypeError, ValueError, pa.ArrowException) as error:
         raise RequestError(f"cannot be kept as a table: {error}", "x") from None
     content = buffer.getvalue()
     name = hashlib.blake2b(content, digest_size=10).hexdigest()

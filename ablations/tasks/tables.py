@@ -148,6 +148,9 @@ def _prepared(
     if how.group and how.split != "random":
         message = "groups are drawn at random, and this split is not; leave one of them out"
         raise RequestError(message, "task.group", path)
+    if how.split == "column" and how.by in asked.features:
+        message = f"column '{how.by}' says how to split, and cannot be a feature too"
+        raise RequestError(message, "task.features", path)
     found = columns(read(path, format_), asked)
     return found, parts(found, how)
 

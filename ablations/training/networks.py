@@ -196,6 +196,9 @@ def sequence(module: nn.Module) -> Stack:
         If it is something else, or a layer in it has no stacked form.
     """
     leaves = list(_leaves("", module))
+    every = list(module.named_parameters(remove_duplicate=False))
+    if len(every) > sum(1 for _ in module.parameters()):
+        raise NotStackableError("there is no stacked form of layers that share a parameter")
     with_parameters = [leaf for _, leaf in leaves if any(True for _ in leaf.parameters())]
     if len(set(with_parameters)) < len(with_parameters):
         raise NotStackableError("there is no stacked form of a layer that stands in two places")
@@ -211,6 +214,8 @@ def sequence(module: nn.Module) -> Stack:
             continue
         if isinstance(leaf, nn.Linear):
             width = leaf.out_features
+        if not _known(leaf):
+            raise NotStackableError(f"there is no stacked form of {type(leaf).__name__}")
         form = stacked(leaf, with_group_norm)
         turned = turned if form.turned is None else form.turned
         layers.append((name, form))
@@ -244,6 +249,12 @@ def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, child in module._modules.items():  # named_children leaves out what comes again
         if child is not None:
             yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
+
+
+def _known(leaf: nn.Module) -> bool:
+    """Whether a layer is of a type with a stacked form, and no more than that type."""
+    kind = type(leaf).__mro__[1] if is_parametrized(leaf) else type(leaf)
+    return kind in stacked.registry
 
 
 def _width_after(leaves: Sequence[tuple[str, nn.Module]]) -> int:

@@ -222,6 +222,7 @@ def program(configuration: Configuration) -> Program:
     # No init: it may differ among the runs of a kind, and one that raises harms its own run only.
     with Streams(0).isolated(configuration.device.torch_device()):
         template = finish(build(configuration), configuration)
+    _refuse_the_unusual(template)
     drawing = [layer for layer in template.modules() if isinstance(layer, RandomLayer)]
     known = _layers(regularizer, configuration.model.places(task))
     for layer in drawing:
@@ -234,6 +235,21 @@ def program(configuration: Configuration) -> Program:
         return Program(configuration, networks.sequence(template))
     except NotStackableError:
         return _mapped(configuration, template)
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def _refuse_the_unusual(template: nn.Module) -> None:
+    """What acts beside the layers' own computation is seen by the plain loop alone."""
+    for name, parameter in template.named_parameters():
+        if not parameter.requires_grad:
+            raise NotStackableError(f"the parameter {name} is frozen")
+        if parameter._backward_hooks or parameter._post_accumulate_grad_hooks:
+            raise NotStackableError(f"the parameter {name} has a hook")
+    for module in template.modules():
+        if any(getattr(module, kind, None) for kind in _HOOKS):
+            raise NotStackableError(f"a layer has a hook: {type(module).__name__}")
 
 
 def _mapped(configuration: Configuration, template: nn.Module) -> Program:
@@ -268,7 +284,8 @@ def _try(made: Program, template: nn.Module, data: Data) -> None:
             layer.draws = Draws(Streams(0))
     with torch.no_grad():
         factors = made.factors(1)[0]
-        together = made.step(flat, moments, state, batch, prepared, numbers, rate, factors).loss
+        stepped = made.step(flat, moments, state, batch, prepared, numbers, rate, factors)
+        together = stepped.loss
         evaluated = made.outputs(flat, state, batch[0])
         with Streams(0).isolated(configuration.device.torch_device()):
             template.eval()
@@ -278,6 +295,11 @@ def _try(made: Program, template: nn.Module, data: Data) -> None:
     for layer in template.modules():
         if isinstance(layer, RandomLayer):
             layer.draws = None  # from here on it is handed what it draws, or says that it was not
+    for name, buffer in network.state(template).items():
+        if not torch.allclose(
+            stepped.state[name][0].to(buffer.dtype), buffer, rtol=1e-3, atol=1e-5
+        ):
+            raise NotStackableError(f"its buffer {name} is replaced, which is lost when mapped")
     close = torch.allclose(evaluated, alone.expand_as(evaluated), rtol=1e-3, atol=1e-5)
     if not close or not torch.allclose(together, loss.expand_as(together), rtol=1e-3, atol=1e-5):
         raise NotStackableError("its network gives other outputs when mapped over members")

@@ -106,6 +106,30 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
             "0,0.5,a", "0,0.5,c").replace("1,1.5,a", "1,1.5,c"),
         {"group": "g", "target": "sort", "drop": ["id"]}, "class 'c' is in a single group of 'g'",
     ),
+    "true and false": (
+        with_column("p", [True, False] * 15), {"split": "column", "by": "p"},
+        "column 'p' holds '1' in line 2; 'train' and 'validation' are wanted",
+    ),
+    "validation and test": (
+        with_column("p", ["train", "val", "test"] * 10), {"split": "column", "by": "p"},
+        "column 'p' says both 'test' and 'val'",
+    ),
+    "two notations": (
+        table(line6="4,4.5,a,5").replace(",", "\t").replace("1.5", "1,5"), {},
+        "write all numbers as 1234.5",
+    ),
+    "thousands or decimals": (
+        "\n".join(["x;price", *(f"{i + 1},250;{i}" for i in range(30))]), {},
+        "column 'x' holds '1,250' in line 2, which may be thousands or decimals",
+    ),
+    "too large": (table(line5="3,1e200,b,3.75"), {}, "'size' holds 1e+200 in line 5, too large"),
+    "a text a row": (
+        with_column("who", [f"user{i}" for i in range(30)]), {}, 'drop = ["who"]'
+    ),
+    "taken and left": (
+        table(), {"features": ["id", "size"], "drop": ["id"]}, "'id' is named in features and in dr"
+    ),
+    "index": (table(header=",size,sort,price"), {}, "an index, perhaps"),
     "infinite feature": (table(**ONE), {}, "'size' holds an infinite number in line 2"),
     "texts": (LONG, {}, "leave out with drop = [\"sort\"]"),
     "few rows": ("\n".join([HEADER, *ROWS[:7]]), {}, "has 7 rows with a target; at least 20"),

@@ -21,6 +21,7 @@ from ablations.models.own import Python
 from ablations.streams import Streams
 from ablations.techniques.base import Norm, Regularizer
 from ablations.training import fused, loop
+from ablations.training.engines import choose
 
 from ..studies import run
 
@@ -127,6 +128,64 @@ def test_fused_trains_what_the_loop_does(
         assert result.engine == engine
         assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-9)
         assert result.parameters == judge.parameters
+
+
+UNUSUAL = {
+    "frozen": ("n[0].weight.requires_grad_(False)", "the parameter 0.weight is frozen"),
+    "hook": ("n[1].register_forward_hook(lambda m, i, o: 2 * o)", "a layer has a hook: ReLU"),
+    "gradient": ("n[0].weight.register_hook(lambda g: 2 * g)", "the parameter 0.weight has a hook"),
+    "tied": ("n[2].weight = n[0].weight", "as the loop"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_what_acts_beside_the_layers_is_trained_as_the_loop_trains_it(
+    written: Written, tmp_path: Path, name: str
+) -> None:
+    line, why = UNUSUAL[name]
+    text = HEAD + (
+        "def build(inputs, outputs):\n"
+        "    n = nn.Sequential(nn.Linear(inputs, inputs), nn.ReLU(), nn.Linear(inputs, inputs),\n"
+        "                      nn.Linear(inputs, outputs))\n"
+        f"    {line}\n    return n\n"
+    )
+    made = study(written(text), dtype="float64", seeds=2)
+    (choice,) = choose(plan(made).runs)
+    if name != "tied":
+        assert choice.engine == "loop"
+        assert why in str(choice.why)
+    results = run(made, tmp_path / "out")
+    assert set(results.runs["status"]) == {"ok"}
+    for one in plan(made).runs:
+        (row,) = results.runs[results.runs["run_id"] == one.run_id].itertuples()
+        assert row.val_loss == pytest.approx(loop.train(one).curve[-1].val_loss, rel=1e-8)
+
+
+def test_layers_of_another_type_than_they_build_on_are_not_taken_for_it(written: Written) -> None:
+    text = HEAD + (
+        "class Twice(nn.Linear):\n"
+        "    def forward(self, x):\n        return 2 * super().forward(x)\n"
+        "def build(inputs, outputs):\n"
+        "    return nn.Sequential(Twice(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))\n"
+    )
+    made = study(written(text), dtype="float64", seeds=1)
+    (result,) = fused.train(plan(made).runs, 8)
+    assert result.engine == "vmap"
+    judge = loop.train(result.run)
+    assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-8)
+
+
+def test_buffers_that_are_replaced_are_the_loop_s_business(written: Written) -> None:
+    text = HEAD + (
+        "class build(nn.Module):\n"
+        "    def __init__(self, inputs, outputs):\n        super().__init__()\n"
+        "        self.a = nn.Linear(inputs, outputs)\n"
+        "        self.register_buffer('m', torch.zeros(outputs))\n"
+        "    def forward(self, x):\n        y = self.a(x)\n        if self.training:\n"
+        "            self.m = 0.9 * self.m + y.mean(0).detach()\n        return y - self.m\n"
+    )
+    (choice,) = choose(plan(study(written(text), seeds=1)).runs)
+    assert "its buffer m is replaced" in str(choice.why)
 
 
 def test_what_a_function_does_not_ask_for_is_skipped_and_said(written: Written) -> None:

@@ -101,6 +101,13 @@ def test_a_run_on_a_file_can_be_rerun(csv: Path, tmp_path: Path) -> None:
     assert found.deviation == 0
 
 
+def test_a_rerun_on_data_that_changed_is_one_sentence(csv: Path, tmp_path: Path) -> None:
+    results = run(study(csv), tmp_path / "out", engine="loop")
+    csv.write_text(houses(60).to_csv(index=False))
+    with pytest.raises(RequestError, match="has changed since the study took it"):
+        rerun(tmp_path / "out", results.runs["run_id"].iloc[0])
+
+
 def test_other_data_under_the_same_name_are_refused(csv: Path, tmp_path: Path) -> None:
     made = study(csv)
     run(made, tmp_path / "out")
@@ -194,6 +201,8 @@ X = np.random.default_rng(0).normal(size=(30, 3))
         (pd.DataFrame({"target": X[:, 0]}), X[:, 0], {}, "column of x is named 'target'"),
         (X, X[:, 0], {"groups": [1, 2]}, "groups: expected one value for each of 30 rows"),
         (X, X[:, 0], {"sort": 1}, "task 'parquet' has no parameter 'sort'"),
+        (X[:0], X[:0, 0], {}, r"expected features of shape \(row, feature\)"),
+        (X.astype(complex), X[:, 0], {}, "cannot be kept as a table"),
         (X, [1, 2, 3] * 10, {}, "say whether they are amounts"),
     ],
 )
@@ -209,6 +218,7 @@ def test_arrays_that_do_not_fit_are_refused(
     [
         ([], "has no items"),
         (iter([]), "has no length"),
+        ({0, 1}, "set cannot be asked for an item by its number"),
         ([1, 2], "item 0 is int; a pair"),
         ([(torch.zeros(2), 0), (torch.zeros(3), 0)], r"item 1 has shape \[3\], item 0 has \[2\]"),
         ([(torch.zeros(2), torch.zeros(2))], "item 0 has a target of 2 numbers"),

@@ -196,12 +196,12 @@ def sequence(module: nn.Module) -> Stack:
         If it is something else, or a layer in it has no stacked form.
     """
     leaves = list(_leaves("", module))
-    every = list(module.named_parameters(remove_duplicate=False))
-    if len(every) > sum(1 for _ in module.parameters()):
-        raise NotStackableError("there is no stacked form of layers that share a parameter")
     with_parameters = [leaf for _, leaf in leaves if any(True for _ in leaf.parameters())]
     if len(set(with_parameters)) < len(with_parameters):
         raise NotStackableError("there is no stacked form of a layer that stands in two places")
+    every = list(module.named_parameters(remove_duplicate=False))
+    if len(every) > sum(1 for _ in module.parameters()):
+        raise NotStackableError("there is no stacked form of layers that share a parameter")
     layers: list[tuple[str, Layer | int]] = []
     places: list[Place] = []
     with_group_norm = any(type(leaf) is nn.GroupNorm for _, leaf in leaves)

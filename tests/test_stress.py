@@ -229,7 +229,7 @@ def test_two_writers_started_at_once_lose_double_and_mix_nothing(
 
 FULL = """
 set -e
-mount -t tmpfs -o size=1m tmpfs "$1"
+mount -t tmpfs -o size=512k tmpfs "$1"
 cd "$1"
 "$2" -m ablations run "$3" --out out --no-report --jobs 1 2> "$4" || echo "$?" >> "$4"
 "$2" -c "import ablations; print(len(ablations.load('out').runs))" >> "$4"

@@ -76,11 +76,10 @@ class Rate:
         if not runs:
             return 0.0
         size, lanes = self.choice.part[1:]
-        epochs = runs[0].configuration.epochs
         if size is None:
-            return len(runs) * (self.fixed + epochs * self.each)
+            return len(runs) * self.cohort(runs)
         count = sum(1 for _ in cohorts_of(runs, size, lanes))
-        return count * (self.fixed + epochs * self.each) + self.judged
+        return count * self.cohort(runs) + self.judged
 
 
 @dataclass(frozen=True)
@@ -182,10 +181,9 @@ def price(
     rates = _guessed(rates)
     waiting = 0.0
     if compiled:
-        programs = [choice for choice in outlook.choices if choice.program and choice.size]
         waiting = sum(
             compiling.known(choice.program.kind, choice.size).seconds
-            for choice in programs
+            for choice in outlook.choices
             if choice.program and choice.size
         )
     planned = [run for choice in outlook.choices for run in choice.runs]

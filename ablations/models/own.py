@@ -18,7 +18,7 @@ from ablations.registry import BESIDE
 from ablations.store import COLUMNS
 from ablations.streams import Streams
 from ablations.tasks.base import Task
-from ablations.techniques.base import AXES, Init, Norm, Regularizer
+from ablations.techniques.base import Init, Norm, Regularizer
 
 if TYPE_CHECKING:
     from ablations.grid import Configuration
@@ -35,15 +35,6 @@ _ACTIVATIONS = {
     nn.Sigmoid: "sigmoid",
 }
 
-TAKEN = {
-    *COLUMNS,
-    *(kind.role for kind in AXES),
-    "optimizer",
-    "lr",
-    "batch_size",
-    "epochs",
-    "dtype",
-}
 Scalar = bool | int | float | str
 Options = Annotated[
     tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...],
@@ -78,10 +69,9 @@ class Python(Model):
     source: str = ""
 
     def pinned(self) -> Self:
-        factory = self._factory
-        arguments = _arguments(factory, self.target)
+        arguments = _arguments(self._factory, self.target)
         known = {name: default for name, default in arguments.items() if name not in _GIVEN}
-        taken = [name for name in known if name in TAKEN]
+        taken = [name for name in known if name in COLUMNS]
         if taken:
             message = (
                 f"'{self.target}' has a parameter '{taken[0]}', the name of a column or setting"
@@ -97,16 +87,13 @@ class Python(Model):
             message = f"'{self.target}' asks for '{lacking[0]}', and nothing says what it is"
             raise RequestError(f"{message}; {nearest(lacking[0], _GIVEN)}, or a default", "model")
         for name, default in known.items():
-            if not isinstance(default, (bool, int, float, str, tuple, list)):
-                if name in dict(self.options) or default is inspect.Parameter.empty:
-                    continue
+            plain = isinstance(default, (bool, int, float, str, tuple, list))
+            if not plain and name not in dict(self.options):
                 message = f"the parameter '{name}' of '{self.target}' is {default!r} by default"
                 advice = "a number, a text, or true or false is wanted"
                 raise RequestError(f"{message}; {advice}", "model")
         options = _pairs({**known, **dict(self.options)})
-        made = type(self)(self.target, options, source_of_module(self.target.partition(":")[0]))
-        made.__dict__["_factory"] = factory
-        return made
+        return self._like(options, source_of_module(self.target.partition(":")[0]))
 
     @property
     def title(self) -> str:
@@ -120,7 +107,7 @@ class Python(Model):
         return dict(self.options)
 
     def with_(self, **levels: Any) -> Self:
-        return self._like(_pairs(self.parameters() | levels))
+        return self._like(_pairs(self.parameters() | levels), self.source)
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.title, **self.parameters(), "source": self.source}
@@ -145,8 +132,8 @@ class Python(Model):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_factory": self._factory}
 
-    def _like(self, options: Options) -> Self:
-        made = type(self)(self.target, options, self.source)
+    def _like(self, options: Options, source: str) -> Self:
+        made = type(self)(self.target, options, source)
         made.__dict__["_factory"] = self._factory
         return made
 

@@ -5,7 +5,6 @@ Workers, later commands and ``rerun`` read them there.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ import torch
 
 from ablations.errors import RequestError
 from ablations.registry import resolve
-from ablations.shards import write_bytes
+from ablations.shards import digest, write_bytes
 from ablations.tasks.base import Task
 
 __all__ = ["from_arrays", "from_dataset"]
@@ -184,8 +183,7 @@ def _kept(frame: pd.DataFrame, folder: Path | str | None, asked: dict[str, Any])
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise RequestError(f"cannot be kept as a table: {error}", "x") from None
     content = buffer.getvalue()
-    name = hashlib.blake2b(content, digest_size=10).hexdigest()
-    path = _folder(folder) / f"{name}.parquet"
+    path = _folder(folder) / f"{digest(content)}.parquet"
     if not path.exists():
         try:
             write_bytes(path, content)

@@ -98,10 +98,14 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     ------
     RequestError
         If the folder holds the results of another study, engine or version of a library, or
-        something else than results.
+        something else than results; or if nothing of the study can be had.
     """
     how = how or How()
     plan = grids.plan(study)
+    if plan.skipped and not plan.runs:
+        reasons = "; ".join(dict.fromkeys(reason for _, reason in plan.skipped))
+        message = f"all {len(plan.skipped):,} runs of this study would be skipped: {reasons}"
+        raise RequestError(message)
     known, engine, compile_ = None, how.engine, how.compile
     done: dict[str, str] = {}
     if store.is_results(folder):

@@ -182,7 +182,7 @@ def price(
     waiting = 0.0
     if compiled:
         waiting = sum(
-            compiling.known(choice.program.kind, choice.size).seconds
+            compiling.known(choice.program.kind, choice.size, choice.program.network.depth).seconds
             for choice in outlook.choices
             if choice.program and choice.size
         )
@@ -216,7 +216,7 @@ def _measured(choice: Choice, compiled: bool, share: float) -> Rate:
         return Rate(choice, fixed, each)
     fixed, each = _looked_at(choice, choice.size, share * 0.7)
     if compiled and choice.program:
-        each /= compiling.known(choice.program.kind, choice.size).gain
+        each /= compiling.known(choice.program.kind, choice.size, choice.program.network.depth).gain
     return Rate(choice, fixed, each, _judged(choice, fixed, each, share * 0.3))
 
 

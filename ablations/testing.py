@@ -96,6 +96,12 @@ def _norm(norm: Norm) -> None:
         _demand(bool(layer(rows).isfinite().all()), "its layer gives what is not finite", norm)
         layer.eval()
         _demand(torch.equal(layer(rows), layer(rows)), "it is random in evaluation", norm)
+        layer.train()
+        for dims in (1, 2):
+            maps, picture = norm.maps(WIDTH, dims), rows.view(3, WIDTH, 4, *(1,) * (dims - 1))
+            _demand(maps is not None, "it has a layer, and none for pictures", norm)
+            same = maps is not None and maps(picture).shape == picture.shape
+            _demand(same, "its layer for pictures changes the shape", norm)
     linear = nn.Linear(WIDTH, WIDTH)
     before = linear(rows)
     norm.wrap(linear)

@@ -35,14 +35,15 @@ def ratio(info: Entry) -> str:
     return f"**{info['ratio']:.1f}** ({info['ratio_low']:.1f}–{info['ratio_high']:.1f})"
 
 
-def levels(entries: list[Entry], test: str) -> str:
+def levels(entries: list[Entry], test: str, keys: tuple[str, str] = ("axis", "level")) -> str:
     """µs a run and step, level by level."""
     rows: dict[str, dict[str, list[str]]] = {}
     for entry in entries:
         if entry["name"].startswith(f"{test}["):
             info, params = entry["extra_info"], entry["params"]
             numbers = [f"{info[name]:.0f}" for name in ("loop_us_per_step", "us_per_step")]
-            row = rows.setdefault(f"{params['axis']} {params['level']}", {})
+            name = " ".join(params[key] for key in keys)
+            row = rows.setdefault(name, {})
             row[params["compiled"]] = [*numbers, ratio(info)]
     engines = ("eager", "compiled")
     heads = [name for engine in engines for name in ("loop", engine, "times faster")]
@@ -70,7 +71,8 @@ def main() -> None:
     """Print all tables."""
     entries = benchmarks(map(Path, sys.argv[1:]))
     sys.stdout.write(grid(entries) + "\n" + levels(entries, "test_level") + "\n")
-    sys.stdout.write(levels(entries, "test_digits"))
+    sys.stdout.write(levels(entries, "test_digits") + "\n")
+    sys.stdout.write(levels(entries, "test_model", ("model", "norm")))
     for entry in entries:
         if entry["name"] == "test_floor":
             sys.stdout.write(f"\nfloor: {entry['extra_info']['us_per_step']:.0f} µs\n")

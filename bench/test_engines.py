@@ -1,6 +1,7 @@
 """The fused engine against the plain loop: ``nox -s bench -- bench/test_engines.py``.
 
-Each benchmark is one cohort of 32 runs that were never seen before, in a program that is warm.
+Each benchmark is one cohort of 32 runs that were never seen before, or as many as the engine
+takes of larger networks, in a program that is warm.
 Before each round some of the same runs are trained by the plain loop in the same process, so that
 both meet the same weather; ``extra_info`` holds the loop's time and how many times longer it is.
 """
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from ablations import Study
-from ablations.cohorts import kinds, steps
+from ablations.cohorts import steps
 from ablations.grid import Run, plan
 from ablations.registry import registered
 from ablations.training import compiling, engines, fused, loop
@@ -43,6 +44,11 @@ DIGITS = [
     *(("regularizer", name) for name in ("none", "dropout", "label_smoothing")),
     *(("norm", name) for name in ("batch", "group")),
 ]
+MODELS = [
+    (model, norm)
+    for model in ("deep_mlp", "cnn", "gru")
+    for norm in ("none", "layer", "batch", "group")
+]
 
 
 @pytest.fixture(autouse=True)
@@ -61,18 +67,29 @@ def compiled(request: pytest.FixtureRequest) -> bool:
 
 
 def fresh(
-    task: str, axis: str, level: str, batch_size: Any, size: int = SIZE, device: str = "cpu"
+    task: str,
+    axis: str,
+    level: str,
+    batch_size: Any,
+    size: int | None = SIZE,
+    device: str = "cpu",
+    **more: Any,
 ) -> Iterator[tuple[Run, ...]]:
-    """Cohorts of one configuration with ever new seeds, as no cache knows them."""
+    """Cohorts of one configuration with ever new seeds, as no cache knows them; of as many members
+    as the engine takes where no size is given.
+    """
     study = Study(
         task=task,
         axes={axis: [level], "device": [device]},
         batch_size=batch_size,
-        seeds=range((ROUNDS + 2) * size),
+        seeds=range((ROUNDS + 2) * (size or SIZE)),
+        **more,
     )
-    (runs,) = kinds(plan(study).runs)
-    for start in range(0, len(runs), size):
-        yield runs[start : start + size]
+    (choice,) = engines.choose(plan(study).runs)
+    size = size or choice.size
+    assert size is not None
+    for start in range(0, len(choice.runs), size):
+        yield choice.runs[start : start + size]
 
 
 def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) -> None:
@@ -115,6 +132,12 @@ def test_level(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
 @pytest.mark.parametrize(("axis", "level"), DIGITS)
 def test_digits(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
     compare(benchmark, fresh("digits", axis, level, 32), compiled)
+
+
+@pytest.mark.parametrize(("model", "norm"), MODELS)
+def test_model(benchmark: Any, model: str, norm: str, compiled: bool) -> None:
+    cohorts = fresh("digits", "norm", norm, 32, None, model=model, epochs=5)
+    compare(benchmark, cohorts, compiled)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

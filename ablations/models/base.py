@@ -19,7 +19,7 @@ from typing import (
 import pydantic
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from ablations.registry import Component, component
 from ablations.store import COLUMNS
@@ -32,19 +32,27 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Model")
 
+Weighted = tuple[str, Any, str]
+"""Name, a linear layer or a convolution, and the nonlinearity that follows it (``"linear"`` for the
+output)."""
+
 __all__ = [
     "Activation",
     "Model",
     "NormPosition",
+    "Weighted",
     "Width",
     "build",
     "feedforward",
-    "feedforward_weights",
     "fill",
     "finish",
+    "hidden",
+    "hidden_weights",
     "initialise",
+    "layers_of",
     "linear",
     "model",
+    "without_a_shape",
 ]
 
 
@@ -90,6 +98,10 @@ class Model(Component):
         """How many places there are for a regularizer's layers, that at the input not counted."""
         return len(self.widths(task))
 
+    def activations(self, task: Task) -> int:
+        """About how many numbers its hidden layers keep of each row for the gradient."""
+        return sum(self.widths(task))
+
     def skip(self, configuration: Configuration) -> str | None:
         """Why this model cannot be had in a configuration; None where it can."""
         return None
@@ -106,11 +118,18 @@ class Model(Component):
         in float32 whatever the run's precision, so that a run in float64 starts there too.
         """
         for name, layer, nonlinearity in self.weights(network):
-            init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))
-            bound = 1 / math.sqrt(layer.in_features)
+            generator = streams.generator(f"init/{name}.weight")
+            self.fill_weight(layer.weight, nonlinearity, init, generator)
+            bound = 1 / math.sqrt(layer.weight[0].numel())
             layer.bias.uniform_(-bound, bound, generator=streams.generator(f"init/{name}.bias"))
 
-    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
+    def fill_weight(
+        self, weight: Tensor, nonlinearity: str, init: Init, generator: torch.Generator
+    ) -> None:
+        """Fill the weight (out, …) of one layer."""
+        init.fill(weight, nonlinearity, generator)
+
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
         """Name, layer, and the nonlinearity that follows it (``"linear"`` for the output)."""
         raise NotImplementedError
 
@@ -136,6 +155,39 @@ Width = Annotated[int, Field(gt=0, le=1_000_000)]
 NormPosition = Literal["after", "before"]
 
 
+def hidden(
+    place: int,
+    layer: nn.Module,
+    norm: nn.Module | None,
+    activation: Activation,
+    norm_position: NormPosition,
+    regularizer: Regularizer,
+) -> OrderedDict[str, nn.Module | None]:
+    """The n-th hidden layer with its norm, activation and regularizer, by name."""
+    normal: dict[str, nn.Module | None] = {f"norm{place}": norm}
+    act: dict[str, nn.Module | None] = {f"activation{place}": ACTIVATIONS[activation][0]()}
+    return OrderedDict(
+        {f"hidden{place}": layer}
+        | (act | normal if norm_position == "after" else normal | act)
+        | {f"regularizer{place}": regularizer.layer(place)}
+    )
+
+
+def layers_of(named: OrderedDict[str, nn.Module | None]) -> nn.Sequential:
+    """Layers in their order, those that are None left out."""
+    return nn.Sequential(
+        OrderedDict((name, layer) for name, layer in named.items() if layer is not None)
+    )
+
+
+def hidden_weights(network: nn.Module, activation: Activation) -> Iterator[Weighted]:
+    """What ``Model.weights`` gives for a sequence of such layers and an output layer."""
+    for name, layer in network.named_children():
+        if name.startswith("hidden"):
+            yield name, layer, ACTIVATIONS[activation][1]
+    yield "output", network.get_submodule("output"), "linear"
+
+
 def feedforward(
     task: Task,
     widths: Sequence[int],
@@ -149,25 +201,21 @@ def feedforward(
     layers: OrderedDict[str, nn.Module | None] = OrderedDict()
     layers["regularizer0"] = regularizer.layer(0)
     for place, width in enumerate(widths, start=1):
-        layers[f"hidden{place}"] = linear(inputs, width)
-        normal: dict[str, nn.Module | None] = {f"norm{place}": norm.layer(width)}
-        act: dict[str, nn.Module | None] = {f"activation{place}": ACTIVATIONS[activation][0]()}
-        layers.update(act | normal if norm_position == "after" else normal | act)
-        layers[f"regularizer{place}"] = regularizer.layer(place)
+        layer, normal = linear(inputs, width), norm.layer(width)
+        layers |= hidden(place, layer, normal, activation, norm_position, regularizer)
         inputs = width
     layers["output"] = linear(inputs, task.outputs)
-    return nn.Sequential(
-        OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
-    )
+    return layers_of(layers)
 
 
-def feedforward_weights(
-    network: nn.Module, activation: Activation
-) -> Iterator[tuple[str, nn.Linear, str]]:
-    """What ``Model.weights`` gives for such a network."""
-    for name, layer in network.named_children():
-        if isinstance(layer, nn.Linear):
-            yield name, layer, "linear" if name == "output" else ACTIVATIONS[activation][1]
+def without_a_shape(model: Model, task: Task) -> str | None:
+    """Why a model for pictures and series can do nothing with a task; None where it can."""
+    if 1 < len(task.shape) <= 4:
+        return None
+    found = f"those of the task '{task.name}' are {task.inputs} numbers without one"
+    if len(task.shape) > 4:
+        found = f"those of the task '{task.name}' have {len(task.shape)} dimensions"
+    return f"the model '{model.name}' wants rows with a shape, (channel, …, …); {found}"
 
 
 def build(configuration: Configuration) -> nn.Module:

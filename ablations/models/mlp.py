@@ -12,9 +12,10 @@ from ablations.models.base import (
     Activation,
     Model,
     NormPosition,
+    Weighted,
     Width,
     feedforward,
-    feedforward_weights,
+    hidden_weights,
     model,
 )
 from ablations.tasks.base import Task
@@ -40,5 +41,5 @@ class MLP(Model):
     def widths(self, task: Task) -> tuple[int, ...]:
         return self.hidden
 
-    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
-        return feedforward_weights(network, self.activation)
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
+        return hidden_weights(network, self.activation)

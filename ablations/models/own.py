@@ -13,7 +13,7 @@ from torch import nn
 
 from ablations.errors import RequestError, nearest
 from ablations.importing import PREFIX, imported, source_of_module
-from ablations.models.base import Model, model
+from ablations.models.base import Model, Weighted, model
 from ablations.registry import BESIDE
 from ablations.store import COLUMNS
 from ablations.streams import Streams
@@ -56,7 +56,8 @@ class Python(Model):
     ``outputs`` that gives an ``nn.Module``.
 
     By the names of its arguments it may ask for more: ``norm``, a function from a width to the norm
-    layer of a configuration; ``drop``, a function that gives the layer of its regularizer, one
+    layer of a configuration, and with a number of dimensions to that for pictures or series;
+    ``drop``, a function that gives the layer of its regularizer, one
     a call; and ``shape``, a row's as a picture or sequence.  Arguments with a default beyond those
     are parameters, which a study may set and vary.  An init fills the weights of linear and
     convolutional layers; the control level leaves them as the function made them.
@@ -149,9 +150,10 @@ class Python(Model):
         widths: list[int] = []
         places: list[int] = []
 
-        def norm_of(width: int) -> nn.Module:
+        def norm_of(width: int, dims: int = 0) -> nn.Module:
             widths.append(width)
-            return norm.layer(width) or nn.Identity()
+            layer = norm.maps(width, dims) if dims else norm.layer(width)
+            return layer or nn.Identity()
 
         def drop() -> nn.Module:
             places.append(len(places) + 1)
@@ -196,7 +198,7 @@ class Python(Model):
         for name, layer, nonlinearity in self.weights(network):
             init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))
 
-    def weights(self, network: nn.Module) -> Iterator[tuple[str, nn.Linear, str]]:
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
         layers = [(n, m) for n, m in network.named_modules() if isinstance(m, _FILLED)]
         order = getattr(network, _ORDER, {})  # in which the inputs came to them
         layers.sort(key=lambda pair: order.get(pair[0], len(order)))
@@ -204,7 +206,7 @@ class Python(Model):
         nonlinearity = next(filter(None, found), "relu")
         for place, (name, layer) in enumerate(layers, start=1):
             last = place == len(layers)
-            yield name, layer, "linear" if last else nonlinearity  # type: ignore[misc]
+            yield name, layer, "linear" if last else nonlinearity
 
 
 @lru_cache(maxsize=64)

@@ -30,7 +30,9 @@ class Data:
     y_val: Tensor
 
 
-def split(inputs: Tensor, targets: Tensor, rows: int, streams: Streams) -> Data:
+def split(
+    inputs: Tensor, targets: Tensor, rows: int, streams: Streams, *, together: bool = False
+) -> Data:
     """Draw ``rows`` rows to train on, and scale all by what these alone are like.
 
     Parameters
@@ -40,17 +42,20 @@ def split(inputs: Tensor, targets: Tensor, rows: int, streams: Streams) -> Data:
         rows, one that never varies there mean 0.
     targets
         Shape (row, output), floating point, and scaled like the inputs; or (row,), classes.
+    together
+        Scale all features alike, the points of a series for one.
     """
     order = streams.permutation(len(inputs), "split")
     train, val = order[:rows], order[rows:]
-    x, y = _scaled(inputs, train), targets
+    x, y = _scaled(inputs, train, together), targets
     if targets.is_floating_point():
         y = _scaled(targets, train)
     return Data(x[train], y[train], x[val], y[val])
 
 
-def _scaled(values: Tensor, train: Tensor) -> Tensor:
-    mean, std = values[train].mean(0), values[train].std(0, correction=0)
+def _scaled(values: Tensor, train: Tensor, together: bool = False) -> Tensor:
+    dims = (0, 1) if together else 0
+    mean, std = values[train].mean(dims), values[train].std(dims, correction=0)
     # What never varies in the training rows would divide by zero.
     std = torch.where(std > 0, std, torch.ones_like(std))
     return ((values - mean) / std).to(torch.float32)

@@ -41,6 +41,7 @@ __all__ = [
     "Loss",
     "Norm",
     "Optimizer",
+    "Places",
     "RandomLayer",
     "Regularizer",
     "Schedule",
@@ -206,6 +207,19 @@ def shrinking(weight: Tensor, limit: float | Tensor, dim: int | tuple[int, ...] 
     return limit / torch.maximum(length, torch.as_tensor(limit, dtype=length.dtype))
 
 
+class Places(nn.Module):
+    """Each place of a picture or a series (batch, channel, …) as a row of its own."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, maps: Tensor) -> Tensor:
+        lying = maps.movedim(1, -1)
+        rows: Tensor = self.layer(lying.flatten(0, -2))
+        return rows.view(lying.shape).movedim(-1, 1)
+
+
 class Norm(Technique):
     """How activations or weights are normalised in the hidden layers."""
 
@@ -215,6 +229,13 @@ class Norm(Technique):
     def layer(self, width: int) -> nn.Module | None:
         """A layer that normalises activations of shape (batch, width)."""
         return None
+
+    def maps(self, width: int, dims: int) -> nn.Module | None:
+        """A layer that normalises pictures or series (batch, width, …) of so many dimensions of
+        space or time; by default each place is a row of its own.
+        """
+        layer = self.layer(width)
+        return None if layer is None else Places(layer)
 
     def wrap(self, linear: nn.Linear) -> None:
         """Reparametrise an initialised hidden layer in place."""

@@ -31,6 +31,9 @@ class LayerNorm(Norm):
     def layer(self, width: int) -> nn.Module:
         return nn.LayerNorm(width)
 
+    def maps(self, width: int, dims: int) -> nn.Module:
+        return nn.GroupNorm(1, width)  # over all channels and places, as Wu & He (2018) draw it
+
 
 @technique
 class BatchNorm(Norm):
@@ -42,6 +45,9 @@ class BatchNorm(Norm):
 
     def layer(self, width: int) -> nn.Module:
         return nn.BatchNorm1d(width)
+
+    def maps(self, width: int, dims: int) -> nn.Module:
+        return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](width)
 
     def skip(self, configuration: Configuration) -> str | None:
         rows, size = configuration.task.rows, configuration.rows_per_batch
@@ -60,6 +66,9 @@ class GroupNorm(Norm):
 
     def layer(self, width: int) -> nn.Module:
         return nn.GroupNorm(width // self.channels, width)
+
+    def maps(self, width: int, dims: int) -> nn.Module:
+        return self.layer(width)
 
     def skip(self, configuration: Configuration) -> str | None:
         if self.channels == 1:

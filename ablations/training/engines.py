@@ -128,8 +128,7 @@ def _bytes(made: Program) -> int:
     """Of one member's parameters, moments and activations."""
     c = made.configuration
     parameters = made.network.slots[-1].stop * (1 + c.optimizer.moments)
-    activations = c.rows_per_batch * (c.task.inputs + sum(c.model.widths(c.task)) + c.task.outputs)
-    return (parameters + activations) * c.torch_dtype.itemsize
+    return parameters * c.torch_dtype.itemsize + c.rows_per_batch * made.row_bytes
 
 
 def eager_seconds(choice: Choice) -> float:
@@ -169,7 +168,7 @@ def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
         return False
     saved, cost = 0.0, compiling.IMPORT_SECONDS
     for choice, made, size in fusable:
-        known = compiling.known(made.kind, size)
+        known = compiling.known(made.kind, size, made.network.depth)
         saved += choice.steps * eager_seconds(choice) * (1 - 1 / known.gain) / jobs
         cost += known.seconds
     return saved > cost

@@ -36,6 +36,9 @@ _WIDE = {"mps": torch.float32}
 _LOOK = {"cpu": 1}
 _SELDOM = 16
 """Epochs between two looks at whether any member is left: a look waits for the device."""
+WHOLE, CHUNK, FEWEST_ROWS = 2**25, 2**23, 128
+"""Bytes that the members' layers may fill for the losses of a split; where it is more, the rows are
+taken in parts of as many bytes as stay in a cache, and at least so many rows."""
 
 
 def train(
@@ -244,7 +247,7 @@ class _Training:
                 self._rates.after_step()
                 total += after[3].to(wide) * size
             if steps > 1:
-                losses = self._call("losses", self._flat, self._state, *self._splits)
+                losses = self._losses()
             objectives.append(total / rows)
             val_losses.append(losses[-1].to(wide))
             if not self._made.steady:
@@ -267,6 +270,23 @@ class _Training:
         finite = losses_KEM.isfinite().all(0).cumprod(0).sum(0).tolist()
         columns = [*losses_KEM.cpu(), rates]
         return [column.t().tolist() for column in columns], finite
+
+    def _losses(self) -> tuple[Tensor, ...]:
+        """The losses of each split in evaluation mode, each (M,)."""
+        each = self._size * self._made.row_bytes
+        if max(x.shape[1] for x, _ in self._splits) * each <= WHOLE:
+            found: tuple[Tensor, ...] = self._call("losses", self._flat, self._state, *self._splits)
+            return found
+        rows = max(FEWEST_ROWS, CHUNK // each)
+        return tuple(self._in_parts(*split, rows) for split in self._splits)
+
+    def _in_parts(self, x_MBI: Tensor, y_MB: Tensor, rows: int) -> Tensor:
+        parts = zip(torch.split(x_MBI, rows, 1), torch.split(y_MB, rows, 1), strict=True)
+        found = [
+            self._call("losses", self._flat, self._state, part)[0] * part[0].shape[1]
+            for part in parts
+        ]
+        return torch.stack(found).sum(0) / x_MBI.shape[1]
 
     def _batches(self, epoch: int) -> Iterator[Split]:
         rows, size = self._configuration.task.rows, self._configuration.rows_per_batch

@@ -22,7 +22,15 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.techniques.base import RandomLayer
-from ablations.training.stacked import ALIGNED, Layer, NotStackableError, Tensors, stacked
+from ablations.training.stacked import (
+    ALIGNED,
+    Layer,
+    NotStackableError,
+    Shape,
+    Tensors,
+    known,
+    stacked,
+)
 
 __all__ = ["Network", "Place", "Slot", "flatten", "join", "sequence", "split", "vmapped"]
 
@@ -51,9 +59,15 @@ class Place:
     """A layer that draws, and how its inputs lie."""
 
     layer: RandomLayer
-    shape: tuple[int, ...]
-    """Shape of a row there."""
-    turned: bool = False
+    shape: Shape
+    """Shape of a row there, in PyTorch's order."""
+    turned: bool | None = None
+    """Whether features come before rows; None where rows keep their shape."""
+
+    @property
+    def dims(self) -> int:
+        """Dimensions of its inputs, that of the members counted."""
+        return 2 + (len(self.shape) if self.turned is None else 1)
 
     def prepared(
         self, drawn_S: Tensor, seed_U: Tensor, numbers_U: Sequence[Tensor], unique_M: Tensor
@@ -69,7 +83,8 @@ class Place:
         unique_M
             The place of each member among those.
         """
-        prepared_U = self.layer.prepare(drawn_S.index_select(0, seed_U), *numbers_U)
+        drawn = drawn_S if self.turned is None else drawn_S.flatten(2)
+        prepared_U = self.layer.prepare(drawn.index_select(0, seed_U), *numbers_U)
         if self.turned:
             prepared_U = prepared_U.transpose(1, 2).contiguous()
         return prepared_U.index_select(0, unique_M)
@@ -97,6 +112,10 @@ class Network(Protocol):
     @property
     def lanes(self) -> int:
         """How many kinds of places there are, in turn, where numbers may be rounded otherwise."""
+
+    @property
+    def depth(self) -> int:
+        """About how many layers numbers go through one after the other."""
 
     @property
     def same_in_training(self) -> bool:
@@ -152,6 +171,11 @@ class Stack:
     engine: str = "fused"
     lanes: int = 1
 
+    @property
+    def depth(self) -> int:
+        """About how many layers numbers go through one after the other."""
+        return sum(layer.depth if isinstance(layer, Layer) else 1 for _, layer in self.layers)
+
     def forward(
         self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
     ) -> tuple[Tensor, Tensors]:
@@ -187,8 +211,13 @@ def _own(tensors: Mapping[str, Tensor], name: str, layer: Layer) -> Tensors:
     return {key: tensors[f"{name}.{key}"] for key in layer.lay if f"{name}.{key}" in tensors}
 
 
-def sequence(module: nn.Module) -> Stack:
+def sequence(module: nn.Module, row: Tensor) -> Stack:
     """The stacked form of an ``nn.Sequential``, nested or not.
+
+    Parameters
+    ----------
+    row
+        One row of inputs, to learn the shapes that its layers are given.
 
     Raises
     ------
@@ -202,21 +231,20 @@ def sequence(module: nn.Module) -> Stack:
     every = list(module.named_parameters(remove_duplicate=False))
     if len(every) > sum(1 for _ in module.parameters()):
         raise NotStackableError("there is no stacked form of layers that share a parameter")
+    for _, leaf in leaves:
+        if not (isinstance(leaf, RandomLayer) or known(leaf)):
+            raise NotStackableError(f"there is no stacked form of {type(leaf).__name__}")
+    shapes = _shapes(module, [leaf for _, leaf in leaves], row)
     layers: list[tuple[str, Layer | int]] = []
     places: list[Place] = []
-    with_group_norm = any(type(leaf) is nn.GroupNorm for _, leaf in leaves)
-    turned, width = False, 0
-    for index, (name, leaf) in enumerate(leaves):
+    prefer_turned = any(isinstance(part, _TURNED) for part in module.modules())
+    turned = False
+    for (name, leaf), (_, shape) in zip(leaves, shapes, strict=True):
         if isinstance(leaf, RandomLayer):
-            width = width or _width_after(leaves[index:])
             layers.append((name, len(places)))
-            places.append(Place(leaf, (width,), turned))
+            places.append(Place(leaf, shape, turned))
             continue
-        if isinstance(leaf, nn.Linear):
-            width = leaf.out_features
-        if not _known(leaf):
-            raise NotStackableError(f"there is no stacked form of {type(leaf).__name__}")
-        form = stacked(leaf, with_group_norm)
+        form = stacked(leaf, shape, prefer_turned)
         turned = turned if form.turned is None else form.turned
         layers.append((name, form))
     slots: list[Slot] = []
@@ -227,12 +255,37 @@ def sequence(module: nn.Module) -> Stack:
             raise NotStackableError(f"there is no stacked form of the parameter {name}")
         slots.append(_slot(name, parameter, lay, slots))
     rows = [
-        (f"{name}.{layer.rows}", (-2,))
+        (f"{name}.{weight}", (-2,))
         for name, layer in layers
-        if isinstance(layer, Layer) and layer.rows is not None
+        if isinstance(layer, Layer)
+        for weight in layer.rows
     ]
     same = not places and not any(True for _ in module.buffers())
     return Stack(tuple(layers), tuple(slots), tuple(places), tuple(rows), same)
+
+
+_TURNED = (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""Where one of these is, features lie before rows wherever that can be chosen."""
+
+
+def _shapes(
+    module: nn.Module, layers: Sequence[nn.Module], row: Tensor
+) -> list[tuple[nn.Module, Shape]]:
+    """The layers in the order in which inputs came to them, and the shape of a row there."""
+    found: list[tuple[nn.Module, Shape]] = []
+
+    def seen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        found.append((layer, tuple(inputs[0].shape[1:])))
+
+    hooks = [layer.register_forward_pre_hook(seen) for layer in dict.fromkeys(layers)]
+    training = module.training
+    module.eval()
+    with torch.no_grad():
+        module(row)
+    module.train(training)
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 def _slot(
@@ -251,19 +304,6 @@ def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
 
 
-def _known(leaf: nn.Module) -> bool:
-    """Whether a layer is of a type with a stacked form, and no more than that type."""
-    kind = type(leaf).__mro__[1] if is_parametrized(leaf) else type(leaf)
-    return kind in stacked.registry
-
-
-def _width_after(leaves: Sequence[tuple[str, nn.Module]]) -> int:
-    for _, leaf in leaves:
-        if isinstance(leaf, nn.Linear):
-            return leaf.in_features
-    raise NotStackableError("a layer draws, but the width there is unknown")
-
-
 # ------------------------------------------------------------------------------ any other module
 
 
@@ -277,6 +317,7 @@ class Vmapped:
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     engine: str = "vmap"
     lanes: int = ALIGNED
+    depth: int = 1
     same_in_training: bool = False
 
     def forward(
@@ -338,17 +379,6 @@ def _lengths(module: nn.Module, layer: nn.Linear) -> str:
 
 
 def _places(module: nn.Module, row: Tensor) -> tuple[Place, ...]:
-    places: dict[RandomLayer, Place] = {}
-
-    def seen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        if isinstance(layer, RandomLayer):
-            places[layer] = Place(layer, tuple(inputs[0].shape[1:]))
-
     layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
-    hooks = [layer.register_forward_pre_hook(seen) for layer in layers]
-    module.eval()
-    with torch.no_grad():
-        module(row)
-    for hook in hooks:
-        hook.remove()
-    return tuple(places.values())
+    shapes = dict(_shapes(module, layers, row))
+    return tuple(Place(layer, shapes[layer]) for layer in layers if layer in shapes)

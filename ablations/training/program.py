@@ -79,6 +79,13 @@ class Program:
         return self.configuration.regularizer.terms().smoothing > 0
 
     @cached_property
+    def row_bytes(self) -> int:
+        """What a member keeps of each row while it trains."""
+        c = self.configuration
+        numbers = c.task.inputs + c.model.activations(c.task) + c.task.outputs
+        return numbers * c.torch_dtype.itemsize
+
+    @cached_property
     def limits(self) -> bool:
         """Whether members limit the length of incoming weights."""
         return not math.isinf(self.configuration.regularizer.terms().max_norm)
@@ -231,8 +238,10 @@ def program(configuration: Configuration) -> Program:
         if layer.purpose not in known:
             reason = f"the layer '{layer.purpose}' stands where the regularizer was not asked"
             raise NotStackableError(reason)
+    row = torch.zeros(1, task.inputs, dtype=configuration.torch_dtype)
+    row = row.to(configuration.device.torch_device())
     try:
-        return Program(configuration, networks.sequence(template))
+        return Program(configuration, networks.sequence(template, row))
     except NotStackableError:
         return _mapped(configuration, template)
 
@@ -321,7 +330,7 @@ def numbers_of(made: Program, runs: Sequence[Run]) -> Numbers:
     def of_place(index: int) -> tuple[Tensor, ...]:
         place = made.network.places[index]
         hidden = configuration.model.places(configuration.task)
-        shape = (len(runs),) + (1,) * (len(place.shape) + 1)
+        shape = (len(runs),) + (1,) * (place.dims - 1)
         own = [_layers(run.configuration.regularizer, hidden) for run in runs]
         members = [layers.get(place.layer.purpose, place.layer).numbers() for layers in own]
         whole = [torch.stack(values) for values in zip(*members, strict=True)]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 import torch
 from sklearn.datasets import load_digits, make_friedman1
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 
 from ablations.registry import registered
 from ablations.streams import Streams
@@ -15,6 +17,7 @@ from ablations.tasks.breast_cancer import BreastCancer
 from ablations.tasks.diabetes import Diabetes
 from ablations.tasks.digits import Digits
 from ablations.tasks.friedman1 import Friedman1
+from ablations.tasks.mnist1d import MNIST1D, series
 from ablations.tasks.notebook import Notebook
 from ablations.tasks.tables import Table
 
@@ -128,3 +131,24 @@ def test_friedman_s_function_is_scikit_learn_s() -> None:
     data = Friedman1(noise=0.0).data(streams)
     assert data.y_train[:, 0].numpy() == pytest.approx(scaled[:200], abs=1e-5)
     assert data.y_val[:, 0].numpy() == pytest.approx(scaled[200:], abs=1e-5)
+
+
+def test_series_of_mnist1d_are_curves_moved_and_covered_by_noise() -> None:
+    x, digits = series(Streams(0), 400)
+    again, _ = series(Streams(0), 400)
+    other, _ = series(Streams(1), 400)
+    assert torch.equal(x, again)
+    assert not torch.equal(x, other)
+    assert x.shape == (4_000, 40)
+    assert digits.bincount().tolist() == [400] * 10
+    # The shear is a line through the middle of at most 0.375 at the ends; noise has no mean.
+    slope = (x - x.mean(1, keepdim=True)) @ torch.linspace(-1, 1, 40, dtype=x.dtype)
+    assert abs(float(slope.mean())) < 0.1 * float(slope.std())
+    # A curve can be found by its shape wherever it lies, which a linear model cannot use.
+    data = MNIST1D().data(Streams(0))
+    assert float(data.x_train.mean()) == pytest.approx(0, abs=1e-5)
+    assert float(data.x_train.std()) == pytest.approx(1, abs=1e-3)
+    linear = LogisticRegression(max_iter=200).fit(data.x_train, data.y_train)
+    assert 0.25 < linear.score(data.x_val, data.y_val) < 0.4
+    forest = RandomForestClassifier(60, random_state=0).fit(data.x_train, data.y_train)
+    assert 0.7 < forest.score(data.x_val, data.y_val) < 0.85

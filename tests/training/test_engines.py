@@ -75,7 +75,7 @@ def test_compiling_is_worth_it_where_it_saves_more_than_it_costs(
     monkeypatch: pytest.MonkeyPatch, known: Known, jobs: int, worth: bool
 ) -> None:
     monkeypatch.setattr(engines, "eager_seconds", lambda choice: 1e-3)
-    monkeypatch.setattr(compiling, "known", lambda kind, size: known)
+    monkeypatch.setattr(compiling, "known", lambda kind, size, depth: known)
     assert engines.worth_compiling(choices(**LONG), jobs) is worth
 
 
@@ -177,11 +177,11 @@ def test_notes_of_programs_survive_and_bad_ones_are_no_harm(
 ) -> None:
     path = tmp_path / "note.json"
     monkeypatch.setattr(compiling, "_note_path", lambda kind, size: path)
-    assert compiling.known("kind", 32) == Known()
+    assert compiling.known("kind", 32, 5) == Known(seconds=9.5)
     compiling._note(path, "step", 12.0, 2.5)
-    assert compiling.known("kind", 32) == Known(seconds=1.0, gain=2.5)
+    assert compiling.known("kind", 32, 5) == Known(seconds=1.0, gain=2.5)
     compiling._note(path, "step", 0.4, 2.0)
-    assert compiling.known("kind", 32) == Known(seconds=0.4, gain=2.0)
+    assert compiling.known("kind", 32, 5) == Known(seconds=0.4, gain=2.0)
     assert json.loads(path.read_text())["step"]["compile"] == 12.0
     path.write_text("[1]")
-    assert compiling.known("kind", 32) == Known()
+    assert compiling.known("kind", 32, 5) == Known(seconds=9.5)

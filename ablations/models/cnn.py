@@ -1,0 +1,90 @@
+"""Convolutional networks."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+from pydantic import AfterValidator, Field
+from torch import nn
+
+from ablations.models.base import (
+    Activation,
+    Model,
+    NormPosition,
+    Weighted,
+    Width,
+    hidden,
+    hidden_weights,
+    layers_of,
+    linear,
+    model,
+    without_a_shape,
+)
+from ablations.tasks.base import Task
+from ablations.techniques.base import Norm, Regularizer
+
+if TYPE_CHECKING:
+    from ablations.grid import Configuration
+
+_KINDS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+def _odd(size: int) -> int:
+    if size % 2 == 0:
+        raise ValueError("is even; an odd one has a middle")
+    return size
+
+
+@model
+class CNN(Model):
+    """Convolutions, each of which halves a picture or a series, and a linear layer on what is left
+    (LeCun et al., 1998).
+    """
+
+    name = "cnn"
+    channels: Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = (16, 32)
+    kernel: Annotated[int, Field(gt=0, le=99), AfterValidator(_odd)] = 3
+    stride: Annotated[int, Field(gt=0, le=99)] = 2
+    activation: Activation = "relu"
+    norm_position: NormPosition = "before"
+
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        inputs, *space = task.shape
+        convolution = _KINDS[len(space) - 1]
+        layers: OrderedDict[str, nn.Module | None] = OrderedDict()
+        layers["regularizer0"] = regularizer.layer(0)
+        layers["maps"] = nn.Unflatten(1, task.shape)
+        for place, width in enumerate(self.channels, start=1):
+            layer = convolution(
+                inputs, width, self.kernel, self.stride, self.kernel // 2, dtype=torch.float32
+            )
+            normal = norm.maps(width, len(space))
+            layers |= hidden(place, layer, normal, self.activation, self.norm_position, regularizer)
+            inputs = width
+        layers["flat"] = nn.Flatten()
+        layers["output"] = linear(inputs * math.prod(self._space(task)[-1]), task.outputs)
+        return layers_of(layers)
+
+    def widths(self, task: Task) -> tuple[int, ...]:
+        return self.channels
+
+    def _space(self, task: Task) -> list[tuple[int, ...]]:
+        """What is left of a picture after each convolution, the picture itself first."""
+        found = [task.shape[1:]]
+        for _ in self.channels:
+            found.append(tuple(-(-size // self.stride) for size in found[-1]))
+        return found
+
+    def activations(self, task: Task) -> int:
+        sizes = map(math.prod, self._space(task)[1:])
+        return sum(2 * width * size for width, size in zip(self.channels, sizes, strict=True))
+
+    def skip(self, configuration: Configuration) -> str | None:
+        return without_a_shape(self, configuration.task)
+
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
+        return hidden_weights(network, self.activation)

@@ -1,0 +1,87 @@
+"""The convolutional network: its layers, its sizes, and what it does with each norm."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ablations import Study
+from ablations.errors import RequestError
+from ablations.grid import plan
+from ablations.models.cnn import CNN
+from ablations.registry import registered
+from ablations.streams import Streams
+from ablations.tasks.base import Task
+from ablations.tasks.digits import Digits
+from ablations.tasks.mnist1d import MNIST1D
+from ablations.techniques.base import Norm, Places
+from ablations.techniques.inits import DefaultInit
+from ablations.techniques.norms import BatchNorm, GroupNorm, LayerNorm, NoNorm
+from ablations.techniques.regularizers import Dropout, NoRegularizer
+
+
+def test_layers_stand_in_the_usual_order() -> None:
+    network = CNN().build(Digits(), BatchNorm(), Dropout())
+    assert [name for name, _ in network.named_children()] == [
+        "maps", "hidden1", "norm1", "activation1", "regularizer1",
+        "hidden2", "norm2", "activation2", "regularizer2", "flat", "output",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("task", [Digits(), MNIST1D()], ids=lambda task: task.name)
+@pytest.mark.parametrize(
+    "model", [CNN(), CNN(kernel=5, stride=3), CNN(channels=(4,), kernel=1, stride=1)], ids=repr
+)
+@pytest.mark.parametrize("norm", sorted(registered("norm")))
+def test_any_size_of_window_and_stride_fits(task: Task, model: CNN, norm: str) -> None:
+    made: Norm = registered("norm")[norm]()  # type: ignore[assignment]
+    if norm == "group":
+        made = GroupNorm(channels=4)
+    network = model.build(task, made, NoRegularizer())
+    assert network(torch.zeros(3, task.inputs)).shape == (3, task.outputs)
+
+
+def test_biases_start_within_the_bound_of_their_fan_in() -> None:
+    model = CNN(channels=(5, 7))
+    network = model.build(Digits(), NoNorm(), NoRegularizer())
+    with torch.no_grad():
+        model.fill(network, DefaultInit(), Streams(0))
+    layer = network.get_submodule("hidden2")
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.bias is not None
+    bound = 1 / (5 * 9) ** 0.5
+    assert 0.5 * bound < float(layer.bias.detach().abs().max()) <= bound
+    assert float(layer.weight.detach().abs().max()) <= bound
+
+
+def test_a_task_of_mere_numbers_is_skipped_with_the_reason() -> None:
+    made = plan(Study(task="diabetes", model="cnn", seeds=2))
+    assert not made.runs
+    (reason,) = {reason for _, reason in made.skipped}
+    assert reason.startswith("the model 'cnn' wants rows with a shape, (channel, …, …); those of")
+
+
+def test_an_even_window_is_refused() -> None:
+    with pytest.raises(RequestError, match="has a middle"):
+        Study(task="digits", model={"name": "cnn", "kernel": 4}, seeds=1)
+
+
+def test_layer_norm_is_over_channels_and_places_and_batch_norm_over_rows_and_places() -> None:
+    x = torch.randn(6, 8, 5, 5)
+    over_example = LayerNorm().maps(8, 2)(x)
+    assert torch.allclose(over_example.mean((1, 2, 3)), torch.zeros(6), atol=1e-5)
+    over_channel = BatchNorm().maps(8, 2)(x)
+    assert torch.allclose(over_channel.mean((0, 2, 3)), torch.zeros(8), atol=1e-5)
+
+
+def test_a_norm_that_knows_rows_alone_takes_each_place_for_one() -> None:
+    class OfRows(Norm):
+        def layer(self, width: int) -> nn.Module:
+            return nn.LayerNorm(width)
+
+    made = OfRows().maps(4, 2)
+    assert isinstance(made, Places)
+    x = torch.randn(2, 4, 3, 5)
+    expected = nn.LayerNorm(4)(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(made(x), expected)

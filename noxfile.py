@@ -12,6 +12,7 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
 
 CONSTRAINTS = "constraints.txt"
+REFERENCES = ("notebook", "cells", "digits", "deep", "small_batches", "images", "sequences")
 
 
 def install(session: nox.Session, package: str) -> None:
@@ -118,7 +119,7 @@ def calibration(session: nox.Session) -> None:
 def reference(session: nox.Session) -> None:
     """Run the shipped studies afresh and keep their reports, and the pictures of the README."""
     install(session, ".")
-    for study in session.posargs or ("notebook", "cells", "digits", "deep", "small_batches"):
+    for study in session.posargs or REFERENCES:
         out = Path(session.create_tmp()) / study
         shutil.rmtree(out, ignore_errors=True)
         session.run("ablations", "run", study, "--out", str(out))

@@ -58,3 +58,21 @@ def test_dropout_and_weight_decay_narrow_the_gap_on_digits(tmp_path: Path) -> No
     gap = medians(run(study, tmp_path, time_budget=0), "regularizer", outcome="gap")
     for name in ("dropout", "l2", "decoupled_weight_decay"):
         assert gap[name] < gap["none"], name
+
+
+def test_layer_norm_helps_a_recurrence_and_batch_norm_does_less(tmp_path: Path) -> None:
+    # The lines of digits for series: eight steps, not forty.
+    study = Study.find("sequences").replace(task="digits", seeds=3, lr=1e-3, batch_size=32)
+    study = study.with_epochs(12).with_axis("device", ["cpu"]).with_axis("init", ["default"])
+    study = study.with_axis("norm", ["none", "layer", "batch"])
+    found = medians(run(study, tmp_path, time_budget=0), "norm")
+    assert found["layer"] < 0.85 * found["none"]
+    assert found["layer"] < 0.85 * found["batch"]
+
+
+def test_norms_let_a_convolutional_network_learn_faster(tmp_path: Path) -> None:
+    study = Study.find("images").replace(seeds=3).with_epochs(2).with_axis("device", ["cpu"])
+    study = study.with_axis("init", ["default"]).with_axis("regularizer", ["none"])
+    found = medians(run(study, tmp_path, time_budget=0), "norm", outcome="train_loss")
+    for norm in ("layer", "batch", "group"):
+        assert found[norm] < 0.9 * found["none"], norm

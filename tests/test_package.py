@@ -40,5 +40,7 @@ def test_what_is_installed_has_the_command_and_its_data() -> None:
         "digits",
         "deep",
         "small_batches",
+        "images",
+        "sequences",
         "everything",
     }

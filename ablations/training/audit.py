@@ -7,8 +7,8 @@ as far as these two stay close, three things are asked of each chosen run:
 
 - its stored curve is the loop's, to a tolerance that follows from what was measured;
 - the program in float64 is the loop in float64, to eight digits, which leaves no room for a
-  program that does something else; where even these are forgotten, as near as the loop with a rate
-  that is nudged in its last digits is to itself (asked only where a run would fail otherwise);
+  program that does something else; where training forgets these as well, as near as the loop with a
+  rate that is nudged in its last digits is to itself (asked only where a run would fail otherwise);
 - the program gives the stored curve again, bit for bit, in other company and at another place.
 
 At the end of training single runs may differ, so there the comparison is by distribution: the
@@ -182,7 +182,8 @@ def _judged(
     deviation_64 = _most(_losses(exact), judge_64, epochs)
     tolerance_64 = _tolerance("float64", amplified)
     forgotten = False
-    if not deviation_64 <= tolerance_64 and amplified > CLOSE:
+    if not deviation_64 <= tolerance_64:
+        # The two precisions tell of seven digits how they are lost, and not of the next nine.
         nudged = _nudged(run, "float64", judge_64, look, epochs)
         forgotten = nudged > CLOSE  # then the loop is no judge of anything here
         tolerance_64 = max(tolerance_64, FORGOTTEN * nudged)

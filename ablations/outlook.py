@@ -103,9 +103,10 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     how = how or How()
     plan = grids.plan(study)
     if plan.skipped and not plan.runs:
-        reasons = "; ".join(dict.fromkeys(reason for _, reason in plan.skipped))
-        message = f"all {len(plan.skipped):,} runs of this study would be skipped: {reasons}"
-        raise RequestError(message)
+        first, *others = dict.fromkeys(reason for _, reason in plan.skipped)
+        more = f", and {len(others):,} other reasons" if others else ""
+        message = f"all {len(plan.skipped):,} runs would be skipped: {first}{more}"
+        raise RequestError(message, source=f"study {study.name}")
     known, engine, compile_ = None, how.engine, how.compile
     done: dict[str, str] = {}
     if store.is_results(folder):

@@ -52,6 +52,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command(name=function.__name__.strip("_"))(wrapped)
 
 
+DISTRUST = (
+    "do not trust these results, and train with --engine loop into another folder, named by --out"
+)
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Say how to continue what a person, the system or a failure stopped."""
@@ -77,7 +82,7 @@ def interruptible() -> Iterator[None]:
         complain(f"{error}; what was finished is kept")
         raise typer.Exit(FAILED) from None
     except AuditError as error:
-        complain(f"{error}; do not trust these results, and train with --engine loop")
+        complain(f"{error}; {DISTRUST}")
         raise typer.Exit(FAILED) from None
 
 

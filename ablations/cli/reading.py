@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from ablations.cli.commands import FAILED, command, interruptible
+from ablations.cli.commands import DISTRUST, FAILED, command, complain, interruptible
 from ablations.cli.words import Format, Kind, Question
 from ablations.errors import RequestError
 
@@ -45,12 +45,15 @@ def effects(
 ) -> None:
     """Print every level against its control, or the answer to another question."""
     from ablations import answers
+    from ablations.analysis import fault
     from ablations.report.export import FORMATS
     from ablations.report.terminal import print_table
 
     question = of.value.replace("-", "_")
-    ask = getattr(answers.load(folder), question)
-    table = ask(outcome=outcome, tune_over=tune_over)
+    results = answers.load(folder)
+    table = getattr(results, question)(outcome=outcome, tune_over=tune_over)
+    if wrong := fault(results.audit):
+        complain(f"{wrong}; {DISTRUST}")
     if of is Question.costs and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
         raise RequestError(message, source=str(folder))

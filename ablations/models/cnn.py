@@ -41,7 +41,7 @@ def _odd(size: int) -> int:
 
 @model
 class CNN(Model):
-    """Convolutions, each of which halves a picture or a series, and a linear layer on what is left
+    """Convolutions, which by default halve a picture or series, and a linear layer on what is left
     (LeCun et al., 1998).
     """
 
@@ -80,8 +80,10 @@ class CNN(Model):
         return found
 
     def activations(self, task: Task) -> int:
-        sizes = map(math.prod, self._space(task)[1:])
-        return sum(2 * width * size for width, size in zip(self.channels, sizes, strict=True))
+        window = self.kernel ** (len(task.shape) - 1)
+        before, after = (task.shape[0], *self.channels), self._space(task)[1:]
+        sizes = zip(before, self.channels, after, strict=False)
+        return sum((inputs * window + width) * math.prod(size) for inputs, width, size in sizes)
 
     def skip(self, configuration: Configuration) -> str | None:
         return without_a_shape(self, configuration.task)

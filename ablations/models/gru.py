@@ -24,7 +24,8 @@ class Recurrence(nn.Module):
     """The state of gated recurrent units after the last step of a series.
 
     Both products, with a step's inputs and with the state, are normalised before the gates (Ba,
-    Kiros & Hinton, 2016; Cooijmans et al., 2017): one layer of each serves all steps.
+    Kiros & Hinton, 2016).  One layer of each serves all steps, so that batch norm has one running
+    mean for all of them, where Cooijmans et al. (2017) keep one for each step.
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -141,16 +142,15 @@ class Python(Model):
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
         return self._made(task, norm, regularizer)[0]
 
-    def _made(
-        self, task: Task, norm: Norm, regularizer: Regularizer
-    ) -> tuple[nn.Module, tuple[int, ...], int]:
-        """The network, the widths at which it asked for a norm, and how often for a layer of the
-        regularizer.
-        """
+    def _made(self, task: Task, norm: Norm, regularizer: Regularizer) -> tuple[nn.Module, _Counted]:
+        """The network, and what was counted while it was made and tried."""
         widths: list[int] = []
         places: list[int] = []
 
         def norm_of(width: int, dims: int = 0) -> nn.Module:
+            if dims not in range(4):
+                message = f"norm({width}, {dims}) asks for pictures of {dims} dimensions"
+                raise ValueError(f"{message}; 1 to 3 can be had, or 0 for rows")
             widths.append(width)
             layer = norm.maps(width, dims) if dims else norm.layer(width)
             return layer or nn.Identity()
@@ -173,14 +173,17 @@ class Python(Model):
             raise TypeError(f"{self.target} gives {type(network).__name__}, and no nn.Module")
         first = regularizer.layer(0)
         whole = nn.Sequential(first, network) if first else network
-        _check(whole, task, self.target)
-        return whole, tuple(widths), len(places)
+        activations = _check(whole, task, self.target)
+        return whole, _Counted(tuple(widths), len(places), activations)
 
     def widths(self, task: Task) -> tuple[int, ...]:
-        return _counted(self, task)[0]
+        return _counted(self, task).widths
 
     def places(self, task: Task) -> int:
-        return _counted(self, task)[1]
+        return _counted(self, task).places
+
+    def activations(self, task: Task) -> int:
+        return _counted(self, task).activations
 
     def skip(self, configuration: Configuration) -> str | None:
         c = configuration
@@ -209,11 +212,22 @@ class Python(Model):
             yield name, layer, "linear" if last else nonlinearity
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """What a network asked for, and what it keeps."""
+
+    widths: tuple[int, ...]
+    """At which it asked for a norm."""
+    places: int
+    """How often it asked for a layer of the regularizer."""
+    activations: int
+    """Numbers of each row that its layers keep for the gradient."""
+
+
 @lru_cache(maxsize=64)
-def _counted(own: Python, task: Task) -> tuple[tuple[int, ...], int]:
+def _counted(own: Python, task: Task) -> _Counted:
     with Streams(0).isolated(torch.device("cpu")):
-        _, widths, places = own._made(task, Norm(), Regularizer())
-    return widths, places
+        return own._made(task, Norm(), Regularizer())[1]
 
 
 def _arguments(factory: Callable[..., Any], target: str) -> dict[str, Any]:
@@ -227,19 +241,30 @@ def _arguments(factory: Callable[..., Any], target: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _check(network: nn.Module, task: Task, target: str) -> None:
+def _check(network: nn.Module, task: Task, target: str) -> int:
     """Have two rows of zeros go through, without a trace: outputs of another shape would be
     compared with the targets all the same.
+
+    Returns
+    -------
+    int
+        How many numbers of each row its layers keep.
     """
     order: dict[str, int] = {}
+    kept: list[int] = []
 
-    def seen(name: str, *_: object) -> None:
-        order.setdefault(name, len(order))
+    def seen(name: str, layer: nn.Module, _: object, outputs: object) -> None:
+        if isinstance(layer, _FILLED):
+            order.setdefault(name, len(order))
+        if isinstance(outputs, torch.Tensor):
+            kept.append(outputs.numel() // 2)
+            if isinstance(layer, _FILLED[1:]):  # a convolution's windows
+                kept.append(outputs[0, 0].numel() * layer.weight[0].numel())
 
     hooks = [
-        layer.register_forward_pre_hook(partial(seen, name))
+        layer.register_forward_hook(partial(seen, name))
         for name, layer in network.named_modules()
-        if isinstance(layer, _FILLED)
+        if isinstance(layer, _FILLED) or not any(True for _ in layer.children())
     ]
     training = network.training
     outputs = network.eval()(torch.zeros(2, task.inputs))
@@ -252,3 +277,4 @@ def _check(network: nn.Module, task: Task, target: str) -> None:
     if shape != wanted:
         message = f"{target} gives outputs of shape {shape} for inputs (2, {task.inputs})"
         raise ValueError(f"{message}; {wanted} is wanted")
+    return sum(kept)

@@ -231,8 +231,8 @@ class Norm(Technique):
         return None
 
     def maps(self, width: int, dims: int) -> nn.Module | None:
-        """A layer that normalises pictures or series (batch, width, …) of so many dimensions of
-        space or time; by default each place is a row of its own.
+        """A layer that normalises pictures or series (batch, width, …) of one to three dimensions
+        of space or time; by default each place is a row of its own.
         """
         layer = self.layer(width)
         return None if layer is None else Places(layer)
@@ -254,7 +254,7 @@ class Init(Technique):
     """Whether weights that somebody's own network was made with are left as they are."""
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
-        """Fill ``weight`` (out, in), in place.
+        """Fill ``weight`` (out, in), or that of a convolution (out, in, …), in place.
 
         ``nonlinearity`` is that which follows the layer, in the words of
         ``torch.nn.init.calculate_gain``; ``"linear"`` for the output layer.

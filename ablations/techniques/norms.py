@@ -81,7 +81,9 @@ class GroupNorm(Norm):
 
 @technique
 class RMSNorm(Norm):
-    """Divide each example by the root mean square of its features (Zhang & Sennrich, 2019)."""
+    """Divide each example, or each place of a picture, by the root mean square of its features
+    (Zhang & Sennrich, 2019).
+    """
 
     name = "rms"
 

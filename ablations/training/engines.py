@@ -40,10 +40,11 @@ CACHE, MEMORY = 2**22, 2**32
 they should stay in its cache, and on an accelerator.
 """
 LARGE, DEPTH = 4, 8
-"""How many times that many the fewest members may have, for each so many layers.  Beyond, the plain
-loop is as fast: its products are large.  On a CPU of 512 KiB and 32 MiB of cache, members that
-train on digits take, at 8, 16 and 32 at a time and alone: 433, 374, 418 and 1461 µs a step with 128
-and 64 units; 1603, 1749, 2080 and 2054 with twice 256; 6807, 7275, 18696 and 4182 with twice 512.
+"""How many times that many the fewest members may have; on a CPU, for each so many layers.  Beyond,
+the plain loop is as fast: its products are large.  On a CPU of 512 KiB and 32 MiB of cache, members
+that train on digits take, at 8, 16 and 32 at a time and alone: 433, 374, 418 and 1461 µs a step
+with 128 and 64 units; 1603, 1749, 2080 and 2054 with twice 256; 6807, 7275, 18696 and 4182 with
+twice 512.
 A recurrence over 40 steps of 100 rows has small products, and many of them: with layer norm it
 takes 10.6 ms a step at 8 at a time, and 13.1 alone; over 32 rows 3.9 and 7.6.
 """
@@ -123,7 +124,7 @@ def _size(made: Program) -> int | None:
     size, cache = (MEMBERS, CACHE) if on_cpu else (MANY, MEMORY)
     while size > FEWEST and size * each > cache:
         size //= 2
-    large = LARGE * max(1.0, made.network.depth / DEPTH)
+    large = LARGE * max(1.0, made.network.depth / DEPTH if on_cpu else 0)
     return size if size * each <= large * cache else None
 
 

@@ -37,8 +37,8 @@ _LOOK = {"cpu": 1}
 _SELDOM = 16
 """Epochs between two looks at whether any member is left: a look waits for the device."""
 WHOLE, CHUNK, FEWEST_ROWS = 2**25, 2**23, 128
-"""Bytes that the members' layers may fill for the losses of a split; where it is more, the rows are
-taken in parts of as many bytes as stay in a cache, and at least so many rows."""
+"""Bytes that the members' layers may fill for the losses of a split, on a CPU; where it is more,
+the rows are taken in parts of as many bytes as stay in its cache, and at least so many rows."""
 
 
 def train(
@@ -130,6 +130,24 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
+def _parts(splits: Sequence[Split], each: int, device: torch.device) -> list[list[Split]]:
+    """The rows of each split by so many as stay in a cache; nothing where all of them may be taken
+    at once.
+
+    Each part's members lie as those of a batch do: rounding follows how they lie.
+    """
+    rows = max(FEWEST_ROWS, CHUNK // each)
+    if device.type != "cpu" or max(x.shape[1] for x, _ in splits) * each <= WHOLE:
+        return []
+    return [
+        [
+            (x[:, start : start + rows].contiguous(), y[:, start : start + rows].contiguous())
+            for start in range(0, x.shape[1], rows)
+        ]
+        for x, y in splits
+    ]
+
+
 class _Training:
     """A cohort at work."""
 
@@ -158,6 +176,7 @@ class _Training:
             for split in ("train", "val")
         )
         self._splits = (self._val,) if made.steady else (self._train, self._val)
+        self._parts = _parts(self._splits, size * made.row_bytes, self._device)
         self._numbers = numbers_of(made, runs)
         self._seeded = Seeded(made, runs, self._numbers)
         self._flat = torch.stack([member.flat for member in placed])
@@ -177,7 +196,7 @@ class _Training:
         start = time.perf_counter()
         with torch.no_grad():
             columns, finite = self._epochs()
-            outputs = made.outputs(self._flat, self._state, self._val[0])
+            outputs = self._outputs()
             metrics = configuration.task.metric(outputs, self._val[1]).tolist()
         configuration.device.synchronize()
         share = (time.perf_counter() - start) / len(self._places)
@@ -273,20 +292,27 @@ class _Training:
 
     def _losses(self) -> tuple[Tensor, ...]:
         """The losses of each split in evaluation mode, each (M,)."""
-        each = self._size * self._made.row_bytes
-        if max(x.shape[1] for x, _ in self._splits) * each <= WHOLE:
+        if not self._parts:
             found: tuple[Tensor, ...] = self._call("losses", self._flat, self._state, *self._splits)
             return found
-        rows = max(FEWEST_ROWS, CHUNK // each)
-        return tuple(self._in_parts(*split, rows) for split in self._splits)
+        return tuple(
+            torch.stack([self._of_part(part, parts[0]) for part in parts]).sum(0) / x.shape[1]
+            for (x, _), parts in zip(self._splits, self._parts, strict=True)
+        )
 
-    def _in_parts(self, x_MBI: Tensor, y_MB: Tensor, rows: int) -> Tensor:
-        parts = zip(torch.split(x_MBI, rows, 1), torch.split(y_MB, rows, 1), strict=True)
-        found = [
-            self._call("losses", self._flat, self._state, part)[0] * part[0].shape[1]
-            for part in parts
-        ]
-        return torch.stack(found).sum(0) / x_MBI.shape[1]
+    def _of_part(self, part: Split, first: Split) -> Tensor:
+        """The sum of a part's losses; the rest is not worth a compiled program of its own."""
+        rows, arguments = part[0].shape[1], (self._flat, self._state, part)
+        whole = rows == first[0].shape[1]
+        losses = self._call("losses", *arguments) if whole else self._made.losses(*arguments)
+        total: Tensor = losses[0] * rows
+        return total
+
+    def _outputs(self) -> Tensor:
+        """Outputs (M, B, O) on the validation split."""
+        parts = self._parts[-1] if self._parts else [self._val]
+        found = [self._made.outputs(self._flat, self._state, x_MBI) for x_MBI, _ in parts]
+        return torch.cat(found, 1)
 
     def _batches(self, epoch: int) -> Iterator[Split]:
         rows, size = self._configuration.task.rows, self._configuration.rows_per_batch

@@ -224,6 +224,8 @@ def sequence(module: nn.Module, row: Tensor) -> Stack:
     NotStackableError
         If it is something else, or a layer in it has no stacked form.
     """
+    if type(module) is not nn.Sequential:
+        raise NotStackableError(f"{type(module).__name__} is no sequence of layers")
     leaves = list(_leaves("", module))
     with_parameters = [leaf for _, leaf in leaves if any(True for _ in leaf.parameters())]
     if len(set(with_parameters)) < len(with_parameters):

@@ -80,7 +80,7 @@ class Program:
 
     @cached_property
     def row_bytes(self) -> int:
-        """What a member keeps of each row while it trains."""
+        """Bytes that a member keeps of each row while it trains."""
         c = self.configuration
         numbers = c.task.inputs + c.model.activations(c.task) + c.task.outputs
         return numbers * c.torch_dtype.itemsize
@@ -199,7 +199,7 @@ class Program:
         """All that makes two programs one, as text."""
         c = self.configuration
         parts = (c.task, c.model, c.norm, c.optimizer, c.device)
-        named = [[type(part).__module__, part.name, repr(part.parameters())] for part in parts]
+        named = [[type(part).__module__, part.name, repr(part.identity())] for part in parts]
         layers = [[repr(type(place.layer)), place.layer.purpose] for place in self.network.places]
         return json.dumps([named, c.batch_size, c.dtype, self.smooths, self.limits, layers])
 

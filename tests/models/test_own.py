@@ -38,6 +38,16 @@ def build(inputs, outputs, norm, drop, width=16, deep=True):
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 """
 )
+PICTURES = (
+    HEAD
+    + """
+def build(inputs, outputs, shape, norm, drop, channels=8):
+    layers = [nn.Conv2d(shape[0], channels, 3), nn.ReLU(), norm(channels, 2), drop()]
+    return nn.Sequential(
+        nn.Unflatten(1, shape), *layers, nn.Flatten(), nn.Linear(channels * 36, outputs)
+    )
+"""
+)
 PLAIN = (
     HEAD
     + """
@@ -109,6 +119,37 @@ def initialise_in(made: Study, place: int, seed: int = 0) -> Any:
     streams = Streams(seed)
     with streams.isolated(torch.device("cpu")):
         return initialise(made.configurations[place], streams)
+
+
+def test_pictures_get_norms_of_pictures_and_are_fused(written: Written) -> None:
+    axes = {"norm": ["none", "layer", "batch", "group", "rms"], "regularizer": ["dropout"]}
+    made = study(
+        written(PICTURES), task="digits", axes=axes, seeds=1, epochs=1, batch_size=300,
+        dtype="float64",
+    )  # fmt: skip
+    kinds = [type(initialise(one, Streams(0))[3]).__name__ for one in made.configurations[1:3]]  # type: ignore[index]
+    assert kinds == ["GroupNorm", "BatchNorm2d"]
+    # Its windows, and what its layers give: convolution, activation, norm, twice flat.
+    kept = made.configurations[0].model.activations(made.task)
+    assert kept > 9 * 36 + 3 * 8 * 36
+    for one in made.configurations:
+        (result,) = fused.train([Run(one, 0)], 8)
+        assert result.engine == "fused"
+        judge = loop.train(Run(one, 0))
+        assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-9)
+
+
+def test_norms_of_four_dimensions_are_refused(written: Written) -> None:
+    name = written(PICTURES.replace("norm(channels, 2)", "norm(channels, 4)"))
+    made = study(name, task="digits")
+    with pytest.raises(ValueError, match="pictures of 4 dimensions; 1 to 3 can be had"):
+        initialise(made.configurations[0], Streams(0))
+
+
+def test_a_network_of_one_layer_is_mapped(written: Written) -> None:
+    made = study(written(HEAD + "def build(inputs, outputs): return nn.Linear(inputs, outputs)"))
+    (choice,) = choose(plan(made).runs)
+    assert choice.engine == "vmap"
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,9 @@ def test_the_command_ends_with_1_and_says_what_to_do(
     words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 1
-    assert "do not trust these results, and train with --engine loop" in done.stderr
+    assert "do not trust these results, and train with --engine loop into another" in done.stderr
+    asked = CliRunner().invoke(app, ["effects", str(tmp_path)])
+    assert "do not trust these results" in asked.stderr
 
 
 def test_what_was_judged_is_not_judged_again(
@@ -184,3 +186,20 @@ def test_what_was_judged_is_not_judged_again(
 def test_the_plain_loop_is_not_judged(tmp_path: Path) -> None:
     options: dict[str, Any] = {"engine": "loop", "reporter": Silent(), "with_report": False}
     assert ablations.run(Study(**SMALL), tmp_path, jobs=1, **options).audit.empty
+
+
+@pytest.mark.parametrize(("nudged", "sound"), [(1e-6, True), (0.0, False)])
+def test_where_only_float64_is_lost_a_nudge_judges_as_well(
+    nudged: float, sound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with batch norm in a recurrence: the two precisions keep together to three digits, and say
+    little of the next thirteen.
+    """
+    monkeypatch.setitem(audit.TOLERANCE, "float64", 0.0)
+    monkeypatch.setitem(audit.AMPLIFIED, "float64", 0.0)
+    monkeypatch.setattr(audit, "_nudged", lambda *arguments: nudged)
+    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
+    for found in judged(chosen):
+        assert (found.reason is None) == sound
+        assert found.tolerance_float64 == audit.FORGOTTEN * nudged
+        assert found.epochs_compared == 3

@@ -16,6 +16,7 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from ablations import Study
 from ablations.cohorts import kinds
@@ -23,7 +24,7 @@ from ablations.grid import Run, plan
 from ablations.models.base import Model, linear
 from ablations.registry import registered
 from ablations.tasks.base import Task
-from ablations.techniques.base import Norm, Regularizer, Schedule
+from ablations.techniques.base import Norm, Places, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
 from ablations.training import allocation, compiling, engines, fused, loop, members, networks
 from ablations.training.program import program
@@ -93,7 +94,7 @@ def test_each_level_is_the_loop_s_after_20_epochs(task: str, axis: str, level: s
     assert_equal(ours, loop.train(ours.run), 1e-9)
 
 
-ON_DIGITS = ("deep_mlp", "cnn", "gru")
+ON_DIGITS = [name for name in registered("model") if name not in ("mlp", "python")]
 
 
 @cache
@@ -232,10 +233,38 @@ def test_other_models_bit_for_bit_in_any_company(
     if not runs:
         pytest.skip("no whole groups")
     first = {r.run.run_id: numbers(r) for r in fused.train(runs[:16], 16)}
-    for part in (runs[7:8], runs[15:3:-1], runs[20 - 16 :]):
+    for part in (runs[7:8], runs[15:3:-1], runs[4:]):
         for result in fused.train(part, 16):
             if result.run.run_id in first:
                 assert numbers(result) == first[result.run.run_id]
+
+
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "WHOLE", 0)
+    monkeypatch.setattr(fused, "CHUNK", 0)
+    monkeypatch.setattr(fused, "FEWEST_ROWS", 42)
+
+
+def test_losses_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    axes = {"norm": ["batch", "layer"]}
+    runs = runs_of(axes=axes, batch_size=30, seeds=3, epochs=2, dtype="float64")
+    whole = trained(runs)
+    in_parts(monkeypatch)
+    for run_id, result in trained(runs).items():
+        assert numbers(result) == pytest.approx(numbers(whole[run_id]), rel=1e-12)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_losses_in_parts_are_bit_for_bit_in_any_company(
+    norm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 353 rows of 10 features: were its parts views, every other member would begin elsewhere.
+    in_parts(monkeypatch)
+    runs = runs_of(task="diabetes", axes={"norm": [norm]}, batch_size=32, seeds=20, epochs=1)
+    first = {r.run.run_id: numbers(r) for r in fused.train(runs, SIZE)}
+    for part in (runs[7:8], runs[::-1], runs[5:]):
+        for result in fused.train(part, SIZE):
+            assert numbers(result) == first[result.run.run_id]
 
 
 # --------------------------------------------------------------------- members that go wrong
@@ -353,10 +382,12 @@ def test_compiled_programs_are_the_loop_s_and_bit_for_bit_in_any_company() -> No
 
 
 @pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())
-def test_compiled_convolutions_are_the_loop_s() -> None:
+def test_compiled_convolutions_are_the_loop_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "WHOLE", 0)
+    model = {"name": "cnn", "channels": [4]}
     (run,) = runs_of(
-        task="digits", model={"name": "cnn", "channels": [4]}, batch_size=400, dtype="float64",
-        axes={"norm": ["batch"]}, epochs=1,
+        task="digits", model=model, batch_size=400, dtype="float64", axes={"norm": ["batch"]},
+        epochs=1,
     )  # fmt: skip
     (ours,) = fused.train([run], 8, compiled=True)
     assert ours.engine == "fused-compiled"
@@ -509,6 +540,59 @@ def test_a_layer_that_comes_again_is_not_left_out() -> None:
     twice = nn.Linear(4, 4)
     with pytest.raises(NotStackableError, match="in two places"):
         networks.sequence(nn.Sequential(twice, nn.ReLU(), twice), torch.zeros(1, 4))
+
+
+def unflattened(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Unflatten(1, (1, 4, 4)), *layers)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        unflattened(nn.Conv2d(1, 2, 2, dilation=2)),
+        unflattened(nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")),
+        unflattened(nn.Conv2d(1, 2, 3, padding="same")),
+        unflattened(nn.Conv2d(1, 2, 3, bias=False)),
+        unflattened(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2)),
+        unflattened(nn.LayerNorm(4)),
+        unflattened(nn.LayerNorm((1, 4, 4))),
+        unflattened(nn.Linear(4, 4)),
+        unflattened(nn.Flatten(1, 2)),
+        unflattened(nn.MaxPool2d(2)),
+        nn.Sequential(weight_norm(nn.Linear(16, 16), dim=1)),
+        nn.Linear(16, 2),
+    ],
+    ids=str,
+)
+def test_what_has_no_stacked_form_is_refused(module: nn.Module) -> None:
+    with pytest.raises(NotStackableError):
+        networks.sequence(module, torch.zeros(1, 16))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        unflattened(nn.Conv2d(1, 3, (3, 2), (2, 1), (1, 0)), nn.ReLU(), nn.Flatten()),
+        unflattened(nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(64, 3)),
+        unflattened(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.BatchNorm1d(16)),
+        unflattened(Places(nn.LayerNorm(1)), nn.Flatten()),
+        nn.Sequential(nn.Unflatten(1, (4, 4)), Places(nn.BatchNorm1d(4)), nn.Flatten()),
+        nn.Sequential(nn.Unflatten(1, (2, 8)), nn.Conv1d(2, 3, 3, 2), nn.Tanh(), nn.Flatten()),
+        nn.Sequential(nn.Unflatten(1, (2, 2, 2, 2)), nn.Conv3d(2, 3, 2, padding=1), nn.Flatten()),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_pictures_and_series_are_what_the_layers_make_of_them(
+    module: nn.Module, training: bool
+) -> None:
+    module = module.double()
+    x = torch.randn(6, 16, dtype=torch.float64)
+    network = networks.sequence(module, x[:1])
+    parameters = networks.split(network, networks.flatten(network, module)[None])
+    state = {name: tensor[None] for name, tensor in network.state(module).items()}
+    outputs, _ = network.forward(parameters, state, x[None], (), training=training)
+    torch.testing.assert_close(outputs[0], module.train(training)(x))
 
 
 def test_a_module_that_cannot_be_mapped_says_why() -> None:

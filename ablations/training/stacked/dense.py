@@ -37,8 +37,9 @@ class Weights:
         self._parts: tuple[str, ...] = ()
         if is_parametrized(module):
             length, direction = (f"parametrizations.weight.original{n}" for n in (0, 1))
-            kinds = [type(part).__name__ for part in module.parametrizations["weight"]]  # type: ignore[index]
-            if names != {"bias", length, direction} or kinds != ["_WeightNorm"]:
+            found: Any = module.parametrizations
+            kinds = [(type(part).__name__, getattr(part, "dim", 0)) for part in found["weight"]]
+            if names != {"bias", length, direction} or kinds != [("_WeightNorm", 0)]:
                 raise NotStackableError("there is no stacked form of this parametrization")
             self.names = {"bias": lying, length: lying, direction: _columns}
             self.rows, self._parts = (length,), (length, direction)

@@ -36,7 +36,11 @@ def _windows(x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes) -> Tensor:
     last = range(dims + 3, 2 * dims + 3)
     ordered = windows.permute(0, 1, *last, *range(2, dims + 3))  # M, C, kernel…, space'…, B
     found = ordered.reshape(x.shape[0], x.shape[1] * math.prod(kernel), -1)
-    return found.clone() if found.untyped_storage() is x.untyped_storage() else found
+    return (
+        found.clone(memory_format=torch.contiguous_format)
+        if found.data_ptr() == x.data_ptr()
+        else found
+    )
 
 
 @_windows.register_fake

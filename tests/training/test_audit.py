@@ -198,7 +198,8 @@ def test_where_only_float64_is_lost_a_nudge_judges_as_well(
     monkeypatch.setitem(audit.TOLERANCE, "float64", 0.0)
     monkeypatch.setitem(audit.AMPLIFIED, "float64", 0.0)
     monkeypatch.setattr(audit, "_nudged", lambda *arguments: nudged)
-    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
+    study = Study(task="digits", batch_size=300, seeds=2, epochs=3, axes={"norm": ["group"]})
+    (chosen,) = audit.chosen(plan(study).runs)
     for found in judged(chosen):
         assert (found.reason is None) == sound
         assert found.tolerance_float64 == audit.FORGOTTEN * nudged

@@ -21,7 +21,7 @@ from ablations.workers import Pool, WorkerDiedError
 IN_PROCESS_STEPS = 8_000
 """A study of fewer optimizer steps is over before worker processes have imported torch."""
 
-THREADS_STEPS = 12_000
+THREADS_STEPS = 9_000
 """The same where threads of this process can share the work."""
 
 FUSED_SHARE = 0.15

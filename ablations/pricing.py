@@ -42,7 +42,7 @@ EPOCHS = 4
 """Epochs of the longer of two looks."""
 APART = (0.75, 1.35)
 """What nobody can know ahead moves the time by as much: other work on the machine, above all."""
-IMPORTS = 3.0
+IMPORTS = 5.0
 """Seconds until the report's libraries are there, and its figures drawn, for any study."""
 REPORT_A_RUN = 0.0018
 """Seconds of the report for each run, for tables, pictures and pages (``bench/README.md``)."""

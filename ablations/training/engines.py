@@ -53,6 +53,8 @@ SHORT_SECONDS = 20.0
 """Eager training that is over sooner is not worth a thought about compiling."""
 ROUGH_SECONDS = 2e-4
 """What a run's step costs, before anything is measured."""
+MOST_SECONDS = 1e-3
+"""What it costs at most, in a network of few layers."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +173,19 @@ def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
     rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
     if compiling.unavailable() or rough < SHORT_SECONDS:
         return False
-    saved, cost = 0.0, compiling.IMPORT_SECONDS
-    for choice, made, size in fusable:
-        known = compiling.known(made.kind, size, made.network.depth)
-        saved += choice.steps * eager_seconds(choice) * (1 - 1 / known.gain) / jobs
-        cost += known.seconds
+    known = [compiling.known(made.kind, size, made.network.depth) for _, made, size in fusable]
+    cost = compiling.IMPORT_SECONDS + sum(one.seconds for one in known)
+    shares = [(1 - 1 / one.gain) / jobs for one in known]
+    most = (
+        choice.steps * MOST_SECONDS * max(1.0, made.network.depth / DEPTH) * share
+        for (choice, made, _), share in zip(fusable, shares, strict=True)
+    )
+    if sum(most) <= cost:  # a look at each kind would take longer than it could save
+        return False
+    saved = sum(
+        choice.steps * eager_seconds(choice) * share
+        for (choice, _, _), share in zip(fusable, shares, strict=True)
+    )
     return saved > cost
 
 

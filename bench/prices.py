@@ -1,4 +1,4 @@
-"""How near the plan's time is to what the run then takes: ``nox -s prices``; some ten minutes.
+"""How near the plan's time is to what the run then takes: ``nox -s prices``; some five minutes.
 
 Each study is priced as ``ablations run STUDY --dry-run`` does, then run by the command itself, from
 an empty folder, with its audit, its timing and its report.  Prints a table as Markdown.

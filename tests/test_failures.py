@@ -299,7 +299,8 @@ def test_a_network_that_cannot_be_built_costs_its_runs_only(tmp_path: Path) -> N
     assert found["kills_early"] == {("failed", "its worker process died each time: SIGKILL(-9)")}
     told = [line for line in heard.lines if "cannot be built" in line]
     assert len(told) == 2
-    assert any("its process ended: SIGKILL(-9)" in line for line in told)
+    assert sum("its process ended: SIGKILL(-9)" in line for line in told) == 1
+    assert sum("RuntimeError: " in line for line in told) == 1
 
 
 def test_in_this_process_where_somebody_asks_for_it(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ __all__ = [
     "Loss",
     "Norm",
     "Optimizer",
-    "Places",
+    "PerPosition",
     "RandomLayer",
     "Regularizer",
     "Schedule",
@@ -207,7 +207,7 @@ def shrinking(weight: Tensor, limit: float | Tensor, dim: int | tuple[int, ...] 
     return limit / torch.maximum(length, torch.as_tensor(limit, dtype=length.dtype))
 
 
-class Places(nn.Module):
+class PerPosition(nn.Module):
     """Each place of a picture or a series (batch, channel, …) as a row of its own."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -235,7 +235,7 @@ class Norm(Technique):
         of space or time; by default each place is a row of its own.
         """
         layer = self.layer(width)
-        return None if layer is None else Places(layer)
+        return None if layer is None else PerPosition(layer)
 
     def wrap(self, linear: nn.Linear) -> None:
         """Reparametrise an initialised hidden layer in place."""

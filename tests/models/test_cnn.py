@@ -15,7 +15,7 @@ from ablations.streams import Streams
 from ablations.tasks.base import Task
 from ablations.tasks.digits import Digits
 from ablations.tasks.mnist1d import MNIST1D
-from ablations.techniques.base import Norm, Places
+from ablations.techniques.base import Norm, PerPosition
 from ablations.techniques.inits import DefaultInit
 from ablations.techniques.norms import BatchNorm, GroupNorm, LayerNorm, NoNorm
 from ablations.techniques.regularizers import Dropout, NoRegularizer
@@ -81,7 +81,7 @@ def test_a_norm_that_knows_rows_alone_takes_each_place_for_one() -> None:
             return nn.LayerNorm(width)
 
     made = OfRows().maps(4, 2)
-    assert isinstance(made, Places)
+    assert isinstance(made, PerPosition)
     x = torch.randn(2, 4, 3, 5)
     expected = nn.LayerNorm(4)(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     torch.testing.assert_close(made(x), expected)

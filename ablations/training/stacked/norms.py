@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from ablations.techniques.base import Places
+from ablations.techniques.base import PerPosition
 from ablations.training.stacked.base import (
     Layer,
     NotStackableError,
@@ -113,57 +113,51 @@ def _(module: nn.BatchNorm1d, shape: Shape, turned: bool) -> Layer:
     width, share = module.num_features, module.momentum
     turned = turned or len(shape) > 1
 
+    def running(p: Tensors, state: Tensors) -> tuple[Tensor, Tensor]:
+        scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
+        return scale, p["bias"] - state["running_mean"] * scale
+
+    def kernel(x: Tensor, p: Tensors, state: Tensors) -> tuple[Tensor, Tensors]:
+        """PyTorch's batch norm with the members' features as channels: it does not mind how many
+        there are.
+        """
+        mean, variance = (state[name].flatten().clone() for name in names)
+        weight, bias = p["weight"].flatten(), p["bias"].flatten()
+        y = F.batch_norm(x, mean, variance, weight, bias, True, share, module.eps)
+        after = (tensor.view(-1, 1, width) for tensor in (mean, variance))
+        return y, dict(zip(names, after, strict=True))
+
     def rows(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         if not training:
-            scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
-            return torch.addcmul(p["bias"] - state["running_mean"] * scale, x, scale), {}
-        own = (state["running_mean"], state["running_var"], p["weight"], p["bias"])
+            scale, shift = running(p, state)
+            return torch.addcmul(shift, x, scale), {}
         members, count, _ = x.shape
-        if width % BLOCK:
-            # PyTorch's kernel would add up the features of the last members in another order.
-            mean = x.mean(1, keepdim=True)
-            centred = x - mean
-            variance = centred.square().mean(1, keepdim=True)
-            y = torch.addcmul(own[3], centred * (variance + module.eps).rsqrt(), own[2])
-            seen = (mean.detach(), variance.detach() * (count / (count - 1)))
-            left = [torch.lerp(old, new, share) for old, new in zip(own[:2], seen, strict=True)]
-            return y, dict(zip(names, left, strict=True))
-        # A feature of a member is a channel: the kernel does not mind how many there are.
-        y_BN, after = _kernel(module, x.transpose(0, 1).flatten(1), own)
-        y = y_BN.view(count, members, width).transpose(0, 1)
-        return y, {n: t.view(members, 1, width) for n, t in zip(names, after, strict=True)}
+        if width % BLOCK == 0:
+            y_BN, after = kernel(x.transpose(0, 1).flatten(1), p, state)
+            return y_BN.view(count, members, width).transpose(0, 1), after
+        # PyTorch's kernel would add up the features of the last members in another order.
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        variance = centred.square().mean(1, keepdim=True)
+        y = torch.addcmul(p["bias"], centred * (variance + module.eps).rsqrt(), p["weight"])
+        seen = (mean.detach(), variance.detach() * (count / (count - 1)))
+        left = [torch.lerp(state[n], new, share) for n, new in zip(names, seen, strict=True)]
+        return y, dict(zip(names, left, strict=True))
 
     def columns(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         members = x.shape[0]
-        if not training:
-            scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
-            shift = p["bias"] - state["running_mean"] * scale
-            scale, shift = (part.view(members, width, 1, 1) for part in (scale, shift))
-            y = torch.addcmul(shift, x.reshape(members, width, -1, x.shape[2]), scale)
-            return y.view(x.shape), {}
-        own = (state["running_mean"], state["running_var"], p["weight"], p["bias"])
-        y, after = _kernel(module, x.reshape(1, members * width, -1), own)
-        return y.view(x.shape), {
-            name: tensor.view(members, 1, width) for name, tensor in zip(names, after, strict=True)
-        }
+        if training:
+            y, after = kernel(x.reshape(1, members * width, -1), p, state)
+            return y.view(x.shape), after
+        scale, shift = (part.view(members, width, 1, 1) for part in running(p, state))
+        y = torch.addcmul(shift, x.reshape(members, width, -1, x.shape[2]), scale)
+        return y.view(x.shape), {}
 
     return Layer(columns if turned else rows, lay, turned=turned)
 
 
-def _kernel(
-    module: nn.BatchNorm1d, x: Tensor, own: tuple[Tensor, ...]
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """PyTorch's batch norm with the members' features as channels, and what it leaves."""
-    mean, variance, weight, bias = (part.flatten() for part in own)
-    after = (mean.clone(), variance.clone())
-    y = F.batch_norm(
-        x, *after, weight, bias, training=True, momentum=module.momentum or 0.0, eps=module.eps
-    )
-    return y, after
-
-
-@stacks(Places)
-def _(module: Places, shape: Shape, turned: bool) -> Layer:
+@stacks(PerPosition)
+def _(module: PerPosition, shape: Shape, turned: bool) -> Layer:
     """Each place of a picture or a series as a row: turned, they lie side by side."""
     inner = stacked(module.layer, shape[:1], turned=True)
 

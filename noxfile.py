@@ -104,7 +104,7 @@ def prices(session: nox.Session) -> None:
 def stress(session: nox.Session) -> None:
     """Kill, interrupt and crowd studies 250 times instead of 25; half an hour."""
     install(session, ".[test]")
-    session.run("pytest", "tests/test_stress.py", "--kills", "250", *session.posargs)
+    session.run("pytest", "tests/execution/test_stress.py", "--kills", "250", *session.posargs)
 
 
 @nox.session

@@ -12,24 +12,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.answers import Results, load
-    from ablations.errors import RequestError
-    from ablations.grid import Configuration, Run
-    from ablations.pipeline import run
-    from ablations.study import Study
+    from ablations.analysis.results import Results, load
+    from ablations.core.errors import RequestError
+    from ablations.execution.run import run
+    from ablations.study.configuration import Configuration, Run
+    from ablations.study.study import Study
     from ablations.tasks.base import Task
 
 __all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "Task", "load", "run"]
 
 _HOMES = {
-    "Configuration": "ablations.grid",
-    "RequestError": "ablations.errors",
-    "Results": "ablations.answers",
-    "Run": "ablations.grid",
-    "Study": "ablations.study",
+    "Configuration": "ablations.study.configuration",
+    "RequestError": "ablations.core.errors",
+    "Results": "ablations.analysis.results",
+    "Run": "ablations.study.configuration",
+    "Study": "ablations.study.study",
     "Task": "ablations.tasks.base",
-    "load": "ablations.answers",
-    "run": "ablations.pipeline",
+    "load": "ablations.analysis.results",
+    "run": "ablations.execution.run",
 }
 
 

@@ -18,12 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ablations.cohorts import FEWEST, kind
-from ablations.grid import SETTINGS, Configuration, Run
-from ablations.registry import registered, resolve
-from ablations.spelling import plain
-from ablations.streams import Draws, Streams
-from ablations.study import Study
+from ablations.core.random import Draws, Streams
+from ablations.core.registry import registered, resolve
+from ablations.study.configuration import SETTINGS, Configuration, Run
+from ablations.study.parsing import plain
+from ablations.study.study import Study
 from ablations.techniques.base import (
     CONTROLS,
     Init,
@@ -34,9 +33,11 @@ from ablations.techniques.base import (
     Schedule,
     Technique,
 )
-from ablations.training import fused, loop
-from ablations.training.program import program
-from ablations.training.stacked import NotStackableError
+from ablations.training import loop
+from ablations.training.cohorts import FEWEST, kind
+from ablations.training.fused import trainer as fused
+from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.program import program
 
 __all__ = ["check"]
 

@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from ablations.outlook import How, look
-from ablations.pricing import price
-from ablations.study import Study
+from ablations.execution.estimate import price
+from ablations.execution.plan import How, look
+from ablations.study.study import Study
 
 WIDE = """
 task = "diabetes"

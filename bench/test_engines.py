@@ -18,10 +18,14 @@ import pytest
 import torch
 
 from ablations import Study
-from ablations.cohorts import steps
-from ablations.grid import Run, plan
-from ablations.registry import registered
-from ablations.training import compiling, engines, fused, loop
+from ablations.core.registry import registered
+from ablations.study.configuration import Run
+from ablations.study.expand import plan
+from ablations.training import engine as engines
+from ablations.training import loop
+from ablations.training.cohorts import steps
+from ablations.training.fused import compile as compiling
+from ablations.training.fused import trainer as fused
 
 SIZE = engines.MEMBERS
 ROUNDS = 3

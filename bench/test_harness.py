@@ -11,13 +11,15 @@ import pytest
 import torch
 
 import ablations
-from ablations import Study, store, telling
-from ablations.cohorts import pack
-from ablations.dispatch import Target, train_parcel
-from ablations.grid import plan
-from ablations.progress import Silent
+from ablations import Study
+from ablations.execution import metadata as telling
+from ablations.execution.dispatch import Target, train_parcel
+from ablations.execution.progress import Silent
 from ablations.report import page
-from ablations.training import engines
+from ablations.results import store
+from ablations.study.expand import plan
+from ablations.training import engine as engines
+from ablations.training.cohorts import pack
 from ablations.training.loop import train
 
 LEVELS = [("regularizer", "none"), ("regularizer", "elastic"), ("regularizer", "dropout")]

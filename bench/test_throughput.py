@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ablations.training import compiling
+from ablations.training.fused import compile as compiling
 
 CELLS, MANY, FEW = 240, 60, 10
 ROUNDS = 4

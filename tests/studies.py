@@ -10,7 +10,7 @@ import pandas as pd
 
 import ablations
 from ablations import Study
-from ablations.progress import Silent
+from ablations.execution.progress import Silent
 
 SMALL: dict[str, Any] = {
     "task": "notebook",

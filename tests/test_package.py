@@ -22,7 +22,7 @@ def test_unknown_names_are_attribute_errors() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ablations", "ablations.cli", "ablations.store", "ablations.report"]
+    "module", ["ablations", "ablations.cli", "ablations.results.store", "ablations.report"]
 )
 def test_importing_the_reading_side_does_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
@@ -32,7 +32,7 @@ def test_importing_the_reading_side_does_not_import_torch(module: str) -> None:
 def test_what_is_installed_has_the_command_and_its_data() -> None:
     scripts = metadata.entry_points(group="console_scripts")
     assert scripts["ablations"].value == "ablations.cli:main"
-    from ablations.study import shipped_studies
+    from ablations.study.study import shipped_studies
 
     assert set(shipped_studies()) == {
         "notebook",

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ablations import Study, load, registry
+from ablations import Study, load
 from ablations.cli import app
-from ablations.grid import plan
-from ablations.study import shipped_studies
+from ablations.core import registry
+from ablations.study.expand import plan
+from ablations.study.study import shipped_studies
 from ablations.testing import check
 
 ROOT = Path(__file__).parent.parent

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablations import registry
-from ablations.registry import registered
+from ablations.core import registry
+from ablations.core.registry import registered
 from ablations.techniques.base import (
     Init,
     Norm,

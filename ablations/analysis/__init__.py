@@ -4,29 +4,34 @@ a question.
 Each takes any long table: outcome, factors and block (the experimental unit) are columns by name.
 """
 
-from ablations.analysis.aliases import aliases
-from ablations.analysis.audited import fault
-from ablations.analysis.complete import complete_blocks
-from ablations.analysis.configurations import configurations, pareto_front
-from ablations.analysis.cost import cost_between, costs, noise_floor
-from ablations.analysis.curves import level_curves
-from ablations.analysis.dependence import depends_on, simple_effects
+from ablations.analysis.audit import fault
+from ablations.analysis.confounding import aliases
+from ablations.analysis.costs import cost_between, costs, noise_floor
+from ablations.analysis.curves import level_curves, published_band
 from ablations.analysis.design import Scale, cell_codes, measured, varying
 from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
-from ablations.analysis.effects import main_effects
-from ablations.analysis.enough import seeds_needed
-from ablations.analysis.importance import importance
-from ablations.analysis.inference import adjust, equivalence_p, max_t, sign_flip_p, t_interval
-from ablations.analysis.interactions import interactions, strongest_pairs
-from ablations.analysis.location import hodges_lehmann
+from ablations.analysis.inference import (
+    adjust,
+    equivalence_p,
+    hodges_lehmann,
+    max_t,
+    sign_flip_p,
+    t_interval,
+)
+from ablations.analysis.interactions import (
+    depends_on,
+    interactions,
+    simple_effects,
+    strongest_pairs,
+)
+from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
-from ablations.analysis.pairs import paired_differences, seed_effects
-from ablations.analysis.published import published_band
-from ablations.analysis.ranking import ranking
-from ablations.analysis.spread import seed_spread
-from ablations.analysis.tuning import tuned
+from ablations.analysis.pairing import complete_blocks, paired_differences, seed_effects
+from ablations.analysis.power import seeds_needed
+from ablations.analysis.ranking import configurations, pareto_front, ranking, seed_spread
+from ablations.analysis.selection import tuned, winner
+from ablations.analysis.variance import importance
 from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
-from ablations.analysis.winner import winner
 
 __all__ = [
     "EQUAL",

@@ -11,11 +11,9 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.complete import complete_blocks
-from ablations.analysis.design import STATED, Floats, Scale, assumed, counted, done
+from ablations.analysis.design import STATED, Floats, Scale, any_names, assumed, counted, done
 from ablations.analysis.inference import max_t, over_seeds, sign_flip_p
-from ablations.analysis.naming import any_names
-from ablations.analysis.pairs import Level, paired_differences
+from ablations.analysis.pairing import Level, complete_blocks, paired_differences
 
 _PROCEDURE = (
     "McNemar's exact test over pairs, taken as independent; wins less losses with diverged as the "

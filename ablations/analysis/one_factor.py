@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.complete import whole
 from ablations.analysis.design import (
     STATED,
     Scale,
+    any_names,
     assumed,
     at_level,
     by_configuration,
@@ -25,8 +25,7 @@ from ablations.analysis.design import (
     spelled,
 )
 from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
-from ablations.analysis.naming import any_names
-from ablations.analysis.pairs import Level
+from ablations.analysis.pairing import Level, whole
 
 ONE_FACTOR_COLUMNS = [
     "view", "axis", "level", "against", "effect", "low", "high", "change", "change_low",

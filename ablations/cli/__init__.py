@@ -7,9 +7,11 @@ import os
 import signal
 import sys
 
-from ablations.cli import folders, reading, training
-from ablations.cli.commands import FAILED, INTERRUPTED, WRONG_REQUEST, app
-from ablations.cli.words import Question, parse_levels
+from ablations.cli import inspect as folders
+from ablations.cli import inspect as reading
+from ablations.cli import run as training
+from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app
+from ablations.cli.options import Question, parse_levels
 
 __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", "parse_levels"]
 

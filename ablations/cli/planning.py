@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from ablations.errors import RequestError
+from ablations.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from ablations.outlook import How, Outlook
-    from ablations.pricing import Price
-    from ablations.study import Study
+    from ablations.execution.estimate import Price
+    from ablations.execution.plan import How, Outlook
+    from ablations.study.study import Study
 
 
 def within(study: Study, outlook: Outlook, how: How, allowed: float, *, report: bool) -> Study:
     """The study with as many seeds as the time allows."""
-    from ablations.pricing import price
+    from ablations.execution.estimate import price
 
     found = price(outlook, with_report=report, time_budget=how.time_budget)
     count = found.fitting(study.seeds, allowed)
@@ -52,13 +52,13 @@ def print_outlook(
 
 def _budgeted(study: Study, found: Price, allowed: float, count: int) -> Iterator[str]:
     """What fits into a time, and what then cannot be told."""
-    from ablations.pricing import smallest_effect
+    from ablations.execution.estimate import smallest_effect
 
     whole = len(study.seeds)
     if count == whole:
         yield f"all {whole:,} seeds end in {_clock(allowed)}"
         return
-    from ablations.analysis.enough import least as fewest
+    from ablations.analysis.power import least as fewest
 
     least = fewest(study.alpha)
     yield f"{count:,} of {whole:,} seeds end in {_clock(allowed)}"
@@ -81,7 +81,7 @@ def _clock(seconds: float) -> str:
 def _print_price(
     study: Study, outlook: Outlook, how: How, allowed: float | None, report: bool
 ) -> None:
-    from ablations.pricing import price
+    from ablations.execution.estimate import price
 
     if not outlook.todo:
         return

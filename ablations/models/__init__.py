@@ -1,5 +1,5 @@
 """Networks that ask the techniques for their layers, one module a model."""
 
-from ablations.registry import discover
+from ablations.core.registry import discover
 
 discover(__name__)

@@ -21,14 +21,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ablations.registry import Component, component
-from ablations.store import COLUMNS
-from ablations.streams import Streams
+from ablations.core.random import Streams
+from ablations.core.registry import Component, component
+from ablations.results.schema import COLUMNS
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 M = TypeVar("M", bound="Model")
 

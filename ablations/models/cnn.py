@@ -28,7 +28,7 @@ from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 _KINDS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

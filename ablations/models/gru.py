@@ -15,7 +15,7 @@ from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 _GATES = 3
 

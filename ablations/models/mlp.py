@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons."""
+"""Deep perceptrons, in which init and norm decide whether anything is learnt."""
 
 from __future__ import annotations
 
@@ -20,6 +20,29 @@ from ablations.models.base import (
 )
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
+
+
+@model
+class DeepMLP(Model):
+    """Many fully connected layers of one width without shortcuts, the norm before the activation
+    (He et al., 2015).
+    """
+
+    name = "deep_mlp"
+    depth: Annotated[int, Field(gt=0, le=1_000)] = 12
+    width: Width = 32
+    activation: Activation = "relu"
+    norm_position: NormPosition = "before"
+
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        widths = self.widths(task)
+        return feedforward(task, widths, self.activation, self.norm_position, norm, regularizer)
+
+    def widths(self, task: Task) -> tuple[int, ...]:
+        return (self.width,) * self.depth
+
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
+        return hidden_weights(network, self.activation)
 
 
 @model

@@ -19,19 +19,20 @@ from ablations.analysis import (
     main_effects,
     seed_effects,
 )
-from ablations.analysis.dependence import simple_effects
-from ablations.errors import RequestError
-from ablations.report import effect_figures, look, words
-from ablations.report.gallery import Drawn
-from ablations.report.headline import Temper
-from ablations.report.levels import in_order
+from ablations.analysis.interactions import simple_effects
+from ablations.analysis.study_design import OUTCOME, SETTINGS, Effects, ablation_effects
+from ablations.core.errors import RequestError
+from ablations.report import formatting as words
+from ablations.report import style as look
+from ablations.report.figures import effects as effect_figures
+from ablations.report.figures.gallery import Drawn
 from ablations.report.page import templates
-from ablations.report.reading import OUTCOME, SETTINGS, Effects, ablation_effects
-from ablations.report.story import Story
+from ablations.report.summary import Temper
 from ablations.report.tables import Cell, Table, flat, interval, numeric
+from ablations.results.metadata import Story, in_order
 
 if TYPE_CHECKING:
-    from ablations.store import Results
+    from ablations.results.store import Results
 
 FOLDER = "folder"
 """The axis on which runs of the two folders differ."""

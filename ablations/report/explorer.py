@@ -12,8 +12,9 @@ import pandas as pd
 
 from ablations.analysis import cell_codes
 from ablations.analysis.design import Floats, Ints
-from ablations.report.reading import OUTCOME, Reading
-from ablations.report.story import Story
+from ablations.analysis.study_design import OUTCOME
+from ablations.report.data import Reading
+from ablations.results.metadata import Story
 
 MOST_CURVES = 180_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import jinja2
 
-from ablations.report import headline, look, summary_tables, tables, words
-from ablations.report.ablation_table import ablation_table
+from ablations.core.files import write_bytes
+from ablations.report import formatting as words
+from ablations.report import style as look
+from ablations.report import summary as headline
+from ablations.report import tables
+from ablations.report import tables as summary_tables
+from ablations.report.ablation import ablation_table
+from ablations.report.data import Reading, read
 from ablations.report.explorer import explorer
-from ablations.report.gallery import Drawn, gallery
-from ablations.report.reading import Reading, read
-from ablations.report.story import Story
-from ablations.shards import write_bytes
+from ablations.report.figures.gallery import Drawn, gallery
+from ablations.results.metadata import Story
 
 if TYPE_CHECKING:
-    from ablations.store import Results
+    from ablations.results.store import Results
 
 SECTIONS = {
     "published": "Published curves",

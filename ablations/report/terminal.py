@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ablations.analysis import noise_floor
-from ablations.report import words
-from ablations.report.answer import COLUMNS, Answer
-from ablations.report.headline import more_seeds
-from ablations.report.plain import columns, notes, presented
+from ablations.report import formatting as words
+from ablations.report.export import columns, notes, presented
+from ablations.report.summary import more_seeds
+from ablations.results.answer import COLUMNS, Answer
 
 _WIDTH = 200
 """Of a pipe or a file, which has none to fit into: there, no level's name may be cut."""

@@ -1,5 +1,5 @@
 """Tasks: data, loss and metric, one module a task."""
 
-from ablations.registry import discover
+from ablations.core.registry import discover
 
 discover(__name__)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ablations.registry import Component
-from ablations.registry import component as task
-from ablations.streams import Streams
+from ablations.core.random import Streams
+from ablations.core.registry import Component
+from ablations.core.registry import component as task
 
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
@@ -124,7 +124,7 @@ class Task(Component):
     @staticmethod
     def from_arrays(x: Any, y: Any, **asked: Any) -> Task:
         """A task from arrays in memory; ``ablations.tasks.own.from_arrays`` says how."""
-        from ablations.tasks.own import from_arrays
+        from ablations.tasks.arrays import from_arrays
 
         return from_arrays(x, y, **asked)
 
@@ -133,7 +133,7 @@ class Task(Component):
         """A task from a ``torch.utils.data.Dataset``; ``ablations.tasks.own.from_dataset`` says
         how.
         """
-        from ablations.tasks.own import from_dataset
+        from ablations.tasks.arrays import from_dataset
 
         return from_dataset(dataset, validation, **asked)
 

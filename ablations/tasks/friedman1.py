@@ -8,7 +8,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from ablations.streams import Streams
+from ablations.core.random import Streams
 from ablations.tasks.base import Data, Regression, split, task
 
 _VALIDATION = 1_000

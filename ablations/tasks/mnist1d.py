@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ablations.streams import Streams
+from ablations.core.random import Streams
 from ablations.tasks.base import Classification, Data, split, task
 
 Array = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ablations.streams import Streams
+from ablations.core.random import Streams
 from ablations.tasks.base import Data, Regression, task
 
 

@@ -1,5 +1,5 @@
 """The techniques under test, one module an axis, one small class a technique."""
 
-from ablations.registry import discover
+from ablations.core.registry import discover
 
 discover(__name__)

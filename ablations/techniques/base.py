@@ -25,12 +25,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ablations.registry import Component
-from ablations.registry import component as technique
-from ablations.streams import Draws, StackedStreams, Streams
+from ablations.core.random import Draws, StackedStreams, Streams
+from ablations.core.registry import Component
+from ablations.core.registry import component as technique
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 __all__ = [
     "AXES",

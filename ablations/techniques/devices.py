@@ -9,7 +9,7 @@ import torch
 from ablations.techniques.base import Device, technique
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 
 @technique

@@ -12,7 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from ablations.techniques.base import Norm, technique
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 
 @technique

@@ -13,7 +13,7 @@ from torch import Tensor
 from ablations.techniques.base import Decay, Optimizer, technique
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 

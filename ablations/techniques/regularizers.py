@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ablations.streams import LEVELS, StackedStreams, Streams
+from ablations.core.random import LEVELS, StackedStreams, Streams
 from ablations.techniques.base import Decay, RandomLayer, Regularizer, Terms, technique
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, le=1e6)]

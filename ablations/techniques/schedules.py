@@ -15,7 +15,7 @@ from torch.optim import Optimizer, lr_scheduler
 from ablations.techniques.base import Schedule, technique
 
 if TYPE_CHECKING:
-    from ablations.grid import Configuration
+    from ablations.study.configuration import Configuration
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, le=1)]

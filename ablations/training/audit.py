@@ -25,13 +25,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ablations.cohorts import Kind, kind, steps
-from ablations.grid import Run
-from ablations.registry import registered
+from ablations.core.registry import registered
+from ablations.study.configuration import Run
 from ablations.techniques.base import Device
-from ablations.training import fused, loop
-from ablations.training.limit import limited
+from ablations.training import loop
+from ablations.training.cohorts import Kind, kind, steps
+from ablations.training.fused import trainer as fused
 from ablations.training.result import Result, is_failure, said
+from ablations.training.timeout import limited
 
 RUNS = 2
 """Runs of each kind."""

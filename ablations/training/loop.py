@@ -25,9 +25,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ablations.grid import Configuration, Run
+from ablations.core.random import Draws, Streams
 from ablations.models.base import initialise
-from ablations.streams import Draws, Streams
+from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
 from ablations.training.result import Epoch, Result

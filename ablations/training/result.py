@@ -7,9 +7,9 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ablations.grid import Run
-from ablations.importing import place_of
-from ablations.training.limit import TookTooLongError
+from ablations.core.plugins import place_of
+from ablations.study.configuration import Run
+from ablations.training.timeout import TookTooLongError
 
 Status = Literal["ok", "diverged", "failed", "skipped"]
 

@@ -22,12 +22,14 @@ from pathlib import Path
 
 import torch
 
-from ablations import Study, store
+from ablations import Study
 from ablations.analysis import main_effects
-from ablations.cohorts import kinds
-from ablations.grid import Run
-from ablations.grid import plan as planned
-from ablations.training import fused, loop
+from ablations.results import store
+from ablations.study.configuration import Run
+from ablations.study.expand import plan as planned
+from ablations.training import loop
+from ablations.training.cohorts import kinds
+from ablations.training.fused import trainer as fused
 from ablations.training.result import Result
 
 QUALITY = Path(__file__).resolve().parent / "quality"

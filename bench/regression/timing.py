@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.location import hodges_lehmann
+from ablations.analysis.inference import hodges_lehmann
 
 SLOWER, FASTER, EQUAL, OPEN = "slower", "faster", "equal", "inconclusive"
 LEVEL = 0.95

@@ -14,11 +14,10 @@ import pytest
 from scipy import stats
 
 from ablations.analysis import EQUAL, HELPS, HURTS, interactions, main_effects
-from ablations.analysis.dependence import simple_effects
-from ablations.analysis.enough import for_difference, for_equivalence
-from ablations.analysis.importance import importance
-from ablations.analysis.tuning import tuned
-from ablations.analysis.winner import winner
+from ablations.analysis.interactions import simple_effects
+from ablations.analysis.power import for_difference, for_equivalence
+from ablations.analysis.selection import tuned, winner
+from ablations.analysis.variance import importance
 
 from .generators import grid
 

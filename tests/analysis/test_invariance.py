@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations.analysis import interactions, main_effects
-from ablations.analysis.aliases import aliases
-from ablations.analysis.dependence import simple_effects
+from ablations.analysis.confounding import aliases
 from ablations.analysis.design import STATED
 from ablations.analysis.divergence import divergence_effects
-from ablations.analysis.importance import importance
+from ablations.analysis.interactions import simple_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.ranking import ranking
-from ablations.analysis.winner import winner
+from ablations.analysis.selection import winner
+from ablations.analysis.variance import importance
 
 from .generators import CONTROLS, FACTORS, planted
 

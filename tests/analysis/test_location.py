@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablations.analysis.location import hodges_lehmann, signed_rank_cdf
+from ablations.analysis.inference import hodges_lehmann, signed_rank_cdf
 
 # Hollander & Wolfe (1973), p. 29: depression of nine patients at two visits.
 FIRST = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])

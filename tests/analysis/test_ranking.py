@@ -14,7 +14,7 @@ from ablations.analysis.ranking import (
     probability_of_improvement,
     ranking,
 )
-from ablations.analysis.winner import halves, winner
+from ablations.analysis.selection import halves, winner
 
 from .generators import CONTROLS, FACTORS, planted
 from .known import demsar

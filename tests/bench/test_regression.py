@@ -15,7 +15,7 @@ from rich.console import Console
 
 import ablations
 from ablations import Study
-from ablations.progress import Silent
+from ablations.execution.progress import Silent
 from bench.regression import regress, revisions, timing, trials
 
 ROOT = Path(__file__).parents[2]

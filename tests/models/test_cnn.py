@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from ablations import Study
-from ablations.errors import RequestError
-from ablations.grid import plan
+from ablations.core.errors import RequestError
+from ablations.core.random import Streams
+from ablations.core.registry import registered
 from ablations.models.cnn import CNN
-from ablations.registry import registered
-from ablations.streams import Streams
+from ablations.study.expand import plan
 from ablations.tasks.base import Task
-from ablations.tasks.digits import Digits
 from ablations.tasks.mnist1d import MNIST1D
+from ablations.tasks.sklearn import Digits
 from ablations.techniques.base import Norm, PerPosition
 from ablations.techniques.inits import DefaultInit
 from ablations.techniques.norms import BatchNorm, GroupNorm, LayerNorm, NoNorm

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from ablations.core.random import Streams
 from ablations.models.gru import GRU, Recurrence
-from ablations.streams import Streams
-from ablations.tasks.digits import Digits
+from ablations.tasks.sklearn import Digits
 from ablations.techniques.inits import Orthogonal, XavierUniform
 from ablations.techniques.norms import BatchNorm, LayerNorm, NoNorm, WeightNorm
 from ablations.techniques.regularizers import Dropout, NoRegularizer

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ablations.models.mlp import MLP
-from ablations.tasks.digits import Digits
 from ablations.tasks.notebook import Notebook
+from ablations.tasks.sklearn import Digits
 from ablations.techniques.norms import LayerNorm, NoNorm
 from ablations.techniques.regularizers import Dropout, InputNoise, NoRegularizer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ablations.report.story import Story
-from ablations.store import Results
+from ablations.results.metadata import Story
+from ablations.results.store import Results
 
 NOTEBOOK: dict[str, tuple[object, ...]] = {
     "regularizer": ("none", "l1", "l2", "elastic", "dropout(p=[0.5, 0.2])"),

@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from ablations.report import comparison
+from ablations.report.data import read
 from ablations.report.page import write
-from ablations.report.reading import read
 
 from .studies import NOTEBOOK, SMALL, results, spoil, story
 

@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from ablations import Study, answers
+from ablations import Study
+from ablations.analysis import results as answers
 from ablations.cli import app
-from ablations.comparing import names_of
-from ablations.errors import RequestError
+from ablations.core.errors import RequestError
+from ablations.execution.compare import names_of
 from ablations.report import comparison
-from ablations.store import Results
+from ablations.results.store import Results
 
 from ..studies import SMALL as SMALL_STUDY
 from ..studies import run

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ablations.report import explorer as explorers
+from ablations.report.data import read
 from ablations.report.explorer import Explorer, explorer
-from ablations.report.reading import read
-from ablations.store import Results
+from ablations.results.store import Results
 
 from .studies import SMALL, results, spoil, story
 

@@ -22,11 +22,13 @@ from ablations.analysis import (
     simple_effects,
     winner,
 )
-from ablations.report import gallery, look, words
-from ablations.report.ablation_table import TIMES
+from ablations.report import formatting as words
+from ablations.report import style as look
+from ablations.report.ablation import TIMES
+from ablations.report.figures import gallery
 from ablations.report.page import write
-from ablations.report.story import Published
-from ablations.store import Results
+from ablations.results.metadata import Published
+from ablations.results.store import Results
 
 from .pages import Page, opened
 from .studies import SMALL, results, spoil, story

@@ -10,16 +10,14 @@ from sklearn.datasets import load_digits, make_friedman1
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
-from ablations.registry import registered
-from ablations.streams import Streams
+from ablations.core.random import Streams
+from ablations.core.registry import registered
 from ablations.tasks.base import Task
-from ablations.tasks.breast_cancer import BreastCancer
-from ablations.tasks.diabetes import Diabetes
-from ablations.tasks.digits import Digits
+from ablations.tasks.files import Table
 from ablations.tasks.friedman1 import Friedman1
 from ablations.tasks.mnist1d import MNIST1D, series
 from ablations.tasks.notebook import Notebook
-from ablations.tasks.tables import Table
+from ablations.tasks.sklearn import BreastCancer, Diabetes, Digits
 
 SPLITS = ("train", "val")
 

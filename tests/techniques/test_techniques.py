@@ -10,8 +10,8 @@ from scipy import stats
 from torch import nn, optim
 from torch.nn import functional as F
 
-from ablations.registry import registered
-from ablations.streams import Draws, Streams
+from ablations.core.random import Draws, Streams
+from ablations.core.registry import registered
 from ablations.techniques.base import Decay, Init, Norm, RandomLayer, Schedule
 from ablations.techniques.regularizers import (
     L1,

@@ -16,12 +16,14 @@ import ablations
 from ablations import Study
 from ablations.analysis import fault
 from ablations.cli import app
-from ablations.errors import AuditError
-from ablations.grid import Run, plan
-from ablations.progress import Silent
-from ablations.registry import registered
+from ablations.core.errors import AuditError
+from ablations.core.registry import registered
+from ablations.execution.progress import Silent
+from ablations.study.configuration import Run
+from ablations.study.expand import plan
 from ablations.techniques.optimizers import Adam
-from ablations.training import audit, fused, loop
+from ablations.training import audit, loop
+from ablations.training.fused import trainer as fused
 from ablations.training.result import Result
 
 SIZE = 32

@@ -19,17 +19,24 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ablations import Study
-from ablations.cohorts import kinds
-from ablations.grid import Run, plan
+from ablations.core.registry import registered
 from ablations.models.base import Model, linear
-from ablations.registry import registered
+from ablations.study.configuration import Run
+from ablations.study.expand import plan
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, PerPosition, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
-from ablations.training import allocation, compiling, engines, fused, loop, members, networks
-from ablations.training.program import program
+from ablations.training import engine as engines
+from ablations.training import loop
+from ablations.training.cohorts import kinds
+from ablations.training.fused import compile as compiling
+from ablations.training.fused import initial_states as members
+from ablations.training.fused import networks
+from ablations.training.fused import trainer as allocation
+from ablations.training.fused import trainer as fused
+from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.program import program
 from ablations.training.result import Result
-from ablations.training.stacked import NotStackableError
 
 SIZE = 32
 AXES = ("regularizer", "norm", "init", "schedule", "optimizer")

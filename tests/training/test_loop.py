@@ -9,10 +9,11 @@ import torch
 from torch import nn, optim
 
 from ablations import Study
-from ablations.grid import Run, plan
+from ablations.core.random import Streams
+from ablations.core.registry import registered
 from ablations.models.base import initialise
-from ablations.registry import registered
-from ablations.streams import Streams
+from ablations.study.configuration import Run
+from ablations.study.expand import plan
 from ablations.training.loop import train
 from ablations.training.result import Result
 

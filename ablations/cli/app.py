@@ -1,0 +1,98 @@
+"""What every command has: its registration, its errors, its interruptions, its exit codes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
+
+app = typer.Typer(
+    help="Find out which neural-network training techniques really help.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+FAILED, WRONG_REQUEST, INTERRUPTED = 1, 2, 130
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """A wrong request ends with one message and exit code 2."""
+    try:
+        yield
+    except RequestError as error:
+        complain(str(error))
+        raise typer.Exit(WRONG_REQUEST) from None
+    except BrokenPipeError:
+        raise  # a reader such as `head` has enough, which click ends quietly
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        raise typer.Exit(WRONG_REQUEST) from None
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command whose wrong requests end plainly."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        with plain_errors():
+            function(*args, **kwargs)
+
+    return app.command(name=function.__name__.strip("_"))(wrapped)
+
+
+DISTRUST = (
+    "do not trust these results, and train with --engine loop into another folder, named by --out"
+)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Say how to continue what a person, the system or a failure stopped."""
+    from ablations.execution import interrupts as interruption
+
+    try:
+        with interruption.at_once():
+            yield
+    except interruption.Interrupted as error:
+        print(f"interrupted: {error}; to continue: {this_command()}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        said = f"interrupted: what was finished is kept; to continue: {this_command()}"
+        print(said, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        # At once: whatever still runs, threads or workers, ends with this process.
+        os._exit(INTERRUPTED)
+    except WriteError as error:
+        kept = "what was finished is kept, and can be read"
+        complain(f"{error}; {kept}; to continue: {this_command()}")
+        raise typer.Exit(FAILED) from None
+    except FailedError as error:
+        complain(f"{error}; what was finished is kept")
+        raise typer.Exit(FAILED) from None
+    except AuditError as error:
+        complain(f"{error}; {DISTRUST}")
+        raise typer.Exit(FAILED) from None
+
+
+def this_command() -> str:
+    """What the person typed, to be typed again."""
+    return shlex.join(["ablations", *sys.argv[1:]])
+
+
+def complain(message: str) -> None:
+    """One line of trouble, on standard error."""
+    from ablations.report.terminal import printable
+
+    print(printable(f"error: {message}"), file=sys.stderr)

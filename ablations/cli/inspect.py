@@ -1,0 +1,154 @@
+"""Commands that mend and join results folders: repair, merge."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible
+from ablations.cli.options import Format, KeepWhich, Kind, Question
+from ablations.core.errors import RequestError
+
+
+@command
+def repair(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+) -> None:
+    """Set aside the files of a results folder that cannot be read."""
+    from ablations.execution import merge as folders
+    from ablations.results import lock, store
+
+    if not store.is_results(folder):
+        raise RequestError("not a results folder", source=str(folder))
+    with lock.one_writer(folder, print):
+        done = folders.repair(folder)
+    print("\n".join(done) or "nothing to repair")
+
+
+@command
+def merge(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
+    out: Annotated[Path, typer.Option(help="A new results folder.")],
+    keep: Annotated[
+        KeepWhich | None, typer.Option(help="Which of two results of one run that differ.")
+    ] = None,
+) -> None:
+    """Put the runs of several results folders, of one study, into a new one."""
+    from ablations.execution.merge import merge as merged
+
+    with interruptible():
+        print(merged(folders, out, keep.value if keep else None))
+
+
+@command
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+) -> None:
+    """Write the report of a results folder anew."""
+    from ablations.analysis import results as answers
+    from ablations.execution import run as pipeline
+    from ablations.study import expand
+    from ablations.study.study import Study
+
+    whole = answers.load(folder)
+    study = Study.from_toml(folder / "study.toml")
+    results, _ = pipeline.of_study(expand.plan(study), whole)
+    print(pipeline.write_report(study, results))
+
+
+@command
+def effects(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    of: Annotated[
+        Question, typer.Option(help="What to tell.", show_default=True)
+    ] = Question.effects,
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    outcome: Annotated[
+        str, typer.Option(help="val_loss, train_loss, objective or metric.")
+    ] = "val_loss",
+    tune_over: Annotated[
+        list[str] | None,
+        typer.Option(help="An axis at whose best level all is judged. May be given again."),
+    ] = None,
+) -> None:
+    """Print every level against its control, or the answer to another question."""
+    from ablations.analysis import fault
+    from ablations.analysis import results as answers
+    from ablations.report.export import FORMATS
+    from ablations.report.terminal import print_table
+
+    question = of.value.replace("-", "_")
+    results = answers.load(folder)
+    table = getattr(results, question)(outcome=outcome, tune_over=tune_over)
+    if wrong := fault(results.audit):
+        complain(f"{wrong}; {DISTRUST}")
+    if of is Question.costs and table.empty:
+        message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
+        raise RequestError(message, source=str(folder))
+    if format_ is Format.table:
+        print_table(question, table)
+    else:
+        print(FORMATS[format_.value](question, table), end="")
+
+
+@command
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="DIR_A", help="Results before.")],
+    second: Annotated[Path, typer.Argument(metavar="DIR_B", help="Results after.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page.", show_default="DIR_B/comparison.html")
+    ] = None,
+    fail_on_regression: Annotated[
+        bool,
+        typer.Option("--fail-on-regression", help="Exit 1 where it got worse beyond the margin."),
+    ] = False,
+) -> None:
+    """Compare two results folders run by run, and write a page of it."""
+    from ablations.execution.compare import compare as compared
+
+    with interruptible():
+        found = compared(first, second, out)
+    from ablations.report.terminal import printable
+
+    print("\n".join(map(printable, found.lines)))
+    if found.regressions and fail_on_regression:
+        raise typer.Exit(FAILED)
+
+
+@command
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+) -> None:
+    """List what a study can ask for, with parameters and sources."""
+    from ablations.study.study import Study, shipped_studies
+
+    if kind is Kind.studies:
+        for name, path in shipped_studies().items():
+            print(f"{name:12} {Study.from_toml(path).description}")
+        return
+    from ablations.core.registry import origin, registered, text
+    from ablations.study.configuration import TECHNIQUES
+
+    kinds = (*TECHNIQUES, "optimizer") if kind is Kind.techniques else (kind.value[:-1],)
+    for found in kinds:
+        print(found)
+        for name, cls in registered(found).items():
+            parameters = ", ".join(
+                field.name if field.default is MISSING else f"{field.name}={text(field.default)}"
+                for field in fields(cls)  # type: ignore[arg-type]
+            )
+            whence = f", from {origin(cls)}" if origin(cls) else ""
+            given = f" ({parameters})" if parameters else ""
+            print(f"  {name}{given}{whence}\n      {cls.caption()}")
+
+
+@command
+def env() -> None:
+    """Say what machine this is and which versions are installed."""
+    from ablations.results.environment import describe
+
+    print(json.dumps(describe(), indent=2))

@@ -1,0 +1,80 @@
+"""What a study tells the analysis and the report: its axes and controls, captions, cautions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ablations.results.metadata import Published, Story
+from ablations.study.configuration import TECHNIQUES
+from ablations.study.study import Study, published
+from ablations.techniques.base import CONTROLS
+from ablations.training.step_timer import COSTLESS
+
+
+def controls(study: Study) -> dict[str, str | float]:
+    """The level of each axis that the others are compared with: its control, else its first."""
+    chosen: dict[str, str | float] = {}
+    for axis, labels in study.levels.items():
+        named = CONTROLS.get(axis)
+        chosen[axis] = named if named is not None and named in labels else labels[0]
+    return chosen
+
+
+def story(study: Study) -> Story:
+    """What the report says that no table holds: captions, cautions, published curves."""
+    return Story(
+        study=study.name,
+        description=study.description or _described(study),
+        axes=tuple(study.levels),
+        controls=controls(study),
+        levels=study.levels,
+        captions=_captions(study),
+        cautions=tuple(filter(None, [study.task.caution, _what_is_fixed(study)])),
+        metric_name=study.task.metric_name,
+        higher_is_better=study.task.higher_is_better,
+        published=_published(study, list(study.levels)),
+        margin=study.margin,
+        looks=study.looks,
+        alpha=study.alpha,
+        tune_over=study.tune_over,
+        badges=tuple(filter(None, [study.task.badge, "not all varies" if study.fixed else ""])),
+        command="ablations run study.toml --out .",
+        costless=COSTLESS,
+    )
+
+
+def _described(study: Study) -> str:
+    """What is learnt from what by which model, for a study that does not say."""
+    task = study.task
+    given = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
+    return f"{given}; the model is {study.model.label}."
+
+
+def _what_is_fixed(study: Study) -> str:
+    """What the intervals say nothing of."""
+    if not study.fixed:
+        return ""
+    named = {
+        "split": "the split of the data",
+        "init": "the initial weights",
+        "order": "the order of the rows",
+        "noise": "what is drawn while training",
+    }
+    what = " and ".join(named[source] for source in study.fixed)
+    return f"All seeds share {what}: the intervals say nothing of others."
+
+
+def _captions(study: Study) -> dict[str, dict[str, str]]:
+    captions: dict[str, dict[str, str]] = {}
+    for grid in study.grids:
+        for axis in (*TECHNIQUES, "optimizer"):
+            for level in grid.axes.get(axis, ()):
+                captions.setdefault(axis, {})[level.label] = level.caption()
+    return captions
+
+
+def _published(study: Study, axes: Sequence[str]) -> tuple[Published, ...]:
+    return tuple(
+        Published(name, {axis: configuration.columns[axis] for axis in axes}, objective)
+        for name, configuration, objective in published(study)
+    )

@@ -1,0 +1,129 @@
+"""One run of a results folder trained again, alone, by the plain loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ablations.core.errors import RequestError
+from ablations.results import store
+from ablations.study import expand
+from ablations.study.configuration import Run
+from ablations.study.study import Study
+from ablations.training import loop
+from ablations.training.result import Result
+
+_LOSSES = ("objective", "train_loss", "val_loss")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What came of it, beside what the folder holds.
+
+    Attributes
+    ----------
+    result
+        As trained now.
+    row
+        The folder's row of the runs table; None where it has none.
+    deviation
+        The largest relative difference between a loss now and then, over all epochs that both
+        have; None where they have none in common.
+    epochs
+        How many epochs they have in common.
+    """
+
+    result: Result
+    row: pd.Series | None
+    deviation: float | None
+    epochs: int
+
+    def lines(self) -> Iterator[str]:
+        """All of it as text, numbers in full."""
+        result, run = self.result, self.result.run
+        named = {**run.configuration.columns, "seed": run.seed, "run_id": run.run_id}
+        yield from (f"{name:14}{value}" for name, value in named.items())
+        if result.curve:
+            yield ""
+            yield "epoch" + "".join(f"{name:>25}" for name in (*_LOSSES, "lr"))
+        for e in result.curve:
+            numbers = (e.objective, e.train_loss, e.val_loss, e.lr)
+            yield f"{e.epoch:5}" + "".join(f"{number!r:>25}" for number in numbers)
+        yield ""
+        for name in ("metric", "parameters", "train_seconds"):
+            yield f"{name:14}{getattr(result, name)!r}"
+        yield f"{'now':14}{_ending(result.status, result.reason)}, by the plain loop"
+        row = self.row
+        if row is None:
+            yield f"{'in the folder':14}no such row"
+            return
+        size = f", {row['cohort_size']} at a time" if row["cohort_size"] > 1 else ""
+        ending = _ending(row["status"], row["reason"])
+        yield f"{'in the folder':14}{ending}, by the engine {row['engine']}{size}"
+        if self.deviation is not None:
+            differ = f"losses differ by {self.deviation:.1e} of their size at most"
+            same = "the same losses to the last bit"
+            yield f"{'':14}{differ if self.deviation else same}, over {self.epochs} epochs"
+
+
+def _ending(status: str, reason: object) -> str:
+    return f"{status} ({reason})" if isinstance(reason, str) else status
+
+
+def rerun(folder: Path, run_id: str) -> Rerun:
+    """Train one run again.
+
+    Parameters
+    ----------
+    run_id
+        Its id, or the beginning of it.
+
+    Raises
+    ------
+    RequestError
+        If the folder's study has no such run, or several that begin so.
+    """
+    results = store.load(folder)
+    run = _find(folder, run_id)
+    run.configuration.task.ready()
+    try:
+        result = loop.train(run)
+    except (Exception, SystemExit) as error:
+        result = Result.of_exception(run, error)
+    rows = results.runs[results.runs["run_id"] == run.run_id]
+    curve = results.curves[results.curves["run_id"] == run.run_id]
+    then = list(curve[list(_LOSSES)].itertuples(index=False, name=None))
+    now = [tuple(getattr(epoch, name) for name in _LOSSES) for epoch in result.curve]
+    pairs = [pair for both in zip(then, now, strict=False) for pair in zip(*both, strict=True)]
+    return Rerun(
+        result,
+        rows.iloc[0] if len(rows) else None,
+        max((_deviation(a, b) for a, b in pairs), default=None),
+        len(pairs) // len(_LOSSES),
+    )
+
+
+def _find(folder: Path, run_id: str) -> Run:
+    plan = expand.plan(Study.from_toml(folder / "study.toml"))
+    wanted = run_id.strip().lower()
+    found = [run for run in plan.runs if run.run_id.startswith(wanted)] if wanted else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        message = f"{len(found):,} runs begin with '{run_id}'; give more of the id"
+        raise RequestError(message, source=str(folder))
+    skipped = [reason for run, reason in plan.skipped if wanted and run.run_id.startswith(wanted)]
+    if skipped:
+        raise RequestError(f"run '{run_id}' is skipped: {skipped[0]}", source=str(folder))
+    message = f"study.toml asks for no run '{run_id}'; the ids stand in the column run_id"
+    raise RequestError(message, source=str(folder))
+
+
+def _deviation(then: float, now: float) -> float:
+    if not (math.isfinite(then) and math.isfinite(now)):
+        return 0.0 if repr(then) == repr(now) else math.inf
+    return abs(now - then) / max(abs(then), abs(now)) if then != now else 0.0

@@ -1,0 +1,123 @@
+"""The ablation table: each level against its control, with its verdict in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pandas as pd
+
+from ablations.analysis.costs import NO_SLOWER
+from ablations.analysis.interactions import UNKNOWN
+from ablations.report import formatting as words
+from ablations.report.data import Reading
+from ablations.report.tables import Cell, Table, interval, numeric
+from ablations.results.metadata import Story
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+def ablation_table(reading: Reading, story: Story) -> Table:
+    """Each level against its control: what changed, how sure that is, and what the level is."""
+    metric = reading.metric_effects.set_index(["axis", "level"])
+    headings = ["technique", "verdict", "change of loss", "95 % interval", "adjusted p"]
+    headings += ["P(better)", "cells helped"]
+    headings += [f"change of {story.metric_name}"] if len(metric) else []
+    costs = _costs(reading)
+    headings += ["time of a step"] if len(costs) else []
+    headings += ["diverged", f"cells {TIMES} seeds"]
+    rows = []
+    for _, row in reading.effects.iterrows():
+        cells = [_name(row, story), *_effect(row, reading)]
+        if len(metric):
+            cells.append(_metric(row, metric))
+        if len(costs):
+            cells.append(_cost(row, costs))
+        rows.append((*cells, *_counts(row)))
+    caption = (
+        "Each level against its control, paired on everything else and the seed: the change of "
+        "the validation loss. Copied as CSV, a change is a fraction: 0.1 is +10 %."
+    )
+    return Table(caption, tuple(headings), tuple(rows))
+
+
+def _name(row: pd.Series, story: Story) -> Cell:
+    name = f"{row['axis']} \N{RIGHTWARDS ARROW} {row['level']}"
+    note = story.captions.get(row["axis"], {}).get(row["level"], "")
+    same = int(row["identical"])
+    if same:
+        which = "All" if same == row["pairs"] else f"{same} of"
+        note = f"{note} {which} {row['pairs']} pairs are identical to the last bit.".strip()
+    if row["depends_on"] not in ("", UNKNOWN):
+        note = f"{note} An average: its effect depends on {row['depends_on']}.".strip()
+    parts = (("axis", row["axis"]), ("level", row["level"]))
+    return Cell(name, look="name technique", note=note, parts=parts)
+
+
+def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
+    scale = reading.scale
+    prefix = "change_" if scale == "log" else ""
+    ends = [words.change(row, scale, part) for part in ("low", "high")]
+    shown = " to ".join(ends) if row["seeds"] >= 2 else words.NOTHING
+    return [
+        Cell(
+            row["verdict"] if row["pairs"] else "not compared",
+            look="verdict " + row["verdict"].replace(" ", "-"),
+            note="" if row["pairs"] else str(row["left_out"]),
+        ),
+        numeric(
+            words.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0),
+            row["change" if scale == "log" else "effect"],
+        ),
+        interval(shown, row[f"{prefix}low"], row[f"{prefix}high"]),
+        numeric(words.p_value(row), row["p_adjusted"] if row["reachable"] else math.nan),
+        numeric(words.share(row["better"], ".2f"), row["better"]),
+        numeric(words.share(row["helped"], ".0%"), row["helped"]),
+    ]
+
+
+def _metric(row: pd.Series, metric: pd.DataFrame) -> Cell:
+    key = (row["axis"], row["level"])
+    value = float(metric.loc[key, "effect"]) if key in metric.index else math.nan
+    return numeric(words.signed(value), value)
+
+
+def _costs(reading: Reading) -> pd.DataFrame:
+    """What was timed on the machine that timed most, one row a level."""
+    table = reading.costs
+    if table.empty:
+        return table
+    blocks = table.groupby(["environment_id", "threads"])["blocks"].transform("max")
+    first = table[blocks == blocks.max()].drop_duplicates(["axis", "level"])
+    return first.set_index(["axis", "level"])
+
+
+def _cost(row: pd.Series, costs: pd.DataFrame) -> Cell:
+    key = (row["axis"], row["level"])
+    if key not in costs.index:
+        return Cell(words.NOTHING, look="number")
+    found = costs.loc[key]
+    note = "" if found["verdict"] != NO_SLOWER else NO_SLOWER
+    ends = (("", found["ratio"]), ("low", found["low"]), ("high", found["high"]))
+    return replace(numeric(words.times(found["ratio"]), found["ratio"]), note=note, parts=ends)
+
+
+def _counts(row: pd.Series) -> list[Cell]:
+    text = f"{row['diverged']}/{row['pairs']}"
+    if row["diverged"] or row["control_diverged"]:
+        text += f" (control {row['control_diverged']})"
+    diverged = (
+        ("", row["diverged"]),
+        ("of", row["pairs"]),
+        ("at the control", row["control_diverged"]),
+    )
+    size = f"{row['cells']} {TIMES} {row['seeds']}"
+    some = row["survivors"] < row["pairs"]
+    return [
+        replace(numeric(text, row["diverged"]), parts=diverged),
+        replace(
+            numeric(size, row["pairs"], "number interval"),
+            note=f"{row['survivors']} of {row['pairs']} pairs survived" if some else "",
+            parts=(("cells", row["cells"]), ("seeds", row["seeds"])),
+        ),
+    ]

@@ -1,0 +1,344 @@
+"""The first screen in words: the answer, what was trained, and what should temper the answer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ablations.analysis import UNDECIDED, fault
+from ablations.analysis.interactions import UNKNOWN
+from ablations.analysis.power import least
+from ablations.analysis.study_design import Effects
+from ablations.report import formatting as words
+from ablations.report.data import Reading
+from ablations.results.answer import Answer
+from ablations.results.metadata import NOT_SET
+
+
+@dataclass(frozen=True)
+class Temper:
+    """What should temper the answer: in a few words, and in a sentence."""
+
+    badge: str
+    text: str
+
+
+_FEWEST = 2
+"""Seeds from which on there is an interval."""
+_AGREED = 0.5
+"""Share of the halves of the seeds that must choose a configuration before it is called the best.
+"""
+_NAMED = 3
+"""Undecided contrasts that are named."""
+
+TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
+
+
+def answers(reading: Reading) -> list[str]:
+    """Say what the study found, in one sentence or two."""
+    found = []
+    ended = Counter(reading.runs["status"])
+    if ended["diverged"] + ended["failed"] and not ended["ok"]:
+        parts = [f"{ended[word]:,} {word}" for word in ("diverged", "failed") if ended[word]]
+        return [
+            f"No run ended with a result, so there is no loss to compare: {words.listing(parts)}."
+        ]
+    if len(reading.published):
+        found.append(words.agreement(reading.published))
+    if len(reading.effects):
+        noun = "technique" if set(reading.effects["axis"]) <= TECHNIQUE_AXES else "level"
+        found.append(words.answer(reading.effects, reading.scale, noun))
+        found.extend(_best(reading))
+    best = reading.configurations[reading.configurations["complete"]].head(1)
+    if not found and len(best):
+        loss = words.number(best["mean"].iloc[0], 4)
+        found.append(
+            "No two configurations differ in one thing only, so no technique is compared here. "
+            f"The lowest mean validation loss is {loss}."
+        )
+    return found or ["No run ended with a result, so there is nothing to compare."]
+
+
+def _best(reading: Reading) -> list[str]:
+    """Name the best configuration, and how far it is from the controls on seeds that did not choose
+    it.
+    """
+    if reading.winner.empty or reading.winner["candidates"].iloc[0] < 2:
+        return []
+    row = reading.winner.iloc[0]
+    away = [
+        f"{axis} {row[axis]}"
+        for axis, control in reading.controls.items()
+        if axis in row and row[axis] not in (control, NOT_SET)
+    ]
+    away += [
+        f"{name} {row[name]}"
+        for name in reading.contrasted
+        if name not in reading.controls and row[name] != NOT_SET
+    ]
+    if not away:
+        return ["No configuration has a lower mean than that of all controls together."]
+    named = words.listing(away)
+    if pd.isna(row["low"]):
+        loss = words.number(row["naive"])
+        return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
+    change, low, high = (words.change(row, reading.scale, part) for part in ("", "low", "high"))
+    gain = "" if row["high"] < 0 else ", which is no certain gain"
+    size = f"{change} [{low}, {high}] against all controls together{gain}"
+    if row["chosen"] < _AGREED:
+        return [
+            f"No configuration is surely the best: what half of the seeds choose gives {size}, on "
+            f"the other half. On all seeds {named} looks best{_at_what_time(reading)}, which "
+            f"{row['chosen']:.0%} of the halves choose."
+        ]
+    share = "every half" if row["chosen"] == 1 else f"{row['chosen']:.0%} of the halves"
+    return [
+        f"The best configuration is {named}{_at_what_time(reading)}: the choice of {share} of the "
+        f"seeds, and what a half chooses gives {size}, on the other half."
+    ]
+
+
+def _at_what_time(reading: Reading) -> str:
+    """What a step of the best configuration costs, where it was timed."""
+    if reading.winner_cost.empty:
+        return ""
+    return f", at {words.times(reading.winner_cost['ratio'].iloc[0])} the time of a step"
+
+
+def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
+    """Every level against its control, then the answer in a sentence, and what tempers it."""
+    table, scale = found.effects, found.scale
+    if table.empty:
+        return Answer((), ())
+    rows = tuple(
+        (
+            *(str(row[name]) for name in ("axis", "level", "control")),
+            _verdict(row),
+            words.change(row, scale),
+            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}"
+            if row["seeds"] >= _FEWEST
+            else words.NOTHING,
+            words.p_value(row),
+        )
+        for _, row in table.iterrows()
+    )
+    return Answer(
+        rows, (words.answer(table, scale, "level"), *(t.text for t in tempers(found)), *cautions)
+    )
+
+
+def _verdict(row: pd.Series) -> str:
+    if row["pairs"] and row["identical"] == row["pairs"]:
+        return "changed nothing at all"
+    return str(row["verdict"]) if row["pairs"] else "not compared"
+
+
+def more_seeds(effects: pd.DataFrame) -> str:
+    """Say how many more seeds would decide what is undecided, those that need fewest first."""
+    undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
+    if "diverged" in undecided:
+        # What divergence keeps undecided, seeds do not decide.
+        blocked = (undecided["diverged"] != undecided["control_diverged"]) & undecided[
+            "more"
+        ].isna()
+        undecided = undecided[~blocked]
+    known = undecided.dropna(subset="more").sort_values("more", kind="stable")
+    if not len(undecided):
+        return ""
+    if not len(known):
+        return "No number of seeds is known that would decide what is undecided."
+    first, *rest = known.head(_NAMED).itertuples()
+    more = words.count(int(first.more), "more seed")
+    parts = [f"about {more} would decide {first.axis} {first.level}"]
+    parts += [f"{row.more:,.0f} {row.axis} {row.level}" for row in rest]
+    left = len(undecided) - len(parts)
+    others = f"; {words.count(left, 'other')} would need more" if left else ""
+    text = words.listing(parts)
+    return f"If effects and spreads are what they seem, {text}{others}."
+
+
+def facts(reading: Reading) -> list[str]:
+    """Count what was trained."""
+    status = Counter(reading.runs["status"])
+    bad = (word for word in ("diverged", "failed", "skipped") if status[word])
+    return [
+        words.count(len(reading.runs), "run"),
+        words.count(len(reading.configurations), "configuration"),
+        words.count(reading.runs["seed"].nunique(), "seed"),
+        *(f"{status[word]:,} {word}" for word in bad),
+    ]
+
+
+def distrust(audit: pd.DataFrame) -> list[Temper]:
+    """Say loudly where the fusion audit failed, and where rounding depends on company."""
+    wrong, other = fault(audit), int((~audit["repeated"].astype(bool)).sum())
+    if wrong:
+        return [Temper("audit failed", f"Do not trust these numbers: {wrong}.")]
+    if not other:
+        return []
+    return [
+        Temper(
+            "rounding varies",
+            f"{words.count(other, 'audited run')} did not repeat bit for bit: on this machine the "
+            "last digits of a run depend on the runs that it is trained with.",
+        )
+    ]
+
+
+def tempers(reading: Effects) -> list[Temper]:
+    """Say what should temper the answer, as far as the tables show it."""
+    asked: dict[str, Callable[[Effects], str]] = {
+        "too few seeds": _unreachable,
+        "several looks": _looked,
+        "diverged runs": _diverged,
+        "incomplete grid": _left_out,
+        "not comparable": _unpaired,
+        "without effect": _changed_nothing,
+        "tuned": _tuned,
+        "interactions": _depends,
+        "other cells": _uneven,
+        "p and interval": _single,
+        "undecided": lambda found: more_seeds(found.effects),
+        "survivors differ": _blocked,
+        "differences": _unit,
+    }
+    return [Temper(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
+
+
+def _blocked(reading: Effects) -> str:
+    """Levels with a certain difference that divergence speaks against."""
+    rows = reading.effects[
+        (reading.effects["verdict"] == UNDECIDED)
+        & (reading.effects["p_adjusted"] <= reading.alpha)
+        & (reading.effects["diverged"] != reading.effects["control_diverged"])
+    ]
+    if not len(rows):
+        return ""
+    names = words.listing([f"{row.axis} {row.level}" for row in rows.itertuples()])
+    return (
+        f"Undecided in spite of a certain difference where both runs survived: {names}. Divergence "
+        "speaks against it, and no number of seeds would settle which counts for more."
+    )
+
+
+def _uneven(reading: Effects) -> str:
+    """Levels of one axis that are averages over different cells."""
+    told = reading.effects[reading.effects["pairs"] > 0].groupby("axis", sort=False)["cells"]
+    axes = [axis for axis, cells in told if len(set(cells)) > 1]
+    if not axes:
+        return ""
+    return (
+        f"Levels of {words.listing(axes)} were run in different combinations, and are averages "
+        "over different cells: each can be compared with its control, but not with the others."
+    )
+
+
+def _single(reading: Effects) -> str:
+    """Intervals of one comparison, beside a p that is adjusted for all."""
+    effects = reading.effects
+    apart = (effects["low"] > 0) | (effects["high"] < 0)
+    if not (apart & (effects["p_adjusted"] > reading.alpha)).any():
+        return ""
+    return (
+        "An interval is of one comparison alone, by Student's t; p is of sign flips, adjusted for "
+        f"all {len(effects)} comparisons, and decides."
+    )
+
+
+def _unit(reading: Effects) -> str:
+    if reading.scale == "log":
+        return ""
+    return (
+        "Some losses are zero or negative and have no ratio: changes are differences in the loss's "
+        "own unit."
+    )
+
+
+def _looked(reading: Effects) -> str:
+    if len(reading.looks) < 2:
+        return ""
+    stated = words.listing([f"{n:,}" for n in reading.looks])
+    return (
+        f"Seeds were added while something was undecided, with looks stated before at {stated} "
+        f"seeds: each is judged at a level of {reading.alpha:.2g}, so that all together err in 5 % "
+        "of studies."
+    )
+
+
+def _unreachable(reading: Effects) -> str:
+    effects = reading.effects
+    if not effects["seeds"].sum() or effects["reachable"].any():
+        return ""
+    return (
+        f"With {words.seeds(effects)} no difference can reach significance, however large it is: "
+        f"at least {least(reading.alpha)} are needed."
+    )
+
+
+def _changed_nothing(reading: Effects) -> str:
+    effects = reading.effects
+    nothing = effects[(effects["identical"] == effects["pairs"]) & (effects["pairs"] > 0)]
+    names = [f"{row['axis']} {row['level']}" for _, row in nothing.iterrows()]
+    return (
+        f"Changed nothing, to the last bit, in any pair: {words.listing(names)}." if names else ""
+    )
+
+
+def _diverged(reading: Effects) -> str:
+    effects = reading.effects
+    if not effects["conditional"].any():
+        return ""
+    marked = (effects["conditional"] & (effects["seeds"] > 0)).any()
+    star = " Changes marked * are over the pairs where both runs survived." if marked else ""
+    return (
+        f"Some runs diverged.{star} A level that diverges more often than its control is never "
+        "said to help."
+    )
+
+
+def _left_out(reading: Effects) -> str:
+    most = {noun: reading.effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
+    parts = [words.count(int(n), noun) for noun, n in most.items() if n > 0]
+    if not parts:
+        return ""
+    return (
+        "Some runs are missing, and only what is balanced is compared: "
+        f"up to {words.listing(parts)} of a comparison left out."
+    )
+
+
+def _unpaired(reading: Effects) -> str:
+    alone = reading.effects[reading.effects["pairs"] == 0]
+    if not len(alone):
+        return ""
+    first, left = alone["left_out"].iloc[0], len(alone) - 1
+    verb = "is" if left == 1 else "are"
+    others = f"; neither {verb} {words.count(left, 'other level')}" if left else ""
+    return f"Not compared, for want of a pair with the control: {first}{others}."
+
+
+def _tuned(reading: Effects) -> str:
+    if not reading.tuned:
+        return ""
+    axes = words.listing(list(reading.tuned))
+    return (
+        f"Each configuration is judged at its best {axes}, chosen on one half of the seeds and "
+        "reported on the other."
+    )
+
+
+def _depends(reading: Effects) -> str:
+    told = reading.effects[reading.effects["pairs"] > 0]
+    if len(told) and (told["depends_on"] == UNKNOWN).all():
+        return "Whether an effect depends on another axis cannot be known with so few seeds."
+    rows = told[~told["depends_on"].isin(["", UNKNOWN])]
+    if not len(rows):
+        return ""
+    named = [f"{row.axis} {row.level} (on {row.depends_on})" for row in rows.itertuples()]
+    shown = words.listing(
+        [*named[:_NAMED], *([f"{len(named) - _NAMED} more"] if len(named) > _NAMED else [])]
+    )
+    return f"An average over different effects, which depend on another axis: {shown}."

@@ -1,0 +1,74 @@
+"""What of an incomplete design is compared."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations.analysis import complete_blocks, measured
+from ablations.analysis.pairing import unmeasured, whole
+
+from .generators import FACTORS, planted
+
+HOLES = st.sets(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12)
+
+
+def table_of(holes: set[tuple[int, int]]) -> pd.DataFrame:
+    cells = [(c, s) for c in range(4) for s in range(4) if (c, s) not in holes]
+    return pd.DataFrame(cells, columns=["cell", "seed"]).assign(level="new")
+
+
+def crosses(table: pd.DataFrame) -> list[tuple[int, int]]:
+    """The sizes of all full crosses in a table, by looking at every set of cells."""
+    has = {cell: set(rows["seed"]) for cell, rows in table.groupby("cell")}
+    sets = (cells for size in range(1, len(has) + 1) for cells in combinations(has, size))
+    return [(len(cells), len(set.intersection(*(has[cell] for cell in cells)))) for cells in sets]
+
+
+@given(HOLES)
+def test_what_is_kept_is_balanced_and_something_is_where_anything_can_be(
+    holes: set[tuple[int, int]],
+) -> None:
+    table = table_of(holes)
+    kept = complete_blocks(table)
+    cells, seeds = kept["cell"].nunique(), kept["seed"].nunique()
+    assert len(kept) == cells * seeds
+    possible = [size for size in crosses(table) if size[1] >= 2] if len(table) else []
+    assert bool(possible) <= bool(len(kept))
+    # One of the rules kept it: no more than half of the seeds gone, no seed gone, or the largest.
+    largest = max((a * b for a, b in possible), default=0)
+    asked = table["seed"].nunique()
+    assert 2 * seeds >= asked or cells * seeds == largest or not possible
+
+
+def test_blocks_go_before_cells_while_enough_are_left() -> None:
+    one = complete_blocks(table_of({(0, 0)}))
+    assert (one["cell"].nunique(), one["seed"].nunique()) == (4, 3)
+    most = complete_blocks(table_of({(0, 0), (0, 1), (0, 2)}))
+    assert (most["cell"].nunique(), most["seed"].nunique()) == (3, 4)
+
+
+def test_whole_configurations_and_what_is_said_of_the_others() -> None:
+    runs = planted({}, noise=0.1)
+    rare = (runs["regularizer"] == "l1") & (runs["norm"] == "layer") & (runs["seed"] > 0)
+    bad = (runs["regularizer"] == "dropout") & (runs["norm"] == "layer") & (runs["seed"] == 1)
+    late = (runs["seed"] == 5) & (runs["init"] == "kaiming")
+    status = pd.Series("ok", index=runs.index).mask(bad, "diverged").mask(late, "failed")
+    found = runs.assign(status=status)[~rare]
+    kept = whole(found, measured(found, FACTORS), FACTORS, "seed")
+    assert kept.values.shape == (5, 8)
+    assert kept.values.notna().all(axis=None)
+    assert kept.left_out == (
+        "2 configurations that diverged in some seed, 2 configurations with runs missing, "
+        "1 seed with runs missing; 5 runs without a result"
+    )
+    assert set(kept.levels["regularizer"]) == {"none", "l1", "dropout"}
+
+
+def test_nothing_is_said_where_nothing_is_left_out() -> None:
+    runs = planted({})
+    assert unmeasured(runs, measured(runs, FACTORS), FACTORS, "seed") == []
+    assert whole(runs, measured(runs, FACTORS), FACTORS, "seed").left_out == ""

@@ -1,0 +1,80 @@
+"""How many seeds are enough: the known table, and the power that is promised."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from ablations.analysis import UNDECIDED, main_effects
+from ablations.analysis.power import (
+    equivalence_power,
+    for_difference,
+    for_equivalence,
+    seeds_needed,
+)
+
+from .generators import CONTROLS, FACTORS, planted
+
+
+def test_the_known_table_of_a_paired_t_test() -> None:
+    assert [for_difference(size) for size in (0.5, 0.8, 1, 1.5, -0.8)] == [34, 15, 10, 6, 15]
+
+
+@pytest.mark.parametrize(("effect", "sd", "n"), [(0.0, 1.0, 40), (0.1, 0.5, 20), (0.3, 1.0, 60)])
+def test_the_power_of_equivalence_is_what_happens(effect: float, sd: float, n: int) -> None:
+    random = np.random.default_rng(0)
+    d = random.normal(effect, sd, size=(20_000, n))
+    error = d.std(axis=1, ddof=1) / np.sqrt(n)
+    found = stats.t.sf((0.5 - np.abs(d.mean(axis=1))) / error, n - 1) <= 0.05
+    said = float(equivalence_power(effect, sd, 0.5, np.array([n]))[0])
+    assert found.mean() == pytest.approx(said, abs=0.015)
+
+
+def test_the_first_number_that_is_enough() -> None:
+    n = for_equivalence(0.1, 1.0, 0.5)
+    powers = equivalence_power(0.1, 1.0, 0.5, np.array([n - 1, n]))
+    assert powers[0] < 0.8 <= powers[1]
+    assert np.isnan(for_equivalence(0.6, 1.0, 0.5))
+    assert for_equivalence(0.1, 0.0, 0.5) == 2
+    assert np.isnan(for_difference(0.0))
+    assert for_difference(np.inf) == 2
+
+
+def test_undecided_contrasts_need_more_and_decided_ones_none() -> None:
+    runs = planted({("norm", "layer"): 1.0, ("regularizer", "l1"): 0.08}, noise=0.12, rng=4)
+    effects = main_effects(runs, CONTROLS, FACTORS)
+    found = seeds_needed(effects, margin=np.log(1.02))
+    undecided = effects["verdict"] == UNDECIDED
+    assert undecided.any()
+    assert not undecided.all()
+    assert (found["more"][~undecided] == 0).all()
+    assert (found["more"][undecided] >= 1).all()
+    assert (found["needed"] == np.fmin(found["by_difference"], found["by_equivalence"])).all()
+
+
+def test_the_power_that_is_promised_is_the_power_there_is() -> None:
+    """A technique one standard deviation better, at the seeds that one contrast needs."""
+    seeds, random = int(for_difference(1.0)), np.random.default_rng(1)
+    cells = pd.MultiIndex.from_product([["none", "new"], range(seeds)], names=["norm", "seed"])
+    runs = cells.to_frame(index=False)
+    hits = 0
+    for _ in range(300):
+        noise = random.normal(0, 1, seeds)
+        log_loss = np.where(runs["norm"] == "new", -0.1 + 0.1 * noise[runs["seed"]], 0.0)
+        table = main_effects(runs.assign(val_loss=np.exp(log_loss)), {"norm": "none"}, ["norm"])
+        hits += table["p"].iloc[0] <= 0.05
+    assert hits / 300 == pytest.approx(0.8, abs=0.07)
+
+
+def test_a_difference_needs_at_least_what_a_sign_flip_can_tell() -> None:
+    runs = planted({("norm", "layer"): 1.0}, seeds=4, noise=0.01)
+    found = seeds_needed(main_effects(runs, CONTROLS, FACTORS), margin=0.02)
+    assert found["by_difference"].min() == 6
+
+
+def test_one_seed_says_nothing_about_how_many_are_needed() -> None:
+    effects = main_effects(planted({}, seeds=1), CONTROLS, FACTORS)
+    found = seeds_needed(effects, margin=0.02)
+    assert found["more"].isna().all()

@@ -1,0 +1,260 @@
+"""A results folder that is asked: the same answers as the analysis gives by hand."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import ablations
+from ablations import RequestError, Study
+from ablations.cli import Question, app
+from ablations.execution import run as pipeline
+from ablations.report import formatting as words
+from ablations.report.export import FORMATS
+
+from ..studies import SMALL, run
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
+    study = Study(**(SMALL | {"seeds": 7}))
+    return run(study, tmp_path_factory.mktemp("asked") / "out", jobs=1)
+
+
+def test_effects_are_those_of_the_report_with_the_seeds_that_are_missing(
+    results: ablations.Results,
+) -> None:
+    study = Study.from_toml(results.folder / "study.toml")
+    theirs = pipeline.effects(study, results).effects
+    ours = results.effects()
+    pd.testing.assert_frame_equal(ours[theirs.columns], theirs)
+    undecided = ours["verdict"] == "not enough evidence"
+    assert (ours.loc[~undecided, "more"] == 0).all()
+    assert results.verdicts()["verdict"].tolist() == theirs["verdict"].tolist()
+
+
+def test_each_question_has_a_table(results: ablations.Results) -> None:
+    again = ablations.load(results.folder)
+    shares = again.importance()
+    assert shares["eta2"].sum() == pytest.approx(1)
+    assert {"regularizer", "norm", "regularizer × norm", "blocks"} <= set(shares["source"])
+    both = again.interactions()
+    assert both["double"].notna().sum() == 1
+    top = again.ranking(3)
+    assert top["place"].tolist() == [1, 2, 3]
+    best = again.winner()
+    levels = ["regularizer", "norm"]
+    assert best[levels].to_numpy().tolist() == top.loc[:0, levels].to_numpy().tolist()
+    assert best["candidates"].tolist() == [4]
+    assert best[["change_low", "change", "change_high"]].notna().all(axis=None)
+    assert again.aliases().empty
+    assert len(again.simple_effects()) == 4
+    looked_up = again.one_factor(full={"regularizer": "dropout", "norm": "batch"})
+    assert looked_up["view"].value_counts().to_dict() == {"control plus": 2, "full minus": 2}
+    part = again.one_factor(full={"norm": "batch"})
+    assert part["view"].tolist() == ["control plus", "control plus", "full minus"]
+    assert (again.divergence()["only_level"] == 0).all()
+
+
+def test_another_outcome_has_its_own_direction(results: ablations.Results) -> None:
+    by_metric = results.effects("metric")
+    better = by_metric["effect"] > 0
+    assert ((by_metric["better"] > 0.5) == better)[by_metric["better"] != 0.5].all()
+    told = results.effects("objective")["assumes"]
+    assert told.str.contains("the objective holds penalties").all()
+    for wrong, said in {
+        "validation_loss": "did you mean 'val_loss'",
+        "train_seconds": "its share of theirs",
+        "norm": "there is no outcome 'norm'",
+        "seed": "there is no outcome 'seed'",
+    }.items():
+        for ask in (results.effects, results.winner, results.tuning):
+            with pytest.raises(RequestError, match=said):
+                ask(wrong)
+
+
+def test_wrong_requests_are_one_sentence(results: ablations.Results) -> None:
+    wrong: list[tuple[Callable[[], object], str]] = [
+        (lambda: results.effects(alpha=2), "alpha must lie between 0 and 1"),
+        (lambda: results.effects(margin=-1), "margin above 0"),
+        (lambda: results.effects(correction="bonferroni"), "'max_t' or 'holm'"),
+        (lambda: results.effects(colour="red"), "colour"),
+        (lambda: results.effects(tune_over="lr"), "expected a list of axes"),
+        (lambda: results.effects(tune_over=["regularizer", "norm"]), "none is left to compare"),
+        (lambda: results.ranking(0), "best must be at least 1"),
+        (lambda: results.one_factor(full={"norm": "layr"}), "'layr' is no level of 'norm'"),
+        (lambda: results.one_factor(full={"depth": 3}), "'depth', which is no axis"),
+    ]
+    for ask, said in wrong:
+        with pytest.raises(RequestError, match=said):
+            ask()
+
+
+def test_the_margin_of_a_metric_is_one_of_its_size_at_the_controls(
+    results: ablations.Results,
+) -> None:
+    """One terrible technique must not make the others equal."""
+    random = np.random.default_rng(0)
+    metric = 0.5 + random.normal(0, 0.01, len(results.runs))
+    metric += 0.05 * (results.runs["norm"] == "batch")
+    for terrible in (0.5, -30.0):
+        hit = results.runs["regularizer"] == "dropout"
+        runs = results.runs.assign(metric=np.where(hit & (terrible < 0), terrible, metric))
+        table = dataclasses.replace(results, runs=runs).effects("metric").set_index("level")
+        assert "equivalence within 0.01" in table.loc["batch", "procedure"]
+
+
+def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
+    axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
+    results = run(Study(**(SMALL | {"seeds": 6, "axes": axes})), tmp_path, jobs=1)
+    table = results.effects(tune_over=["lr"])
+    assert table["axis"].tolist() == ["norm"]
+    assert (table["seeds"].iloc[0], table["cells"].iloc[0]) == (6, 1)
+    asked = ["effects", str(tmp_path), "--tune-over", "lr", "--format", "json"]
+    (row,) = json.loads(CliRunner().invoke(app, asked).stdout)
+    assert (
+        "at its best lr by val_loss, chosen on the other half of the seeds (lr 0.0"
+        in (row["procedure"])
+    )
+    assert "7 to 10 % of techniques" in row["assumes"]
+    untuned = results.effects()
+    assert not untuned["procedure"].str.contains("at its best").any()
+    chosen = results.tuning(tune_over=["lr"])
+    assert chosen.groupby("norm")["seeds"].sum().to_dict() == {"batch": 6, "none": 6}
+    assert set(chosen["lr"]) <= {"0.001", "0.01"}
+    assert results.tuning().empty
+    with pytest.raises(RequestError, match="there is no axis 'rate'"):
+        results.effects(tune_over=["rate"])
+
+
+def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
+    axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
+    study = Study(**(SMALL | {"seeds": 6, "axes": axes, "tune_over": ["lr"]}))
+    assert Study(**study.as_dict()) == study
+    results = run(study, tmp_path, jobs=1, with_report=True)
+    assert results.effects()["axis"].tolist() == ["norm"]
+    assert results.effects(tune_over=[])["axis"].tolist() == ["norm", "lr"]
+    told = pipeline.effects(study, results)
+    pd.testing.assert_frame_equal(told.effects[results.effects().columns], results.effects())
+    page = (tmp_path / "report.html").read_text()
+    said = "judged at its best lr, chosen on one half of the seeds and reported on the other"
+    assert said in page
+    again = ablations.load(tmp_path)
+    assert again.effects()["n"].tolist() == [6]
+    for question in ("interactions", "one_factor", "ranking", "winner", "importance", "aliases"):
+        table = getattr(again, question)()
+        assert "lr" not in table.columns
+        assert not table.astype(str).isin(["lr"]).to_numpy().any()
+        if len(table):
+            assert table["procedure"].str.contains("at its best lr").all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"tune_over": ["rate"]}, "'rate' is no axis of several levels here"),
+        ({"tune_over": ["init"]}, "'init' is no axis of several levels here"),
+        ({"tune_over": "lr"}, "expected a list of axes"),
+        ({"tune_over": ["lr"], "seeds": 1}, "at least two seeds"),
+        ({"tune_over": ["lr", "norm"]}, "none is left to compare"),
+    ],
+)
+def test_what_cannot_be_tuned_over_is_said(wrong: dict[str, object], said: str) -> None:
+    axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
+    with pytest.raises(RequestError, match=said):
+        Study(**(SMALL | {"axes": axes} | wrong))
+
+
+def test_the_command_answers_every_question(results: ablations.Results) -> None:
+    folder = str(results.folder)
+    untimed = CliRunner().invoke(app, ["effects", folder, "--of", "costs"])
+    assert untimed.exit_code == 2
+    assert "no step was timed here; 'ablations time STUDY --out DIR'" in untimed.stderr
+    for question in (question for question in Question if question is not Question.costs):
+        asked = getattr(results, question.replace("-", "_"))()
+        done = CliRunner().invoke(app, ["effects", folder, "--of", question, "--format", "json"])
+        assert done.exit_code == 0, done.output
+        assert [*map(str, asked.columns)] == [*(json.loads(done.stdout) or [asked])[0]]
+        shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
+        assert shown.exit_code == 0, shown.output
+        if question not in ("aliases", "tuning"):
+            assert "procedure: " in " ".join(shown.stdout.split())
+
+
+def test_the_command_writes_every_format(results: ablations.Results) -> None:
+    table = results.effects()
+    folder = str(results.folder)
+
+    def said(*words: str) -> str:
+        done = CliRunner().invoke(app, ["effects", folder, *words])
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    rows = list(csv.DictReader(io.StringIO(said("--format", "csv"))))
+    assert [float(row["effect"]) for row in rows] == table["effect"].tolist()
+    objects = json.loads(said("--format", "json"))
+    assert [found["p"] for found in objects] == table["p"].tolist()
+    shown = [words.percent(change) for change in table["change"]]
+    markdown = said("--format", "markdown")
+    assert markdown.startswith("| axis | level | control | verdict | change | 95 % low |")
+    assert all(change in markdown for change in shown)
+    assert "\nprocedure: val_loss, lower is better, log ratio" in markdown
+    latex = said("--format", "latex")
+    assert r"\usepackage{booktabs}" in latex
+    assert r"\toprule" in latex
+    assert r"val\_loss" in latex
+    assert "_" not in re.sub(r"\\_", "", latex.split("booktabs}")[1])
+    assert "dropout" in said()
+    assert all(change in said() for change in shown)
+    by_metric = said("--of", "verdicts", "--outcome", "metric")
+    assert "metric, higher is better, difference" in by_metric
+    refused = CliRunner().invoke(app, ["effects", folder, "--outcome", "loss"])
+    assert refused.exit_code == 2
+    assert "there is no outcome 'loss'" in refused.stderr
+
+
+def test_names_that_people_choose_stay_text_in_every_format() -> None:
+    name = "=HYPERLINK(1)|a_b & <b>"
+    table = pd.DataFrame({"level": [name, "-x", "plain"], "effect": [-0.5, np.nan, np.inf]})
+    (first, second, third) = csv.DictReader(io.StringIO(FORMATS["csv"]("any", table)))
+    assert (first["level"], second["level"], third["level"]) == (f"'{name}", "'-x", "plain")
+    assert first["effect"] == "-0.5"
+    assert json.loads(FORMATS["json"]("any", table))[1] == {"level": "-x", "effect": None}
+    markdown = FORMATS["markdown"]("any", table)
+    assert r"\|a_b" in markdown
+    assert r"a\_b \& $<$b$>$" in FORMATS["latex"]("any", table)
+    assert all(len(line.split(" | ")) == 2 for line in markdown.splitlines())
+
+
+def test_a_notebook_shows_the_answer_and_the_ablation_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = Study(**(SMALL | {"seeds": 2, "name": "shown"}))
+    results = run(study, tmp_path / "<out>")
+    html = results._repr_html_()
+    assert html.startswith("<p><b>Of 2 levels compared with their controls")
+    cells = re.findall(r"<td>(.*?)</td>", html)
+    assert [tuple(cells[i : i + 2]) for i in range(0, len(cells), 7)] == [
+        *results.effects()[["axis", "level"]].itertuples(index=False, name=None)
+    ]
+    assert "&lt;out&gt;" in html
+    assert "<out>" not in html
+
+    def gone(path: Path) -> Study:
+        raise RequestError("there is no module 'mine'", source=str(path))
+
+    # A study that names what was written elsewhere is told without its story.
+    monkeypatch.setattr(Study, "from_toml", gone)
+    bare = ablations.load(tmp_path / "<out>")._repr_html_()
+    assert bare.startswith("<p>&lt;Results of 8 runs")
+    assert "there is no module" in bare

@@ -1,0 +1,99 @@
+"""Results folders as wholes: one writer at a time, and several merged into one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ablations import RequestError, Study, load
+from ablations.execution import run as pipeline
+from ablations.execution.merge import merge
+from ablations.execution.plan import look
+from ablations.execution.progress import Silent
+from ablations.results import settings, shards, store
+
+AXES = {"norm": ["none", "layer"], "device": ["cpu"]}
+
+
+def run(folder: Path, seeds: str, epochs: int = 2, **axes: list[str]) -> store.Results:
+    study = Study(name="parts", task="notebook", axes=AXES | axes, seeds=seeds, epochs=epochs)
+    return pipeline.run(study, folder, jobs=1, engine="loop", with_report=False, reporter=Silent())
+
+
+def test_parts_merge_into_what_one_machine_would_have_trained(tmp_path: Path) -> None:
+    run(tmp_path / "a", "0:2")
+    run(tmp_path / "b", "1:4")
+    whole = run(tmp_path / "whole", "0:4")
+    merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    timed = ["train_seconds"]
+    pd.testing.assert_frame_equal(merged.runs.drop(columns=timed), whole.runs.drop(columns=timed))
+    pd.testing.assert_frame_equal(merged.curves, whole.curves)
+    assert (tmp_path / "c" / "study.toml").read_text() == (
+        tmp_path / "whole" / "study.toml"
+    ).read_text()
+    # It is a results folder like any other: nothing is left to train.
+    assert look(Study.from_toml(tmp_path / "c" / "study.toml"), tmp_path / "c").todo == 0
+
+
+def test_merging_a_folder_with_itself_changes_nothing(tmp_path: Path) -> None:
+    one = run(tmp_path / "a", "0:2")
+    merged = merge([tmp_path / "a", tmp_path / "a"], tmp_path / "c")
+    pd.testing.assert_frame_equal(merged.runs, one.runs)
+    pd.testing.assert_frame_equal(merged.curves, one.curves)
+
+
+@pytest.fixture
+def differing(tmp_path: Path) -> tuple[Path, Path, str]:
+    """Two folders of the same runs, one of which has another loss in the second."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    run(first, "0:2")
+    run(second, "0:2")
+    path = shards.paths(second / "runs")[0]
+    table = shards.read(second / "runs")[0].table
+    rows = table.to_pylist()
+    rows[0]["val_loss"] = 0.5
+    path.unlink()
+    shards.write(second / "runs", type(table).from_pylist(rows, table.schema), 1)
+    return first, second, rows[0]["run_id"]
+
+
+def test_runs_with_different_numbers_are_named_unless_told_which_to_keep(
+    differing: tuple[Path, Path, str], tmp_path: Path
+) -> None:
+    first, second, name = differing
+    with pytest.raises(
+        RequestError, match=f"1 runs have other numbers .*: {name}; .*first or last"
+    ):
+        merge([first, second], tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+    def loss(results: store.Results) -> float:
+        return float(results.runs.set_index("run_id").loc[name, "val_loss"])
+
+    assert loss(merge([first, second], tmp_path / "c", "first")) == loss(load(first))
+    assert loss(merge([first, second], tmp_path / "d", "last")) == 0.5
+    assert len(list(tmp_path.glob(".*"))) == 0
+
+
+def test_other_studies_and_engines_are_not_merged(tmp_path: Path) -> None:
+    run(tmp_path / "a", "0:1")
+    run(tmp_path / "b", "0:1", epochs=3)
+    with pytest.raises(RequestError, match=r"epochs 3, and .* has 2"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    run(tmp_path / "d", "1:2")
+    settings.record(tmp_path / "d", settings.Settled("fused", compiled=False))
+    with pytest.raises(RequestError, match="another engine"):
+        merge([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
+    with pytest.raises(RequestError, match="is there already"):
+        merge([tmp_path / "a"], tmp_path / "b")
+
+
+def test_other_levels_merge_into_their_union(tmp_path: Path) -> None:
+    run(tmp_path / "a", "0:2")
+    run(tmp_path / "b", "0:2", norm=["none", "rms"])
+    merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    assert sorted(merged.runs["norm"]) == sorted(["layer", "none", "rms"] * 2)
+    study = Study.from_toml(tmp_path / "c" / "study.toml")
+    assert look(study, tmp_path / "c").todo == 0

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import pytest
+
+from ablations.report.figures.gallery import slugs
+from ablations.report.formatting import (
+    answer,
+    count,
+    listing,
+    number,
+    p_value,
+    percent,
+    round_changes,
+    round_percent,
+    signed,
+)
+from ablations.report.style import ratio_ticks, wrapped
+from ablations.results.metadata import label
+
+SPACE = "\N{NARROW NO-BREAK SPACE}"
+MINUS = "\N{MINUS SIGN}"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (-0.031, f"{MINUS}3.1{SPACE}%"),
+        (0.0021, f"+0.21{SPACE}%"),
+        (1.5, f"+150{SPACE}%"),
+        (11.3, "\N{MULTIPLICATION SIGN}12.3"),
+        (1e-9, f"0{SPACE}%"),
+        (math.nan, "\N{EN DASH}"),
+    ],
+)
+def test_percent(fraction: float, text: str) -> None:
+    assert percent(fraction) == text
+
+
+def test_numbers() -> None:
+    assert [number(x) for x in (0.08333, 123.4, 1e-7, 0.0)] == [
+        "0.0833",
+        "123",
+        f"1.00e{MINUS}07",
+        "0.00",
+    ]
+    assert [signed(x) for x in (0.0123, -12.34, 0.0, -2e-5)] == [
+        "+0.012",
+        f"{MINUS}12.3",
+        "0",
+        f"{MINUS}2e{MINUS}05",
+    ]
+    assert (number(math.nan), number(math.inf)) == ("\N{EN DASH}", "\N{INFINITY}")
+
+
+def test_words() -> None:
+    assert (count(1, "run"), count(2400, "run")) == ("1 run", "2,400 runs")
+    assert [listing(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_a_p_that_cannot_be_reached_is_not_printed() -> None:
+    rows = [(10, True, 0.0123), (10, True, 0.0001), (5, False, 0.0625), (1, False, math.nan)]
+    table = pd.DataFrame(rows, columns=["seeds", "reachable", "p_adjusted"])
+    texts = [p_value(row) for _, row in table.iterrows()]
+    assert texts == ["0.012", "< 0.001", "out of reach", "one seed"]
+
+
+def test_labels() -> None:
+    levels = [0.001, 64.0, 64, "64", None, float("nan"), 1e-5, "dropout(p=[0.5, 0.2])"]
+    assert [label(level) for level in levels] == [
+        "0.001", "64", "64", "64", "not set", "not set", "1e-05", "dropout(p=[0.5, 0.2])",
+    ]  # fmt: skip
+
+
+def test_file_names_are_safe_and_distinct() -> None:
+    found = slugs(["norm", "../x", "..\\x", "<b>", "???"])
+    assert len(set(found)) == 5
+    assert all(name.replace("-", "").isalnum() for name in found)
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-0.02, 0.03), (-0.5, 0.5), (-1, 3), (-2, 12), (0.0, 0.001)]
+)
+def test_ticks_are_round_few_and_keep_no_change(low: float, high: float) -> None:
+    ticks = ratio_ticks(low, high)
+    assert 2 <= len(ticks) <= 12
+    assert any(abs(tick) < 1e-12 for tick in ticks)
+    assert all(low - 1e-9 <= math.log1p(tick) <= high + 1e-9 for tick in ticks)
+    assert round_percent(0.1) == f"+10{SPACE}%"
+
+
+def test_a_scale_is_written_in_one_way() -> None:
+    assert round_changes([-0.5, 0, 1]) == [f"\N{MINUS SIGN}50{SPACE}%", "0", f"+100{SPACE}%"]
+    assert round_changes([-0.5, 0, 4, 9]) == [
+        f"\N{MULTIPLICATION SIGN}{x}" for x in (0.5, 1, 5, 10)
+    ]
+
+
+def test_a_verdict_by_divergence_names_the_divergence_and_not_the_survivors() -> None:
+    row = {
+        "axis": "norm", "level": "layer", "effect": -0.05, "change": -0.05, "verdict": "hurts",
+        "seeds": 8, "pairs": 16, "diverged": 9, "control_diverged": 0,
+    }  # fmt: skip
+    said = answer(pd.DataFrame([row]), "log", "technique")
+    assert "norm layer, which diverged in 9 of 16 runs, its control in 0" in said
+    assert "5.0" not in said
+
+
+def test_long_names_keep_both_ends() -> None:
+    short = wrapped("a_long_name" * 20 + "_end", 20)
+    assert short.startswith("a_long_name")
+    assert short.endswith("_end")
+    assert len(short.splitlines()) <= 2

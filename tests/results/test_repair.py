@@ -1,0 +1,161 @@
+"""Damage anywhere in a results folder: the right numbers or a named error, and a way back."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
+
+from ablations import Results, Study, load
+from ablations.cli import app
+
+from ..studies import SMALL, run, same
+
+STUDY = Study(**(SMALL | {"axes": {"norm": ["none", "batch"]}}))
+
+
+def ablations(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    folder = tmp_path_factory.mktemp("sound")
+    run(STUDY, folder, jobs=1, with_report=True)
+    return load(folder)
+
+
+def harmed(content: bytes, other: bytes, data: st.DataObject) -> bytes:
+    harm = data.draw(st.sampled_from(["flip", "cut", "empty", "swap", "grow"]))
+    place = data.draw(st.integers(0, max(len(content) - 1, 0)))
+    if harm == "flip" and content:
+        changed = bytearray(content)
+        changed[place] ^= 1 << data.draw(st.integers(0, 7))
+        return bytes(changed)
+    return {"cut": content[:place], "empty": b"", "swap": other}.get(harm, content + b"\n#")
+
+
+def answered(done: Result) -> None:
+    """It worked, or said in one line what is wrong; never a traceback."""
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+    assert done.exit_code in (0, 2), done.output
+    if done.exit_code == 2:
+        (message,) = done.stderr.strip().splitlines()
+        assert message.startswith("error: ")
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_commands_give_the_right_numbers_or_a_named_error_and_repair_finds_a_way_back(
+    sound: Results, tmp_path_factory: pytest.TempPathFactory, data: Any
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "results"
+    shutil.copytree(sound.folder, folder)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.parent.name != "figures")
+    path, other = data.draw(st.sampled_from(files)), data.draw(st.sampled_from(files))
+    path.write_bytes(harmed(path.read_bytes(), other.read_bytes(), data))
+    study = folder.parent / "study.toml"
+    study.write_text(STUDY.to_toml(), encoding="utf-8")
+    said = ablations("run", study, "--out", sound.folder, "--no-report")
+    run_id = sound.runs["run_id"].iloc[0]
+    answered(ablations("rerun", folder, run_id))
+    answered(ablations("merge", folder, "--out", folder.parent / "merged"))
+    if (folder.parent / "merged").exists():
+        same(load(folder.parent / "merged"), sound)
+    done = ablations("run", study, "--out", folder, "--no-report")
+    answered(done)
+    if done.exit_code == 0:
+        assert done.stdout == said.stdout
+    assert ablations("repair", folder).exit_code == 0
+    done = ablations("run", study, "--out", folder, "--no-report")
+    assert done.exit_code == 0, done.output
+    same(load(folder), sound)
+
+
+def put_a_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("no folder")
+
+
+def put_a_link(path: Path) -> None:
+    shutil.rmtree(path)
+    path.symlink_to(path.parent / "nothing")
+
+
+def put_a_folder(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    (path / "inside").mkdir(parents=True)
+
+
+MISPLACED = [
+    *((name, harm) for name in ("runs", "curves", "audit") for harm in (put_a_file, put_a_link)),
+    *((name, put_a_folder) for name in ("study.toml", "environment.json", "engine.json")),
+    *((name, put_a_folder) for name in ("answer.json", "report.html")),
+    ("environment.json", lambda path: path.write_text("[" * 100_000)),
+    ("engine.json", lambda path: path.write_text("[" * 100_000)),
+]
+
+
+@pytest.mark.parametrize(("name", "harm"), MISPLACED)
+def test_what_is_not_where_it_belongs_is_named_and_set_aside(
+    sound: Results, tmp_path: Path, name: str, harm: Any
+) -> None:
+    folder, study = tmp_path / "results", tmp_path / "study.toml"
+    shutil.copytree(sound.folder, folder)
+    study.write_text(STUDY.to_toml(), encoding="utf-8")
+    harm(folder / name)
+    if name not in ("answer.json", "report.html"):
+        refused = (
+            ablations("report", folder)
+            if name != "engine.json"
+            else ablations("run", study, "--out", folder, "--seeds", "4")
+        )
+        assert refused.exit_code == 2
+        answered(refused)
+    done = ablations("repair", folder)
+    assert done.exit_code == 0
+    assert "aside" in done.stdout
+    assert ablations("run", study, "--out", folder).exit_code == 0
+    same(load(folder), sound)
+
+
+def test_what_cannot_be_read_is_not_taken_for_lost(
+    sound: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(sound.folder, folder)
+    listed = Path.iterdir
+
+    def denied(path: Path) -> Any:
+        if path.name == "curves":
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    for command in ("report", "repair"):
+        done = ablations(command, folder)
+        answered(done)
+        assert "curves: cannot be read: Permission denied" in done.stderr
+    monkeypatch.undo()
+    same(load(folder), sound)
+
+
+def test_a_damaged_answer_is_made_anew(sound: Results, tmp_path: Path) -> None:
+    folder, study = tmp_path / "results", tmp_path / "study.toml"
+    shutil.copytree(sound.folder, folder)
+    study.write_text(STUDY.to_toml(), encoding="utf-8")
+    first = ablations("run", study, "--out", folder)
+    again = ablations("run", study, "--out", folder)
+    assert again.stdout == first.stdout
+    assert "nothing to train" in again.stderr
+    answer = folder / "answer.json"
+    answer.write_text(answer.read_text().replace("norm", "NORM"))
+    assert ablations("run", study, "--out", folder).stdout == first.stdout
+    shutil.rmtree(folder / "figures")
+    assert ablations("run", study, "--out", folder).stdout == first.stdout
+    assert any((folder / "figures").iterdir())

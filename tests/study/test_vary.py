@@ -1,0 +1,112 @@
+"""What a seed varies is part of a study: each source of chance by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ablations import RequestError, Study
+from ablations.core.random import SOURCES, StackedStreams, Streams
+from ablations.execution.metadata import story
+from ablations.models.base import initialise
+from ablations.study.configuration import Configuration, Run
+from ablations.study.expand import plan
+from ablations.training import loop
+from ablations.training.fused import trainer as fused
+
+from ..studies import run
+
+
+def study(*vary: str, **asked: Any) -> Study:
+    given = {"task": "digits", "batch_size": 256, "epochs": 2, "seeds": 3} | asked
+    return Study(**given, axes={"regularizer": ["dropout"]}, vary=list(vary))
+
+
+def drawn(configuration: Configuration, seed: int) -> dict[str, torch.Tensor]:
+    """What a run starts from and draws, source by source."""
+    streams = configuration.streams(seed)
+    return {
+        "split": configuration.task.data(streams).x_val,
+        "init": initialise(configuration, streams).state_dict()["hidden1.weight"],
+        "order": streams.permutation(100, "order", 1),
+        "noise": streams.lanes((100,), "dropout/1", 3),
+    }
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_only_what_is_named_follows_the_seed_and_the_rest_is_seed_0_s(source: str) -> None:
+    (configuration,) = study(source).configurations
+    (usual,) = study(*SOURCES).configurations
+    zero, one, theirs = drawn(configuration, 0), drawn(configuration, 1), drawn(usual, 1)
+    for name in SOURCES:
+        assert torch.equal(zero[name], drawn(usual, 0)[name])
+        assert torch.equal(one[name], zero[name]) == (name != source)
+        assert torch.equal(one[name], theirs[name]) == (name == source)
+
+
+def test_streams_of_many_seeds_are_those_of_each() -> None:
+    fixed = ("noise", "order")
+    stacked = StackedStreams((3, 5), fixed=fixed)
+    for purpose in ("dropout/2", "init/x", "order"):
+        each = torch.stack([Streams(seed, fixed).lanes((7,), purpose, 2) for seed in (3, 5)])
+        assert torch.equal(stacked.lanes((7,), purpose, 2), each)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_fused_is_the_loop(source: str) -> None:
+    runs = [Run(study(source, dtype="float64").configurations[0], seed) for seed in range(3)]
+    losses = []
+    for result in fused.train(runs, 8):
+        judge = loop.train(result.run)
+        losses.append(judge.curve[-1].val_loss)
+        assert result.curve[-1].val_loss == pytest.approx(losses[-1], rel=1e-9)
+    assert len(set(losses)) == 3
+
+
+def test_it_is_written_down_told_and_part_of_a_run(tmp_path: Path) -> None:
+    made, usual = study("init", "noise"), study(*SOURCES)
+    assert Study(**made.plain()) == made
+    assert "vary" not in usual.plain()
+    assert plan(usual).runs[0].run_id == plan(study(*reversed(SOURCES))).runs[0].run_id
+    assert plan(made).runs[0].run_id != plan(usual).runs[0].run_id
+    said = story(made)
+    assert "not all varies" in said.badges
+    assert said.cautions == (
+        "All seeds share the split of the data and the order of the rows: the intervals say "
+        "nothing of others.",
+    )
+    run(made, tmp_path / "out", engine="loop")
+    with pytest.raises(RequestError, match="in which seeds vary init, noise, not split, init, ord"):
+        run(usual, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("vary", "asked", "message"),
+    [
+        ("noise", {}, "'noise' alone changes nothing with regularizer none"),
+        ("order", {"batch_size": "full", "regularizer": ["dropout"]}, "'order' alone changes"),
+    ],
+)
+def test_seeds_that_would_all_be_one_run_are_refused(
+    vary: str, asked: dict[str, Any], message: str
+) -> None:
+    axes = {"regularizer": asked.pop("regularizer", ["none", "dropout"])}
+    with pytest.raises(RequestError, match=message):
+        Study(task="notebook", seeds=5, vary=[vary], axes=axes, **asked)
+
+
+@pytest.mark.parametrize(
+    ("vary", "message"),
+    [
+        ([], "vary: something must vary"),
+        (["splits"], "no source of chance 'splits'; did you mean 'split'"),
+        ("seed", "no source of chance 'seed'"),
+        ([3], "no source of chance 3"),
+    ],
+)
+def test_what_cannot_vary_is_refused(vary: Any, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Study(task="notebook", vary=vary)

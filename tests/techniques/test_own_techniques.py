@@ -1,0 +1,172 @@
+"""Techniques of other people: as objects, by their name in Python, and from installed packages."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ablations import RequestError, Study
+from ablations.core import registry
+from ablations.study.expand import plan
+
+from ..studies import run
+
+MODULE = '''
+from torch import nn
+from ablations.techniques.base import Norm, technique
+
+
+class Layer(nn.Module):
+    def __init__(self, power: float) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, x):
+        return x / (1e-3 + x.abs().mean(-1, keepdim=True)) ** self.power
+
+
+@technique
+class {name}(Norm):
+    """Divide each example by its mean absolute value, to a power (nobody, 2026)."""
+
+    name = "{name}"
+    power: float = 1.0
+
+    def layer(self, width: int) -> nn.Module:
+        return Layer(self.power)
+
+
+def no_technique(): ...
+
+
+mild = {name}(power=0.25)
+'''
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A module with a norm, of a name that no other test has; the norm has the same name."""
+    # What is registered here must not stay for other tests.
+    known = {axis: dict(entries) for axis, entries in registry._REGISTRY.items()}
+    monkeypatch.setattr(registry, "_REGISTRY", known)
+    name = f"own_{request.node.name.split('[')[0]}"[:60]
+    (tmp_path / f"{name}.py").write_text(MODULE.format(name=name))
+    monkeypatch.chdir(tmp_path)
+    return name
+
+
+def test_a_study_names_a_technique_by_where_it_lies(module: str, tmp_path: Path) -> None:
+    path = f"python:{module}:{module}"
+    (tmp_path / "mine.toml").write_text(
+        f'task = "notebook"\nseeds = 2\nepochs = 2\n[axes]\n'
+        f'norm = ["none", "{path}", {{ name = "{path}", power = 0.5 }}, "python:{module}:mild"]\n'
+    )
+    study = Study.find("mine.toml")
+    labels = ["none", module, f"{module}(power=0.5)", f"{module}(power=0.25)"]
+    assert list(study.levels["norm"]) == labels
+    results = run(study, tmp_path / "out", jobs=2)
+    assert set(results.runs["status"]) == {"ok"}
+    # What is written down leads to the same study, in a process that knows nothing of it.
+    words = "from ablations import Study; print(*Study.from_toml('study.toml').levels['norm'])"
+    done = subprocess.run(
+        [sys.executable, "-c", words], cwd=tmp_path / "out", capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+    )  # fmt: skip
+    assert done.stdout.split() == labels, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("axis", "level", "message"),
+    [
+        ("norm", "python:{}:no_technique", "is function, and a class of a norm is wanted"),
+        ("init", "python:{}:{}", "is a norm, and an init decorated"),
+        ("norm", "python:{}:Layer", "is type, and a class of a norm is wanted"),
+        ("norm", "python:{}:Mine", "has no 'Mine'; "),
+        ("norm", {"name": "python:{}:{}", "pover": 1.0}, "no parameter 'pover'; did you mean"),
+        ("norm", {"name": "python:{}:{}", "power": "a"}, "valid number, found 'a'"),
+    ],
+)
+def test_what_is_no_technique_is_refused(
+    module: str, axis: str, level: object, message: str
+) -> None:
+    if isinstance(level, dict):
+        level = level | {"name": str(level["name"]).format(module, module)}
+    else:
+        level = str(level).format(module, module)
+    with pytest.raises(RequestError) as caught:
+        Study(task="notebook", axes={axis: [level]})
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"axes.{axis}[0]")
+
+
+def test_the_code_of_a_technique_is_part_of_a_run(module: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{module}.py"
+    axes = {"norm": [f"python:{module}:{module}"]}
+
+    def made() -> Study:
+        return Study(task="notebook", seeds=2, epochs=1, axes=axes)
+
+    first = made()
+    run(first, tmp_path / "out")
+    # Only the layer that the technique makes is edited, not the technique.
+    path.write_text(path.read_text().replace("** self.power", "** (2 * self.power)"))
+    assert plan(made()).runs[0].run_id == plan(first).runs[0].run_id  # what is in memory counts
+    importlib.invalidate_caches()
+    importlib.reload(sys.modules[module])
+    second = made()
+    assert plan(second).runs[0].run_id != plan(first).runs[0].run_id
+    with pytest.raises(RequestError, match=f"other code: norm python:{module}:{module} has chang"):
+        run(second, tmp_path / "out")
+
+
+def installed(folder: Path, module: str, value: str) -> dict[str, str]:
+    """A package with an entry point, and the environment that has it installed."""
+    info = folder / "my_norms-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-norms\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(f"[ablations.techniques]\nmine = {value}\n")
+    (folder / f"{module}.py").write_text(MODULE.format(name=module))
+    return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{Path(__file__).parents[2]}"}
+
+
+def ablations(*words: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "ablations", *words]
+    return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_package_offers_its_techniques_by_name(tmp_path: Path) -> None:
+    package, work = tmp_path / "package", tmp_path / "work"
+    package.mkdir()
+    work.mkdir()
+    env = installed(package, "meannorm", "meannorm:meannorm")
+    listed = ablations("list", "techniques", env=env, cwd=work)
+    assert "meannorm (power=1.0), from my-norms 1.2\n" in listed.stdout, listed.stderr
+    words: tuple[str, ...] = (
+        "run",
+        "notebook",
+        "--axis",
+        "norm=none,meannorm",
+        "--axis",
+        "regularizer=none",
+    )
+    words += ("--axis", "schedule=constant", "--axis", "init=default", "--seeds", "2")
+    done = ablations(*words, "--epochs", "2", "--no-report", "--out", "out", env=env, cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert '"meannorm"' in (work / "out" / "study.toml").read_text()
+
+
+def test_an_offer_that_cannot_be_loaded_is_an_error_that_names_the_package(
+    tmp_path: Path,
+) -> None:
+    env = installed(tmp_path, "meannorm", "meannorm:nothing")
+    done = ablations("run", "notebook", env=env, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: package my-norms 1.2: its technique 'mine' (meannorm:nothing) cannot be loaded: "
+    )
+    assert done.stderr.count("\n") == 1

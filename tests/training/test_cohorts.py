@@ -1,0 +1,121 @@
+"""Cohorts: every run in exactly one, and together only what one program can train."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ablations import Study
+from ablations.study.configuration import Configuration, Run
+from ablations.study.expand import plan
+from ablations.training.cohorts import (
+    LOOP_CAP,
+    LOOP_STEPS,
+    Cohort,
+    kind,
+    kinds,
+    lane,
+    pack,
+    parcels,
+    places,
+    steps,
+)
+
+REGULARIZERS: list[Any] = [
+    *("none", "l1", "l2", "elastic", "decoupled_weight_decay", "dropout", "input_noise"),
+    *("max_norm", {"name": "dropout", "p": [0.3]}, {"name": "max_norm", "c": 3.0}),
+]
+
+
+def runs_of(**study: Any) -> tuple[Run, ...]:
+    return plan(Study(**({"task": "notebook", "seeds": 2} | study))).runs
+
+
+def identities(cohorts: list[Cohort]) -> list[str]:
+    return sorted(run.run_id for cohort in cohorts for run in cohort.runs)
+
+
+@given(
+    seeds=st.integers(1, 40),
+    regularizers=st.lists(st.sampled_from(REGULARIZERS), min_size=1, max_size=3, unique_by=str),
+    batches=st.lists(st.sampled_from(["full", 50, 10, 3]), min_size=1, max_size=2, unique=True),
+    epochs=st.lists(st.integers(1, 3000), min_size=1, max_size=2, unique=True),
+    size=st.sampled_from([None, 4, 32]),
+    lanes=st.sampled_from([1, 2, 4]),
+    jobs=st.integers(1, 5),
+    chance=st.randoms(use_true_random=False),
+)
+def test_cohorts_are_a_partition_of_the_runs_in_any_order(
+    seeds: int,
+    regularizers: list[Any],
+    batches: list[object],
+    epochs: list[int],
+    size: int | None,
+    lanes: int,
+    jobs: int,
+    chance: Any,
+) -> None:
+    axes = {"regularizer": regularizers, "batch_size": batches, "epochs": epochs}
+    runs = list(runs_of(seeds=seeds, axes=axes))
+    chance.shuffle(runs)
+    cohorts = pack((members, size, lanes) for members in kinds(runs))
+    assert identities(cohorts) == sorted(run.run_id for run in runs)
+    for cohort in cohorts:
+        assert len({kind(run.configuration) for run in cohort.runs}) == 1
+        assert cohort.size == size
+        if size is None:
+            assert len(cohort) <= LOOP_CAP
+            assert len(cohort) == 1 or cohort.steps <= LOOP_STEPS
+        else:
+            assert len(cohort) <= size
+            found = places(cohort.runs, size, lanes)
+            assert len(set(found)) == len(cohort)
+            assert [n % lanes for n in found] == [lane(run, lanes) for run in cohort.runs]
+        assert [run.seed for run in cohort.runs] == sorted(run.seed for run in cohort.runs)
+    shared = parcels(cohorts, jobs, most=5_000)
+    assert list(itertools.chain(*shared)) == cohorts
+    for parcel in shared:
+        assert len(parcel) == 1 or sum(cohort.steps for cohort in parcel) <= 5_000
+
+
+def the(**study: Any) -> Configuration:
+    (run,) = runs_of(seeds=1, **study)
+    return run.configuration
+
+
+def test_numbers_do_not_tell_kinds_apart() -> None:
+    plain = kind(the())
+    for numbers in (
+        {"regularizer": ["l1"]},
+        {"regularizer": ["elastic"]},
+        {"regularizer": ["decoupled_weight_decay"]},
+        {"init": ["kaiming_uniform"]},
+        {"schedule": ["plateau"]},
+        {"lr": [0.1]},
+    ):
+        assert kind(the(axes=numbers)) == plain
+    half = kind(the(axes={"regularizer": ["dropout"]}))
+    assert kind(the(axes={"regularizer": [{"name": "dropout", "p": [0.1, 0.9]}]})) == half
+
+
+def test_what_is_another_program_is_another_kind() -> None:
+    apart = [
+        *({}, {"norm": ["batch"]}, {"batch_size": [10]}, {"optimizer": ["sgd"]}, {"epochs": [3]}),
+        *({"regularizer": [name]} for name in ("dropout", "input_noise", "max_norm")),
+        *({"hidden": [[8]]}, {"activation": ["tanh"]}),
+    ]
+    found = [kind(the(axes=axes)) for axes in apart]
+    assert len(set(found)) == len(apart)
+    assert kind(the(dtype="float64")) not in found
+
+
+def test_a_small_study_is_shared_by_all_jobs() -> None:
+    runs = runs_of(seeds=320)
+    cohorts = pack([(runs, 32, 1)])
+    assert len(cohorts) == 10
+    assert [len(parcel) for parcel in parcels(cohorts, jobs=1)] == [1] * 10
+    assert [len(p) for p in parcels(pack([(runs_of(seeds=3200), 32, 1)]), jobs=2)] == [6] * 16 + [4]
+    assert steps(runs[0].configuration) == 20

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ablations.core.random import Draws, Streams
 from ablations.core.registry import registered, resolve
 from ablations.study.configuration import SETTINGS, Configuration, Run
-from ablations.study.parsing import plain
+from ablations.study.parsing import to_plain
 from ablations.study.study import Study
 from ablations.techniques.base import (
     CONTROLS,
@@ -34,8 +34,8 @@ from ablations.techniques.base import (
     Technique,
 )
 from ablations.training import loop
-from ablations.training.cohorts import FEWEST, kind
-from ablations.training.fused import trainer as fused
+from ablations.training.cohorts import FEWEST, cohort_key
+from ablations.training.fused import trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import program
 
@@ -81,7 +81,7 @@ def _is_a_value(technique: Technique) -> None:
     _demand(hash(cls(**technique.parameters())) == hash(technique), "it has no hash", technique)
     _demand(pickle.loads(pickle.dumps(technique)) == technique, "workers get another", technique)  # noqa: S301 - its own
     _demand(cls.caption().endswith("."), "its docstring begins with no sentence", technique)
-    spelled = plain(technique)
+    spelled = to_plain(technique)
     if not str(technique.spelled()[0]).startswith("python:"):
         same = resolve(technique.role, spelled, technique.role) == technique
         _demand(same, f"a study that says {spelled} means another", technique)
@@ -230,11 +230,11 @@ def _trains(technique: Technique, task: str) -> None:
         found, other = (_losses(loop.train(Run(one, 1))) for one in rough)
         _demand(found != other, "its losses are those of the control: it does nothing", technique)
     try:
-        kind(ours)
+        cohort_key(ours)
         made = program(ours)
     except NotStackableError:
         return  # trained one by one, which the plan says
-    results = fused.train([Run(ours, seed) for seed in (1, 2)], FEWEST)
+    results = trainer.train([Run(ours, seed) for seed in (1, 2)], FEWEST)
     for result in results:
         judge = loop.train(result.run)
         _demand(result.status == judge.status, f"fused it ends as {result.status}", technique)

@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ablations.execution.estimate import price
-from ablations.execution.plan import How, look
+from ablations.execution.estimate import estimate
+from ablations.execution.plan import RunOptions, plan_execution
 from ablations.study.study import Study
 
 WIDE = """
@@ -54,8 +54,8 @@ def main() -> int:
             study = Study.find(spec)
             if "--seeds" in words:
                 study = study.replace(seeds=int(words[1]))
-            how = How(engine="loop" if "loop" in words else "auto")
-            found = price(look(study, out, how))
+            how = RunOptions(engine="loop" if "loop" in words else "auto")
+            found = estimate(plan_execution(study, out, how))
             low, high = found.interval()
             line = [sys.executable, "-m", "ablations", "run", spec, *words, "--out", str(out)]
             start = time.monotonic()

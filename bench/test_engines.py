@@ -20,14 +20,12 @@ import torch
 from ablations import Study
 from ablations.core.registry import registered
 from ablations.study.configuration import Run
-from ablations.study.expand import plan
-from ablations.training import engine as engines
-from ablations.training import loop
+from ablations.study.expand import expand
+from ablations.training import engine, loop
 from ablations.training.cohorts import steps
-from ablations.training.fused import compile as compiling
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import compilation, trainer
 
-SIZE = engines.MEMBERS
+SIZE = engine.MEMBERS
 ROUNDS = 3
 JUDGED = 2
 """Runs that the loop trains before each round."""
@@ -65,8 +63,8 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=["eager", "compiled"])
 def compiled(request: pytest.FixtureRequest) -> bool:
-    if request.param == "compiled" and compiling.unavailable():
-        pytest.skip(str(compiling.unavailable()))
+    if request.param == "compiled" and compilation.unavailable():
+        pytest.skip(str(compilation.unavailable()))
     return bool(request.param == "compiled")
 
 
@@ -89,7 +87,7 @@ def fresh(
         seeds=range((ROUNDS + 2) * (size or SIZE)),
         **more,
     )
-    (choice,) = engines.choose(plan(study).runs)
+    (choice,) = engine.choose_engines(expand(study).runs)
     size = size or choice.size
     assert size is not None
     for start in range(0, len(choice.runs), size):
@@ -99,7 +97,7 @@ def fresh(
 def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) -> None:
     first = next(cohorts)
     size = len(first)
-    fused.train(first, size, compiled=compiled)
+    trainer.train(first, size, compiled=compiled)
     judged: list[float] = []
     ratios: list[float] = []
 
@@ -113,7 +111,7 @@ def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) 
 
     def ours(cohort: tuple[Run, ...]) -> None:
         start = time.perf_counter()
-        results = fused.train(cohort, size, compiled=compiled)
+        results = trainer.train(cohort, size, compiled=compiled)
         share = (time.perf_counter() - start) / size / steps(cohort[0].configuration)
         ratios.append(judged[-1] / share)
         assert {result.engine for result in results} == {"fused-compiled" if compiled else "fused"}
@@ -147,7 +145,7 @@ def test_model(benchmark: Any, model: str, norm: str, compiled: bool) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @pytest.mark.parametrize(("axis", "level"), DIGITS)
 def test_digits_on_cuda(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
-    cohorts = fresh("digits", axis, level, 32, engines.MANY, "cuda")
+    cohorts = fresh("digits", axis, level, 32, engine.MANY, "cuda")
     compare(benchmark, cohorts, compiled)
 
 

@@ -12,13 +12,13 @@ import torch
 
 import ablations
 from ablations import Study
-from ablations.execution import metadata as telling
-from ablations.execution.dispatch import Target, train_parcel
+from ablations.execution import metadata
+from ablations.execution.dispatch import OutputContext, train_parcel
 from ablations.execution.progress import Silent
 from ablations.report import page
 from ablations.results import store
-from ablations.study.expand import plan
-from ablations.training import engine as engines
+from ablations.study.expand import expand
+from ablations.training import engine
 from ablations.training.cohorts import pack
 from ablations.training.loop import train
 
@@ -36,19 +36,19 @@ def _one_thread() -> Any:
 
 def test_plan(benchmark: Any) -> None:
     study = Study.find("notebook")
-    found = benchmark(plan, study)
+    found = benchmark(expand, study)
     assert len(found) == 2400
 
 
 def test_plan_a_hundred_thousand_runs(benchmark: Any) -> None:
     study = Study.find("notebook").replace(seeds=417)
-    found = benchmark.pedantic(plan, (study,), rounds=5)
+    found = benchmark.pedantic(expand, (study,), rounds=5)
     assert len(found) == 100_080
 
 
 def test_pack_a_hundred_thousand_runs(benchmark: Any) -> None:
-    runs = plan(Study.find("notebook").replace(seeds=417)).runs
-    choices = engines.choose(runs, "auto")
+    runs = expand(Study.find("notebook").replace(seeds=417)).runs
+    choices = engine.choose_engines(runs, "auto")
     cohorts = benchmark.pedantic(lambda: pack(choice.part for choice in choices), rounds=5)
     assert sum(map(len, cohorts)) == 100_080
 
@@ -57,7 +57,7 @@ def test_run_ids(benchmark: Any) -> None:
     study = Study.find("notebook")
     ids = benchmark.pedantic(
         lambda runs: {run.run_id for run in runs},
-        setup=lambda: ((plan(study).runs,), {}),
+        setup=lambda: ((expand(study).runs,), {}),
         rounds=20,
     )
     assert len(ids) == 2400
@@ -65,23 +65,23 @@ def test_run_ids(benchmark: Any) -> None:
 
 @pytest.mark.parametrize(("axis", "level"), LEVELS)
 def test_loop(benchmark: Any, axis: str, level: str) -> None:
-    (run,) = plan(Study(task="notebook", seeds=1, axes={axis: [level]})).runs
+    (run,) = expand(Study(task="notebook", seeds=1, axes={axis: [level]})).runs
     result = benchmark(train, run)
     assert result.status == "ok"
 
 
 def test_cohort_with_its_shard(benchmark: Any, tmp_path: Path) -> None:
-    parcel = tuple(pack([(plan(Study(task="notebook", seeds=16)).runs, None, 1)]))
+    parcel = tuple(pack([(expand(Study(task="notebook", seeds=16)).runs, None, 1)]))
     store.start(tmp_path, "", {"e": {}})
-    statuses = benchmark(train_parcel, parcel, Target(tmp_path, "bench", "e"))
+    statuses = benchmark(train_parcel, parcel, OutputContext(tmp_path, "bench", "e"))
     assert statuses == {"ok": 16}
 
 
 def test_load(benchmark: Any, tmp_path: Path) -> None:
     study = Study(task="notebook", seeds=400, epochs=1)
     store.start(tmp_path, study.to_toml(), {"e": {}})
-    for cohort in pack([(plan(study).runs, 32, 1)]):
-        train_parcel((cohort,), Target(tmp_path, "bench", "e"))
+    for cohort in pack([(expand(study).runs, 32, 1)]):
+        train_parcel((cohort,), OutputContext(tmp_path, "bench", "e"))
     assert len(benchmark(store.load, tmp_path).runs) == 400
 
 
@@ -105,7 +105,10 @@ def test_effects(benchmark: Any, folder: Path) -> None:
 
 
 def test_report(benchmark: Any, folder: Path) -> None:
-    results, story = ablations.load(folder), telling.story(Study.from_toml(folder / "study.toml"))
+    results, story = (
+        ablations.load(folder),
+        metadata.study_metadata(Study.from_toml(folder / "study.toml")),
+    )
     path = benchmark.pedantic(page.write, (results, story), rounds=5, warmup_rounds=1)
     assert path.stat().st_size > 100_000
 

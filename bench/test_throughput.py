@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ablations.training.fused import compile as compiling
+from ablations.training.fused import compilation
 
 CELLS, MANY, FEW = 240, 60, 10
 ROUNDS = 4
@@ -48,8 +48,8 @@ def peer() -> float:
 @pytest.mark.parametrize("compile_", ["never", "always"])
 def test_throughput(benchmark: Any, tmp_path: Path, compile_: str) -> None:
     if compile_ == "always":
-        if compiling.unavailable():
-            pytest.skip(str(compiling.unavailable()))
+        if compilation.unavailable():
+            pytest.skip(str(compilation.unavailable()))
         command(tmp_path / "warm", FEW, compile_)  # fills PyTorch's cache
     theirs: list[float] = []
     ours: list[float] = []

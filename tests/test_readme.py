@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from ablations import Study, load
 from ablations.cli import app
 from ablations.core import registry
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.study.study import shipped_studies
 from ablations.testing import check
 
@@ -120,7 +120,7 @@ def test_the_table_of_studies_is_true() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([\d,]+) \|$", README, re.MULTILINE))
     assert set(rows) == set(shipped_studies())
     for name, count in rows.items():
-        runs = plan(Study.find(name).with_axis("device", ["cpu"])).runs
+        runs = expand(Study.find(name).with_axis("device", ["cpu"])).runs
         assert len(runs) == int(count.replace(",", "")), name
 
 

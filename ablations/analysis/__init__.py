@@ -4,11 +4,11 @@ a question.
 Each takes any long table: outcome, factors and block (the experimental unit) are columns by name.
 """
 
-from ablations.analysis.audit import fault
+from ablations.analysis.audit import audit_failure
 from ablations.analysis.confounding import aliases
 from ablations.analysis.costs import cost_between, costs, noise_floor
 from ablations.analysis.curves import level_curves, published_band
-from ablations.analysis.design import Scale, cell_codes, measured, varying
+from ablations.analysis.design import Scale, cell_codes, to_observations, varying
 from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
 from ablations.analysis.inference import (
     adjust,
@@ -42,6 +42,7 @@ __all__ = [
     "Scale",
     "adjust",
     "aliases",
+    "audit_failure",
     "cell_codes",
     "complete_blocks",
     "configurations",
@@ -52,14 +53,12 @@ __all__ = [
     "divergence_rates",
     "endings",
     "equivalence_p",
-    "fault",
     "hodges_lehmann",
     "importance",
     "interactions",
     "level_curves",
     "main_effects",
     "max_t",
-    "measured",
     "noise_floor",
     "one_factor",
     "paired_differences",
@@ -73,6 +72,7 @@ __all__ = [
     "simple_effects",
     "strongest_pairs",
     "t_interval",
+    "to_observations",
     "tuned",
     "varying",
     "verdicts",

@@ -12,7 +12,7 @@ FEWEST = 4
 """Runs from which on a mean difference says something."""
 
 
-def fault(audit: pd.DataFrame) -> str | None:
+def audit_failure(audit: pd.DataFrame) -> str | None:
     """What is wrong with the audited runs, in a sentence; None where nothing is.
 
     Parameters

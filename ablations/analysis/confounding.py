@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import any_names, at_level, cell_codes, measured
+from ablations.analysis.design import any_names, at_level, cell_codes, to_observations
 from ablations.analysis.pairing import Level
 
 ALIAS_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
@@ -54,7 +54,9 @@ def aliases(
     ValueError
         As ``measured`` does.
     """
-    table = measured(runs, factors, outcome=outcome, block=block, scale="difference", status=status)
+    table = to_observations(
+        runs, factors, outcome=outcome, block=block, scale="difference", status=status
+    )
     axes = [axis for axis in controls if axis in runs]
     rows = [
         row

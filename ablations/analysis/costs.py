@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import STATED, Floats, any_names, counted, varying
+from ablations.analysis.design import STATED, Floats, any_names, format_counts, varying
 from ablations.analysis.inference import hodges_lehmann
 from ablations.analysis.pairing import Level, seed_effects
-from ablations.results.metadata import Story, in_order, label, levels_in_order, with_text_levels
+from ablations.results.metadata import (
+    StudyMetadata,
+    in_order,
+    label,
+    levels_in_order,
+    with_text_levels,
+)
 
 if TYPE_CHECKING:
-    from ablations.results.store import Results
+    from ablations.results.store import StoredResults
 
 
-def timings_of(results: Results, story: Story) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def timings_of(
+    results: StoredResults, story: StudyMetadata
+) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """Timed repetitions with their levels as text, and the axes that they are told apart by."""
     names = tuple(
         name for name in story.axes if name in results.timings and name not in story.costless
@@ -53,7 +61,7 @@ def winner_cost(
     return found.sort_values("blocks", ascending=False, kind="stable").head(1)
 
 
-def time_costs(results: Results, story: Story) -> pd.DataFrame:
+def time_costs(results: StoredResults, story: StudyMetadata) -> pd.DataFrame:
     """What each level costs in time, as far as it was timed; levels are text."""
     timings, names = timings_of(results, story)
     axes = varying(timings, names)
@@ -272,7 +280,7 @@ def _of_place(
                     "averages, of this comparison alone; a difference counts beyond the noise floor"
                 ),
                 "assumes": "blocks independent, their differences symmetric",
-                "left_out": counted((every - found.n, "block without its pair")),
+                "left_out": format_counts((every - found.n, "block without its pair")),
             }
         )
     return pd.DataFrame(rows)

@@ -167,7 +167,7 @@ def named_codes(levels: pd.DataFrame) -> Ints:
     return np.argsort(np.argsort(named, kind="stable"))[codes] if len(codes) else codes
 
 
-def measured(
+def to_observations(
     runs: pd.DataFrame,
     factors: Sequence[str],
     *,
@@ -274,7 +274,7 @@ def spelled(levels: pd.DataFrame) -> list[str]:
     return [" ".join(map(str, row)) for row in levels.itertuples(index=False, name=None)]
 
 
-def counted(*parts: tuple[int, str]) -> str:
+def format_counts(*parts: tuple[int, str]) -> str:
     """Say what there is any of: ``"2 seeds, 1 pair of which one diverged"``."""
     said = []
     for n, noun in parts:

@@ -11,7 +11,7 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.design import STATED, Floats, Scale, any_names, assumed, counted, done
+from ablations.analysis.design import STATED, Floats, Scale, any_names, assumed, done, format_counts
 from ablations.analysis.inference import max_t, over_seeds, sign_flip_p
 from ablations.analysis.pairing import Level, complete_blocks, paired_differences
 
@@ -101,7 +101,7 @@ def divergence_effects(
             by_seed = kept.groupby(block, sort=False)["gain"].mean()
             gains[axis, level] = by_seed
             row = _compared(kept, axis, level, controls[axis], block)
-            lost = counted(
+            lost = format_counts(
                 (int(found[level]) - len(kept), f"pair of an incomplete {block} or cell"),
                 (runs[block].nunique() - len(by_seed), f"{block} without a pair"),
             )

@@ -17,10 +17,10 @@ from ablations.analysis.design import (
     assumed,
     at_level,
     cell_codes,
-    counted,
     done,
-    measured,
+    format_counts,
     named_codes,
+    to_observations,
 )
 from ablations.analysis.inference import (
     adjust,
@@ -122,7 +122,7 @@ def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale, blocks: in
     present = kept.groupby("contrast", sort=True)[block].nunique().reindex(table.index)
     planned = np.full(len(table), blocks)
     said = [
-        counted(
+        format_counts(
             (gone, f"pair of an incomplete {block} or cell"),
             (bad, "pair of which a run diverged"),
             (asked - n, f"{block} without a pair"),
@@ -244,7 +244,7 @@ def interactions(
     ValueError
         As ``measured`` does.
     """
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     axes = [axis for axis in controls if axis in table]
     found = [
         _two_factors(table, a, controls[a], b, controls[b], factors, block)
@@ -297,7 +297,7 @@ def _two_factors(
     lost = cross[cross["difference"].isna()].groupby(levels, sort=False).size()
     dropped = corners_dropped.reindex(dropped.index).fillna(dropped)
     effects["left_out"] = [
-        counted(
+        format_counts(
             (int(dropped.get(key, 0)), f"pair of an incomplete {block} or cell"),
             (int(alone.get(key, 0)), "run without its like at both controls"),
             (int(lost.get(key, 0)), "pair of which a run diverged"),

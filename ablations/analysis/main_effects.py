@@ -21,9 +21,9 @@ from ablations.analysis.design import (
     any_names,
     assumed,
     at_level,
-    counted,
-    measured,
+    format_counts,
     on_scale,
+    to_observations,
 )
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
@@ -144,7 +144,9 @@ def main_effects(
         for row in table.itertuples()
     ]
     table["assumes"] = assumed(block)
-    ended = measured(runs, factors, outcome=outcome, block=block, scale="difference", status=status)
+    ended = to_observations(
+        runs, factors, outcome=outcome, block=block, scale="difference", status=status
+    )
     table["left_out"] = _left_out(table, ended, block)
     both = [table[EFFECT_COLUMNS], _unpaired(without, controls)]
     return pd.concat([part for part in both if len(part)], ignore_index=True)
@@ -193,7 +195,7 @@ def _left_out(table: pd.DataFrame, ended: pd.DataFrame, block: str) -> list[str]
         controls = int(at_level(ended[row["axis"]], row["control"]).sum())
         lost = row["pairs"] - row["survivors"]
         said.append(
-            counted(
+            format_counts(
                 (row["seeds_dropped"], f"{block} with a run missing"),
                 (row["cells_dropped"], "cell with a run missing"),
                 (runs - row["found"], "run without a partner at the control"),

@@ -20,12 +20,12 @@ from ablations.analysis.design import (
     assumed,
     at_level,
     by_configuration,
-    counted,
-    measured,
+    format_counts,
     spelled,
+    to_observations,
 )
 from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
-from ablations.analysis.pairing import Level, whole
+from ablations.analysis.pairing import Level, complete_configurations
 
 ONE_FACTOR_COLUMNS = [
     "view", "axis", "level", "against", "effect", "low", "high", "change", "change_low",
@@ -86,7 +86,7 @@ def one_factor(
     """
     axes = [axis for axis in controls if axis in runs]
     full = _full(runs, controls, axes, full)
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     others = [name for name in factors if name not in axes]
     base = _matching(table, {axis: controls[axis] for axis in axes})
     if base.empty and full is not None:
@@ -148,7 +148,7 @@ def one_factor(
         ],
         assumes=[_assumed(block, view, chosen=full is None) for view in views],
         left_out=[
-            counted(
+            format_counts(
                 (lost, f"{block} in which one of the two diverged"),
                 (asked - run, f"{block} in which one of the two has no result"),
             )
@@ -210,7 +210,7 @@ def _best(
     runs: pd.DataFrame, table: pd.DataFrame, axes: Sequence[str], block: str, sign: int
 ) -> int | None:
     """The configuration with the best mean, numbered as in ``by_configuration``."""
-    kept = whole(runs, table, axes, block)
+    kept = complete_configurations(runs, table, axes, block)
     if kept.values.empty:
         return None
     order = np.argsort(spelled(kept.levels), kind="stable")

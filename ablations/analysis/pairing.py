@@ -17,10 +17,10 @@ from ablations.analysis.design import (
     any_names,
     at_level,
     by_configuration,
-    counted,
-    measured,
+    format_counts,
     named_codes,
     spelled,
+    to_observations,
 )
 
 
@@ -33,17 +33,17 @@ def unmeasured(
     asked = runs
     if "status" in runs:
         asked = runs[runs["status"] != "skipped"]
-    said = [counted((len(asked) - len(table), "run without a result"))]
+    said = [format_counts((len(asked) - len(table), "run without a result"))]
     for name in factors:
         left = set(table.loc[~table["diverged"], name].dropna())
         gone = [level for level in pd.unique(asked[name].dropna()) if level not in left]
         said += [f"{name} {', '.join(map(str, gone))}"] if gone else []
     blocks = asked[block].nunique() - table.loc[~table["diverged"], block].nunique()
-    return [text for text in (*said, counted((blocks, block))) if text]
+    return [text for text in (*said, format_counts((blocks, block))) if text]
 
 
 @dataclass(frozen=True)
-class Whole:
+class CompleteDesign:
     """Configurations with a number in every block, of the blocks that are kept for it.
 
     Attributes
@@ -61,7 +61,9 @@ class Whole:
     left_out: str
 
 
-def whole(runs: pd.DataFrame, table: pd.DataFrame, factors: Sequence[str], block: str) -> Whole:
+def complete_configurations(
+    runs: pd.DataFrame, table: pd.DataFrame, factors: Sequence[str], block: str
+) -> CompleteDesign:
     """Keep the configurations that ended well in every block.
 
     One that diverged anywhere is out.  Where runs are missing for another reason, blocks that lack
@@ -82,7 +84,7 @@ def whole(runs: pd.DataFrame, table: pd.DataFrame, factors: Sequence[str], block
         last = worst[int(np.argmax(np.argsort(np.argsort(spelled(levels.loc[worst])))))]
         present = present.drop(columns=last)
     said = [
-        counted(
+        format_counts(
             (int(bad.sum()), f"configuration that diverged in some {block}"),
             (wide.shape[1] - int(bad.sum()) - present.shape[1], "configuration with runs missing"),
             (len(wide) - len(present), f"{block} with runs missing"),
@@ -90,7 +92,7 @@ def whole(runs: pd.DataFrame, table: pd.DataFrame, factors: Sequence[str], block
         *unmeasured(runs, table, factors, block),
     ]
     kept = wide.loc[present.index, present.columns]
-    return Whole(kept, levels.loc[present.columns], "; ".join(filter(None, said)))
+    return CompleteDesign(kept, levels.loc[present.columns], "; ".join(filter(None, said)))
 
 
 def complete_blocks(
@@ -201,7 +203,7 @@ def paired_differences(
     ValueError
         As ``measured`` does.
     """
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     table["cell"] = named_codes(table[[name for name in factors if name != axis]])
     is_control = at_level(table[axis], control)
     slim = table[["cell", block, "raw", "value", "diverged"]]

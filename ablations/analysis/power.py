@@ -57,7 +57,7 @@ def seeds_needed(
         sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
     difference = np.array([for_difference(size, each, power) for size in sizes])
     # Below, no sign-flip p can be small enough, whatever the difference.
-    difference = np.maximum(difference, least(alpha, _tests(effects)))
+    difference = np.maximum(difference, min_seeds(alpha, _tests(effects)))
     equivalence = np.array(
         [for_equivalence(m, s, margin, alpha, power) for m, s in zip(effect, sd, strict=True)]
     )
@@ -78,7 +78,7 @@ def seeds_needed(
     )
 
 
-def least(alpha: float = 0.05, tests: int = 1) -> int:
+def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
     """Seeds with which a two-sided sign-flip p, Bonferroni-adjusted for so many tests, can be
     ``alpha`` at all.
     """

@@ -15,13 +15,13 @@ from ablations.analysis.design import (
     Scale,
     any_names,
     cell_codes,
-    counted,
     done,
-    measured,
+    format_counts,
     spelled,
+    to_observations,
 )
 from ablations.analysis.inference import max_t, summarise
-from ablations.analysis.pairing import whole
+from ablations.analysis.pairing import complete_configurations
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
 
@@ -60,7 +60,7 @@ def configurations(
     runs = runs.assign(configuration=cell_codes(runs[list(factors)]))
     table = _described(runs, factors).join(_status_counts(runs, status))
     how = {"outcome": outcome, "block": block, "scale": scale, "status": status}
-    values = measured(runs, ["configuration"], **how)  # type: ignore[arg-type]
+    values = to_observations(runs, ["configuration"], **how)  # type: ignore[arg-type]
     losses = summarise(values, ["configuration"], "value")[["mean", "low", "high"]]
     table = table.join(np.exp(losses) if scale == "log" else losses)
     ok = runs[runs[status] == "ok"] if status in runs else runs
@@ -143,7 +143,7 @@ def seed_spread(
     ValueError
         As ``measured`` does.
     """
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     cell = cell_codes(table[list(factors)])
     of_cell = table.groupby(cell)["value"].agg(spread="std", seeds="count")
     levels = table.assign(cell=cell).drop_duplicates("cell").set_index("cell")
@@ -160,7 +160,7 @@ def seed_spread(
                 "cells": spread.count(),
                 "seeds": by_level["seeds"].max(),
                 "left_out": [
-                    counted((int(n), "run that diverged")) for n in by_level["lost"].sum()
+                    format_counts((int(n), "run that diverged")) for n in by_level["lost"].sum()
                 ],
             }
         )
@@ -233,10 +233,10 @@ def ranking(
     ValueError
         As ``measured`` does.
     """
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
-    kept = whole(runs, table, factors, block)
+    kept = complete_configurations(runs, table, factors, block)
     wide, named = kept.values, kept.levels
     complete = wide.columns
     if wide.empty:
@@ -259,7 +259,7 @@ def ranking(
     bounds = np.sort([shown(low), shown(high)], axis=0)
     better = _share_below(merit[:, :1], merit)
     better[0] = np.nan
-    said = counted((len(complete) - len(chosen), "configuration beyond the best"))
+    said = format_counts((len(complete) - len(chosen), "configuration beyond the best"))
     found = named.loc[chosen].assign(
         place=np.arange(1, len(chosen) + 1),
         mean=shown(merit.mean(axis=0)),

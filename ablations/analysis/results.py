@@ -21,7 +21,7 @@ from ablations.results import store
 
 if TYPE_CHECKING:
     from ablations.analysis.study_design import Design
-    from ablations.results.metadata import Story
+    from ablations.results.metadata import StudyMetadata
 
 __all__ = ["Results", "load"]
 
@@ -36,7 +36,7 @@ _INCLUDES = {
 
 
 @dataclass(frozen=True, repr=False)
-class Results(store.Results):
+class Results(store.StoredResults):
     """What a results folder holds, and the questions that it answers.
 
     Every answer is a DataFrame whose last columns say what it rests on: ``n``, ``procedure``,
@@ -58,14 +58,14 @@ class Results(store.Results):
     def _repr_html_(self) -> str:
         """The answer and the ablation table, as a notebook shows them."""
         from ablations.analysis.study_design import ablation_effects
-        from ablations.report import summary as headline
+        from ablations.report import summary
         from ablations.results.answer import as_html
 
         try:
             story = self._story
         except RequestError as error:  # the folder's study needs a module that is not here
             return f"<p>{escape(repr(self))}; {escape(str(error))}</p>"
-        found = headline.answer(ablation_effects(self, story), story.cautions)
+        found = summary.summarise(ablation_effects(self, story), story.cautions)
         return as_html(found, repr(self)[1:-1])
 
     def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
@@ -270,11 +270,11 @@ class Results(store.Results):
         return design(self, replace(self._story, tune_over=tuple(axes)))
 
     @cached_property
-    def _story(self) -> Story:
-        from ablations.execution.metadata import story
+    def _story(self) -> StudyMetadata:
+        from ablations.execution.metadata import study_metadata
         from ablations.study.study import Study
 
-        return story(Study.from_toml(self.folder / "study.toml"))
+        return study_metadata(Study.from_toml(self.folder / "study.toml"))
 
     @cached_property
     def _design(self) -> Design:

@@ -20,10 +20,10 @@ from ablations.analysis.design import (
     cell_codes,
     done,
     fixed_order,
-    measured,
     spelled,
+    to_observations,
 )
-from ablations.analysis.pairing import Level, whole
+from ablations.analysis.pairing import Level, complete_configurations
 
 SPLITS = 200
 
@@ -86,8 +86,8 @@ def winner(
     ValueError
         As ``measured`` does.
     """
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    kept = whole(runs, table, factors, block)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    kept = complete_configurations(runs, table, factors, block)
     if kept.values.empty:
         return pd.DataFrame(columns=[*factors, *WINNER_COLUMNS])
     # Ties go to the same one, and the same splits are drawn, in whatever order the rows came.
@@ -247,7 +247,7 @@ def tuned(
     missing = [axis for axis in tune_over if axis not in factors]
     if missing:
         raise ValueError(f"{missing[0]!r} is to be tuned over, and is none of the factors")
-    table = measured(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
+    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     others = [name for name in factors if name not in tune_over]
     table = table.assign(cell=cell_codes(table[others]), level=cell_codes(table[[*tune_over]]))
     table["half"] = table[block].map(_halves(table, factors, block))

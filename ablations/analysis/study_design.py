@@ -16,7 +16,7 @@ from ablations.analysis.power import seeds_needed
 from ablations.analysis.selection import choices, tuned
 from ablations.results.metadata import (
     NOT_SET,
-    Story,
+    StudyMetadata,
     in_order,
     label,
     levels_in_order,
@@ -24,7 +24,7 @@ from ablations.results.metadata import (
 )
 
 if TYPE_CHECKING:
-    from ablations.results.store import Results
+    from ablations.results.store import StoredResults
 
 
 OUTCOME = "val_loss"
@@ -74,7 +74,7 @@ class Effects(Design):
     interactions: pd.DataFrame
 
 
-def design(results: Results, story: Story) -> Design:
+def design(results: StoredResults, story: StudyMetadata) -> Design:
     """Find the axes, factors and controls that the runs of ``results`` offer."""
     names = tuple(name for name in story.axes if name in results.runs)
     # In an order of their own, so that the same runs give the same bytes however they are stored.
@@ -100,7 +100,7 @@ def design(results: Results, story: Story) -> Design:
     )  # fmt: skip
 
 
-def ablation_effects(results: Results, story: Story) -> Effects:
+def ablation_effects(results: StoredResults, story: StudyMetadata) -> Effects:
     """Compare every level with its control, in the study's order."""
     of = design(results, story)
     how = {"scale": of.scale, "margin": of.margin, "alpha": of.alpha}

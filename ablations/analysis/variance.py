@@ -18,8 +18,8 @@ from ablations.analysis.design import (
     Ints,
     Scale,
     any_names,
-    counted,
-    measured,
+    format_counts,
+    to_observations,
     varying,
 )
 from ablations.analysis.pairing import unmeasured
@@ -81,7 +81,7 @@ def balanced(
     unit = block or "replicate"
     if block is None:
         runs = runs.assign(**{unit: np.arange(len(runs))})
-    table = measured(runs, names, outcome=outcome, block=unit, scale=scale, status=status)
+    table = to_observations(runs, names, outcome=outcome, block=unit, scale=scale, status=status)
     said = unmeasured(runs, table, names, unit) if block is not None else []
     lost = int(table["diverged"].sum())
     table = table[~table["diverged"]].copy()
@@ -107,7 +107,7 @@ def balanced(
         if len(kept[axis]) < len(uniques)
     ]
     parts = ((len(labels) - len(kept[-1]), unit), (lost, "run that diverged"))
-    said += [text for part in parts if (text := counted(part))]
+    said += [text for part in parts if (text := format_counts(part))]
     blocks = None if block is None else tuple(labels[index] for index in kept[-1])
     return Balanced(cube[np.ix_(*kept)], levels, blocks, tuple(said))
 
@@ -266,8 +266,8 @@ def _one_way(
     """One factor, replicates: sums of squares add up however many each level has."""
     runs = runs.assign(replicate=np.arange(len(runs)))
     how = {"outcome": outcome, "block": "replicate", "scale": scale, "status": status}
-    table = measured(runs, [factor], **how)  # type: ignore[arg-type]
-    lost = counted((int(table["diverged"].sum()), "run that diverged"))
+    table = to_observations(runs, [factor], **how)  # type: ignore[arg-type]
+    lost = format_counts((int(table["diverged"].sum()), "run that diverged"))
     table = table[~table["diverged"]]
     centred = table["value"] - table["value"].mean()
     groups = centred.groupby(table[factor], sort=False, dropna=False)

@@ -7,9 +7,7 @@ import os
 import signal
 import sys
 
-from ablations.cli import inspect as folders
-from ablations.cli import inspect as reading
-from ablations.cli import run as training
+from ablations.cli import inspect, run
 from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app
 from ablations.cli.options import Question, parse_levels
 
@@ -18,8 +16,8 @@ __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", 
 ORDER = [
     command.__name__.strip("_")
     for command in (
-        *(training.run, reading.report, reading.effects, training.time, reading.compare),
-        *(training.rerun, folders.repair, folders.merge, reading.list_, reading.env),
+        *(run.run, inspect.report, inspect.effects, run.time, inspect.compare),
+        *(run.rerun, inspect.repair, inspect.merge, inspect.list_, inspect.env),
     )
 ]
 """The commands as the help lists them."""

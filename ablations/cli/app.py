@@ -60,12 +60,12 @@ DISTRUST = (
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Say how to continue what a person, the system or a failure stopped."""
-    from ablations.execution import interrupts as interruption
+    from ablations.execution import interrupts
 
     try:
-        with interruption.at_once():
+        with interrupts.at_once():
             yield
-    except interruption.Interrupted as error:
+    except interrupts.Interrupted as error:
         print(f"interrupted: {error}; to continue: {this_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except KeyboardInterrupt:

@@ -38,7 +38,7 @@ def merge(
     ] = None,
 ) -> None:
     """Put the runs of several results folders, of one study, into a new one."""
-    from ablations.execution.merge import merge as merged
+    from ablations.execution.merge import merge_results as merged
 
     with interruptible():
         print(merged(folders, out, keep.value if keep else None))
@@ -50,14 +50,14 @@ def report(
 ) -> None:
     """Write the report of a results folder anew."""
     from ablations.analysis import results as answers
-    from ablations.execution import run as pipeline
+    from ablations.execution import run
     from ablations.study import expand
     from ablations.study.study import Study
 
     whole = answers.load(folder)
     study = Study.from_toml(folder / "study.toml")
-    results, _ = pipeline.of_study(expand.plan(study), whole)
-    print(pipeline.write_report(study, results))
+    results, _ = run.of_study(expand.expand(study), whole)
+    print(run.write_report(study, results))
 
 
 @command
@@ -76,7 +76,7 @@ def effects(
     ] = None,
 ) -> None:
     """Print every level against its control, or the answer to another question."""
-    from ablations.analysis import fault
+    from ablations.analysis import audit_failure
     from ablations.analysis import results as answers
     from ablations.report.export import FORMATS
     from ablations.report.terminal import print_table
@@ -84,7 +84,7 @@ def effects(
     question = of.value.replace("-", "_")
     results = answers.load(folder)
     table = getattr(results, question)(outcome=outcome, tune_over=tune_over)
-    if wrong := fault(results.audit):
+    if wrong := audit_failure(results.audit):
         complain(f"{wrong}; {DISTRUST}")
     if of is Question.costs and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
@@ -108,7 +108,7 @@ def compare(
     ] = False,
 ) -> None:
     """Compare two results folders run by run, and write a page of it."""
-    from ablations.execution.compare import compare as compared
+    from ablations.execution.compare import compare_folders as compared
 
     with interruptible():
         found = compared(first, second, out)

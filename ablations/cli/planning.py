@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING
 from ablations.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from ablations.execution.estimate import Price
-    from ablations.execution.plan import How, Outlook
+    from ablations.execution.estimate import Estimate
+    from ablations.execution.plan import ExecutionPlan, RunOptions
     from ablations.study.study import Study
 
 
-def within(study: Study, outlook: Outlook, how: How, allowed: float, *, report: bool) -> Study:
+def within(
+    study: Study, outlook: ExecutionPlan, how: RunOptions, allowed: float, *, report: bool
+) -> Study:
     """The study with as many seeds as the time allows."""
-    from ablations.execution.estimate import price
+    from ablations.execution.estimate import estimate
 
-    found = price(outlook, with_report=report, time_budget=how.time_budget)
+    found = estimate(outlook, with_report=report, time_budget=how.time_budget)
     count = found.fitting(study.seeds, allowed)
     for line in _budgeted(study, found, allowed, count):
         print(line, file=sys.stderr)
@@ -29,7 +31,7 @@ def within(study: Study, outlook: Outlook, how: How, allowed: float, *, report: 
 
 
 def print_outlook(
-    study: Study, outlook: Outlook, how: How, *, report: bool, allowed: float | None
+    study: Study, outlook: ExecutionPlan, how: RunOptions, *, report: bool, allowed: float | None
 ) -> None:
     """Print the plan, and what it will take."""
     plan = outlook.plan
@@ -50,7 +52,7 @@ def print_outlook(
         )
 
 
-def _budgeted(study: Study, found: Price, allowed: float, count: int) -> Iterator[str]:
+def _budgeted(study: Study, found: Estimate, allowed: float, count: int) -> Iterator[str]:
     """What fits into a time, and what then cannot be told."""
     from ablations.execution.estimate import smallest_effect
 
@@ -58,7 +60,7 @@ def _budgeted(study: Study, found: Price, allowed: float, count: int) -> Iterato
     if count == whole:
         yield f"all {whole:,} seeds end in {_clock(allowed)}"
         return
-    from ablations.analysis.power import least as fewest
+    from ablations.analysis.power import min_seeds as fewest
 
     least = fewest(study.alpha)
     yield f"{count:,} of {whole:,} seeds end in {_clock(allowed)}"
@@ -79,13 +81,13 @@ def _clock(seconds: float) -> str:
 
 
 def _print_price(
-    study: Study, outlook: Outlook, how: How, allowed: float | None, report: bool
+    study: Study, outlook: ExecutionPlan, how: RunOptions, allowed: float | None, report: bool
 ) -> None:
-    from ablations.execution.estimate import price
+    from ablations.execution.estimate import estimate
 
     if not outlook.todo:
         return
-    found = price(outlook, with_report=report, time_budget=how.time_budget)
+    found = estimate(outlook, with_report=report, time_budget=how.time_budget)
     low, high = found.interval()
     told = f"{_clock(found.seconds())} ({_clock(low)} to {_clock(high)})"
     processes = "1 process" if found.jobs == 1 else f"{found.jobs} workers"

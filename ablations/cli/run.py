@@ -85,12 +85,12 @@ def run(
     The same command again continues: what is finished is never trained twice.
     """
     from ablations.execution import run as pipeline
-    from ablations.execution.plan import How, look
+    from ablations.execution.plan import RunOptions, plan_execution
     from ablations.report.terminal import print_answer
 
     chosen = study_of(study, seeds, axis or [], epochs)
     folder = pipeline.folder_of(chosen, out)
-    how = How(
+    how = RunOptions(
         *(jobs, backend, engine.value, compile_.value, timeout, fail_fast, force),
         accept_environment=accept_environment,
         time_budget=time_budget,
@@ -109,10 +109,12 @@ def run(
             "seeds are added until all is decided; leave one of them out", "--budget"
         )
     if dry_run:
-        print_outlook(chosen, look(chosen, folder, how), how, report=report, allowed=allowed)
+        print_outlook(
+            chosen, plan_execution(chosen, folder, how), how, report=report, allowed=allowed
+        )
         return
     if allowed is not None:
-        chosen = within(chosen, look(chosen, folder, how), how, allowed, report=report)
+        chosen = within(chosen, plan_execution(chosen, folder, how), how, allowed, report=report)
     known = None if seeds_until else pipeline.known_answer(chosen, folder, how, report)
     if known:
         print_answer(known[0])
@@ -169,7 +171,7 @@ def time(
         results = answers.load(folder)
         if len(results.runs) and (folder / "report.html").exists():
             whole = Study.from_toml(folder / "study.toml")
-            own, _ = pipeline.of_study(expand.plan(whole), results)
+            own, _ = pipeline.of_study(expand.expand(whole), results)
             reporter.say(f"report: {pipeline.write_report(whole, own)}")
     print_table("costs", results.costs())
     print_floors(results.timings)

@@ -13,12 +13,19 @@ from typing import Any
 
 from ablations.core.errors import RequestError, nearest
 
-__all__ = ["PREFIX", "found_beside", "imported", "place_of", "source_of", "source_of_module"]
+__all__ = [
+    "PREFIX",
+    "error_location",
+    "import_object",
+    "local_modules",
+    "module_hash",
+    "source_hash",
+]
 
 PREFIX = "python:"
 
 
-def imported(target: str, key: str, beside: Path | None = None) -> Any:
+def import_object(target: str, key: str, beside: Path | None = None) -> Any:
     """The object that ``my_module:name`` or ``package.module:Class.method`` leads to.
 
     Modules are looked for where Python does, in ``beside``, and in the present folder.
@@ -67,7 +74,7 @@ _FOLDERS: set[str] = set()
 """Where this process looks for modules since a study named some; others do not."""
 
 
-def found_beside() -> set[str]:
+def local_modules() -> set[str]:
     """The modules that were found in folders where other processes do not look."""
     tops = {name.partition(".")[0] for name in list(sys.modules)}
     ours = {top for top in tops if _folder(sys.modules.get(top)) in _FOLDERS}
@@ -102,13 +109,13 @@ def _told(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     said = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"{said}{place_of(error)}"
+    return f"{said}{error_location(error)}"
 
 
 _LIBRARIES = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib", "purelib")))
 
 
-def place_of(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Where in a file of somebody's own an error came up, ``" (mine.py, line 3)"``; empty where it
     did nowhere.
     """
@@ -123,12 +130,12 @@ def place_of(error: BaseException) -> str:
 _SOURCE = "ablations_source"
 
 
-def source_of(cls: type) -> str:
+def source_hash(cls: type) -> str:
     """A hash of the code of a class: of its module, whose other parts it may use; in a script or a
     notebook, whose other parts change all the time, of its own text; empty where nobody has it.
     """
     if cls.__module__ != "__main__":
-        return source_of_module(cls.__module__)
+        return module_hash(cls.__module__)
     try:
         text = inspect.getsource(cls)
     except (OSError, TypeError):
@@ -136,7 +143,7 @@ def source_of(cls: type) -> str:
     return _hash(text.encode())
 
 
-def source_of_module(name: str) -> str:
+def module_hash(name: str) -> str:
     """A hash of a module's file, and of those found beside it that it had imported, as they were
     when first asked for; empty where there is none.
     """
@@ -147,7 +154,7 @@ def source_of_module(name: str) -> str:
     # A module that is loaded again has another spec.
     spec: Any = module.__spec__
     if not hasattr(spec, _SOURCE):
-        beside = sorted(found_beside() - {name}) if name in found_beside() else []
+        beside = sorted(local_modules() - {name}) if name in local_modules() else []
         files = [path, *(getattr(sys.modules[one], "__file__", None) for one in beside)]
         content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
         setattr(spec, _SOURCE, _hash(b"".join(content)))

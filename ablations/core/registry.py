@@ -23,7 +23,7 @@ import pydantic
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX, imported, source_of
+from ablations.core.plugins import PREFIX, import_object, source_hash
 
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
 _ORIGINS: dict[type[Component], str] = {}
@@ -55,7 +55,7 @@ class Component:
 
     def identity(self) -> dict[str, Any]:
         """What of it defines a run, as plain values; of other people's classes the code as well."""
-        code = "".join(source_of(cast(type, cls)) for cls in _foreign(type(self)))
+        code = "".join(source_hash(cast(type, cls)) for cls in _foreign(type(self)))
         return {"name": self.name, **self.parameters()} | ({"source": code} if code else {})
 
     def modules(self) -> set[str]:
@@ -142,7 +142,7 @@ def frozen(cls: type[C]) -> type[C]:
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
-def component(cls: type[C]) -> type[C]:
+def register(cls: type[C]) -> type[C]:
     """Make ``cls`` a frozen, validated dataclass and enter it under ``cls.role`` and ``cls.name``.
 
     Raises
@@ -248,7 +248,7 @@ def _of_python(kind: str, target: str, parameters: Mapping[str, Any], key: str) 
     """What somebody wrote, by its name in Python: a class of components, an object, or whatever the
     component ``python`` of that kind can make one of.
     """
-    found = imported(target, key, BESIDE.get())
+    found = import_object(target, key, BESIDE.get())
     if isinstance(found, type) and issubclass(found, Component):
         if getattr(found, "role", None) != kind or not dataclasses.is_dataclass(found):
             what = getattr(found, "role", "component")

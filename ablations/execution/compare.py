@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.analysis import results as answers
+from ablations.analysis import results
 from ablations.core.errors import RequestError
 from ablations.core.files import write_text
-from ablations.execution import metadata as telling
+from ablations.execution import metadata
 from ablations.report import comparison
 from ablations.study.study import Study
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparisonReport:
     """What a comparison found: in lines of text, where it is worse, and its page."""
 
     lines: tuple[str, ...]
@@ -22,7 +22,7 @@ class Compared:
     page: Path
 
 
-def compare(first: Path, second: Path, out: Path | None = None) -> Compared:
+def compare_folders(first: Path, second: Path, out: Path | None = None) -> ComparisonReport:
     """Compare the runs that two results folders share, and write the page.
 
     Parameters
@@ -37,8 +37,11 @@ def compare(first: Path, second: Path, out: Path | None = None) -> Compared:
     """
     if first.resolve() == second.resolve():
         raise RequestError("is compared with itself", source=str(second))
-    parts = [answers.load(folder) for folder in (first, second)]
-    stories = [telling.story(Study.from_toml(folder / "study.toml")) for folder in (first, second)]
+    parts = [results.load(folder) for folder in (first, second)]
+    stories = [
+        metadata.study_metadata(Study.from_toml(folder / "study.toml"))
+        for folder in (first, second)
+    ]
     found = comparison.compare(
         parts[0], parts[1], (stories[0], stories[1]), names_of(first, second)
     )
@@ -49,7 +52,7 @@ def compare(first: Path, second: Path, out: Path | None = None) -> Compared:
     write_text(page, comparison.render(found, stories[1]))
     told = [temper.text for temper in comparison.tempers(found)]
     lines = (*comparison.sentences(found), *told, f"page: {page}")
-    return Compared(lines, found.regressions, page)
+    return ComparisonReport(lines, found.regressions, page)
 
 
 def names_of(first: Path, second: Path) -> tuple[str, str]:

@@ -15,8 +15,7 @@ from ablations.core.errors import RequestError, nearest
 from ablations.execution import workers
 from ablations.execution.workers import Pool, WorkerDiedError
 from ablations.results import store
-from ablations.training import recovery as attempts
-from ablations.training import timeout as limit
+from ablations.training import recovery, timeout
 from ablations.training.cohorts import Cohort
 from ablations.training.result import Result
 
@@ -31,7 +30,7 @@ FUSED_SHARE = 0.15
 
 
 @dataclass(frozen=True)
-class Target:
+class OutputContext:
     """Where results go, what stands in every row, and what training may cost."""
 
     folder: Path
@@ -50,12 +49,12 @@ class Target:
         return self.folder / f"{store.STOP}{self.session}"
 
 
-Parcel = tuple[Cohort, ...]
+CohortBatch = tuple[Cohort, ...]
 
 
 def dispatch(
-    parcels: Sequence[Parcel],
-    target: Target,
+    parcels: Sequence[CohortBatch],
+    target: OutputContext,
     pool: Pool,
     stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Counter[str]]:
@@ -69,7 +68,7 @@ def dispatch(
     then is recorded as ``failed``, and the others go on.  Where the process was killed for want of
     memory, the program is halved instead, as often as it can be; its runs say so.
     """
-    yield from workers.each(
+    yield from workers.map_calls(
         train_parcel,
         [(parcel, target) for parcel in parcels],
         pool,
@@ -78,18 +77,18 @@ def dispatch(
     )
 
 
-def train_parcel(parcel: Parcel, target: Target) -> Counter[str]:
+def train_parcel(parcel: CohortBatch, target: OutputContext) -> Counter[str]:
     """Train the cohorts one after the other and write their shard; the count of each status."""
     results: list[Result] = []
     for cohort in parcel:
         if target.stop.exists():
             break
-        results += attempts.train(cohort, target.compiled, target.seconds)
+        results += recovery.train(cohort, target.compiled, target.seconds)
     write(results, target)
     return Counter(result.status for result in results)
 
 
-def write(results: Sequence[Result], target: Target) -> None:
+def write(results: Sequence[Result], target: OutputContext) -> None:
     """One shard of results."""
     rows = [result.row(target.study, target.environment_id) for result in results]
     curves = [
@@ -99,7 +98,9 @@ def write(results: Sequence[Result], target: Target) -> None:
         store.write_shard(target.folder, rows, curves, target.session)
 
 
-def _again(call: tuple[Parcel, Target], death: WorkerDiedError) -> Iterator[Counter[str]]:
+def _again(
+    call: tuple[CohortBatch, OutputContext], death: WorkerDiedError
+) -> Iterator[Counter[str]]:
     """Train a parcel that may have been in the hands of a worker that died."""
     parcel, target = call
     done = store.finished(target.folder, target.session)
@@ -111,22 +112,22 @@ def _again(call: tuple[Parcel, Target], death: WorkerDiedError) -> Iterator[Coun
         if cohort.size is None:
             parts = _singly(cohort)
         else:
-            parts = attempts.smaller(cohort) if death.memory else [cohort]
+            parts = recovery.smaller(cohort) if death.memory else [cohort]
         for part in parts:
             yield from _by_itself(part, target)
 
 
-def _by_itself(cohort: Cohort, target: Target) -> Iterator[Counter[str]]:
+def _by_itself(cohort: Cohort, target: OutputContext) -> Iterator[Counter[str]]:
     start = time.monotonic()
     try:
-        statuses = workers.alone(train_parcel, (cohort,), target)
+        statuses = workers.call_isolated(train_parcel, (cohort,), target)
     except WorkerDiedError as error:
         death, took = error, time.monotonic() - start
     else:
         yield statuses
         return
     if death.memory and cohort.size:
-        parts = attempts.smaller(cohort)
+        parts = recovery.smaller(cohort)
     elif len(cohort) > 1:
         parts = _singly(cohort)
     else:
@@ -142,10 +143,10 @@ def _singly(cohort: Cohort) -> list[Cohort]:
     return [replace(cohort, runs=(run,)) for run in cohort.runs]
 
 
-def _killed(cohort: Cohort, death: WorkerDiedError, took: float, target: Target) -> Result:
+def _killed(cohort: Cohort, death: WorkerDiedError, took: float, target: OutputContext) -> Result:
     reason = f"its worker process died each time: {death.exit_code}"
-    late = target.seconds is not None and took > limit.PATIENCE * target.seconds
-    if late and death.exit_code == limit.EXIT_CODE:
+    late = target.seconds is not None and took > timeout.PATIENCE * target.seconds
+    if late and death.exit_code == timeout.EXIT_CODE:
         reason = f"took longer than {target.seconds:g} s, and its process did not answer"
     elif death.memory:
         reason = f"there was no memory for it: {death.exit_code}"

@@ -21,19 +21,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ablations.execution import metadata as telling
-from ablations.execution.plan import Outlook
+from ablations.execution import metadata
+from ablations.execution.plan import ExecutionPlan
 from ablations.execution.timing import PHASE_SECONDS, WORTH
 from ablations.study.configuration import Configuration, Run
 from ablations.study.study import Study
-from ablations.training import audit, loop
-from ablations.training import step_timer as clock
+from ablations.training import audit, loop, step_timer
 from ablations.training.cohorts import split as cohorts_of
-from ablations.training.engine import Choice
-from ablations.training.fused import compile as compiling
-from ablations.training.fused import trainer as fused
+from ablations.training.engine import EngineChoice
+from ablations.training.fused import compilation, trainer
 
-__all__ = ["Price", "Rate", "price", "smallest_effect"]
+__all__ = ["CohortCost", "Estimate", "estimate", "smallest_effect"]
 
 Keep = Callable[[Run], bool]
 
@@ -60,10 +58,10 @@ while os.getppid() == parent:
 
 
 @dataclass(frozen=True)
-class Rate:
+class CohortCost:
     """What a cohort of one kind costs: ``fixed + epochs * each`` seconds of a core."""
 
-    choice: Choice
+    choice: EngineChoice
     fixed: float
     each: float
     judged: float = 0.0
@@ -86,10 +84,10 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Price:
+class Estimate:
     """What a plan will take."""
 
-    rates: tuple[Rate, ...]
+    rates: tuple[CohortCost, ...]
     jobs: int
     startup: float
     """Seconds until workers are there."""
@@ -115,7 +113,7 @@ class Price:
         phase = min(PHASE_SECONDS, training / 3)
         if self.time_budget is not None:
             phase = self.time_budget
-        phase = min(phase, clock.BLOCKS * (self.timed + 1) * REPETITION)
+        phase = min(phase, step_timer.BLOCKS * (self.timed + 1) * REPETITION)
         whole = training + (phase if phase >= WORTH else 0.0)
         runs = sum(map(len, kept))
         return whole + (IMPORTS + REPORT_A_RUN * runs if self.with_report else 0.0)
@@ -137,7 +135,7 @@ class Price:
 
     def without(self, study: Study, seconds: float) -> list[str]:
         """The axes each of which, left at its control, lets all seeds end in time."""
-        controls = telling.controls(study)
+        controls = metadata.controls(study)
         several = [axis for axis, labels in study.levels.items() if len(labels) > 1]
 
         def at_control(axis: str) -> Keep:
@@ -156,13 +154,13 @@ def smallest_effect(seeds: int, alpha: float = 0.05, power: float = 0.8) -> floa
     return float(found)
 
 
-def price(
-    outlook: Outlook,
+def estimate(
+    outlook: ExecutionPlan,
     *,
     with_report: bool = True,
     time_budget: float | None = None,
     seconds: float | None = None,
-) -> Price:
+) -> Estimate:
     """Probe each kind of what is left to train.
 
     Parameters
@@ -176,7 +174,7 @@ def price(
     """
     jobs = outlook.pool.jobs
     share = (PROBE if seconds is None else seconds) / max(1, len(outlook.choices))
-    compiled = outlook.settled.compiled and compiling.unavailable() is None
+    compiled = outlook.settled.compiled and compilation.unavailable() is None
     with _busy(jobs - 1):
         # The command itself has to start, and so have its workers.
         startup = _startup() * (2 if outlook.pool.backend == "loky" else 1)
@@ -185,45 +183,49 @@ def price(
     waiting = 0.0
     if compiled:
         waiting = sum(
-            compiling.known(choice.program.kind, choice.size, choice.program.network.depth).seconds
+            compilation.known(
+                choice.program.kind, choice.size, choice.program.network.depth
+            ).seconds
             for choice in outlook.choices
             if choice.program and choice.size
         )
     planned = [run for choice in outlook.choices for run in choice.runs]
-    return Price(
+    return Estimate(
         tuple(rates),
         jobs=jobs,
         startup=startup,
         compile_seconds=waiting,
         memory=_high_water(),
-        timed=len(clock.costly(planned)),
+        timed=len(step_timer.costly(planned)),
         with_report=with_report,
         time_budget=time_budget,
     )
 
 
-def _probed(choice: Choice, compiled: bool, share: float) -> Rate:
+def _probed(choice: EngineChoice, compiled: bool, share: float) -> CohortCost:
     """Look at a cohort for an epoch, and for some more, as often as the time allows."""
     configuration = choice.runs[0].configuration
     if configuration.foreign_modules:
-        return Rate(choice, math.nan, math.nan, probed=False)
+        return CohortCost(choice, math.nan, math.nan, probed=False)
     try:
         return _measured(choice, compiled, share)
     except Exception:  # what fails here will be failed rows
-        return Rate(choice, math.nan, math.nan, probed=False)
+        return CohortCost(choice, math.nan, math.nan, probed=False)
 
 
-def _measured(choice: Choice, compiled: bool, share: float) -> Rate:
+def _measured(choice: EngineChoice, compiled: bool, share: float) -> CohortCost:
     if choice.size is None:
         fixed, each = _looked_at(choice, None, share)
-        return Rate(choice, fixed, each)
+        return CohortCost(choice, fixed, each)
     fixed, each = _looked_at(choice, choice.size, share * 0.7)
     if compiled and choice.program:
-        each /= compiling.known(choice.program.kind, choice.size, choice.program.network.depth).gain
-    return Rate(choice, fixed, each, _judged(choice, fixed, each, share * 0.3))
+        each /= compilation.known(
+            choice.program.kind, choice.size, choice.program.network.depth
+        ).gain
+    return CohortCost(choice, fixed, each, _judged(choice, fixed, each, share * 0.3))
 
 
-def _looked_at(choice: Choice, size: int | None, share: float) -> tuple[float, float]:
+def _looked_at(choice: EngineChoice, size: int | None, share: float) -> tuple[float, float]:
     """Seconds that a cohort, or a run, costs once and for each epoch."""
     begun = time.perf_counter()
     configuration = choice.runs[0].configuration
@@ -266,11 +268,11 @@ def _time(runs: Sequence[Run], size: int | None, epochs: int) -> float:
     if size is None:
         loop.train(runs[0], epochs)
     else:
-        fused.train(runs, size, stop=epochs)
+        trainer.train(runs, size, stop=epochs)
     return time.perf_counter() - start
 
 
-def _judged(choice: Choice, fixed: float, each: float, share: float) -> float:
+def _judged(choice: EngineChoice, fixed: float, each: float, share: float) -> float:
     """What the audit of one kind takes: its runs by the loop, in both precisions, and two looks at
     the program.
     """
@@ -289,7 +291,7 @@ def _audited(configuration: Configuration) -> tuple[int, int]:
     return look, configuration.epochs if to_end else look
 
 
-def _guessed(rates: list[Rate]) -> list[Rate]:
+def _guessed(rates: list[CohortCost]) -> list[CohortCost]:
     """Kinds that were not probed cost as much a step as the others do, one by one."""
     known = [
         rate.each / rate.choice.runs[0].configuration.steps_per_epoch / (rate.choice.size or 1)
@@ -300,7 +302,7 @@ def _guessed(rates: list[Rate]) -> list[Rate]:
     return [
         rate
         if rate.probed
-        else Rate(
+        else CohortCost(
             rate.choice,
             0.02,
             step * rate.choice.runs[0].configuration.steps_per_epoch * (rate.choice.size or 1),

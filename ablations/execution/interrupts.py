@@ -15,7 +15,7 @@ class Interrupted(KeyboardInterrupt):
     """A study was stopped between two cohorts; what was finished is written."""
 
 
-class Stop:
+class StopRequest:
     """Set once somebody asks to stop: what was begun is finished, and nothing new is begun.
 
     Parameters
@@ -54,7 +54,7 @@ class Stop:
 
 
 @contextmanager
-def asking(stop: Callable[[], None]) -> Iterator[None]:
+def handle_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Inside, the first signal calls ``stop``, and the second raises KeyboardInterrupt.
 
     Only the main thread of a process can listen; in any other, and to signals that the process was

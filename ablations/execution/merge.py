@@ -14,7 +14,7 @@ import pandas as pd
 from ablations.core.errors import RequestError
 from ablations.results import repair as repairs
 from ablations.results import schema, settings, store
-from ablations.results.store import Results
+from ablations.results.store import StoredResults
 from ablations.study.configuration import SETTINGS
 from ablations.study.study import Study
 
@@ -31,20 +31,20 @@ def repair(folder: Path) -> list[str]:
     """
     done = repairs.repair(folder)
     try:
-        settings.recorded(folder)
+        settings.load_settings(folder)
     except RequestError as error:
         path = folder / settings.ENGINE_FILE
         if path.exists():
-            done.append(f"{repairs.set_aside(folder, path)}: {error.message.partition(';')[0]}")
+            done.append(f"{repairs.quarantine(folder, path)}: {error.message.partition(';')[0]}")
         found = store.engines(folder)
         if found:  # without any run the next command decides anew
-            settled = settings.settled_by(found)
-            settings.record(folder, settled)
+            settled = settings.infer_settings(found)
+            settings.save_settings(folder, settled)
             done.append(f"{path}: made again from the runs, engine {settled.engine}")
     return done
 
 
-def merge(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> Results:
+def merge_results(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> StoredResults:
     """Put the runs of several results folders into a new one.
 
     Parameters
@@ -63,7 +63,7 @@ def merge(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> Resul
         raise RequestError("is there already; merge into a new folder", source=str(out))
     parts = [store.load(folder) for folder in folders]
     studies = [Study.from_toml(folder / "study.toml") for folder in folders]
-    settled = [settings.recorded(folder) for folder in folders]
+    settled = [settings.load_settings(folder) for folder in folders]
     for folder, study, one in zip(folders, studies, settled, strict=True):
         _refuse_others(folder, study, folders[0], studies[0])
         if one != settled[0]:
@@ -88,11 +88,11 @@ def merge(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> Resul
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
-        store.start(beside, united(studies).to_toml(), environments)
+        store.start(beside, union_of_studies(studies).to_toml(), environments)
         chosen = chosen.sort_values("run_id")
         timings = pd.concat([part.timings for part in parts], ignore_index=True)
         store.write_tables(beside, chosen, curves, audit.drop_duplicates("run_id"), timings)
-        settings.record(beside, settled[0])
+        settings.save_settings(beside, settled[0])
         beside.chmod(0o755)
         if out.exists():
             out.rmdir()
@@ -124,7 +124,7 @@ def _differing(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     return sorted({*of_row["run_id"], *of_curve["run_id"]})
 
 
-def united(studies: Sequence[Study]) -> Study:
+def union_of_studies(studies: Sequence[Study]) -> Study:
     """The study that asks for all that any of the studies asks for."""
     first = studies[0]
     seeds = sorted({seed for study in studies for seed in study.seeds})

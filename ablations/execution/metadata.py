@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ablations.results.metadata import Published, Story
+from ablations.results.metadata import Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
 from ablations.techniques.base import CONTROLS
@@ -20,9 +20,9 @@ def controls(study: Study) -> dict[str, str | float]:
     return chosen
 
 
-def story(study: Study) -> Story:
+def study_metadata(study: Study) -> StudyMetadata:
     """What the report says that no table holds: captions, cautions, published curves."""
-    return Story(
+    return StudyMetadata(
         study=study.name,
         description=study.description or _described(study),
         axes=tuple(study.levels),

@@ -16,19 +16,19 @@ from ablations.execution import dispatch, workers
 from ablations.execution.workers import CannotSendError, Pool, WorkerDiedError
 from ablations.results import environment, settings, store
 from ablations.results.lock import LOCK
-from ablations.results.settings import Settled
+from ablations.results.settings import EngineSettings
 from ablations.study import expand
 from ablations.study.configuration import SETTINGS, Configuration
-from ablations.study.expand import Plan
+from ablations.study.expand import ExpandedGrid
 from ablations.study.study import Study
 from ablations.training import engine as engines
-from ablations.training import recovery as attempts
+from ablations.training import recovery
 from ablations.training.cohorts import Cohort, pack
-from ablations.training.engine import Choice, Compile, Engine
+from ablations.training.engine import Compile, Engine, EngineChoice
 
 
 @dataclass(frozen=True)
-class How:
+class RunOptions:
     """How to train, as far as somebody asked for it; ``pipeline.run`` says what each means."""
 
     jobs: int | None = None
@@ -64,14 +64,14 @@ class How:
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ExecutionPlan:
     """The plan, what is finished already, what is left to train."""
 
-    plan: Plan
+    plan: ExpandedGrid
     finished: int
-    choices: tuple[Choice, ...]
+    choices: tuple[EngineChoice, ...]
     """What trains the runs that are left, kind by kind."""
-    settled: Settled
+    settled: EngineSettings
     pool: Pool
 
     @property
@@ -96,7 +96,7 @@ class Outlook:
         ]
 
 
-def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
+def plan_execution(study: Study, folder: Path, how: RunOptions | None = None) -> ExecutionPlan:
     """Plan the study against what the folder holds; changes nothing.
 
     Raises
@@ -105,8 +105,8 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
         If the folder holds the results of another study, engine or version of a library, or
         something else than results; or if nothing of the study can be had.
     """
-    how = how or How()
-    plan = expand.plan(study)
+    how = how or RunOptions()
+    plan = expand.expand(study)
     if plan.skipped and not plan.runs:
         first, *others = dict.fromkeys(reason for _, reason in plan.skipped)
         more = f", and {len(others):,} other reasons" if others else ""
@@ -121,7 +121,7 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
             refuse_environment(folder)
         done = {} if how.force else store.finished(folder)
         if (folder / settings.ENGINE_FILE).exists() or store.engines(folder):
-            known = settings.recorded(folder)
+            known = settings.load_settings(folder)
             engines.refuse_another(known, engine, compile_, folder)
             engine = "loop" if known.engine == "loop" else engine
     elif folder.exists() and not _empty(folder):
@@ -135,7 +135,7 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     foreign = dict.fromkeys(
         run.configuration for run in left if apart and run.configuration.foreign_modules
     )
-    choices = tuple(engines.choose(left, engine, _broken(list(foreign), how.timeout)))
+    choices = tuple(engines.choose_engines(left, engine, _broken(list(foreign), how.timeout)))
     if engine == "fused":
         engines.refuse_loops(choices)
     cohorts = pack(choice.part for choice in choices)
@@ -143,7 +143,7 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
     pool = dispatch.arrange(cohorts, how.jobs, how.backend, apart=needed)
     if how.backend == "threading" and compile_ == "auto":
         compile_ = "never"
-    settled = known or engines.settle(engine, compile_, choices, pool.jobs)
+    settled = known or engines.decide_settings(engine, compile_, choices, pool.jobs)
     if settled.compiled and pool.backend == "threading":
         # PyTorch traces with marks that hold for the whole process.
         if how.backend is not None:
@@ -152,7 +152,7 @@ def look(study: Study, folder: Path, how: How | None = None) -> Outlook:
             )
             raise RequestError(message, "--backend")
         pool = Pool(pool.jobs, "loky")
-    return Outlook(plan, len(plan.runs) - len(left), choices, settled, pool)
+    return ExecutionPlan(plan, len(plan.runs) - len(left), choices, settled, pool)
 
 
 def _broken(configurations: list[Configuration], seconds: float | None) -> dict[Configuration, str]:
@@ -160,7 +160,7 @@ def _broken(configurations: list[Configuration], seconds: float | None) -> dict[
     if not configurations:
         return {}
     try:
-        found = workers.alone(attempts.build_all, configurations, seconds)
+        found = workers.call_isolated(recovery.build_all, configurations, seconds)
     except WorkerDiedError as error:
         if len(configurations) == 1:
             return {configurations[0]: f"its process ended: {error.exit_code}"}

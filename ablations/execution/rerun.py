@@ -108,7 +108,7 @@ def rerun(folder: Path, run_id: str) -> Rerun:
 
 
 def _find(folder: Path, run_id: str) -> Run:
-    plan = expand.plan(Study.from_toml(folder / "study.toml"))
+    plan = expand.expand(Study.from_toml(folder / "study.toml"))
     wanted = run_id.strip().lower()
     found = [run for run in plan.runs if run.run_id.startswith(wanted)] if wanted else []
     if len(found) == 1:

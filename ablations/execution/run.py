@@ -14,23 +14,22 @@ from ablations.analysis import results as answers
 from ablations.analysis.results import Results
 from ablations.core import files
 from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
-from ablations.execution import dispatch, timing, workers
-from ablations.execution import interrupts as interruption
-from ablations.execution.interrupts import Interrupted, Stop
-from ablations.execution.metadata import story
-from ablations.execution.plan import How, Outlook, look
+from ablations.execution import dispatch, interrupts, timing, workers
+from ablations.execution.interrupts import Interrupted, StopRequest
+from ablations.execution.metadata import study_metadata
+from ablations.execution.plan import ExecutionPlan, RunOptions, plan_execution
 from ablations.execution.progress import Live, Reporter
 from ablations.execution.workers import WorkerDiedError
 from ablations.results import environment, schema, settings, store
-from ablations.results.answer import Answer, keep, kept
+from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.lock import one_writer
-from ablations.study.expand import Plan
+from ablations.study.expand import ExpandedGrid
 from ablations.study.study import Study
 from ablations.training import audit
-from ablations.training.audit import Judged
-from ablations.training.cohorts import parcels
+from ablations.training.audit import AuditRecord
+from ablations.training.cohorts import batch_cohorts
 from ablations.training.engine import Compile, Engine
-from ablations.training.fused import compile as compiling
+from ablations.training.fused import compilation
 from ablations.training.result import Result
 
 if TYPE_CHECKING:
@@ -122,10 +121,10 @@ def run(
     Interrupted
         A KeyboardInterrupt, once what was in training is written.
     """
-    from ablations.analysis import fault
-    from ablations.report import formatting as words
+    from ablations.analysis import audit_failure
+    from ablations.report import formatting
 
-    how = How(
+    how = RunOptions(
         *(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment),
         time_budget=time_budget,
     )
@@ -137,12 +136,12 @@ def run(
         up_to_date = ", and the report is up to date" if with_report else ""
         reporter.say(f"nothing to train{up_to_date}")
         return of_study(known[1], answers.load(folder))[0]
-    seen, outlook = store.written(folder), look(study, folder, how)
+    seen, outlook = store.list_shards(folder), plan_execution(study, folder, how)
     with _writing(folder), one_writer(folder, reporter.say):
-        if store.written(folder) != seen:
-            outlook = look(study, folder, how)
+        if store.list_shards(folder) != seen:
+            outlook = plan_execution(study, folder, how)
         results = _run(study, folder, outlook, how, reporter)
-        wrong = fault(results.audit)
+        wrong = audit_failure(results.audit)
         if with_report:
             path = write_report(study, results)
             reporter.say(f"report: {path}")
@@ -151,19 +150,21 @@ def run(
     if wrong:
         raise AuditError(wrong)
     if len(results.audit):
-        reporter.say(words.audit(results.audit))
+        reporter.say(formatting.audit(results.audit))
     return results
 
 
-def _run(study: Study, folder: Path, outlook: Outlook, how: How, reporter: Reporter) -> Results:
+def _run(
+    study: Study, folder: Path, outlook: ExecutionPlan, how: RunOptions, reporter: Reporter
+) -> Results:
     """Train what is left, have it judged, and leave few files behind."""
     target = begin(study, folder, outlook, how.timeout)
     for note in outlook.notes():
         reporter.say(note)
     begun = time.monotonic()
-    stop = Stop(target.stop, lambda: reporter.say(STOPPING))
+    stop = StopRequest(target.stop, lambda: reporter.say(STOPPING))
     try:
-        with interruption.asking(stop.interrupt):
+        with interrupts.handle_signals(stop.interrupt):
             train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
             whole = answers.load(folder)
             took = time.monotonic() - begun
@@ -205,32 +206,32 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def known_answer(
-    study: Study, folder: Path, how: How, with_report: bool = True
-) -> tuple[Answer, Plan] | None:
+    study: Study, folder: Path, how: RunOptions, with_report: bool = True
+) -> tuple[Answer, ExpandedGrid] | None:
     """The answer of a study of which nothing is left to train, where its report is up to date, and
     the study's plan.
     """
     if how.force or not store.is_results(folder):
         return None
-    answer = kept(folder, _fingerprint(study, folder), with_page=with_report)
-    outlook = look(study, folder, how) if answer else None
+    answer = load_answer(folder, _fingerprint(study, folder), with_page=with_report)
+    outlook = plan_execution(study, folder, how) if answer else None
     return (answer, outlook.plan) if answer and outlook and not outlook.todo else None
 
 
 def write_answer(study: Study, results: Results, with_page: bool = True) -> None:
     """Write down the answer, and what it is the answer to."""
     of = _fingerprint(study, results.folder)
-    keep(answer(study, results), results.folder, of, with_page=with_page)
+    save_answer(answer(study, results), results.folder, of, with_page=with_page)
 
 
 def _fingerprint(study: Study, folder: Path) -> str:
     """What the report of a study depends on: the results, the study and this installation."""
     return files.digest(
-        f"{store.fingerprint(folder)} {study.to_toml()} {environment.sources()}".encode()
+        f"{store.content_hash(folder)} {study.to_toml()} {environment.sources()}".encode()
     )
 
 
-def of_study(plan: Plan, results: Results) -> tuple[Results, int]:
+def of_study(plan: ExpandedGrid, results: Results) -> tuple[Results, int]:
     """The rows that a study asks for, and how many others the folder holds.
 
     A folder keeps what earlier commands trained, with more seeds or other levels; a table of
@@ -249,15 +250,17 @@ def folder_of(study: Study, out: Path | str | None) -> Path:
 
 
 def begin(
-    study: Study, folder: Path, outlook: Outlook, seconds: float | None = None
-) -> dispatch.Target:
+    study: Study, folder: Path, outlook: ExecutionPlan, seconds: float | None = None
+) -> dispatch.OutputContext:
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
     identity, skipped = environment.identify(described), outlook.plan.skipped
-    compiled = outlook.settled.compiled and compiling.unavailable() is None
-    target = dispatch.Target(folder.absolute(), study.name, identity, compiled, seconds=seconds)
+    compiled = outlook.settled.compiled and compilation.unavailable() is None
+    target = dispatch.OutputContext(
+        folder.absolute(), study.name, identity, compiled, seconds=seconds
+    )
     try:
-        settings.record(folder, outlook.settled)
+        settings.save_settings(folder, outlook.settled)
         session = store.start(folder, study.to_toml(), {identity: described})
         target = replace(target, session=session)
         if skipped:
@@ -270,15 +273,15 @@ def begin(
 
 
 def train(
-    outlook: Outlook,
-    target: dispatch.Target,
-    stop: Stop,
+    outlook: ExecutionPlan,
+    target: dispatch.OutputContext,
+    stop: StopRequest,
     reporter: Reporter,
     *,
     fail_fast: bool = False,
 ) -> None:
     """Train what is left, telling the reporter as cohorts finish."""
-    shared = parcels(outlook.cohorts, outlook.pool.jobs)
+    shared = batch_cohorts(outlook.cohorts, outlook.pool.jobs)
     reporter.begin(len(outlook.plan.runs), outlook.finished)
     try:
         for statuses in dispatch.dispatch(shared, target, outlook.pool, stop):
@@ -290,7 +293,11 @@ def train(
 
 
 def judge(
-    outlook: Outlook, results: Results, target: dispatch.Target, stop: Stop, again: bool = False
+    outlook: ExecutionPlan,
+    results: Results,
+    target: dispatch.OutputContext,
+    stop: StopRequest,
+    again: bool = False,
 ) -> int:
     """Have the plain loop judge a few runs of each kind that were not judged yet, or all of those
     ``again``; how many.
@@ -322,8 +329,8 @@ def judge(
         (*call, {run.run_id: curves[run.run_id] for run in call[0]}, target.seconds)
         for call in calls
     ]
-    judged = workers.each(
-        audit.judge, asked, outlook.pool, again=_judge_again, stopped=lambda: stop.asked
+    judged = workers.map_calls(
+        audit.audit_runs, asked, outlook.pool, again=_judge_again, stopped=lambda: stop.asked
     )
     count = 0
     for found in judged:
@@ -333,33 +340,33 @@ def judge(
     return count
 
 
-def _judge_again(call: tuple[Any, ...], first: WorkerDiedError) -> Iterator[list[Judged]]:
+def _judge_again(call: tuple[Any, ...], first: WorkerDiedError) -> Iterator[list[AuditRecord]]:
     """Judge runs whose judge may have been the worker that died."""
     try:
-        yield workers.alone(audit.judge, *call)
+        yield workers.call_isolated(audit.audit_runs, *call)
     except WorkerDiedError as error:
         runs, engine, size = call[:3]
         codes = f"{first.exit_code}, {error.exit_code}"
         reason = f"it could not be judged: the worker process died each time: {codes}"
-        yield [Judged(run.run_id, engine, size, reason=reason) for run in runs]
+        yield [AuditRecord(run.run_id, engine, size, reason=reason) for run in runs]
 
 
 def write_report(study: Study, results: Results) -> Path:
     """Write the report of a results folder."""
     from ablations.report.page import write
 
-    return write(results, story(study))
+    return write(results, study_metadata(study))
 
 
 def effects(study: Study, results: Results) -> Effects:
     """The ablation table, as the report has it: every level against its control."""
     from ablations.analysis.study_design import ablation_effects
 
-    return ablation_effects(results, story(study))
+    return ablation_effects(results, study_metadata(study))
 
 
 def answer(study: Study, results: Results) -> Answer:
     """The ablation table and the answer in words."""
-    from ablations.report import summary as headline
+    from ablations.report import summary
 
-    return headline.answer(effects(study, results), story(study).cautions)
+    return summary.summarise(effects(study, results), study_metadata(study).cautions)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.analysis import UNDECIDED
-from ablations.analysis.power import least
+from ablations.analysis.power import min_seeds
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
 from ablations.execution import run as pipeline
@@ -39,7 +39,7 @@ def planned(study: Study, most: int = MOST) -> Study:
     RequestError
         If ``most`` is fewer than the first look needs for any verdict.
     """
-    first = max(len(study.seeds), least(ALPHA / LOOKS))
+    first = max(len(study.seeds), min_seeds(ALPHA / LOOKS))
     if most < first:
         message = f"expected at least the {first} seeds of the first look, found {most}"
         raise RequestError(message, "--max-seeds")

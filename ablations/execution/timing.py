@@ -17,14 +17,14 @@ import pandas as pd
 from joblib.externals import loky
 
 from ablations.core.errors import RequestError
-from ablations.execution import metadata as telling
+from ablations.execution import metadata
 from ablations.execution.plan import refuse_another
 from ablations.execution.progress import Reporter
 from ablations.results import environment, store
 from ablations.study import expand
 from ablations.study.configuration import Run
 from ablations.study.study import Study
-from ablations.training import step_timer as clock
+from ablations.training import step_timer
 
 SECONDS = 100.0
 """What ``ablations time`` may take."""
@@ -68,24 +68,24 @@ def measure(
     """
     end = time.monotonic() + seconds
     check(seconds, threads)
-    controls = telling.controls(study)
+    controls = metadata.controls(study)
     described = environment.describe()
     text, every, first = _asked(study, folder, list(controls))
     session = store.start(folder, text, {environment.identify(described): described})
     keep = _Kept(folder, session, environment.identify(described))
     # Worker processes that have nothing left to do would still share the caches.
     loky.get_reusable_executor().shutdown(wait=True)
-    with clock.alone(threads):
+    with step_timer.alone(threads):
         each, known = _first_look(every), keep.blocks(threads)
         left = end - time.monotonic()
-        wanted = clock.chosen(every, controls, int(left / each / clock.BLOCKS), first)
+        wanted = step_timer.chosen(every, controls, int(left / each / step_timer.BLOCKS), first)
         runs = _left(wanted, known, controls)
         block = each * (len(runs) + 1)
-        fewest = min((known[clock.cost_id(run.configuration)] for run in runs), default=0)
-        if runs and fewest < clock.FEWEST and clock.FEWEST * block > left:
+        fewest = min((known[step_timer.cost_id(run.configuration)] for run in runs), default=0)
+        if runs and fewest < step_timer.FEWEST and step_timer.FEWEST * block > left:
             reporter.say(
-                f"nothing is timed: {clock.FEWEST} blocks would take about "
-                f"{clock.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left; "
+                f"nothing is timed: {step_timer.FEWEST} blocks would take about "
+                f"{step_timer.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left; "
                 "'ablations time' takes longer"
             )
             return 0
@@ -93,11 +93,11 @@ def measure(
             reporter.say(
                 f"timing {len(wanted):,} of the {len(every):,} configurations that differ in cost"
             )
-        entries, failed = clock.lineup(runs, controls)
+        entries, failed = step_timer.lineup(runs, controls)
         for run, why in failed:
-            reporter.say(f"cannot be timed: {clock.named(run, controls)}: {why}")
-        done = [known[clock.cost_id(entry.run.configuration)] for entry in entries]
-        missing = clock.BLOCKS - min(done, default=clock.BLOCKS)
+            reporter.say(f"cannot be timed: {step_timer.named(run, controls)}: {why}")
+        done = [known[step_timer.cost_id(entry.run.configuration)] for entry in entries]
+        missing = step_timer.BLOCKS - min(done, default=step_timer.BLOCKS)
         if missing:
             _take(entries, missing, threads, keep, reporter, stopped, end - block)
     with suppress(OSError):  # on a full disk many files stay many
@@ -116,14 +116,14 @@ def _asked(study: Study, folder: Path, axes: Sequence[str]) -> tuple[str, list[R
         text, runs = held.study_toml, held.runs
     # What hangs or dies in training is not timed.
     broken = set(runs.loc[runs["status"] == "failed", "run_id"]) if len(runs) else set()
-    planned = [run for run in expand.plan(study).runs if run.run_id not in broken]
+    planned = [run for run in expand.expand(study).runs if run.run_id not in broken]
     best = _best(runs, axes)
-    first = {clock.cost_id(run.configuration) for run in planned if run.run_id in best}
-    return text, clock.costly(planned), first
+    first = {step_timer.cost_id(run.configuration) for run in planned if run.run_id in best}
+    return text, step_timer.costly(planned), first
 
 
 def _take(
-    entries: Sequence[clock.Entry],
+    entries: Sequence[step_timer.Entry],
     blocks: int,
     threads: int,
     keep: _Kept,
@@ -139,7 +139,7 @@ def _take(
         for _ in range(blocks):
             if time.monotonic() > last or stopped():
                 break
-            keep.add(clock.block(entries, threads))
+            keep.add(step_timer.block(entries, threads))
             reporter.update(Counter(ok=len(entries)))
     finally:
         keep.write()
@@ -195,10 +195,10 @@ def _first_look(runs: Sequence[Run]) -> float:
     """Seconds that one repetition takes, of the first configuration that can be timed."""
     for run in runs:
         try:
-            steps = clock.steps_for(run)
-            clock.repetition(run, steps)  # the first of a process takes longer
+            steps = step_timer.steps_for(run)
+            step_timer.repetition(run, steps)  # the first of a process takes longer
             start = time.monotonic()
-            clock.repetition(run, steps)
+            step_timer.repetition(run, steps)
         except Exception:  # noqa: S112 - told later, when it is its turn
             continue
         return _DEARER * (time.monotonic() - start)
@@ -209,8 +209,10 @@ def _left(
     wanted: Sequence[Run], known: Mapping[str, int], controls: Mapping[str, object]
 ) -> list[Run]:
     """What was not timed in enough blocks, and all that it is compared with."""
-    levels = [clock.levels(run, controls) for run in wanted]
-    short = [known.get(clock.cost_id(run.configuration), 0) < clock.BLOCKS for run in wanted]
+    levels = [step_timer.levels(run, controls) for run in wanted]
+    short = [
+        known.get(step_timer.cost_id(run.configuration), 0) < step_timer.BLOCKS for run in wanted
+    ]
     if not any(short):
         return []
     # In the order of the controls' axes, so that equal levels are equal tuples.
@@ -223,7 +225,7 @@ def _left(
     return [
         run
         for run, own, missing in zip(wanted, levels, short, strict=True)
-        if missing or not clock.away(run, controls) or tuple(own.values()) in partners
+        if missing or not step_timer.away(run, controls) or tuple(own.values()) in partners
     ]
 
 

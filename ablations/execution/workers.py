@@ -22,7 +22,7 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
-from ablations.core.plugins import found_beside
+from ablations.core.plugins import local_modules
 from ablations.training import loop, result
 
 IN_FLIGHT = 2
@@ -75,7 +75,7 @@ class CannotSendError(Exception):
     """A call, or its arguments, cannot be had in a worker process."""
 
 
-def each(
+def map_calls(
     function: Callable[..., T],
     calls: Sequence[Arguments],
     pool: Pool,
@@ -111,7 +111,7 @@ def each(
                 yield from again(arguments, death)
 
 
-def alone(function: Callable[..., T], *arguments: Any) -> T:
+def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
     """What a function gives in a worker process by itself, where its death harms nothing else.
 
     Raises
@@ -261,7 +261,7 @@ def _lines(path: Path) -> list[str]:
 def carry(module_names: Iterable[str]) -> None:
     """Have what workers cannot import by its name sent to them as it is."""
     names = set(module_names)
-    beside = found_beside() if names else set()
+    beside = local_modules() if names else set()
     for name in names | beside:
         module = sys.modules.get(name)
         if module is None or name == "__main__":

@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ablations.core.random import Streams
-from ablations.core.registry import Component, component
+from ablations.core.registry import Component, register
 from ablations.results.schema import COLUMNS
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
@@ -42,13 +42,13 @@ __all__ = [
     "NormPosition",
     "Weighted",
     "Width",
-    "build",
+    "build_network",
     "feedforward",
-    "fill",
-    "finish",
+    "fill_network",
+    "finish_network",
     "hidden",
     "hidden_weights",
-    "initialise",
+    "initialise_network",
     "layers_of",
     "linear",
     "model",
@@ -68,7 +68,7 @@ def model(cls: type[M]) -> type[M]:
     taken = set(COLUMNS) & set(cls.__annotations__)
     if taken:
         raise ValueError(f"model '{cls.name}' has a parameter named like a column: {sorted(taken)}")
-    return component(cls)
+    return register(cls)
 
 
 class Model(Component):
@@ -218,19 +218,19 @@ def without_a_shape(model: Model, task: Task) -> str | None:
     return f"the model '{model.name}' wants rows with a shape, (channel, …, …); {found}"
 
 
-def build(configuration: Configuration) -> nn.Module:
+def build_network(configuration: Configuration) -> nn.Module:
     """A configuration's network on the CPU, its weights not yet filled."""
     c = configuration
     return c.model.build(c.task, c.norm, c.regularizer)
 
 
 @torch.no_grad()
-def fill(network: nn.Module, configuration: Configuration, streams: Streams) -> None:
+def fill_network(network: nn.Module, configuration: Configuration, streams: Streams) -> None:
     """Give a network its initial weights and biases (``Model.fill``)."""
     configuration.model.fill(network, configuration.init, streams)
 
 
-def finish(network: nn.Module, configuration: Configuration) -> nn.Module:
+def finish_network(network: nn.Module, configuration: Configuration) -> nn.Module:
     """Bring a filled network to its device, and wrap its hidden layers."""
     layers = list(configuration.model.weights(network))
     network.to(configuration.device.torch_device(), configuration.torch_dtype)
@@ -240,8 +240,8 @@ def finish(network: nn.Module, configuration: Configuration) -> nn.Module:
     return network
 
 
-def initialise(configuration: Configuration, streams: Streams) -> nn.Module:
+def initialise_network(configuration: Configuration, streams: Streams) -> nn.Module:
     """The network of one run, initialised and on its device."""
-    network = build(configuration)
-    fill(network, configuration, streams)
-    return finish(network, configuration)
+    network = build_network(configuration)
+    fill_network(network, configuration, streams)
+    return finish_network(network, configuration)

@@ -13,7 +13,7 @@ from pydantic import BeforeValidator
 from torch import nn
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX, imported, source_of_module
+from ablations.core.plugins import PREFIX, import_object, module_hash
 from ablations.core.random import Streams
 from ablations.core.registry import BESIDE
 from ablations.models.base import Model, Weighted, model
@@ -95,7 +95,7 @@ class Python(Model):
                 advice = "a number, a text, or true or false is wanted"
                 raise RequestError(f"{message}; {advice}", "model")
         options = _pairs({**known, **dict(self.options)})
-        return self._like(options, source_of_module(self.target.partition(":")[0]))
+        return self._like(options, module_hash(self.target.partition(":")[0]))
 
     @property
     def title(self) -> str:
@@ -125,7 +125,7 @@ class Python(Model):
     @cached_property
     def _factory(self) -> Callable[..., Any]:
         """The function itself, which goes with the model to workers."""
-        found = imported(self.target, "model", BESIDE.get())
+        found = import_object(self.target, "model", BESIDE.get())
         if not callable(found):
             message = f"'{self.target}' is {type(found).__name__}; a function is wanted"
             raise RequestError(message, "model")

@@ -9,15 +9,15 @@ import pandas as pd
 
 from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.interactions import UNKNOWN
-from ablations.report import formatting as words
-from ablations.report.data import Reading
+from ablations.report import formatting
+from ablations.report.data import ReportData
 from ablations.report.tables import Cell, Table, interval, numeric
-from ablations.results.metadata import Story
+from ablations.results.metadata import StudyMetadata
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def ablation_table(reading: Reading, story: Story) -> Table:
+def ablation_table(reading: ReportData, story: StudyMetadata) -> Table:
     """Each level against its control: what changed, how sure that is, and what the level is."""
     metric = reading.metric_effects.set_index(["axis", "level"])
     headings = ["technique", "verdict", "change of loss", "95 % interval", "adjusted p"]
@@ -41,7 +41,7 @@ def ablation_table(reading: Reading, story: Story) -> Table:
     return Table(caption, tuple(headings), tuple(rows))
 
 
-def _name(row: pd.Series, story: Story) -> Cell:
+def _name(row: pd.Series, story: StudyMetadata) -> Cell:
     name = f"{row['axis']} \N{RIGHTWARDS ARROW} {row['level']}"
     note = story.captions.get(row["axis"], {}).get(row["level"], "")
     same = int(row["identical"])
@@ -54,11 +54,11 @@ def _name(row: pd.Series, story: Story) -> Cell:
     return Cell(name, look="name technique", note=note, parts=parts)
 
 
-def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
+def _effect(row: pd.Series, reading: ReportData) -> list[Cell]:
     scale = reading.scale
     prefix = "change_" if scale == "log" else ""
-    ends = [words.change(row, scale, part) for part in ("low", "high")]
-    shown = " to ".join(ends) if row["seeds"] >= 2 else words.NOTHING
+    ends = [formatting.change(row, scale, part) for part in ("low", "high")]
+    shown = " to ".join(ends) if row["seeds"] >= 2 else formatting.NOTHING
     return [
         Cell(
             row["verdict"] if row["pairs"] else "not compared",
@@ -66,23 +66,23 @@ def _effect(row: pd.Series, reading: Reading) -> list[Cell]:
             note="" if row["pairs"] else str(row["left_out"]),
         ),
         numeric(
-            words.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0),
+            formatting.change(row, scale) + " *" * (row["conditional"] and row["seeds"] > 0),
             row["change" if scale == "log" else "effect"],
         ),
         interval(shown, row[f"{prefix}low"], row[f"{prefix}high"]),
-        numeric(words.p_value(row), row["p_adjusted"] if row["reachable"] else math.nan),
-        numeric(words.share(row["better"], ".2f"), row["better"]),
-        numeric(words.share(row["helped"], ".0%"), row["helped"]),
+        numeric(formatting.p_value(row), row["p_adjusted"] if row["reachable"] else math.nan),
+        numeric(formatting.share(row["better"], ".2f"), row["better"]),
+        numeric(formatting.share(row["helped"], ".0%"), row["helped"]),
     ]
 
 
 def _metric(row: pd.Series, metric: pd.DataFrame) -> Cell:
     key = (row["axis"], row["level"])
     value = float(metric.loc[key, "effect"]) if key in metric.index else math.nan
-    return numeric(words.signed(value), value)
+    return numeric(formatting.format_signed(value), value)
 
 
-def _costs(reading: Reading) -> pd.DataFrame:
+def _costs(reading: ReportData) -> pd.DataFrame:
     """What was timed on the machine that timed most, one row a level."""
     table = reading.costs
     if table.empty:
@@ -95,11 +95,11 @@ def _costs(reading: Reading) -> pd.DataFrame:
 def _cost(row: pd.Series, costs: pd.DataFrame) -> Cell:
     key = (row["axis"], row["level"])
     if key not in costs.index:
-        return Cell(words.NOTHING, look="number")
+        return Cell(formatting.NOTHING, look="number")
     found = costs.loc[key]
     note = "" if found["verdict"] != NO_SLOWER else NO_SLOWER
     ends = (("", found["ratio"]), ("low", found["low"]), ("high", found["high"]))
-    return replace(numeric(words.times(found["ratio"]), found["ratio"]), note=note, parts=ends)
+    return replace(numeric(formatting.times(found["ratio"]), found["ratio"]), note=note, parts=ends)
 
 
 def _counts(row: pd.Series) -> list[Cell]:

@@ -22,17 +22,16 @@ from ablations.analysis import (
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.study_design import OUTCOME, SETTINGS, Effects, ablation_effects
 from ablations.core.errors import RequestError
-from ablations.report import formatting as words
-from ablations.report import style as look
-from ablations.report.figures import effects as effect_figures
-from ablations.report.figures.gallery import Drawn
+from ablations.report import formatting, style
+from ablations.report.figures import effects
+from ablations.report.figures.gallery import RenderedFigure
 from ablations.report.page import templates
-from ablations.report.summary import Temper
+from ablations.report.summary import Caveat
 from ablations.report.tables import Cell, Table, flat, interval, numeric
-from ablations.results.metadata import Story, in_order
+from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
-    from ablations.results.store import Results
+    from ablations.results.store import StoredResults
 
 FOLDER = "folder"
 """The axis on which runs of the two folders differ."""
@@ -97,7 +96,7 @@ class Comparison:
             if self.diverges(row):
                 found.append(_counts(row))
         failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
-        found += [f"{words.count(failed, 'run')} failed that had not"] if failed else []
+        found += [f"{formatting.count(failed, 'run')} failed that had not"] if failed else []
         found += [f"at {level}" for level in self._levels(1)]
         return tuple(found)
 
@@ -115,7 +114,7 @@ class Comparison:
             return f"is better{alone}"
         moved = [*self._levels(1), *self._levels(-1)]
         if moved:
-            return f"is equal on average, but not at {words.listing(moved)}"
+            return f"is equal on average, but not at {formatting.listing(moved)}"
         if row["p_equivalent"] <= self.first.alpha:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
@@ -141,13 +140,16 @@ class Comparison:
     def size(self, row: pd.Series) -> str:
         """The change of a row with its interval."""
         scale = self.first.scale
-        low, high = (words.change(row, scale, part) for part in ("low", "high"))
+        low, high = (formatting.change(row, scale, part) for part in ("low", "high"))
         interval = f" [{low}, {high}]" if row["seeds"] >= _FEWEST else ""
-        return f"{words.change(row, scale)}{interval}"
+        return f"{formatting.change(row, scale)}{interval}"
 
 
 def compare(
-    first: Results, second: Results, stories: tuple[Story, Story], names: tuple[str, str]
+    first: StoredResults,
+    second: StoredResults,
+    stories: tuple[StudyMetadata, StudyMetadata],
+    names: tuple[str, str],
 ) -> Comparison:
     """Compare two folders of results on the runs that both hold.
 
@@ -249,7 +251,7 @@ def _endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
     return both.groupby(["before", "after"]).size().rename("runs").reset_index()
 
 
-def _changed(first: Results, second: Results) -> dict[str, tuple[str, str]]:
+def _changed(first: StoredResults, second: StoredResults) -> dict[str, tuple[str, str]]:
     facts = []
     for found in (first, second):
         seen: dict[str, dict[str, None]] = {}
@@ -271,7 +273,7 @@ def sentences(found: Comparison) -> list[str]:
     rows = found.overall[found.overall["seeds"] > 0]
     said = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
     for _, row in rows.iterrows():
-        seeds, whole = words.count(int(row["seeds"]), "seed"), row["survivors"] == row["pairs"]
+        seeds, whole = formatting.count(int(row["seeds"]), "seed"), row["survivors"] == row["pairs"]
         over = (
             f"over {pairs}"
             if whole
@@ -285,11 +287,13 @@ def sentences(found: Comparison) -> list[str]:
         else:
             said.append(f"{second} {found.verdict(row)}: {size}.")
     if found.confined and found.identical:
-        levels = words.listing([f"{axis} {level}" for axis, level in found.confined])
+        levels = formatting.listing([f"{axis} {level}" for axis, level in found.confined])
         said.append(f"All that changed is in runs with {levels}.")
     flips = [f"{r.axis} {r.level} from {r.before} to {r.after}" for r in found.flipped.itertuples()]
     if flips:
-        said.append(f"{words.count(len(flips), 'verdict')} flipped: {words.listing(flips)}.")
+        said.append(
+            f"{formatting.count(len(flips), 'verdict')} flipped: {formatting.listing(flips)}."
+        )
     return said + _ended_otherwise(found)
 
 
@@ -297,41 +301,41 @@ def _ended_otherwise(found: Comparison) -> list[str]:
     if not len(found.endings):
         return []
     parts = [
-        f"{words.count(int(row.runs), 'run')} {row.before} before and {row.after} now"
+        f"{formatting.count(int(row.runs), 'run')} {row.before} before and {row.after} now"
         for row in found.endings.itertuples()
     ]
-    return [f"Ended otherwise: {words.listing(parts)}."]
+    return [f"Ended otherwise: {formatting.listing(parts)}."]
 
 
-def tempers(found: Comparison) -> list[Temper]:
+def tempers(found: Comparison) -> list[Caveat]:
     """Say what tempers it."""
     told = []
     if found.regressions:
         text = f"Worse, by estimates beyond the margin: {'; '.join(found.regressions)}."
-        told.append(Temper("regression", text))
+        told.append(Caveat("regression", text))
     if 0 < found.identical < found.pairs:
         text = f"{found.identical:,} of {found.pairs:,} pairs are the same to the last bit."
-        told.append(Temper("some identical", text))
+        told.append(Caveat("some identical", text))
     if any(found.only):
         only = zip(found.only, found.names, strict=True)
-        counts = words.listing([f"{n:,} only in {name}" for n, name in only if n])
-        told.append(Temper("unpaired runs", f"Runs that are not compared: {counts}."))
+        counts = formatting.listing([f"{n:,} only in {name}" for n, name in only if n])
+        told.append(Caveat("unpaired runs", f"Runs that are not compared: {counts}."))
     if not found.changed:
         text = "Both folders name the same machine, versions and commit."
-        told.append(Temper("", text))
+        told.append(Caveat("", text))
     return told
 
 
-def render(found: Comparison, story: Story) -> str:
+def render(found: Comparison, story: StudyMetadata) -> str:
     """The page of a comparison."""
-    bound = words.margin(found.first.margin, found.first.scale)
+    bound = formatting.margin(found.first.margin, found.first.scale)
     return (
         templates()
         .get_template("comparison.html.j2")
         .render(
             story=story,
             names=found.names,
-            theme=look.theme(),
+            theme=style.theme(),
             answers=sentences(found),
             tempers=tempers(found),
             band=bound,
@@ -344,7 +348,7 @@ def render(found: Comparison, story: Story) -> str:
     )
 
 
-def _figures(found: Comparison) -> list[Drawn]:
+def _figures(found: Comparison) -> list[RenderedFigure]:
     rows = found.by_level[found.by_level["seeds"] > 0]
     if rows.empty:
         return []
@@ -358,7 +362,7 @@ def _figures(found: Comparison) -> list[Drawn]:
         [within | same, certain & (drawn["effect"] < 0), certain], [EQUAL, HELPS, HURTS], UNDECIDED
     )
     nothing = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
-    figure = effect_figures.main_effects(
+    figure = effects.main_effects(
         drawn.assign(verdict=verdict, control=found.names[0]),
         nothing,
         scale=found.first.scale,
@@ -371,7 +375,9 @@ def _figures(found: Comparison) -> list[Drawn]:
         "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
         "interval lies within the margin."
     )
-    return [Drawn("levels", "comparison", look.png(figure), look.svg(figure), alt, caption)]
+    return [
+        RenderedFigure("levels", "comparison", style.png(figure), style.svg(figure), alt, caption)
+    ]
 
 
 def _level_table(found: Comparison) -> Table:
@@ -379,17 +385,19 @@ def _level_table(found: Comparison) -> Table:
     prefix = "change_" if scale == "log" else ""
     rows = []
     for _, row in found.by_level.iterrows():
-        ends = [words.change(row, scale, part) for part in ("low", "high")]
+        ends = [formatting.change(row, scale, part) for part in ("low", "high")]
         rows.append(
             (
                 Cell(f"{row['given']} {row['given_level']}", look="name"),
-                numeric(words.change(row, scale), row["change" if scale == "log" else "effect"]),
+                numeric(
+                    formatting.change(row, scale), row["change" if scale == "log" else "effect"]
+                ),
                 interval(
-                    " to ".join(ends) if row["seeds"] >= _FEWEST else words.NOTHING,
+                    " to ".join(ends) if row["seeds"] >= _FEWEST else formatting.NOTHING,
                     row[f"{prefix}low"],
                     row[f"{prefix}high"],
                 ),
-                numeric(words.number(row["p_adjusted"], 2), row["p_adjusted"]),
+                numeric(formatting.format_number(row["p_adjusted"], 2), row["p_adjusted"]),
                 replace(
                     numeric(
                         f"{row['diverged']} ({row['control_diverged']} before)", row["diverged"]

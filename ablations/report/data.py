@@ -20,19 +20,19 @@ from ablations.analysis import (
 )
 from ablations.analysis.costs import clocked, time_costs, timings_of, winner_cost
 from ablations.analysis.interactions import simple_effects
-from ablations.analysis.power import least
+from ablations.analysis.power import min_seeds
 from ablations.analysis.ranking import ranking, seed_spread
 from ablations.analysis.selection import winner
 from ablations.analysis.study_design import OUTCOME, Effects, ablation_effects, typical
 from ablations.analysis.variance import importance
-from ablations.results.metadata import Story, in_order
+from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
-    from ablations.results.store import Results
+    from ablations.results.store import StoredResults
 
 
 @dataclass(frozen=True)
-class Reading(Effects):
+class ReportData(Effects):
     """The tables of one report."""
 
     by_seed: pd.DataFrame
@@ -58,7 +58,7 @@ class Reading(Effects):
     """
 
 
-def read(results: Results, story: Story) -> Reading:
+def build_report_data(results: StoredResults, story: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
     of = ablation_effects(results, story)
     of_all = (of.judged, of.controls, of.contrasted)
@@ -66,7 +66,7 @@ def read(results: Results, story: Story) -> Reading:
     best = winner(of.judged, of.contrasted, control=of.controls, scale=of.scale)
     timings, timed_axes = timings_of(results, story)
     alone = clocked(runs, timings, timed_axes)
-    return Reading(
+    return ReportData(
         **vars(of),
         by_seed=seed_effects(*of_all, scale=of.scale),
         metric_effects=_metric_effects(*of_all, story),
@@ -87,13 +87,13 @@ def read(results: Results, story: Story) -> Reading:
         costs=time_costs(results, story),
         floors=noise_floor(results.timings),
         winner_cost=winner_cost(best, timings, timed_axes, of.controls),
-        ranks_tell=runs["seed"].nunique() >= least(of.alpha),
+        ranks_tell=runs["seed"].nunique() >= min_seeds(of.alpha),
         timed=alone is not None,
     )
 
 
 def _metric_effects(
-    runs: pd.DataFrame, controls: dict[str, str], factors: tuple[str, ...], story: Story
+    runs: pd.DataFrame, controls: dict[str, str], factors: tuple[str, ...], story: StudyMetadata
 ) -> pd.DataFrame:
     metric = pd.to_numeric(runs["metric"]).astype(float)
     # A metric that merely repeats the loss would say everything twice.
@@ -128,7 +128,7 @@ def _curves(
     return found
 
 
-def _published(results: Results, story: Story) -> pd.DataFrame:
+def _published(results: StoredResults, story: StudyMetadata) -> pd.DataFrame:
     bands = [
         published_band(
             results.runs, results.curves, curve.where, curve.objective, label=curve.label

@@ -13,8 +13,8 @@ import pandas as pd
 from ablations.analysis import cell_codes
 from ablations.analysis.design import Floats, Ints
 from ablations.analysis.study_design import OUTCOME
-from ablations.report.data import Reading
-from ablations.results.metadata import Story
+from ablations.report.data import ReportData
+from ablations.results.metadata import StudyMetadata
 
 MOST_CURVES = 180_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
@@ -34,7 +34,7 @@ class Explorer:
     json: str
 
 
-def explorer(reading: Reading, curves: pd.DataFrame, story: Story) -> Explorer:
+def explorer(reading: ReportData, curves: pd.DataFrame, story: StudyMetadata) -> Explorer:
     """Put configurations, runs and curves into one JSON text that is safe inside a page.
 
     Numbers have five significant digits.  Where there are more than ``MOST_CURVES`` points, curves
@@ -63,7 +63,7 @@ def _found(levels: pd.Series) -> tuple[str, ...]:
     return tuple(dict.fromkeys(levels.astype(str)))
 
 
-def _order(reading: Reading) -> Ints:
+def _order(reading: ReportData) -> Ints:
     """The place of each run's configuration in the table of configurations, best first."""
     table, factors = reading.configurations, list(reading.factors)
     both = pd.concat([table[factors], reading.runs[factors]], ignore_index=True)
@@ -73,7 +73,7 @@ def _order(reading: Reading) -> Ints:
 
 
 def _configurations(
-    reading: Reading, axes: tuple[tuple[str, tuple[str, ...]], ...]
+    reading: ReportData, axes: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> list[list[Any]]:
     """Levels by their places, then mean, bounds, metric, seconds, and counts by status."""
     table = reading.configurations

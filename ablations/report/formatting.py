@@ -16,7 +16,7 @@ NOTHING = "\N{EN DASH}"
 NAMED = 4
 
 
-def number(value: float, digits: int = 3) -> str:
+def format_number(value: float, digits: int = 3) -> str:
     """Write ``value`` with ``digits`` significant digits; a missing one is a dash."""
     if value is None or math.isnan(value):
         return NOTHING
@@ -30,14 +30,14 @@ def number(value: float, digits: int = 3) -> str:
     return text.rstrip(".").replace("-", MINUS)
 
 
-def percent(fraction: float) -> str:
+def format_percent(fraction: float) -> str:
     """Write a relative change: ``+12.3 %``; from ten-fold on ``x12``, from a tenth down ``÷12``."""
     if math.isnan(fraction):
         return NOTHING
     if fraction >= 9:
-        return f"\N{MULTIPLICATION SIGN}{number(1 + fraction, 3)}"
+        return f"\N{MULTIPLICATION SIGN}{format_number(1 + fraction, 3)}"
     if -1 < fraction <= -0.9:
-        return f"\N{DIVISION SIGN}{number(1 / (1 + fraction), 3)}"
+        return f"\N{DIVISION SIGN}{format_number(1 / (1 + fraction), 3)}"
     size = abs(100 * fraction)
     decimals = 0 if size >= 100 else 1 if size >= 0.95 else 2
     text = f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
@@ -67,16 +67,16 @@ def change(row: pd.Series, scale: Scale, part: str = "") -> str:
     where it has no ratio.
     """
     if scale == "log":
-        return percent(row[f"change_{part}" if part else "change"])
-    return signed(row[part or "effect"])
+        return format_percent(row[f"change_{part}" if part else "change"])
+    return format_signed(row[part or "effect"])
 
 
 def margin(bound: float, scale: Scale) -> str:
     """Write the equivalence margin: ``±2 %``, or in the loss's own unit."""
-    return f"±{100 * bound:g}{NARROW}%" if scale == "log" else f"±{number(bound)}"
+    return f"±{100 * bound:g}{NARROW}%" if scale == "log" else f"±{format_number(bound)}"
 
 
-def signed(value: float) -> str:
+def format_signed(value: float) -> str:
     """Write a difference with its sign and at most three decimals: ``+0.012``."""
     if math.isnan(value):
         return NOTHING

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ablations.core.files import write_bytes
-from ablations.report import formatting as words
-from ablations.report import style as look
-from ablations.report import summary as headline
-from ablations.report import tables
+from ablations.report import formatting, style, summary, tables
 from ablations.report import tables as summary_tables
 from ablations.report.ablation import ablation_table
-from ablations.report.data import Reading, read
+from ablations.report.data import ReportData, build_report_data
 from ablations.report.explorer import explorer
-from ablations.report.figures.gallery import Drawn, gallery
-from ablations.results.metadata import Story
+from ablations.report.figures.gallery import RenderedFigure, gallery
+from ablations.results.metadata import StudyMetadata
 
 if TYPE_CHECKING:
-    from ablations.results.store import Results
+    from ablations.results.store import StoredResults
 
 SECTIONS = {
     "published": "Published curves",
@@ -43,7 +40,7 @@ SECTIONS = {
 """Each has a template of its own; a study that has nothing to show in one has not got it."""
 
 
-def write(results: Results, story: Story) -> Path:
+def write(results: StoredResults, story: StudyMetadata) -> Path:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
     The same results and story give the same bytes. Every file appears whole or not at all.
@@ -58,7 +55,7 @@ def write(results: Results, story: Story) -> Path:
     KeyError
         If ``story`` names a column the runs do not have.
     """
-    reading = read(results, story)
+    reading = build_report_data(results, story)
     drawn = gallery(reading)
     folder = results.folder / "figures"
     current = set()
@@ -88,9 +85,14 @@ def templates() -> jinja2.Environment:
     return found
 
 
-def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn, ...]) -> str:
+def render(
+    reading: ReportData,
+    results: StoredResults,
+    story: StudyMetadata,
+    drawn: tuple[RenderedFigure, ...],
+) -> str:
     """Fill the template."""
-    figures: dict[str, list[Drawn]] = {}
+    figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawn:
         figures.setdefault(figure.section, []).append(figure)
     shown = _tables(reading, results, story)
@@ -105,24 +107,24 @@ def render(reading: Reading, results: Results, story: Story, drawn: tuple[Drawn,
         .render(
             story=story,
             toml=results.study_toml,
-            theme=look.theme(),
-            band=words.margin(reading.margin, reading.scale),
+            theme=style.theme(),
+            band=formatting.margin(reading.margin, reading.scale),
             alpha=f"{reading.alpha:.2g}",
-            answers=headline.answers(reading),
-            facts=headline.facts(reading),
-            tempers=[*headline.tempers(reading), *headline.distrust(results.audit)],
+            answers=summary.answers(reading),
+            facts=summary.facts(reading),
+            tempers=[*summary.caveats(reading), *summary.distrust(results.audit)],
             sections=[(name, title) for name, title in SECTIONS.items() if name in known],
             figures=figures,
             explorer=explored,
             geometric=reading.scale == "log",
-            audit_said=words.audit(results.audit) if len(results.audit) else "",
+            audit_said=formatting.audit(results.audit) if len(results.audit) else "",
             opened=summary_tables.simple_tables(reading),
             **shown,
         )
     )
 
 
-def _tables(reading: Reading, results: Results, story: Story) -> dict[str, Any]:
+def _tables(reading: ReportData, results: StoredResults, story: StudyMetadata) -> dict[str, Any]:
     """Each table of the page, None where it would be empty."""
     return {
         "ablations": ablation_table(reading, story) if len(reading.effects) else None,

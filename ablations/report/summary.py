@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ablations.analysis import UNDECIDED, fault
+from ablations.analysis import UNDECIDED, audit_failure
 from ablations.analysis.interactions import UNKNOWN
-from ablations.analysis.power import least
+from ablations.analysis.power import min_seeds
 from ablations.analysis.study_design import Effects
-from ablations.report import formatting as words
-from ablations.report.data import Reading
+from ablations.report import formatting
+from ablations.report.data import ReportData
 from ablations.results.answer import Answer
 from ablations.results.metadata import NOT_SET
 
 
 @dataclass(frozen=True)
-class Temper:
+class Caveat:
     """What should temper the answer: in a few words, and in a sentence."""
 
     badge: str
@@ -37,24 +37,25 @@ _NAMED = 3
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
 
 
-def answers(reading: Reading) -> list[str]:
+def answers(reading: ReportData) -> list[str]:
     """Say what the study found, in one sentence or two."""
     found = []
     ended = Counter(reading.runs["status"])
     if ended["diverged"] + ended["failed"] and not ended["ok"]:
         parts = [f"{ended[word]:,} {word}" for word in ("diverged", "failed") if ended[word]]
         return [
-            f"No run ended with a result, so there is no loss to compare: {words.listing(parts)}."
+            f"No run ended with a result, so there is no loss to compare: "
+            f"{formatting.listing(parts)}."
         ]
     if len(reading.published):
-        found.append(words.agreement(reading.published))
+        found.append(formatting.agreement(reading.published))
     if len(reading.effects):
         noun = "technique" if set(reading.effects["axis"]) <= TECHNIQUE_AXES else "level"
-        found.append(words.answer(reading.effects, reading.scale, noun))
+        found.append(formatting.answer(reading.effects, reading.scale, noun))
         found.extend(_best(reading))
     best = reading.configurations[reading.configurations["complete"]].head(1)
     if not found and len(best):
-        loss = words.number(best["mean"].iloc[0], 4)
+        loss = formatting.format_number(best["mean"].iloc[0], 4)
         found.append(
             "No two configurations differ in one thing only, so no technique is compared here. "
             f"The lowest mean validation loss is {loss}."
@@ -62,7 +63,7 @@ def answers(reading: Reading) -> list[str]:
     return found or ["No run ended with a result, so there is nothing to compare."]
 
 
-def _best(reading: Reading) -> list[str]:
+def _best(reading: ReportData) -> list[str]:
     """Name the best configuration, and how far it is from the controls on seeds that did not choose
     it.
     """
@@ -81,11 +82,13 @@ def _best(reading: Reading) -> list[str]:
     ]
     if not away:
         return ["No configuration has a lower mean than that of all controls together."]
-    named = words.listing(away)
+    named = formatting.listing(away)
     if pd.isna(row["low"]):
-        loss = words.number(row["naive"])
+        loss = formatting.format_number(row["naive"])
         return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
-    change, low, high = (words.change(row, reading.scale, part) for part in ("", "low", "high"))
+    change, low, high = (
+        formatting.change(row, reading.scale, part) for part in ("", "low", "high")
+    )
     gain = "" if row["high"] < 0 else ", which is no certain gain"
     size = f"{change} [{low}, {high}] against all controls together{gain}"
     if row["chosen"] < _AGREED:
@@ -101,14 +104,14 @@ def _best(reading: Reading) -> list[str]:
     ]
 
 
-def _at_what_time(reading: Reading) -> str:
+def _at_what_time(reading: ReportData) -> str:
     """What a step of the best configuration costs, where it was timed."""
     if reading.winner_cost.empty:
         return ""
-    return f", at {words.times(reading.winner_cost['ratio'].iloc[0])} the time of a step"
+    return f", at {formatting.times(reading.winner_cost['ratio'].iloc[0])} the time of a step"
 
 
-def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
+def summarise(found: Effects, cautions: Sequence[str] = ()) -> Answer:
     """Every level against its control, then the answer in a sentence, and what tempers it."""
     table, scale = found.effects, found.scale
     if table.empty:
@@ -117,16 +120,17 @@ def answer(found: Effects, cautions: Sequence[str] = ()) -> Answer:
         (
             *(str(row[name]) for name in ("axis", "level", "control")),
             _verdict(row),
-            words.change(row, scale),
-            f"{words.change(row, scale, 'low')} to {words.change(row, scale, 'high')}"
+            formatting.change(row, scale),
+            f"{formatting.change(row, scale, 'low')} to {formatting.change(row, scale, 'high')}"
             if row["seeds"] >= _FEWEST
-            else words.NOTHING,
-            words.p_value(row),
+            else formatting.NOTHING,
+            formatting.p_value(row),
         )
         for _, row in table.iterrows()
     )
     return Answer(
-        rows, (words.answer(table, scale, "level"), *(t.text for t in tempers(found)), *cautions)
+        rows,
+        (formatting.answer(table, scale, "level"), *(t.text for t in caveats(found)), *cautions),
     )
 
 
@@ -151,44 +155,45 @@ def more_seeds(effects: pd.DataFrame) -> str:
     if not len(known):
         return "No number of seeds is known that would decide what is undecided."
     first, *rest = known.head(_NAMED).itertuples()
-    more = words.count(int(first.more), "more seed")
+    more = formatting.count(int(first.more), "more seed")
     parts = [f"about {more} would decide {first.axis} {first.level}"]
     parts += [f"{row.more:,.0f} {row.axis} {row.level}" for row in rest]
     left = len(undecided) - len(parts)
-    others = f"; {words.count(left, 'other')} would need more" if left else ""
-    text = words.listing(parts)
+    others = f"; {formatting.count(left, 'other')} would need more" if left else ""
+    text = formatting.listing(parts)
     return f"If effects and spreads are what they seem, {text}{others}."
 
 
-def facts(reading: Reading) -> list[str]:
+def facts(reading: ReportData) -> list[str]:
     """Count what was trained."""
     status = Counter(reading.runs["status"])
     bad = (word for word in ("diverged", "failed", "skipped") if status[word])
     return [
-        words.count(len(reading.runs), "run"),
-        words.count(len(reading.configurations), "configuration"),
-        words.count(reading.runs["seed"].nunique(), "seed"),
+        formatting.count(len(reading.runs), "run"),
+        formatting.count(len(reading.configurations), "configuration"),
+        formatting.count(reading.runs["seed"].nunique(), "seed"),
         *(f"{status[word]:,} {word}" for word in bad),
     ]
 
 
-def distrust(audit: pd.DataFrame) -> list[Temper]:
+def distrust(audit: pd.DataFrame) -> list[Caveat]:
     """Say loudly where the fusion audit failed, and where rounding depends on company."""
-    wrong, other = fault(audit), int((~audit["repeated"].astype(bool)).sum())
+    wrong, other = audit_failure(audit), int((~audit["repeated"].astype(bool)).sum())
     if wrong:
-        return [Temper("audit failed", f"Do not trust these numbers: {wrong}.")]
+        return [Caveat("audit failed", f"Do not trust these numbers: {wrong}.")]
     if not other:
         return []
     return [
-        Temper(
+        Caveat(
             "rounding varies",
-            f"{words.count(other, 'audited run')} did not repeat bit for bit: on this machine the "
+            f"{formatting.count(other, 'audited run')} did not repeat bit for bit: on this "
+            "machine the "
             "last digits of a run depend on the runs that it is trained with.",
         )
     ]
 
 
-def tempers(reading: Effects) -> list[Temper]:
+def caveats(reading: Effects) -> list[Caveat]:
     """Say what should temper the answer, as far as the tables show it."""
     asked: dict[str, Callable[[Effects], str]] = {
         "too few seeds": _unreachable,
@@ -205,7 +210,7 @@ def tempers(reading: Effects) -> list[Temper]:
         "survivors differ": _blocked,
         "differences": _unit,
     }
-    return [Temper(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
+    return [Caveat(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
 
 
 def _blocked(reading: Effects) -> str:
@@ -217,7 +222,7 @@ def _blocked(reading: Effects) -> str:
     ]
     if not len(rows):
         return ""
-    names = words.listing([f"{row.axis} {row.level}" for row in rows.itertuples()])
+    names = formatting.listing([f"{row.axis} {row.level}" for row in rows.itertuples()])
     return (
         f"Undecided in spite of a certain difference where both runs survived: {names}. Divergence "
         "speaks against it, and no number of seeds would settle which counts for more."
@@ -231,7 +236,8 @@ def _uneven(reading: Effects) -> str:
     if not axes:
         return ""
     return (
-        f"Levels of {words.listing(axes)} were run in different combinations, and are averages "
+        f"Levels of {formatting.listing(axes)} were run in different combinations, and are "
+        "averages "
         "over different cells: each can be compared with its control, but not with the others."
     )
 
@@ -260,7 +266,7 @@ def _unit(reading: Effects) -> str:
 def _looked(reading: Effects) -> str:
     if len(reading.looks) < 2:
         return ""
-    stated = words.listing([f"{n:,}" for n in reading.looks])
+    stated = formatting.listing([f"{n:,}" for n in reading.looks])
     return (
         f"Seeds were added while something was undecided, with looks stated before at {stated} "
         f"seeds: each is judged at a level of {reading.alpha:.2g}, so that all together err in 5 % "
@@ -273,8 +279,9 @@ def _unreachable(reading: Effects) -> str:
     if not effects["seeds"].sum() or effects["reachable"].any():
         return ""
     return (
-        f"With {words.seeds(effects)} no difference can reach significance, however large it is: "
-        f"at least {least(reading.alpha)} are needed."
+        f"With {formatting.seeds(effects)} no difference can reach significance, however large "
+        "it is: "
+        f"at least {min_seeds(reading.alpha)} are needed."
     )
 
 
@@ -283,7 +290,9 @@ def _changed_nothing(reading: Effects) -> str:
     nothing = effects[(effects["identical"] == effects["pairs"]) & (effects["pairs"] > 0)]
     names = [f"{row['axis']} {row['level']}" for _, row in nothing.iterrows()]
     return (
-        f"Changed nothing, to the last bit, in any pair: {words.listing(names)}." if names else ""
+        f"Changed nothing, to the last bit, in any pair: {formatting.listing(names)}."
+        if names
+        else ""
     )
 
 
@@ -301,12 +310,12 @@ def _diverged(reading: Effects) -> str:
 
 def _left_out(reading: Effects) -> str:
     most = {noun: reading.effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
-    parts = [words.count(int(n), noun) for noun, n in most.items() if n > 0]
+    parts = [formatting.count(int(n), noun) for noun, n in most.items() if n > 0]
     if not parts:
         return ""
     return (
         "Some runs are missing, and only what is balanced is compared: "
-        f"up to {words.listing(parts)} of a comparison left out."
+        f"up to {formatting.listing(parts)} of a comparison left out."
     )
 
 
@@ -316,14 +325,14 @@ def _unpaired(reading: Effects) -> str:
         return ""
     first, left = alone["left_out"].iloc[0], len(alone) - 1
     verb = "is" if left == 1 else "are"
-    others = f"; neither {verb} {words.count(left, 'other level')}" if left else ""
+    others = f"; neither {verb} {formatting.count(left, 'other level')}" if left else ""
     return f"Not compared, for want of a pair with the control: {first}{others}."
 
 
 def _tuned(reading: Effects) -> str:
     if not reading.tuned:
         return ""
-    axes = words.listing(list(reading.tuned))
+    axes = formatting.listing(list(reading.tuned))
     return (
         f"Each configuration is judged at its best {axes}, chosen on one half of the seeds and "
         "reported on the other."
@@ -338,7 +347,7 @@ def _depends(reading: Effects) -> str:
     if not len(rows):
         return ""
     named = [f"{row.axis} {row.level} (on {row.depends_on})" for row in rows.itertuples()]
-    shown = words.listing(
+    shown = formatting.listing(
         [*named[:_NAMED], *([f"{len(named) - _NAMED} more"] if len(named) > _NAMED else [])]
     )
     return f"An average over different effects, which depend on another axis: {shown}."

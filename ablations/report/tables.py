@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ablations.analysis import strongest_pairs
-from ablations.report import formatting as words
-from ablations.report.data import Reading
-from ablations.results.metadata import Story
+from ablations.report import formatting
+from ablations.report.data import ReportData
+from ablations.results.metadata import StudyMetadata
 
 BEST = 10
 
@@ -63,7 +63,7 @@ def spelled(parts: Sequence[tuple[str, float | str]]) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
-def best_table(reading: Reading, story: Story) -> Table:
+def best_table(reading: ReportData, story: StudyMetadata) -> Table:
     """List the ten best configurations that never diverged nor failed."""
     found = reading.configurations
     best = found[found["complete"]].head(BEST)
@@ -75,7 +75,7 @@ def best_table(reading: Reading, story: Story) -> Table:
     rows = []
     for place, (_, row) in enumerate(best.iterrows(), 1):
         ends = (
-            f"{words.number(row['low'])} to {words.number(row['high'])}"
+            f"{formatting.format_number(row['low'])} to {formatting.format_number(row['high'])}"
             if row["ok"] > 1
             else "\N{EN DASH}"
         )
@@ -84,12 +84,12 @@ def best_table(reading: Reading, story: Story) -> Table:
             *(Cell(str(row[name]), look="name") for name in settings),
         ]
         cells += [
-            numeric(words.number(row["mean"], 4), row["mean"]),
+            numeric(formatting.format_number(row["mean"], 4), row["mean"]),
             interval(ends, row["low"], row["high"]),
         ]
-        cells += [numeric(words.number(row["metric"]), row["metric"])] if metric else []
+        cells += [numeric(formatting.format_number(row["metric"]), row["metric"])] if metric else []
         cells += [
-            numeric(words.number(row["seconds"], 2), row["seconds"]),
+            numeric(formatting.format_number(row["seconds"], 2), row["seconds"]),
             numeric(str(row["ok"]), row["ok"]),
         ]
         rows.append(tuple(cells))
@@ -98,7 +98,7 @@ def best_table(reading: Reading, story: Story) -> Table:
 
 def _best_caption(found: pd.DataFrame) -> str:
     complete = int(found["complete"].sum())
-    best = words.count(complete, "configuration")
+    best = formatting.count(complete, "configuration")
     text = (
         f"The best of {best} whose runs all ended well, by validation loss: its geometric mean "
         "over seeds."
@@ -108,7 +108,7 @@ def _best_caption(found: pd.DataFrame) -> str:
     return f"{text} Chosen and judged on the same seeds, the first rows look better than they are."
 
 
-def endings_table(reading: Reading) -> Table:
+def endings_table(reading: ReportData) -> Table:
     """List why runs diverged, failed or were skipped, grouped."""
     rows = []
     for _, row in reading.endings.head(MOST_REASONS).iterrows():
@@ -128,7 +128,7 @@ def endings_table(reading: Reading) -> Table:
     return Table(caption, ("status", "runs", "seeds", "reason", "in common"), tuple(rows))
 
 
-def rates_table(reading: Reading) -> Table:
+def rates_table(reading: ReportData) -> Table:
     """List the divergence rate of every level that diverged at all, and of its axis' other
     levels.
     """
@@ -193,7 +193,10 @@ def environment_table(
     names = sorted(environments)
     facts = [flat(environments[name]) for name in names]
     counts = runs["environment_id"].value_counts()
-    headings = ("", *(f"{name} ({words.count(int(counts.get(name, 0)), 'run')})" for name in names))
+    headings = (
+        "",
+        *(f"{name} ({formatting.count(int(counts.get(name, 0)), 'run')})" for name in names),
+    )
     keys = dict.fromkeys(key for fact in facts for key in fact)
     rows = tuple(
         (Cell(key, look="name"), *(Cell(fact.get(key, ""), look="caption") for fact in facts))
@@ -202,7 +205,7 @@ def environment_table(
     return Table("Where the runs were trained.", headings, rows)
 
 
-def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: Story) -> Table:
+def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: StudyMetadata) -> Table:
     """One row a run that the plain loop judged."""
     axes = [name for name in story.axes if len(set(runs[name])) > 1]
     whole = audit.merge(runs[["run_id", "seed", *axes]], on="run_id")
@@ -252,7 +255,7 @@ MOST_DOUBLES = 60
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def shares_table(reading: Reading) -> Table:
+def shares_table(reading: ReportData) -> Table:
     """Each source's share of the variance, and the test of it."""
     rows = []
     for row in reading.shares.itertuples():
@@ -260,13 +263,13 @@ def shares_table(reading: Reading) -> Table:
         rows.append(
             (
                 Cell(name, look="name"),
-                numeric(words.share(row.eta2, ".2%"), row.eta2),
-                numeric(words.share(row.omega2, ".2%"), row.omega2),
+                numeric(formatting.share(row.eta2, ".2%"), row.eta2),
+                numeric(formatting.share(row.omega2, ".2%"), row.omega2),
                 numeric(str(int(row.df)), row.df),
-                numeric(words.number(row.f), row.f),
-                numeric(words.number(row.p, 2), row.p),
-                numeric(words.number(row.epsilon, 2), row.epsilon),
-                numeric(words.number(row.p_epsilon, 2), row.p_epsilon),
+                numeric(formatting.format_number(row.f), row.f),
+                numeric(formatting.format_number(row.p, 2), row.p),
+                numeric(formatting.format_number(row.epsilon, 2), row.epsilon),
+                numeric(formatting.format_number(row.p_epsilon, 2), row.p_epsilon),
             )
         )
     first = reading.shares.iloc[0]
@@ -278,7 +281,7 @@ def shares_table(reading: Reading) -> Table:
     return Table(caption, headings, tuple(rows))
 
 
-def simple_tables(reading: Reading) -> list[Table]:
+def simple_tables(reading: ReportData) -> list[Table]:
     """The strongest interactions opened up: each level's effect at each level of the other axis."""
     if reading.interactions.empty:
         return []
@@ -291,7 +294,7 @@ def simple_tables(reading: Reading) -> list[Table]:
     return [_simple(reading, a, b) for a, b in pairs[:OPENED]]
 
 
-def _simple(reading: Reading, given: str, axis: str) -> Table:
+def _simple(reading: ReportData, given: str, axis: str) -> Table:
     """Rows: levels of one axis; columns: the effect of each level of the axis that has fewer."""
     if len(reading.levels[axis]) > len(reading.levels[given]):
         axis, given = given, axis
@@ -305,15 +308,15 @@ def _simple(reading: Reading, given: str, axis: str) -> Table:
         cells = [Cell(f"{given} {at}", look="name")]
         for level in levels:
             if (at, level) not in by_key.index:
-                cells.append(Cell(words.NOTHING, look="number"))
+                cells.append(Cell(formatting.NOTHING, look="number"))
                 continue
             row = by_key.loc[(at, level)]
-            low, high = (words.change(row, reading.scale, part) for part in ("low", "high"))
+            low, high = (formatting.change(row, reading.scale, part) for part in ("low", "high"))
             names = {"": "effect", "low": "low", "high": "high"}
             if reading.scale == "log":
                 names = {"": "change", "low": "change_low", "high": "change_high"}
             parts = tuple((part, float(row[name])) for part, name in names.items())
-            shown = numeric(words.change(row, reading.scale), parts[0][1])
+            shown = numeric(formatting.change(row, reading.scale), parts[0][1])
             note = f"{low} to {high}" if row["seeds"] > 1 else ""
             cells.append(replace(shown, note=note, parts=parts))
         rows.append(tuple(cells))
@@ -324,7 +327,7 @@ def _simple(reading: Reading, given: str, axis: str) -> Table:
     return Table(caption, ("at", *levels), tuple(rows))
 
 
-def doubles_table(reading: Reading) -> Table:
+def doubles_table(reading: ReportData) -> Table:
     """Every pair of levels: what the two do together beyond the sum of both."""
     every = reading.interactions.dropna(subset="double")
     furthest = every["double"].abs().sort_values(ascending=False, kind="stable").index
@@ -333,9 +336,9 @@ def doubles_table(reading: Reading) -> Table:
     for row in found.itertuples():
         parts = [row.double, row.double_low, row.double_high]
         shown = [
-            words.percent(math.expm1(x))
+            formatting.format_percent(math.expm1(x))
             if reading.scale == "log" and not math.isnan(x)
-            else words.signed(x)
+            else formatting.format_signed(x)
             for x in parts
         ]
         rows.append(
@@ -343,8 +346,8 @@ def doubles_table(reading: Reading) -> Table:
                 Cell(f"{row.axis_a} {row.level_a} {TIMES} {row.axis_b} {row.level_b}", look="name"),
                 numeric(shown[0], row.double),
                 interval(f"{shown[1]} to {shown[2]}", row.double_low, row.double_high),
-                numeric(words.number(row.p, 2), row.p),
-                numeric(words.number(row.p_adjusted, 2), row.p_adjusted),
+                numeric(formatting.format_number(row.p, 2), row.p),
+                numeric(formatting.format_number(row.p_adjusted, 2), row.p_adjusted),
                 numeric(str(int(row.double_seeds)), row.double_seeds),
             )
         )
@@ -358,15 +361,17 @@ def doubles_table(reading: Reading) -> Table:
     return Table(caption, headings, tuple(rows))
 
 
-def ends_table(reading: Reading) -> Table:
+def ends_table(reading: ReportData) -> Table:
     """The last epoch of every curve."""
     rows = [
         (
             Cell(f"{axis} {row.level}", look="name"),
             numeric(str(row.epoch), row.epoch),
-            numeric(words.number(row.mean, 4), row.mean),
+            numeric(formatting.format_number(row.mean, 4), row.mean),
             interval(
-                f"{words.number(row.low, 4)} to {words.number(row.high, 4)}", row.low, row.high
+                " to ".join(formatting.format_number(end, 4) for end in (row.low, row.high)),
+                row.low,
+                row.high,
             ),
             replace(
                 numeric(f"{row.survivors:g} of {row.runs:g}", row.survivors),
@@ -384,13 +389,13 @@ def ends_table(reading: Reading) -> Table:
     return Table(caption, headings, tuple(rows))
 
 
-def spread_table(reading: Reading) -> Table:
+def spread_table(reading: ReportData) -> Table:
     """The spread over seeds, level by level."""
 
     def shown(value: float) -> str:
         if reading.scale == "log":
-            return words.percent(math.expm1(value)).lstrip("+")
-        return words.number(value)
+            return formatting.format_percent(math.expm1(value)).lstrip("+")
+        return formatting.format_number(value)
 
     rows = tuple(
         (
@@ -407,24 +412,26 @@ def spread_table(reading: Reading) -> Table:
     return Table(caption, headings, rows)
 
 
-def costs_table(reading: Reading) -> Table:
+def costs_table(reading: ReportData) -> Table:
     """What a training step costs at each level, timed alone."""
     rows = tuple(
         (
             Cell(f"{row.axis} {row.level}", look="name"),
             Cell(row.verdict),
-            numeric(words.times(row.ratio), row.ratio),
-            interval(f"{words.times(row.low)} to {words.times(row.high)}", row.low, row.high),
+            numeric(formatting.times(row.ratio), row.ratio),
+            interval(
+                f"{formatting.times(row.low)} to {formatting.times(row.high)}", row.low, row.high
+            ),
             numeric(f"{1e3 * row.seconds:.3g}", 1e3 * row.seconds),
             numeric(f"{1e3 * row.control_seconds:.3g}", 1e3 * row.control_seconds),
             *(
                 numeric(f"{1e3 * seconds:.3g}", 1e3 * seconds)
                 for seconds in (row.forward_seconds, row.backward_seconds, row.update_seconds)
             ),
-            numeric(words.times(row.memory_ratio), row.memory_ratio),
+            numeric(formatting.times(row.memory_ratio), row.memory_ratio),
             numeric(str(row.cells), row.cells),
             numeric(str(row.blocks), row.blocks),
-            Cell(f"{row.environment_id}, {words.count(row.threads, 'thread')}"),
+            Cell(f"{row.environment_id}, {formatting.count(row.threads, 'thread')}"),
         )
         for row in reading.costs.itertuples()
     )
@@ -432,7 +439,7 @@ def costs_table(reading: Reading) -> Table:
         *("level", "verdict", "time", "95 % interval", "ms a step", "ms at the control"),
         *("of it forward", "backward", "update"),
     )
-    floors = " ".join(map(words.floor, reading.floors.itertuples()))
+    floors = " ".join(map(formatting.floor, reading.floors.itertuples()))
     caption = (
         "The plain PyTorch step that a person would write, against that of the control, all else "
         f"equal, timed alone and in random order, paired within blocks. {floors}"
@@ -440,7 +447,7 @@ def costs_table(reading: Reading) -> Table:
     return Table(caption, (*headings, "memory", "cells", "blocks", "machine"), rows)
 
 
-def ranking_table(reading: Reading) -> Table:
+def ranking_table(reading: ReportData) -> Table:
     """The best configurations by seed."""
     found = reading.ranked
     settings = [name for name in reading.contrasted if len(set(found[name])) > 1]
@@ -448,16 +455,18 @@ def ranking_table(reading: Reading) -> Table:
         (
             numeric(str(row["place"]), row["place"]),
             *(Cell(str(row[name]), look="name") for name in settings),
-            numeric(words.number(row["mean"], 4), row["mean"]),
-            numeric(words.number(row["iqm"], 4), row["iqm"]),
+            numeric(formatting.format_number(row["mean"], 4), row["mean"]),
+            numeric(formatting.format_number(row["iqm"], 4), row["iqm"]),
             interval(
-                f"{words.number(row['iqm_low'], 4)} to {words.number(row['iqm_high'], 4)}",
+                " to ".join(
+                    formatting.format_number(row[end], 4) for end in ("iqm_low", "iqm_high")
+                ),
                 row["iqm_low"],
                 row["iqm_high"],
             ),
             numeric(f"{row['mean_rank']:.2f}", row["mean_rank"]),
-            numeric(words.share(row["first_better"], ".2f"), row["first_better"]),
-            numeric(words.number(row["p_first"], 2), row["p_first"]),
+            numeric(formatting.share(row["first_better"], ".2f"), row["first_better"]),
+            numeric(formatting.format_number(row["p_first"], 2), row["p_first"]),
             Cell("yes" if row["apart"] else "no") if reading.ranks_tell else Cell("too few seeds"),
         )
         for _, row in found.iterrows()
@@ -468,7 +477,7 @@ def ranking_table(reading: Reading) -> Table:
         "P(first better): share of seeds in which the first one is better; p: of the difference "
         "from the first one, by sign flips, adjusted (max-T). Apart: mean ranks farther from the "
         "first one's than Nemenyi's critical difference, "
-        f"{words.number(found['critical_difference'].iloc[0])}, among as many as these."
+        f"{formatting.format_number(found['critical_difference'].iloc[0])}, among as many as these."
     )
     if len(reading.winner):
         caption += _luck(reading.winner.iloc[0], reading)
@@ -476,16 +485,19 @@ def ranking_table(reading: Reading) -> Table:
     return Table(caption, (*headings, "P(first better)", "p", "apart"), rows)
 
 
-def _luck(row: pd.Series, reading: Reading) -> str:
+def _luck(row: pd.Series, reading: ReportData) -> str:
     if math.isnan(row["optimism"]):
         return ""
     gap = (
-        words.percent(row["optimism"]) if reading.scale == "log" else words.signed(row["optimism"])
+        formatting.format_percent(row["optimism"])
+        if reading.scale == "log"
+        else formatting.format_signed(row["optimism"])
     )
     size = row["optimism"] if reading.scale == "log" else row["optimism"] / (abs(row["naive"]) or 1)
     gap = "no" if abs(size) < 0.0005 else gap
     return (
-        f" Chosen from {words.count(int(row['candidates']), 'configuration')}, the first one looks "
+        f" Chosen from {formatting.count(int(row['candidates']), 'configuration')}, the first one "
+        "looks "
         f"{gap.lstrip('+')} better than what half of the seeds choose gives on the other half; "
         f"{row['chosen']:.0%} of the halves choose the same one."
     )

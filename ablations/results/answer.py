@@ -39,7 +39,7 @@ def as_html(found: Answer, of: str) -> str:
     return f"<p><b>{escape(first)}</b></p>{table}{told}<p>{escape(of)}</p>"
 
 
-def keep(found: Answer, folder: Path, of: str, *, with_page: bool = True) -> None:
+def save_answer(found: Answer, folder: Path, of: str, *, with_page: bool = True) -> None:
     """Write the answer down, with what it depends on, and the digest of the page that goes with it.
 
     Parameters
@@ -57,7 +57,7 @@ def _sealed(content: dict[str, object]) -> str:
     return json.dumps({**content, "check": check}, indent=1, ensure_ascii=False) + "\n"
 
 
-def kept(folder: Path, of: str, *, with_page: bool = True) -> Answer | None:
+def load_answer(folder: Path, of: str, *, with_page: bool = True) -> Answer | None:
     """The answer that is kept in a folder; None where it is not up to date.
 
     Parameters

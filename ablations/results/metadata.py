@@ -35,7 +35,7 @@ def with_text_levels(runs: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
     return runs.assign(**texts)
 
 
-def levels_in_order(found: pd.Series, story: Story, axis: str) -> tuple[str, ...]:
+def levels_in_order(found: pd.Series, story: StudyMetadata, axis: str) -> tuple[str, ...]:
     """The levels of an axis that there are, those of the study first, in its order."""
     present = set(found)
     told = [label(level) for level in story.levels.get(axis, ())]
@@ -81,7 +81,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Story:
+class StudyMetadata:
     """The study in words: its axes in order, their controls, what each level is, and what should
     temper the answer.
 

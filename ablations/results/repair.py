@@ -43,7 +43,7 @@ def forget(folder: Path, run_ids: Collection[str]) -> None:
                 continue
             if len(kept):
                 shards.write(folder / name, kept, session)
-            set_aside(folder, path)
+            quarantine(folder, path)
 
 
 def repair(folder: Path) -> list[str]:
@@ -52,21 +52,21 @@ def repair(folder: Path) -> list[str]:
     What is missing then is trained again by the command that made the folder.
     """
     done: list[str] = []
-    done += [f"{set_aside(folder, path)}: {reason}" for path, reason in _misplaced(folder)]
+    done += [f"{quarantine(folder, path)}: {reason}" for path, reason in _misplaced(folder)]
     for name in _TABLES:
         for path, reason in shards.scan(folder / name)[1]:
-            done.append(f"{set_aside(folder, path)}: {reason}")
+            done.append(f"{quarantine(folder, path)}: {reason}")
     path = folder / "study.toml"
     if path.is_file():
         try:
             _study(folder)
         except RequestError as error:
-            done.append(f"{set_aside(folder, path)}: {error.message.partition(';')[0]}")
+            done.append(f"{quarantine(folder, path)}: {error.message.partition(';')[0]}")
     try:
         known = read_environments(folder)
     except RequestError as error:
         path = folder / "environment.json"
-        done.append(f"{set_aside(folder, path)}: {error.message}")
+        done.append(f"{quarantine(folder, path)}: {error.message}")
         known = {}
     runs, curves = _runs(_read(folder, "runs")), _curves(_read(folder, "curves"))
     timed = set(_read(folder, "timings", ["environment_id"])["environment_id"])
@@ -95,7 +95,7 @@ def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, wrong
 
 
-def set_aside(folder: Path, path: Path) -> Path:
+def quarantine(folder: Path, path: Path) -> Path:
     """Move a file of a results folder to its folder ``aside``."""
     aside = folder / "aside"
     aside.mkdir(exist_ok=True)

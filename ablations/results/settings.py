@@ -19,7 +19,7 @@ PROGRAMS = ("fused", "fused-compiled", "vmap")
 
 
 @dataclass(frozen=True)
-class Settled:
+class EngineSettings:
     """What was decided for a results folder, once."""
 
     engine: Literal["fused", "loop"]
@@ -29,18 +29,18 @@ class Settled:
 ENGINE_FILE = "engine.json"
 
 
-def record(folder: Path, settled: Settled) -> None:
+def save_settings(folder: Path, settled: EngineSettings) -> None:
     """Write down what was decided."""
     files.write_text(folder / ENGINE_FILE, _sealed(settled))
 
 
-def _sealed(settled: Settled) -> str:
+def _sealed(settled: EngineSettings) -> str:
     """What was decided as JSON, with a check that tells whether it was changed."""
     decided = asdict(settled)
     return json.dumps(decided | {"check": files.digest(json.dumps(decided).encode())}) + "\n"
 
 
-def recorded(folder: Path) -> Settled:
+def load_settings(folder: Path) -> EngineSettings:
     """What was decided for a results folder.
 
     Raises
@@ -55,7 +55,7 @@ def recorded(folder: Path) -> Settled:
     try:
         text = path.read_text(encoding="utf-8")
         found = json.loads(text)
-        settled = Settled(found["engine"], found["compiled"])
+        settled = EngineSettings(found["engine"], found["compiled"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(f"cannot be read: {error}; {advice}", source=str(path)) from None
     if text != _sealed(settled):
@@ -63,8 +63,8 @@ def recorded(folder: Path) -> Settled:
     return settled
 
 
-def settled_by(engines: Iterable[str]) -> Settled:
+def infer_settings(engines: Iterable[str]) -> EngineSettings:
     """What must have been decided where these engines trained the runs of a folder."""
     found = set(engines)
     fused = not found.isdisjoint(PROGRAMS)
-    return Settled("fused" if fused else "loop", "fused-compiled" in found)
+    return EngineSettings("fused" if fused else "loop", "fused-compiled" in found)

@@ -41,7 +41,7 @@ MOST_SHARDS = 8
 
 
 @dataclass(frozen=True)
-class Results:
+class StoredResults:
     """What a results folder holds.
 
     Attributes
@@ -85,7 +85,7 @@ class Results:
         return replace(self, runs=runs, curves=curves, audit=audit)
 
 
-def load(folder: Path | str) -> Results:
+def load(folder: Path | str) -> StoredResults:
     """Read a results folder.
 
     Raises
@@ -109,7 +109,7 @@ def load(folder: Path | str) -> Results:
         message = f"the curves of {len(without):,} runs are missing, the first {without[0]}"
         advice = f"'ablations repair {folder}' has them trained again"
         raise RequestError(f"{message}; {advice}", source=str(folder / "curves"))
-    return Results(
+    return StoredResults(
         folder=folder,
         runs=runs,
         curves=curves,
@@ -181,12 +181,12 @@ def engines(folder: Path) -> set[str]:
     return set(runs.loc[runs["status"].isin(TRAINED), "engine"])
 
 
-def written(folder: Path) -> list[Path]:
+def list_shards(folder: Path) -> list[Path]:
     """The files of runs that a folder holds, which tell whether somebody wrote meanwhile."""
     return shards.paths(folder / "runs")
 
 
-def fingerprint(folder: Path) -> str:
+def content_hash(folder: Path) -> str:
     """Changes whenever a byte changes of what a report shows."""
     tables = [path for table in _TABLES for path in shards.paths(folder / table)]
     described = [folder / name for name in ("study.toml", "environment.json")]

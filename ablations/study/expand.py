@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ExpandedGrid:
     """Every run of a study, in order: those to train, and those to skip with their reason."""
 
     runs: tuple[Run, ...]
@@ -22,7 +22,7 @@ class Plan:
         return len(self.runs) + len(self.skipped)
 
 
-def plan(study: Study) -> Plan:
+def expand(study: Study) -> ExpandedGrid:
     """Every run of the study exactly once, ordered by configuration, then seed."""
     runs: list[Run] = []
     skipped: list[tuple[Run, str]] = []
@@ -32,4 +32,4 @@ def plan(study: Study) -> Plan:
             runs.extend(members)
         else:
             skipped.extend((run, configuration.skip) for run in members)
-    return Plan(tuple(runs), tuple(skipped))
+    return ExpandedGrid(tuple(runs), tuple(skipped))

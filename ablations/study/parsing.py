@@ -71,18 +71,18 @@ def plain_seeds(numbers: tuple[int, ...]) -> object:
     return f"{start}:{stop}" if numbers == tuple(range(start, stop)) else list(numbers)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A level or setting as TOML can hold it."""
     if isinstance(value, Component):
         name, parameters = _spelled(value)
         return {"name": name, **parameters} if parameters else name
-    return [plain(item) for item in value] if isinstance(value, tuple) else value
+    return [to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def plain_exclusion(entry: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     """An exclusion by exact levels: a bare name would mean every level of that name."""
     return {
-        axis: [_exactly(v) if isinstance(v, Component) else plain(v) for v in levels]
+        axis: [_exactly(v) if isinstance(v, Component) else to_plain(v) for v in levels]
         for axis, levels in entry.items()
     }
 
@@ -90,7 +90,7 @@ def plain_exclusion(entry: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 def _spelled(value: Component) -> tuple[str, dict[str, Any]]:
     """The name, and the parameters that are not at their defaults, as TOML can hold them."""
     name, parameters = value.spelled()
-    return name, {key: plain(given) for key, given in parameters.items()}
+    return name, {key: to_plain(given) for key, given in parameters.items()}
 
 
 def _exactly(value: Component) -> dict[str, Any]:
@@ -100,10 +100,10 @@ def _exactly(value: Component) -> dict[str, Any]:
 
 def plain_axes(axes: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
     """Axes and their levels, as TOML can hold them."""
-    return {axis: [plain(level) for level in levels] for axis, levels in axes.items()}
+    return {axis: [to_plain(level) for level in levels] for axis, levels in axes.items()}
 
 
-def resolved(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def parse_study_fields(data: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Study from what a person wrote: names become objects, grids are completed.
 
     Parameters

@@ -24,12 +24,12 @@ from ablations.study.parsing import (
     ASKED,
     GRID_SETTINGS,
     HEAD,
-    plain,
+    parse_study_fields,
     plain_axes,
     plain_exclusion,
     plain_seeds,
-    resolved,
     seeds,
+    to_plain,
 )
 from ablations.tasks.base import Task
 from ablations.techniques.base import Optimizer
@@ -104,7 +104,7 @@ class Study(BaseModel):
     def __init__(self, **data: Any) -> None:
         try:
             defaults = {name: field.default for name, field in type(self).model_fields.items()}
-            super().__init__(**resolved(data, defaults))
+            super().__init__(**parse_study_fields(data, defaults))
         except pydantic.ValidationError as error:
             raise from_validation(error) from None
         self._check_published()
@@ -353,7 +353,7 @@ class Study(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """The study as plain data, names and numbers: what ``study.toml`` holds."""
-        head = {name: plain(getattr(self, name)) for name in HEAD}
+        head = {name: to_plain(getattr(self, name)) for name in HEAD}
         head["seeds"] = plain_seeds(self.seeds)
         head |= {name: list(getattr(self, name)) for name in ASKED if getattr(self, name)}
         if self.fixed:
@@ -369,7 +369,7 @@ class Study(BaseModel):
         """A grid's axes, and what else differs from the study's own settings."""
         named = {"name": grid.name} if grid.name else {}
         own = {
-            key: plain(getattr(grid, key))
+            key: to_plain(getattr(grid, key))
             for key in ("model", *SETTINGS)
             if getattr(grid, key) != getattr(self, key)
         }

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from ablations.core.random import Streams
 from ablations.core.registry import Component
-from ablations.core.registry import component as task
+from ablations.core.registry import register as task
 
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from ablations.core.random import Draws, StackedStreams, Streams
 from ablations.core.registry import Component
-from ablations.core.registry import component as technique
+from ablations.core.registry import register as technique
 
 if TYPE_CHECKING:
     from ablations.study.configuration import Configuration

@@ -29,10 +29,10 @@ from ablations.core.registry import registered
 from ablations.study.configuration import Run
 from ablations.techniques.base import Device
 from ablations.training import loop
-from ablations.training.cohorts import Kind, kind, steps
-from ablations.training.fused import trainer as fused
+from ablations.training.cohorts import CohortKey, cohort_key, steps
+from ablations.training.fused import trainer
 from ablations.training.result import Result, is_failure, said
-from ablations.training.timeout import limited
+from ablations.training.timeout import time_limit
 
 RUNS = 2
 """Runs of each kind."""
@@ -62,7 +62,7 @@ Curve = Sequence[tuple[float, float, float]]
 
 
 @dataclass(frozen=True)
-class Judged:
+class AuditRecord:
     """What the audit found for one run.
 
     A deviation is that of a loss, relative to the loop's; the largest over epochs and losses.
@@ -90,23 +90,23 @@ class Judged:
 
 def chosen(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     """The runs of each kind that are to be judged: those whose hashes come first."""
-    kinds: dict[int, Kind] = {}
-    found: dict[Kind, list[Run]] = {}
+    kinds: dict[int, CohortKey] = {}
+    found: dict[CohortKey, list[Run]] = {}
     for run in runs:
         key = id(run.configuration)
         if key not in kinds:
-            kinds[key] = kind(run.configuration)
+            kinds[key] = cohort_key(run.configuration)
         found.setdefault(kinds[key], []).append(run)
     return [tuple(sorted(members, key=lambda run: run.run_id)[:RUNS]) for members in found.values()]
 
 
-def judge(
+def audit_runs(
     runs: Sequence[Run],
     engine: str,
     size: int,
     stored: Mapping[str, Curve],
     seconds: float | None = None,
-) -> list[Judged]:
+) -> list[AuditRecord]:
     """Judge runs of one kind by the plain loop.
 
     Parameters
@@ -122,24 +122,24 @@ def judge(
         times as long.
     """
     try:
-        with limited(seconds and PATIENCE * seconds):
+        with time_limit(seconds and PATIENCE * seconds):
             return _judge(runs, engine, size, stored)
     except BaseException as error:
         if not is_failure(error):
             raise
         reason = f"it could not be judged: {said(error)}"
-        return [Judged(run.run_id, engine, size, reason=reason) for run in runs]
+        return [AuditRecord(run.run_id, engine, size, reason=reason) for run in runs]
 
 
 def _judge(
     runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curve]
-) -> list[Judged]:
+) -> list[AuditRecord]:
     configuration = runs[0].configuration
     look = min(configuration.epochs, max(1, STEPS // configuration.steps_per_epoch))
-    again = fused.train(runs[::-1], size, compiled=engine == "fused-compiled", stop=look)
+    again = trainer.train(runs[::-1], size, compiled=engine == "fused-compiled", stop=look)
     twins = [_in(run, "float64") for run in runs]
     # With fewer members than the study's: in float64, rounding is no matter.
-    exact = fused.train(twins, min(size, 8), stop=look)
+    exact = trainer.train(twins, min(size, 8), stop=look)
     found = []
     for run, twin in zip(runs, twins, strict=True):
         found.append(
@@ -162,7 +162,7 @@ def _in(run: Run, dtype: str) -> Run:
 
 def _judged(
     run: Run, engine: str, size: int, look: int, stored: Curve, again: Result, exact: Result
-) -> Judged:
+) -> AuditRecord:
     dtype = run.configuration.dtype
     to_end = steps(run.configuration) <= END_STEPS
     judge = _losses(loop.train(run, None if to_end else look))
@@ -205,7 +205,7 @@ def _judged(
             f"in float64 the losses of its program deviate by {deviation_64:.1e} from the "
             f"plain loop's; at most {tolerance_64:.1e} is rounding"
         )
-    return Judged(
+    return AuditRecord(
         run_id=run.run_id,
         engine=engine,
         cohort_size=size,

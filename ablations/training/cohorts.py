@@ -24,7 +24,7 @@ LOOP_STEPS = 4_000
 FEWEST = 8
 """Fewest members of a program; with fewer there is nothing to win."""
 
-Kind = tuple[object, ...]
+CohortKey = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def steps(configuration: Configuration) -> int:
     return configuration.epochs * configuration.steps_per_epoch
 
 
-def kind(configuration: Configuration) -> Kind:
+def cohort_key(configuration: Configuration) -> CohortKey:
     """What runs must have in common to be trained by one program.
 
     They may differ in seed, init, schedule, learning rate, and in the numbers of a regularizer, but
@@ -89,10 +89,10 @@ def kinds(runs: Iterable[Run], broken: Collection[Configuration] = ()) -> list[t
     of_configuration: dict[int, list[Run]] = {}
     for run in runs:
         of_configuration.setdefault(id(run.configuration), []).append(run)
-    found: dict[Kind, list[Run]] = {}
+    found: dict[CohortKey, list[Run]] = {}
     for members in of_configuration.values():
         configuration = members[0].configuration
-        key = (configuration,) if configuration in broken else kind(configuration)
+        key = (configuration,) if configuration in broken else cohort_key(configuration)
         found.setdefault(key, []).extend(members)
     return [tuple(sorted(members, key=lambda run: run.seed)) for members in found.values()]
 
@@ -109,7 +109,7 @@ def pack(parts: Iterable[tuple[Sequence[Run], int | None, int]]) -> list[Cohort]
     return [cohort for part in parts for cohort in split(*part)]
 
 
-def lane(run: Run, lanes: int) -> int:
+def slot_group(run: Run, lanes: int) -> int:
     """The lane of a run, which follows from its identity."""
     if lanes == 1:
         return 0
@@ -117,7 +117,7 @@ def lane(run: Run, lanes: int) -> int:
     return (run.seed + zlib.crc32(f"{before}{after}".encode())) % lanes
 
 
-def places(runs: Sequence[Run], size: int, lanes: int) -> list[int]:
+def assign_slots(runs: Sequence[Run], size: int, lanes: int) -> list[int]:
     """Where each run stands in a program of ``size`` members: one of the places of its lane.
 
     Place p belongs to lane p % lanes.  A program that rounds alike at all places of a lane so
@@ -129,7 +129,7 @@ def places(runs: Sequence[Run], size: int, lanes: int) -> list[int]:
         If there are more runs of a lane than places.
     """
     free = [iter(range(first, size, lanes)) for first in range(lanes)]
-    found = [next(free[lane(run, lanes)], None) for run in runs]
+    found = [next(free[slot_group(run, lanes)], None) for run in runs]
     if None in found:
         raise ValueError(f"more runs of a lane than {size} members in {lanes} lanes have places")
     return [place for place in found if place is not None]
@@ -148,14 +148,16 @@ def split(members: Sequence[Run], size: int | None, lanes: int) -> Iterator[Coho
         now: list[Run] = []
         later: list[Run] = []
         for run in waiting:
-            own = lane(run, lanes)
+            own = slot_group(run, lanes)
             (now if free[own] else later).append(run)
             free[own] -= free[own] > 0
         yield Cohort(tuple(now), size)
         waiting = later
 
 
-def parcels(cohorts: Sequence[Cohort], jobs: int, most: int = 16_000) -> list[tuple[Cohort, ...]]:
+def batch_cohorts(
+    cohorts: Sequence[Cohort], jobs: int, most: int = 16_000
+) -> list[tuple[Cohort, ...]]:
     """Cohorts that one worker trains and writes down at a time, in their order.
 
     Small enough to share the work among the jobs, and large enough that writing costs little.

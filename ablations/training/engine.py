@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Literal
 
 from ablations.core.errors import RequestError
-from ablations.results.settings import Settled
+from ablations.results.settings import EngineSettings
 from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts
 from ablations.training.cohorts import FEWEST, steps
-from ablations.training.fused import compile as compiling
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import compilation, trainer
 from ablations.training.fused.layers import NotStackableError
-from ablations.training.fused.program import Program, program
+from ablations.training.fused.program import CohortProgram, program
 from ablations.training.result import said
 
 Engine = Literal["auto", "fused", "loop"]
@@ -68,7 +67,7 @@ MOST_SECONDS = 1e-3
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """What trains the runs of one kind."""
 
     runs: tuple[Run, ...]
@@ -78,7 +77,7 @@ class Choice:
     """``fused``, ``vmap`` or ``loop``."""
     why: str | None = None
     """Why a program cannot or should not."""
-    program: Program | None = None
+    program: CohortProgram | None = None
 
     @property
     def part(self) -> tuple[tuple[Run, ...], int | None, int]:
@@ -91,11 +90,11 @@ class Choice:
         return len(self.runs) * steps(self.runs[0].configuration)
 
 
-def choose(
+def choose_engines(
     runs: Iterable[Run],
     engine: Engine = "auto",
     broken: Mapping[Configuration, str] | None = None,
-) -> list[Choice]:
+) -> list[EngineChoice]:
     """What trains each kind of the runs.
 
     Parameters
@@ -107,30 +106,34 @@ def choose(
     return [_choice(members, engine, broken) for members in cohorts.kinds(runs, broken)]
 
 
-def _choice(runs: tuple[Run, ...], engine: Engine, broken: Mapping[Configuration, str]) -> Choice:
+def _choice(
+    runs: tuple[Run, ...], engine: Engine, broken: Mapping[Configuration, str]
+) -> EngineChoice:
     configuration = runs[0].configuration
     why = broken.get(configuration)
     if engine == "loop":
-        return Choice(runs, None, "loop")
+        return EngineChoice(runs, None, "loop")
     if why is not None:
-        return Choice(runs, None, "loop", f"its network cannot be built: {why}")
+        return EngineChoice(runs, None, "loop", f"its network cannot be built: {why}")
     try:
         made = program(configuration)
     except NotStackableError as error:
-        return Choice(runs, None, "loop", str(error))
+        return EngineChoice(runs, None, "loop", str(error))
     except (Exception, SystemExit) as error:
         # The runs say so themselves, each in its row, when the loop comes to them.
         reason = said(error)
-        return Choice(runs, None, "loop", f"its network cannot be built: {reason}")
+        return EngineChoice(runs, None, "loop", f"its network cannot be built: {reason}")
     size = _size(made)
     if size is None:
         found = made.network.slots[-1].stop
         why = f"a program gains nothing with {found:,} parameters"
-        return Choice(runs, None, "loop", f"{why} and batches of {configuration.rows_per_batch:,}")
-    return Choice(runs, size, made.network.engine, program=made)
+        return EngineChoice(
+            runs, None, "loop", f"{why} and batches of {configuration.rows_per_batch:,}"
+        )
+    return EngineChoice(runs, size, made.network.engine, program=made)
 
 
-def _size(made: Program) -> int | None:
+def _size(made: CohortProgram) -> int | None:
     """Members of a program; None where it gains nothing."""
     on_cpu, each = made.configuration.device.name == "cpu", _bytes(made)
     size, cache = (MEMBERS, CACHE) if on_cpu else (MANY, MEMORY)
@@ -140,14 +143,14 @@ def _size(made: Program) -> int | None:
     return size if size * each <= large * cache else None
 
 
-def _bytes(made: Program) -> int:
+def _bytes(made: CohortProgram) -> int:
     """Of one member's parameters, moments and activations."""
     c = made.configuration
     parameters = made.network.slots[-1].stop * (1 + c.optimizer.moments)
     return parameters * c.torch_dtype.itemsize + c.rows_per_batch * made.row_bytes
 
 
-def eager_seconds(choice: Choice) -> float:
+def eager_seconds(choice: EngineChoice) -> float:
     """What a run's step costs without compiling, from a few steps of the cohort that comes first.
 
     In seconds of one core, a run's share of the program.
@@ -158,7 +161,7 @@ def eager_seconds(choice: Choice) -> float:
     taken: dict[int, list[float]] = {1: [], epochs: []}
     for stop in (1, 1, epochs, 1, epochs):  # the first one makes what the others find
         start = time.perf_counter()
-        fused.train(few, size, stop=stop)
+        trainer.train(few, size, stop=stop)
         taken[stop].append(time.perf_counter() - start)
     # The shortest: what else the machine does only adds, and would make compiling look worth it.
     once, whole = (min(seconds) for seconds in (taken[1], taken[epochs]))
@@ -166,7 +169,7 @@ def eager_seconds(choice: Choice) -> float:
     return max(more, 0.0) / (size * few[0].configuration.steps_per_epoch)
 
 
-def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
+def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
     """Whether compiling would save more of the wall time than it costs.
 
     Every job loads what it needs of the compiled programs, so that they cost the same with many.
@@ -181,10 +184,10 @@ def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
         and not choice.runs[0].configuration.foreign_modules
     ]
     rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
-    if compiling.unavailable() or rough < SHORT_SECONDS:
+    if compilation.unavailable() or rough < SHORT_SECONDS:
         return False
-    known = [compiling.known(made.kind, size, made.network.depth) for _, made, size in fusable]
-    cost = compiling.IMPORT_SECONDS + sum(one.seconds for one in known)
+    known = [compilation.known(made.kind, size, made.network.depth) for _, made, size in fusable]
+    cost = compilation.IMPORT_SECONDS + sum(one.seconds for one in known)
     shares = [(1 - 1 / one.gain) / jobs for one in known]
     most = (
         choice.steps * MOST_SECONDS * max(1.0, made.network.depth / DEPTH) * share
@@ -199,15 +202,19 @@ def worth_compiling(choices: Sequence[Choice], jobs: int) -> bool:
     return saved > cost
 
 
-def settle(engine: Engine, compile_: Compile, choices: Sequence[Choice], jobs: int) -> Settled:
+def decide_settings(
+    engine: Engine, compile_: Compile, choices: Sequence[EngineChoice], jobs: int
+) -> EngineSettings:
     """Decide for a new results folder."""
     if engine == "loop":
-        return Settled("loop", compiled=False)
+        return EngineSettings("loop", compiled=False)
     wanted = compile_ == "always" or (compile_ == "auto" and worth_compiling(choices, jobs))
-    return Settled("fused", wanted and compiling.unavailable() is None)
+    return EngineSettings("fused", wanted and compilation.unavailable() is None)
 
 
-def refuse_another(settled: Settled, engine: Engine, compile_: Compile, folder: Path) -> None:
+def refuse_another(
+    settled: EngineSettings, engine: Engine, compile_: Compile, folder: Path
+) -> None:
     """Refuse an engine whose numbers would be rounded otherwise than those in the folder.
 
     Raises
@@ -233,7 +240,7 @@ def refuse_another(settled: Settled, engine: Engine, compile_: Compile, folder: 
 _WAYS = {False: "eager", True: "compiled"}
 
 
-def refuse_loops(choices: Sequence[Choice]) -> None:
+def refuse_loops(choices: Sequence[EngineChoice]) -> None:
     """Refuse runs that only the plain loop can train.
 
     Raises
@@ -248,14 +255,14 @@ def refuse_loops(choices: Sequence[Choice]) -> None:
         raise RequestError(f"{message}; 'auto' trains those one by one", "--engine")
 
 
-def way(choice: Choice, settled: Settled) -> str:
+def way(choice: EngineChoice, settled: EngineSettings) -> str:
     """How runs are trained, in words."""
     if choice.size is None:
         return f"one by one{f': {choice.why}' if choice.why else ''}"
     if choice.engine == "vmap":
         return f"{choice.size} at a time, mapped by torch.func.vmap"
-    compiled = settled.compiled and compiling.unavailable() is None
+    compiled = settled.compiled and compilation.unavailable() is None
     note = ""
     if settled.compiled and not compiled:
-        note = f"; {compiling.unavailable()}"
+        note = f"; {compilation.unavailable()}"
     return f"{choice.size} at a time, as {_WAYS[compiled]} programs{note}"

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.core.random import Draws, Streams
-from ablations.models.base import initialise
+from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
@@ -62,7 +62,7 @@ def one_thread() -> Iterator[None]:
 def _train(run: Run, streams: Streams, stop: int | None) -> Result:
     configuration = run.configuration
     data = on_device(configuration.task.data(streams), configuration)
-    network = initialise(configuration, streams)
+    network = initialise_network(configuration, streams)
     configuration.device.synchronize()
     start = time.perf_counter()
     curve = tuple(itertools.islice(_epochs(configuration, network, data, streams), stop))

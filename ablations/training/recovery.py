@@ -11,11 +11,11 @@ import torch
 from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts, loop
 from ablations.training.cohorts import FEWEST, Cohort
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import program
 from ablations.training.result import Result, is_failure, said
-from ablations.training.timeout import TookTooLongError, limited
+from ablations.training.timeout import RunTimeoutError, time_limit
 
 
 def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) -> list[Result]:
@@ -34,12 +34,12 @@ def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) 
     if cohort.size is None:
         return [_noted(cohort, _alone(run, seconds)) for run in cohort.runs]
     try:
-        with limited(seconds):
-            results = fused.train(cohort.runs, cohort.size, compiled=compiled)
-    except TookTooLongError as error:
+        with time_limit(seconds):
+            results = trainer.train(cohort.runs, cohort.size, compiled=compiled)
+    except RunTimeoutError as error:
         parts = [Cohort(cohort.runs, reduced=f"{cohort.size} at a time {error}")]
     except Exception as error:
-        if not fused.out_of_memory(error):
+        if not trainer.out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the attempt
         parts = smaller(cohort)
@@ -58,8 +58,8 @@ def build_all(
 def build(configuration: Configuration, seconds: float | None = None) -> str | None:
     """Why a configuration's network cannot be built; None where it can, or nobody knows yet."""
     try:
-        with limited(seconds):
-            cohorts.kind(configuration)
+        with time_limit(seconds):
+            cohorts.cohort_key(configuration)
             program(configuration)
     except NotStackableError:
         return None
@@ -84,7 +84,7 @@ def smaller(cohort: Cohort) -> list[Cohort]:
 def _alone(run: Run, seconds: float | None) -> Result:
     _reset()
     try:
-        with limited(seconds):
+        with time_limit(seconds):
             return loop.train(run)
     except BaseException as error:
         if not is_failure(error):

@@ -7,9 +7,9 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ablations.core.plugins import place_of
+from ablations.core.plugins import error_location
 from ablations.study.configuration import Run
-from ablations.training.timeout import TookTooLongError
+from ablations.training.timeout import RunTimeoutError
 
 Status = Literal["ok", "diverged", "failed", "skipped"]
 
@@ -29,7 +29,7 @@ def said(error: BaseException) -> str:
         text = str(error)
     except BaseException:
         text = "(its message cannot be read)"
-    if isinstance(error, TookTooLongError):
+    if isinstance(error, RunTimeoutError):
         return text
     return _encodable(f"{type(error).__name__}: {text}".splitlines()[0])
 
@@ -80,7 +80,7 @@ class Result:
     ) -> Result:
         """One run's exception is that run's result."""
         text = _encodable("".join(traceback.format_exception(error)))
-        place = "" if isinstance(error, TookTooLongError) else place_of(error)
+        place = "" if isinstance(error, RunTimeoutError) else error_location(error)
         return cls(run, "failed", f"{said(error)}{place}", engine, cohort_size, traceback=text)
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:

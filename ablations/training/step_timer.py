@@ -33,7 +33,7 @@ from torch import nn
 
 from ablations.core.random import Draws, Streams
 from ablations.core.registry import canonical
-from ablations.models.base import initialise
+from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.techniques.base import RandomLayer
 from ablations.training.cohorts import steps as steps_of_run
@@ -95,7 +95,7 @@ class PlainStep:
         data = on_device(configuration.task.data(streams), configuration)
         size = configuration.rows_per_batch
         self._inputs, self._targets = data.x_train[:size], data.y_train[:size]
-        self.network = plain(initialise(configuration, streams), streams).train()
+        self.network = plain(initialise_network(configuration, streams), streams).train()
         self.optimizer = configuration.optimizer.build(
             self.network.parameters(), configuration.lr, configuration.regularizer.terms().decay
         )

@@ -24,7 +24,7 @@ EXIT_CODE = "EXIT(1)"
 """The exit code then, as joblib says it."""
 
 
-class TookTooLongError(BaseException):
+class RunTimeoutError(BaseException):
     """Training took longer than it may; no Exception, which code that hangs may well catch."""
 
 
@@ -32,7 +32,7 @@ _limit: float | None = None
 
 
 @contextmanager
-def limited(seconds: float | None) -> Iterator[None]:
+def time_limit(seconds: float | None) -> Iterator[None]:
     """Raise TookTooLongError inside, in the main thread, after so many seconds, if any."""
     if seconds is None:
         yield
@@ -50,7 +50,7 @@ def limited(seconds: float | None) -> Iterator[None]:
 
 
 @contextmanager
-def paused() -> Iterator[None]:
+def suspend_limit() -> Iterator[None]:
     """The time inside does not count, and the limit begins anew after it."""
     seconds = _limit
     if seconds is None:
@@ -95,7 +95,7 @@ def _raise(*_: object) -> None:
     if _importing():
         signal.setitimer(signal.ITIMER_REAL, _AGAIN, max(_limit, 1.0))
         return
-    raise TookTooLongError(f"took longer than {_limit:g} s")
+    raise RunTimeoutError(f"took longer than {_limit:g} s")
 
 
 def _importing() -> bool:

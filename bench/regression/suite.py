@@ -26,10 +26,10 @@ from ablations import Study
 from ablations.analysis import main_effects
 from ablations.results import store
 from ablations.study.configuration import Run
-from ablations.study.expand import plan as planned
+from ablations.study.expand import expand as planned
 from ablations.training import loop
 from ablations.training.cohorts import kinds
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import trainer
 from ablations.training.result import Result
 
 QUALITY = Path(__file__).resolve().parent / "quality"
@@ -56,7 +56,7 @@ def cohorts(epochs: int, regularizer: str, norm: str) -> Ready:
     def ready() -> Call:
         first = next(numbers) * MEMBERS
         runs = runs_of(range(first, first + MEMBERS), epochs, regularizer, norm)
-        return partial(trained, lambda: fused.train(runs, MEMBERS))
+        return partial(trained, lambda: trainer.train(runs, MEMBERS))
 
     return ready
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import fault
+from ablations.analysis import audit_failure
 
 
 def audit(drift: list[float | None], reasons: list[str | None] | None = None) -> pd.DataFrame:
@@ -20,19 +20,19 @@ def audit(drift: list[float | None], reasons: list[str | None] | None = None) ->
 
 
 def test_a_single_wrong_run_is_a_fault_and_named() -> None:
-    found = fault(audit([0.0, 0.0], [None, "its losses deviate"]))
+    found = audit_failure(audit([0.0, 0.0], [None, "its losses deviate"]))
     assert found == "the fusion audit failed for 1 of 2 runs; run 0001: its losses deviate"
 
 
 @pytest.mark.parametrize("drift", [[], [None] * 9, [0.5, 0.5, 0.5], [0.04] * 9])
 def test_nothing_to_say(drift: list[float | None]) -> None:
-    assert fault(audit(drift)) is None
+    assert audit_failure(audit(drift)) is None
 
 
 def test_single_runs_may_part_but_not_the_mean() -> None:
     chance = np.random.default_rng(0).normal(0, 0.4, 16)
     centred = list(chance - chance.mean())
-    assert fault(audit(centred)) is None
-    shifted = fault(audit([0.2 + 0.1 * value for value in centred]))
+    assert audit_failure(audit(centred)) is None
+    shifted = audit_failure(audit([0.2 + 0.1 * value for value in centred]))
     assert shifted is not None
     assert "16 runs are +22% from the plain loop's in the mean" in shifted

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.analysis import cell_codes, measured, varying
+from ablations.analysis import cell_codes, to_observations, varying
 
 from .generators import FACTORS, grid, planted
 
@@ -29,7 +29,7 @@ def test_measured_keeps_what_ended() -> None:
     runs = planted({})
     runs["status"] = ["failed", "skipped", "diverged", *["ok"] * (len(runs) - 3)]
     runs.loc[3, "val_loss"] = np.nan
-    table = measured(runs, FACTORS)
+    table = to_observations(runs, FACTORS)
     assert len(table) == len(runs) - 3
     assert table["diverged"].sum() == 1
     assert np.isnan(table.loc[table["diverged"], "value"]).all()

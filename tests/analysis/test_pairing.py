@@ -8,8 +8,8 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.analysis import complete_blocks, measured
-from ablations.analysis.pairing import unmeasured, whole
+from ablations.analysis import complete_blocks, to_observations
+from ablations.analysis.pairing import complete_configurations, unmeasured
 
 from .generators import FACTORS, planted
 
@@ -58,7 +58,7 @@ def test_whole_configurations_and_what_is_said_of_the_others() -> None:
     late = (runs["seed"] == 5) & (runs["init"] == "kaiming")
     status = pd.Series("ok", index=runs.index).mask(bad, "diverged").mask(late, "failed")
     found = runs.assign(status=status)[~rare]
-    kept = whole(found, measured(found, FACTORS), FACTORS, "seed")
+    kept = complete_configurations(found, to_observations(found, FACTORS), FACTORS, "seed")
     assert kept.values.shape == (5, 8)
     assert kept.values.notna().all(axis=None)
     assert kept.left_out == (
@@ -70,5 +70,8 @@ def test_whole_configurations_and_what_is_said_of_the_others() -> None:
 
 def test_nothing_is_said_where_nothing_is_left_out() -> None:
     runs = planted({})
-    assert unmeasured(runs, measured(runs, FACTORS), FACTORS, "seed") == []
-    assert whole(runs, measured(runs, FACTORS), FACTORS, "seed").left_out == ""
+    assert unmeasured(runs, to_observations(runs, FACTORS), FACTORS, "seed") == []
+    assert (
+        complete_configurations(runs, to_observations(runs, FACTORS), FACTORS, "seed").left_out
+        == ""
+    )

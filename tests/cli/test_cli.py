@@ -17,7 +17,7 @@ from typer.testing import CliRunner, Result
 
 from ablations import cli, load
 from ablations.cli import app, parse_levels
-from ablations.report import summary as headline
+from ablations.report import summary
 from ablations.report.terminal import print_answer
 from ablations.study.study import shipped_studies
 
@@ -154,7 +154,7 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
         looks=(),
         alpha=0.05,
     )
-    print_answer(headline.answer(found))  # type: ignore[arg-type]
+    print_answer(summary.summarise(found))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 

@@ -9,7 +9,7 @@ import pytest
 
 from ablations.core import registry
 from ablations.core.errors import RequestError
-from ablations.core.registry import Component, component, registered, resolve
+from ablations.core.registry import Component, register, registered, resolve
 from ablations.techniques.norms import GroupNorm
 from ablations.techniques.regularizers import Dropout
 
@@ -77,7 +77,7 @@ def test_a_wrong_spec_is_one_sentence(spec: object, fragments: list[str]) -> Non
 def test_two_classes_cannot_share_a_name() -> None:
     with pytest.raises(ValueError, match="registered already"):
 
-        @component
+        @register
         class Impostor(Component):
             """Not the real one."""
 
@@ -91,7 +91,7 @@ def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show
     known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
     monkeypatch.setattr(registry, "_REGISTRY", known)
 
-    @component
+    @register
     class Mutable(Component):
         """Has a list."""
 
@@ -99,7 +99,7 @@ def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show
         name = "mutable"
         sizes: list[float]
 
-    @component
+    @register
     class Either(Component):
         """Takes a number or a word."""
 

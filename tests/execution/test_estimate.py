@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from ablations import RequestError, Study, load
 from ablations.cli import app
 from ablations.cli.options import seconds_of
-from ablations.execution.estimate import Price, Rate, price, smallest_effect
-from ablations.execution.plan import How, look
+from ablations.execution.estimate import CohortCost, Estimate, estimate, smallest_effect
+from ablations.execution.plan import RunOptions, plan_execution
 from ablations.training.cohorts import split
 
 STUDY = Study(
@@ -22,12 +22,12 @@ STUDY = Study(
 )
 
 
-def priced(study: Study = STUDY, **changes: float) -> Price:
+def priced(study: Study = STUDY, **changes: float) -> Estimate:
     """A price of known rates: a second for each epoch of a cohort."""
-    outlook = look(study, Path("nowhere"), How(jobs=1))
-    rates = tuple(Rate(choice, 2.0, 1.0, judged=3.0) for choice in outlook.choices)
+    outlook = plan_execution(study, Path("nowhere"), RunOptions(jobs=1))
+    rates = tuple(CohortCost(choice, 2.0, 1.0, judged=3.0) for choice in outlook.choices)
     known = {"startup": 0.0, "compile_seconds": 0.0, "memory": 0, "timed": 0} | changes
-    return Price(rates, jobs=1, with_report=False, time_budget=0.0, **known)  # type: ignore[arg-type]
+    return Estimate(rates, jobs=1, with_report=False, time_budget=0.0, **known)  # type: ignore[arg-type]
 
 
 def test_the_time_is_that_of_the_cohorts_and_of_their_audit() -> None:
@@ -64,12 +64,16 @@ def test_the_smallest_effect_is_that_of_the_tables() -> None:
 
 def test_a_probe_looks_at_every_kind_and_scales() -> None:
     small = STUDY.replace(seeds=8).with_epochs(10)
-    found = price(look(small, Path("nowhere"), How(jobs=1)), seconds=2.0, with_report=False)
+    found = estimate(
+        plan_execution(small, Path("nowhere"), RunOptions(jobs=1)), seconds=2.0, with_report=False
+    )
     assert all(rate.probed and rate.each > 0 for rate in found.rates)
     assert all(rate.judged > 0 for rate in found.rates)
     assert len(found.rates) == 4
     assert found.memory > 1e7
-    one_by_one = price(look(small, Path("nowhere"), How(jobs=1, engine="loop")), seconds=2.0)
+    one_by_one = estimate(
+        plan_execution(small, Path("nowhere"), RunOptions(jobs=1, engine="loop")), seconds=2.0
+    )
     assert all(rate.probed and rate.each > 0 and rate.judged == 0 for rate in one_by_one.rates)
 
 
@@ -98,10 +102,10 @@ def test_the_command_tells_time_and_memory_and_trains_what_fits(
     assert "all 40 seeds end in 1:00:00" in dry.stdout
     assert not Path("results").exists()
 
-    def cheap(*_: object, **__: object) -> Price:
+    def cheap(*_: object, **__: object) -> Estimate:
         return priced()
 
-    monkeypatch.setattr("ablations.execution.estimate.price", cheap)
+    monkeypatch.setattr("ablations.execution.estimate.estimate", cheap)
     budget = f"{priced().seconds() - 1:.0f}s"
     done = CliRunner().invoke(app, ["run", "s.toml", "--no-report", "--budget", budget])
     assert done.exit_code == 0, done.output

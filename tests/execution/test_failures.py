@@ -22,15 +22,14 @@ from ablations import RequestError, Study
 from ablations.core import registry
 from ablations.core.errors import FailedError
 from ablations.execution import workers
-from ablations.execution.dispatch import Target, dispatch
+from ablations.execution.dispatch import OutputContext, dispatch
 from ablations.execution.workers import Pool, WorkerDiedError
 from ablations.results import shards
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.techniques.base import Loss, Norm, Regularizer
-from ablations.training import loop
-from ablations.training import recovery as attempts
+from ablations.training import loop, recovery
 from ablations.training.cohorts import Cohort
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import trainer
 
 from ..studies import SMALL, Heard, run
 
@@ -373,15 +372,15 @@ def test_a_worker_killed_for_memory_has_its_cohort_trained_in_smaller_programs_t
         for call in calls:
             yield from again(call, death)
 
-    def die_if_large(function: Any, parcel: Any, target: Target) -> Any:
+    def die_if_large(function: Any, parcel: Any, target: OutputContext) -> Any:
         if parcel[0].size > 8:
             raise death
         return function(parcel, target)
 
     monkeypatch.setattr(workers, "each", die)
     monkeypatch.setattr(workers, "alone", die_if_large)
-    runs = plan(Study(task="notebook", epochs=2, seeds=20)).runs
-    target = Target(tmp_path, "study", "here")
+    runs = expand(Study(task="notebook", epochs=2, seeds=20)).runs
+    target = OutputContext(tmp_path, "study", "here")
     statuses = list(dispatch([(Cohort(runs, 32),)], target, Pool()))
     assert sum(found["ok"] for found in statuses) == 20
     rows = pd.concat(shard.table.to_pandas() for shard in shards.read(tmp_path / "runs"))
@@ -397,9 +396,9 @@ def test_out_of_memory_ends_with_the_plain_loop_and_then_with_a_row(
     def tight(self: Any) -> Any:
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(fused._Training, "_epochs", tight)
-    runs = plan(Study(task="notebook", epochs=2, seeds=3)).runs
-    found = attempts.train(Cohort(runs, 32))
+    monkeypatch.setattr(trainer._Training, "_epochs", tight)
+    runs = expand(Study(task="notebook", epochs=2, seeds=3)).runs
+    found = recovery.train(Cohort(runs, 32))
     assert {(result.status, result.engine) for result in found} == {("ok", "loop")}
     expected = "trained alone, since there was no memory for 32 at a time"
     assert {result.reason for result in found} == {expected}
@@ -410,7 +409,7 @@ def test_out_of_memory_ends_with_the_plain_loop_and_then_with_a_row(
         raise MemoryError("none at all")
 
     monkeypatch.setattr(loop, "train", no_room)
-    (failed,) = attempts.train(Cohort(runs[:1], 32))
+    (failed,) = recovery.train(Cohort(runs[:1], 32))
     assert (failed.status, failed.cohort_size) == ("failed", 1)
     place = PLACE.search(str(failed.reason))
     assert place, failed.reason

@@ -9,15 +9,15 @@ import pytest
 
 from ablations import RequestError, Study, load
 from ablations.execution import run as pipeline
-from ablations.execution.merge import merge
-from ablations.execution.plan import look
+from ablations.execution.merge import merge_results
+from ablations.execution.plan import plan_execution
 from ablations.execution.progress import Silent
 from ablations.results import settings, shards, store
 
 AXES = {"norm": ["none", "layer"], "device": ["cpu"]}
 
 
-def run(folder: Path, seeds: str, epochs: int = 2, **axes: list[str]) -> store.Results:
+def run(folder: Path, seeds: str, epochs: int = 2, **axes: list[str]) -> store.StoredResults:
     study = Study(name="parts", task="notebook", axes=AXES | axes, seeds=seeds, epochs=epochs)
     return pipeline.run(study, folder, jobs=1, engine="loop", with_report=False, reporter=Silent())
 
@@ -26,7 +26,7 @@ def test_parts_merge_into_what_one_machine_would_have_trained(tmp_path: Path) ->
     run(tmp_path / "a", "0:2")
     run(tmp_path / "b", "1:4")
     whole = run(tmp_path / "whole", "0:4")
-    merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    merged = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     timed = ["train_seconds"]
     pd.testing.assert_frame_equal(merged.runs.drop(columns=timed), whole.runs.drop(columns=timed))
     pd.testing.assert_frame_equal(merged.curves, whole.curves)
@@ -34,12 +34,12 @@ def test_parts_merge_into_what_one_machine_would_have_trained(tmp_path: Path) ->
         tmp_path / "whole" / "study.toml"
     ).read_text()
     # It is a results folder like any other: nothing is left to train.
-    assert look(Study.from_toml(tmp_path / "c" / "study.toml"), tmp_path / "c").todo == 0
+    assert plan_execution(Study.from_toml(tmp_path / "c" / "study.toml"), tmp_path / "c").todo == 0
 
 
 def test_merging_a_folder_with_itself_changes_nothing(tmp_path: Path) -> None:
     one = run(tmp_path / "a", "0:2")
-    merged = merge([tmp_path / "a", tmp_path / "a"], tmp_path / "c")
+    merged = merge_results([tmp_path / "a", tmp_path / "a"], tmp_path / "c")
     pd.testing.assert_frame_equal(merged.runs, one.runs)
     pd.testing.assert_frame_equal(merged.curves, one.curves)
 
@@ -66,14 +66,14 @@ def test_runs_with_different_numbers_are_named_unless_told_which_to_keep(
     with pytest.raises(
         RequestError, match=f"1 runs have other numbers .*: {name}; .*first or last"
     ):
-        merge([first, second], tmp_path / "c")
+        merge_results([first, second], tmp_path / "c")
     assert not (tmp_path / "c").exists()
 
-    def loss(results: store.Results) -> float:
+    def loss(results: store.StoredResults) -> float:
         return float(results.runs.set_index("run_id").loc[name, "val_loss"])
 
-    assert loss(merge([first, second], tmp_path / "c", "first")) == loss(load(first))
-    assert loss(merge([first, second], tmp_path / "d", "last")) == 0.5
+    assert loss(merge_results([first, second], tmp_path / "c", "first")) == loss(load(first))
+    assert loss(merge_results([first, second], tmp_path / "d", "last")) == 0.5
     assert len(list(tmp_path.glob(".*"))) == 0
 
 
@@ -81,19 +81,19 @@ def test_other_studies_and_engines_are_not_merged(tmp_path: Path) -> None:
     run(tmp_path / "a", "0:1")
     run(tmp_path / "b", "0:1", epochs=3)
     with pytest.raises(RequestError, match=r"epochs 3, and .* has 2"):
-        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+        merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     run(tmp_path / "d", "1:2")
-    settings.record(tmp_path / "d", settings.Settled("fused", compiled=False))
+    settings.save_settings(tmp_path / "d", settings.EngineSettings("fused", compiled=False))
     with pytest.raises(RequestError, match="another engine"):
-        merge([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
+        merge_results([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
     with pytest.raises(RequestError, match="is there already"):
-        merge([tmp_path / "a"], tmp_path / "b")
+        merge_results([tmp_path / "a"], tmp_path / "b")
 
 
 def test_other_levels_merge_into_their_union(tmp_path: Path) -> None:
     run(tmp_path / "a", "0:2")
     run(tmp_path / "b", "0:2", norm=["none", "rms"])
-    merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    merged = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     assert sorted(merged.runs["norm"]) == sorted(["layer", "none", "rms"] * 2)
     study = Study.from_toml(tmp_path / "c" / "study.toml")
-    assert look(study, tmp_path / "c").todo == 0
+    assert plan_execution(study, tmp_path / "c").todo == 0

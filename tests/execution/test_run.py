@@ -11,10 +11,9 @@ import torch
 import ablations
 from ablations import RequestError, Study
 from ablations.core.errors import WriteError
-from ablations.execution import dispatch
-from ablations.execution import metadata as telling
+from ablations.execution import dispatch, metadata
 from ablations.execution import run as pipeline
-from ablations.execution.plan import How, look
+from ablations.execution.plan import RunOptions, plan_execution
 from ablations.execution.workers import Pool
 from ablations.results import environment
 from ablations.study.configuration import Configuration
@@ -67,19 +66,21 @@ def test_a_short_study_is_shared_by_threads_and_no_process_starts(
 ) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     study = Study(**(SMALL | {"seeds": 20}))
-    heard = look(study, tmp_path / "none")
+    heard = plan_execution(study, tmp_path / "none")
     assert heard.pool == Pool(2, "threading")
     monkeypatch.setattr("joblib.externals.loky.get_reusable_executor", None)
     same(run(study, tmp_path / "threads"), run(study, tmp_path / "one", jobs=1))
-    longer = look(study.with_epochs(400), tmp_path / "none")
+    longer = plan_execution(study.with_epochs(400), tmp_path / "none")
     assert longer.pool == Pool(2, "loky")
     # PyTorch's compiler is not for several threads.
-    compiled = look(study, tmp_path / "none", How(compile="always"))
+    compiled = plan_execution(study, tmp_path / "none", RunOptions(compile="always"))
     if compiled.settled.compiled:
         assert compiled.pool.backend == "loky"
         with pytest.raises(RequestError, match="threads cannot share compiled programs"):
-            look(study, tmp_path / "none", How(backend="threading", compile="always"))
-    alone = look(study, tmp_path / "none", How(engine="loop"))
+            plan_execution(
+                study, tmp_path / "none", RunOptions(backend="threading", compile="always")
+            )
+    alone = plan_execution(study, tmp_path / "none", RunOptions(engine="loop"))
     assert alone.pool == Pool()
 
 
@@ -195,17 +196,17 @@ def test_a_parameter_of_the_model_is_compared_like_any_axis(tmp_path: Path) -> N
 
 def test_controls_are_each_axis_control_or_its_first_level() -> None:
     axes = {"norm": ["layer", "none"], "init": ["orthogonal", "kaiming_normal"], "lr": [0.1, 0.01]}
-    controls = telling.controls(Study(task="notebook", axes=axes))
+    controls = metadata.controls(Study(task="notebook", axes=axes))
     assert controls["norm"] == "none"
     assert controls["init"] == "orthogonal"
     assert controls["lr"] == 0.1
 
 
 def test_story_tells_of_noise_and_captions() -> None:
-    story = telling.story(Study.find("notebook"))
+    story = metadata.study_metadata(Study.find("notebook"))
     assert "random noise" in story.cautions[0]
     assert "Ba, Kiros" in story.captions["norm"]["layer"]
-    cells = telling.story(Study.find("cells"))
+    cells = metadata.study_metadata(Study.find("cells"))
     assert [len(p.objective) for p in cells.published] == [10] * 7 + [20]
     assert cells.published[-1].where["lr"] == 0.01
 

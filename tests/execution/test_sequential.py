@@ -14,8 +14,7 @@ import ablations
 from ablations import RequestError, Study
 from ablations.analysis import HELPS, HURTS, UNDECIDED, main_effects
 from ablations.cli import app
-from ablations.execution import run as pipeline
-from ablations.execution import sequential
+from ablations.execution import run, sequential
 
 from ..studies import SMALL, Heard
 
@@ -67,7 +66,7 @@ def test_seeds_are_added_until_all_is_decided_or_there_are_no_more(tmp_path: Pat
     for plainly in (study.replace(looks=[]), study.replace(looks=[7, 14])):
         # What was undecided at its level must not become evidence by being asked otherwise.
         with pytest.raises(RequestError, match="its looks were stated at 7, 10, 14 seeds"):
-            pipeline.run(plainly, tmp_path, **OPTIONS)
+            run.run(plainly, tmp_path, **OPTIONS)
     assert Study.from_toml(tmp_path / "study.toml").looks == (7, 10, 14)
     with pytest.raises(RequestError, match="its looks were stated at 7, 10, 14 seeds"):
         sequential.run(STUDY, tmp_path, max_seeds=40, **OPTIONS)

@@ -17,8 +17,8 @@ from ablations.cli import app
 from ablations.core.errors import RequestError
 from ablations.execution import timing
 from ablations.results import store
-from ablations.study import parsing as spelling
-from ablations.training import step_timer as clock
+from ablations.study import parsing
+from ablations.training import step_timer
 
 from ..report.pages import opened
 from ..studies import SMALL, Heard, run
@@ -28,8 +28,8 @@ AXES = {"norm": ["none", "layer"], "regularizer": ["none", "dropout"]}
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "BLOCKS", 7)
-    monkeypatch.setattr(clock, "SECONDS", 0.001)
+    monkeypatch.setattr(step_timer, "BLOCKS", 7)
+    monkeypatch.setattr(step_timer, "SECONDS", 0.001)
 
 
 def study(**changes: Any) -> Study:
@@ -48,7 +48,9 @@ def counts(folder: Path) -> Counter[tuple[str, str, str]]:
 def test_every_configuration_is_timed_in_every_block_and_never_again(tmp_path: Path) -> None:
     assert measure(study(), tmp_path) == 7 * 5
     names = [(*levels, "") for levels in itertools.product(*AXES.values())]
-    assert counts(tmp_path) == Counter(dict.fromkeys([*names, ("none", "none", clock.TWIN)], 7))
+    assert counts(tmp_path) == Counter(
+        dict.fromkeys([*names, ("none", "none", step_timer.TWIN)], 7)
+    )
     table = ablations.load(tmp_path).timings
     assert set(table["environment_id"]) <= set(ablations.load(tmp_path).environment)
     assert table["run_steps"].eq(3 * 4).all()  # 3 epochs of 100 rows in batches of 30
@@ -116,13 +118,13 @@ def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
 
 
 def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
-    from ablations.execution.merge import merge
+    from ablations.execution.merge import merge_results
 
     for name, seeds in (("a", "0:1"), ("b", "1:2")):
-        one = study().replace(seeds=spelling.seeds(seeds, "seeds"))
+        one = study().replace(seeds=parsing.seeds(seeds, "seeds"))
         run(one, tmp_path / name, time_budget=0.0)
         measure(one, tmp_path / name)
-    whole = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+    whole = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
     assert len(whole.timings) == 2 * 7 * 5
     shard = next((tmp_path / "a" / "timings").glob("*.parquet"))  # several on a slow machine
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")

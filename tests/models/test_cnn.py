@@ -11,7 +11,7 @@ from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import registered
 from ablations.models.cnn import CNN
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.tasks.base import Task
 from ablations.tasks.mnist1d import MNIST1D
 from ablations.tasks.sklearn import Digits
@@ -56,7 +56,7 @@ def test_biases_start_within_the_bound_of_their_fan_in() -> None:
 
 
 def test_a_task_of_mere_numbers_is_skipped_with_the_reason() -> None:
-    made = plan(Study(task="diabetes", model="cnn", seeds=2))
+    made = expand(Study(task="diabetes", model="cnn", seeds=2))
     assert not made.runs
     (reason,) = {reason for _, reason in made.skipped}
     assert reason.startswith("the model 'cnn' wants rows with a shape, (channel, …, …); those of")

@@ -16,14 +16,14 @@ from torch import nn
 from ablations import RequestError, Study, load
 from ablations.cli import main
 from ablations.core.random import Streams
-from ablations.models.base import initialise
+from ablations.models.base import initialise_network
 from ablations.models.function import Python
 from ablations.study.configuration import Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.techniques.base import Norm, Regularizer
 from ablations.training import loop
-from ablations.training.engine import choose
-from ablations.training.fused import trainer as fused
+from ablations.training.engine import choose_engines
+from ablations.training.fused import trainer
 
 from ..studies import run
 
@@ -88,7 +88,7 @@ def study(name: str, what: str = "build", **asked: Any) -> Study:
 def test_a_function_gets_what_it_asks_for_and_its_arguments_are_axes(written: Written) -> None:
     name = written(WHOLE)
     made = study(name, axes={"norm": ["layer"], "regularizer": ["dropout"], "width": [8, 24]})
-    network = initialise(made.configurations[1], Streams(0))
+    network = initialise_network(made.configurations[1], Streams(0))
     kinds = [type(layer).__name__ for layer in network]  # type: ignore[attr-defined]
     block = ["Linear", "ReLU", "LayerNorm", "DropoutLayer"]
     assert kinds == [*block, *block, "Linear"]
@@ -120,7 +120,7 @@ def test_the_default_init_is_the_module_s_own_and_others_fill_its_weights(
 def initialise_in(made: Study, place: int, seed: int = 0) -> Any:
     streams = Streams(seed)
     with streams.isolated(torch.device("cpu")):
-        return initialise(made.configurations[place], streams)
+        return initialise_network(made.configurations[place], streams)
 
 
 def test_pictures_get_norms_of_pictures_and_are_fused(written: Written) -> None:
@@ -129,13 +129,14 @@ def test_pictures_get_norms_of_pictures_and_are_fused(written: Written) -> None:
         written(PICTURES), task="digits", axes=axes, seeds=1, epochs=1, batch_size=300,
         dtype="float64",
     )  # fmt: skip
-    kinds = [type(initialise(one, Streams(0))[3]).__name__ for one in made.configurations[1:3]]  # type: ignore[index]
+    networks = [initialise_network(one, Streams(0)) for one in made.configurations[1:3]]
+    kinds = [type(network[3]).__name__ for network in networks]  # type: ignore[index]
     assert kinds == ["GroupNorm", "BatchNorm2d"]
     # Its windows, and what its layers give: convolution, activation, norm, twice flat.
     kept = made.configurations[0].model.activations(made.task)
     assert kept > 9 * 36 + 3 * 8 * 36
     for one in made.configurations:
-        (result,) = fused.train([Run(one, 0)], 8)
+        (result,) = trainer.train([Run(one, 0)], 8)
         assert result.engine == "fused"
         judge = loop.train(Run(one, 0))
         assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-9)
@@ -145,12 +146,12 @@ def test_norms_of_four_dimensions_are_refused(written: Written) -> None:
     name = written(PICTURES.replace("norm(channels, 2)", "norm(channels, 4)"))
     made = study(name, task="digits")
     with pytest.raises(ValueError, match="pictures of 4 dimensions; 1 to 3 can be had"):
-        initialise(made.configurations[0], Streams(0))
+        initialise_network(made.configurations[0], Streams(0))
 
 
 def test_a_network_of_one_layer_is_mapped(written: Written) -> None:
     made = study(written(HEAD + "def build(inputs, outputs): return nn.Linear(inputs, outputs)"))
-    (choice,) = choose(plan(made).runs)
+    (choice,) = choose_engines(expand(made).runs)
     assert choice.engine == "vmap"
 
 
@@ -166,7 +167,7 @@ def test_fused_trains_what_the_loop_does(
     made = study(written(text), what, axes=axes, seeds=2, dtype="float64")
     plans = [Run(one, seed) for one in made.configurations for seed in made.seeds]
     for one in plans[::3]:
-        (result,) = fused.train([one], 8)
+        (result,) = trainer.train([one], 8)
         judge = loop.train(one)
         assert result.engine == engine
         assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-9)
@@ -193,13 +194,13 @@ def test_what_acts_beside_the_layers_is_trained_as_the_loop_trains_it(
         f"    {line}\n    return n\n"
     )
     made = study(written(text), dtype="float64", seeds=2)
-    (choice,) = choose(plan(made).runs)
+    (choice,) = choose_engines(expand(made).runs)
     if name != "tied":
         assert choice.engine == "loop"
         assert why in str(choice.why)
     results = run(made, tmp_path / "out")
     assert set(results.runs["status"]) == {"ok"}
-    for one in plan(made).runs:
+    for one in expand(made).runs:
         (row,) = results.runs[results.runs["run_id"] == one.run_id].itertuples()
         assert row.val_loss == pytest.approx(loop.train(one).curve[-1].val_loss, rel=1e-8)
 
@@ -212,7 +213,7 @@ def test_layers_of_another_type_than_they_build_on_are_not_taken_for_it(written:
         "    return nn.Sequential(Twice(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))\n"
     )
     made = study(written(text), dtype="float64", seeds=1)
-    (result,) = fused.train(plan(made).runs, 8)
+    (result,) = trainer.train(expand(made).runs, 8)
     assert result.engine == "vmap"
     judge = loop.train(result.run)
     assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-8)
@@ -227,7 +228,7 @@ def test_buffers_that_are_replaced_are_the_loop_s_business(written: Written) -> 
         "    def forward(self, x):\n        y = self.a(x)\n        if self.training:\n"
         "            self.m = 0.9 * self.m + y.mean(0).detach()\n        return y - self.m\n"
     )
-    (choice,) = choose(plan(study(written(text), seeds=1)).runs)
+    (choice,) = choose_engines(expand(study(written(text), seeds=1)).runs)
     assert "its buffer m is replaced" in str(choice.why)
 
 
@@ -237,12 +238,12 @@ def test_what_a_function_does_not_ask_for_is_skipped_and_said(written: Written) 
         "norm": ["none", "layer", "weight_norm"],
         "regularizer": ["none", "dropout", "l2", "input_noise"],
     }
-    skipped = {reason for _, reason in plan(study(name, "Skip", axes=axes)).skipped}
+    skipped = {reason for _, reason in expand(study(name, "Skip", axes=axes)).skipped}
     assert skipped == {
         f"the model {name}:Skip has no place for norms: it takes no 'norm'",
         f"the model {name}:Skip has no place for the layers of dropout: it takes no 'drop'",
     }
-    rows = len(plan(study(name, "Skip", axes=axes)).runs)
+    rows = len(expand(study(name, "Skip", axes=axes)).runs)
     assert rows == 3 * 2 * 3  # seeds, norms that wrap or do nothing, and l2, noise, none
 
 
@@ -261,12 +262,12 @@ def test_an_edited_module_is_another_run_once_it_is_loaded(
     written: Written, tmp_path: Path
 ) -> None:
     name = written(WHOLE)
-    first = plan(study(name)).runs[0].run_id
+    first = expand(study(name)).runs[0].run_id
     with (tmp_path / f"{name}.py").open("a") as file:
         file.write("\n# edited\n")
-    assert plan(study(name)).runs[0].run_id == first
+    assert expand(study(name)).runs[0].run_id == first
     importlib.reload(sys.modules[name])
-    assert plan(study(name)).runs[0].run_id != first
+    assert expand(study(name)).runs[0].run_id != first
 
 
 def test_layers_are_taken_in_the_order_of_the_computation(written: Written) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ablations.results.metadata import Story
-from ablations.results.store import Results
+from ablations.results.metadata import StudyMetadata
+from ablations.results.store import StoredResults
 
 NOTEBOOK: dict[str, tuple[object, ...]] = {
     "regularizer": ("none", "l1", "l2", "elastic", "dropout(p=[0.5, 0.2])"),
@@ -34,7 +34,7 @@ def results(
     seeds: int = 8,
     epochs: int = 5,
     rng: int = 0,
-) -> Results:
+) -> StoredResults:
     """A full cross whose validation loss is a seed's level, the levels' effects and noise."""
     random = np.random.default_rng(rng)
     runs = pd.DataFrame(list(product(*axes.values(), range(seeds))), columns=[*axes, "seed"])
@@ -59,7 +59,7 @@ def results(
     timings = pd.DataFrame({"run_id": []})
     audit = pd.DataFrame({name: [] for name in ("run_id", "engine", "repeated", "drift", "reason")})
     curves = curves_of(runs, epochs)
-    return Results(folder, runs, curves, timings, audit, environment, 'task = "x"\n')
+    return StoredResults(folder, runs, curves, timings, audit, environment, 'task = "x"\n')
 
 
 def curves_of(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:
@@ -76,7 +76,7 @@ def curves_of(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:
     return table.assign(lr=1e-3)
 
 
-def spoil(found: Results, hit: pd.Series, status: str, reason: str) -> Results:
+def spoil(found: StoredResults, hit: pd.Series, status: str, reason: str) -> StoredResults:
     """Let the runs at ``hit`` end in another way."""
     runs = found.runs.copy()
     numbers = ["objective", "train_loss", "val_loss", "metric"]
@@ -86,7 +86,7 @@ def spoil(found: Results, hit: pd.Series, status: str, reason: str) -> Results:
     return replace(found, runs=runs, curves=curves)
 
 
-def story(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> Story:
+def story(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> StudyMetadata:
     """A story whose controls are the first levels."""
     told: dict[str, object] = {
         "study": "notebook",
@@ -105,4 +105,4 @@ def story(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> St
         "margin": 0.02,
         "command": "ablations run notebook",
     }
-    return Story(**{**told, **changes})  # type: ignore[arg-type]
+    return StudyMetadata(**{**told, **changes})  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from ablations.report import comparison
-from ablations.report.data import read
+from ablations.report.data import build_report_data
 from ablations.report.page import write
 
 from .studies import NOTEBOOK, SMALL, results, spoil, story
@@ -217,7 +217,7 @@ def test_a_table_is_sorted_by_mouse_and_by_keyboard(
 def test_a_table_is_copied_as_other_programs_read_it(
     browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    reading = read(results(tmp_path), story())
+    reading = build_report_data(results(tmp_path), story())
     with Opened(browser, pages("usual")) as page:
         expect = pytest.importorskip("playwright.sync_api").expect
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])

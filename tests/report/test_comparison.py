@@ -17,7 +17,7 @@ from ablations.cli import app
 from ablations.core.errors import RequestError
 from ablations.execution.compare import names_of
 from ablations.report import comparison
-from ablations.results.store import Results
+from ablations.results.store import StoredResults
 
 from ..studies import SMALL as SMALL_STUDY
 from ..studies import run
@@ -41,7 +41,7 @@ def noise(runs: pd.DataFrame, size: float = 0.01) -> np.ndarray:
     return np.exp(np.random.default_rng(0).normal(0, size, len(runs)))
 
 
-def compared(before: Results, after: Results) -> comparison.Comparison:
+def compared(before: StoredResults, after: StoredResults) -> comparison.Comparison:
     return comparison.compare(before, after, (story(), story()), NAMES)
 
 

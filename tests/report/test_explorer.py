@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from ablations.report import explorer as explorers
-from ablations.report.data import read
+from ablations.report.data import build_report_data
 from ablations.report.explorer import Explorer, explorer
-from ablations.results.store import Results
+from ablations.results.store import StoredResults
 
 from .studies import SMALL, results, spoil, story
 
 
-def known(found: Results, axes: dict[str, Any] = SMALL) -> tuple[Explorer, dict[str, Any]]:
+def known(found: StoredResults, axes: dict[str, Any] = SMALL) -> tuple[Explorer, dict[str, Any]]:
     told = story(axes)
-    made = explorer(read(found, told), found.curves, told)
+    made = explorer(build_report_data(found, told), found.curves, told)
     return made, json.loads(made.json)
 
 

@@ -9,13 +9,13 @@ from ablations.report.figures.gallery import slugs
 from ablations.report.formatting import (
     answer,
     count,
+    format_number,
+    format_percent,
+    format_signed,
     listing,
-    number,
     p_value,
-    percent,
     round_changes,
     round_percent,
-    signed,
 )
 from ablations.report.style import ratio_ticks, wrapped
 from ablations.results.metadata import label
@@ -36,23 +36,23 @@ MINUS = "\N{MINUS SIGN}"
     ],
 )
 def test_percent(fraction: float, text: str) -> None:
-    assert percent(fraction) == text
+    assert format_percent(fraction) == text
 
 
 def test_numbers() -> None:
-    assert [number(x) for x in (0.08333, 123.4, 1e-7, 0.0)] == [
+    assert [format_number(x) for x in (0.08333, 123.4, 1e-7, 0.0)] == [
         "0.0833",
         "123",
         f"1.00e{MINUS}07",
         "0.00",
     ]
-    assert [signed(x) for x in (0.0123, -12.34, 0.0, -2e-5)] == [
+    assert [format_signed(x) for x in (0.0123, -12.34, 0.0, -2e-5)] == [
         "+0.012",
         f"{MINUS}12.3",
         "0",
         f"{MINUS}2e{MINUS}05",
     ]
-    assert (number(math.nan), number(math.inf)) == ("\N{EN DASH}", "\N{INFINITY}")
+    assert (format_number(math.nan), format_number(math.inf)) == ("\N{EN DASH}", "\N{INFINITY}")
 
 
 def test_words() -> None:

@@ -22,13 +22,13 @@ from ablations.analysis import (
     simple_effects,
     winner,
 )
-from ablations.report import formatting as words
-from ablations.report import style as look
+from ablations.report import formatting, style
 from ablations.report.ablation import TIMES
 from ablations.report.figures import gallery
+from ablations.report.formatting import format_percent
 from ablations.report.page import write
 from ablations.results.metadata import Published
-from ablations.results.store import Results
+from ablations.results.store import StoredResults
 
 from .pages import Page, opened
 from .studies import SMALL, results, spoil, story
@@ -41,12 +41,12 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Page]:
+def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredResults, Page]:
     found = results(tmp_path_factory.mktemp("usual"))
     return found, opened(write(found, story()))
 
 
-def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[Results, Page]) -> None:
+def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     head = page.words.split("Ablation table")[0]
     assert "Of 3 techniques compared with their controls, 1 helps (regularizer l1" in head
@@ -56,7 +56,7 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[Results, P
     assert "48 runs" in head
 
 
-def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[Results, Page]) -> None:
+def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResults, Page]) -> None:
     found, page = usual
     controls: dict[str, str | float] = {"regularizer": "none", "norm": "none"}
     wanted = main_effects(found.runs, controls, list(SMALL)).set_index(["axis", "level"])
@@ -75,7 +75,7 @@ def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[Results, Pa
         assert shown == pytest.approx(100 * effect["change"], abs=0.06)
 
 
-def test_the_best_configurations_are_those_of_the_runs(usual: tuple[Results, Page]) -> None:
+def test_the_best_configurations_are_those_of_the_runs(usual: tuple[StoredResults, Page]) -> None:
     found, page = usual
     log_loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in SMALL])
     best = np.exp(log_loss.mean()).sort_values()
@@ -85,12 +85,12 @@ def test_the_best_configurations_are_those_of_the_runs(usual: tuple[Results, Pag
 
 
 def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
-    usual: tuple[Results, Page],
+    usual: tuple[StoredResults, Page],
 ) -> None:
     found, page = usual
     row = winner(found.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
-    interval = f"[{words.percent(row['change_low'])}, {words.percent(row['change_high'])}]"
-    said = f"what a half chooses gives {words.percent(row['change'])} {interval} against all"
+    size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
+    said = f"what a half chooses gives {size} [{low}, {high}] against all"
     assert row["chosen"] == 1
     assert "The best configuration is regularizer l1: the choice of every half " in page.words
     assert f"of the seeds, and {said} controls together" in page.words
@@ -106,7 +106,9 @@ def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
     assert "The best configuration is" not in page.words
 
 
-def test_the_tables_of_the_whole_are_those_of_the_analysis(usual: tuple[Results, Page]) -> None:
+def test_the_tables_of_the_whole_are_those_of_the_analysis(
+    usual: tuple[StoredResults, Page],
+) -> None:
     found, page = usual
     shares = importance(found.runs, list(SMALL))
     rows = page.rows("shares")
@@ -146,7 +148,7 @@ def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: 
         wanted = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]
         cell = rows[f"regularizer {name}"]["layer"]
         assert cell.value == pytest.approx(wanted["change"])
-        assert cell.note.startswith(words.percent(wanted["change_low"]))
+        assert cell.note.startswith(formatting.format_percent(wanted["change_low"]))
     calm = opened(write(results(tmp_path), story()))
     assert "table-simple-1" not in calm.tables
 
@@ -161,7 +163,7 @@ def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None
         assert badge in badges
 
 
-def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[Results, Page]) -> None:
+def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[StoredResults, Page]) -> None:
     found, page = usual
     folder = found.folder / "figures"
     assert sorted(path.stem for path in folder.glob("*.svg")) == sorted(FIGURES)
@@ -171,7 +173,7 @@ def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[Results, Page]) 
     assert all(len(p["aria-label"] or "") > 40 for p in pictures)
     assert not page.attributes("img")
     for name in FIGURES:
-        assert look.inlined((folder / f"{name}.svg").read_text(), name) in page.source
+        assert style.inlined((folder / f"{name}.svg").read_text(), name) in page.source
 
 
 def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
@@ -189,7 +191,7 @@ def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
     assert all(len(p["alt"] or "") > 40 for p in page.attributes("img"))
 
 
-def test_the_page_asks_nothing_of_any_network(usual: tuple[Results, Page]) -> None:
+def test_the_page_asks_nothing_of_any_network(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     for _, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
@@ -199,12 +201,12 @@ def test_the_page_asks_nothing_of_any_network(usual: tuple[Results, Page]) -> No
     assert len(page.source) < 2_000_000
 
 
-def test_a_figure_in_the_page_takes_its_colours(usual: tuple[Results, Page]) -> None:
+def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page]) -> None:
     found, page = usual
-    light, dark = look.theme()
+    light, dark = style.theme()
     assert light in page.source
     assert dark in page.source
-    names = {name for name, _ in look.THEME.values()}
+    names = {name for name, _ in style.THEME.values()}
     assert {f"--{name}" for name in names} <= set(re.findall(r"--fig-[a-z]+", light))
     inside = page.source[page.source.index("<figure>") : page.source.rindex("</figure>")]
     assert set(re.findall(r"var\(--(fig-[a-z]+)\)", inside)) <= names
@@ -212,7 +214,7 @@ def test_a_figure_in_the_page_takes_its_colours(usual: tuple[Results, Page]) -> 
     assert "#22262b" in (found.folder / "figures" / "main-effects.svg").read_text()
 
 
-def test_links_and_labels_lead_somewhere(usual: tuple[Results, Page]) -> None:
+def test_links_and_labels_lead_somewhere(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -220,7 +222,9 @@ def test_links_and_labels_lead_somewhere(usual: tuple[Results, Page]) -> None:
     assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
 
 
-def test_the_same_results_give_the_same_bytes(tmp_path: Path, usual: tuple[Results, Page]) -> None:
+def test_the_same_results_give_the_same_bytes(
+    tmp_path: Path, usual: tuple[StoredResults, Page]
+) -> None:
     found, page = usual
     shuffled = found.runs.sample(frac=1, random_state=0)
     again = write(replace(found, folder=tmp_path, runs=shuffled), story())
@@ -380,7 +384,7 @@ def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) ->
     # The margin is a fraction of the losses' size at the controls then, and the page says which.
     base = (moved["regularizer"] == "none") & (moved["norm"] == "none")
     size = moved.loc[base, "val_loss"].abs().median()
-    assert f"within {words.margin(0.02 * size, 'difference')}" in page.words
+    assert f"within {formatting.margin(0.02 * size, 'difference')}" in page.words
     assert "have no ratio" in page.words
     assert "%" not in page.rows("ablation")[0]["change of loss"].text
 

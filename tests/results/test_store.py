@@ -157,7 +157,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def same(one: store.Results, other: store.Results) -> bool:
+def same(one: store.StoredResults, other: store.StoredResults) -> bool:
     tables = ("runs", "curves", "timings", "audit")
     equal = all(getattr(one, name).equals(getattr(other, name)) for name in tables)
     return equal and (one.environment, one.study_toml) == (other.environment, other.study_toml)

@@ -10,7 +10,7 @@ import pytest
 
 from ablations import Study
 from ablations.study.configuration import SCHEMA
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 
 
 def only(**study: Any) -> Any:
@@ -19,7 +19,7 @@ def only(**study: Any) -> Any:
 
 
 def test_run_id_is_the_hash_of_the_canonical_json_of_what_defines_the_run() -> None:
-    (run,) = plan(Study(task="notebook", seeds=[7])).runs
+    (run,) = expand(Study(task="notebook", seeds=[7])).runs
     defined = {
         "schema": SCHEMA,
         "task": {"name": "notebook"},
@@ -48,8 +48,8 @@ def test_run_id_is_the_hash_of_the_canonical_json_of_what_defines_the_run() -> N
 
 
 def test_run_id_does_not_depend_on_the_study_around_it() -> None:
-    small = plan(Study(name="small", task="notebook", axes={"norm": ["layer"]}, seeds=[2])).runs
-    large = plan(
+    small = expand(Study(name="small", task="notebook", axes={"norm": ["layer"]}, seeds=[2])).runs
+    large = expand(
         Study(name="large", task="notebook", axes={"norm": ["none", "layer"]}, seeds=5)
     ).runs
     assert {run.run_id for run in small} < {run.run_id for run in large}
@@ -70,7 +70,7 @@ def test_run_id_does_not_depend_on_the_study_around_it() -> None:
 )
 def test_run_id_depends_on_every_setting(change: dict[str, Any]) -> None:
     study = {"task": "notebook", "seeds": 1}
-    (one,), (other,) = plan(Study(**study)).runs, plan(Study(**(study | change))).runs
+    (one,), (other,) = expand(Study(**study)).runs, expand(Study(**(study | change))).runs
     assert one.run_id != other.run_id
 
 
@@ -93,7 +93,7 @@ def test_combinations_without_sense_are_skipped_with_a_reason(
     study: dict[str, Any], reason: str
 ) -> None:
     assert reason in only(**study).skip
-    found = plan(Study(task="notebook", seeds=3, **study))
+    found = expand(Study(task="notebook", seeds=3, **study))
     assert not found.runs
     assert len(found.skipped) == 3
 
@@ -104,6 +104,6 @@ def test_batch_norm_trains_where_the_last_batch_has_two_rows() -> None:
 
 def test_a_device_that_is_missing_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    found = plan(Study(task="notebook", seeds=2, axes={"device": ["cpu", "cuda"]}))
+    found = expand(Study(task="notebook", seeds=2, axes={"device": ["cpu", "cuda"]}))
     assert [run.configuration.device.name for run in found.runs] == ["cpu", "cpu"]
     assert [reason for _, reason in found.skipped] == ["torch offers no cuda device here"] * 2

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ablations import RequestError, Study
 from ablations.core import registry
 from ablations.core.registry import registered
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.study.parsing import seeds
 from ablations.study.study import shipped_studies
 from ablations.techniques.base import Regularizer, technique
@@ -24,12 +24,12 @@ def test_shipped_studies_round_trip(name: str) -> None:
     study = Study.find(name)
     again = Study(**tomllib.loads(study.to_toml()))
     assert again.as_dict() == study.as_dict()
-    assert [r.run_id for r in plan(again).runs] == [r.run_id for r in plan(study).runs]
+    assert [r.run_id for r in expand(again).runs] == [r.run_id for r in expand(study).runs]
 
 
 def test_the_notebook_study_has_2400_runs_on_one_device() -> None:
     study = Study.find("notebook").with_axis("device", ["cpu"])
-    assert len(plan(study).runs) == 2400
+    assert len(expand(study).runs) == 2400
 
 
 def test_everything_crosses_every_level_that_there_is() -> None:
@@ -100,7 +100,7 @@ def test_hyper_parameters_of_training_and_model_can_be_axes() -> None:
     assert study.levels["lr"] == (1e-3, 1.0)
     assert study.levels["hidden"] == ("[64,32]", "[8]")
     assert study.levels["optimizer"] == ("adam", "sgd(momentum=0.5)")
-    assert len({run.run_id for run in plan(study.replace(seeds=2)).runs}) == 128
+    assert len({run.run_id for run in expand(study.replace(seeds=2)).runs}) == 128
 
 
 def test_objects_and_names_say_the_same() -> None:
@@ -252,7 +252,7 @@ def test_a_plan_holds_each_run_once_whatever_the_order_of_levels(
     axes: dict[str, list[str]], seed_list: list[int]
 ) -> None:
     study = Study(task="notebook", axes=axes, seeds=seed_list)
-    found = plan(study)
+    found = expand(study)
     ids = [run.run_id for run in found.runs] + [run.run_id for run, _ in found.skipped]
     expected = len(seed_list)
     for levels in axes.values():
@@ -261,7 +261,7 @@ def test_a_plan_holds_each_run_once_whatever_the_order_of_levels(
     turned = Study(
         task="notebook", axes={a: v[::-1] for a, v in axes.items()}, seeds=seed_list[::-1]
     )
-    again = plan(turned)
+    again = expand(turned)
     assert {r.run_id for r in again.runs} == {r.run_id for r in found.runs}
 
 

@@ -10,12 +10,12 @@ import torch
 
 from ablations import RequestError, Study
 from ablations.core.random import SOURCES, StackedStreams, Streams
-from ablations.execution.metadata import story
-from ablations.models.base import initialise
+from ablations.execution.metadata import study_metadata
+from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.training import loop
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import trainer
 
 from ..studies import run
 
@@ -30,7 +30,7 @@ def drawn(configuration: Configuration, seed: int) -> dict[str, torch.Tensor]:
     streams = configuration.streams(seed)
     return {
         "split": configuration.task.data(streams).x_val,
-        "init": initialise(configuration, streams).state_dict()["hidden1.weight"],
+        "init": initialise_network(configuration, streams).state_dict()["hidden1.weight"],
         "order": streams.permutation(100, "order", 1),
         "noise": streams.lanes((100,), "dropout/1", 3),
     }
@@ -59,7 +59,7 @@ def test_streams_of_many_seeds_are_those_of_each() -> None:
 def test_fused_is_the_loop(source: str) -> None:
     runs = [Run(study(source, dtype="float64").configurations[0], seed) for seed in range(3)]
     losses = []
-    for result in fused.train(runs, 8):
+    for result in trainer.train(runs, 8):
         judge = loop.train(result.run)
         losses.append(judge.curve[-1].val_loss)
         assert result.curve[-1].val_loss == pytest.approx(losses[-1], rel=1e-9)
@@ -70,9 +70,9 @@ def test_it_is_written_down_told_and_part_of_a_run(tmp_path: Path) -> None:
     made, usual = study("init", "noise"), study(*SOURCES)
     assert Study(**made.plain()) == made
     assert "vary" not in usual.plain()
-    assert plan(usual).runs[0].run_id == plan(study(*reversed(SOURCES))).runs[0].run_id
-    assert plan(made).runs[0].run_id != plan(usual).runs[0].run_id
-    said = story(made)
+    assert expand(usual).runs[0].run_id == expand(study(*reversed(SOURCES))).runs[0].run_id
+    assert expand(made).runs[0].run_id != expand(usual).runs[0].run_id
+    said = study_metadata(made)
     assert "not all varies" in said.badges
     assert said.cautions == (
         "All seeds share the split of the data and the order of the rows: the intervals say "

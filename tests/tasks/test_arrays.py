@@ -18,7 +18,7 @@ from ablations.execution.run import write_report
 from ablations.study.configuration import Run
 from ablations.tasks.base import Task
 from ablations.training import loop
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import trainer
 
 from ..studies import run, same
 
@@ -66,7 +66,7 @@ def study(path: Path, **asked: Any) -> Study:
 def test_the_fused_engine_trains_what_the_loop_does(csv: Path, asked: dict[str, Any]) -> None:
     made = study(csv, **asked).with_axis("norm", ["layer"]).with_axis("regularizer", ["dropout"])
     runs = [Run(made.configurations[0], seed) for seed in range(3)]
-    for result in fused.train(runs, 8):
+    for result in trainer.train(runs, 8):
         judge = loop.train(result.run)
         assert result.engine == "fused"
         assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-4)

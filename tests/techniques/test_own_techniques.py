@@ -12,7 +12,7 @@ import pytest
 
 from ablations import RequestError, Study
 from ablations.core import registry
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 
 from ..studies import run
 
@@ -115,11 +115,11 @@ def test_the_code_of_a_technique_is_part_of_a_run(module: str, tmp_path: Path) -
     run(first, tmp_path / "out")
     # Only the layer that the technique makes is edited, not the technique.
     path.write_text(path.read_text().replace("** self.power", "** (2 * self.power)"))
-    assert plan(made()).runs[0].run_id == plan(first).runs[0].run_id  # what is in memory counts
+    assert expand(made()).runs[0].run_id == expand(first).runs[0].run_id  # what is in memory counts
     importlib.invalidate_caches()
     importlib.reload(sys.modules[module])
     second = made()
-    assert plan(second).runs[0].run_id != plan(first).runs[0].run_id
+    assert expand(second).runs[0].run_id != expand(first).runs[0].run_id
     with pytest.raises(RequestError, match=f"other code: norm python:{module}:{module} has chang"):
         run(second, tmp_path / "out")
 

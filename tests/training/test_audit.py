@@ -14,16 +14,16 @@ from typer.testing import CliRunner
 
 import ablations
 from ablations import Study
-from ablations.analysis import fault
+from ablations.analysis import audit_failure
 from ablations.cli import app
 from ablations.core.errors import AuditError
 from ablations.core.registry import registered
 from ablations.execution.progress import Silent
 from ablations.study.configuration import Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.techniques.optimizers import Adam
 from ablations.training import audit, loop
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import trainer
 from ablations.training.result import Result
 
 SIZE = 32
@@ -42,8 +42,8 @@ def curves(results: Sequence[Result]) -> dict[str, audit.Curve]:
     }
 
 
-def judged(runs: Sequence[Run]) -> list[audit.Judged]:
-    return audit.judge(runs, "fused", SIZE, curves(fused.train(runs, SIZE)))
+def judged(runs: Sequence[Run]) -> list[audit.AuditRecord]:
+    return audit.audit_runs(runs, "fused", SIZE, curves(trainer.train(runs, SIZE)))
 
 
 @pytest.mark.parametrize("axis", ["regularizer", "norm", "init", "schedule", "optimizer"])
@@ -53,7 +53,7 @@ def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: 
     study = Study(
         task=task, axes={axis: list(registered(axis))}, batch_size=batch_size, seeds=2, epochs=2
     )
-    runs = plan(study).runs
+    runs = expand(study).runs
     for chosen in audit.chosen(runs):
         for found in judged(chosen):
             assert found.reason is None, found.reason
@@ -63,7 +63,7 @@ def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: 
 
 
 def test_a_few_runs_of_each_kind_are_chosen_by_hash_whatever_their_order() -> None:
-    runs = plan(Study(**SMALL)).runs
+    runs = expand(Study(**SMALL)).runs
     chosen = audit.chosen(runs)
     assert [len(part) for part in chosen] == [audit.RUNS] * 4
     backwards = audit.chosen(runs[::-1])
@@ -92,19 +92,19 @@ def test_a_program_that_does_something_else_fails_the_study_loudly(
 
 
 def test_numbers_that_came_from_elsewhere_are_found() -> None:
-    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
-    stored = curves(fused.train(chosen, SIZE))
+    (chosen,) = audit.chosen(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(trainer.train(chosen, SIZE))
     forged = {key: [(a, b, c * 1.01) for a, b, c in rows] for key, rows in stored.items()}
-    for found in audit.judge(chosen, "fused", SIZE, forged):
+    for found in audit.audit_runs(chosen, "fused", SIZE, forged):
         assert "deviate by 1.0e-02 from the plain loop's" in str(found.reason)
         assert not found.repeated
 
 
 def test_a_run_that_diverges_in_the_program_alone_is_found() -> None:
-    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
-    stored = curves(fused.train(chosen, SIZE))
+    (chosen,) = audit.chosen(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(trainer.train(chosen, SIZE))
     broken = {key: [*rows[:1], (math.nan,) * 3] for key, rows in stored.items()}
-    for found in audit.judge(chosen, "fused", SIZE, broken):
+    for found in audit.audit_runs(chosen, "fused", SIZE, broken):
         assert found.deviation == math.inf
         assert found.reason is not None
 
@@ -134,12 +134,12 @@ def test_where_the_loop_forgets_all_its_digits_it_judges_by_what_a_nudge_does() 
         task="friedman1", model={"name": "mlp", "norm_position": "before"}, batch_size=2, lr=0.01,
         optimizer="sgd", epochs=1, seeds=[4, 9, 11], axes={"norm": ["batch"]},
     )  # fmt: skip
-    found = judged(plan(study).runs)
+    found = judged(expand(study).runs)
     assert {one.reason for one in found} == {None}
     assert max(one.deviation_float64 for one in found) > 1e-3
     assert min(one.epochs_compared for one in found) == 0  # and it is said that nobody judged
     # Where it remembers, nothing is allowed that was not before.
-    calm = judged(plan(study.with_axis("norm", ["group"])).runs)
+    calm = judged(expand(study.with_axis("norm", ["group"])).runs)
     assert {one.reason for one in calm} == {None}
     assert max(one.tolerance_float64 for one in calm) < 1e-4
 
@@ -148,10 +148,10 @@ def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*arguments: Any) -> Any:
         raise OSError("no loop today")
 
-    (chosen,) = audit.chosen(plan(Study(task="notebook", seeds=2, epochs=3)).runs)
-    stored = curves(fused.train(chosen, SIZE))
+    (chosen,) = audit.chosen(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(trainer.train(chosen, SIZE))
     monkeypatch.setattr(loop, "train", broken)
-    for found in audit.judge(chosen, "fused", SIZE, stored):
+    for found in audit.audit_runs(chosen, "fused", SIZE, stored):
         assert found.reason == "it could not be judged: OSError: no loop today"
 
 
@@ -160,10 +160,10 @@ def test_the_command_ends_with_1_and_says_what_to_do(
 ) -> None:
     def distrusting(
         runs: Any, engine: str, size: int, stored: Any, seconds: Any = None
-    ) -> list[audit.Judged]:
+    ) -> list[audit.AuditRecord]:
         return [replace(found, reason="it is not") for found in genuine(runs, engine, size, stored)]
 
-    genuine = audit.judge
+    genuine = audit.audit_runs
     monkeypatch.setattr(audit, "judge", distrusting)
     words = ["run", "notebook", "--seeds", "1", "--epochs", "2", "--axis", "norm=none"]
     words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
@@ -179,7 +179,7 @@ def test_what_was_judged_is_not_judged_again(
 ) -> None:
     first = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert len(first.audit) == 8
-    assert fault(first.audit) is None
+    assert audit_failure(first.audit) is None
     monkeypatch.setattr(audit, "judge", None)
     again = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert again.audit.equals(first.audit)
@@ -201,7 +201,7 @@ def test_where_only_float64_is_lost_a_nudge_judges_as_well(
     monkeypatch.setitem(audit.AMPLIFIED, "float64", 0.0)
     monkeypatch.setattr(audit, "_nudged", lambda *arguments: nudged)
     study = Study(task="digits", batch_size=300, seeds=2, epochs=3, axes={"norm": ["group"]})
-    (chosen,) = audit.chosen(plan(study).runs)
+    (chosen,) = audit.chosen(expand(study).runs)
     for found in judged(chosen):
         assert (found.reason is None) == sound
         assert found.tolerance_float64 == audit.FORGOTTEN * nudged

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 
 from ablations import Study
 from ablations.study.configuration import Configuration, Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.training.cohorts import (
     LOOP_CAP,
     LOOP_STEPS,
     Cohort,
-    kind,
+    assign_slots,
+    batch_cohorts,
+    cohort_key,
     kinds,
-    lane,
     pack,
-    parcels,
-    places,
+    slot_group,
     steps,
 )
 
@@ -31,7 +31,7 @@ REGULARIZERS: list[Any] = [
 
 
 def runs_of(**study: Any) -> tuple[Run, ...]:
-    return plan(Study(**({"task": "notebook", "seeds": 2} | study))).runs
+    return expand(Study(**({"task": "notebook", "seeds": 2} | study))).runs
 
 
 def identities(cohorts: list[Cohort]) -> list[str]:
@@ -64,18 +64,18 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
     cohorts = pack((members, size, lanes) for members in kinds(runs))
     assert identities(cohorts) == sorted(run.run_id for run in runs)
     for cohort in cohorts:
-        assert len({kind(run.configuration) for run in cohort.runs}) == 1
+        assert len({cohort_key(run.configuration) for run in cohort.runs}) == 1
         assert cohort.size == size
         if size is None:
             assert len(cohort) <= LOOP_CAP
             assert len(cohort) == 1 or cohort.steps <= LOOP_STEPS
         else:
             assert len(cohort) <= size
-            found = places(cohort.runs, size, lanes)
+            found = assign_slots(cohort.runs, size, lanes)
             assert len(set(found)) == len(cohort)
-            assert [n % lanes for n in found] == [lane(run, lanes) for run in cohort.runs]
+            assert [n % lanes for n in found] == [slot_group(run, lanes) for run in cohort.runs]
         assert [run.seed for run in cohort.runs] == sorted(run.seed for run in cohort.runs)
-    shared = parcels(cohorts, jobs, most=5_000)
+    shared = batch_cohorts(cohorts, jobs, most=5_000)
     assert list(itertools.chain(*shared)) == cohorts
     for parcel in shared:
         assert len(parcel) == 1 or sum(cohort.steps for cohort in parcel) <= 5_000
@@ -87,7 +87,7 @@ def the(**study: Any) -> Configuration:
 
 
 def test_numbers_do_not_tell_kinds_apart() -> None:
-    plain = kind(the())
+    plain = cohort_key(the())
     for numbers in (
         {"regularizer": ["l1"]},
         {"regularizer": ["elastic"]},
@@ -96,9 +96,9 @@ def test_numbers_do_not_tell_kinds_apart() -> None:
         {"schedule": ["plateau"]},
         {"lr": [0.1]},
     ):
-        assert kind(the(axes=numbers)) == plain
-    half = kind(the(axes={"regularizer": ["dropout"]}))
-    assert kind(the(axes={"regularizer": [{"name": "dropout", "p": [0.1, 0.9]}]})) == half
+        assert cohort_key(the(axes=numbers)) == plain
+    half = cohort_key(the(axes={"regularizer": ["dropout"]}))
+    assert cohort_key(the(axes={"regularizer": [{"name": "dropout", "p": [0.1, 0.9]}]})) == half
 
 
 def test_what_is_another_program_is_another_kind() -> None:
@@ -107,15 +107,17 @@ def test_what_is_another_program_is_another_kind() -> None:
         *({"regularizer": [name]} for name in ("dropout", "input_noise", "max_norm")),
         *({"hidden": [[8]]}, {"activation": ["tanh"]}),
     ]
-    found = [kind(the(axes=axes)) for axes in apart]
+    found = [cohort_key(the(axes=axes)) for axes in apart]
     assert len(set(found)) == len(apart)
-    assert kind(the(dtype="float64")) not in found
+    assert cohort_key(the(dtype="float64")) not in found
 
 
 def test_a_small_study_is_shared_by_all_jobs() -> None:
     runs = runs_of(seeds=320)
     cohorts = pack([(runs, 32, 1)])
     assert len(cohorts) == 10
-    assert [len(parcel) for parcel in parcels(cohorts, jobs=1)] == [1] * 10
-    assert [len(p) for p in parcels(pack([(runs_of(seeds=3200), 32, 1)]), jobs=2)] == [6] * 16 + [4]
+    assert [len(parcel) for parcel in batch_cohorts(cohorts, jobs=1)] == [1] * 10
+    assert [len(p) for p in batch_cohorts(pack([(runs_of(seeds=3200), 32, 1)]), jobs=2)] == [
+        6
+    ] * 16 + [4]
     assert steps(runs[0].configuration) == 20

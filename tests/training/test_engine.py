@@ -10,18 +10,18 @@ import pytest
 
 import ablations
 from ablations import RequestError, Study
-from ablations.execution import merge as folders
-from ablations.execution.plan import look
+from ablations.execution import merge
+from ablations.execution.plan import plan_execution
 from ablations.execution.progress import Silent
 from ablations.results import settings
-from ablations.results.settings import Settled
+from ablations.results.settings import EngineSettings
 from ablations.study.configuration import Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.techniques.base import Loss, Regularizer
 from ablations.training import engine as engines
-from ablations.training.engine import Choice
-from ablations.training.fused import compile as compiling
-from ablations.training.fused.compile import Known
+from ablations.training.engine import EngineChoice
+from ablations.training.fused import compilation
+from ablations.training.fused.compilation import Known
 
 LONG: dict[str, Any] = {"task": "notebook", "seeds": 100, "epochs": 2000}
 
@@ -35,8 +35,8 @@ class OwnObjective(Regularizer):
         return 2 * loss(outputs, targets)
 
 
-def choices(**study: Any) -> list[Choice]:
-    return engines.choose(plan(Study(**({"task": "notebook"} | study))).runs)
+def choices(**study: Any) -> list[EngineChoice]:
+    return engines.choose_engines(expand(Study(**({"task": "notebook"} | study))).runs)
 
 
 def refuse(*_: Any, **__: Any) -> float:
@@ -45,7 +45,7 @@ def refuse(*_: Any, **__: Any) -> float:
 
 @pytest.fixture
 def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "unavailable", lambda: None)
+    monkeypatch.setattr(compilation, "unavailable", lambda: None)
 
 
 @pytest.mark.usefixtures("_compiler")
@@ -54,13 +54,23 @@ def test_what_is_asked_for_is_done_where_there_is_a_compiler(
 ) -> None:
     found = choices(seeds=2)
     monkeypatch.setattr(engines, "eager_seconds", refuse)
-    assert engines.settle("auto", "always", found, 1) == Settled("fused", compiled=True)
-    assert engines.settle("auto", "never", found, 1) == Settled("fused", compiled=False)
-    assert engines.settle("loop", "always", found, 1) == Settled("loop", compiled=False)
+    assert engines.decide_settings("auto", "always", found, 1) == EngineSettings(
+        "fused", compiled=True
+    )
+    assert engines.decide_settings("auto", "never", found, 1) == EngineSettings(
+        "fused", compiled=False
+    )
+    assert engines.decide_settings("loop", "always", found, 1) == EngineSettings(
+        "loop", compiled=False
+    )
     # A short study is not worth a measurement.
-    assert engines.settle("auto", "auto", found, 1) == Settled("fused", compiled=False)
-    monkeypatch.setattr(compiling, "unavailable", lambda: "no C++ compiler is installed")
-    assert engines.settle("auto", "always", found, 1) == Settled("fused", compiled=False)
+    assert engines.decide_settings("auto", "auto", found, 1) == EngineSettings(
+        "fused", compiled=False
+    )
+    monkeypatch.setattr(compilation, "unavailable", lambda: "no C++ compiler is installed")
+    assert engines.decide_settings("auto", "always", found, 1) == EngineSettings(
+        "fused", compiled=False
+    )
 
 
 @pytest.mark.usefixtures("_compiler")
@@ -80,7 +90,7 @@ def test_compiling_is_worth_it_where_it_saves_more_than_it_costs(
     monkeypatch: pytest.MonkeyPatch, known: Known, jobs: int, worth: bool
 ) -> None:
     monkeypatch.setattr(engines, "eager_seconds", lambda choice: 1e-3)
-    monkeypatch.setattr(compiling, "known", lambda kind, size, depth: known)
+    monkeypatch.setattr(compilation, "known", lambda kind, size, depth: known)
     assert engines.worth_compiling(choices(**LONG), jobs) is worth
 
 
@@ -91,17 +101,17 @@ def test_the_cost_of_a_step_is_measured() -> None:
 
 def test_what_was_decided_is_kept(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"engine\.json: is missing; 'ablations repair"):
-        settings.recorded(tmp_path)
-    for settled in (Settled("fused", compiled=True), Settled("loop", compiled=False)):
-        settings.record(tmp_path, settled)
-        assert settings.recorded(tmp_path) == settled
+        settings.load_settings(tmp_path)
+    for settled in (EngineSettings("fused", compiled=True), EngineSettings("loop", compiled=False)):
+        settings.save_settings(tmp_path, settled)
+        assert settings.load_settings(tmp_path) == settled
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"engine": "magic", "compiled": true}', "\0"])
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "engine.json").write_text(text)
     with pytest.raises(RequestError, match=r"engine\.json"):
-        settings.recorded(tmp_path)
+        settings.load_settings(tmp_path)
 
 
 @pytest.mark.parametrize("asked", ["always", "never"])
@@ -109,10 +119,10 @@ def test_a_resumed_study_keeps_its_engine(tmp_path: Path, asked: Any) -> None:
     study = Study(task="notebook", seeds=1, epochs=1)
     options: dict[str, Any] = {"reporter": Silent(), "with_report": False, "jobs": 1}
     ablations.run(study, tmp_path, compile=asked, **options)
-    compiled = asked == "always" and compiling.unavailable() is None
+    compiled = asked == "always" and compilation.unavailable() is None
     ways = {"fused-compiled" if compiled else "fused"}
     grown = study.replace(seeds=3)
-    assert look(grown, tmp_path).settled == Settled("fused", compiled)
+    assert plan_execution(grown, tmp_path).settled == EngineSettings("fused", compiled)
     assert set(ablations.run(grown, tmp_path, **options).runs["engine"]) == ways
     other = "never" if compiled else "always"
     with pytest.raises(RequestError, match=r"holds results of (eager|compiled) programs"):
@@ -130,28 +140,28 @@ def test_what_was_decided_is_known_from_the_runs(
     study = Study(task="notebook", seeds=1, epochs=1)
     options: dict[str, Any] = {"reporter": Silent(), "with_report": False, "jobs": 1}
     ablations.run(study, tmp_path, engine=engine, compile=compile_, **options)
-    settled = settings.recorded(tmp_path)
+    settled = settings.load_settings(tmp_path)
     for harm in (b"", b"{", (tmp_path / "engine.json").read_bytes()[:-3], None):
         if harm is None:
             (tmp_path / "engine.json").unlink()
         else:
             (tmp_path / "engine.json").write_bytes(harm)
         with pytest.raises(RequestError, match=r"engine\.json.*ablations repair"):
-            look(study.replace(seeds=2), tmp_path)
-        assert folders.repair(tmp_path)
-        assert settings.recorded(tmp_path) == settled
-    assert folders.repair(tmp_path) == []
-    assert look(study, tmp_path).todo == 0
+            plan_execution(study.replace(seeds=2), tmp_path)
+        assert merge.repair(tmp_path)
+        assert settings.load_settings(tmp_path) == settled
+    assert merge.repair(tmp_path) == []
+    assert plan_execution(study, tmp_path).todo == 0
 
 
 def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> None:
     (one,) = choices(seeds=3)
     technique = OwnObjective()
     own = [Run(run.configuration.with_(regularizer=technique), run.seed) for run in one.runs]
-    fused, alone = engines.choose([*one.runs, *own])
+    fused, alone = engines.choose_engines([*one.runs, *own])
     assert (fused.engine, fused.size) == ("fused", 32)
     assert (alone.engine, alone.size) == ("loop", None)
-    said = engines.way(alone, Settled("fused", compiled=False))
+    said = engines.way(alone, EngineSettings("fused", compiled=False))
     assert said == "one by one: the regularizer 'own_objective' is more than its terms"
     with pytest.raises(RequestError, match="3 runs cannot be trained as fused programs: the reg"):
         engines.refuse_loops([fused, alone])
@@ -160,9 +170,9 @@ def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> N
 @pytest.mark.usefixtures("_compiler")
 def test_the_plan_says_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     (choice,) = choices()
-    compiled = Settled("fused", compiled=True)
+    compiled = EngineSettings("fused", compiled=True)
     assert engines.way(choice, compiled) == "32 at a time, as compiled programs"
-    monkeypatch.setattr(compiling, "unavailable", lambda: "no C++ compiler is installed")
+    monkeypatch.setattr(compilation, "unavailable", lambda: "no C++ compiler is installed")
     said = "32 at a time, as eager programs; no C++ compiler is installed"
     assert engines.way(choice, compiled) == said
 
@@ -170,23 +180,23 @@ def test_the_plan_says_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_compiler_on_the_path_there_is_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    compiling.unavailable.cache_clear()
+    compilation.unavailable.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert compiling.unavailable() == "no C++ compiler is installed"
-    compiling.unavailable.cache_clear()
+    assert compilation.unavailable() == "no C++ compiler is installed"
+    compilation.unavailable.cache_clear()
 
 
 def test_notes_of_programs_survive_and_bad_ones_are_no_harm(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "note.json"
-    monkeypatch.setattr(compiling, "_note_path", lambda kind, size: path)
-    assert compiling.known("kind", 32, 5) == Known(seconds=9.5)
-    compiling._note(path, "step", 12.0, 2.5)
-    assert compiling.known("kind", 32, 5) == Known(seconds=1.0, gain=2.5)
-    compiling._note(path, "step", 0.4, 2.0)
-    assert compiling.known("kind", 32, 5) == Known(seconds=0.4, gain=2.0)
+    monkeypatch.setattr(compilation, "_note_path", lambda kind, size: path)
+    assert compilation.known("kind", 32, 5) == Known(seconds=9.5)
+    compilation._note(path, "step", 12.0, 2.5)
+    assert compilation.known("kind", 32, 5) == Known(seconds=1.0, gain=2.5)
+    compilation._note(path, "step", 0.4, 2.0)
+    assert compilation.known("kind", 32, 5) == Known(seconds=0.4, gain=2.0)
     assert json.loads(path.read_text())["step"]["compile"] == 12.0
     path.write_text("[1]")
-    assert compiling.known("kind", 32, 5) == Known(seconds=9.5)
+    assert compilation.known("kind", 32, 5) == Known(seconds=9.5)

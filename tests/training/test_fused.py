@@ -22,18 +22,13 @@ from ablations import Study
 from ablations.core.registry import registered
 from ablations.models.base import Model, linear
 from ablations.study.configuration import Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, PerPosition, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
-from ablations.training import engine as engines
-from ablations.training import loop
+from ablations.training import engine, loop
 from ablations.training.cohorts import kinds
-from ablations.training.fused import compile as compiling
-from ablations.training.fused import initial_states as members
-from ablations.training.fused import networks
-from ablations.training.fused import trainer as allocation
-from ablations.training.fused import trainer as fused
+from ablations.training.fused import compilation, initial_states, networks, trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import program
 from ablations.training.result import Result
@@ -43,7 +38,7 @@ AXES = ("regularizer", "norm", "init", "schedule", "optimizer")
 
 
 def runs_of(**study: Any) -> list[Run]:
-    return list(plan(Study(**({"task": "notebook", "seeds": 1} | study))).runs)
+    return list(expand(Study(**({"task": "notebook", "seeds": 1} | study))).runs)
 
 
 def trained(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, Result]:
@@ -52,7 +47,7 @@ def trained(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, 
         result
         for members in kinds(runs)
         for start in range(0, len(members), size)
-        for result in fused.train(members[start : start + size], size, **options)
+        for result in trainer.train(members[start : start + size], size, **options)
     ]
     assert len(found) == len(runs)
     return {result.run.run_id: result for result in found}
@@ -85,7 +80,7 @@ def trained_levels(task: str, axis: str) -> list[Result]:
     batch_size = "full" if task == "notebook" else 32
     runs = runs_of(task=task, axes=axes, batch_size=batch_size, dtype="float64")
     assert len(runs) == len(axes[axis])
-    return [result for members in kinds(runs) for result in fused.train(members, 16)]
+    return [result for members in kinds(runs) for result in trainer.train(members, 16)]
 
 
 @pytest.mark.parametrize(("task", "axis", "level"), list(levels()))
@@ -111,7 +106,7 @@ def of_model(model: str, axis: str) -> dict[str, Result]:
     runs = runs_of(
         task="digits", model=model, axes={axis: levels}, batch_size=240, epochs=1, dtype="float64"
     )
-    found = [result for members in kinds(runs) for result in fused.train(members, 8)]
+    found = [result for members in kinds(runs) for result in trainer.train(members, 8)]
     return {getattr(result.run.configuration, axis).name: result for result in found}
 
 
@@ -211,9 +206,9 @@ def test_bit_for_bit_in_any_company(
         seeds=20,
         epochs=1,
     )
-    first = {r.run.run_id: numbers(r) for r in fused.train(runs[:SIZE], SIZE)}
+    first = {r.run.run_id: numbers(r) for r in trainer.train(runs[:SIZE], SIZE)}
     for part in (runs[7:8], runs[20:3:-1], runs[40 - SIZE :]):
-        for result in fused.train(part, SIZE):
+        for result in trainer.train(part, SIZE):
             if result.run.run_id in first:
                 assert numbers(result) == first[result.run.run_id]
 
@@ -234,17 +229,17 @@ def test_other_models_bit_for_bit_in_any_company(model: dict[str, Any], norm: st
     runs = runs_of(task="digits", model=model, axes=axes, batch_size=150, seeds=10, epochs=1)
     if not runs:
         pytest.skip("no whole groups")
-    first = {r.run.run_id: numbers(r) for r in fused.train(runs[:16], 16)}
+    first = {r.run.run_id: numbers(r) for r in trainer.train(runs[:16], 16)}
     for part in (runs[7:8], runs[15:3:-1], runs[4:]):
-        for result in fused.train(part, 16):
+        for result in trainer.train(part, 16):
             if result.run.run_id in first:
                 assert numbers(result) == first[result.run.run_id]
 
 
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "WHOLE", 0)
-    monkeypatch.setattr(fused, "CHUNK", 0)
-    monkeypatch.setattr(fused, "FEWEST_ROWS", 42)
+    monkeypatch.setattr(trainer, "WHOLE", 0)
+    monkeypatch.setattr(trainer, "CHUNK", 0)
+    monkeypatch.setattr(trainer, "FEWEST_ROWS", 42)
 
 
 def test_losses_in_parts_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,9 +258,9 @@ def test_losses_in_parts_are_bit_for_bit_in_any_company(
     # 353 rows of 10 features: were its parts views, every other member would begin elsewhere.
     in_parts(monkeypatch)
     runs = runs_of(task="diabetes", axes={"norm": [norm]}, batch_size=32, seeds=20, epochs=1)
-    first = {r.run.run_id: numbers(r) for r in fused.train(runs, SIZE)}
+    first = {r.run.run_id: numbers(r) for r in trainer.train(runs, SIZE)}
     for part in (runs[7:8], runs[::-1], runs[5:]):
-        for result in fused.train(part, SIZE):
+        for result in trainer.train(part, SIZE):
             assert numbers(result) == first[result.run.run_id]
 
 
@@ -291,13 +286,13 @@ def test_a_member_that_explodes_harms_no_other_and_ends_as_in_the_loop() -> None
 
 def test_a_cohort_without_a_finite_member_stops(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    original = fused._Training._call
+    original = trainer._Training._call
 
     def counted(self: Any, *arguments: Any) -> Any:
         taken.append(1)
         return original(self, *arguments)
 
-    monkeypatch.setattr(fused._Training, "_call", counted)
+    monkeypatch.setattr(trainer._Training, "_call", counted)
     runs = runs_of(axes={"optimizer": ["sgd"]}, lr=1e6, seeds=3, epochs=500)
     assert {result.status for result in trained(runs).values()} == {"diverged"}
     assert len(taken) < 10
@@ -339,8 +334,9 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
     runs = runs_of(seeds=6)
     other = runs[3]
     bad = Run(other.configuration.with_(**guilty), other.seed)
-    members._KEPT.origins.clear()  # as in a worker that sees the guilty one before all others
-    found = fused.train([bad, *runs], SIZE)
+    # As in a worker that sees the guilty one before all others.
+    initial_states._KEPT.origins.clear()
+    found = trainer.train([bad, *runs], SIZE)
     assert len(found) == 7
     failed = [result for result in found if result.run is bad]
     assert [(r.status, r.engine, r.cohort_size) for r in failed] == [("failed", "fused", SIZE)]
@@ -356,7 +352,7 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
 
 
 def cannot_compile() -> str:
-    return compiling.unavailable() or ""
+    return compilation.unavailable() or ""
 
 
 @pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())
@@ -364,8 +360,8 @@ def cannot_compile() -> str:
 def test_a_compiled_run_stopped_early_has_the_same_bits(dtype: str) -> None:
     """In steady programs the last loss of training comes from a step that is thrown away."""
     runs = runs_of(dtype=dtype, seeds=9, epochs=6)
-    whole = {r.run.run_id: r.curve for r in fused.train(runs, SIZE, compiled=True)}
-    for result in fused.train(runs[::-2], SIZE, compiled=True, stop=3):
+    whole = {r.run.run_id: r.curve for r in trainer.train(runs, SIZE, compiled=True)}
+    for result in trainer.train(runs[::-2], SIZE, compiled=True, stop=3):
         assert result.curve == whole[result.run.run_id][:3]
 
 
@@ -373,31 +369,31 @@ def test_a_compiled_run_stopped_early_has_the_same_bits(dtype: str) -> None:
 def test_compiled_programs_are_the_loop_s_and_bit_for_bit_in_any_company() -> None:
     axes = {"regularizer": ["dropout"], "norm": ["batch"], "schedule": ["constant", "plateau"]}
     runs = runs_of(axes=axes, dtype="float64", batch_size=30, seeds=20, epochs=3)
-    first = {r.run.run_id: r for r in fused.train(runs[:SIZE], SIZE, compiled=True)}
+    first = {r.run.run_id: r for r in trainer.train(runs[:SIZE], SIZE, compiled=True)}
     assert {result.engine for result in first.values()} == {"fused-compiled"}
     for run in runs[:2]:
         assert_equal(first[run.run_id], loop.train(run), 1e-9)
     for part in (runs[7:8], runs[20:3:-1], runs[40 - SIZE :]):
-        for result in fused.train(part, SIZE, compiled=True):
+        for result in trainer.train(part, SIZE, compiled=True):
             if result.run.run_id in first:
                 assert numbers(result) == numbers(first[result.run.run_id])
 
 
 @pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())
 def test_compiled_convolutions_are_the_loop_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "WHOLE", 0)
+    monkeypatch.setattr(trainer, "WHOLE", 0)
     model = {"name": "cnn", "channels": [4]}
     (run,) = runs_of(
         task="digits", model=model, batch_size=400, dtype="float64", axes={"norm": ["batch"]},
         epochs=1,
     )  # fmt: skip
-    (ours,) = fused.train([run], 8, compiled=True)
+    (ours,) = trainer.train([run], 8, compiled=True)
     assert ours.engine == "fused-compiled"
     assert_equal(ours, loop.train(run), 1e-9)
 
 
 def test_freed_memory_is_kept_where_the_c_library_can_be_told() -> None:
-    assert allocation.keep() == (platform.libc_ver()[0] == "glibc")
+    assert trainer.keep() == (platform.libc_ver()[0] == "glibc")
 
 
 def test_where_the_compiler_fails_programs_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,8 +403,8 @@ def test_where_the_compiler_fails_programs_run_eagerly(monkeypatch: pytest.Monke
         tried.append(1)
         raise OSError("no room for the compiler's files")
 
-    monkeypatch.setattr(compiling, "_Compiled", broken)
-    monkeypatch.setattr(compiling, "_REFUSED", set())
+    monkeypatch.setattr(compilation, "_Compiled", broken)
+    monkeypatch.setattr(compilation, "_REFUSED", set())
     runs = runs_of(seeds=5, epochs=2, model={"name": "mlp", "hidden": [12]})
     eager = trained(runs)
     for _ in range(2):
@@ -606,9 +602,9 @@ def test_a_module_that_cannot_be_mapped_says_why() -> None:
 def test_threads_train_what_one_thread_trains() -> None:
     runs = [*runs_of(axes={"regularizer": ["dropout"]}, seeds=4), *foreign(Residual, seeds=4)]
     parts = [[run] for run in runs] * 3
-    alone = {run.run_id: numbers(fused.train([run], SIZE)[0]) for run in runs}
+    alone = {run.run_id: numbers(trainer.train([run], SIZE)[0]) for run in runs}
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda part: fused.train(part, SIZE), parts))
+        found = list(pool.map(lambda part: trainer.train(part, SIZE), parts))
     for (run,), (result,) in zip(parts, found, strict=True):
         assert numbers(result) == alone[run.run_id]
 
@@ -629,7 +625,7 @@ DIGITS = {"task": "digits", "batch_size": 32}
 )
 def test_the_size_of_a_program_follows_the_cache(study: dict[str, Any], size: int | None) -> None:
     for seeds in (1, 50):
-        (choice,) = engines.choose(runs_of(**study, seeds=seeds))
+        (choice,) = engine.choose_engines(runs_of(**study, seeds=seeds))
         assert choice.size == size
         assert choice.engine == ("loop" if size is None else "fused")
 
@@ -652,7 +648,7 @@ def test_an_accelerator_is_looked_at_seldom(monkeypatch: pytest.MonkeyPatch) -> 
     """The path of another device, on this one: fewer looks, the same numbers."""
     runs = runs_of(axes={"lr": [1e-3, 1e6], "optimizer": ["sgd"]}, seeds=2)
     usual = trained(runs)
-    monkeypatch.setattr(fused, "_LOOK", types.MappingProxyType({}))
+    monkeypatch.setattr(trainer, "_LOOK", types.MappingProxyType({}))
     for run_id, result in trained(runs).items():
         assert numbers(result) == numbers(usual[run_id])
         assert result.status == usual[run_id].status

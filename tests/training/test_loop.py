@@ -11,15 +11,15 @@ from torch import nn, optim
 from ablations import Study
 from ablations.core.random import Streams
 from ablations.core.registry import registered
-from ablations.models.base import initialise
+from ablations.models.base import initialise_network
 from ablations.study.configuration import Run
-from ablations.study.expand import plan
+from ablations.study.expand import expand
 from ablations.training.loop import train
 from ablations.training.result import Result
 
 
 def runs_of(**study: Any) -> tuple[Run, ...]:
-    return plan(Study(**({"task": "notebook", "seeds": 1} | study))).runs
+    return expand(Study(**({"task": "notebook", "seeds": 1} | study))).runs
 
 
 def result_of(**study: Any) -> Result:
@@ -87,7 +87,7 @@ def test_a_run_is_what_the_notebook_would_have_computed(
             for place, width, rate in ((1, 64, 0.5), (2, 32, 0.2))
         ]
     model = SimpleNN(norm, masks).double()
-    start = dict(initialise(run.configuration, streams).named_children())
+    start = dict(initialise_network(run.configuration, streams).named_children())
     for ours, theirs in (("hidden1", model.fc1), ("hidden2", model.fc2), ("output", model.fc3)):
         theirs.load_state_dict(start[ours].state_dict())
     data = run.configuration.task.data(streams)
@@ -156,7 +156,9 @@ def test_a_run_alone_and_among_others_is_the_same_to_the_last_bit(axes: dict[str
 def test_techniques_on_one_seed_start_from_the_same_weights_and_data() -> None:
     plain, other = runs_of(axes={"regularizer": ["none", "dropout"], "norm": ["none"]})
     normed = runs_of(axes={"norm": ["batch"]})[0]
-    states = [initialise(r.configuration, Streams(0)).state_dict() for r in (plain, other, normed)]
+    states = [
+        initialise_network(r.configuration, Streams(0)).state_dict() for r in (plain, other, normed)
+    ]
     for state in states[1:]:
         for name, tensor in states[0].items():
             assert torch.equal(state[name], tensor)
@@ -164,8 +166,8 @@ def test_techniques_on_one_seed_start_from_the_same_weights_and_data() -> None:
 
 def test_base_draws_of_two_inits_are_paired() -> None:
     xavier, kaiming = runs_of(axes={"init": ["xavier_uniform", "kaiming_uniform"]})
-    one = initialise(xavier.configuration, Streams(0)).state_dict()["hidden1.weight"]
-    other = initialise(kaiming.configuration, Streams(0)).state_dict()["hidden1.weight"]
+    one = initialise_network(xavier.configuration, Streams(0)).state_dict()["hidden1.weight"]
+    other = initialise_network(kaiming.configuration, Streams(0)).state_dict()["hidden1.weight"]
     ratio = one / other
     assert float(ratio.std() / ratio.mean()) < 1e-5
 
@@ -256,7 +258,7 @@ def _trained(run: Run) -> nn.Module:
     from ablations.training.loop import _epochs
 
     streams = Streams(run.seed)
-    network = initialise(run.configuration, streams)
+    network = initialise_network(run.configuration, streams)
     list(_epochs(run.configuration, network, run.configuration.task.data(streams), streams))
     return network
 

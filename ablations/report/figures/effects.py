@@ -17,7 +17,7 @@ from matplotlib.patches import Patch
 
 from ablations.analysis import UNDECIDED, Scale
 from ablations.analysis.costs import NO_SLOWER
-from ablations.report.formatting import number, percent, round_changes, round_percent
+from ablations.report.formatting import format_number, format_percent, round_changes, round_percent
 from ablations.report.style import (
     BAND,
     COOL_WARM,
@@ -128,7 +128,7 @@ def _effect_legend(
         marks.append(
             Line2D([], [], color=SEED, marker="o", markersize=4, linewidth=0, label="one seed")
         )
-    text = round_percent(math.expm1(bound)).lstrip("+") if scale == "log" else number(bound)
+    text = round_percent(math.expm1(bound)).lstrip("+") if scale == "log" else format_number(bound)
     marks.append(Patch(color=BAND, label=f"within \N{PLUS-MINUS SIGN}{text}"))
     figure.legend(
         handles=marks, loc="outside upper left", ncols=len(marks), columnspacing=1.4,
@@ -273,4 +273,4 @@ def _square(values: pd.Series, rows: Sequence[str], columns: Sequence[str]) -> p
 def _change(effect: float, scale: Scale) -> str:
     if math.isnan(effect):
         return ""
-    return percent(math.expm1(effect)) if scale == "log" else number(effect)
+    return format_percent(math.expm1(effect)) if scale == "log" else format_number(effect)

@@ -12,12 +12,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ablations.analysis import strongest_pairs
-from ablations.report import style as look
-from ablations.report.data import Reading
-from ablations.report.figures import curves as figures
+from ablations.report import style
+from ablations.report.data import ReportData
+from ablations.report.figures import curves, ranking
 from ablations.report.figures import effects as effect_figures
-from ablations.report.figures import ranking as summary_figures
-from ablations.report.formatting import agreement, answer, count, listing, number, percent, times
+from ablations.report.formatting import (
+    agreement,
+    answer,
+    count,
+    format_number,
+    format_percent,
+    listing,
+    times,
+)
 
 MOST_PAIRS = 6
 MOST_CURVES = 8
@@ -28,7 +35,7 @@ _INLINE = 350_000
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RenderedFigure:
     """One figure of the page: its section, its file's name, its pictures, its description and its
     caption.
     """
@@ -43,7 +50,7 @@ class Drawn:
     @property
     def inline(self) -> str:
         """The figure as part of a page; empty where it has too many marks."""
-        return look.inlined(self.svg, self.name) if len(self.svg) <= _INLINE else ""
+        return style.inlined(self.svg, self.name) if len(self.svg) <= _INLINE else ""
 
     @property
     def base64(self) -> str:
@@ -51,10 +58,10 @@ class Drawn:
         return base64.b64encode(self.png).decode()
 
 
-Draft = tuple[str, str, Figure, str, str]
+FigureSpec = tuple[str, str, Figure, str, str]
 
 
-def gallery(reading: Reading) -> tuple[Drawn, ...]:
+def gallery(reading: ReportData) -> tuple[RenderedFigure, ...]:
     """Draw what there is to draw: a study of one axis has no interaction and no empty frame."""
     drafts = (
         _published(reading),
@@ -68,17 +75,17 @@ def gallery(reading: Reading) -> tuple[Drawn, ...]:
         _ranks(reading),
     )
     return tuple(
-        Drawn(section, name, look.png(figure), look.svg(figure), alt, caption)
+        RenderedFigure(section, name, style.png(figure), style.svg(figure), alt, caption)
         for part in drafts
         for section, name, drawn, alt, caption in part
-        for figure in [look.laid_out(drawn)]
+        for figure in [style.laid_out(drawn)]
     )
 
 
-def _published(reading: Reading) -> Iterator[Draft]:
+def _published(reading: ReportData) -> Iterator[FigureSpec]:
     if reading.published.empty:
         return
-    figure = figures.published_curves(reading.published)
+    figure = curves.published_curves(reading.published)
     alt = f"Printed loss curves over the bands of our runs. {agreement(reading.published)}"
     caption = (
         "Line with points: the loss as it was printed. Band: percentiles 0.5 to 99.5 of our runs "
@@ -87,7 +94,7 @@ def _published(reading: Reading) -> Iterator[Draft]:
     yield "published", "published", figure, alt, caption
 
 
-def _effects(reading: Reading) -> Iterator[Draft]:
+def _effects(reading: ReportData) -> Iterator[FigureSpec]:
     if not reading.effects["seeds"].sum():
         return
     figure = effect_figures.main_effects(
@@ -103,7 +110,7 @@ def _effects(reading: Reading) -> Iterator[Draft]:
     yield "effects", "main-effects", figure, alt, caption
 
 
-def _interactions(reading: Reading) -> Iterator[Draft]:
+def _interactions(reading: ReportData) -> Iterator[FigureSpec]:
     table = reading.interactions
     ranked = strongest_pairs(table).dropna()
     pairs = list(zip(ranked["axis_a"], ranked["axis_b"], strict=True))
@@ -130,15 +137,17 @@ def _interactions(reading: Reading) -> Iterator[Draft]:
     yield "interactions", "interactions", figure, alt, caption
 
 
-def _curves(reading: Reading) -> Iterator[Draft]:
+def _curves(reading: ReportData) -> Iterator[FigureSpec]:
     for slug, (axis, tables) in zip(
         slugs(list(reading.curves)), reading.curves.items(), strict=True
     ):
         first = next(table for table in tables.values() if len(table))
         levels = _most_telling(reading, axis, set(first["level"]))
-        figure = figures.level_curves(axis, tables, levels, reading.controls.get(axis))
+        figure = curves.level_curves(axis, tables, levels, reading.controls.get(axis))
         last = first[(first["epoch"] == first["epoch"].max()) & first["level"].isin(levels)]
-        ends = [f"{row.level} {number(row.mean)}" for row in last[["level", "mean"]].itertuples()]
+        ends = [
+            f"{row.level} {format_number(row.mean)}" for row in last[["level", "mean"]].itertuples()
+        ]
         alt = f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}."
         caption = _curves_caption(axis, tables, first, levels, reading.levels[axis])
         yield "curves", f"curves-{slug}", figure, alt, caption
@@ -153,7 +162,7 @@ def _curves_caption(
 ) -> str:
     cells = count(int(table["cells"].max()), "cell")
     parts = [f"{axis}: geometric mean over {cells}, band: 95 % t interval over seeds."]
-    if any(figures.cut(part) for part in tables.values()):
+    if any(curves.cut(part) for part in tables.values()):
         parts.append("Bands that reach farther than the means are apart are cut.")
     lost = table.drop_duplicates("level")
     gone = int((lost["runs"] - lost["survivors"]).sum())
@@ -171,7 +180,7 @@ def _curves_caption(
     return " ".join(parts)
 
 
-def _most_telling(reading: Reading, axis: str, drawn: set[str]) -> tuple[str, ...]:
+def _most_telling(reading: ReportData, axis: str, drawn: set[str]) -> tuple[str, ...]:
     levels = tuple(level for level in reading.levels[axis] if level in drawn)
     if len(levels) <= MOST_CURVES:
         return levels
@@ -182,13 +191,13 @@ def _most_telling(reading: Reading, axis: str, drawn: set[str]) -> tuple[str, ..
     return kept if len(kept) > 1 else levels[:MOST_CURVES]
 
 
-def _time(reading: Reading) -> Iterator[Draft]:
+def _time(reading: ReportData) -> Iterator[FigureSpec]:
     table = reading.configurations
     points = table[table["complete"] & table["seconds"].gt(0)]
     if len(points) < 2:
         return
     axis = _widest_axis(reading)
-    figure = figures.loss_against_time(table, axis, reading.levels.get(axis or "", ()))
+    figure = curves.loss_against_time(table, axis, reading.levels.get(axis or "", ()))
     alt = (
         f"Validation loss against training time of {count(len(points), 'configuration')}; "
         f"{int(points['pareto'].sum())} of them are on the Pareto front."
@@ -202,7 +211,7 @@ def _time(reading: Reading) -> Iterator[Draft]:
     yield "time", "time", figure, alt, caption
 
 
-def _shares(reading: Reading) -> Iterator[Draft]:
+def _shares(reading: ReportData) -> Iterator[FigureSpec]:
     table = reading.shares
     if not (table["kind"] == "factor").any() or not table["eta2"].notna().all():
         return  # where nothing varies, nothing has a share of it
@@ -218,17 +227,17 @@ def _shares(reading: Reading) -> Iterator[Draft]:
     )
     left = table["left_out"].iloc[0]
     caption += f"Left out, for want of balance: {left}." if left else ""
-    yield "shares", "variance-shares", summary_figures.variance_shares(table), alt, caption.strip()
+    yield "shares", "variance-shares", ranking.variance_shares(table), alt, caption.strip()
 
 
-def _spread(reading: Reading) -> Iterator[Draft]:
+def _spread(reading: ReportData) -> Iterator[FigureSpec]:
     table = reading.spread[reading.spread["cells"] > 0]
     if table.empty or not reading.axes:
         return
-    figure = summary_figures.seed_spread(table, reading.scale)
+    figure = ranking.seed_spread(table, reading.scale)
     low, high = table["spread"].min(), table["spread"].max()
     ends = [
-        percent(math.expm1(x)).lstrip("+") if reading.scale == "log" else number(x)
+        format_percent(math.expm1(x)).lstrip("+") if reading.scale == "log" else format_number(x)
         for x in (low, high)
     ]
     alt = (
@@ -243,7 +252,7 @@ def _spread(reading: Reading) -> Iterator[Draft]:
     yield "spread", "seed-spread", figure, alt, caption
 
 
-def _timings(reading: Reading) -> Iterator[Draft]:
+def _timings(reading: ReportData) -> Iterator[FigureSpec]:
     for place, ((identity, threads), part) in enumerate(
         reading.costs.groupby(["environment_id", "threads"], sort=True)
     ):
@@ -260,14 +269,14 @@ def _timings(reading: Reading) -> Iterator[Draft]:
         yield "timings", "step-times" + (f"-{place + 1}" if place else ""), figure, alt, caption
 
 
-def _ranks(reading: Reading) -> Iterator[Draft]:
+def _ranks(reading: ReportData) -> Iterator[FigureSpec]:
     table = reading.ranked
     if len(table) < 2 or table["seeds"].iloc[0] < 2:
         return
     settings = [name for name in reading.contrasted if len(set(table[name])) > 1]
     if not reading.ranks_tell:
         table = table.assign(apart=False, critical_difference=float("nan"))
-    figure = summary_figures.ranks(table, settings)
+    figure = ranking.ranks(table, settings)
     tied = int((~table["apart"]).sum())
     alt = (
         f"Mean ranks of the best {len(table)} configurations; {tied} of them are not apart from "
@@ -283,13 +292,14 @@ def _ranks(reading: Reading) -> Iterator[Draft]:
         return
     caption = (
         f"The best {len(table)} configurations by mean loss, ranked in each seed. Friedman: "
-        f"p {number(table['p'].iloc[0], 2)}. Crosses are farther from the first than Nemenyi's "
+        f"p {format_number(table['p'].iloc[0], 2)}. Crosses are farther from the first than "
+        "Nemenyi's "
         "critical difference. Chosen on the same seeds, all look more different than they are."
     )
     yield "ranking", "ranking", figure, alt, caption
 
 
-def _widest_axis(reading: Reading) -> str | None:
+def _widest_axis(reading: ReportData) -> str | None:
     sizes = reading.effects["effect"].abs().groupby(reading.effects["axis"], sort=False).max()
     if sizes.notna().any():
         return str(sizes.idxmax())

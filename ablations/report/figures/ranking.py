@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.analysis import Scale
-from ablations.report.formatting import number, round_changes
+from ablations.report.formatting import format_number, round_changes
 from ablations.report.style import BAND, COLOURS, INK, SEED, WIDTH, drawing, ratio_ticks, wrapped
 
 MOST_SHARES = 14
@@ -124,7 +124,11 @@ def ranks(ranked: pd.DataFrame, settings: Sequence[str]) -> Figure:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.grid(axis="y", visible=False)
         panel.tick_params(length=0)
-        far = f"; grey: within {number(distance)} of the first" if np.isfinite(distance) else ""
+        far = (
+            f"; grey: within {format_number(distance)} of the first"
+            if np.isfinite(distance)
+            else ""
+        )
         panel.set_xlabel(f"mean rank over seeds, 1 is best{far}")
         sns.despine(ax=panel, left=True)
     return figure

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from ablations.core.random import Streams
-from ablations.models.base import build, fill, initialise
+from ablations.models.base import build_network, fill_network, initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import Init, Norm, Schedule
-from ablations.training.cohorts import Kind, kind
+from ablations.training.cohorts import CohortKey, cohort_key
 from ablations.training.fused import networks
 from ablations.training.fused.layers import Tensors
-from ablations.training.fused.program import Program, program
+from ablations.training.fused.program import CohortProgram, program
 from ablations.training.loop import on_device
 
-__all__ = ["Member", "Origins", "Rates", "origins"]
+__all__ = ["InitialStateCache", "Member", "Rates", "origins"]
 
 _KINDS_KEPT = 4
 
@@ -46,7 +46,7 @@ class Member:
     """The rate of each step, shape (steps,); None where it depends on how the training goes."""
 
 
-class Origins:
+class InitialStateCache:
     """What runs of one kind start from; each initial state and data set is made once."""
 
     def __init__(self, configuration: Configuration) -> None:
@@ -68,19 +68,19 @@ class _Kept(threading.local):
     """Each thread's own: networks are filled and handed numbers in place."""
 
     def __init__(self) -> None:
-        self.origins: dict[Kind, Origins] = {}
+        self.origins: dict[CohortKey, InitialStateCache] = {}
 
 
 _KEPT = _Kept()
 
 
-def origins(configuration: Configuration) -> Origins:
+def origins(configuration: Configuration) -> InitialStateCache:
     """Those of a configuration's kind; kept for as many kinds as a worker sees in turn."""
-    key, kept = kind(configuration), _KEPT.origins
+    key, kept = cohort_key(configuration), _KEPT.origins
     if key not in kept:
         while len(kept) >= _KINDS_KEPT:
             del kept[next(iter(kept))]
-        kept[key] = Origins(configuration)
+        kept[key] = InitialStateCache(configuration)
     return kept[key]
 
 
@@ -91,7 +91,7 @@ class _Starts:
     no layer is wrapped, one network serves all members and is filled anew for each.
     """
 
-    def __init__(self, made: Program) -> None:
+    def __init__(self, made: CohortProgram) -> None:
         self._made = made
         configuration = made.configuration
         one, other = (_built(configuration, configuration.streams(seed)) for seed in (0, 1))
@@ -114,11 +114,11 @@ class _Starts:
         device, dtype = configuration.device.torch_device(), configuration.torch_dtype
         if self._template is None:
             with streams.isolated(device):
-                module = initialise(configuration, streams)
+                module = initialise_network(configuration, streams)
             count = sum(parameter.numel() for parameter in module.parameters())
         else:
             module, count = self._template, self._count
-            fill(module, configuration, streams)
+            fill_network(module, configuration, streams)
         state = {
             name: buffer.to(device, dtype if buffer.is_floating_point() else buffer.dtype)
             for name, buffer in network.state(module).items()
@@ -128,7 +128,7 @@ class _Starts:
 
 def _built(configuration: Configuration, streams: Streams) -> nn.Module:
     with streams.isolated(configuration.device.torch_device()):
-        return build(configuration)
+        return build_network(configuration)
 
 
 def _data(configuration: Configuration, seed: int) -> Data:

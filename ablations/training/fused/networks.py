@@ -32,14 +32,23 @@ from ablations.training.fused.layers import (
     stacked,
 )
 
-__all__ = ["Network", "Place", "Slot", "flatten", "join", "sequence", "split", "vmapped"]
+__all__ = [
+    "Network",
+    "ParamSlot",
+    "StochasticLayer",
+    "flatten",
+    "join",
+    "sequence",
+    "split",
+    "vmapped",
+]
 
 Drawn = Sequence[tuple[Tensor, tuple[Tensor, ...]]]
 """For each layer that draws: what it prepared, and its numbers (M, 1, …)."""
 
 
 @dataclass(frozen=True)
-class Slot:
+class ParamSlot:
     """Where a parameter lies among the P numbers of a member, and its shape there."""
 
     name: str
@@ -55,7 +64,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Place:
+class StochasticLayer:
     """A layer that draws, and how its inputs lie."""
 
     layer: RandomLayer
@@ -94,11 +103,11 @@ class Network(Protocol):
     """A network of M members."""
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[ParamSlot, ...]:
         """The parameters, as they lie side by side."""
 
     @property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[StochasticLayer, ...]:
         """The layers that draw."""
 
     @property
@@ -159,13 +168,13 @@ def join(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Stack:
+class StackedNetwork:
     """A sequence of layers, each in its stacked form."""
 
     layers: tuple[tuple[str, Layer | int], ...]
     """Name in the module, and the layer; a number stands for a layer that draws, a place."""
-    slots: tuple[Slot, ...]
-    places: tuple[Place, ...]
+    slots: tuple[ParamSlot, ...]
+    places: tuple[StochasticLayer, ...]
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     same_in_training: bool
     engine: str = "fused"
@@ -211,7 +220,7 @@ def _own(tensors: Mapping[str, Tensor], name: str, layer: Layer) -> Tensors:
     return {key: tensors[f"{name}.{key}"] for key in layer.lay if f"{name}.{key}" in tensors}
 
 
-def sequence(module: nn.Module, row: Tensor) -> Stack:
+def sequence(module: nn.Module, row: Tensor) -> StackedNetwork:
     """The stacked form of an ``nn.Sequential``, nested or not.
 
     Parameters
@@ -238,18 +247,18 @@ def sequence(module: nn.Module, row: Tensor) -> Stack:
             raise NotStackableError(f"there is no stacked form of {type(leaf).__name__}")
     shapes = _shapes(module, [leaf for _, leaf in leaves], row)
     layers: list[tuple[str, Layer | int]] = []
-    places: list[Place] = []
+    places: list[StochasticLayer] = []
     prefer_turned = any(isinstance(part, _TURNED) for part in module.modules())
     turned = False
     for (name, leaf), (_, shape) in zip(leaves, shapes, strict=True):
         if isinstance(leaf, RandomLayer):
             layers.append((name, len(places)))
-            places.append(Place(leaf, shape, turned))
+            places.append(StochasticLayer(leaf, shape, turned))
             continue
         form = stacked(leaf, shape, prefer_turned)
         turned = turned if form.turned is None else form.turned
         layers.append((name, form))
-    slots: list[Slot] = []
+    slots: list[ParamSlot] = []
     for name, parameter in module.named_parameters():
         owner, layer = next((n, la) for n, la in layers if name.startswith(f"{n}."))
         lay = layer.lay[name.removeprefix(f"{owner}.")] if isinstance(layer, Layer) else None
@@ -263,7 +272,7 @@ def sequence(module: nn.Module, row: Tensor) -> Stack:
         for weight in layer.rows
     ]
     same = not places and not any(True for _ in module.buffers())
-    return Stack(tuple(layers), tuple(slots), tuple(places), tuple(rows), same)
+    return StackedNetwork(tuple(layers), tuple(slots), tuple(places), tuple(rows), same)
 
 
 _TURNED = (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -291,10 +300,10 @@ def _shapes(
 
 
 def _slot(
-    name: str, parameter: Tensor, lay: Callable[[Tensor], Tensor], before: Sequence[Slot]
-) -> Slot:
+    name: str, parameter: Tensor, lay: Callable[[Tensor], Tensor], before: Sequence[ParamSlot]
+) -> ParamSlot:
     start = before[-1].stop + -before[-1].stop % ALIGNED if before else 0
-    return Slot(name, start, tuple(lay(parameter.detach()).shape), lay)
+    return ParamSlot(name, start, tuple(lay(parameter.detach()).shape), lay)
 
 
 def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -314,8 +323,8 @@ class Vmapped:
     """A module of somebody else, its forward pass mapped over members."""
 
     module: nn.Module
-    slots: tuple[Slot, ...]
-    places: tuple[Place, ...]
+    slots: tuple[ParamSlot, ...]
+    places: tuple[StochasticLayer, ...]
     rows: tuple[tuple[str, tuple[int, ...]], ...]
     engine: str = "vmap"
     lanes: int = ALIGNED
@@ -365,7 +374,7 @@ def vmapped(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> Vma
     row
         One row of inputs, to learn the shapes that its layers are given.
     """
-    slots: list[Slot] = []
+    slots: list[ParamSlot] = []
     for name, parameter in module.named_parameters():
         slots.append(_slot(name, parameter, lambda tensor: tensor, slots))
     rows = tuple((_lengths(module, one), tuple(range(1 - one.weight.ndim, 0))) for one in linears)
@@ -380,7 +389,7 @@ def _lengths(module: nn.Module, layer: nn.Linear) -> str:
     return next(name for name, found in module.named_parameters() if found is wanted)
 
 
-def _places(module: nn.Module, row: Tensor) -> tuple[Place, ...]:
+def _places(module: nn.Module, row: Tensor) -> tuple[StochasticLayer, ...]:
     layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
     shapes = dict(_shapes(module, layers, row))
-    return tuple(Place(layer, shapes[layer]) for layer in layers if layer in shapes)
+    return tuple(StochasticLayer(layer, shapes[layer]) for layer in layers if layer in shapes)

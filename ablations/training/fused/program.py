@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.core.random import Draws, StackedStreams, Streams
-from ablations.models.base import build, finish
+from ablations.models.base import build_network, finish_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data, Task
 from ablations.techniques.base import Optimizer, RandomLayer, Regularizer, shrinking, uniform_loss
@@ -29,13 +29,20 @@ from ablations.training.fused.layers import NotStackableError, Tensors
 from ablations.training.fused.networks import Network
 from ablations.training.loop import on_device
 
-__all__ = ["After", "Numbers", "Program", "Seeded", "numbers_of", "program"]
+__all__ = [
+    "CohortProgram",
+    "CohortRandomness",
+    "MemberParams",
+    "StepOutput",
+    "numbers_of",
+    "program",
+]
 
 Split = tuple[Tensor, Tensor]
 """Inputs (M, B, I) and targets (M, B, …)."""
 
 
-class Numbers(NamedTuple):
+class MemberParams(NamedTuple):
     """What differs between members without changing the program."""
 
     l1: Tensor
@@ -49,7 +56,7 @@ class Numbers(NamedTuple):
     """For each layer that draws, each of shape (M, 1, …)."""
 
 
-class After(NamedTuple):
+class StepOutput(NamedTuple):
     """Where a step leads; objective and loss (M,) are those before it."""
 
     flat: Tensor
@@ -60,7 +67,7 @@ class After(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Program:
+class CohortProgram:
     """The functions that all runs of one kind of cohort share."""
 
     configuration: Configuration
@@ -108,10 +115,10 @@ class Program:
         state: Tensors,
         batch: Split,
         prepared: tuple[Tensor, ...],
-        numbers: Numbers,
+        numbers: MemberParams,
         lr_M1: Tensor,
         factors: tuple[Tensor, ...],
-    ) -> After:
+    ) -> StepOutput:
         """One optimizer step.
 
         Parameters
@@ -150,7 +157,7 @@ class Program:
         if self.limits:
             flat_MP = self._limited(flat_MP, numbers.max_norm)
         after = {name: buffer.detach() for name, buffer in after.items()}
-        return After(flat_MP, moments, after, objective_M, loss_M.detach())
+        return StepOutput(flat_MP, moments, after, objective_M, loss_M.detach())
 
     def _limited(self, flat_MP: Tensor, limit: Tensor) -> Tensor:
         parameters = networks.split(self.network, flat_MP)
@@ -179,11 +186,11 @@ class Program:
         state: Tensors,
         batch: Split,
         prepared: tuple[Tensor, ...],
-        numbers: Numbers,
+        numbers: MemberParams,
         lr_M1: Tensor,
         factors: tuple[Tensor, ...],
         *splits: Split,
-    ) -> tuple[After, tuple[Tensor, ...]]:
+    ) -> tuple[StepOutput, tuple[Tensor, ...]]:
         """A step and the losses after it, in one."""
         after = self.step(flat_MP, moments, state, batch, prepared, numbers, lr_M1, factors)
         return after, self.losses(after.flat, after.state, *splits)
@@ -201,7 +208,7 @@ class Program:
 # ------------------------------------------------------------------------ what can be fused
 
 
-def program(configuration: Configuration) -> Program:
+def program(configuration: Configuration) -> CohortProgram:
     """The program of a configuration's runs.
 
     Raises
@@ -222,7 +229,7 @@ def program(configuration: Configuration) -> Program:
         raise NotStackableError(f"the task '{task.name}' has no loss of each row")
     # No init: it may differ among the runs of a kind, and one that raises harms its own run only.
     with Streams(0).isolated(configuration.device.torch_device()):
-        template = finish(build(configuration), configuration)
+        template = finish_network(build_network(configuration), configuration)
     _refuse_the_unusual(template)
     drawing = [layer for layer in template.modules() if isinstance(layer, RandomLayer)]
     known = _layers(regularizer, configuration.model.places(task))
@@ -235,7 +242,7 @@ def program(configuration: Configuration) -> Program:
     row = torch.zeros(1, task.inputs, dtype=configuration.torch_dtype)
     row = row.to(configuration.device.torch_device())
     try:
-        return Program(configuration, networks.sequence(template, row))
+        return CohortProgram(configuration, networks.sequence(template, row))
     except NotStackableError:
         return _mapped(configuration, template)
 
@@ -255,12 +262,12 @@ def _refuse_the_unusual(template: nn.Module) -> None:
             raise NotStackableError(f"a layer has a hook: {type(module).__name__}")
 
 
-def _mapped(configuration: Configuration, template: nn.Module) -> Program:
+def _mapped(configuration: Configuration, template: nn.Module) -> CohortProgram:
     """The program of a network without a stacked form, tried out."""
     data = on_device(configuration.task.data(Streams(0)), configuration)
     try:
         linears = [layer for _, layer, _ in configuration.model.weights(template)]
-        made = Program(configuration, networks.vmapped(template, linears, data.x_train[:2]))
+        made = CohortProgram(configuration, networks.vmapped(template, linears, data.x_train[:2]))
         _try(made, template, data)
     except NotStackableError:
         raise
@@ -270,7 +277,7 @@ def _mapped(configuration: Configuration, template: nn.Module) -> Program:
     return made
 
 
-def _try(made: Program, template: nn.Module, data: Data) -> None:
+def _try(made: CohortProgram, template: nn.Module, data: Data) -> None:
     """One step of two members, whose losses must be those of the module itself."""
     configuration, network = made.configuration, made.network
     run = Run(configuration, 0)
@@ -279,7 +286,7 @@ def _try(made: Program, template: nn.Module, data: Data) -> None:
     numbers = numbers_of(made, [run, run])
     rows = slice(0, configuration.rows_per_batch)
     batch = (torch.stack([data.x_train[rows]] * 2), torch.stack([data.y_train[rows]] * 2))
-    prepared = Seeded(made, [run, run], numbers).prepared(0, batch[0].shape[1])
+    prepared = CohortRandomness(made, [run, run], numbers).prepared(0, batch[0].shape[1])
     rate = torch.zeros_like(flat[:, :1])
     moments = tuple(torch.zeros_like(flat) for _ in range(configuration.optimizer.moments))
     for layer in template.modules():
@@ -311,7 +318,7 @@ def _try(made: Program, template: nn.Module, data: Data) -> None:
 # ---------------------------------------------------------------------- what a cohort brings
 
 
-def numbers_of(made: Program, runs: Sequence[Run]) -> Numbers:
+def numbers_of(made: CohortProgram, runs: Sequence[Run]) -> MemberParams:
     """The numbers in which the runs of a cohort differ."""
     configuration = made.configuration
     terms = [run.configuration.regularizer.terms() for run in runs]
@@ -333,7 +340,7 @@ def numbers_of(made: Program, runs: Sequence[Run]) -> Numbers:
             values.to(device, kind).view(shape) for values, kind in zip(whole, types, strict=True)
         )
 
-    return Numbers(
+    return MemberParams(
         l1=column([t.l1 for t in terms]),
         coupled=column([0.0 if d.decoupled else d.amount for d in decays]),
         decoupled=column([d.amount if d.decoupled else 0.0 for d in decays]),
@@ -363,10 +370,10 @@ def _equals(
     return seed_U, tuple(values[first] for values in numbers), unique_M
 
 
-class Seeded:
+class CohortRandomness:
     """What the runs of a cohort draw, drawn once for each seed."""
 
-    def __init__(self, made: Program, runs: Sequence[Run], numbers: Numbers) -> None:
+    def __init__(self, made: CohortProgram, runs: Sequence[Run], numbers: MemberParams) -> None:
         self._device = made.configuration.device.torch_device()
         self._rows = made.configuration.task.rows
         seeds = sorted({run.seed for run in runs})

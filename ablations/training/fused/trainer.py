@@ -24,14 +24,13 @@ import torch
 from torch import Tensor
 
 from ablations.study.configuration import Run
-from ablations.training.cohorts import places
-from ablations.training.fused import compile as compiling
-from ablations.training.fused import trainer as allocation
+from ablations.training.cohorts import assign_slots
+from ablations.training.fused import compilation, trainer
 from ablations.training.fused.initial_states import Member, Rates, origins
-from ablations.training.fused.program import Program, Seeded, Split, numbers_of
+from ablations.training.fused.program import CohortProgram, CohortRandomness, Split, numbers_of
 from ablations.training.loop import one_thread
 from ablations.training.result import Epoch, Result, is_failure
-from ablations.training.timeout import TookTooLongError
+from ablations.training.timeout import RunTimeoutError
 
 _WIDE = {"mps": torch.float32}
 """In what losses are summed up, where a device has no float64."""
@@ -73,12 +72,12 @@ def train(
     MemoryError, torch.OutOfMemoryError
         If there is no memory for so many members.
     """
-    allocation.keep()
+    trainer.keep()
     with one_thread():
         try:
             start = origins(runs[0].configuration)
         except BaseException as error:
-            if not is_failure(error) or isinstance(error, TookTooLongError):
+            if not is_failure(error) or isinstance(error, RunTimeoutError):
                 raise
             return [Result.of_exception(run, error, "fused", size) for run in runs]
         made = start.program
@@ -89,7 +88,7 @@ def train(
             try:
                 members.append(start.member(run))
             except BaseException as error:
-                if not is_failure(error) or isinstance(error, TookTooLongError):
+                if not is_failure(error) or isinstance(error, RunTimeoutError):
                     raise
                 failed.append(Result.of_exception(run, error, engine, size))
         attempt = partial(_attempt, made, compiled=compiled, stop=stop)
@@ -97,13 +96,13 @@ def train(
 
 
 def _attempt(
-    made: Program, members: Sequence[Member], size: int, compiled: bool, stop: int | None
+    made: CohortProgram, members: Sequence[Member], size: int, compiled: bool, stop: int | None
 ) -> list[Result]:
     """Train members together; eagerly, from the start, where the program cannot be compiled."""
-    if compiled and made.network.engine == "fused" and not compiling.refused(made.kind):
+    if compiled and made.network.engine == "fused" and not compilation.refused(made.kind):
         try:
             return _Training(made, members, size, True, stop).results()
-        except compiling.CannotCompileError:
+        except compilation.CannotCompileError:
             pass  # the rows' engine says so
     return _Training(made, members, size, False, stop).results()
 
@@ -120,7 +119,7 @@ def _isolate(
     try:
         return attempt(members, size)
     except BaseException as error:
-        if not is_failure(error) or isinstance(error, TookTooLongError) or out_of_memory(error):
+        if not is_failure(error) or isinstance(error, RunTimeoutError) or out_of_memory(error):
             raise
         if len(members) == 1:
             return [Result.of_exception(members[0].run, error, engine, size)]
@@ -161,7 +160,7 @@ class _Training:
 
     def __init__(
         self,
-        made: Program,
+        made: CohortProgram,
         members: Sequence[Member],
         size: int,
         compiled: bool,
@@ -170,7 +169,9 @@ class _Training:
         configuration = made.configuration
         self._stop = min(stop or configuration.epochs, configuration.epochs)
         self._made, self._size = made, size
-        found = places([member.run for member in members], size, min(size, made.network.lanes))
+        found = assign_slots(
+            [member.run for member in members], size, min(size, made.network.lanes)
+        )
         self._places = dict(zip(found, members, strict=True))
         placed = [self._places.get(place, members[0]) for place in range(size)]
         runs = [member.run for member in placed]
@@ -186,7 +187,7 @@ class _Training:
         self._splits = (self._val,) if made.steady else (self._train, self._val)
         self._parts = _parts(self._splits, size * made.row_bytes, self._device)
         self._numbers = numbers_of(made, runs)
-        self._seeded = Seeded(made, runs, self._numbers)
+        self._seeded = CohortRandomness(made, runs, self._numbers)
         self._flat = torch.stack([member.flat for member in placed])
         self._moments = tuple(
             torch.zeros_like(self._flat) for _ in range(configuration.optimizer.moments)
@@ -235,7 +236,7 @@ class _Training:
         function = getattr(self._made, name)
         if not self._compiled:
             return function(*arguments)
-        return compiling.call(function, self._made.kind, self._size, arguments)
+        return compilation.call(function, self._made.kind, self._size, arguments)
 
     def _epochs(self) -> tuple[list[list[list[float]]], list[int]]:
         """Objective, losses on both splits and rate, of each member in each epoch; and in how

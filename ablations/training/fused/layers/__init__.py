@@ -4,8 +4,7 @@
 type, and networks that hold such layers become one program.
 """
 
-from ablations.training.fused.layers import conv as maps
-from ablations.training.fused.layers import dense, norms, recurrent
+from ablations.training.fused.layers import conv, dense, norms, recurrent
 from ablations.training.fused.layers.base import (
     ALIGNED,
     Layer,
@@ -23,9 +22,9 @@ __all__ = [
     "NotStackableError",
     "Shape",
     "Tensors",
+    "conv",
     "dense",
     "known",
-    "maps",
     "norms",
     "recurrent",
     "stacked",

@@ -26,7 +26,7 @@ __all__ = [
     "Tensors",
     "known",
     "lying",
-    "of_part",
+    "select_prefix",
     "stacked",
     "stacks",
 ]
@@ -109,7 +109,7 @@ def stacked(module: nn.Module, shape: Shape, turned: bool = False) -> Layer:
     return _FORMS[_kind(module)](module, shape, turned)
 
 
-def of_part(part: str, tensors: Tensors) -> Tensors:
+def select_prefix(part: str, tensors: Tensors) -> Tensors:
     """Those of a layer within a layer, by its own names for them."""
     prefix = f"{part}."
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

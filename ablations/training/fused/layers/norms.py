@@ -17,7 +17,7 @@ from ablations.training.fused.layers.base import (
     Shape,
     Tensors,
     lying,
-    of_part,
+    select_prefix,
     stacked,
     stacks,
 )
@@ -164,7 +164,9 @@ def _(module: PerPosition, shape: Shape, turned: bool) -> Layer:
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         places_MCR = x.reshape(x.shape[0], shape[0], -1)
         rows = places_MCR.transpose(1, 2) if inner.turned is False else places_MCR
-        y, changed = inner.forward(rows, of_part("layer", p), of_part("layer", state), training)
+        y, changed = inner.forward(
+            rows, select_prefix("layer", p), select_prefix("layer", state), training
+        )
         y = y.transpose(1, 2) if inner.turned is False else y
         return y.reshape(x.shape), {f"layer.{name}": part for name, part in changed.items()}
 

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from ablations.models.gru import Recurrence
-from ablations.training.fused.layers.base import Layer, Shape, Tensors, of_part, stacked, stacks
+from ablations.training.fused.layers.base import (
+    Layer,
+    Shape,
+    Tensors,
+    select_prefix,
+    stacked,
+    stacks,
+)
 from ablations.training.fused.layers.dense import Weights, product
 
 
@@ -25,8 +32,8 @@ def _(module: Recurrence, shape: Shape, turned: bool) -> Layer:
     features, of_rows, of_steps = (1, 2, 2) if turned else (2, 1, 1)
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        own = {part: of_part(part, p) for part in held}
-        kept = {part: of_part(part, state) for part in norms}
+        own = {part: select_prefix(part, p) for part in held}
+        kept = {part: select_prefix(part, state) for part in norms}
 
         def normal(part: str, y: Tensor) -> Tensor:
             across = norms[part].turned not in (None, turned)

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ablations.core import files
-from ablations.training import timeout as limit
+from ablations.training import timeout
 
 IMPORT_SECONDS = 3.0
 """What it costs a process to start compiling at all."""
@@ -79,7 +79,7 @@ def call(function: Callable[..., Any], kind: str, size: int, arguments: tuple[An
     key = f"{kind}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
     if key not in _READY:
         try:
-            with limit.paused():
+            with timeout.suspend_limit():
                 _READY[key] = _Compiled(function, kind, size, arguments)
         except Exception as error:
             _REFUSED.add(kind)

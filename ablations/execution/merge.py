@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from ablations.core.errors import RequestError
+from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import repair as repairs
-from ablations.results import schema, settings, store
+from ablations.results import settings, store
 from ablations.results.store import StoredResults
 from ablations.study.configuration import SETTINGS
 from ablations.study.study import Study
@@ -78,7 +79,7 @@ def merge_results(folders: Sequence[Path], out: Path, keep: Keep | None = None) 
         named = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")
         message = f"{len(differing):,} runs have other numbers in another folder: {named}"
         raise RequestError(f"{message}; say which to keep, first or last", "--keep")
-    rank = runs["status"].map(schema.RANK).to_numpy()
+    rank = runs["status"].map(STATUS_RANK).to_numpy()
     order = np.lexsort((-origin if keep == "last" else origin, rank))
     chosen = runs.iloc[order].drop_duplicates("run_id")
     source = pd.Series(origin[chosen.index], index=chosen["run_id"])
@@ -115,7 +116,7 @@ def _refuse_others(folder: Path, study: Study, first: Path, of_first: Study) -> 
 
 def _differing(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     """The runs that were trained more than once, with different numbers."""
-    trained = runs[runs["status"].isin(schema.TRAINED)]
+    trained = runs[runs["status"].isin(TRAINED)]
     twice = trained[trained["run_id"].duplicated(keep=False)]
     rows = twice[["run_id", *_NUMBERS]].drop_duplicates()
     own = curves[curves["run_id"].isin(twice["run_id"])].drop_duplicates()

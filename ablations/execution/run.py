@@ -14,13 +14,14 @@ from ablations.analysis import results as answers
 from ablations.analysis.results import Results
 from ablations.core import files
 from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
+from ablations.core.schema import TRAINED
 from ablations.execution import dispatch, interrupts, timing, workers
 from ablations.execution.interrupts import Interrupted, StopRequest
 from ablations.execution.metadata import study_metadata
 from ablations.execution.plan import ExecutionPlan, RunOptions, plan_execution
 from ablations.execution.progress import Live, Reporter
 from ablations.execution.workers import WorkerDiedError
-from ablations.results import environment, schema, settings, store
+from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.lock import one_writer
 from ablations.study.expand import ExpandedGrid
@@ -181,7 +182,7 @@ def _run(
         failed = results.runs[results.runs["status"] == "failed"]
         raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
     if stop.asked:
-        done = results.runs["status"].isin(schema.TRAINED).sum()
+        done = results.runs["status"].isin(TRAINED).sum()
         raise Interrupted(f"{done:,} of {len(outlook.plan.runs):,} runs are finished and kept")
     with suppress(OSError):  # on a full disk many files stay many
         store.tidy(folder, target.session)
@@ -306,7 +307,7 @@ def judge(
     """
     table = results.runs
     fused = table["engine"].isin(settings.PROGRAMS)
-    here = table[fused & table["status"].isin(schema.TRAINED)]
+    here = table[fused & table["status"].isin(TRAINED)]
     here = here[here["environment_id"] == target.environment_id]
     ways = dict(
         zip(here["run_id"], zip(here["engine"], here["cohort_size"], strict=True), strict=True)

@@ -6,11 +6,11 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     ClassVar,
     Literal,
+    Protocol,
     Self,
     TypeVar,
     dataclass_transform,
@@ -23,12 +23,9 @@ from torch import Tensor, nn
 
 from ablations.core.random import Streams
 from ablations.core.registry import Component, register
-from ablations.results.schema import COLUMNS
+from ablations.core.schema import RUN_COLUMNS
 from ablations.tasks.base import Task
-from ablations.techniques.base import Init, Norm, Regularizer
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
+from ablations.techniques.base import Device, Init, Norm, Regularizer, TrainingContext
 
 M = TypeVar("M", bound="Model")
 
@@ -39,6 +36,7 @@ output)."""
 __all__ = [
     "Activation",
     "Model",
+    "NetworkContext",
     "NormPosition",
     "Weighted",
     "Width",
@@ -65,10 +63,37 @@ def model(cls: type[M]) -> type[M]:
     ValueError
         If a parameter has the name of a column of the runs table.
     """
-    taken = set(COLUMNS) & set(cls.__annotations__)
+    taken = set(RUN_COLUMNS) & set(cls.__annotations__)
     if taken:
         raise ValueError(f"model '{cls.name}' has a parameter named like a column: {sorted(taken)}")
     return register(cls)
+
+
+class NetworkContext(TrainingContext, Protocol):
+    """What a model, and what builds a network, may ask of the configuration of a run.
+
+    ``study.configuration.Configuration`` has all of it.
+    """
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        ...
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """The level of the axis ``device``."""
+        ...
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The precision of parameters and data."""
+        ...
 
 
 class Model(Component):
@@ -102,7 +127,7 @@ class Model(Component):
         """About how many numbers its hidden layers keep of each row for the gradient."""
         return sum(self.widths(task))
 
-    def skip(self, configuration: Configuration) -> str | None:
+    def skip(self, context: NetworkContext) -> str | None:
         """Why this model cannot be had in a configuration; None where it can."""
         return None
 
@@ -218,30 +243,30 @@ def without_a_shape(model: Model, task: Task) -> str | None:
     return f"the model '{model.name}' wants rows with a shape, (channel, …, …); {found}"
 
 
-def build_network(configuration: Configuration) -> nn.Module:
+def build_network(context: NetworkContext) -> nn.Module:
     """A configuration's network on the CPU, its weights not yet filled."""
-    c = configuration
+    c = context
     return c.model.build(c.task, c.norm, c.regularizer)
 
 
 @torch.no_grad()
-def fill_network(network: nn.Module, configuration: Configuration, streams: Streams) -> None:
+def fill_network(network: nn.Module, context: NetworkContext, streams: Streams) -> None:
     """Give a network its initial weights and biases (``Model.fill``)."""
-    configuration.model.fill(network, configuration.init, streams)
+    context.model.fill(network, context.init, streams)
 
 
-def finish_network(network: nn.Module, configuration: Configuration) -> nn.Module:
+def finish_network(network: nn.Module, context: NetworkContext) -> nn.Module:
     """Bring a filled network to its device, and wrap its hidden layers."""
-    layers = list(configuration.model.weights(network))
-    network.to(configuration.device.torch_device(), configuration.torch_dtype)
+    layers = list(context.model.weights(network))
+    network.to(context.device.torch_device(), context.torch_dtype)
     for _, layer, nonlinearity in layers:
         if nonlinearity != "linear":
-            configuration.norm.wrap(layer)
+            context.norm.wrap(layer)
     return network
 
 
-def initialise_network(configuration: Configuration, streams: Streams) -> nn.Module:
+def initialise_network(context: NetworkContext, streams: Streams) -> nn.Module:
     """The network of one run, initialised and on its device."""
-    network = build_network(configuration)
-    fill_network(network, configuration, streams)
-    return finish_network(network, configuration)
+    network = build_network(context)
+    fill_network(network, context, streams)
+    return finish_network(network, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 from pydantic import AfterValidator, Field
@@ -14,6 +14,7 @@ from torch import nn
 from ablations.models.base import (
     Activation,
     Model,
+    NetworkContext,
     NormPosition,
     Weighted,
     Width,
@@ -26,9 +27,6 @@ from ablations.models.base import (
 )
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
 
 _KINDS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -85,8 +83,8 @@ class CNN(Model):
         sizes = zip(before, self.channels, after, strict=False)
         return sum((inputs * window + width) * math.prod(size) for inputs, width, size in sizes)
 
-    def skip(self, configuration: Configuration) -> str | None:
-        return without_a_shape(self, configuration.task)
+    def skip(self, context: NetworkContext) -> str | None:
+        return without_a_shape(self, context.task)
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
         return hidden_weights(network, self.activation)

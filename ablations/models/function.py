@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import BeforeValidator
@@ -16,13 +16,10 @@ from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX, import_object, module_hash
 from ablations.core.random import Streams
 from ablations.core.registry import BESIDE
-from ablations.models.base import Model, Weighted, model
-from ablations.results.schema import COLUMNS
+from ablations.core.schema import RUN_COLUMNS
+from ablations.models.base import Model, NetworkContext, Weighted, model
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
 
 _GIVEN = ("inputs", "outputs", "shape", "norm", "drop")
 """What a factory may ask for by the names of its arguments; all others are options of its own."""
@@ -73,7 +70,7 @@ class Python(Model):
     def pinned(self) -> Self:
         arguments = _arguments(self._factory, self.target)
         known = {name: default for name, default in arguments.items() if name not in _GIVEN}
-        taken = [name for name in known if name in COLUMNS]
+        taken = [name for name in known if name in RUN_COLUMNS]
         if taken:
             message = (
                 f"'{self.target}' has a parameter '{taken[0]}', the name of a column or setting"
@@ -185,8 +182,8 @@ class Python(Model):
     def activations(self, task: Task) -> int:
         return _counted(self, task).activations
 
-    def skip(self, configuration: Configuration) -> str | None:
-        c = configuration
+    def skip(self, context: NetworkContext) -> str | None:
+        c = context
         asked = _arguments(self._factory, self.target)
         if "norm" not in asked and c.norm.layer(8) is not None:
             return f"the model {self.target} has no place for norms: it takes no 'norm'"

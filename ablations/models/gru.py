@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ablations.models.base import Model, Weighted, Width, layers_of, linear, model, without_a_shape
+from ablations.models.base import (
+    Model,
+    NetworkContext,
+    Weighted,
+    Width,
+    layers_of,
+    linear,
+    model,
+    without_a_shape,
+)
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
 
 _GATES = 3
 
@@ -107,8 +112,8 @@ class GRU(Model):
     def activations(self, task: Task) -> int:
         return task.shape[1] * 2 * _GATES * self.width
 
-    def skip(self, configuration: Configuration) -> str | None:
-        return without_a_shape(self, configuration.task)
+    def skip(self, context: NetworkContext) -> str | None:
+        return without_a_shape(self, context.task)
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
         recurrence = network.get_submodule("recurrence")

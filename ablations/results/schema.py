@@ -1,41 +1,14 @@
-"""schema."""
+"""Arrow schemas of the tables on disk: runs, curves, timings and audit."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
+from ablations.core.schema import RUN_COLUMNS
+
 _RUNS: dict[str, pa.DataType] = {
-    "run_id": pa.string(),
-    "study": pa.string(),
-    "task": pa.string(),
-    "model": pa.string(),
-    "regularizer": pa.string(),
-    "norm": pa.string(),
-    "init": pa.string(),
-    "schedule": pa.string(),
-    "device": pa.string(),
-    "seed": pa.int64(),
-    "optimizer": pa.string(),
-    "lr": pa.float64(),
-    "batch_size": pa.string(),
-    "dtype": pa.string(),
-    "status": pa.string(),
-    "reason": pa.string(),
-    "engine": pa.string(),
-    "cohort_size": pa.int64(),
-    "epochs": pa.int64(),
-    "parameters": pa.int64(),
-    "objective": pa.float64(),
-    "train_loss": pa.float64(),
-    "val_loss": pa.float64(),
-    "metric": pa.float64(),
-    "metric_name": pa.string(),
-    "train_seconds": pa.float64(),
-    "environment_id": pa.string(),
-    "traceback": pa.string(),
+    name: pa.type_for_alias(alias) for name, alias in RUN_COLUMNS.items()
 }
-
-
 _CURVES: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "epoch": pa.int64(),
@@ -44,11 +17,6 @@ _CURVES: dict[str, pa.DataType] = {
     "val_loss": pa.float64(),
     "lr": pa.float64(),
 }
-
-
-COLUMNS = tuple(_RUNS)
-"""Columns of every runs table, whatever the study."""
-
 
 _TIMINGS: dict[str, pa.DataType] = {
     "run_id": pa.string(),
@@ -68,7 +36,6 @@ _TIMINGS: dict[str, pa.DataType] = {
     "environment_id": pa.string(),
 }
 
-
 _AUDIT: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "engine": pa.string(),
@@ -84,16 +51,7 @@ _AUDIT: dict[str, pa.DataType] = {
     "environment_id": pa.string(),
 }
 
-
 _TABLES = {"runs": _RUNS, "curves": _CURVES, "timings": _TIMINGS, "audit": _AUDIT}
-
 
 _TIMED = ["environment_id", "block", "cost_id", "alias"]
 """What tells timed repetitions apart."""
-
-
-# What a later attempt may replace: the first of two rows of one run in this order is kept.
-RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
-
-
-TRAINED = ("ok", "diverged")

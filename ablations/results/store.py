@@ -20,6 +20,7 @@ import pyarrow as pa
 from ablations.core import files
 from ablations.core.errors import RequestError
 from ablations.core.files import write_text
+from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import environment, shards
 from ablations.results.schema import (
     _AUDIT,
@@ -28,8 +29,6 @@ from ablations.results.schema import (
     _TABLES,
     _TIMED,
     _TIMINGS,
-    RANK,
-    TRAINED,
 )
 
 STOP = ".stop-"
@@ -330,7 +329,7 @@ def _free_columns_as_text(table: pa.Table) -> pa.Table:
 
 def _runs(table: pd.DataFrame) -> pd.DataFrame:
     """One row a run: a trained one before a failed one before a skipped one, the latest of each."""
-    rank = table["status"].map(RANK).fillna(len(RANK)).to_numpy()
+    rank = table["status"].map(STATUS_RANK).fillna(len(STATUS_RANK)).to_numpy()
     if table["run_id"].duplicated().any():
         latest_first = np.arange(len(table))[::-1]
         order = np.lexsort((latest_first, rank))

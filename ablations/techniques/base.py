@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,6 @@ from torch.nn import functional as F
 from ablations.core.random import Draws, StackedStreams, Streams
 from ablations.core.registry import Component
 from ablations.core.registry import register as technique
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
 
 __all__ = [
     "AXES",
@@ -47,6 +44,7 @@ __all__ = [
     "Schedule",
     "Technique",
     "Terms",
+    "TrainingContext",
     "l1_norm",
     "shrinking",
     "technique",
@@ -57,12 +55,96 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets)``: the task's mean loss over a batch, a scalar."""
 
 
+class TaskFacts(Protocol):
+    """What a technique may ask of the task."""
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+        ...
+
+    @property
+    def classification(self) -> bool:
+        """Whether the targets are classes."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Number of training rows, the same for every seed."""
+        ...
+
+
+class ModelFacts(Protocol):
+    """What a technique may ask of the model."""
+
+    def widths(self, task: Any) -> tuple[int, ...]:
+        """Return the widths of the layers that a norm acts on."""
+        ...
+
+
+class TrainingContext(Protocol):
+    """What a technique may ask of the configuration that it is part of, to say why it is skipped.
+
+    ``study.configuration.Configuration`` has all of it.
+    """
+
+    @property
+    def task(self) -> TaskFacts:
+        """The task."""
+        ...
+
+    @property
+    def model(self) -> ModelFacts:
+        """The model."""
+        ...
+
+    @property
+    def regularizer(self) -> Regularizer:
+        """The level of the axis ``regularizer``."""
+        ...
+
+    @property
+    def norm(self) -> Norm:
+        """The level of the axis ``norm``."""
+        ...
+
+    @property
+    def init(self) -> Init:
+        """The level of the axis ``init``."""
+        ...
+
+    @property
+    def device(self) -> Device:
+        """The level of the axis ``device``."""
+        ...
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of training."""
+        ...
+
+    @property
+    def dtype(self) -> Literal["float32", "float64"]:
+        """The precision of parameters and data."""
+        ...
+
+    @property
+    def rows_per_batch(self) -> int:
+        """Rows of a full batch."""
+        ...
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps in an epoch."""
+        ...
+
+
 class Technique(Component):
     """One level of a technique axis; ``kind`` is the axis, ``control`` its level without effect."""
 
     control: ClassVar[str]
 
-    def skip(self, configuration: Configuration) -> str | None:
+    def skip(self, context: TrainingContext) -> str | None:
         """Why this technique makes no sense in a configuration; None where it does."""
         return None
 
@@ -293,7 +375,7 @@ class Device(Technique):
         """Whether torch offers this device here."""
         raise NotImplementedError
 
-    def skip(self, configuration: Configuration) -> str | None:
+    def skip(self, context: TrainingContext) -> str | None:
         return None if self.available() else f"torch offers no {self.name} device here"
 
     def synchronize(self) -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 
-from ablations.techniques.base import Device, technique
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
+from ablations.techniques.base import Device, TrainingContext, technique
 
 
 @technique
@@ -54,10 +49,10 @@ class Mps(_Accelerator):
 
     name = "mps"
 
-    def skip(self, configuration: Configuration) -> str | None:
-        if self.available() and configuration.dtype == "float64":
+    def skip(self, context: TrainingContext) -> str | None:
+        if self.available() and context.dtype == "float64":
             return "mps has no float64"
-        return super().skip(configuration)
+        return super().skip(context)
 
 
 @technique

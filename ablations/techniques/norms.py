@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from ablations.techniques.base import Norm, technique
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
+from ablations.techniques.base import Norm, TrainingContext, technique
 
 
 @technique
@@ -49,8 +46,8 @@ class BatchNorm(Norm):
     def maps(self, width: int, dims: int) -> nn.Module:
         return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](width)
 
-    def skip(self, configuration: Configuration) -> str | None:
-        rows, size = configuration.task.rows, configuration.rows_per_batch
+    def skip(self, context: TrainingContext) -> str | None:
+        rows, size = context.task.rows, context.rows_per_batch
         last = rows % size or size
         if last > 1:
             return None
@@ -70,10 +67,10 @@ class GroupNorm(Norm):
     def maps(self, width: int, dims: int) -> nn.Module:
         return self.layer(width)
 
-    def skip(self, configuration: Configuration) -> str | None:
+    def skip(self, context: TrainingContext) -> str | None:
         if self.channels == 1:
             return "a group of one channel is its own mean, so that nothing is left of it"
-        for width in configuration.model.widths(configuration.task):
+        for width in context.model.widths(context.task):
             if width % self.channels:
                 return f"a layer of {width} units has no whole groups of {self.channels} channels"
         return None

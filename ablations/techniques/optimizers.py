@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from ablations.techniques.base import Decay, Optimizer, technique
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
+from ablations.techniques.base import Decay, Optimizer, TrainingContext, technique
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -70,12 +67,10 @@ class AdamW(_Adaptive):
     def decay(self, asked: Decay) -> Decay:
         return Decay(self.weight_decay, decoupled=True)
 
-    def skip(self, configuration: Configuration) -> str | None:
-        if configuration.regularizer.terms().decay == Decay():
+    def skip(self, context: TrainingContext) -> str | None:
+        if context.regularizer.terms().decay == Decay():
             return None
-        return (
-            f"adamw decays the weights itself; cross '{configuration.regularizer.name}' with adam"
-        )
+        return f"adamw decays the weights itself; cross '{context.regularizer.name}' with adam"
 
 
 @technique
@@ -98,12 +93,12 @@ class RMSprop(Optimizer):
         square = torch.addcmul(self.alpha * moments[0], gradient, gradient, value=1 - self.alpha)
         return gradient / (square.sqrt() + _EPSILON), (square,)
 
-    def skip(self, configuration: Configuration) -> str | None:
-        return _no_decoupled_decay(configuration, "RMSprop")
+    def skip(self, context: TrainingContext) -> str | None:
+        return _no_decoupled_decay(context, "RMSprop")
 
 
-def _no_decoupled_decay(configuration: Configuration, name: str) -> str | None:
-    if not configuration.regularizer.terms().decay.decoupled:
+def _no_decoupled_decay(context: TrainingContext, name: str) -> str | None:
+    if not context.regularizer.terms().decay.decoupled:
         return None
     return f"PyTorch's {name} has no decoupled weight decay; use adam, or the regularizer 'l2'"
 
@@ -126,5 +121,5 @@ class SGD(Optimizer):
         velocity = self.momentum * moments[0] + gradient
         return velocity, (velocity,)
 
-    def skip(self, configuration: Configuration) -> str | None:
-        return _no_decoupled_decay(configuration, "SGD")
+    def skip(self, context: TrainingContext) -> str | None:
+        return _no_decoupled_decay(context, "SGD")

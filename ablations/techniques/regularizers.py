@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from ablations.core.random import LEVELS, StackedStreams, Streams
-from ablations.techniques.base import Decay, RandomLayer, Regularizer, Terms, technique
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
+from ablations.techniques.base import (
+    Decay,
+    RandomLayer,
+    Regularizer,
+    Terms,
+    TrainingContext,
+    technique,
+)
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Amount = Annotated[float, Field(ge=0, le=1e6)]
@@ -194,7 +198,7 @@ class LabelSmoothing(Regularizer):
     def terms(self) -> Terms:
         return Terms(smoothing=self.epsilon)
 
-    def skip(self, configuration: Configuration) -> str | None:
-        if configuration.task.classification:
+    def skip(self, context: TrainingContext) -> str | None:
+        if context.task.classification:
             return None
-        return f"label smoothing needs classes; the task '{configuration.task.name}' is regression"
+        return f"label smoothing needs classes; the task '{context.task.name}' is regression"

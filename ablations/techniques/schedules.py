@@ -7,15 +7,12 @@ moves the optimizer's momentum: what differs between two levels is the rate alon
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field
 from torch.optim import Optimizer, lr_scheduler
 
-from ablations.techniques.base import Schedule, technique
-
-if TYPE_CHECKING:
-    from ablations.study.configuration import Configuration
+from ablations.techniques.base import Schedule, TrainingContext, technique
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, le=1)]
@@ -35,8 +32,8 @@ class _ByEpoch(Schedule):
 
     adaptive = False
 
-    def skip(self, configuration: Configuration) -> str | None:
-        if configuration.epochs > 1:
+    def skip(self, context: TrainingContext) -> str | None:
+        if context.epochs > 1:
             return None
         return f"{self.name} moves the rate between epochs, and there is only one"
 
@@ -111,8 +108,8 @@ class OneCycle(_ByStep):
             cycle_momentum=False,
         )
 
-    def skip(self, configuration: Configuration) -> str | None:
-        steps = configuration.epochs * configuration.steps_per_epoch
+    def skip(self, context: TrainingContext) -> str | None:
+        steps = context.epochs * context.steps_per_epoch
         # PyTorch's rise takes warmup × steps - 1 steps, and divides by them.
         if self.warmup * steps > 1:
             return None

@@ -1,0 +1,41 @@
+"""Names that every table of runs reserves: its columns and the words of its column ``status``."""
+
+from __future__ import annotations
+
+RUN_COLUMNS: dict[str, str] = {
+    "run_id": "string",
+    "study": "string",
+    "task": "string",
+    "model": "string",
+    "regularizer": "string",
+    "norm": "string",
+    "init": "string",
+    "schedule": "string",
+    "device": "string",
+    "seed": "int64",
+    "optimizer": "string",
+    "lr": "float64",
+    "batch_size": "string",
+    "dtype": "string",
+    "status": "string",
+    "reason": "string",
+    "engine": "string",
+    "cohort_size": "int64",
+    "epochs": "int64",
+    "parameters": "int64",
+    "objective": "float64",
+    "train_loss": "float64",
+    "val_loss": "float64",
+    "metric": "float64",
+    "metric_name": "string",
+    "train_seconds": "float64",
+    "environment_id": "string",
+    "traceback": "string",
+}
+"""Columns of every runs table, whatever the study, with the name of their Arrow type."""
+
+STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
+"""What a later attempt may replace: of two rows of one run, the one of the lower rank is kept."""
+
+TRAINED = ("ok", "diverged")
+"""The statuses of a run that needs no further training."""

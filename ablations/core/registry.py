@@ -28,6 +28,7 @@ from ablations.core.plugins import PREFIX, import_object, source_hash
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
 _ORIGINS: dict[type[Component], str] = {}
 """The package, and its version, of each class that was found through an entry point."""
+PACKAGE = __name__.partition(".")[0]
 ENTRY_POINTS = "ablations.techniques"
 """The group in which a package names its techniques, tasks and models: modules or classes."""
 
@@ -103,7 +104,7 @@ def _foreign(cls: type[Component]) -> list[type[Component]]:
     return [
         one
         for one in cls.__mro__
-        if issubclass(one, Component) and one.__module__.partition(".")[0] != __package__
+        if issubclass(one, Component) and one.__module__.partition(".")[0] != PACKAGE
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tomllib
 from pathlib import Path
 
@@ -25,6 +26,26 @@ def test_shipped_studies_round_trip(name: str) -> None:
     again = Study(**tomllib.loads(study.to_toml()))
     assert again.as_dict() == study.as_dict()
     assert [r.run_id for r in expand(again).runs] == [r.run_id for r in expand(study).runs]
+
+
+RUN_IDS = {
+    "cells": "47778118bb33056e",
+    "deep": "cc83462e7f970d30",
+    "digits": "fa7506d09a1f7872",
+    "everything": "850137bbd4886e4b",
+    "images": "654d2dbe3e9bd751",
+    "notebook": "c5ae1373ff22c9a8",
+    "sequences": "00017e6945a7b3cc",
+    "small_batches": "53b97fb4a3393fcb",
+}
+"""The first 16 digits of a hash over all run ids of each shipped study, on the CPU alone."""
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_run_ids_of_shipped_studies_never_change(name: str) -> None:
+    grid = expand(Study.find(name).with_axis("device", ["cpu"]))
+    ids = [run.run_id for run in (*grid.runs, *(run for run, _ in grid.skipped))]
+    assert hashlib.blake2b(" ".join(ids).encode()).hexdigest()[:16] == RUN_IDS[name]
 
 
 def test_the_notebook_study_has_2400_runs_on_one_device() -> None:

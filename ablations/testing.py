@@ -82,7 +82,7 @@ def _is_a_value(technique: Technique) -> None:
     _demand(pickle.loads(pickle.dumps(technique)) == technique, "workers get another", technique)  # noqa: S301 - its own
     _demand(cls.caption().endswith("."), "its docstring begins with no sentence", technique)
     spelled = to_plain(technique)
-    if not str(technique.spelled()[0]).startswith("python:"):
+    if not str(technique.to_spec()[0]).startswith("python:"):
         same = resolve(technique.role, spelled, technique.role) == technique
         _demand(same, f"a study that says {spelled} means another", technique)
 

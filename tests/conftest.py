@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import hypothesis
 import pytest
+
+from ablations.core import registry
 
 # The machines that run this are shared: how long an example takes there says nothing.
 hypothesis.settings.register_profile("shared", deadline=None)
@@ -14,3 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long to go on where more finds more."""
     parser.addoption("--kills", type=int, default=25, help="how often the stress test kills")
     parser.addoption("--grids", type=int, default=120, help="how many grids are generated")
+
+
+@pytest.fixture
+def temporary_registry() -> Iterator[None]:
+    """Discard what a test registers."""
+    with registry.temporary():
+        yield

@@ -108,9 +108,9 @@ def test_your_own_from_an_empty_folder_with_the_installed_package(
     assert (tmp_path / "results" / study / "report.html").exists() == (not quick)
 
 
-def test_the_technique_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # It must not stay registered for the other tests.
-    monkeypatch.setattr(registry, "_REGISTRY", {k: dict(v) for k, v in registry._REGISTRY.items()})
+def test_the_technique_keeps_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary_registry: None
+) -> None:
     (tmp_path / "mine.py").write_text(OWN["mine.py"])
     monkeypatch.chdir(tmp_path)
     check(registry.resolve("norm", "python:mine:LocalResponse", "norm"))  # type: ignore[arg-type]

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ablations.core import registry
 from ablations.core.registry import registered
 from ablations.techniques.base import (
     Init,
@@ -22,6 +21,8 @@ from ablations.techniques.base import (
 from ablations.techniques.norms import GroupNorm
 from ablations.techniques.regularizers import Dropout, InputNoise
 from ablations.testing import check
+
+pytestmark = pytest.mark.usefixtures("temporary_registry")
 
 AXES = ("regularizer", "norm", "init", "schedule", "device", "optimizer")
 OURS = [
@@ -40,12 +41,6 @@ def test_ours_keep_it(ours: Technique) -> None:
 @pytest.mark.parametrize("ours", [GroupNorm(channels=4), Dropout(p=(0.3,)), InputNoise(std=0.3)])
 def test_ours_keep_it_with_other_parameters(ours: Technique) -> None:
     check(ours)
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {axis: dict(entries) for axis, entries in registry._REGISTRY.items()}
-    monkeypatch.setattr(registry, "_REGISTRY", known)
 
 
 def made(base: type[Any], **body: Any) -> Any:

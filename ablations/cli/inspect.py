@@ -130,7 +130,7 @@ def list_(
         for name, path in shipped_studies().items():
             print(f"{name:12} {Study.from_toml(path).description}")
         return
-    from ablations.core.registry import origin, registered, text
+    from ablations.core.registry import format_value, origin, registered
     from ablations.study.configuration import TECHNIQUES
 
     kinds = (*TECHNIQUES, "optimizer") if kind is Kind.techniques else (kind.value[:-1],)
@@ -138,7 +138,9 @@ def list_(
         print(found)
         for name, cls in registered(found).items():
             parameters = ", ".join(
-                field.name if field.default is MISSING else f"{field.name}={text(field.default)}"
+                field.name
+                if field.default is MISSING
+                else f"{field.name}={format_value(field.default)}"
                 for field in fields(cls)  # type: ignore[arg-type]
             )
             whence = f", from {origin(cls)}" if origin(cls) else ""

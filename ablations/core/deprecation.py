@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -23,7 +24,8 @@ class RenamedMembers:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        for old, new in cls.deprecated_names.items():
+        tables = [vars(base).get("deprecated_names", {}) for base in reversed(cls.__mro__)]
+        for old, new in ChainMap(*tables).items():
             # A mixin that defines the old name is no subclass: look at the whole order of bases.
             base = next((base for base in cls.__mro__ if {old, new} & {*vars(base)}), cls)
             if old in vars(base) and new not in vars(base):

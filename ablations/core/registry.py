@@ -1,8 +1,8 @@
-"""Things a study asks for by name: techniques, optimizers, tasks, models.
+"""Components of a study, which it names: techniques, optimizers, tasks and models.
 
-Each is a small frozen object whose fields are its parameters and whose docstring
-is its caption.  ``@component`` validates the fields (pydantic) and enters the
-class under its kind and name; nothing else has to be told about it.
+A component is a small frozen object: its fields are its parameters, its docstring is its caption.
+``@register`` validates the fields (pydantic) and registers the class under its kind and name; a
+new component needs no other change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property, lru_cache
 from importlib import metadata
@@ -22,107 +23,110 @@ from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 import pydantic
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+from ablations.core.deprecation import RenamedMembers
 from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX, import_object, source_hash
 
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
-_ORIGINS: dict[type[Component], str] = {}
-"""The package, and its version, of each class that was found through an entry point."""
+_PACKAGES: dict[type[Component], str] = {}
+"""Name and version of the package whose entry point offers a class."""
 PACKAGE = __name__.partition(".")[0]
 ENTRY_POINTS = "ablations.techniques"
-"""The group in which a package names its techniques, tasks and models: modules or classes."""
+"""The entry point group for modules or classes with techniques, tasks and models."""
 
 
-class Component:
+class Component(RenamedMembers):
     """A named object with frozen, validated parameters."""
 
     role: ClassVar[str]
-    """What it is to a study: an axis, 'optimizer', 'task' or 'model'."""
+    """The kind of component: the name of a technique axis, 'optimizer', 'task' or 'model'."""
     name: ClassVar[str]
+    deprecated_names: ClassVar[Mapping[str, str]] = {
+        "spelled": "to_spec",
+        "pinned": "with_resolved_inputs",
+        "modules": "user_modules",
+    }
 
     def parameters(self) -> dict[str, Any]:
-        """The values of the fields, in their order."""
+        """Return the values of the fields by name, in their order."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
 
-    @cached_property
-    def label(self) -> str:
-        """The name, and those parameters that are not at their defaults: ``dropout(p=[0.3])``."""
-        changed = [
-            f"{field.name}={text(getattr(self, field.name))}"
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) != field.default
-        ]
-        return f"{self.name}({', '.join(changed)})" if changed else self.name
-
-    def identity(self) -> dict[str, Any]:
-        """What of it defines a run, as plain values; of other people's classes the code as well."""
-        code = "".join(source_hash(cast(type, cls)) for cls in _foreign(type(self)))
-        return {"name": self.name, **self.parameters()} | ({"source": code} if code else {})
-
-    def modules(self) -> set[str]:
-        """The modules of other people that it comes from; nobody here knows what they do."""
-        return {cls.__module__ for cls in _foreign(type(self))}
-
-    def spelled(self) -> tuple[str, dict[str, Any]]:
-        """The name that leads here from a study, and the parameters that are not at their
-        defaults.
-        """
-        changed = {
+    def changed_parameters(self) -> dict[str, Any]:
+        """Return the values of the fields that differ from their defaults."""
+        return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)  # type: ignore[arg-type]
             if getattr(self, field.name) != field.default
         }
-        return _name_in_a_study(type(self)), changed
 
-    def pinned(self) -> Self:
-        """The same with all that it depends on outside, a file say, found and told in its fields.
+    @cached_property
+    def label(self) -> str:
+        """The name with the parameters that differ from their defaults: ``dropout(p=[0.3])``."""
+        changes = [f"{name}={format_value(v)}" for name, v in self.changed_parameters().items()]
+        return f"{self.name}({', '.join(changes)})" if changes else self.name
+
+    def identity(self) -> dict[str, Any]:
+        """Return plain values for the run's hash: name, parameters, and a user's class's source."""
+        source = "".join(source_hash(cast(type, cls)) for cls in _user_classes(type(self)))
+        return {"name": self.name, **self.parameters()} | ({"source": source} if source else {})
+
+    def user_modules(self) -> set[str]:
+        """Return the names of the modules outside this package that define the component."""
+        return {cls.__module__ for cls in _user_classes(type(self))}
+
+    def to_spec(self) -> tuple[str, dict[str, Any]]:
+        """Return the name by which a study refers to the component, and its changed parameters."""
+        return _name_in_study(type(self)), self.changed_parameters()
+
+    def with_resolved_inputs(self) -> Self:
+        """Return a copy with external inputs, such as a file, resolved and recorded in its fields.
 
         Raises
         ------
         RequestError
-            If that is not there, or cannot be used.
+            If an input does not exist or cannot be used.
         """
         return self
 
     @classmethod
     def caption(cls) -> str:
-        """The first paragraph of the docstring: one sentence and its source."""
+        """Return the first paragraph of the docstring: one sentence and its source."""
         return " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
 
 
-BESIDE: ContextVar[Path | None] = ContextVar("beside", default=None)
-"""The folder that relative paths in a study start from; None for the present one."""
+STUDY_DIR: ContextVar[Path | None] = ContextVar("study_dir", default=None)
+"""The folder of the study's file; None stands for the current folder."""
 
 
-def located(path: str) -> Path:
-    """Where a path in a study leads, from where the study lies."""
-    return Path(BESIDE.get() or "", path).expanduser().absolute()
+def resolve_path(path: str) -> Path:
+    """Return an absolute path; a relative one starts at the folder of the study's file."""
+    return Path(STUDY_DIR.get() or "", path).expanduser().absolute()
 
 
-def _foreign(cls: type[Component]) -> list[type[Component]]:
-    """A class and those that it builds on, as far as other people wrote them."""
+def _user_classes(cls: type[Component]) -> list[type[Component]]:
+    """Return the component classes outside this package among a class and its bases."""
     return [
-        one
-        for one in cls.__mro__
-        if issubclass(one, Component) and one.__module__.partition(".")[0] != PACKAGE
+        base
+        for base in cls.__mro__
+        if issubclass(base, Component) and base.__module__.partition(".")[0] != PACKAGE
     ]
 
 
-def _name_in_a_study(cls: type[Component]) -> str:
-    """A class of other people is named by where it lies, unless its package offers it by name."""
-    by_path = cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
-    if cls in _ORIGINS or not by_path or not _foreign(cls):
+def _name_in_study(cls: type[Component]) -> str:
+    """Return ``python:module:Class`` for an importable user's class, else the registered name."""
+    is_importable = cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
+    if cls in _PACKAGES or not is_importable or not _user_classes(cls):
         return cls.name
     return f"{PREFIX}{cls.__module__}:{cls.__qualname__}"
 
 
 def canonical(value: object) -> str:
-    """JSON with sorted keys and no spaces: the same text for the same value, always."""
+    """Return JSON with sorted keys and without spaces: equal values have equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def text(value: object) -> str:
-    """How a parameter's value is written in a label; a text that reads as a number, in quotes."""
+def format_value(value: object) -> str:
+    """Format a parameter's value for a label; text that reads as a number gets quotes."""
     if not isinstance(value, str):
         return json.dumps(value)
     try:
@@ -137,81 +141,97 @@ C = TypeVar("C", bound=Component)
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
 def frozen(cls: type[C]) -> type[C]:
-    """Make ``cls`` a frozen, validated dataclass, for others to build on."""
+    """Make ``cls`` a frozen, validated dataclass without registering it: a base class."""
     config = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return cast(type[C], pydantic_dataclass(frozen=True, config=config)(cls))
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
 def register(cls: type[C]) -> type[C]:
-    """Make ``cls`` a frozen, validated dataclass and enter it under ``cls.role`` and ``cls.name``.
+    """Make ``cls`` a frozen, validated dataclass; register it under ``cls.role`` and ``cls.name``.
 
     Raises
     ------
     ValueError
-        If another class has that kind and name.
+        If another class is registered under the same kind and name.
     """
-    made = frozen(cls)
-    entries = _REGISTRY.setdefault(made.role, {})
-    other = entries.get(made.name)
-    if other is not None and (other.__module__, other.__qualname__) != (
-        made.__module__,
-        made.__qualname__,
-    ):
-        raise ValueError(f"{made.role} '{made.name}' is registered already, by {other.__module__}")
-    entries[made.name] = made
-    return made
+    component = frozen(cls)
+    classes = _REGISTRY.setdefault(component.role, {})
+    other = classes.get(component.name)
+    if other is not None and _qualified_name(other) != _qualified_name(component):
+        message = f"{component.role} '{component.name}' is registered already"
+        raise ValueError(f"{message}, by {other.__module__}")
+    classes[component.name] = component
+    return component
+
+
+def _qualified_name(cls: type) -> tuple[str, str]:
+    return cls.__module__, cls.__qualname__
+
+
+@contextmanager
+def temporary() -> Iterator[None]:
+    """Discard, on exit, all registrations made inside the context; for tests."""
+    _load_entry_points()
+    before = {kind: dict(classes) for kind, classes in _REGISTRY.items()}
+    try:
+        yield
+    finally:
+        _REGISTRY.clear()
+        _REGISTRY.update(before)
 
 
 def discover(package: str) -> None:
-    """Import every module of a package, so that what they register is there."""
+    """Import every module of a package, so that their components are registered."""
     path = importlib.import_module(package).__path__
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
 
 
 def registered(kind: str) -> dict[str, type[Component]]:
-    """Name to class, in the order of registration; what other packages offer included.
+    """Return name to class, in the order of registration, including other packages' components.
 
     Raises
     ------
     RequestError
-        If a package offers something that cannot be loaded.
+        If an entry point of an installed package cannot be loaded.
     """
-    _load_offered()
+    _load_entry_points()
     return dict(_REGISTRY.get(kind, {}))
 
 
 @lru_cache(maxsize=1)
-def _load_offered() -> None:
-    """Load what installed packages offer, once."""
-    for offered in metadata.entry_points(group=ENTRY_POINTS):
+def _load_entry_points() -> None:
+    """Load the components of installed packages, once."""
+    for entry_point in metadata.entry_points(group=ENTRY_POINTS):
         before = {cls for classes in _REGISTRY.values() for cls in classes.values()}
-        package = f"{offered.dist.name} {offered.dist.version}" if offered.dist else offered.value
+        dist = entry_point.dist
+        package = f"{dist.name} {dist.version}" if dist else entry_point.value
         try:
-            offered.load()
+            entry_point.load()
         except (Exception, SystemExit) as error:
-            said = f"{type(error).__name__}: {error}".splitlines()[0]
-            message = f"its technique '{offered.name}' ({offered.value}) cannot be loaded: {said}"
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            technique = f"its technique '{entry_point.name}' ({entry_point.value})"
+            message = f"{technique} cannot be loaded: {reason}"
             raise RequestError(message, source=f"package {package}") from None
         for classes in _REGISTRY.values():
-            _ORIGINS.update({cls: package for cls in classes.values() if cls not in before})
+            _PACKAGES.update({cls: package for cls in classes.values() if cls not in before})
 
 
 def origin(cls: type[Component]) -> str:
-    """Where a class comes from: a package with its version, or a module; empty for ours."""
-    return _ORIGINS.get(cls, cls.__module__ if _foreign(cls) else "")
+    """Return the package with version, or the module, of a class; "" for this package's own."""
+    return _PACKAGES.get(cls, cls.__module__ if _user_classes(cls) else "")
 
 
 def resolve(kind: str, spec: object, key: str) -> Component:
-    """The component that ``spec`` asks for.
+    """Return the component that ``spec`` describes.
 
     Parameters
     ----------
     spec
         A name, a table ``{name = "dropout", p = [0.5]}``, or the object itself.
     key
-        Where ``spec`` stands in the study, for the message.
+        The key of ``spec`` in the study, for error messages.
 
     Raises
     ------
@@ -225,43 +245,42 @@ def resolve(kind: str, spec: object, key: str) -> Component:
             # Its name goes into the run's identity, so it must mean this class and no other.
             message = f"the class of {kind} '{spec.name}' is not registered under that name"
             raise RequestError(f"{message}; decorate it with @technique", key)
-        return _pinned(spec, key)
+        return _resolve_inputs(spec, key)
     if isinstance(spec, str):
-        return _named(kind, spec, {}, key)
+        return _from_name(kind, spec, {}, key)
     if isinstance(spec, Mapping):
         name = spec.get("name")
         if not isinstance(name, str):
             raise RequestError(f"a table for a {kind} needs a 'name', found {dict(spec)!r}", key)
-        return _named(kind, name, {k: v for k, v in spec.items() if k != "name"}, key)
+        return _from_name(kind, name, {k: v for k, v in spec.items() if k != "name"}, key)
     raise RequestError(f"expected the name of a {kind} or a table with one, found {spec!r}", key)
 
 
-def _named(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
+def _from_name(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
     classes = registered(kind)
     if name.startswith(PREFIX):
-        return _of_python(kind, name.removeprefix(PREFIX), parameters, key)
+        return _from_python(kind, name.removeprefix(PREFIX), parameters, key)
     if name not in classes:
         raise RequestError(f"there is no {kind} named '{name}'; {nearest(name, classes)}", key)
     return _construct(classes[name], parameters, key)
 
 
-def _of_python(kind: str, target: str, parameters: Mapping[str, Any], key: str) -> Component:
-    """What somebody wrote, by its name in Python: a class of components, an object, or whatever the
-    component ``python`` of that kind can make one of.
+def _from_python(kind: str, target: str, parameters: Mapping[str, Any], key: str) -> Component:
+    """Return a component from ``module:name``, which is a component class, a component, or an
+    object for the component ``python`` of that kind (a function that builds a network, say).
     """
-    found = import_object(target, key, BESIDE.get())
-    if isinstance(found, type) and issubclass(found, Component):
-        if getattr(found, "role", None) != kind or not dataclasses.is_dataclass(found):
-            what = getattr(found, "role", "component")
+    loaded = import_object(target, key, STUDY_DIR.get())
+    if isinstance(loaded, type) and issubclass(loaded, Component):
+        if getattr(loaded, "role", None) != kind or not dataclasses.is_dataclass(loaded):
             article = "an" if kind[0] in "aeiou" else "a"
-            message = f"'{target}' is a {what}, and {article} {kind} decorated with its @ is wanted"
-            raise RequestError(message, key)
-        return _construct(found, parameters, key)
-    if isinstance(found, Component) and not parameters:
-        return resolve(kind, found, key)
+            message = f"'{target}' is a {getattr(loaded, 'role', 'component')}"
+            raise RequestError(f"{message}; expected {article} {kind} decorated with its @", key)
+        return _construct(loaded, parameters, key)
+    if isinstance(loaded, Component) and not parameters:
+        return resolve(kind, loaded, key)
     wrapper = registered(kind).get("python")
-    if wrapper is None or not callable(found):
-        message = f"'{target}' is {type(found).__name__}, and a class of a {kind} is wanted"
+    if wrapper is None or not callable(loaded):
+        message = f"'{target}' is {type(loaded).__name__}; expected a class of a {kind}"
         raise RequestError(message, key)
     return _construct(wrapper, {"target": target, "options": dict(parameters)}, key)
 
@@ -274,33 +293,32 @@ def _construct(cls: type[Component], parameters: Mapping[str, Any], key: str) ->
             valid = nearest(parameter, fields) if fields else f"{kind} '{name}' takes none"
             raise RequestError(f"{kind} '{name}' has no parameter '{parameter}'; {valid}", key)
     try:
-        return _pinned(cls(**parameters), key)
+        return _resolve_inputs(cls(**parameters), key)
     except pydantic.ValidationError as error:
         raise from_validation(error, key) from None
 
 
-def _pinned(made: Component, key: str) -> Component:
-    return _plain(made, key).pinned()
-
-
-def _plain(made: Component, key: str) -> Component:
-    """A component, if its parameters can be compared, and written into a run's identity."""
+def _resolve_inputs(component: Component, key: str) -> Component:
+    """Return the component with resolved inputs; its parameters must be hashable plain values."""
     try:
-        hash(made)
-        canonical(made.parameters())
+        hash(component)
+        canonical(component.parameters())
     except (TypeError, ValueError):
-        message = f"{made.role} '{made.name}' has a parameter that is no plain value"
-        advice = "numbers, text, true and false, and tuples of such are"
+        message = f"{component.role} '{component.name}' has a parameter that is no plain value"
+        advice = "expected numbers, text, true and false, and tuples of such"
         raise RequestError(f"{message}: {advice}", key) from None
-    return made
+    return component.with_resolved_inputs()
 
 
 def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestError:
-    """Pydantic's first complaint as one sentence with the key it is about."""
+    """Convert pydantic's first error to one sentence with the key that it refers to."""
     first = error.errors(include_url=False)[0]
-    for part in first["loc"]:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else str(part)
+    for location in first["loc"]:
+        if isinstance(location, int):
+            key += f"[{location}]"
+        else:
+            key += f".{location}" if key else location
     message = first["msg"][0].lower() + first["msg"][1:]
-    # What TOML and JSON call a list, pydantic calls a tuple.
+    # Pydantic says tuple where TOML and JSON say list.
     message = message.replace("valid tuple", "list")
     return RequestError(f"{message}, found {first['input']!r}", key)

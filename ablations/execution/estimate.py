@@ -205,7 +205,7 @@ def estimate(
 def _probed(choice: EngineChoice, compiled: bool, share: float) -> CohortCost:
     """Look at a cohort for an epoch, and for some more, as often as the time allows."""
     configuration = choice.runs[0].configuration
-    if configuration.foreign_modules:
+    if configuration.user_modules:
         return CohortCost(choice, math.nan, math.nan, probed=False)
     try:
         return _measured(choice, compiled, share)

@@ -129,11 +129,11 @@ def plan_execution(study: Study, folder: Path, how: RunOptions | None = None) ->
     left = [run for run in plan.runs if run.run_id not in done]
     if left:
         study.task.ready()
-    modules = {name for one in study.configurations for name in one.foreign_modules}
+    modules = {name for one in study.configurations for name in one.user_modules}
     workers.carry(modules)
     apart = bool(modules) and how.backend in (None, "loky")
     foreign = dict.fromkeys(
-        run.configuration for run in left if apart and run.configuration.foreign_modules
+        run.configuration for run in left if apart and run.configuration.user_modules
     )
     choices = tuple(engines.choose_engines(left, engine, _broken(list(foreign), how.timeout)))
     if engine == "fused":
@@ -168,7 +168,7 @@ def _broken(configurations: list[Configuration], seconds: float | None) -> dict[
         parts = configurations[:half], configurations[half:]
         return _broken(parts[0], seconds) | _broken(parts[1], seconds)
     except CannotSendError as error:
-        named = ", ".join(sorted({n for one in configurations for n in one.foreign_modules}))
+        named = ", ".join(sorted({n for one in configurations for n in one.user_modules}))
         message = f"worker processes cannot load what {named} defines: {error}".splitlines()[0]
         advice = "--backend sequential trains in this process"
         raise RequestError(f"{message}; {advice}", "--backend") from None

@@ -56,7 +56,7 @@ __all__ = [
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
 def model(cls: type[M]) -> type[M]:
-    """``@component`` for models.
+    """``@register`` for models.
 
     Raises
     ------

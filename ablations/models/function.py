@@ -15,7 +15,7 @@ from torch import nn
 from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX, import_object, module_hash
 from ablations.core.random import Streams
-from ablations.core.registry import BESIDE
+from ablations.core.registry import STUDY_DIR
 from ablations.core.schema import RUN_COLUMNS
 from ablations.models.base import Model, NetworkContext, Weighted, model
 from ablations.tasks.base import Task
@@ -67,7 +67,7 @@ class Python(Model):
     options: Options = ()
     source: str = ""
 
-    def pinned(self) -> Self:
+    def with_resolved_inputs(self) -> Self:
         arguments = _arguments(self._factory, self.target)
         known = {name: default for name, default in arguments.items() if name not in _GIVEN}
         taken = [name for name in known if name in RUN_COLUMNS]
@@ -111,10 +111,10 @@ class Python(Model):
     def identity(self) -> dict[str, Any]:
         return {"name": self.title, **self.parameters(), "source": self.source}
 
-    def modules(self) -> set[str]:
+    def user_modules(self) -> set[str]:
         return {self.target.partition(":")[0]}
 
-    def spelled(self) -> tuple[str, dict[str, Any]]:
+    def to_spec(self) -> tuple[str, dict[str, Any]]:
         known = _arguments(self._factory, self.target)
         changed = {name: value for name, value in self.options if value != known.get(name)}
         return self.title, changed
@@ -122,7 +122,7 @@ class Python(Model):
     @cached_property
     def _factory(self) -> Callable[..., Any]:
         """The function itself, which goes with the model to workers."""
-        found = import_object(self.target, "model", BESIDE.get())
+        found = import_object(self.target, "model", STUDY_DIR.get())
         if not callable(found):
             message = f"'{self.target}' is {type(found).__name__}; a function is wanted"
             raise RequestError(message, "model")

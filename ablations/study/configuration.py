@@ -125,9 +125,9 @@ class Configuration:
         return self.task, self.model, self.optimizer, *(getattr(self, n) for n in TECHNIQUES)
 
     @cached_property
-    def foreign_modules(self) -> frozenset[str]:
+    def user_modules(self) -> frozenset[str]:
         """The modules of other people whose code training this runs."""
-        return frozenset().union(*(part.modules() for part in self.parts))
+        return frozenset().union(*(part.user_modules() for part in self.parts))
 
     @cached_property
     def skip(self) -> str | None:

@@ -89,7 +89,7 @@ def plain_exclusion(entry: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
 
 def _spelled(value: Component) -> tuple[str, dict[str, Any]]:
     """The name, and the parameters that are not at their defaults, as TOML can hold them."""
-    name, parameters = value.spelled()
+    name, parameters = value.to_spec()
     return name, {key: to_plain(given) for key, given in parameters.items()}
 
 

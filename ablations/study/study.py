@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES, Source
-from ablations.core.registry import BESIDE, from_validation
+from ablations.core.registry import STUDY_DIR, from_validation
 from ablations.models.base import Model
 from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration
 from ablations.study.grid import MOST_SEEDS, BatchSize, Count, Dtype, Grid, Rate, cross
@@ -198,9 +198,9 @@ class Study(BaseModel):
         found = {}
         for configuration in self.configurations:
             for part in configuration.parts:
-                code = part.identity().get("source") if part.modules() else None
+                code = part.identity().get("source") if part.user_modules() else None
                 if code:
-                    found[f"{part.role} {part.spelled()[0]}"] = str(code)
+                    found[f"{part.role} {part.to_spec()[0]}"] = str(code)
         return found
 
     @property
@@ -271,13 +271,13 @@ class Study(BaseModel):
             ) from None
         except (ValueError, RecursionError) as error:
             raise RequestError(f"not a TOML file: {error}", source=str(path)) from None
-        beside = BESIDE.set(path.parent.absolute())
+        beside = STUDY_DIR.set(path.parent.absolute())
         try:
             return cls(**({"name": _name(path)} | data | overrides))
         except RequestError as error:
             raise (error if error.source else error.at(str(path))) from None
         finally:
-            BESIDE.reset(beside)
+            STUDY_DIR.reset(beside)
 
     @classmethod
     def find(cls, name: str, **overrides: Any) -> Study:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
-from ablations.core.registry import frozen, located
+from ablations.core.registry import frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Regression, Task, task
 from ablations.tasks.tabular.columns import Asked, Columns, Kind, columns
 from ablations.tasks.tabular.encoding import encode, scaled
@@ -81,8 +81,8 @@ class Table(Task):
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self._judge.metric(outputs, targets)
 
-    def pinned(self) -> Self:
-        path = str(located(self.path))
+    def with_resolved_inputs(self) -> Self:
+        path = str(resolve_path(self.path))
         try:
             content = digest(path)
         except RequestError:

@@ -181,7 +181,7 @@ def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
         and choice.size
         and choice.engine == "fused"
         # Code of other people is not to be run here, only to see how long it takes.
-        and not choice.runs[0].configuration.foreign_modules
+        and not choice.runs[0].configuration.user_modules
     ]
     rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
     if compilation.unavailable() or rough < SHORT_SECONDS:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import pydantic
 import pytest
 
-from ablations.core import registry
 from ablations.core.errors import RequestError
 from ablations.core.registry import Component, register, registered, resolve
 from ablations.techniques.norms import GroupNorm
@@ -86,11 +86,8 @@ def test_two_classes_cannot_share_a_name() -> None:
 
 
 def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show(
-    monkeypatch: pytest.MonkeyPatch,
+    temporary_registry: None,
 ) -> None:
-    known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
-    monkeypatch.setattr(registry, "_REGISTRY", known)
-
     @register
     class Mutable(Component):
         """Has a list."""
@@ -112,3 +109,34 @@ def test_a_parameter_that_cannot_be_compared_is_refused_and_kinds_of_values_show
     with pytest.raises(RequestError, match="no plain value"):
         resolve("norm", Mutable([1.0]), "key")
     assert [Either(0.5).label, Either("0.5").label] == ["either(p=0.5)", 'either(p="0.5")']
+
+
+def test_old_names_of_methods_can_be_called_for_one_more_version() -> None:
+    group: Any = GroupNorm(channels=4)
+    with pytest.warns(DeprecationWarning, match=r"GroupNorm.spelled' is now called 'to_spec'"):
+        assert group.spelled() == ("group", {"channels": 4})
+    with pytest.warns(DeprecationWarning, match="now called 'with_resolved_inputs'"):
+        assert group.pinned() == group
+    with pytest.warns(DeprecationWarning, match="now called 'user_modules'"):
+        assert group.modules() == set()
+
+
+def test_old_names_of_methods_can_be_overridden_for_one_more_version(
+    temporary_registry: None,
+) -> None:
+    with pytest.warns(DeprecationWarning, match="Old defines 'spelled', which is now called"):
+
+        @register
+        class Old(GroupNorm):
+            """A class that was written for an earlier version."""
+
+            name = "old"
+
+            def spelled(self) -> tuple[str, dict[str, Any]]:
+                name, parameters = super().spelled()  # type: ignore[misc]
+                return name, parameters | {"extra": 1}
+
+    with pytest.warns(DeprecationWarning, match="to_spec"):
+        name, parameters = Old(channels=4).to_spec()
+    assert name == "old"
+    assert parameters == {"channels": 4, "extra": 1}

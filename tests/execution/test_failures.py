@@ -227,12 +227,10 @@ OWN = (
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody's techniques are registered as long as a test lasts."""
-    known = {kind: dict(entries) for kind, entries in registry._REGISTRY.items()}
+def _register_techniques(temporary_registry: None) -> None:
+    """Register a user's techniques during each test."""
     for cls in OWN:
-        known[cls.role][cls.name] = cls
-    monkeypatch.setattr(registry, "_REGISTRY", known)
+        registry.register(cls)
 
 
 PLACE = re.compile(r" \(test_failures\.py, line \d+\)")

@@ -255,7 +255,8 @@ def test_a_study_of_it_is_trained_by_workers_and_found_again(
     results = run(study(name, "Skip", axes={"regularizer": ["none", "l2"]}), out, jobs=2)
     assert set(results.runs["status"]) == {"ok"}
     assert load(out).runs["model"].unique().tolist() == [f"python:{name}:Skip"]
-    assert Study.from_toml(out / "study.toml").model == Python(f"{name}:Skip").pinned()
+    stored = Study.from_toml(out / "study.toml")
+    assert stored.model == Python(f"{name}:Skip").with_resolved_inputs()
 
 
 def test_an_edited_module_is_another_run_once_it_is_loaded(
@@ -298,7 +299,7 @@ BROKEN = {
     "no module": ("", "nowhere:build", "there is no module 'nowhere'"),
     "no name": (WHOLE, "{}:built", "has no 'built'; did you mean 'build'?"),
     "no colon": (WHOLE, "{}.build", "expected python:module:name, found 'python:"),
-    "no function": (HEAD + "build = 3", "{}:build", "is int, and a class of a model is wanted"),
+    "no function": (HEAD + "build = 3", "{}:build", "is int; expected a class of a model"),
     "syntax": (HEAD + "def build(:\n", "{}:build", ".py, line 3: invalid syntax"),
     "missing": (HEAD + "import nowhere_at_all", "{}:build", "needs 'nowhere_at_all', which is not"),
     "raises": (HEAD + "\nraise OSError('no')", "{}:build", "OSError: no (mine"),

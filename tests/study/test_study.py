@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations import RequestError, Study
-from ablations.core import registry
 from ablations.core.registry import registered
 from ablations.study.expand import expand
 from ablations.study.parsing import seeds
@@ -214,9 +213,7 @@ def test_replacing_an_axis_of_a_union_does_not_cross_what_was_apart() -> None:
     assert set(study.configurations) == set(kept)
 
 
-def test_changing_a_study_keeps_the_objects_it_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_REGISTRY", {k: dict(v) for k, v in registry._REGISTRY.items()})
-
+def test_a_changed_study_has_the_same_objects(temporary_registry: None) -> None:
     @technique
     class Mine(Regularizer):
         """A technique of somebody's own."""

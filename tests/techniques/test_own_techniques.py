@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from ablations import RequestError, Study
-from ablations.core import registry
 from ablations.study.expand import expand
 
 from ..studies import run
@@ -49,11 +48,13 @@ mild = {name}(power=0.25)
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    """A module with a norm, of a name that no other test has; the norm has the same name."""
-    # What is registered here must not stay for other tests.
-    known = {axis: dict(entries) for axis, entries in registry._REGISTRY.items()}
-    monkeypatch.setattr(registry, "_REGISTRY", known)
+def module(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    temporary_registry: None,
+) -> str:
+    """A module with a norm, under a name that no other test uses; the norm has the same name."""
     name = f"own_{request.node.name.split('[')[0]}"[:60]
     (tmp_path / f"{name}.py").write_text(MODULE.format(name=name))
     monkeypatch.chdir(tmp_path)
@@ -83,9 +84,9 @@ def test_a_study_names_a_technique_by_where_it_lies(module: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("axis", "level", "message"),
     [
-        ("norm", "python:{}:no_technique", "is function, and a class of a norm is wanted"),
-        ("init", "python:{}:{}", "is a norm, and an init decorated"),
-        ("norm", "python:{}:Layer", "is type, and a class of a norm is wanted"),
+        ("norm", "python:{}:no_technique", "is function; expected a class of a norm"),
+        ("init", "python:{}:{}", "is a norm; expected an init decorated"),
+        ("norm", "python:{}:Layer", "is type; expected a class of a norm"),
         ("norm", "python:{}:Mine", "has no 'Mine'; "),
         ("norm", {"name": "python:{}:{}", "pover": 1.0}, "no parameter 'pover'; did you mean"),
         ("norm", {"name": "python:{}:{}", "power": "a"}, "valid number, found 'a'"),

@@ -34,7 +34,7 @@ from ablations.techniques.base import (
     Technique,
 )
 from ablations.training import loop
-from ablations.training.cohorts import FEWEST, cohort_key
+from ablations.training.cohorts import MIN_MEMBERS, cohort_key
 from ablations.training.fused import trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import program
@@ -234,7 +234,7 @@ def _trains(technique: Technique, task: str) -> None:
         made = program(ours)
     except NotStackableError:
         return  # trained one by one, which the plan says
-    results = trainer.train([Run(ours, seed) for seed in (1, 2)], FEWEST)
+    results = trainer.train([Run(ours, seed) for seed in (1, 2)], MIN_MEMBERS)
     for result in results:
         judge = loop.train(result.run)
         _demand(result.status == judge.status, f"fused it ends as {result.status}", technique)

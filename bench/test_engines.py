@@ -22,7 +22,7 @@ from ablations.core.registry import registered
 from ablations.study.configuration import Run
 from ablations.study.expand import expand
 from ablations.training import engine, loop
-from ablations.training.cohorts import steps
+from ablations.training.cohorts import count_steps
 from ablations.training.fused import compilation, trainer
 
 SIZE = engine.MEMBERS
@@ -63,8 +63,8 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=["eager", "compiled"])
 def compiled(request: pytest.FixtureRequest) -> bool:
-    if request.param == "compiled" and compilation.unavailable():
-        pytest.skip(str(compilation.unavailable()))
+    if request.param == "compiled" and compilation.why_unavailable():
+        pytest.skip(str(compilation.why_unavailable()))
     return bool(request.param == "compiled")
 
 
@@ -106,13 +106,13 @@ def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) 
         start = time.perf_counter()
         for run in cohort[:JUDGED]:
             loop.train(run)
-        judged.append((time.perf_counter() - start) / JUDGED / steps(cohort[0].configuration))
+        judged.append((time.perf_counter() - start) / JUDGED / count_steps(cohort[0].configuration))
         return (cohort,), {}
 
     def ours(cohort: tuple[Run, ...]) -> None:
         start = time.perf_counter()
         results = trainer.train(cohort, size, compiled=compiled)
-        share = (time.perf_counter() - start) / size / steps(cohort[0].configuration)
+        share = (time.perf_counter() - start) / size / count_steps(cohort[0].configuration)
         ratios.append(judged[-1] / share)
         assert {result.engine for result in results} == {"fused-compiled" if compiled else "fused"}
         assert {result.traceback for result in results} == {None}

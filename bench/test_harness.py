@@ -19,7 +19,7 @@ from ablations.report import page
 from ablations.results import store
 from ablations.study.expand import expand
 from ablations.training import engine
-from ablations.training.cohorts import pack
+from ablations.training.cohorts import split_runs
 from ablations.training.loop import train
 
 LEVELS = [("regularizer", "none"), ("regularizer", "elastic"), ("regularizer", "dropout")]
@@ -49,7 +49,7 @@ def test_plan_a_hundred_thousand_runs(benchmark: Any) -> None:
 def test_pack_a_hundred_thousand_runs(benchmark: Any) -> None:
     runs = expand(Study.find("notebook").replace(seeds=417)).runs
     choices = engine.choose_engines(runs, "auto")
-    cohorts = benchmark.pedantic(lambda: pack(choice.part for choice in choices), rounds=5)
+    cohorts = benchmark.pedantic(lambda: [choice.cohorts() for choice in choices], rounds=5)
     assert sum(map(len, cohorts)) == 100_080
 
 
@@ -71,7 +71,7 @@ def test_loop(benchmark: Any, axis: str, level: str) -> None:
 
 
 def test_cohort_with_its_shard(benchmark: Any, tmp_path: Path) -> None:
-    parcel = tuple(pack([(expand(Study(task="notebook", seeds=16)).runs, None, 1)]))
+    parcel = tuple(split_runs(expand(Study(task="notebook", seeds=16)).runs, None, 1))
     store.start(tmp_path, "", {"e": {}})
     statuses = benchmark(train_parcel, parcel, OutputContext(tmp_path, "bench", "e"))
     assert statuses == {"ok": 16}
@@ -80,7 +80,7 @@ def test_cohort_with_its_shard(benchmark: Any, tmp_path: Path) -> None:
 def test_load(benchmark: Any, tmp_path: Path) -> None:
     study = Study(task="notebook", seeds=400, epochs=1)
     store.start(tmp_path, study.to_toml(), {"e": {}})
-    for cohort in pack([(expand(study).runs, 32, 1)]):
+    for cohort in split_runs(expand(study).runs, 32, 1):
         train_parcel((cohort,), OutputContext(tmp_path, "bench", "e"))
     assert len(benchmark(store.load, tmp_path).runs) == 400
 

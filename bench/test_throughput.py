@@ -48,8 +48,8 @@ def peer() -> float:
 @pytest.mark.parametrize("compile_", ["never", "always"])
 def test_throughput(benchmark: Any, tmp_path: Path, compile_: str) -> None:
     if compile_ == "always":
-        if compilation.unavailable():
-            pytest.skip(str(compilation.unavailable()))
+        if compilation.why_unavailable():
+            pytest.skip(str(compilation.why_unavailable()))
         command(tmp_path / "warm", FEW, compile_)  # fills PyTorch's cache
     theirs: list[float] = []
     ours: list[float] = []

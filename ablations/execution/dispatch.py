@@ -17,7 +17,7 @@ from ablations.execution.workers import Pool, WorkerDiedError
 from ablations.results import store
 from ablations.training import recovery, timeout
 from ablations.training.cohorts import Cohort
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 IN_PROCESS_STEPS = 8_000
 """A study of fewer optimizer steps is over before worker processes have imported torch."""
@@ -79,16 +79,16 @@ def dispatch(
 
 def train_parcel(parcel: CohortBatch, target: OutputContext) -> Counter[str]:
     """Train the cohorts one after the other and write their shard; the count of each status."""
-    results: list[Result] = []
+    results: list[RunResult] = []
     for cohort in parcel:
         if target.stop.exists():
             break
-        results += recovery.train(cohort, target.compiled, target.seconds)
+        results += recovery.train_cohort(cohort, target.compiled, target.seconds)
     write(results, target)
     return Counter(result.status for result in results)
 
 
-def write(results: Sequence[Result], target: OutputContext) -> None:
+def write(results: Sequence[RunResult], target: OutputContext) -> None:
     """One shard of results."""
     rows = [result.row(target.study, target.environment_id) for result in results]
     curves = [
@@ -112,7 +112,7 @@ def _again(
         if cohort.size is None:
             parts = _singly(cohort)
         else:
-            parts = recovery.smaller(cohort) if death.memory else [cohort]
+            parts = recovery.shrink_cohort(cohort) if death.memory else [cohort]
         for part in parts:
             yield from _by_itself(part, target)
 
@@ -127,7 +127,7 @@ def _by_itself(cohort: Cohort, target: OutputContext) -> Iterator[Counter[str]]:
         yield statuses
         return
     if death.memory and cohort.size:
-        parts = recovery.smaller(cohort)
+        parts = recovery.shrink_cohort(cohort)
     elif len(cohort) > 1:
         parts = _singly(cohort)
     else:
@@ -143,7 +143,9 @@ def _singly(cohort: Cohort) -> list[Cohort]:
     return [replace(cohort, runs=(run,)) for run in cohort.runs]
 
 
-def _killed(cohort: Cohort, death: WorkerDiedError, took: float, target: OutputContext) -> Result:
+def _killed(
+    cohort: Cohort, death: WorkerDiedError, took: float, target: OutputContext
+) -> RunResult:
     reason = f"its worker process died each time: {death.exit_code}"
     late = target.seconds is not None and took > timeout.PATIENCE * target.seconds
     if late and death.exit_code == timeout.EXIT_CODE:
@@ -151,7 +153,7 @@ def _killed(cohort: Cohort, death: WorkerDiedError, took: float, target: OutputC
     elif death.memory:
         reason = f"there was no memory for it: {death.exit_code}"
     engine = "fused" if cohort.size else "loop"
-    return Result(cohort.runs[0], "failed", reason, engine, cohort.size or 1)
+    return RunResult(cohort.runs[0], "failed", reason, engine, cohort.size or 1)
 
 
 def arrange(

@@ -27,7 +27,6 @@ from ablations.execution.timing import PHASE_SECONDS, WORTH
 from ablations.study.configuration import Configuration, Run
 from ablations.study.study import Study
 from ablations.training import audit, loop, step_timer
-from ablations.training.cohorts import split as cohorts_of
 from ablations.training.engine import EngineChoice
 from ablations.training.fused import compilation, trainer
 
@@ -76,10 +75,9 @@ class CohortCost:
         """What so many of its runs cost."""
         if not runs:
             return 0.0
-        size, lanes = self.choice.part[1:]
-        if size is None:
+        if self.choice.size is None:
             return len(runs) * self.cohort(runs)
-        count = sum(1 for _ in cohorts_of(runs, size, lanes))
+        count = len(self.choice.cohorts(runs))
         return count * self.cohort(runs) + self.judged
 
 
@@ -174,7 +172,7 @@ def estimate(
     """
     jobs = outlook.pool.jobs
     share = (PROBE if seconds is None else seconds) / max(1, len(outlook.choices))
-    compiled = outlook.settled.compiled and compilation.unavailable() is None
+    compiled = outlook.settled.compiled and compilation.why_unavailable() is None
     with _busy(jobs - 1):
         # The command itself has to start, and so have its workers.
         startup = _startup() * (2 if outlook.pool.backend == "loky" else 1)
@@ -183,7 +181,7 @@ def estimate(
     waiting = 0.0
     if compiled:
         waiting = sum(
-            compilation.known(
+            compilation.compile_cost(
                 choice.program.kind, choice.size, choice.program.network.depth
             ).seconds
             for choice in outlook.choices
@@ -196,7 +194,7 @@ def estimate(
         startup=startup,
         compile_seconds=waiting,
         memory=_high_water(),
-        timed=len(step_timer.costly(planned)),
+        timed=len(step_timer.distinct_cost_runs(planned)),
         with_report=with_report,
         time_budget=time_budget,
     )
@@ -219,7 +217,7 @@ def _measured(choice: EngineChoice, compiled: bool, share: float) -> CohortCost:
         return CohortCost(choice, fixed, each)
     fixed, each = _looked_at(choice, choice.size, share * 0.7)
     if compiled and choice.program:
-        each /= compilation.known(
+        each /= compilation.compile_cost(
             choice.program.kind, choice.size, choice.program.network.depth
         ).gain
     return CohortCost(choice, fixed, each, _judged(choice, fixed, each, share * 0.3))

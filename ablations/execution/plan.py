@@ -23,7 +23,7 @@ from ablations.study.expand import ExpandedGrid
 from ablations.study.study import Study
 from ablations.training import engine as engines
 from ablations.training import recovery
-from ablations.training.cohorts import Cohort, pack
+from ablations.training.cohorts import Cohort
 from ablations.training.engine import Compile, Engine, EngineChoice
 
 
@@ -82,13 +82,13 @@ class ExecutionPlan:
     @cached_property
     def cohorts(self) -> list[Cohort]:
         """The runs that are left, as they will be trained."""
-        return pack(choice.part for choice in self.choices)
+        return [cohort for choice in self.choices for cohort in choice.cohorts()]
 
     def notes(self) -> list[str]:
         """One line for each way to train runs, and for each reason to skip some."""
         ways = Counter[str]()
         for choice in self.choices:
-            ways[engines.way(choice, self.settled)] += len(choice.runs)
+            ways[engines.describe_engine(choice, self.settled)] += len(choice.runs)
         reasons = Counter(reason for _, reason in self.plan.skipped)
         return [
             *(f"training {count:,} runs {way}" for way, count in ways.items()),
@@ -122,7 +122,7 @@ def plan_execution(study: Study, folder: Path, how: RunOptions | None = None) ->
         done = {} if how.force else store.finished(folder)
         if (folder / settings.ENGINE_FILE).exists() or store.engines(folder):
             known = settings.load_settings(folder)
-            engines.refuse_another(known, engine, compile_, folder)
+            engines.refuse_other_engine(known, engine, compile_, folder)
             engine = "loop" if known.engine == "loop" else engine
     elif folder.exists() and not _empty(folder):
         raise RequestError("is there already and is no results folder", source=str(folder))
@@ -138,7 +138,7 @@ def plan_execution(study: Study, folder: Path, how: RunOptions | None = None) ->
     choices = tuple(engines.choose_engines(left, engine, _broken(list(foreign), how.timeout)))
     if engine == "fused":
         engines.refuse_loops(choices)
-    cohorts = pack(choice.part for choice in choices)
+    cohorts = [cohort for choice in choices for cohort in choice.cohorts()]
     needed = bool(modules) or how.timeout is not None
     pool = dispatch.arrange(cohorts, how.jobs, how.backend, apart=needed)
     if how.backend == "threading" and compile_ == "auto":
@@ -160,7 +160,7 @@ def _broken(configurations: list[Configuration], seconds: float | None) -> dict[
     if not configurations:
         return {}
     try:
-        found = workers.call_isolated(recovery.build_all, configurations, seconds)
+        found = workers.call_isolated(recovery.build_errors, configurations, seconds)
     except WorkerDiedError as error:
         if len(configurations) == 1:
             return {configurations[0]: f"its process ended: {error.exit_code}"}

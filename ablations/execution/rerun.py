@@ -15,7 +15,7 @@ from ablations.study import expand
 from ablations.study.configuration import Run
 from ablations.study.study import Study
 from ablations.training import loop
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 _LOSSES = ("objective", "train_loss", "val_loss")
 
@@ -37,7 +37,7 @@ class Rerun:
         How many epochs they have in common.
     """
 
-    result: Result
+    result: RunResult
     row: pd.Series | None
     deviation: float | None
     epochs: int
@@ -93,7 +93,7 @@ def rerun(folder: Path, run_id: str) -> Rerun:
     try:
         result = loop.train(run)
     except (Exception, SystemExit) as error:
-        result = Result.of_exception(run, error)
+        result = RunResult.from_exception(run, error)
     rows = results.runs[results.runs["run_id"] == run.run_id]
     curve = results.curves[results.curves["run_id"] == run.run_id]
     then = list(curve[list(_LOSSES)].itertuples(index=False, name=None))

@@ -31,7 +31,7 @@ from ablations.training.audit import AuditRecord
 from ablations.training.cohorts import batch_cohorts
 from ablations.training.engine import Compile, Engine
 from ablations.training.fused import compilation
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 if TYPE_CHECKING:
     from ablations.analysis.study_design import Effects
@@ -256,7 +256,7 @@ def begin(
     """Make the folder, describe study and machine in it, and write down the skipped runs."""
     described = environment.describe()
     identity, skipped = environment.identify(described), outlook.plan.skipped
-    compiled = outlook.settled.compiled and compilation.unavailable() is None
+    compiled = outlook.settled.compiled and compilation.why_unavailable() is None
     target = dispatch.OutputContext(
         folder.absolute(), study.name, identity, compiled, seconds=seconds
     )
@@ -265,7 +265,7 @@ def begin(
         session = store.start(folder, study.to_toml(), {identity: described})
         target = replace(target, session=session)
         if skipped:
-            rows = [Result(run, "skipped", reason, engine="none") for run, reason in skipped]
+            rows = [RunResult(run, "skipped", reason, engine="none") for run, reason in skipped]
             dispatch.write(rows, target)
     except OSError as error:
         message = f"cannot write results here: {error.strerror}"
@@ -315,7 +315,7 @@ def judge(
     sound = results.audit.loc[results.audit["reason"].isna(), "run_id"]
     known = set() if again else set(sound)
     calls = []
-    for runs in audit.chosen(run for run in outlook.plan.runs if run.run_id in ways):
+    for runs in audit.sample_runs(run for run in outlook.plan.runs if run.run_id in ways):
         for engine, size in dict.fromkeys(ways[run.run_id] for run in runs):
             alike = [run for run in runs if ways[run.run_id] == (engine, size)]
             if not known.issuperset(run.run_id for run in alike):

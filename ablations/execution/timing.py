@@ -75,17 +75,19 @@ def measure(
     keep = _Kept(folder, session, environment.identify(described))
     # Worker processes that have nothing left to do would still share the caches.
     loky.get_reusable_executor().shutdown(wait=True)
-    with step_timer.alone(threads):
+    with step_timer.exclusive_timing(threads):
         each, known = _first_look(every), keep.blocks(threads)
         left = end - time.monotonic()
-        wanted = step_timer.chosen(every, controls, int(left / each / step_timer.BLOCKS), first)
+        wanted = step_timer.select_runs(
+            every, controls, int(left / each / step_timer.BLOCKS), first
+        )
         runs = _left(wanted, known, controls)
         block = each * (len(runs) + 1)
         fewest = min((known[step_timer.cost_id(run.configuration)] for run in runs), default=0)
-        if runs and fewest < step_timer.FEWEST and step_timer.FEWEST * block > left:
+        if runs and fewest < step_timer.MIN_BLOCKS and step_timer.MIN_BLOCKS * block > left:
             reporter.say(
-                f"nothing is timed: {step_timer.FEWEST} blocks would take about "
-                f"{step_timer.FEWEST * block:.0f} s, and {max(left, 0):.0f} s are left; "
+                f"nothing is timed: {step_timer.MIN_BLOCKS} blocks would take about "
+                f"{step_timer.MIN_BLOCKS * block:.0f} s, and {max(left, 0):.0f} s are left; "
                 "'ablations time' takes longer"
             )
             return 0
@@ -93,9 +95,9 @@ def measure(
             reporter.say(
                 f"timing {len(wanted):,} of the {len(every):,} configurations that differ in cost"
             )
-        entries, failed = step_timer.lineup(runs, controls)
+        entries, failed = step_timer.build_block(runs, controls)
         for run, why in failed:
-            reporter.say(f"cannot be timed: {step_timer.named(run, controls)}: {why}")
+            reporter.say(f"cannot be timed: {step_timer.describe_levels(run, controls)}: {why}")
         done = [known[step_timer.cost_id(entry.run.configuration)] for entry in entries]
         missing = step_timer.BLOCKS - min(done, default=step_timer.BLOCKS)
         if missing:
@@ -119,11 +121,11 @@ def _asked(study: Study, folder: Path, axes: Sequence[str]) -> tuple[str, list[R
     planned = [run for run in expand.expand(study).runs if run.run_id not in broken]
     best = _best(runs, axes)
     first = {step_timer.cost_id(run.configuration) for run in planned if run.run_id in best}
-    return text, step_timer.costly(planned), first
+    return text, step_timer.distinct_cost_runs(planned), first
 
 
 def _take(
-    entries: Sequence[step_timer.Entry],
+    entries: Sequence[step_timer.BlockEntry],
     blocks: int,
     threads: int,
     keep: _Kept,
@@ -139,7 +141,7 @@ def _take(
         for _ in range(blocks):
             if time.monotonic() > last or stopped():
                 break
-            keep.add(step_timer.block(entries, threads))
+            keep.add(step_timer.time_block(entries, threads))
             reporter.update(Counter(ok=len(entries)))
     finally:
         keep.write()
@@ -195,10 +197,10 @@ def _first_look(runs: Sequence[Run]) -> float:
     """Seconds that one repetition takes, of the first configuration that can be timed."""
     for run in runs:
         try:
-            steps = step_timer.steps_for(run)
-            step_timer.repetition(run, steps)  # the first of a process takes longer
+            steps = step_timer.steps_per_repetition(run)
+            step_timer.time_repetition(run, steps)  # the first of a process takes longer
             start = time.monotonic()
-            step_timer.repetition(run, steps)
+            step_timer.time_repetition(run, steps)
         except Exception:  # noqa: S112 - told later, when it is its turn
             continue
         return _DEARER * (time.monotonic() - start)
@@ -209,7 +211,7 @@ def _left(
     wanted: Sequence[Run], known: Mapping[str, int], controls: Mapping[str, object]
 ) -> list[Run]:
     """What was not timed in enough blocks, and all that it is compared with."""
-    levels = [step_timer.levels(run, controls) for run in wanted]
+    levels = [step_timer.cost_levels(run, controls) for run in wanted]
     short = [
         known.get(step_timer.cost_id(run.configuration), 0) < step_timer.BLOCKS for run in wanted
     ]
@@ -225,7 +227,9 @@ def _left(
     return [
         run
         for run, own, missing in zip(wanted, levels, short, strict=True)
-        if missing or not step_timer.away(run, controls) or tuple(own.values()) in partners
+        if missing
+        or not step_timer.axes_off_control(run, controls)
+        or tuple(own.values()) in partners
     ]
 
 

@@ -23,7 +23,8 @@ from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from ablations.core.plugins import local_modules
-from ablations.training import loop, result
+from ablations.training import loop
+from ablations.training.result import ignore_interrupts
 
 IN_FLIGHT = 2
 """Calls handed out for each worker at a time: one at work, one waiting."""
@@ -182,7 +183,7 @@ def _numbered(function: Callable[..., T], index: int, arguments: Arguments) -> t
 
 def _begin(parent: int) -> None:
     """What a worker process does first: leave signals to its parent, and not outlive it."""
-    result.in_worker = True
+    ignore_interrupts()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

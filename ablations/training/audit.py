@@ -29,9 +29,9 @@ from ablations.core.registry import registered
 from ablations.study.configuration import Run
 from ablations.techniques.base import Device
 from ablations.training import loop
-from ablations.training.cohorts import CohortKey, cohort_key, steps
+from ablations.training.cohorts import CohortKey, cohort_key, count_steps
 from ablations.training.fused import trainer
-from ablations.training.result import Result, is_failure, said
+from ablations.training.result import RunResult, error_message, is_failure
 from ablations.training.timeout import time_limit
 
 RUNS = 2
@@ -88,7 +88,7 @@ class AuditRecord:
         return asdict(self) | {"environment_id": environment_id}
 
 
-def chosen(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
+def sample_runs(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     """The runs of each kind that are to be judged: those whose hashes come first."""
     kinds: dict[int, CohortKey] = {}
     found: dict[CohortKey, list[Run]] = {}
@@ -127,7 +127,7 @@ def audit_runs(
     except BaseException as error:
         if not is_failure(error):
             raise
-        reason = f"it could not be judged: {said(error)}"
+        reason = f"it could not be judged: {error_message(error)}"
         return [AuditRecord(run.run_id, engine, size, reason=reason) for run in runs]
 
 
@@ -161,10 +161,10 @@ def _in(run: Run, dtype: str) -> Run:
 
 
 def _judged(
-    run: Run, engine: str, size: int, look: int, stored: Curve, again: Result, exact: Result
+    run: Run, engine: str, size: int, look: int, stored: Curve, again: RunResult, exact: RunResult
 ) -> AuditRecord:
     dtype = run.configuration.dtype
-    to_end = steps(run.configuration) <= END_STEPS
+    to_end = count_steps(run.configuration) <= END_STEPS
     judge = _losses(loop.train(run, None if to_end else look))
     other = _losses(loop.train(_in(run, "float64" if dtype == "float32" else "float32"), look))
     apart = _deviations(judge[:look], other)
@@ -248,7 +248,7 @@ def _drift(losses: Array, judge: Array) -> float | None:
     return math.log(ours / theirs)
 
 
-def _losses(result: Result) -> Array:
+def _losses(result: RunResult) -> Array:
     """Objective and losses, shape (epochs, 3)."""
     rows = [(epoch.objective, epoch.train_loss, epoch.val_loss) for epoch in result.curve]
     return np.array(rows, dtype=float).reshape(-1, 3)

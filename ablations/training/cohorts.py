@@ -15,13 +15,13 @@ from functools import cached_property
 
 from ablations.study.configuration import Configuration, Run
 
-LOOP_CAP = 32
+MAX_LOOP_RUNS = 32
 """Most runs that the plain loop trains as one cohort."""
 
-LOOP_STEPS = 4_000
+MAX_LOOP_STEPS = 4_000
 """Most optimizer steps of such a cohort of more than one run: some two seconds."""
 
-FEWEST = 8
+MIN_MEMBERS = 8
 """Fewest members of a program; with fewer there is nothing to win."""
 
 CohortKey = tuple[object, ...]
@@ -43,10 +43,10 @@ class Cohort:
     @cached_property
     def steps(self) -> int:
         """Optimizer steps of all its runs."""
-        return len(self.runs) * steps(self.runs[0].configuration)
+        return len(self.runs) * count_steps(self.runs[0].configuration)
 
 
-def steps(configuration: Configuration) -> int:
+def count_steps(configuration: Configuration) -> int:
     """Optimizer steps of one run."""
     return configuration.epochs * configuration.steps_per_epoch
 
@@ -78,7 +78,9 @@ def _without_numbers(value: object) -> object:
     return None if isinstance(value, float) else value
 
 
-def kinds(runs: Iterable[Run], broken: Collection[Configuration] = ()) -> list[tuple[Run, ...]]:
+def group_runs(
+    runs: Iterable[Run], broken: Collection[Configuration] = ()
+) -> list[tuple[Run, ...]]:
     """The runs of each kind, by seed, and in their order within a seed.
 
     Parameters
@@ -95,18 +97,6 @@ def kinds(runs: Iterable[Run], broken: Collection[Configuration] = ()) -> list[t
         key = (configuration,) if configuration in broken else cohort_key(configuration)
         found.setdefault(key, []).extend(members)
     return [tuple(sorted(members, key=lambda run: run.seed)) for members in found.values()]
-
-
-def pack(parts: Iterable[tuple[Sequence[Run], int | None, int]]) -> list[Cohort]:
-    """Cohorts, part after part; each run is in exactly one.
-
-    Parameters
-    ----------
-    parts
-        The runs of each kind, with the size of their program (None for the plain loop) and the
-        number of its lanes (``place``).
-    """
-    return [cohort for part in parts for cohort in split(*part)]
 
 
 def slot_group(run: Run, lanes: int) -> int:
@@ -135,10 +125,10 @@ def assign_slots(runs: Sequence[Run], size: int, lanes: int) -> list[int]:
     return [place for place in found if place is not None]
 
 
-def split(members: Sequence[Run], size: int | None, lanes: int) -> Iterator[Cohort]:
+def split_runs(members: Sequence[Run], size: int | None, lanes: int) -> Iterator[Cohort]:
     """Cohorts of runs of one kind."""
     if size is None:
-        most = max(1, min(LOOP_CAP, LOOP_STEPS // steps(members[0].configuration)))
+        most = max(1, min(MAX_LOOP_RUNS, MAX_LOOP_STEPS // count_steps(members[0].configuration)))
         for start in range(0, len(members), most):
             yield Cohort(tuple(members[start : start + most]))
         return

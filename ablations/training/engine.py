@@ -17,11 +17,11 @@ from ablations.core.errors import RequestError
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts
-from ablations.training.cohorts import FEWEST, steps
+from ablations.training.cohorts import MIN_MEMBERS, Cohort, count_steps
 from ablations.training.fused import compilation, trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import CohortProgram, program
-from ablations.training.result import said
+from ablations.training.result import error_message
 
 Engine = Literal["auto", "fused", "loop"]
 
@@ -75,19 +75,19 @@ class EngineChoice:
     """Members of the program; None for the plain loop."""
     engine: str
     """``fused``, ``vmap`` or ``loop``."""
-    why: str | None = None
-    """Why a program cannot or should not."""
+    reason: str | None = None
+    """Why no program trains them; None if one does."""
     program: CohortProgram | None = None
 
-    @property
-    def part(self) -> tuple[tuple[Run, ...], int | None, int]:
-        """What ``cohorts.pack`` asks for."""
-        return self.runs, self.size, self.program.network.lanes if self.program else 1
+    def cohorts(self, runs: Sequence[Run] | None = None) -> list[Cohort]:
+        """Split the runs, or some of them, into cohorts."""
+        n_groups = self.program.network.lanes if self.program else 1
+        return list(cohorts.split_runs(self.runs if runs is None else runs, self.size, n_groups))
 
     @property
     def steps(self) -> int:
         """Optimizer steps of all its runs."""
-        return len(self.runs) * steps(self.runs[0].configuration)
+        return len(self.runs) * count_steps(self.runs[0].configuration)
 
 
 def choose_engines(
@@ -103,7 +103,7 @@ def choose_engines(
         Configurations whose networks cannot be built, and why.
     """
     broken = broken or {}
-    return [_choice(members, engine, broken) for members in cohorts.kinds(runs, broken)]
+    return [_choice(members, engine, broken) for members in cohorts.group_runs(runs, broken)]
 
 
 def _choice(
@@ -121,7 +121,7 @@ def _choice(
         return EngineChoice(runs, None, "loop", str(error))
     except (Exception, SystemExit) as error:
         # The runs say so themselves, each in its row, when the loop comes to them.
-        reason = said(error)
+        reason = error_message(error)
         return EngineChoice(runs, None, "loop", f"its network cannot be built: {reason}")
     size = _size(made)
     if size is None:
@@ -137,7 +137,7 @@ def _size(made: CohortProgram) -> int | None:
     """Members of a program; None where it gains nothing."""
     on_cpu, each = made.configuration.device.name == "cpu", _bytes(made)
     size, cache = (MEMBERS, CACHE) if on_cpu else (MANY, MEMORY)
-    while size > FEWEST and size * each > cache:
+    while size > MIN_MEMBERS and size * each > cache:
         size //= 2
     large = LARGE * max(1.0, made.network.depth / DEPTH if on_cpu else 0)
     return size if size * each <= large * cache else None
@@ -184,9 +184,11 @@ def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
         and not choice.runs[0].configuration.user_modules
     ]
     rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
-    if compilation.unavailable() or rough < SHORT_SECONDS:
+    if compilation.why_unavailable() or rough < SHORT_SECONDS:
         return False
-    known = [compilation.known(made.kind, size, made.network.depth) for _, made, size in fusable]
+    known = [
+        compilation.compile_cost(made.kind, size, made.network.depth) for _, made, size in fusable
+    ]
     cost = compilation.IMPORT_SECONDS + sum(one.seconds for one in known)
     shares = [(1 - 1 / one.gain) / jobs for one in known]
     most = (
@@ -209,10 +211,10 @@ def decide_settings(
     if engine == "loop":
         return EngineSettings("loop", compiled=False)
     wanted = compile_ == "always" or (compile_ == "auto" and worth_compiling(choices, jobs))
-    return EngineSettings("fused", wanted and compilation.unavailable() is None)
+    return EngineSettings("fused", wanted and compilation.why_unavailable() is None)
 
 
-def refuse_another(
+def refuse_other_engine(
     settled: EngineSettings, engine: Engine, compile_: Compile, folder: Path
 ) -> None:
     """Refuse an engine whose numbers would be rounded otherwise than those in the folder.
@@ -251,18 +253,18 @@ def refuse_loops(choices: Sequence[EngineChoice]) -> None:
     alone = [choice for choice in choices if choice.size is None]
     if alone:
         count = sum(len(choice.runs) for choice in alone)
-        message = f"{count:,} runs cannot be trained as fused programs: {alone[0].why}"
+        message = f"{count:,} runs cannot be trained as fused programs: {alone[0].reason}"
         raise RequestError(f"{message}; 'auto' trains those one by one", "--engine")
 
 
-def way(choice: EngineChoice, settled: EngineSettings) -> str:
+def describe_engine(choice: EngineChoice, settled: EngineSettings) -> str:
     """How runs are trained, in words."""
     if choice.size is None:
-        return f"one by one{f': {choice.why}' if choice.why else ''}"
+        return f"one by one{f': {choice.reason}' if choice.reason else ''}"
     if choice.engine == "vmap":
         return f"{choice.size} at a time, mapped by torch.func.vmap"
-    compiled = settled.compiled and compilation.unavailable() is None
+    compiled = settled.compiled and compilation.why_unavailable() is None
     note = ""
     if settled.compiled and not compiled:
-        note = f"; {compilation.unavailable()}"
+        note = f"; {compilation.why_unavailable()}"
     return f"{choice.size} at a time, as {_WAYS[compiled]} programs{note}"

@@ -30,10 +30,10 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
-from ablations.training.result import Epoch, Result
+from ablations.training.result import EpochRecord, RunResult
 
 
-def train(run: Run, stop: int | None = None) -> Result:
+def train(run: Run, stop: int | None = None) -> RunResult:
     """Train one run to its end, or to the epoch in which a loss is no longer finite.
 
     Every number of the result but ``train_seconds`` depends on the run alone.
@@ -59,7 +59,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(run: Run, streams: Streams, stop: int | None) -> Result:
+def _train(run: Run, streams: Streams, stop: int | None) -> RunResult:
     configuration = run.configuration
     data = on_device(configuration.task.data(streams), configuration)
     network = initialise_network(configuration, streams)
@@ -73,7 +73,7 @@ def _train(run: Run, streams: Streams, stop: int | None) -> Result:
     if finished:
         with torch.no_grad():
             metric = float(configuration.task.metric(network(data.x_val), data.y_val))
-    return Result(
+    return RunResult(
         run,
         status="ok" if finished else "diverged",
         reason=None if finished else f"non-finite loss in epoch {curve[-1].epoch}",
@@ -96,7 +96,7 @@ def on_device(data: Data, configuration: Configuration) -> Data:
 
 def _epochs(
     configuration: Configuration, network: nn.Module, data: Data, streams: Streams
-) -> Iterator[Epoch]:
+) -> Iterator[EpochRecord]:
     """Train epoch by epoch; the last one given is the run's last, or its first that is not
     finite.
     """
@@ -132,7 +132,7 @@ def _epochs(
         with torch.no_grad():
             train_loss = float(configuration.task.loss(network(data.x_train), data.y_train))
             val_loss = float(configuration.task.loss(network(data.x_val), data.y_val))
-        epoch = Epoch(number, mean, train_loss, val_loss, lr)
+        epoch = EpochRecord(number, mean, train_loss, val_loss, lr)
         yield epoch
         if not epoch.finite:
             return

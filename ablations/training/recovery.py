@@ -10,15 +10,17 @@ import torch
 
 from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts, loop
-from ablations.training.cohorts import FEWEST, Cohort
+from ablations.training.cohorts import MIN_MEMBERS, Cohort
 from ablations.training.fused import trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import program
-from ablations.training.result import Result, is_failure, said
+from ablations.training.result import RunResult, error_message, is_failure
 from ablations.training.timeout import RunTimeoutError, time_limit
 
 
-def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) -> list[Result]:
+def train_cohort(
+    cohort: Cohort, compiled: bool = False, seconds: float | None = None
+) -> list[RunResult]:
     """One result for each run: of a program, or of the plain loop.
 
     Parameters
@@ -42,20 +44,20 @@ def train(cohort: Cohort, compiled: bool = False, seconds: float | None = None) 
         if not trainer.out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the attempt
-        parts = smaller(cohort)
+        parts = shrink_cohort(cohort)
     else:
         return [_noted(cohort, result) for result in results]
-    return [result for part in parts for result in train(part, compiled, seconds)]
+    return [result for part in parts for result in train_cohort(part, compiled, seconds)]
 
 
-def build_all(
+def build_errors(
     configurations: Sequence[Configuration], seconds: float | None = None
 ) -> list[str | None]:
-    """``build`` for each of them."""
-    return [build(configuration, seconds) for configuration in configurations]
+    """``build_error`` for each of them."""
+    return [build_error(configuration, seconds) for configuration in configurations]
 
 
-def build(configuration: Configuration, seconds: float | None = None) -> str | None:
+def build_error(configuration: Configuration, seconds: float | None = None) -> str | None:
     """Why a configuration's network cannot be built; None where it can, or nobody knows yet."""
     try:
         with time_limit(seconds):
@@ -66,22 +68,22 @@ def build(configuration: Configuration, seconds: float | None = None) -> str | N
     except BaseException as error:
         if not is_failure(error):
             raise
-        return said(error)
+        return error_message(error)
     return None
 
 
-def smaller(cohort: Cohort) -> list[Cohort]:
+def shrink_cohort(cohort: Cohort) -> list[Cohort]:
     """The runs of a program that found no memory: in programs of half its size, or one by one."""
     size = cohort.size // 2 if cohort.size else None
-    if size is None or size < FEWEST:
+    if size is None or size < MIN_MEMBERS:
         size, lanes = None, 1
     else:
         lanes = min(size, program(cohort.runs[0].configuration).network.lanes)
     reduced = cohort.reduced or f"there was no memory for {cohort.size} at a time"
-    return [replace(part, reduced=reduced) for part in cohorts.split(cohort.runs, size, lanes)]
+    return [replace(part, reduced=reduced) for part in cohorts.split_runs(cohort.runs, size, lanes)]
 
 
-def _alone(run: Run, seconds: float | None) -> Result:
+def _alone(run: Run, seconds: float | None) -> RunResult:
     _reset()
     try:
         with time_limit(seconds):
@@ -89,7 +91,7 @@ def _alone(run: Run, seconds: float | None) -> Result:
     except BaseException as error:
         if not is_failure(error):
             raise
-        return Result.of_exception(run, error)
+        return RunResult.from_exception(run, error)
 
 
 def _reset() -> None:
@@ -98,7 +100,7 @@ def _reset() -> None:
     torch.set_default_dtype(torch.float32)
 
 
-def _noted(cohort: Cohort, result: Result) -> Result:
+def _noted(cohort: Cohort, result: RunResult) -> RunResult:
     """A result that says so where its program was smaller than planned: it rounds otherwise."""
     if cohort.reduced is None:
         return result

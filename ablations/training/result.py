@@ -14,16 +14,21 @@ from ablations.training.timeout import RunTimeoutError
 Status = Literal["ok", "diverged", "failed", "skipped"]
 
 
-in_worker = False
-"""Whether this is a worker process, which no person interrupts."""
+_ignores_interrupts = False
+
+
+def ignore_interrupts() -> None:
+    """Count KeyboardInterrupt as a failure of a run, in a worker that no user interrupts."""
+    global _ignores_interrupts
+    _ignores_interrupts = True
 
 
 def is_failure(error: BaseException) -> bool:
     """Whether an exception is a run's own, and not somebody's wish to stop."""
-    return in_worker or not isinstance(error, KeyboardInterrupt)
+    return _ignores_interrupts or not isinstance(error, KeyboardInterrupt)
 
 
-def said(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """What an exception says, in one line, whatever it is."""
     try:
         text = str(error)
@@ -39,7 +44,7 @@ def _encodable(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class EpochRecord:
     """One epoch of a run.
 
     ``objective`` is the mean of what the optimizer minimised, over the epoch's rows, before each
@@ -60,7 +65,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Result:
+class RunResult:
     """How a run ended.  ``train_seconds`` is the wall time of its epochs, evaluation included."""
 
     run: Run
@@ -71,17 +76,19 @@ class Result:
     parameters: int | None = None
     metric: float | None = None
     train_seconds: float | None = None
-    curve: tuple[Epoch, ...] = field(default=(), repr=False)
+    curve: tuple[EpochRecord, ...] = field(default=(), repr=False)
     traceback: str | None = None
 
     @classmethod
-    def of_exception(
+    def from_exception(
         cls, run: Run, error: BaseException, engine: str = "loop", cohort_size: int = 1
-    ) -> Result:
+    ) -> RunResult:
         """One run's exception is that run's result."""
         text = _encodable("".join(traceback.format_exception(error)))
         place = "" if isinstance(error, RunTimeoutError) else error_location(error)
-        return cls(run, "failed", f"{said(error)}{place}", engine, cohort_size, traceback=text)
+        return cls(
+            run, "failed", f"{error_message(error)}{place}", engine, cohort_size, traceback=text
+        )
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
         """This result as a row of the runs table."""

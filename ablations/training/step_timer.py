@@ -36,13 +36,13 @@ from ablations.core.registry import canonical
 from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.techniques.base import RandomLayer
-from ablations.training.cohorts import steps as steps_of_run
+from ablations.training.cohorts import count_steps
 from ablations.training.loop import on_device, shrink
-from ablations.training.result import said
+from ablations.training.result import error_message
 
 BLOCKS = 20
 """Blocks that make a measurement whole."""
-FEWEST = 6
+MIN_BLOCKS = 6
 """Blocks from which on there is a 95 % interval (Wilcoxon's signed ranks)."""
 SECONDS = 0.008
 """What one repetition is to take, warming up not counted."""
@@ -50,7 +50,7 @@ CHUNKS = 5
 """Parts of a repetition, of which the median counts."""
 WARM = 3
 MOST_STEPS = 60
-TWIN = "control again"
+CONTROL_ALIAS = "control again"
 """The second name of the control, whose times against the first show what noise can do."""
 LOCK = f"ablations-clock-{os.getuid() if hasattr(os, 'getuid') else 'user'}.lock"
 """One of ours times at once, of this user."""
@@ -95,7 +95,9 @@ class PlainStep:
         data = on_device(configuration.task.data(streams), configuration)
         size = configuration.rows_per_batch
         self._inputs, self._targets = data.x_train[:size], data.y_train[:size]
-        self.network = plain(initialise_network(configuration, streams), streams).train()
+        self.network = with_plain_layers(
+            initialise_network(configuration, streams), streams
+        ).train()
         self.optimizer = configuration.optimizer.build(
             self.network.parameters(), configuration.lr, configuration.regularizer.terms().decay
         )
@@ -158,7 +160,7 @@ def _place(tensor: torch.Tensor) -> tuple[int, int]:
     return storage.data_ptr(), storage.nbytes()
 
 
-def plain(network: nn.Module, streams: Streams) -> nn.Module:
+def with_plain_layers(network: nn.Module, streams: Streams) -> nn.Module:
     """The network with PyTorch's own layers in place of those that draw from our streams."""
     draws = Draws(streams)
     for parent in list(network.modules()):
@@ -176,7 +178,7 @@ def cost_id(configuration: Configuration) -> str:
     return hashlib.blake2b(canonical(told).encode(), digest_size=8).hexdigest()
 
 
-def repetition(run: Run, steps: int) -> Repetition:
+def time_repetition(run: Run, steps: int) -> Repetition:
     """Build a run's step anew and time it.
 
     Raises
@@ -222,7 +224,7 @@ def _repetition(step: PlainStep, steps: int) -> Repetition:
     return Repetition(statistics.median(whole), ahead, back, after, CHUNKS * chunk, memory, count)
 
 
-def steps_for(run: Run) -> int:
+def steps_per_repetition(run: Run) -> int:
     """How many steps make a repetition of about ``SECONDS``, from a first look."""
     device = run.configuration.device
     with run.streams.isolated(device.torch_device()):
@@ -239,7 +241,7 @@ def steps_for(run: Run) -> int:
 
 
 @contextmanager
-def alone(threads: int) -> Iterator[None]:
+def exclusive_timing(threads: int) -> Iterator[None]:
     """Nothing else of ours is timed on this machine meanwhile, and no garbage is collected."""
     before, collecting = torch.get_num_threads(), gc.isenabled()
     with filelock.FileLock(Path(tempfile.gettempdir()) / LOCK):
@@ -254,7 +256,7 @@ def alone(threads: int) -> Iterator[None]:
                 gc.enable()
 
 
-def costly(runs: Iterable[Run]) -> list[Run]:
+def distinct_cost_runs(runs: Iterable[Run]) -> list[Run]:
     """One run for each configuration that differs in what a step costs, in their order."""
     found: dict[str, Run] = {}
     for run in runs:
@@ -262,23 +264,23 @@ def costly(runs: Iterable[Run]) -> list[Run]:
     return list(found.values())
 
 
-def levels(run: Run, controls: Mapping[str, object]) -> dict[str, object]:
+def cost_levels(run: Run, controls: Mapping[str, object]) -> dict[str, object]:
     """A run's level on each axis that may cost something."""
     columns = run.configuration.columns
     return {axis: columns.get(axis) for axis in controls if axis not in COSTLESS}
 
 
-def away(run: Run, controls: Mapping[str, object]) -> list[str]:
+def axes_off_control(run: Run, controls: Mapping[str, object]) -> list[str]:
     """The axes on which a run is not at its control, those that cost nothing left out."""
-    return [axis for axis, level in levels(run, controls).items() if level != controls[axis]]
+    return [axis for axis, level in cost_levels(run, controls).items() if level != controls[axis]]
 
 
-def named(run: Run, controls: Mapping[str, object]) -> str:
+def describe_levels(run: Run, controls: Mapping[str, object]) -> str:
     """A run's levels in words."""
-    return ", ".join(f"{axis} {level}" for axis, level in levels(run, controls).items())
+    return ", ".join(f"{axis} {level}" for axis, level in cost_levels(run, controls).items())
 
 
-def chosen(
+def select_runs(
     runs: Sequence[Run],
     controls: Mapping[str, object],
     most: int,
@@ -296,14 +298,14 @@ def chosen(
     """
     if len(runs) <= most:
         return list(runs)
-    near = [run for run in runs if len(away(run, controls)) <= 1]
+    near = [run for run in runs if len(axes_off_control(run, controls)) <= 1]
     named = [run for run in runs if cost_id(run.configuration) in first and run not in near]
     # Where nothing is at its controls there is nothing to be near to.
     return [*near, *named] or list(runs[:most])
 
 
 @dataclass(frozen=True)
-class Entry:
+class BlockEntry:
     """What stands in a block: a run, under a second name or not, and its steps."""
 
     run: Run
@@ -311,25 +313,25 @@ class Entry:
     steps: int
 
 
-def lineup(
+def build_block(
     runs: Sequence[Run], controls: Mapping[str, object]
-) -> tuple[list[Entry], list[tuple[Run, str]]]:
+) -> tuple[list[BlockEntry], list[tuple[Run, str]]]:
     """The entries of a block, which are all runs and the control once more under a second name;
     and the runs that cannot be timed, with the reason.
     """
     entries, failed = [], []
     for run in runs:
         try:
-            entries.append(Entry(run, "", steps_for(run)))
+            entries.append(BlockEntry(run, "", steps_per_repetition(run)))
         except Exception as error:  # of techniques of somebody else, anything
-            failed.append((run, said(error)))
+            failed.append((run, error_message(error)))
     if entries:
-        control = min(entries, key=lambda entry: len(away(entry.run, controls)))
-        entries.append(replace(control, alias=TWIN))
+        control = min(entries, key=lambda entry: len(axes_off_control(entry.run, controls)))
+        entries.append(replace(control, alias=CONTROL_ALIAS))
     return entries, failed
 
 
-def block(entries: Sequence[Entry], threads: int) -> list[dict[str, Any]]:
+def time_block(entries: Sequence[BlockEntry], threads: int) -> list[dict[str, Any]]:
     """Time every entry once, in an order drawn for this block; one row each.
 
     A block is named by the moment at which it began, in milliseconds since 1970.
@@ -339,7 +341,7 @@ def block(entries: Sequence[Entry], threads: int) -> list[dict[str, Any]]:
     rows = []
     for place, index in enumerate(order):
         entry = entries[index]
-        found = repetition(entry.run, entry.steps)
+        found = time_repetition(entry.run, entry.steps)
         rows.append(
             {
                 "run_id": entry.run.run_id,
@@ -348,7 +350,7 @@ def block(entries: Sequence[Entry], threads: int) -> list[dict[str, Any]]:
                 "block": number,
                 "place": place,
                 "threads": threads,
-                "run_steps": steps_of_run(entry.run.configuration),
+                "run_steps": count_steps(entry.run.configuration),
                 **asdict(found),
                 **entry.run.configuration.columns,
             }

@@ -28,9 +28,9 @@ from ablations.results import store
 from ablations.study.configuration import Run
 from ablations.study.expand import expand as planned
 from ablations.training import loop
-from ablations.training.cohorts import kinds
+from ablations.training.cohorts import group_runs
 from ablations.training.fused import trainer
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 QUALITY = Path(__file__).resolve().parent / "quality"
 """Where results of the revision are that is measured."""
@@ -46,7 +46,7 @@ Ready = Callable[[], Call]
 def runs_of(seeds: range, epochs: int, regularizer: str, norm: str) -> tuple[Run, ...]:
     axes = {"regularizer": [regularizer], "norm": [norm]}
     study = Study(task="notebook", epochs=epochs, seeds=seeds, axes=axes)
-    (found,) = kinds(planned(study).runs)
+    (found,) = group_runs(planned(study).runs)
     return found
 
 
@@ -75,7 +75,7 @@ def looped() -> Ready:
     return ready
 
 
-def trained(train: Callable[[], list[Result]]) -> None:
+def trained(train: Callable[[], list[RunResult]]) -> None:
     assert {result.status for result in train()} == {"ok"}
 
 

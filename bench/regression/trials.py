@@ -62,7 +62,7 @@ def _lowered(self, optimizer, epochs, steps):
 Cosine.scheduler = _lowered
 """
 FILES = {
-    "fused": "ablations/training/fused.py",
+    "fused": "ablations/training/fused/trainer.py",
     "loop": "ablations/training/loop.py",
     "rate": "ablations/techniques/schedules.py",
 }

@@ -151,11 +151,12 @@ def test_what_is_planted_slows_or_shifts_and_breaks_nothing(kind: str, tmp_path:
     file.write_text(file.read_text(encoding="utf-8") + code, encoding="utf-8")
     script = (
         "from ablations import Study\n"
-        "from ablations.grid import plan\n"
-        "from ablations.training import fused, loop\n"
+        "from ablations.study.expand import expand\n"
+        "from ablations.training import loop\n"
+        "from ablations.training.fused import trainer\n"
         "axes = {'schedule': ['cosine']}\n"
-        "runs = plan(Study(task='notebook', seeds=8, epochs=3, axes=axes)).runs\n"
-        "found = [*fused.train(runs, 8), loop.train(runs[0])]\n"
+        "runs = expand(Study(task='notebook', seeds=8, epochs=3, axes=axes)).runs\n"
+        "found = [*trainer.train(runs, 8), loop.train(runs[0])]\n"
         "print([float(one.curve[-1].val_loss) for one in (found[0], found[-1])])\n"
     )
     command = [sys.executable, "-c", script]

@@ -13,7 +13,6 @@ from ablations.cli import app
 from ablations.cli.options import seconds_of
 from ablations.execution.estimate import CohortCost, Estimate, estimate, smallest_effect
 from ablations.execution.plan import RunOptions, plan_execution
-from ablations.training.cohorts import split
 
 STUDY = Study(
     task="notebook",
@@ -32,7 +31,7 @@ def priced(study: Study = STUDY, **changes: float) -> Estimate:
 
 def test_the_time_is_that_of_the_cohorts_and_of_their_audit() -> None:
     found = priced()
-    count = sum(len(list(split(*rate.choice.part))) for rate in found.rates)
+    count = sum(len(rate.choice.cohorts()) for rate in found.rates)
     assert found.seconds() == count * (2 + STUDY.epochs) + 3 * len(found.rates)
     assert found.seconds(lambda run: False) == 0
     few = found.seconds(lambda run: run.seed < 3)

@@ -396,7 +396,7 @@ def test_out_of_memory_ends_with_the_plain_loop_and_then_with_a_row(
 
     monkeypatch.setattr(trainer._Training, "_epochs", tight)
     runs = expand(Study(task="notebook", epochs=2, seeds=3)).runs
-    found = recovery.train(Cohort(runs, 32))
+    found = recovery.train_cohort(Cohort(runs, 32))
     assert {(result.status, result.engine) for result in found} == {("ok", "loop")}
     expected = "trained alone, since there was no memory for 32 at a time"
     assert {result.reason for result in found} == {expected}
@@ -407,7 +407,7 @@ def test_out_of_memory_ends_with_the_plain_loop_and_then_with_a_row(
         raise MemoryError("none at all")
 
     monkeypatch.setattr(loop, "train", no_room)
-    (failed,) = recovery.train(Cohort(runs[:1], 32))
+    (failed,) = recovery.train_cohort(Cohort(runs[:1], 32))
     assert (failed.status, failed.cohort_size) == ("failed", 1)
     place = PLACE.search(str(failed.reason))
     assert place, failed.reason

@@ -49,7 +49,7 @@ def test_every_configuration_is_timed_in_every_block_and_never_again(tmp_path: P
     assert measure(study(), tmp_path) == 7 * 5
     names = [(*levels, "") for levels in itertools.product(*AXES.values())]
     assert counts(tmp_path) == Counter(
-        dict.fromkeys([*names, ("none", "none", step_timer.TWIN)], 7)
+        dict.fromkeys([*names, ("none", "none", step_timer.CONTROL_ALIAS)], 7)
     )
     table = ablations.load(tmp_path).timings
     assert set(table["environment_id"]) <= set(ablations.load(tmp_path).environment)

@@ -197,7 +197,7 @@ def test_what_acts_beside_the_layers_is_trained_as_the_loop_trains_it(
     (choice,) = choose_engines(expand(made).runs)
     if name != "tied":
         assert choice.engine == "loop"
-        assert why in str(choice.why)
+        assert why in str(choice.reason)
     results = run(made, tmp_path / "out")
     assert set(results.runs["status"]) == {"ok"}
     for one in expand(made).runs:
@@ -229,7 +229,7 @@ def test_buffers_that_are_replaced_are_the_loop_s_business(written: Written) -> 
         "            self.m = 0.9 * self.m + y.mean(0).detach()\n        return y - self.m\n"
     )
     (choice,) = choose_engines(expand(study(written(text), seeds=1)).runs)
-    assert "its buffer m is replaced" in str(choice.why)
+    assert "its buffer m is replaced" in str(choice.reason)
 
 
 def test_what_a_function_does_not_ask_for_is_skipped_and_said(written: Written) -> None:

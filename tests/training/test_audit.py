@@ -24,7 +24,7 @@ from ablations.study.expand import expand
 from ablations.techniques.optimizers import Adam
 from ablations.training import audit, loop
 from ablations.training.fused import trainer
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 SIZE = 32
 SMALL: dict[str, Any] = {
@@ -35,7 +35,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-def curves(results: Sequence[Result]) -> dict[str, audit.Curve]:
+def curves(results: Sequence[RunResult]) -> dict[str, audit.Curve]:
     return {
         result.run.run_id: [(e.objective, e.train_loss, e.val_loss) for e in result.curve]
         for result in results
@@ -54,7 +54,7 @@ def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: 
         task=task, axes={axis: list(registered(axis))}, batch_size=batch_size, seeds=2, epochs=2
     )
     runs = expand(study).runs
-    for chosen in audit.chosen(runs):
+    for chosen in audit.sample_runs(runs):
         for found in judged(chosen):
             assert found.reason is None, found.reason
             assert found.repeated
@@ -64,9 +64,9 @@ def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: 
 
 def test_a_few_runs_of_each_kind_are_chosen_by_hash_whatever_their_order() -> None:
     runs = expand(Study(**SMALL)).runs
-    chosen = audit.chosen(runs)
+    chosen = audit.sample_runs(runs)
     assert [len(part) for part in chosen] == [audit.RUNS] * 4
-    backwards = audit.chosen(runs[::-1])
+    backwards = audit.sample_runs(runs[::-1])
     assert {run.run_id for part in chosen for run in part} == {
         run.run_id for part in backwards for run in part
     }
@@ -92,7 +92,7 @@ def test_a_program_that_does_something_else_fails_the_study_loudly(
 
 
 def test_numbers_that_came_from_elsewhere_are_found() -> None:
-    (chosen,) = audit.chosen(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    (chosen,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
     stored = curves(trainer.train(chosen, SIZE))
     forged = {key: [(a, b, c * 1.01) for a, b, c in rows] for key, rows in stored.items()}
     for found in audit.audit_runs(chosen, "fused", SIZE, forged):
@@ -101,7 +101,7 @@ def test_numbers_that_came_from_elsewhere_are_found() -> None:
 
 
 def test_a_run_that_diverges_in_the_program_alone_is_found() -> None:
-    (chosen,) = audit.chosen(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    (chosen,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
     stored = curves(trainer.train(chosen, SIZE))
     broken = {key: [*rows[:1], (math.nan,) * 3] for key, rows in stored.items()}
     for found in audit.audit_runs(chosen, "fused", SIZE, broken):
@@ -148,7 +148,7 @@ def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
     def broken(*arguments: Any) -> Any:
         raise OSError("no loop today")
 
-    (chosen,) = audit.chosen(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    (chosen,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
     stored = curves(trainer.train(chosen, SIZE))
     monkeypatch.setattr(loop, "train", broken)
     for found in audit.audit_runs(chosen, "fused", SIZE, stored):
@@ -164,7 +164,7 @@ def test_the_command_ends_with_1_and_says_what_to_do(
         return [replace(found, reason="it is not") for found in genuine(runs, engine, size, stored)]
 
     genuine = audit.audit_runs
-    monkeypatch.setattr(audit, "judge", distrusting)
+    monkeypatch.setattr(audit, "audit_runs", distrusting)
     words = ["run", "notebook", "--seeds", "1", "--epochs", "2", "--axis", "norm=none"]
     words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
     done = CliRunner().invoke(app, words)
@@ -180,7 +180,7 @@ def test_what_was_judged_is_not_judged_again(
     first = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert len(first.audit) == 8
     assert audit_failure(first.audit) is None
-    monkeypatch.setattr(audit, "judge", None)
+    monkeypatch.setattr(audit, "audit_runs", None)
     again = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert again.audit.equals(first.audit)
 
@@ -201,7 +201,7 @@ def test_where_only_float64_is_lost_a_nudge_judges_as_well(
     monkeypatch.setitem(audit.AMPLIFIED, "float64", 0.0)
     monkeypatch.setattr(audit, "_nudged", lambda *arguments: nudged)
     study = Study(task="digits", batch_size=300, seeds=2, epochs=3, axes={"norm": ["group"]})
-    (chosen,) = audit.chosen(expand(study).runs)
+    (chosen,) = audit.sample_runs(expand(study).runs)
     for found in judged(chosen):
         assert (found.reason is None) == sound
         assert found.tolerance_float64 == audit.FORGOTTEN * nudged

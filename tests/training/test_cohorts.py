@@ -12,16 +12,16 @@ from ablations import Study
 from ablations.study.configuration import Configuration, Run
 from ablations.study.expand import expand
 from ablations.training.cohorts import (
-    LOOP_CAP,
-    LOOP_STEPS,
+    MAX_LOOP_RUNS,
+    MAX_LOOP_STEPS,
     Cohort,
     assign_slots,
     batch_cohorts,
     cohort_key,
-    kinds,
-    pack,
+    count_steps,
+    group_runs,
     slot_group,
-    steps,
+    split_runs,
 )
 
 REGULARIZERS: list[Any] = [
@@ -61,14 +61,16 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
     axes = {"regularizer": regularizers, "batch_size": batches, "epochs": epochs}
     runs = list(runs_of(seeds=seeds, axes=axes))
     chance.shuffle(runs)
-    cohorts = pack((members, size, lanes) for members in kinds(runs))
+    cohorts = [
+        cohort for members in group_runs(runs) for cohort in split_runs(members, size, lanes)
+    ]
     assert identities(cohorts) == sorted(run.run_id for run in runs)
     for cohort in cohorts:
         assert len({cohort_key(run.configuration) for run in cohort.runs}) == 1
         assert cohort.size == size
         if size is None:
-            assert len(cohort) <= LOOP_CAP
-            assert len(cohort) == 1 or cohort.steps <= LOOP_STEPS
+            assert len(cohort) <= MAX_LOOP_RUNS
+            assert len(cohort) == 1 or cohort.steps <= MAX_LOOP_STEPS
         else:
             assert len(cohort) <= size
             found = assign_slots(cohort.runs, size, lanes)
@@ -114,10 +116,10 @@ def test_what_is_another_program_is_another_kind() -> None:
 
 def test_a_small_study_is_shared_by_all_jobs() -> None:
     runs = runs_of(seeds=320)
-    cohorts = pack([(runs, 32, 1)])
+    cohorts = list(split_runs(runs, 32, 1))
     assert len(cohorts) == 10
     assert [len(parcel) for parcel in batch_cohorts(cohorts, jobs=1)] == [1] * 10
-    assert [len(p) for p in batch_cohorts(pack([(runs_of(seeds=3200), 32, 1)]), jobs=2)] == [
-        6
-    ] * 16 + [4]
-    assert steps(runs[0].configuration) == 20
+    assert [
+        len(p) for p in batch_cohorts(list(split_runs(runs_of(seeds=3200), 32, 1)), jobs=2)
+    ] == [6] * 16 + [4]
+    assert count_steps(runs[0].configuration) == 20

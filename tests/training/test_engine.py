@@ -21,7 +21,7 @@ from ablations.techniques.base import Loss, Regularizer
 from ablations.training import engine as engines
 from ablations.training.engine import EngineChoice
 from ablations.training.fused import compilation
-from ablations.training.fused.compilation import Known
+from ablations.training.fused.compilation import CompileCost
 
 LONG: dict[str, Any] = {"task": "notebook", "seeds": 100, "epochs": 2000}
 
@@ -45,7 +45,7 @@ def refuse(*_: Any, **__: Any) -> float:
 
 @pytest.fixture
 def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compilation, "unavailable", lambda: None)
+    monkeypatch.setattr(compilation, "why_unavailable", lambda: None)
 
 
 @pytest.mark.usefixtures("_compiler")
@@ -67,7 +67,7 @@ def test_what_is_asked_for_is_done_where_there_is_a_compiler(
     assert engines.decide_settings("auto", "auto", found, 1) == EngineSettings(
         "fused", compiled=False
     )
-    monkeypatch.setattr(compilation, "unavailable", lambda: "no C++ compiler is installed")
+    monkeypatch.setattr(compilation, "why_unavailable", lambda: "no C++ compiler is installed")
     assert engines.decide_settings("auto", "always", found, 1) == EngineSettings(
         "fused", compiled=False
     )
@@ -78,19 +78,19 @@ def test_what_is_asked_for_is_done_where_there_is_a_compiler(
     ("known", "jobs", "worth"),
     [
         # 200,000 steps of 1 ms: 200 s, of which a gain of 2 saves half.
-        (Known(seconds=15, gain=2.0), 1, True),
-        (Known(seconds=110, gain=2.0), 1, False),
-        (Known(seconds=15, gain=1.05), 1, False),
+        (CompileCost(seconds=15, gain=2.0), 1, True),
+        (CompileCost(seconds=110, gain=2.0), 1, False),
+        (CompileCost(seconds=15, gain=1.05), 1, False),
         # With two jobs half of the wall time is to be saved, and each loads the program.
-        (Known(seconds=15, gain=2.0), 2, True),
-        (Known(seconds=60, gain=2.0), 2, False),
+        (CompileCost(seconds=15, gain=2.0), 2, True),
+        (CompileCost(seconds=60, gain=2.0), 2, False),
     ],
 )
 def test_compiling_is_worth_it_where_it_saves_more_than_it_costs(
-    monkeypatch: pytest.MonkeyPatch, known: Known, jobs: int, worth: bool
+    monkeypatch: pytest.MonkeyPatch, known: CompileCost, jobs: int, worth: bool
 ) -> None:
     monkeypatch.setattr(engines, "eager_seconds", lambda choice: 1e-3)
-    monkeypatch.setattr(compilation, "known", lambda kind, size, depth: known)
+    monkeypatch.setattr(compilation, "compile_cost", lambda kind, size, depth: known)
     assert engines.worth_compiling(choices(**LONG), jobs) is worth
 
 
@@ -119,7 +119,7 @@ def test_a_resumed_study_keeps_its_engine(tmp_path: Path, asked: Any) -> None:
     study = Study(task="notebook", seeds=1, epochs=1)
     options: dict[str, Any] = {"reporter": Silent(), "with_report": False, "jobs": 1}
     ablations.run(study, tmp_path, compile=asked, **options)
-    compiled = asked == "always" and compilation.unavailable() is None
+    compiled = asked == "always" and compilation.why_unavailable() is None
     ways = {"fused-compiled" if compiled else "fused"}
     grown = study.replace(seeds=3)
     assert plan_execution(grown, tmp_path).settled == EngineSettings("fused", compiled)
@@ -161,7 +161,7 @@ def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> N
     fused, alone = engines.choose_engines([*one.runs, *own])
     assert (fused.engine, fused.size) == ("fused", 32)
     assert (alone.engine, alone.size) == ("loop", None)
-    said = engines.way(alone, EngineSettings("fused", compiled=False))
+    said = engines.describe_engine(alone, EngineSettings("fused", compiled=False))
     assert said == "one by one: the regularizer 'own_objective' is more than its terms"
     with pytest.raises(RequestError, match="3 runs cannot be trained as fused programs: the reg"):
         engines.refuse_loops([fused, alone])
@@ -171,20 +171,20 @@ def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> N
 def test_the_plan_says_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     (choice,) = choices()
     compiled = EngineSettings("fused", compiled=True)
-    assert engines.way(choice, compiled) == "32 at a time, as compiled programs"
-    monkeypatch.setattr(compilation, "unavailable", lambda: "no C++ compiler is installed")
+    assert engines.describe_engine(choice, compiled) == "32 at a time, as compiled programs"
+    monkeypatch.setattr(compilation, "why_unavailable", lambda: "no C++ compiler is installed")
     said = "32 at a time, as eager programs; no C++ compiler is installed"
-    assert engines.way(choice, compiled) == said
+    assert engines.describe_engine(choice, compiled) == said
 
 
 def test_without_a_compiler_on_the_path_there_is_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    compilation.unavailable.cache_clear()
+    compilation.why_unavailable.cache_clear()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert compilation.unavailable() == "no C++ compiler is installed"
-    compilation.unavailable.cache_clear()
+    assert compilation.why_unavailable() == "no C++ compiler is installed"
+    compilation.why_unavailable.cache_clear()
 
 
 def test_notes_of_programs_survive_and_bad_ones_are_no_harm(
@@ -192,11 +192,11 @@ def test_notes_of_programs_survive_and_bad_ones_are_no_harm(
 ) -> None:
     path = tmp_path / "note.json"
     monkeypatch.setattr(compilation, "_note_path", lambda kind, size: path)
-    assert compilation.known("kind", 32, 5) == Known(seconds=9.5)
+    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=9.5)
     compilation._note(path, "step", 12.0, 2.5)
-    assert compilation.known("kind", 32, 5) == Known(seconds=1.0, gain=2.5)
+    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=1.0, gain=2.5)
     compilation._note(path, "step", 0.4, 2.0)
-    assert compilation.known("kind", 32, 5) == Known(seconds=0.4, gain=2.0)
+    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=0.4, gain=2.0)
     assert json.loads(path.read_text())["step"]["compile"] == 12.0
     path.write_text("[1]")
-    assert compilation.known("kind", 32, 5) == Known(seconds=9.5)
+    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=9.5)

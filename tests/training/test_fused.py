@@ -27,11 +27,11 @@ from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, PerPosition, Regularizer, Schedule
 from ablations.techniques.inits import XavierUniform
 from ablations.training import engine, loop
-from ablations.training.cohorts import kinds
+from ablations.training.cohorts import group_runs
 from ablations.training.fused import compilation, initial_states, networks, trainer
 from ablations.training.fused.layers import NotStackableError
 from ablations.training.fused.program import program
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 SIZE = 32
 AXES = ("regularizer", "norm", "init", "schedule", "optimizer")
@@ -41,11 +41,11 @@ def runs_of(**study: Any) -> list[Run]:
     return list(expand(Study(**({"task": "notebook", "seeds": 1} | study))).runs)
 
 
-def trained(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, Result]:
+def trained(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, RunResult]:
     """Each run's result by the fused engine, kind by kind."""
     found = [
         result
-        for members in kinds(runs)
+        for members in group_runs(runs)
         for start in range(0, len(members), size)
         for result in trainer.train(members[start : start + size], size, **options)
     ]
@@ -53,12 +53,12 @@ def trained(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, 
     return {result.run.run_id: result for result in found}
 
 
-def numbers(result: Result) -> list[float]:
+def numbers(result: RunResult) -> list[float]:
     curve = [list(vars(epoch).values()) for epoch in result.curve]
     return [number for epoch in curve for number in epoch] + [result.metric or 0.0]
 
 
-def assert_equal(ours: Result, judge: Result, relative: float) -> None:
+def assert_equal(ours: RunResult, judge: RunResult, relative: float) -> None:
     assert ours.traceback is None, ours.traceback
     assert (ours.status, ours.reason) == (judge.status, judge.reason)
     assert ours.parameters == judge.parameters
@@ -74,13 +74,13 @@ def levels() -> Iterator[tuple[str, str, str]]:
 
 
 @cache
-def trained_levels(task: str, axis: str) -> list[Result]:
+def trained_levels(task: str, axis: str) -> list[RunResult]:
     """One run of each level, for 20 epochs; levels of one kind in one cohort."""
     axes = {axis: [level for found, of, level in levels() if (found, of) == (task, axis)]}
     batch_size = "full" if task == "notebook" else 32
     runs = runs_of(task=task, axes=axes, batch_size=batch_size, dtype="float64")
     assert len(runs) == len(axes[axis])
-    return [result for members in kinds(runs) for result in trainer.train(members, 16)]
+    return [result for members in group_runs(runs) for result in trainer.train(members, 16)]
 
 
 @pytest.mark.parametrize(("task", "axis", "level"), list(levels()))
@@ -100,13 +100,13 @@ ON_DIGITS = [name for name in registered("model") if name not in ("mlp", "python
 
 
 @cache
-def of_model(model: str, axis: str) -> dict[str, Result]:
+def of_model(model: str, axis: str) -> dict[str, RunResult]:
     """One run of each level, for an epoch; levels of one kind in one cohort."""
     levels = list(registered(axis))
     runs = runs_of(
         task="digits", model=model, axes={axis: levels}, batch_size=240, epochs=1, dtype="float64"
     )
-    found = [result for members in kinds(runs) for result in trainer.train(members, 8)]
+    found = [result for members in group_runs(runs) for result in trainer.train(members, 8)]
     return {getattr(result.run.configuration, axis).name: result for result in found}
 
 
@@ -352,7 +352,7 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
 
 
 def cannot_compile() -> str:
-    return compilation.unavailable() or ""
+    return compilation.why_unavailable() or ""
 
 
 @pytest.mark.skipif(bool(cannot_compile()), reason=cannot_compile())

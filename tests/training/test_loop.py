@@ -15,14 +15,14 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Run
 from ablations.study.expand import expand
 from ablations.training.loop import train
-from ablations.training.result import Result
+from ablations.training.result import RunResult
 
 
 def runs_of(**study: Any) -> tuple[Run, ...]:
     return expand(Study(**({"task": "notebook", "seeds": 1} | study))).runs
 
 
-def result_of(**study: Any) -> Result:
+def result_of(**study: Any) -> RunResult:
     (run,) = runs_of(**study)
     return train(run)
 

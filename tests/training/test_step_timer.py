@@ -39,9 +39,9 @@ def first(**levels: str) -> Run:
 
 
 def test_one_run_stands_for_all_that_cost_the_same() -> None:
-    runs = step_timer.costly(expand(study(lr=0.1)).runs)
+    runs = step_timer.distinct_cost_runs(expand(study(lr=0.1)).runs)
     assert len(runs) == 4 * 3 * 3
-    other = step_timer.costly(expand(study(lr=0.2)).runs)
+    other = step_timer.distinct_cost_runs(expand(study(lr=0.2)).runs)
     ids = [[step_timer.cost_id(run.configuration) for run in part] for part in (runs, other)]
     assert len(set(ids[0])) == len(runs)
     assert ids[0] == ids[1]
@@ -53,7 +53,7 @@ def test_one_run_stands_for_all_that_cost_the_same() -> None:
 def test_the_layers_are_those_that_a_person_would_write() -> None:
     run = first(regularizer="dropout", norm="batch")
     streams = Streams(0)
-    network = step_timer.plain(initialise_network(run.configuration, streams), streams)
+    network = step_timer.with_plain_layers(initialise_network(run.configuration, streams), streams)
     kinds = Counter(type(layer) for layer in network.modules())
     assert (kinds[nn.Dropout], kinds[nn.BatchNorm1d], kinds[nn.Linear]) == (2, 2, 3)
     rates = [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)]
@@ -61,11 +61,11 @@ def test_the_layers_are_those_that_a_person_would_write() -> None:
 
 
 @pytest.mark.parametrize(
-    "run", step_timer.costly(expand(study()).runs), ids=lambda run: run.run_id[:6]
+    "run", step_timer.distinct_cost_runs(expand(study()).runs), ids=lambda run: run.run_id[:6]
 )
 def test_every_technique_can_be_timed(run: Run) -> None:
     state = torch.random.get_rng_state()
-    found = step_timer.repetition(run, 5)
+    found = step_timer.time_repetition(run, 5)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert found.steps == 5
     parts = (found.forward_seconds, found.backward_seconds, found.update_seconds)
@@ -74,9 +74,9 @@ def test_every_technique_can_be_timed(run: Run) -> None:
 
 
 def test_memory_is_counted_and_not_measured() -> None:
-    bare = step_timer.repetition(first(norm="none"), 5)
-    again = step_timer.repetition(first(norm="none"), 5)
-    masked = step_timer.repetition(first(regularizer="dropout"), 5)
+    bare = step_timer.time_repetition(first(norm="none"), 5)
+    again = step_timer.time_repetition(first(norm="none"), 5)
+    masked = step_timer.time_repetition(first(regularizer="dropout"), 5)
     assert bare.memory == again.memory
     # A parameter, its gradient and two moments, each in four bytes.
     assert bare.memory > 16 * bare.parameters
@@ -99,7 +99,7 @@ def test_no_clock_is_read_before_the_device_is_waited_for(monkeypatch: Any) -> N
     monkeypatch.setattr(Cpu, "synchronize", lambda self: log.append("wait"))
     monkeypatch.setattr(step_timer.PlainStep, "update", counted)
     monkeypatch.setattr(time, "perf_counter", looked)
-    step_timer.repetition(first(norm="batch"), 10)
+    step_timer.time_repetition(first(norm="batch"), 10)
     log = log[log.index("read") - 1 :]
     assert log.count("read") > 10
     for before, now in itertools.pairwise(log):
@@ -117,15 +117,17 @@ def test_a_block_times_all_once_alone_and_the_control_twice(monkeypatch: Any) ->
     monkeypatch.setattr(step_timer.PlainStep, "forward", watched)
     asked = study(axes={"norm": ["none", "layer", "batch"]})
     known = controls(asked)
-    with step_timer.alone(1):
-        entries, failed = step_timer.lineup(step_timer.costly(expand(asked).runs), known)
-        blocks = [step_timer.block(entries, 1) for _ in range(6)]
+    with step_timer.exclusive_timing(1):
+        entries, failed = step_timer.build_block(
+            step_timer.distinct_cost_runs(expand(asked).runs), known
+        )
+        blocks = [step_timer.time_block(entries, 1) for _ in range(6)]
     assert failed == []
     assert set(seen) == {(1, False)}
     assert gc.isenabled()
     for rows in blocks:
         named = Counter((row["norm"], row["alias"]) for row in rows)
-        expected = {("none", ""), ("layer", ""), ("batch", ""), ("none", step_timer.TWIN)}
+        expected = {("none", ""), ("layer", ""), ("batch", ""), ("none", step_timer.CONTROL_ALIAS)}
         assert named == Counter(expected)
         assert [row["place"] for row in rows] == [0, 1, 2, 3]
         assert {row["threads"] for row in rows} == {1}
@@ -135,12 +137,14 @@ def test_a_block_times_all_once_alone_and_the_control_twice(monkeypatch: Any) ->
 
 def test_where_time_is_short_those_near_to_the_controls_are_chosen() -> None:
     asked = study()
-    runs, known = step_timer.costly(expand(asked).runs), controls(asked)
-    assert step_timer.chosen(runs, known, len(runs)) == runs
-    far = next(run for run in runs if len(step_timer.away(run, known)) == 3)
-    some = step_timer.chosen(runs, known, 3, {step_timer.cost_id(far.configuration)})
+    runs, known = step_timer.distinct_cost_runs(expand(asked).runs), controls(asked)
+    assert step_timer.select_runs(runs, known, len(runs)) == runs
+    far = next(run for run in runs if len(step_timer.axes_off_control(run, known)) == 3)
+    some = step_timer.select_runs(runs, known, 3, {step_timer.cost_id(far.configuration)})
     assert some[-1] is far
-    assert sorted(len(step_timer.away(run, known)) for run in some[:-1]) == [0] + [1] * (3 + 2 + 2)
+    assert sorted(len(step_timer.axes_off_control(run, known)) for run in some[:-1]) == [0] + [
+        1
+    ] * (3 + 2 + 2)
 
 
 def test_what_cannot_be_timed_is_told(monkeypatch: Any) -> None:
@@ -149,9 +153,11 @@ def test_what_cannot_be_timed_is_told(monkeypatch: Any) -> None:
 
     asked = study(axes={"regularizer": ["none", "dropout"]})
     monkeypatch.setattr("ablations.techniques.regularizers.DropoutLayer.plain", broken)
-    entries, failed = step_timer.lineup(step_timer.costly(expand(asked).runs), controls(asked))
+    entries, failed = step_timer.build_block(
+        step_timer.distinct_cost_runs(expand(asked).runs), controls(asked)
+    )
     assert [(entry.run.configuration.regularizer.name, entry.alias) for entry in entries] == [
         ("none", ""),
-        ("none", step_timer.TWIN),
+        ("none", step_timer.CONTROL_ALIAS),
     ]
     assert [why for _, why in failed] == ["RuntimeError: not today"]

@@ -36,7 +36,7 @@ for the 26 of a recurrence over 8 steps."""
 
 
 @dataclass(frozen=True)
-class Known:
+class CompileCost:
     """What is known of a program in its compiled form; the default where nothing is."""
 
     seconds: float
@@ -135,7 +135,7 @@ def _filled(tree: Any, tensors: Iterator[Tensor]) -> Any:
 
 
 @lru_cache(maxsize=1)
-def unavailable() -> str | None:
+def why_unavailable() -> str | None:
     """Why nothing can be compiled here; None where it can."""
     if sys.platform == "win32":
         return "compiling is not supported on Windows"
@@ -194,10 +194,10 @@ def _read(path: Path) -> dict[str, dict[str, float]]:
         return {}
 
 
-def known(kind: str, size: int, depth: int) -> Known:
+def compile_cost(kind: str, size: int, depth: int) -> CompileCost:
     """What earlier processes on this machine noted of a program of so many layers."""
     notes = _read(_note_path(kind, size)).values()
     if not notes:
-        return Known(FIRST_SECONDS + depth * LAYER_SECONDS)
+        return CompileCost(FIRST_SECONDS + depth * LAYER_SECONDS)
     load = sum(note.get("load", min(note["compile"], 1.0)) for note in notes)
-    return Known(load, min(note["gain"] for note in notes))
+    return CompileCost(load, min(note["gain"] for note in notes))

@@ -29,7 +29,7 @@ from ablations.training.fused import compilation, trainer
 from ablations.training.fused.initial_states import Member, Rates, origins
 from ablations.training.fused.program import CohortProgram, CohortRandomness, Split, numbers_of
 from ablations.training.loop import one_thread
-from ablations.training.result import Epoch, Result, is_failure
+from ablations.training.result import EpochRecord, RunResult, is_failure
 from ablations.training.timeout import RunTimeoutError
 
 _WIDE = {"mps": torch.float32}
@@ -50,7 +50,7 @@ the rows are taken in parts of as many bytes as stay in its cache, and at least 
 
 def train(
     runs: Sequence[Run], size: int, *, compiled: bool = False, stop: int | None = None
-) -> list[Result]:
+) -> list[RunResult]:
     """Train runs of one kind as a program of ``size`` members.
 
     A member whose loss is no longer finite goes on without harm to the others.  One that raises an
@@ -79,25 +79,25 @@ def train(
         except BaseException as error:
             if not is_failure(error) or isinstance(error, RunTimeoutError):
                 raise
-            return [Result.of_exception(run, error, "fused", size) for run in runs]
+            return [RunResult.from_exception(run, error, "fused", size) for run in runs]
         made = start.program
         engine = made.network.engine
         members: list[Member] = []
-        failed: list[Result] = []
+        failed: list[RunResult] = []
         for run in runs:
             try:
                 members.append(start.member(run))
             except BaseException as error:
                 if not is_failure(error) or isinstance(error, RunTimeoutError):
                     raise
-                failed.append(Result.of_exception(run, error, engine, size))
+                failed.append(RunResult.from_exception(run, error, engine, size))
         attempt = partial(_attempt, made, compiled=compiled, stop=stop)
         return [*_isolate(attempt, members, size, engine), *failed]
 
 
 def _attempt(
     made: CohortProgram, members: Sequence[Member], size: int, compiled: bool, stop: int | None
-) -> list[Result]:
+) -> list[RunResult]:
     """Train members together; eagerly, from the start, where the program cannot be compiled."""
     if compiled and made.network.engine == "fused" and not compilation.refused(made.kind):
         try:
@@ -108,11 +108,11 @@ def _attempt(
 
 
 def _isolate(
-    attempt: Callable[[Sequence[Member], int], list[Result]],
+    attempt: Callable[[Sequence[Member], int], list[RunResult]],
     members: Sequence[Member],
     size: int,
     engine: str,
-) -> list[Result]:
+) -> list[RunResult]:
     """Train members; halve those of a cohort that raised, until the guilty one is alone."""
     if not members:
         return []
@@ -122,7 +122,7 @@ def _isolate(
         if not is_failure(error) or isinstance(error, RunTimeoutError) or out_of_memory(error):
             raise
         if len(members) == 1:
-            return [Result.of_exception(members[0].run, error, engine, size)]
+            return [RunResult.from_exception(members[0].run, error, engine, size)]
         half = len(members) // 2
         parts = [members[:half], members[half:]]
         # The traceback holds the tensors of the failed attempt.
@@ -198,7 +198,7 @@ class _Training:
         self._rates = Rates(placed, self._device, configuration.torch_dtype)
         self._compiled = compiled
 
-    def results(self) -> list[Result]:
+    def results(self) -> list[RunResult]:
         """Train to the end, or until no member is finite; each member's result."""
         configuration, made = self._configuration, self._made
         configuration.device.synchronize()
@@ -215,10 +215,10 @@ class _Training:
             # Up to the first epoch that is not finite, that one included.
             length = min(finite[place] + 1, self._stop)
             own = (column[place][:length] for column in columns)
-            curve = tuple(map(Epoch, range(1, length + 1), *own))
+            curve = tuple(map(EpochRecord, range(1, length + 1), *own))
             finished = finite[place] == self._stop
             results.append(
-                Result(
+                RunResult(
                     member.run,
                     status="ok" if finished else "diverged",
                     reason=None if finished else f"non-finite loss in epoch {curve[-1].epoch}",

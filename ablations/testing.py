@@ -180,7 +180,7 @@ def _optimizer(optimizer: Optimizer) -> None:
         return  # trained one by one
     parameter = _rows(WIDTH)[0].double().requires_grad_()
     ours = parameter.detach().clone()
-    asked = Regularizer().terms().decay
+    asked = Regularizer().penalties().decay
     theirs, decay = optimizer.build([parameter], RATE, asked), optimizer.decay(asked)
     moments = tuple(torch.zeros_like(ours) for _ in range(optimizer.moments))
     for step in range(1, 6):

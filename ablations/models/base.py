@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import (
     Annotated,
     Any,
@@ -101,7 +101,11 @@ class Model(Component):
 
     role = "model"
 
-    draws: ClassVar[bool] = False
+    deprecated_names: ClassVar[Mapping[str, str]] = {
+        "draws": "has_random_build",
+        "places": "n_regularizer_sites",
+    }
+    has_random_build: ClassVar[bool] = False
     """Whether building a network draws numbers that it starts from, beyond what an init fills."""
 
     @property
@@ -119,7 +123,7 @@ class Model(Component):
         """The widths of the layers that a norm acts on."""
         raise NotImplementedError
 
-    def places(self, task: Task) -> int:
+    def n_regularizer_sites(self, task: Task) -> int:
         """How many places there are for a regularizer's layers, that at the input not counted."""
         return len(self.widths(task))
 

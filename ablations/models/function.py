@@ -62,7 +62,7 @@ class Python(Model):
     """
 
     name = "python"
-    draws = True
+    has_random_build = True
     target: str = ""
     options: Options = ()
     source: str = ""
@@ -176,7 +176,7 @@ class Python(Model):
     def widths(self, task: Task) -> tuple[int, ...]:
         return _counted(self, task).widths
 
-    def places(self, task: Task) -> int:
+    def n_regularizer_sites(self, task: Task) -> int:
         return _counted(self, task).places
 
     def activations(self, task: Task) -> int:
@@ -193,7 +193,7 @@ class Python(Model):
         return None
 
     def fill(self, network: nn.Module, init: Init, streams: Streams) -> None:
-        if init.leaves:
+        if init.keeps_user_weights:
             return
         for name, layer, nonlinearity in self.weights(network):
             init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))

@@ -106,7 +106,7 @@ class GRU(Model):
     def widths(self, task: Task) -> tuple[int, ...]:
         return (_GATES * self.width,) * 2
 
-    def places(self, task: Task) -> int:
+    def n_regularizer_sites(self, task: Task) -> int:
         return 1
 
     def activations(self, task: Task) -> int:

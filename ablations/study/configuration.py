@@ -77,7 +77,7 @@ class Configuration:
         if source == "order":
             return self.steps_per_epoch > 1
         if source == "noise":
-            places = range(self.model.places(self.task) + 1)
+            places = range(self.model.n_regularizer_sites(self.task) + 1)
             return any(self.regularizer.layer(place) is not None for place in places)
         return True
 

@@ -1,33 +1,54 @@
-"""The five technique axes, and the one question each of them is asked.
+"""The technique axes: what a technique of each axis defines.
 
-To add a technique, write one class in the module of its axis::
+A technique is one small class.  Its annotated fields are its parameters, the first sentence of its
+docstring is its caption in the report, and one or two methods of its axis do the work::
+
+    import math
+
+    from torch import nn
+
+    from ablations.techniques.base import Init, technique
+
 
     @technique
-    class GroupNorm(Norm):
-        \"\"\"Normalise each example over groups of channels (Wu & He, 2018).\"\"\"
-        name = "group"
-        channels: int = 8
+    class LeCunNormal(Init):
+        \"\"\"Normal of variance gain²/fan_in (LeCun et al., 1998).\"\"\"
 
-        def layer(self, width: int) -> nn.Module: ...
+        name = "lecun_normal"
+        gain: float = 1.0
 
-Its annotated fields are its parameters, its docstring is its caption in the
-report.  Nothing else has to be edited.
+        def fill(self, weight, nonlinearity, generator):
+            std = self.gain / math.sqrt(weight[0].numel())
+            nn.init.normal_(weight, std=std, generator=generator)
+
+A technique of this package stands in the module of its axis (``regularizers``, ``norms``,
+``inits``, ``schedules``, ``devices``, ``optimizers``), and nothing else is edited.  A technique of
+your own stands in a file of yours: a study names it ``"python:my_module:LeCunNormal"``, or takes
+the object in Python.  A package offers its techniques in the entry-point group
+``ablations.techniques``.  ``ablations.testing.check(LeCunNormal())`` tests what every technique of
+the axis must satisfy.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from ablations.core.random import Draws, StackedStreams, Streams
+from ablations.core.deprecation import renamed_attributes
 from ablations.core.registry import Component
 from ablations.core.registry import register as technique
+from ablations.techniques.layers import (
+    PerPosition,
+    RandomLayer,
+    l1_norm,
+    shrinking,
+    uniform_loss,
+)
 
 __all__ = [
     "AXES",
@@ -38,12 +59,12 @@ __all__ = [
     "Loss",
     "Norm",
     "Optimizer",
+    "Penalties",
     "PerPosition",
     "RandomLayer",
     "Regularizer",
     "Schedule",
     "Technique",
-    "Terms",
     "TrainingContext",
     "l1_norm",
     "shrinking",
@@ -51,270 +72,176 @@ __all__ = [
     "uniform_loss",
 ]
 
+__getattr__ = renamed_attributes(__name__, {"Terms": "Penalties"})
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets)``: the task's mean loss over a batch, a scalar."""
 
 
 class TaskFacts(Protocol):
-    """What a technique may ask of the task."""
+    """What ``skip`` may read of the task; ``ablations.tasks.base.Task`` has it."""
 
     @property
     def name(self) -> str:
         """The name of the task."""
-        ...
 
     @property
     def classification(self) -> bool:
         """Whether the targets are classes."""
-        ...
 
     @property
     def rows(self) -> int:
         """Number of training rows, the same for every seed."""
-        ...
 
 
 class ModelFacts(Protocol):
-    """What a technique may ask of the model."""
+    """What ``skip`` may read of the model; ``ablations.models.base.Model`` has it."""
 
     def widths(self, task: Any) -> tuple[int, ...]:
         """Return the widths of the layers that a norm acts on."""
-        ...
 
 
 class TrainingContext(Protocol):
-    """What a technique may ask of the configuration that it is part of, to say why it is skipped.
+    """What ``skip`` may read of a configuration: the task, other levels, the length of a run.
 
-    ``study.configuration.Configuration`` has all of it.
+    ``ablations.Configuration`` has it.
     """
 
     @property
     def task(self) -> TaskFacts:
         """The task."""
-        ...
 
     @property
     def model(self) -> ModelFacts:
         """The model."""
-        ...
 
     @property
     def regularizer(self) -> Regularizer:
         """The level of the axis ``regularizer``."""
-        ...
 
     @property
     def norm(self) -> Norm:
         """The level of the axis ``norm``."""
-        ...
 
     @property
     def init(self) -> Init:
         """The level of the axis ``init``."""
-        ...
 
     @property
     def device(self) -> Device:
         """The level of the axis ``device``."""
-        ...
 
     @property
     def epochs(self) -> int:
-        """Epochs of training."""
-        ...
+        """Number of epochs."""
 
     @property
     def dtype(self) -> Literal["float32", "float64"]:
         """The precision of parameters and data."""
-        ...
 
     @property
     def rows_per_batch(self) -> int:
-        """Rows of a full batch."""
-        ...
+        """Number of rows of a full batch."""
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps in an epoch."""
-        ...
+        """Number of optimizer steps in an epoch."""
 
 
 class Technique(Component):
-    """One level of a technique axis; ``kind`` is the axis, ``control`` its level without effect."""
+    """One level of an axis; ``role`` is the axis, ``control`` the name of its control level."""
 
     control: ClassVar[str]
 
     def skip(self, context: TrainingContext) -> str | None:
-        """Why this technique makes no sense in a configuration; None where it does."""
+        """Return the reason why this technique makes no sense in a configuration, or None."""
         return None
 
 
-class RandomLayer(nn.Module):
-    """A layer that draws numbers while training.
-
-    What it does falls into parts, so that an engine may draw once for all runs of a seed and
-    disturb many runs at a time.  ``purpose`` names its stream; the trainer hands it the run's
-    draws.
-    """
-
-    def __init__(self, purpose: str) -> None:
-        super().__init__()
-        self.purpose = purpose
-        self.draws: Draws | None = None
-        self.given: tuple[Tensor, tuple[Tensor, ...]] | None = None
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        if not self.training:
-            return inputs
-        if self.given is not None:  # what an engine prepared, and the numbers, of this run
-            prepared, numbers = self.given
-            return self.disturb(inputs, prepared, *numbers)
-        if self.draws is None:
-            raise RuntimeError(f"the layer '{self.purpose}' was given no draws")
-        streams, step = self.draws.streams, self.draws.step
-        numbers = tuple(
-            number.to(inputs.device, inputs.dtype if number.is_floating_point() else number.dtype)
-            for number in self.numbers()
-        )
-        drawn = self.draw(streams, inputs.shape, self.purpose, step).to(inputs.device)
-        return self.disturb(inputs, self.prepare(drawn, *numbers), *numbers)
-
-    def plain(self) -> nn.Module:
-        """What a person would write in its place, with PyTorch's own random numbers; what it costs
-        is timed.
-        """
-        return self
-
-    def numbers(self) -> tuple[Tensor, ...]:
-        """The layer's parameters as scalars; a stack of runs has one of each for every run."""
-        raise NotImplementedError
-
-    @staticmethod
-    def draw(
-        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
-    ) -> Tensor:
-        """This step's numbers (…, batch, feature); they depend on seed and purpose alone."""
-        raise NotImplementedError
-
-    @staticmethod
-    def prepare(drawn: Tensor, *numbers: Tensor) -> Tensor:  # noqa: ARG004
-        """What needs no inputs, of the shape of ``drawn``."""
-        return drawn
-
-    @staticmethod
-    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
-        """The inputs, disturbed, each entry by itself; a pure function of tensors.
-
-        An engine may hand over (…, feature, batch) in place of (…, batch, feature).
-        """
-        raise NotImplementedError
+# ----------------------------------------------------------------------------------- regularizers
 
 
 @dataclass(frozen=True)
 class Decay:
-    """Weight decay: coupled (added to the gradient) or decoupled (taken off the weight)."""
+    """Weight decay: coupled (added to the gradient) or decoupled (subtracted from the weight)."""
 
     amount: float = 0.0
     decoupled: bool = False
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What a regularizer asks of the training, in numbers; the defaults ask nothing."""
+class Penalties:
+    """The parts of a regularizer that every engine knows, as numbers; by default without effect."""
 
     l1: float = 0.0
     """Weight of Σ|p| over all parameters in the objective."""
     decay: Decay = Decay()
-    """The weight decay asked of the optimizer."""
+    """The weight decay of the optimizer."""
     smoothing: float = 0.0
-    """Share of the uniform distribution in the targets; needs classes."""
+    """Share of the uniform distribution in the targets; for classification only."""
     max_norm: float = math.inf
-    """The greatest length of a unit's incoming weights after a step."""
+    """The largest length of a unit's incoming weights after a step."""
 
 
 class Regularizer(Technique):
-    """What is done against overfitting: numbers for the training loop, layers for the network.
+    """A measure against overfitting: penalties for the training loop, layers for the network.
 
-    A technique that neither says may override ``objective`` or ``shrink``; such runs are trained
-    one by one.
+    A technique that needs more than these overrides ``objective`` or ``shrink``; its runs are
+    trained one by one.
     """
 
     role = "regularizer"
     control = "none"
+    deprecated_names: ClassVar[Mapping[str, str]] = {"terms": "penalties"}
 
-    def terms(self) -> Terms:
-        """What it asks in numbers."""
-        return Terms()
+    def penalties(self) -> Penalties:
+        """Return the penalties and constraints in numbers."""
+        return Penalties()
 
     def has_own_hooks(self) -> bool:
-        """Whether it does what its terms do not say."""
-        own = (type(self).objective, type(self).shrink)
-        return own != (Regularizer.objective, Regularizer.shrink)
+        """Return whether the technique does more than its penalties say."""
+        hooks = (type(self).objective, type(self).shrink)
+        return hooks != (Regularizer.objective, Regularizer.shrink)
 
-    def layer(self, place: int) -> RandomLayer | None:
-        """A layer for the input (place 0) or after the n-th hidden layer (place n)."""
+    def layer(self, position: int) -> RandomLayer | None:
+        """Return a layer for the inputs (position 0) or the n-th hidden layer (position n)."""
         return None
 
     def objective(
         self, outputs: Tensor, targets: Tensor, parameters: Iterable[Tensor], loss: Loss
     ) -> Tensor:
-        """What the optimizer minimises: a scalar from a batch's outputs and the parameters."""
-        terms, objective = self.terms(), loss(outputs, targets)
-        if terms.smoothing:
+        """Return what the optimizer minimises, a scalar."""
+        penalties, objective = self.penalties(), loss(outputs, targets)
+        if penalties.smoothing:
             uniform = uniform_loss(outputs).mean()
-            objective = (1 - terms.smoothing) * objective + terms.smoothing * uniform
-        if terms.l1:
-            objective = objective + terms.l1 * l1_norm(parameters)
+            objective = (1 - penalties.smoothing) * objective + penalties.smoothing * uniform
+        if penalties.l1:
+            objective = objective + penalties.l1 * l1_norm(parameters)
         return objective
 
     def shrink(self, weight: Tensor) -> Tensor | None:
-        """Factors (out, 1) by which a layer's rows are scaled after a step; None for none."""
-        limit = self.terms().max_norm
+        """Return factors (out, 1) for the rows of a layer's weight after a step, or None."""
+        limit = self.penalties().max_norm
         return None if math.isinf(limit) else shrinking(weight, limit)
 
 
-def l1_norm(parameters: Iterable[Tensor]) -> Tensor:
-    """The sum of all absolute values, a scalar."""
-    return torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
-
-
-def uniform_loss(outputs: Tensor) -> Tensor:
-    """Cross-entropy of each row of logits (…, class) with the uniform distribution, shape (…)."""
-    return -F.log_softmax(outputs, dim=-1).mean(-1)
-
-
-def shrinking(weight: Tensor, limit: float | Tensor, dim: int | tuple[int, ...] = -1) -> Tensor:
-    """Factors that bring vectors along ``dim`` to a length of at most ``limit``."""
-    length: Tensor = torch.linalg.vector_norm(weight, dim=dim, keepdim=True)
-    return limit / torch.maximum(length, torch.as_tensor(limit, dtype=length.dtype))
-
-
-class PerPosition(nn.Module):
-    """Each place of a picture or a series (batch, channel, …) as a row of its own."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, maps: Tensor) -> Tensor:
-        lying = maps.movedim(1, -1)
-        rows: Tensor = self.layer(lying.flatten(0, -2))
-        return rows.view(lying.shape).movedim(-1, 1)
+# ------------------------------------------------------------------------------- norms and inits
 
 
 class Norm(Technique):
-    """How activations or weights are normalised in the hidden layers."""
+    """A normalisation of activations or weights in the hidden layers."""
 
     role = "norm"
     control = "none"
 
     def layer(self, width: int) -> nn.Module | None:
-        """A layer that normalises activations of shape (batch, width)."""
+        """Return a layer that normalises activations of shape (batch, width), or None."""
         return None
 
     def maps(self, width: int, dims: int) -> nn.Module | None:
-        """A layer that normalises pictures or series (batch, width, …) of one to three dimensions
-        of space or time; by default each place is a row of its own.
+        """Return a layer that normalises maps (batch, width, …) of 1 to 3 dimensions, or None.
+
+        By default ``layer`` normalises each position of the maps as a row.
         """
         layer = self.layer(width)
         return None if layer is None else PerPosition(layer)
@@ -323,73 +250,84 @@ class Norm(Technique):
         """Reparametrise an initialised hidden layer in place."""
 
     def lengths(self, linear: nn.Linear) -> Tensor:
-        """The parameter (out, …) that scales the rows of a layer's weight in proportion."""
+        """Return the parameter (out, …) that scales the rows of a layer's weight in proportion."""
         return linear.weight
 
 
 class Init(Technique):
-    """The distribution that weights are drawn from; biases keep PyTorch's default."""
+    """The distribution of the initial weights; biases have PyTorch's default."""
 
     role = "init"
     control = "default"
-    leaves: ClassVar[bool] = False
-    """Whether weights that somebody's own network was made with are left as they are."""
+    deprecated_names: ClassVar[Mapping[str, str]] = {"leaves": "keeps_user_weights"}
+    keeps_user_weights: ClassVar[bool] = False
+    """Whether a network from a user's function keeps the weights that the function gave it."""
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
-        """Fill ``weight`` (out, in), or that of a convolution (out, in, …), in place.
+        """Fill a weight in place.
 
-        ``nonlinearity`` is that which follows the layer, in the words of
-        ``torch.nn.init.calculate_gain``; ``"linear"`` for the output layer.
+        Parameters
+        ----------
+        weight
+            Shape (out, in), or (out, in, …) for a convolution.
+        nonlinearity
+            The activation that follows, as ``torch.nn.init.calculate_gain`` names it; ``"linear"``
+            for the output layer.
+        generator
+            The only source of random numbers.
         """
         raise NotImplementedError
 
 
+# --------------------------------------------------------------- schedules, devices, optimizers
+
+
 class Schedule(Technique):
-    """How the learning rate moves.  The study's rate is the highest that a schedule reaches."""
+    """How the learning rate changes; the study's rate is the highest that a schedule reaches."""
 
     role = "schedule"
     control = "constant"
     adaptive: ClassVar[bool] = True
-    """Whether the rates may depend on how the training goes; where not, they are known ahead."""
+    """Whether the rates may depend on the objective; if not, they are known before training."""
 
     def scheduler(self, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> Any:
-        """PyTorch's scheduler for a run of ``epochs`` epochs of ``steps`` steps, or None."""
+        """Return PyTorch's scheduler for ``epochs`` epochs of ``steps`` steps, or None."""
         return None
 
     def after_step(self, scheduler: Any) -> None:
-        """Called after every optimizer step."""
+        """Update the scheduler after an optimizer step."""
 
     def after_epoch(self, scheduler: Any, objective: float) -> None:
-        """Called after every epoch, with the epoch's mean objective."""
+        """Update the scheduler after an epoch with this mean objective."""
         if scheduler is not None:
             scheduler.step()
 
 
 class Device(Technique):
-    """Where the tensors live."""
+    """The device that holds the tensors."""
 
     role = "device"
     control = "cpu"
 
     def available(self) -> bool:
-        """Whether torch offers this device here."""
+        """Return whether torch can use this device on this machine."""
         raise NotImplementedError
 
     def skip(self, context: TrainingContext) -> str | None:
         return None if self.available() else f"torch offers no {self.name} device here"
 
     def synchronize(self) -> None:
-        """Wait until the device has done all its work; read no clock before."""
+        """Wait until the device has finished its work; call it before reading a clock."""
 
     def torch_device(self) -> torch.device:
-        """The device in torch's words."""
+        """Return the device as torch names it."""
         return torch.device(self.name)
 
     def forget_peak(self) -> None:
-        """Count the most memory held anew from here."""
+        """Reset the peak memory."""
 
     def peak(self) -> int | None:
-        """The most bytes that tensors held on the device at a time; None where nobody counts."""
+        """Return the peak memory of tensors since the reset, in bytes; None where unknown."""
         return None
 
 
@@ -398,38 +336,37 @@ class Optimizer(Technique):
 
     role = "optimizer"
     control = "adam"
+    moments: ClassVar[int] = 0
+    """Number of tensors of the parameters' shape that ``update`` carries from step to step."""
 
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
-        """PyTorch's optimizer over ``parameters``."""
+        """Return PyTorch's optimizer of ``parameters``."""
         raise NotImplementedError
 
-    moments: ClassVar[int] = 0
-    """How many tensors of the parameters' shape ``update`` carries from step to step."""
-
-    def decay(self, asked: Decay) -> Decay:
-        """The weight decay done, when a regularizer asks for this one."""
-        return asked
+    def decay(self, requested: Decay) -> Decay:
+        """Return the effective weight decay where a regularizer requests ``requested``."""
+        return requested
 
     def factors(self, step: int) -> tuple[float, ...]:
-        """What ``update`` needs of the number of the step, which starts at 1; as many for each."""
+        """Return what ``update`` needs of the step number (from 1); the same count each step."""
         return ()
 
     def update(
         self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The same rule written out: what a rate of 1 takes off the parameters.
+        """Return the change of the parameters at a learning rate of 1, and the new moments.
 
-        A pure function, element by element, of tensors of any shape, for engines that train many
-        runs at a time; without it runs are trained one by one.
+        The rule of ``build`` as a pure function, element by element, of tensors of any shape: it
+        trains many runs in one program.  Without it runs are trained one by one.
 
         Parameters
         ----------
         gradient
-            Weight decay included, where it is coupled.
+            Includes the weight decay where it is coupled.
         moments
-            What the last step gave; zeros at first.
+            Those that the last step returned; zeros at first.
         factors
-            Those of the step, scalars.
+            ``factors(step)`` as scalars.
         """
         raise NotImplementedError
 

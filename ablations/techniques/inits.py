@@ -20,7 +20,7 @@ class DefaultInit(Init):
     """PyTorch's own, the control: uniform within ±1/√fan_in, of variance 1/(3 fan_in)."""
 
     name = "default"
-    leaves = True
+    keeps_user_weights = True
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
         init.kaiming_uniform_(weight, a=math.sqrt(5), generator=generator)

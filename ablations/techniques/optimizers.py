@@ -64,11 +64,11 @@ class AdamW(_Adaptive):
         betas = (self.beta1, self.beta2)
         return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=self.weight_decay)
 
-    def decay(self, asked: Decay) -> Decay:
+    def decay(self, requested: Decay) -> Decay:
         return Decay(self.weight_decay, decoupled=True)
 
     def skip(self, context: TrainingContext) -> str | None:
-        if context.regularizer.terms().decay == Decay():
+        if context.regularizer.penalties().decay == Decay():
             return None
         return f"adamw decays the weights itself; cross '{context.regularizer.name}' with adam"
 
@@ -98,7 +98,7 @@ class RMSprop(Optimizer):
 
 
 def _no_decoupled_decay(context: TrainingContext, name: str) -> str | None:
-    if not context.regularizer.terms().decay.decoupled:
+    if not context.regularizer.penalties().decay.decoupled:
         return None
     return f"PyTorch's {name} has no decoupled weight decay; use adam, or the regularizer 'l2'"
 

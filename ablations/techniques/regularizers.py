@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ablations.core.random import LEVELS, StackedStreams, Streams
 from ablations.techniques.base import (
     Decay,
+    Penalties,
     RandomLayer,
     Regularizer,
-    Terms,
     TrainingContext,
     technique,
 )
@@ -38,8 +38,8 @@ class L1(Regularizer):
     name = "l1"
     weight: Amount = 0.01
 
-    def terms(self) -> Terms:
-        return Terms(l1=self.weight)
+    def penalties(self) -> Penalties:
+        return Penalties(l1=self.weight)
 
 
 @technique
@@ -51,8 +51,8 @@ class L2(Regularizer):
     name = "l2"
     weight: Amount = 0.01
 
-    def terms(self) -> Terms:
-        return Terms(decay=Decay(self.weight))
+    def penalties(self) -> Penalties:
+        return Penalties(decay=Decay(self.weight))
 
 
 @technique
@@ -63,8 +63,8 @@ class Elastic(Regularizer):
     l1: Amount = 0.01
     l2: Amount = 0.01
 
-    def terms(self) -> Terms:
-        return Terms(l1=self.l1, decay=Decay(self.l2))
+    def penalties(self) -> Penalties:
+        return Penalties(l1=self.l1, decay=Decay(self.l2))
 
 
 class DropoutLayer(RandomLayer):
@@ -86,18 +86,18 @@ class DropoutLayer(RandomLayer):
         return first_kept, torch.tensor(LEVELS / (LEVELS - self.dropped), dtype=torch.float64)
 
     @staticmethod
-    def draw(
+    def sample(
         streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
     ) -> Tensor:
         return streams.lanes(shape, purpose, step)
 
     @staticmethod
-    def prepare(drawn: Tensor, *numbers: Tensor) -> Tensor:
-        return (drawn >= numbers[0]) * numbers[1]
+    def transform(sample: Tensor, *numbers: Tensor) -> Tensor:
+        return (sample >= numbers[0]) * numbers[1]
 
     @staticmethod
-    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:  # noqa: ARG004
-        return inputs * prepared
+    def perturb(inputs: Tensor, transformed: Tensor, *numbers: Tensor) -> Tensor:  # noqa: ARG004
+        return inputs * transformed
 
 
 @technique
@@ -110,10 +110,10 @@ class Dropout(Regularizer):
     name = "dropout"
     p: Annotated[tuple[Rate, ...], Field(strict=False, min_length=1)] = (0.5, 0.2)
 
-    def layer(self, place: int) -> RandomLayer | None:
-        if place == 0:
+    def layer(self, position: int) -> RandomLayer | None:
+        if position == 0:
             return None
-        return DropoutLayer(f"dropout/{place}", self.p[min(place, len(self.p)) - 1])
+        return DropoutLayer(f"dropout/{position}", self.p[min(position, len(self.p)) - 1])
 
 
 @technique
@@ -125,8 +125,8 @@ class DecoupledWeightDecay(Regularizer):
     name = "decoupled_weight_decay"
     weight: Amount = 0.01
 
-    def terms(self) -> Terms:
-        return Terms(decay=Decay(self.weight, decoupled=True))
+    def penalties(self) -> Penalties:
+        return Penalties(decay=Decay(self.weight, decoupled=True))
 
 
 class PlainNoise(nn.Module):
@@ -154,14 +154,14 @@ class NoiseLayer(RandomLayer):
         return (torch.tensor(self.std, dtype=torch.float64),)
 
     @staticmethod
-    def draw(
+    def sample(
         streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
     ) -> Tensor:
         return streams.normal(shape, purpose, step)
 
     @staticmethod
-    def disturb(inputs: Tensor, prepared: Tensor, *numbers: Tensor) -> Tensor:
-        return inputs + numbers[0] * prepared.to(inputs.dtype)
+    def perturb(inputs: Tensor, transformed: Tensor, *numbers: Tensor) -> Tensor:
+        return inputs + numbers[0] * transformed.to(inputs.dtype)
 
 
 @technique
@@ -171,8 +171,8 @@ class InputNoise(Regularizer):
     name = "input_noise"
     std: Positive = 0.1
 
-    def layer(self, place: int) -> RandomLayer | None:
-        return NoiseLayer("noise/input", self.std) if place == 0 else None
+    def layer(self, position: int) -> RandomLayer | None:
+        return NoiseLayer("noise/input", self.std) if position == 0 else None
 
 
 @technique
@@ -184,8 +184,8 @@ class MaxNorm(Regularizer):
     name = "max_norm"
     c: Positive = 1.0
 
-    def terms(self) -> Terms:
-        return Terms(max_norm=self.c)
+    def penalties(self) -> Penalties:
+        return Penalties(max_norm=self.c)
 
 
 @technique
@@ -195,8 +195,8 @@ class LabelSmoothing(Regularizer):
     name = "label_smoothing"
     epsilon: Rate = 0.1
 
-    def terms(self) -> Terms:
-        return Terms(smoothing=self.epsilon)
+    def penalties(self) -> Penalties:
+        return Penalties(smoothing=self.epsilon)
 
     def skip(self, context: TrainingContext) -> str | None:
         if context.task.classification:

@@ -58,8 +58,8 @@ def cohort_key(configuration: Configuration) -> CohortKey:
     not in what it does.
     """
     c, regularizer = configuration, configuration.regularizer
-    terms = regularizer.terms()
-    layers = [regularizer.layer(place) for place in range(c.model.places(c.task) + 1)]
+    terms = regularizer.penalties()
+    layers = [regularizer.layer(place) for place in range(c.model.n_regularizer_sites(c.task) + 1)]
     drawing = tuple((type(layer), layer.purpose) for layer in layers if layer is not None)
     asked: tuple[object, ...] = (terms.smoothing > 0, math.isinf(terms.max_norm), drawing)
     if drawing:

@@ -102,7 +102,7 @@ def _epochs(
     """
     regularizer, schedule = configuration.regularizer, configuration.schedule
     optimizer = configuration.optimizer.build(
-        network.parameters(), configuration.lr, regularizer.terms().decay
+        network.parameters(), configuration.lr, regularizer.penalties().decay
     )
     steps = configuration.steps_per_epoch
     scheduler = schedule.scheduler(optimizer, configuration.epochs, steps)

@@ -99,7 +99,7 @@ class PlainStep:
             initialise_network(configuration, streams), streams
         ).train()
         self.optimizer = configuration.optimizer.build(
-            self.network.parameters(), configuration.lr, configuration.regularizer.terms().decay
+            self.network.parameters(), configuration.lr, configuration.regularizer.penalties().decay
         )
         each = configuration.steps_per_epoch
         epochs = max(configuration.epochs, -(-steps // each))

@@ -169,12 +169,12 @@ class Refuses(Regularizer):
     """Raises wherever it is asked before training."""
 
     name = "refuses"
-    where: str = "terms"
+    where: str = "penalties"
 
-    def terms(self) -> Any:
-        if self.where == "terms":
-            raise ArithmeticError("no terms")
-        return super().terms()
+    def penalties(self) -> Any:
+        if self.where == "penalties":
+            raise ArithmeticError("no penalties")
+        return super().penalties()
 
     def layer(self, place: int) -> Any:
         if self.where == "layer":
@@ -281,13 +281,13 @@ def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: 
     assert speechless == ("failed", "SpeechlessError: (its message cannot be read)")
 
 
-@pytest.mark.parametrize("where", ["terms", "layer", "exit", "skip"])
+@pytest.mark.parametrize("where", ["penalties", "layer", "exit", "skip"])
 def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, where: str) -> None:
     axes = {"regularizer": ["none", Refuses(where)], "norm": ["none", "layer"]}
     results = run(Study(**(SMALL | {"seeds": 1, "axes": axes})), tmp_path, jobs=1)
     found = reasons(results, "regularizer")
     assert found["none"] == {("ok", None)}
-    ((status, reason),) = found[f"refuses(where={where})" if where != "terms" else "refuses"]
+    ((status, reason),) = found[f"refuses(where={where})" if where != "penalties" else "refuses"]
     assert status == ("skipped" if where == "skip" else "failed")
     assert reason
 

@@ -34,9 +34,9 @@ def test_penalties() -> None:
     parameters = [W, torch.tensor([-1.0])]
     assert float(L1().objective(zero, zero, parameters, F.mse_loss)) == pytest.approx(0.087)
     assert float(Elastic().objective(zero, zero, parameters, F.mse_loss)) == pytest.approx(0.087)
-    assert L1().terms().decay == Decay()
-    assert L2().terms().decay == Elastic().terms().decay == Decay(0.01)
-    assert DecoupledWeightDecay().terms().decay == Decay(0.01, decoupled=True)
+    assert L1().penalties().decay == Decay()
+    assert L2().penalties().decay == Elastic().penalties().decay == Decay(0.01)
+    assert DecoupledWeightDecay().penalties().decay == Decay(0.01, decoupled=True)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.01, 0.2, 0.5, 0.9])
@@ -72,7 +72,7 @@ def test_random_layers_rest_in_evaluation_and_repeat_by_step(
     layer = technique.layer(0 if isinstance(technique, InputNoise) else 1)
     assert isinstance(layer, RandomLayer)
     x = torch.ones(100, 64)
-    with pytest.raises(RuntimeError, match="given no draws"):
+    with pytest.raises(RuntimeError, match="has no random streams"):
         layer(x)
     layer.draws = Draws(Streams(0))
     first = layer(x)

@@ -162,7 +162,7 @@ def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> N
     assert (fused.engine, fused.size) == ("fused", 32)
     assert (alone.engine, alone.size) == ("loop", None)
     said = engines.describe_engine(alone, EngineSettings("fused", compiled=False))
-    assert said == "one by one: the regularizer 'own_objective' is more than its terms"
+    assert said == "one by one: the regularizer 'own_objective' is more than its penalties"
     with pytest.raises(RequestError, match="3 runs cannot be trained as fused programs: the reg"):
         engines.refuse_loops([fused, alone])
 

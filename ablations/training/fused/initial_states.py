@@ -97,7 +97,7 @@ class _Starts:
         one, other = (_built(configuration, configuration.streams(seed)) for seed in (0, 1))
         self._template: nn.Module | None = None
         self._count = sum(parameter.numel() for parameter in one.parameters())
-        if configuration.model.draws or type(configuration.norm).wrap is not Norm.wrap:
+        if configuration.model.has_random_build or type(configuration.norm).wrap is not Norm.wrap:
             return
         for network in (one, other):  # what an init fills is no difference between the two
             for _, layer, _ in configuration.model.weights(network):

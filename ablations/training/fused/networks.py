@@ -93,7 +93,7 @@ class StochasticLayer:
             The place of each member among those.
         """
         drawn = drawn_S if self.turned is None else drawn_S.flatten(2)
-        prepared_U = self.layer.prepare(drawn.index_select(0, seed_U), *numbers_U)
+        prepared_U = self.layer.transform(drawn.index_select(0, seed_U), *numbers_U)
         if self.turned:
             prepared_U = prepared_U.transpose(1, 2).contiguous()
         return prepared_U.index_select(0, unique_M)
@@ -194,7 +194,7 @@ class StackedNetwork:
             if isinstance(layer, int):
                 if training:
                     prepared, numbers = drawn[layer]
-                    x = self.places[layer].layer.disturb(x, prepared, *numbers)
+                    x = self.places[layer].layer.perturb(x, prepared, *numbers)
                 continue
             if layer.turned not in (None, turned):
                 x, turned = x.transpose(1, 2), not turned
@@ -341,7 +341,7 @@ class Vmapped:
             parameters: Tensors, state: Tensors, x_BI: Tensor, drawn: Drawn
         ) -> tuple[Tensor, Tensors]:
             for place, given in zip(self.places, drawn, strict=False):
-                place.layer.given = given
+                place.layer.precomputed = given
             after = dict(state)
             outputs = torch.func.functional_call(self.module, (parameters, after), (x_BI,))
             return outputs, after
@@ -356,7 +356,7 @@ class Vmapped:
                 outputs, after = mapped(parameters, copies, x_MBI, tuple(drawn))
         finally:
             for place in self.places:
-                place.layer.given = None
+                place.layer.precomputed = None
         return outputs, after
 
     def state(self, module: nn.Module) -> Tensors:

@@ -77,7 +77,7 @@ class CohortProgram:
     @cached_property
     def smooths(self) -> bool:
         """Whether members smooth their targets."""
-        return self.configuration.regularizer.terms().smoothing > 0
+        return self.configuration.regularizer.penalties().smoothing > 0
 
     @cached_property
     def row_bytes(self) -> int:
@@ -89,7 +89,7 @@ class CohortProgram:
     @cached_property
     def limits(self) -> bool:
         """Whether members limit the length of incoming weights."""
-        return not math.isinf(self.configuration.regularizer.terms().max_norm)
+        return not math.isinf(self.configuration.regularizer.penalties().max_norm)
 
     @cached_property
     def steady(self) -> bool:
@@ -222,7 +222,7 @@ def program(configuration: Configuration) -> CohortProgram:
         configuration.task,
     )
     if regularizer.has_own_hooks():
-        raise NotStackableError(f"the regularizer '{regularizer.name}' is more than its terms")
+        raise NotStackableError(f"the regularizer '{regularizer.name}' is more than its penalties")
     if type(optimizer).update is Optimizer.update:
         raise NotStackableError(f"the optimizer '{optimizer.name}' has no 'update'")
     if type(task).loss is not Task.loss or type(task).losses is Task.losses:
@@ -232,7 +232,7 @@ def program(configuration: Configuration) -> CohortProgram:
         template = finish_network(build_network(configuration), configuration)
     _refuse_the_unusual(template)
     drawing = [layer for layer in template.modules() if isinstance(layer, RandomLayer)]
-    known = _layers(regularizer, configuration.model.places(task))
+    known = _layers(regularizer, configuration.model.n_regularizer_sites(task))
     for layer in drawing:
         if type(layer).forward is not RandomLayer.forward:
             raise NotStackableError(f"{type(layer).__name__} has its own forward pass")
@@ -321,7 +321,7 @@ def _try(made: CohortProgram, template: nn.Module, data: Data) -> None:
 def numbers_of(made: CohortProgram, runs: Sequence[Run]) -> MemberParams:
     """The numbers in which the runs of a cohort differ."""
     configuration = made.configuration
-    terms = [run.configuration.regularizer.terms() for run in runs]
+    terms = [run.configuration.regularizer.penalties() for run in runs]
     decays = [configuration.optimizer.decay(t.decay) for t in terms]
     device, dtype = configuration.device.torch_device(), configuration.torch_dtype
 
@@ -330,7 +330,7 @@ def numbers_of(made: CohortProgram, runs: Sequence[Run]) -> MemberParams:
 
     def of_place(index: int) -> tuple[Tensor, ...]:
         place = made.network.places[index]
-        hidden = configuration.model.places(configuration.task)
+        hidden = configuration.model.n_regularizer_sites(configuration.task)
         shape = (len(runs),) + (1,) * (place.dims - 1)
         own = [_layers(run.configuration.regularizer, hidden) for run in runs]
         members = [layers.get(place.layer.purpose, place.layer).numbers() for layers in own]
@@ -390,7 +390,7 @@ class CohortRandomness:
         prepared = []
         for place, equals in self._places:
             layer = place.layer
-            drawn_S = layer.draw(self._streams, (batch, *place.shape), layer.purpose, step)
+            drawn_S = layer.sample(self._streams, (batch, *place.shape), layer.purpose, step)
             prepared.append(place.prepared(drawn_S.to(self._device), *equals))
         return tuple(prepared)
 

@@ -49,8 +49,8 @@ def compare_folders(first: Path, second: Path, out: Path | None = None) -> Compa
     if page.is_dir():
         raise RequestError("is a folder; name a file", f"--out {page}")
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, comparison.render(found, stories[1]))
-    told = [temper.text for temper in comparison.tempers(found)]
+    write_text(page, comparison.render_comparison(found, stories[1]))
+    told = [temper.text for temper in comparison.find_caveats(found)]
     lines = (*comparison.sentences(found), *told, f"page: {page}")
     return ComparisonReport(lines, found.regressions, page)
 

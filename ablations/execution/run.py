@@ -21,6 +21,8 @@ from ablations.execution.metadata import study_metadata
 from ablations.execution.plan import ExecutionPlan, RunOptions, plan_execution
 from ablations.execution.progress import Live, Reporter
 from ablations.execution.workers import WorkerDiedError
+from ablations.report.formatting import describe_audit
+from ablations.report.summary import summarise
 from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.lock import one_writer
@@ -123,7 +125,6 @@ def run(
         A KeyboardInterrupt, once what was in training is written.
     """
     from ablations.analysis import audit_failure
-    from ablations.report import formatting
 
     how = RunOptions(
         *(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment),
@@ -151,7 +152,7 @@ def run(
     if wrong:
         raise AuditError(wrong)
     if len(results.audit):
-        reporter.say(formatting.audit(results.audit))
+        reporter.say(describe_audit(results.audit))
     return results
 
 
@@ -354,9 +355,9 @@ def _judge_again(call: tuple[Any, ...], first: WorkerDiedError) -> Iterator[list
 
 def write_report(study: Study, results: Results) -> Path:
     """Write the report of a results folder."""
-    from ablations.report.page import write
+    from ablations.report.page import write_report
 
-    return write(results, study_metadata(study))
+    return write_report(results, study_metadata(study))
 
 
 def effects(study: Study, results: Results) -> Effects:
@@ -368,6 +369,4 @@ def effects(study: Study, results: Results) -> Effects:
 
 def answer(study: Study, results: Results) -> Answer:
     """The ablation table and the answer in words."""
-    from ablations.report import summary
-
-    return summary.summarise(effects(study, results), study_metadata(study).cautions)
+    return summarise(effects(study, results), study_metadata(study).cautions)

@@ -22,10 +22,18 @@ from ablations.analysis import (
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.study_design import OUTCOME, SETTINGS, Effects, ablation_effects
 from ablations.core.errors import RequestError
-from ablations.report import formatting, style
 from ablations.report.figures import effects
 from ablations.report.figures.gallery import RenderedFigure
-from ablations.report.page import templates
+from ablations.report.formatting import (
+    NOTHING,
+    format_change,
+    format_count,
+    format_margin,
+    format_number,
+    join_words,
+)
+from ablations.report.page import load_templates
+from ablations.report.style import theme_declarations, to_png, to_svg
 from ablations.report.summary import Caveat
 from ablations.report.tables import Cell, Table, flat, interval, numeric
 from ablations.results.metadata import StudyMetadata, in_order
@@ -96,7 +104,7 @@ class Comparison:
             if self.diverges(row):
                 found.append(_counts(row))
         failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
-        found += [f"{formatting.count(failed, 'run')} failed that had not"] if failed else []
+        found += [f"{format_count(failed, 'run')} failed that had not"] if failed else []
         found += [f"at {level}" for level in self._levels(1)]
         return tuple(found)
 
@@ -114,7 +122,7 @@ class Comparison:
             return f"is better{alone}"
         moved = [*self._levels(1), *self._levels(-1)]
         if moved:
-            return f"is equal on average, but not at {formatting.listing(moved)}"
+            return f"is equal on average, but not at {join_words(moved)}"
         if row["p_equivalent"] <= self.first.alpha:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
@@ -140,9 +148,9 @@ class Comparison:
     def size(self, row: pd.Series) -> str:
         """The change of a row with its interval."""
         scale = self.first.scale
-        low, high = (formatting.change(row, scale, part) for part in ("low", "high"))
+        low, high = (format_change(row, scale, part) for part in ("low", "high"))
         interval = f" [{low}, {high}]" if row["seeds"] >= _FEWEST else ""
-        return f"{formatting.change(row, scale)}{interval}"
+        return f"{format_change(row, scale)}{interval}"
 
 
 def compare(
@@ -170,7 +178,7 @@ def compare(
         raise RequestError(f"{message}: {why}", source=str(second.folder))
     parts = [found.only(shared) for found in (first, second)]
     before, after = (
-        ablation_effects(part, story) for part, story in zip(parts, stories, strict=True)
+        ablation_effects(part, metadata) for part, metadata in zip(parts, stories, strict=True)
     )
     runs = pd.concat(
         [of.runs.assign(**{FOLDER: name}) for of, name in zip((before, after), names, strict=True)],
@@ -273,7 +281,10 @@ def sentences(found: Comparison) -> list[str]:
     rows = found.overall[found.overall["seeds"] > 0]
     said = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
     for _, row in rows.iterrows():
-        seeds, whole = formatting.count(int(row["seeds"]), "seed"), row["survivors"] == row["pairs"]
+        seeds, whole = (
+            format_count(int(row["seeds"]), "seed"),
+            row["survivors"] == row["pairs"],
+        )
         over = (
             f"over {pairs}"
             if whole
@@ -287,13 +298,11 @@ def sentences(found: Comparison) -> list[str]:
         else:
             said.append(f"{second} {found.verdict(row)}: {size}.")
     if found.confined and found.identical:
-        levels = formatting.listing([f"{axis} {level}" for axis, level in found.confined])
+        levels = join_words([f"{axis} {level}" for axis, level in found.confined])
         said.append(f"All that changed is in runs with {levels}.")
     flips = [f"{r.axis} {r.level} from {r.before} to {r.after}" for r in found.flipped.itertuples()]
     if flips:
-        said.append(
-            f"{formatting.count(len(flips), 'verdict')} flipped: {formatting.listing(flips)}."
-        )
+        said.append(f"{format_count(len(flips), 'verdict')} flipped: {join_words(flips)}.")
     return said + _ended_otherwise(found)
 
 
@@ -301,14 +310,14 @@ def _ended_otherwise(found: Comparison) -> list[str]:
     if not len(found.endings):
         return []
     parts = [
-        f"{formatting.count(int(row.runs), 'run')} {row.before} before and {row.after} now"
+        f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
         for row in found.endings.itertuples()
     ]
-    return [f"Ended otherwise: {formatting.listing(parts)}."]
+    return [f"Ended otherwise: {join_words(parts)}."]
 
 
-def tempers(found: Comparison) -> list[Caveat]:
-    """Say what tempers it."""
+def find_caveats(found: Comparison) -> list[Caveat]:
+    """Say what caveats it."""
     told = []
     if found.regressions:
         text = f"Worse, by estimates beyond the margin: {'; '.join(found.regressions)}."
@@ -318,7 +327,7 @@ def tempers(found: Comparison) -> list[Caveat]:
         told.append(Caveat("some identical", text))
     if any(found.only):
         only = zip(found.only, found.names, strict=True)
-        counts = formatting.listing([f"{n:,} only in {name}" for n, name in only if n])
+        counts = join_words([f"{n:,} only in {name}" for n, name in only if n])
         told.append(Caveat("unpaired runs", f"Runs that are not compared: {counts}."))
     if not found.changed:
         text = "Both folders name the same machine, versions and commit."
@@ -326,18 +335,18 @@ def tempers(found: Comparison) -> list[Caveat]:
     return told
 
 
-def render(found: Comparison, story: StudyMetadata) -> str:
+def render_comparison(found: Comparison, metadata: StudyMetadata) -> str:
     """The page of a comparison."""
-    bound = formatting.margin(found.first.margin, found.first.scale)
+    bound = format_margin(found.first.margin, found.first.scale)
     return (
-        templates()
+        load_templates()
         .get_template("comparison.html.j2")
         .render(
-            story=story,
+            metadata=metadata,
             names=found.names,
-            theme=style.theme(),
+            theme=theme_declarations(),
             answers=sentences(found),
-            tempers=tempers(found),
+            caveats=find_caveats(found),
             band=bound,
             figures=_figures(found),
             by_level=_level_table(found) if len(found.by_level) else None,
@@ -375,9 +384,7 @@ def _figures(found: Comparison) -> list[RenderedFigure]:
         "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
         "interval lies within the margin."
     )
-    return [
-        RenderedFigure("levels", "comparison", style.png(figure), style.svg(figure), alt, caption)
-    ]
+    return [RenderedFigure("levels", "comparison", to_png(figure), to_svg(figure), alt, caption)]
 
 
 def _level_table(found: Comparison) -> Table:
@@ -385,19 +392,20 @@ def _level_table(found: Comparison) -> Table:
     prefix = "change_" if scale == "log" else ""
     rows = []
     for _, row in found.by_level.iterrows():
-        ends = [formatting.change(row, scale, part) for part in ("low", "high")]
+        ends = [format_change(row, scale, part) for part in ("low", "high")]
         rows.append(
             (
-                Cell(f"{row['given']} {row['given_level']}", look="name"),
+                Cell(f"{row['given']} {row['given_level']}", style_class="name"),
                 numeric(
-                    formatting.change(row, scale), row["change" if scale == "log" else "effect"]
+                    format_change(row, scale),
+                    row["change" if scale == "log" else "effect"],
                 ),
                 interval(
-                    " to ".join(ends) if row["seeds"] >= _FEWEST else formatting.NOTHING,
+                    " to ".join(ends) if row["seeds"] >= _FEWEST else NOTHING,
                     row[f"{prefix}low"],
                     row[f"{prefix}high"],
                 ),
-                numeric(formatting.format_number(row["p_adjusted"], 2), row["p_adjusted"]),
+                numeric(format_number(row["p_adjusted"], 2), row["p_adjusted"]),
                 replace(
                     numeric(
                         f"{row['diverged']} ({row['control_diverged']} before)", row["diverged"]
@@ -414,7 +422,7 @@ def _level_table(found: Comparison) -> Table:
 
 def _flip_table(found: Comparison) -> Table:
     rows = tuple(
-        (Cell(f"{r.axis} {r.level}", look="name"), Cell(r.before), Cell(r.after))
+        (Cell(f"{r.axis} {r.level}", style_class="name"), Cell(r.before), Cell(r.after))
         for r in found.flipped.itertuples()
     )
     caption = "Levels whose verdict against their control is another one."
@@ -431,7 +439,7 @@ def _ending_table(found: Comparison) -> Table:
 
 def _environment_table(found: Comparison) -> Table:
     rows = tuple(
-        (Cell(key, look="name"), *(Cell(value, look="caption") for value in values))
+        (Cell(key, style_class="name"), *(Cell(value, style_class="caption") for value in values))
         for key, values in found.changed.items()
     )
     return Table("What the environments differ in.", ("", *found.names), rows)

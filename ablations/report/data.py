@@ -58,18 +58,18 @@ class ReportData(Effects):
     """
 
 
-def build_report_data(results: StoredResults, story: StudyMetadata) -> ReportData:
+def build_report_data(results: StoredResults, metadata: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
-    of = ablation_effects(results, story)
+    of = ablation_effects(results, metadata)
     of_all = (of.judged, of.controls, of.contrasted)
     runs, axes = of.runs, of.axes
     best = winner(of.judged, of.contrasted, control=of.controls, scale=of.scale)
-    timings, timed_axes = timings_of(results, story)
+    timings, timed_axes = timings_of(results, metadata)
     alone = clocked(runs, timings, timed_axes)
     return ReportData(
         **vars(of),
         by_seed=seed_effects(*of_all, scale=of.scale),
-        metric_effects=_metric_effects(*of_all, story),
+        metric_effects=_metric_effects(*of_all, metadata),
         simple=in_order(
             simple_effects(*of_all, scale=of.scale),
             of.levels,
@@ -81,10 +81,10 @@ def build_report_data(results: StoredResults, story: StudyMetadata) -> ReportDat
         winner=best,
         curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, of.factors),
         configurations=configurations(runs if alone is None else alone, of.factors, scale=of.scale),
-        published=_published(results, story),
+        published=_published(results, metadata),
         rates=in_order(divergence_rates(runs, axes), of.levels),
         endings=endings(runs, axes),
-        costs=time_costs(results, story),
+        costs=time_costs(results, metadata),
         floors=noise_floor(results.timings),
         winner_cost=winner_cost(best, timings, timed_axes, of.controls),
         ranks_tell=runs["seed"].nunique() >= min_seeds(of.alpha),
@@ -93,7 +93,7 @@ def build_report_data(results: StoredResults, story: StudyMetadata) -> ReportDat
 
 
 def _metric_effects(
-    runs: pd.DataFrame, controls: dict[str, str], factors: tuple[str, ...], story: StudyMetadata
+    runs: pd.DataFrame, controls: dict[str, str], factors: tuple[str, ...], metadata: StudyMetadata
 ) -> pd.DataFrame:
     metric = pd.to_numeric(runs["metric"]).astype(float)
     # A metric that merely repeats the loss would say everything twice.
@@ -105,8 +105,8 @@ def _metric_effects(
         list(factors),
         outcome="metric",
         scale="difference",
-        higher_is_better=story.higher_is_better,
-        margin=story.margin * typical(runs, controls, "metric"),
+        higher_is_better=metadata.higher_is_better,
+        margin=metadata.margin * typical(runs, controls, "metric"),
     )
 
 
@@ -128,11 +128,11 @@ def _curves(
     return found
 
 
-def _published(results: StoredResults, story: StudyMetadata) -> pd.DataFrame:
+def _published(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
     bands = [
         published_band(
             results.runs, results.curves, curve.where, curve.objective, label=curve.label
         )
-        for curve in story.published
+        for curve in metadata.published
     ]
     return pd.concat(bands, ignore_index=True) if bands else pd.DataFrame()

@@ -34,23 +34,23 @@ class Explorer:
     json: str
 
 
-def explorer(reading: ReportData, curves: pd.DataFrame, story: StudyMetadata) -> Explorer:
+def build_explorer(data: ReportData, curves: pd.DataFrame, metadata: StudyMetadata) -> Explorer:
     """Put configurations, runs and curves into one JSON text that is safe inside a page.
 
     Numbers have five significant digits.  Where there are more than ``MOST_CURVES`` points, curves
     are means over seeds, thinned.
     """
     axes = tuple(
-        (name, reading.levels.get(name) or _found(reading.runs[name]))
-        for name in reading.factors
-        if name in reading.axes or len(set(reading.runs[name].astype(str))) > 1
+        (name, data.levels.get(name) or _found(data.runs[name]))
+        for name in data.factors
+        if name in data.axes or len(set(data.runs[name].astype(str))) > 1
     )
-    runs = reading.runs.assign(configuration=_order(reading))
+    runs = data.runs.assign(configuration=_order(data))
     runs = runs.sort_values(["configuration", "seed"], kind="stable")
     known: dict[str, Any] = {
         "axes": [[name, list(levels)] for name, levels in axes],
-        "configurations": _configurations(reading, axes),
-        "metric": story.metric_name,
+        "configurations": _configurations(data, axes),
+        "metric": metadata.metric_name,
         **_runs(runs),
     }
     how, drawn = _curves(runs, curves)
@@ -63,20 +63,20 @@ def _found(levels: pd.Series) -> tuple[str, ...]:
     return tuple(dict.fromkeys(levels.astype(str)))
 
 
-def _order(reading: ReportData) -> Ints:
+def _order(data: ReportData) -> Ints:
     """The place of each run's configuration in the table of configurations, best first."""
-    table, factors = reading.configurations, list(reading.factors)
-    both = pd.concat([table[factors], reading.runs[factors]], ignore_index=True)
+    table, factors = data.configurations, list(data.factors)
+    both = pd.concat([table[factors], data.runs[factors]], ignore_index=True)
     codes = cell_codes(both) if factors else np.zeros(len(both), dtype=np.int64)
     # Each configuration stands once in the table, which comes first: its code is its place.
     return codes[len(table) :]
 
 
 def _configurations(
-    reading: ReportData, axes: tuple[tuple[str, tuple[str, ...]], ...]
+    data: ReportData, axes: tuple[tuple[str, tuple[str, ...]], ...]
 ) -> list[list[Any]]:
     """Levels by their places, then mean, bounds, metric, seconds, and counts by status."""
-    table = reading.configurations
+    table = data.configurations
     places = []
     for name, levels in axes:
         place = {level: i for i, level in enumerate(levels)}

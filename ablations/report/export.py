@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.report import formatting
+from ablations.report.formatting import MINUS, format_percent
 
 _SIZE = ("change", "change_low", "change_high")
 """Stands for the effect on its own scale where it is no ratio."""
@@ -84,14 +84,14 @@ def _text(name: str, value: object) -> str:
         return str(value)
     number = float(value)  # type: ignore[arg-type]
     if name.startswith("change"):
-        return formatting.format_percent(number)
+        return format_percent(number)
     if name == "p" or name.startswith("p_"):
         return "< 0.001" if number < 0.001 else f"{number:.3f}"
     if name in ("eta2", "omega2", "chosen"):
-        return f"{100 * number:.1f} %".replace("-", formatting.MINUS)
+        return f"{100 * number:.1f} %".replace("-", MINUS)
     if number.is_integer() and abs(number) < 1e15:
         return f"{int(number):,}"
-    return f"{number:.4g}".replace("-", formatting.MINUS)
+    return f"{number:.4g}".replace("-", MINUS)
 
 
 def notes(table: pd.DataFrame) -> list[str]:

@@ -62,7 +62,7 @@ def round_percent(fraction: float) -> str:
     return f"{100 * fraction:+.3g}".replace("-", MINUS) + f"{NARROW}%"
 
 
-def change(row: pd.Series, scale: Scale, part: str = "") -> str:
+def format_change(row: pd.Series, scale: Scale, part: str = "") -> str:
     """Write one row's effect, or its ``low`` or ``high``, in percent, or in the outcome's unit
     where it has no ratio.
     """
@@ -71,7 +71,7 @@ def change(row: pd.Series, scale: Scale, part: str = "") -> str:
     return format_signed(row[part or "effect"])
 
 
-def margin(bound: float, scale: Scale) -> str:
+def format_margin(bound: float, scale: Scale) -> str:
     """Write the equivalence margin: ``±2 %``, or in the loss's own unit."""
     return f"±{100 * bound:g}{NARROW}%" if scale == "log" else f"±{format_number(bound)}"
 
@@ -88,7 +88,7 @@ def format_signed(value: float) -> str:
     return "0" if value == 0 else text.replace("-", MINUS)
 
 
-def p_value(row: pd.Series) -> str:
+def format_p(row: pd.Series) -> str:
     """Write the adjusted p, or why there is none worth printing."""
     if row["seeds"] < 2:
         return "one seed" if row["seeds"] == 1 else "nothing to test"
@@ -97,17 +97,17 @@ def p_value(row: pd.Series) -> str:
     return "< 0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"
 
 
-def share(value: float, form: str) -> str:
+def format_share(value: float, form: str) -> str:
     """Write a share in the given format; a missing one is a dash."""
     return NOTHING if math.isnan(value) else format(value, form)
 
 
-def count(n: int, noun: str) -> str:
+def format_count(n: int, noun: str) -> str:
     """Write ``1 run``, ``2,400 runs``."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
-def listing(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """Join with commas and a last `and`."""
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
@@ -126,19 +126,19 @@ def _size(row: pd.Series, scale: Scale) -> str:
     if row["verdict"] in (EQUAL, UNDECIDED):
         return ""
     if (row["effect"] < 0) == (row["verdict"] == HELPS) and row["effect"] != 0 and row["seeds"]:
-        return f" {change(row, scale)}"
+        return f" {format_change(row, scale)}"
     counts = f"{row['diverged']:,} of {row['pairs']:,} runs"
     return f", which diverged in {counts}, its control in {row['control_diverged']:,}"
 
 
-def seeds(effects: pd.DataFrame) -> str:
+def describe_seeds(effects: pd.DataFrame) -> str:
     """Write how many seeds the contrasts rest on, those without any survivor apart."""
     n = effects.loc[effects["seeds"] > 0, "seeds"]
     low, high = int(n.min()), int(n.max())
-    return count(high, "seed") if low == high else f"{low} to {high} seeds"
+    return format_count(high, "seed") if low == high else f"{low} to {high} seeds"
 
 
-def answer(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
+def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
     """Say in one sentence, with numbers and names, what the effects show."""
     effects = effects[effects["pairs"] > 0]
     parts = []
@@ -155,60 +155,63 @@ def answer(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
         elif verdict == HELPS:
             parts.append(f"no {noun} helps")
     whose = "its control" if len(effects) == 1 else "their controls"
-    subject = f"Of {count(len(effects), noun)} compared with {whose}"
+    subject = f"Of {format_count(len(effects), noun)} compared with {whose}"
     if not effects["seeds"].sum():
-        return f"{subject}, {listing(parts)}: no pair of runs survived, so only divergence is told."
-    return f"{subject}, {listing(parts)}, over {seeds(effects)} on validation loss."
+        return (
+            f"{subject}, {join_words(parts)}: no pair of runs survived, so only divergence is told."
+        )
+    return f"{subject}, {join_words(parts)}, over {describe_seeds(effects)} on validation loss."
 
 
-def agreement(published: pd.DataFrame) -> str:
+def describe_agreement(published: pd.DataFrame) -> str:
     """Say in one sentence how the printed losses lie to the bands of our runs."""
     inside, total = int(published["inside"].sum()), len(published)
     low, high = int(published["runs"].min()), int(published["runs"].max())
-    ours = count(high, "run") if low == high else f"{low:,} to {high:,} runs"
-    curves = count(published["label"].nunique(), "published curve")
+    ours = format_count(high, "run") if low == high else f"{low:,} to {high:,} runs"
+    curves = format_count(published["label"].nunique(), "published curve")
     return (
         f"{inside} of {total} printed losses ({curves}) lie inside the band that holds "
         f"99{NARROW}% of our {ours} of that configuration at that epoch."
     )
 
 
-def times(ratio: float) -> str:
+def format_ratio(ratio: float) -> str:
     """Write a ratio of times: ``1.30×``."""
     return NOTHING if math.isnan(ratio) else f"{ratio:.2f}\N{MULTIPLICATION SIGN}"
 
 
-def floor(row: Any) -> str:
-    """Say what the control's time differs by from itself (a row of ``noise_floor``)."""
-    interval = f" [{times(row.low)}, {times(row.high)}]" if not math.isnan(row.low) else ""
+def describe_noise_floor(row: Any) -> str:
+    """Say by how much the control's time differs from itself (a row of ``noise_floor``)."""
+    interval = (
+        "" if math.isnan(row.low) else f" [{format_ratio(row.low)}, {format_ratio(row.high)}]"
+    )
     return (
-        f"The control timed twice, under two names: {times(row.ratio)}{interval} over "
-        f"{count(int(row.blocks), 'block')}; noise alone gives up to {times(row.floor)}, and what "
-        "is closer to 1 is no measurable difference."
+        f"The control timed twice, under two names: {format_ratio(row.ratio)}{interval} over "
+        f"{format_count(int(row.blocks), 'block')}; noise alone gives up to "
+        f"{format_ratio(row.floor)}, and what is closer to 1 is no measurable difference."
     )
 
 
-def audit(table: pd.DataFrame) -> str:
+def describe_audit(audit: pd.DataFrame) -> str:
     """Say what the fusion audit found, where it found nothing wrong."""
-    # What nobody could judge stands for itself, below.
-    judged = table[table["epochs_compared"] > 0] if "epochs_compared" in table else table
-    table, whole = (judged, table) if len(judged) else (table, table)
-    used = (table["deviation"] / table["tolerance"]).max()
-    said = (
-        f"audit: the plain loop trained {count(len(whole), 'run')} again; over the first epochs "
-        f"losses of the fused engine deviate by at most {table['deviation'].max():.0e}, "
-        f"{used:.0%} of its tolerance at most"
+    comparable = audit[audit["epochs_compared"] > 0] if "epochs_compared" in audit else audit
+    rows = comparable if len(comparable) else audit
+    share = (rows["deviation"] / rows["tolerance"]).max()
+    text = (
+        f"audit: the plain loop trained {format_count(len(audit), 'run')} again; over the first "
+        f"epochs losses of the fused engine deviate by at most {rows['deviation'].max():.0e}, "
+        f"{share:.0%} of its tolerance at most"
     )
-    exact = table["deviation_float64"].max()
+    exact = rows["deviation_float64"].max()
     if not pd.isna(exact):
-        said += f", and by {exact:.0e} in float64"
-    unjudged = int((whole["epochs_compared"] == 0).sum())
-    if unjudged:
-        said += (
-            f"; {count(unjudged, 'run')} could not be judged, since a last digit of the rate "
-            "changes the first epoch as much"
+        text += f", and by {exact:.0e} in float64"
+    n_incomparable = int((audit["epochs_compared"] == 0).sum())
+    if n_incomparable:
+        text += (
+            f"; {format_count(n_incomparable, 'run')} could not be judged, since a last digit of "
+            "the rate changes the first epoch as much"
         )
-    alike = whole["repeated"].astype(bool)
-    if not alike.all():
-        said += f"; {count(int((~alike).sum()), 'run')} did not repeat bit for bit"
-    return said
+    n_changed = int((~audit["repeated"].astype(bool)).sum())
+    if n_changed:
+        text += f"; {format_count(n_changed, 'run')} did not repeat bit for bit"
+    return text

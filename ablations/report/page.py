@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from ablations.core.files import write_bytes
-from ablations.report import formatting, style, summary, tables
+from ablations.report import tables
 from ablations.report import tables as summary_tables
 from ablations.report.ablation import ablation_table
 from ablations.report.data import ReportData, build_report_data
-from ablations.report.explorer import explorer
-from ablations.report.figures.gallery import RenderedFigure, gallery
+from ablations.report.explorer import build_explorer
+from ablations.report.figures.gallery import RenderedFigure, draw_figures
+from ablations.report.formatting import describe_audit, format_margin
+from ablations.report.style import theme_declarations
+from ablations.report.summary import answer_sentences, audit_caveats, find_caveats, run_counts
 from ablations.results.metadata import StudyMetadata
 
 if TYPE_CHECKING:
@@ -40,10 +43,10 @@ SECTIONS = {
 """Each has a template of its own; a study that has nothing to show in one has not got it."""
 
 
-def write(results: StoredResults, story: StudyMetadata) -> Path:
+def write_report(results: StoredResults, metadata: StudyMetadata) -> Path:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
-    The same results and story give the same bytes. Every file appears whole or not at all.
+    The same results and metadata give the same bytes. Every file appears whole or not at all.
 
     Returns
     -------
@@ -53,10 +56,10 @@ def write(results: StoredResults, story: StudyMetadata) -> Path:
     Raises
     ------
     KeyError
-        If ``story`` names a column the runs do not have.
+        If ``metadata`` names a column the runs do not have.
     """
-    reading = build_report_data(results, story)
-    drawn = gallery(reading)
+    data = build_report_data(results, metadata)
+    drawn = draw_figures(data)
     folder = results.folder / "figures"
     current = set()
     for figure in drawn:
@@ -68,11 +71,11 @@ def write(results: StoredResults, story: StudyMetadata) -> Path:
         if stale.name not in current:
             stale.unlink()
     page = results.folder / "report.html"
-    write_bytes(page, render(reading, results, story, drawn).encode())
+    write_bytes(page, render_page(data, results, metadata, drawn).encode())
     return page
 
 
-def templates() -> jinja2.Environment:
+def load_templates() -> jinja2.Environment:
     """The page's templates, in which every name is escaped."""
     found = jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report"),
@@ -85,68 +88,66 @@ def templates() -> jinja2.Environment:
     return found
 
 
-def render(
-    reading: ReportData,
+def render_page(
+    data: ReportData,
     results: StoredResults,
-    story: StudyMetadata,
+    metadata: StudyMetadata,
     drawn: tuple[RenderedFigure, ...],
 ) -> str:
     """Fill the template."""
     figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawn:
         figures.setdefault(figure.section, []).append(figure)
-    shown = _tables(reading, results, story)
-    explored = explorer(reading, results.curves, story) if len(reading.runs) else None
+    shown = _tables(data, results, metadata)
+    explored = build_explorer(data, results.curves, metadata) if len(data.runs) else None
     known = {*figures, *(name for name, content in shown.items() if content), "study"}
     known |= {"explorer"} if explored else set()
     known |= {"ablation"} if shown["ablations"] else set()
     known -= {"best"} if "time" in figures else set()
     return (
-        templates()
+        load_templates()
         .get_template("report.html.j2")
         .render(
-            story=story,
+            metadata=metadata,
             toml=results.study_toml,
-            theme=style.theme(),
-            band=formatting.margin(reading.margin, reading.scale),
-            alpha=f"{reading.alpha:.2g}",
-            answers=summary.answers(reading),
-            facts=summary.facts(reading),
-            tempers=[*summary.caveats(reading), *summary.distrust(results.audit)],
+            theme=theme_declarations(),
+            band=format_margin(data.margin, data.scale),
+            alpha=f"{data.alpha:.2g}",
+            answers=answer_sentences(data),
+            facts=run_counts(data),
+            caveats=[*find_caveats(data), *audit_caveats(results.audit)],
             sections=[(name, title) for name, title in SECTIONS.items() if name in known],
             figures=figures,
             explorer=explored,
-            geometric=reading.scale == "log",
-            audit_said=formatting.audit(results.audit) if len(results.audit) else "",
-            opened=summary_tables.simple_tables(reading),
+            geometric=data.scale == "log",
+            audit_said=describe_audit(results.audit) if len(results.audit) else "",
+            opened=summary_tables.simple_tables(data),
             **shown,
         )
     )
 
 
-def _tables(reading: ReportData, results: StoredResults, story: StudyMetadata) -> dict[str, Any]:
+def _tables(data: ReportData, results: StoredResults, metadata: StudyMetadata) -> dict[str, Any]:
     """Each table of the page, None where it would be empty."""
     return {
-        "ablations": ablation_table(reading, story) if len(reading.effects) else None,
-        "shares": summary_tables.shares_table(reading)
-        if reading.shares["eta2"].notna().any()
+        "ablations": ablation_table(data, metadata) if len(data.effects) else None,
+        "shares": summary_tables.shares_table(data) if data.shares["eta2"].notna().any() else None,
+        "doubles": summary_tables.doubles_table(data)
+        if data.interactions["double"].notna().any()
         else None,
-        "doubles": summary_tables.doubles_table(reading)
-        if reading.interactions["double"].notna().any()
+        "ends": summary_tables.ends_table(data) if data.curves else None,
+        "spread": summary_tables.spread_table(data) if data.spread["cells"].sum() else None,
+        "timings": summary_tables.costs_table(data) if len(data.costs) else None,
+        "ranking": summary_tables.ranking_table(data)
+        if len(data.ranked) > 1 and data.ranked["seeds"].iloc[0] > 1
         else None,
-        "ends": summary_tables.ends_table(reading) if reading.curves else None,
-        "spread": summary_tables.spread_table(reading) if reading.spread["cells"].sum() else None,
-        "timings": summary_tables.costs_table(reading) if len(reading.costs) else None,
-        "ranking": summary_tables.ranking_table(reading)
-        if len(reading.ranked) > 1 and reading.ranked["seeds"].iloc[0] > 1
+        "best": tables.best_table(data, metadata)
+        if data.configurations["complete"].any()
         else None,
-        "best": tables.best_table(reading, story)
-        if reading.configurations["complete"].any()
-        else None,
-        "endings": tables.endings_table(reading) if len(reading.endings) else None,
-        "rates": tables.rates_table(reading) if reading.rates["diverged"].sum() else None,
-        "published": tables.published_table(reading.published) if len(reading.published) else None,
-        "audit": tables.audit_table(results.audit, reading.runs, story)
+        "endings": tables.endings_table(data) if len(data.endings) else None,
+        "rates": tables.rates_table(data) if data.rates["diverged"].sum() else None,
+        "published": tables.published_table(data.published) if len(data.published) else None,
+        "audit": tables.audit_table(results.audit, data.runs, metadata)
         if len(results.audit)
         else None,
         "environment": tables.environment_table(results.environment, results.runs),

@@ -82,7 +82,7 @@ _LOOK = {
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
+def style_context() -> Iterator[None]:
     """Apply our look while something is drawn or saved; the user's settings stay as they were."""
     style: dict[Any, Any] = {**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **_LOOK}
     # Switching the backend closes windows, and a figure of ours needs none.
@@ -92,9 +92,9 @@ def drawing() -> Iterator[None]:
         yield
 
 
-def laid_out(figure: Figure) -> Figure:
+def freeze_layout(figure: Figure) -> Figure:
     """Lay ``figure`` out for good: it is saved more than once, and laying out takes the longest."""
-    with drawing():
+    with style_context():
         engine = figure.get_layout_engine()
         if engine is not None:
             engine.execute(figure)
@@ -102,23 +102,23 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     """Save ``figure`` as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    with drawing():
+    with style_context():
         figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     return buffer.getvalue()
 
 
-def svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """Save ``figure`` as SVG, its text as text; the same figure gives the same bytes."""
     buffer = io.StringIO()
-    with drawing():
+    with style_context():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def inlined(drawing: str, name: str) -> str:
+def to_inline_svg(drawing: str, name: str) -> str:
     """An SVG file's text as part of a page: it grows and shrinks with the page, takes the page's
     colours, light or dark, and its ids are its own.
     """
@@ -138,21 +138,21 @@ def _themed(colour: str) -> str:
     return f"var(--{THEME[colour][0]})" if colour in THEME else colour
 
 
-def theme() -> tuple[str, str]:
+def theme_declarations() -> tuple[str, str]:
     """CSS declarations of the colours of figures: on light paper, and on dark."""
     light = "; ".join(f"--{name}: {colour}" for colour, (name, _) in THEME.items())
     dark = "; ".join(f"--{name}: {other}" for name, other in THEME.values())
     return light, dark
 
 
-def light(colour: tuple[float, float, float, float]) -> bool:
+def is_light(colour: tuple[float, float, float, float]) -> bool:
     """Whether dark text is told better from a colour than light text (WCAG's luminance)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
     return bool((luminance + 0.05) / 0.07 > 1.05 / (luminance + 0.05))
 
 
-def wrapped(text: str, width: int = 26) -> str:
+def wrap_name(text: str, width: int = 26) -> str:
     """Break a long name over two lines, inside a word if need be; what is longer loses its middle.
 
     The tables of the page have every name in full.

@@ -12,8 +12,19 @@ from ablations.analysis import UNDECIDED, audit_failure
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.power import min_seeds
 from ablations.analysis.study_design import Effects
-from ablations.report import formatting
 from ablations.report.data import ReportData
+from ablations.report.formatting import (
+    NOTHING,
+    describe_agreement,
+    describe_effects,
+    describe_seeds,
+    format_change,
+    format_count,
+    format_number,
+    format_p,
+    format_ratio,
+    join_words,
+)
 from ablations.results.answer import Answer
 from ablations.results.metadata import NOT_SET
 
@@ -37,25 +48,22 @@ _NAMED = 3
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
 
 
-def answers(reading: ReportData) -> list[str]:
+def answer_sentences(data: ReportData) -> list[str]:
     """Say what the study found, in one sentence or two."""
     found = []
-    ended = Counter(reading.runs["status"])
+    ended = Counter(data.runs["status"])
     if ended["diverged"] + ended["failed"] and not ended["ok"]:
         parts = [f"{ended[word]:,} {word}" for word in ("diverged", "failed") if ended[word]]
-        return [
-            f"No run ended with a result, so there is no loss to compare: "
-            f"{formatting.listing(parts)}."
-        ]
-    if len(reading.published):
-        found.append(formatting.agreement(reading.published))
-    if len(reading.effects):
-        noun = "technique" if set(reading.effects["axis"]) <= TECHNIQUE_AXES else "level"
-        found.append(formatting.answer(reading.effects, reading.scale, noun))
-        found.extend(_best(reading))
-    best = reading.configurations[reading.configurations["complete"]].head(1)
+        return [f"No run ended with a result, so there is no loss to compare: {join_words(parts)}."]
+    if len(data.published):
+        found.append(describe_agreement(data.published))
+    if len(data.effects):
+        noun = "technique" if set(data.effects["axis"]) <= TECHNIQUE_AXES else "level"
+        found.append(describe_effects(data.effects, data.scale, noun))
+        found.extend(_best(data))
+    best = data.configurations[data.configurations["complete"]].head(1)
     if not found and len(best):
-        loss = formatting.format_number(best["mean"].iloc[0], 4)
+        loss = format_number(best["mean"].iloc[0], 4)
         found.append(
             "No two configurations differ in one thing only, so no technique is compared here. "
             f"The lowest mean validation loss is {loss}."
@@ -63,56 +71,54 @@ def answers(reading: ReportData) -> list[str]:
     return found or ["No run ended with a result, so there is nothing to compare."]
 
 
-def _best(reading: ReportData) -> list[str]:
+def _best(data: ReportData) -> list[str]:
     """Name the best configuration, and how far it is from the controls on seeds that did not choose
     it.
     """
-    if reading.winner.empty or reading.winner["candidates"].iloc[0] < 2:
+    if data.winner.empty or data.winner["candidates"].iloc[0] < 2:
         return []
-    row = reading.winner.iloc[0]
+    row = data.winner.iloc[0]
     away = [
         f"{axis} {row[axis]}"
-        for axis, control in reading.controls.items()
+        for axis, control in data.controls.items()
         if axis in row and row[axis] not in (control, NOT_SET)
     ]
     away += [
         f"{name} {row[name]}"
-        for name in reading.contrasted
-        if name not in reading.controls and row[name] != NOT_SET
+        for name in data.contrasted
+        if name not in data.controls and row[name] != NOT_SET
     ]
     if not away:
         return ["No configuration has a lower mean than that of all controls together."]
-    named = formatting.listing(away)
+    named = join_words(away)
     if pd.isna(row["low"]):
-        loss = formatting.format_number(row["naive"])
+        loss = format_number(row["naive"])
         return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
-    change, low, high = (
-        formatting.change(row, reading.scale, part) for part in ("", "low", "high")
-    )
+    change, low, high = (format_change(row, data.scale, part) for part in ("", "low", "high"))
     gain = "" if row["high"] < 0 else ", which is no certain gain"
     size = f"{change} [{low}, {high}] against all controls together{gain}"
     if row["chosen"] < _AGREED:
         return [
             f"No configuration is surely the best: what half of the seeds choose gives {size}, on "
-            f"the other half. On all seeds {named} looks best{_at_what_time(reading)}, which "
+            f"the other half. On all seeds {named} looks best{_at_what_time(data)}, which "
             f"{row['chosen']:.0%} of the halves choose."
         ]
     share = "every half" if row["chosen"] == 1 else f"{row['chosen']:.0%} of the halves"
     return [
-        f"The best configuration is {named}{_at_what_time(reading)}: the choice of {share} of the "
+        f"The best configuration is {named}{_at_what_time(data)}: the choice of {share} of the "
         f"seeds, and what a half chooses gives {size}, on the other half."
     ]
 
 
-def _at_what_time(reading: ReportData) -> str:
+def _at_what_time(data: ReportData) -> str:
     """What a step of the best configuration costs, where it was timed."""
-    if reading.winner_cost.empty:
+    if data.winner_cost.empty:
         return ""
-    return f", at {formatting.times(reading.winner_cost['ratio'].iloc[0])} the time of a step"
+    return f", at {format_ratio(data.winner_cost['ratio'].iloc[0])} the time of a step"
 
 
 def summarise(found: Effects, cautions: Sequence[str] = ()) -> Answer:
-    """Every level against its control, then the answer in a sentence, and what tempers it."""
+    """Every level against its control, then the answer in a sentence, and what caveats it."""
     table, scale = found.effects, found.scale
     if table.empty:
         return Answer((), ())
@@ -120,17 +126,21 @@ def summarise(found: Effects, cautions: Sequence[str] = ()) -> Answer:
         (
             *(str(row[name]) for name in ("axis", "level", "control")),
             _verdict(row),
-            formatting.change(row, scale),
-            f"{formatting.change(row, scale, 'low')} to {formatting.change(row, scale, 'high')}"
+            format_change(row, scale),
+            f"{format_change(row, scale, 'low')} to {format_change(row, scale, 'high')}"
             if row["seeds"] >= _FEWEST
-            else formatting.NOTHING,
-            formatting.p_value(row),
+            else NOTHING,
+            format_p(row),
         )
         for _, row in table.iterrows()
     )
     return Answer(
         rows,
-        (formatting.answer(table, scale, "level"), *(t.text for t in caveats(found)), *cautions),
+        (
+            describe_effects(table, scale, "level"),
+            *(t.text for t in find_caveats(found)),
+            *cautions,
+        ),
     )
 
 
@@ -155,28 +165,28 @@ def more_seeds(effects: pd.DataFrame) -> str:
     if not len(known):
         return "No number of seeds is known that would decide what is undecided."
     first, *rest = known.head(_NAMED).itertuples()
-    more = formatting.count(int(first.more), "more seed")
+    more = format_count(int(first.more), "more seed")
     parts = [f"about {more} would decide {first.axis} {first.level}"]
     parts += [f"{row.more:,.0f} {row.axis} {row.level}" for row in rest]
     left = len(undecided) - len(parts)
-    others = f"; {formatting.count(left, 'other')} would need more" if left else ""
-    text = formatting.listing(parts)
+    others = f"; {format_count(left, 'other')} would need more" if left else ""
+    text = join_words(parts)
     return f"If effects and spreads are what they seem, {text}{others}."
 
 
-def facts(reading: ReportData) -> list[str]:
+def run_counts(data: ReportData) -> list[str]:
     """Count what was trained."""
-    status = Counter(reading.runs["status"])
+    status = Counter(data.runs["status"])
     bad = (word for word in ("diverged", "failed", "skipped") if status[word])
     return [
-        formatting.count(len(reading.runs), "run"),
-        formatting.count(len(reading.configurations), "configuration"),
-        formatting.count(reading.runs["seed"].nunique(), "seed"),
+        format_count(len(data.runs), "run"),
+        format_count(len(data.configurations), "configuration"),
+        format_count(data.runs["seed"].nunique(), "seed"),
         *(f"{status[word]:,} {word}" for word in bad),
     ]
 
 
-def distrust(audit: pd.DataFrame) -> list[Caveat]:
+def audit_caveats(audit: pd.DataFrame) -> list[Caveat]:
     """Say loudly where the fusion audit failed, and where rounding depends on company."""
     wrong, other = audit_failure(audit), int((~audit["repeated"].astype(bool)).sum())
     if wrong:
@@ -186,14 +196,14 @@ def distrust(audit: pd.DataFrame) -> list[Caveat]:
     return [
         Caveat(
             "rounding varies",
-            f"{formatting.count(other, 'audited run')} did not repeat bit for bit: on this "
+            f"{format_count(other, 'audited run')} did not repeat bit for bit: on this "
             "machine the "
             "last digits of a run depend on the runs that it is trained with.",
         )
     ]
 
 
-def caveats(reading: Effects) -> list[Caveat]:
+def find_caveats(data: Effects) -> list[Caveat]:
     """Say what should temper the answer, as far as the tables show it."""
     asked: dict[str, Callable[[Effects], str]] = {
         "too few seeds": _unreachable,
@@ -210,43 +220,43 @@ def caveats(reading: Effects) -> list[Caveat]:
         "survivors differ": _blocked,
         "differences": _unit,
     }
-    return [Caveat(badge, text) for badge, ask in asked.items() if (text := ask(reading))]
+    return [Caveat(badge, text) for badge, ask in asked.items() if (text := ask(data))]
 
 
-def _blocked(reading: Effects) -> str:
+def _blocked(data: Effects) -> str:
     """Levels with a certain difference that divergence speaks against."""
-    rows = reading.effects[
-        (reading.effects["verdict"] == UNDECIDED)
-        & (reading.effects["p_adjusted"] <= reading.alpha)
-        & (reading.effects["diverged"] != reading.effects["control_diverged"])
+    rows = data.effects[
+        (data.effects["verdict"] == UNDECIDED)
+        & (data.effects["p_adjusted"] <= data.alpha)
+        & (data.effects["diverged"] != data.effects["control_diverged"])
     ]
     if not len(rows):
         return ""
-    names = formatting.listing([f"{row.axis} {row.level}" for row in rows.itertuples()])
+    names = join_words([f"{row.axis} {row.level}" for row in rows.itertuples()])
     return (
         f"Undecided in spite of a certain difference where both runs survived: {names}. Divergence "
         "speaks against it, and no number of seeds would settle which counts for more."
     )
 
 
-def _uneven(reading: Effects) -> str:
+def _uneven(data: Effects) -> str:
     """Levels of one axis that are averages over different cells."""
-    told = reading.effects[reading.effects["pairs"] > 0].groupby("axis", sort=False)["cells"]
+    told = data.effects[data.effects["pairs"] > 0].groupby("axis", sort=False)["cells"]
     axes = [axis for axis, cells in told if len(set(cells)) > 1]
     if not axes:
         return ""
     return (
-        f"Levels of {formatting.listing(axes)} were run in different combinations, and are "
+        f"Levels of {join_words(axes)} were run in different combinations, and are "
         "averages "
         "over different cells: each can be compared with its control, but not with the others."
     )
 
 
-def _single(reading: Effects) -> str:
+def _single(data: Effects) -> str:
     """Intervals of one comparison, beside a p that is adjusted for all."""
-    effects = reading.effects
+    effects = data.effects
     apart = (effects["low"] > 0) | (effects["high"] < 0)
-    if not (apart & (effects["p_adjusted"] > reading.alpha)).any():
+    if not (apart & (effects["p_adjusted"] > data.alpha)).any():
         return ""
     return (
         "An interval is of one comparison alone, by Student's t; p is of sign flips, adjusted for "
@@ -254,8 +264,8 @@ def _single(reading: Effects) -> str:
     )
 
 
-def _unit(reading: Effects) -> str:
-    if reading.scale == "log":
+def _unit(data: Effects) -> str:
+    if data.scale == "log":
         return ""
     return (
         "Some losses are zero or negative and have no ratio: changes are differences in the loss's "
@@ -263,41 +273,37 @@ def _unit(reading: Effects) -> str:
     )
 
 
-def _looked(reading: Effects) -> str:
-    if len(reading.looks) < 2:
+def _looked(data: Effects) -> str:
+    if len(data.looks) < 2:
         return ""
-    stated = formatting.listing([f"{n:,}" for n in reading.looks])
+    stated = join_words([f"{n:,}" for n in data.looks])
     return (
         f"Seeds were added while something was undecided, with looks stated before at {stated} "
-        f"seeds: each is judged at a level of {reading.alpha:.2g}, so that all together err in 5 % "
+        f"seeds: each is judged at a level of {data.alpha:.2g}, so that all together err in 5 % "
         "of studies."
     )
 
 
-def _unreachable(reading: Effects) -> str:
-    effects = reading.effects
+def _unreachable(data: Effects) -> str:
+    effects = data.effects
     if not effects["seeds"].sum() or effects["reachable"].any():
         return ""
     return (
-        f"With {formatting.seeds(effects)} no difference can reach significance, however large "
+        f"With {describe_seeds(effects)} no difference can reach significance, however large "
         "it is: "
-        f"at least {min_seeds(reading.alpha)} are needed."
+        f"at least {min_seeds(data.alpha)} are needed."
     )
 
 
-def _changed_nothing(reading: Effects) -> str:
-    effects = reading.effects
+def _changed_nothing(data: Effects) -> str:
+    effects = data.effects
     nothing = effects[(effects["identical"] == effects["pairs"]) & (effects["pairs"] > 0)]
     names = [f"{row['axis']} {row['level']}" for _, row in nothing.iterrows()]
-    return (
-        f"Changed nothing, to the last bit, in any pair: {formatting.listing(names)}."
-        if names
-        else ""
-    )
+    return f"Changed nothing, to the last bit, in any pair: {join_words(names)}." if names else ""
 
 
-def _diverged(reading: Effects) -> str:
-    effects = reading.effects
+def _diverged(data: Effects) -> str:
+    effects = data.effects
     if not effects["conditional"].any():
         return ""
     marked = (effects["conditional"] & (effects["seeds"] > 0)).any()
@@ -308,46 +314,46 @@ def _diverged(reading: Effects) -> str:
     )
 
 
-def _left_out(reading: Effects) -> str:
-    most = {noun: reading.effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
-    parts = [formatting.count(int(n), noun) for noun, n in most.items() if n > 0]
+def _left_out(data: Effects) -> str:
+    most = {noun: data.effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
+    parts = [format_count(int(n), noun) for noun, n in most.items() if n > 0]
     if not parts:
         return ""
     return (
         "Some runs are missing, and only what is balanced is compared: "
-        f"up to {formatting.listing(parts)} of a comparison left out."
+        f"up to {join_words(parts)} of a comparison left out."
     )
 
 
-def _unpaired(reading: Effects) -> str:
-    alone = reading.effects[reading.effects["pairs"] == 0]
+def _unpaired(data: Effects) -> str:
+    alone = data.effects[data.effects["pairs"] == 0]
     if not len(alone):
         return ""
     first, left = alone["left_out"].iloc[0], len(alone) - 1
     verb = "is" if left == 1 else "are"
-    others = f"; neither {verb} {formatting.count(left, 'other level')}" if left else ""
+    others = f"; neither {verb} {format_count(left, 'other level')}" if left else ""
     return f"Not compared, for want of a pair with the control: {first}{others}."
 
 
-def _tuned(reading: Effects) -> str:
-    if not reading.tuned:
+def _tuned(data: Effects) -> str:
+    if not data.tuned:
         return ""
-    axes = formatting.listing(list(reading.tuned))
+    axes = join_words(list(data.tuned))
     return (
         f"Each configuration is judged at its best {axes}, chosen on one half of the seeds and "
         "reported on the other."
     )
 
 
-def _depends(reading: Effects) -> str:
-    told = reading.effects[reading.effects["pairs"] > 0]
+def _depends(data: Effects) -> str:
+    told = data.effects[data.effects["pairs"] > 0]
     if len(told) and (told["depends_on"] == UNKNOWN).all():
         return "Whether an effect depends on another axis cannot be known with so few seeds."
     rows = told[~told["depends_on"].isin(["", UNKNOWN])]
     if not len(rows):
         return ""
     named = [f"{row.axis} {row.level} (on {row.depends_on})" for row in rows.itertuples()]
-    shown = formatting.listing(
+    shown = join_words(
         [*named[:_NAMED], *([f"{len(named) - _NAMED} more"] if len(named) > _NAMED else [])]
     )
     return f"An average over different effects, which depend on another axis: {shown}."

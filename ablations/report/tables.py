@@ -10,8 +10,18 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from ablations.analysis import strongest_pairs
-from ablations.report import formatting
 from ablations.report.data import ReportData
+from ablations.report.formatting import (
+    NOTHING,
+    describe_noise_floor,
+    format_change,
+    format_count,
+    format_number,
+    format_percent,
+    format_ratio,
+    format_share,
+    format_signed,
+)
 from ablations.results.metadata import StudyMetadata
 
 BEST = 10
@@ -30,7 +40,7 @@ class Cell:
 
     text: str
     value: float | None = None
-    look: str = ""
+    style_class: str = ""
     note: str = ""
     parts: tuple[tuple[str, float | str], ...] = ()
 
@@ -44,10 +54,10 @@ class Table:
     rows: tuple[tuple[Cell, ...], ...]
 
 
-def numeric(text: str, value: float, look: str = "number") -> Cell:
+def numeric(text: str, value: float, style_class: str = "number") -> Cell:
     """Make a cell of a number: ``text`` is shown, ``value`` sorts."""
     value = float(value)
-    return Cell(text, None if math.isnan(value) else value, look)
+    return Cell(text, None if math.isnan(value) else value, style_class)
 
 
 def interval(text: str, low: float, high: float) -> Cell:
@@ -63,33 +73,31 @@ def spelled(parts: Sequence[tuple[str, float | str]]) -> str:
     return json.dumps(told, ensure_ascii=False)
 
 
-def best_table(reading: ReportData, story: StudyMetadata) -> Table:
+def best_table(data: ReportData, metadata: StudyMetadata) -> Table:
     """List the ten best configurations that never diverged nor failed."""
-    found = reading.configurations
+    found = data.configurations
     best = found[found["complete"]].head(BEST)
-    settings = [
-        name for name in reading.factors if len(set(best[name])) > 1 or name in reading.axes
-    ]
-    metric = [story.metric_name] if best["metric"].notna().any() else []
+    settings = [name for name in data.factors if len(set(best[name])) > 1 or name in data.axes]
+    metric = [metadata.metric_name] if best["metric"].notna().any() else []
     headings = ["rank", *settings, "validation loss", "95 % interval", *metric, "seconds", "seeds"]
     rows = []
     for place, (_, row) in enumerate(best.iterrows(), 1):
         ends = (
-            f"{formatting.format_number(row['low'])} to {formatting.format_number(row['high'])}"
+            f"{format_number(row['low'])} to {format_number(row['high'])}"
             if row["ok"] > 1
             else "\N{EN DASH}"
         )
         cells = [
             numeric(str(place), place),
-            *(Cell(str(row[name]), look="name") for name in settings),
+            *(Cell(str(row[name]), style_class="name") for name in settings),
         ]
         cells += [
-            numeric(formatting.format_number(row["mean"], 4), row["mean"]),
+            numeric(format_number(row["mean"], 4), row["mean"]),
             interval(ends, row["low"], row["high"]),
         ]
-        cells += [numeric(formatting.format_number(row["metric"]), row["metric"])] if metric else []
+        cells += [numeric(format_number(row["metric"]), row["metric"])] if metric else []
         cells += [
-            numeric(formatting.format_number(row["seconds"], 2), row["seconds"]),
+            numeric(format_number(row["seconds"], 2), row["seconds"]),
             numeric(str(row["ok"]), row["ok"]),
         ]
         rows.append(tuple(cells))
@@ -98,7 +106,7 @@ def best_table(reading: ReportData, story: StudyMetadata) -> Table:
 
 def _best_caption(found: pd.DataFrame) -> str:
     complete = int(found["complete"].sum())
-    best = formatting.count(complete, "configuration")
+    best = format_count(complete, "configuration")
     text = (
         f"The best of {best} whose runs all ended well, by validation loss: its geometric mean "
         "over seeds."
@@ -108,35 +116,35 @@ def _best_caption(found: pd.DataFrame) -> str:
     return f"{text} Chosen and judged on the same seeds, the first rows look better than they are."
 
 
-def endings_table(reading: ReportData) -> Table:
+def endings_table(data: ReportData) -> Table:
     """List why runs diverged, failed or were skipped, grouped."""
     rows = []
-    for _, row in reading.endings.head(MOST_REASONS).iterrows():
+    for _, row in data.endings.head(MOST_REASONS).iterrows():
         alike = f" (and {row['reasons'] - 1:,} alike)" if row["reasons"] > 1 else ""
         rows.append(
             (
-                Cell(row["status"], look=f"status {row['status']}"),
+                Cell(row["status"], style_class=f"status {row['status']}"),
                 numeric(f"{row['runs']:,}", row["runs"]),
                 numeric(str(row["seeds"]), row["seeds"]),
-                Cell(row["reason"] + alike, look="caption"),
-                Cell(row["shared"], look="name"),
+                Cell(row["reason"] + alike, style_class="caption"),
+                Cell(row["shared"], style_class="name"),
             )
         )
-    left = len(reading.endings) - len(rows)
+    left = len(data.endings) - len(rows)
     caption = "Runs that did not end well, grouped by reason."
     caption += f" {left:,} rarer reasons are not shown." if left else ""
     return Table(caption, ("status", "runs", "seeds", "reason", "in common"), tuple(rows))
 
 
-def rates_table(reading: ReportData) -> Table:
+def rates_table(data: ReportData) -> Table:
     """List the divergence rate of every level that diverged at all, and of its axis' other
     levels.
     """
-    rates = reading.rates
+    rates = data.rates
     rates = rates[rates.groupby("axis")["diverged"].transform("sum") > 0]
     rows = tuple(
         (
-            Cell(f"{row['axis']} \N{RIGHTWARDS ARROW} {row['level']}", look="name"),
+            Cell(f"{row['axis']} \N{RIGHTWARDS ARROW} {row['level']}", style_class="name"),
             replace(
                 numeric(f"{row['diverged']}/{row['runs']}", row["diverged"]),
                 parts=(("", row["diverged"]), ("of", row["runs"])),
@@ -160,7 +168,7 @@ def published_table(published: pd.DataFrame) -> Table:
         outside = ", ".join(str(epoch) for epoch in part.loc[~part["inside"], "epoch"])
         rows.append(
             (
-                Cell(str(name), look="name"),
+                Cell(str(name), style_class="name"),
                 numeric(f"{part['inside'].sum()} of {len(part)}", part["inside"].sum()),
                 Cell(outside or "none"),
                 numeric(f"{part['runs'].max():,}", part["runs"].max()),
@@ -195,19 +203,22 @@ def environment_table(
     counts = runs["environment_id"].value_counts()
     headings = (
         "",
-        *(f"{name} ({formatting.count(int(counts.get(name, 0)), 'run')})" for name in names),
+        *(f"{name} ({format_count(int(counts.get(name, 0)), 'run')})" for name in names),
     )
     keys = dict.fromkeys(key for fact in facts for key in fact)
     rows = tuple(
-        (Cell(key, look="name"), *(Cell(fact.get(key, ""), look="caption") for fact in facts))
+        (
+            Cell(key, style_class="name"),
+            *(Cell(fact.get(key, ""), style_class="caption") for fact in facts),
+        )
         for key in keys
     )
     return Table("Where the runs were trained.", headings, rows)
 
 
-def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: StudyMetadata) -> Table:
+def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, metadata: StudyMetadata) -> Table:
     """One row a run that the plain loop judged."""
-    axes = [name for name in story.axes if len(set(runs[name])) > 1]
+    axes = [name for name in metadata.axes if len(set(runs[name])) > 1]
     whole = audit.merge(runs[["run_id", "seed", *axes]], on="run_id")
     headings = (
         *("run", *axes, "seed", "engine", "epochs compared", "deviation", "tolerance"),
@@ -218,7 +229,7 @@ def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, story: StudyMetadata) -
         drift = row["drift"]
         rows.append(
             (
-                Cell(str(row["run_id"]), look="name"),
+                Cell(str(row["run_id"]), style_class="name"),
                 *(Cell(str(row[name])) for name in axes),
                 numeric(str(row["seed"]), row["seed"]),
                 Cell(str(row["engine"])),
@@ -255,24 +266,24 @@ MOST_DOUBLES = 60
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def shares_table(reading: ReportData) -> Table:
+def shares_table(data: ReportData) -> Table:
     """Each source's share of the variance, and the test of it."""
     rows = []
-    for row in reading.shares.itertuples():
+    for row in data.shares.itertuples():
         name = {"blocks": "seed", "residual": "residual (chance)"}.get(row.source, row.source)
         rows.append(
             (
-                Cell(name, look="name"),
-                numeric(formatting.share(row.eta2, ".2%"), row.eta2),
-                numeric(formatting.share(row.omega2, ".2%"), row.omega2),
+                Cell(name, style_class="name"),
+                numeric(format_share(row.eta2, ".2%"), row.eta2),
+                numeric(format_share(row.omega2, ".2%"), row.omega2),
                 numeric(str(int(row.df)), row.df),
-                numeric(formatting.format_number(row.f), row.f),
-                numeric(formatting.format_number(row.p, 2), row.p),
-                numeric(formatting.format_number(row.epsilon, 2), row.epsilon),
-                numeric(formatting.format_number(row.p_epsilon, 2), row.p_epsilon),
+                numeric(format_number(row.f), row.f),
+                numeric(format_number(row.p, 2), row.p),
+                numeric(format_number(row.epsilon, 2), row.epsilon),
+                numeric(format_number(row.p_epsilon, 2), row.p_epsilon),
             )
         )
-    first = reading.shares.iloc[0]
+    first = data.shares.iloc[0]
     caption = f"Shares of the variance, over {first['n']} seeds: {first['procedure']}."
     headings = (
         *("source", "η²", "ω²", "df", "F", "p"),
@@ -281,73 +292,76 @@ def shares_table(reading: ReportData) -> Table:
     return Table(caption, headings, tuple(rows))
 
 
-def simple_tables(reading: ReportData) -> list[Table]:
+def simple_tables(data: ReportData) -> list[Table]:
     """The strongest interactions opened up: each level's effect at each level of the other axis."""
-    if reading.interactions.empty:
+    if data.interactions.empty:
         return []
-    ranked = strongest_pairs(reading.interactions).dropna()
-    certain = reading.interactions[reading.interactions["p_adjusted"] <= 0.05]
+    ranked = strongest_pairs(data.interactions).dropna()
+    certain = data.interactions[data.interactions["p_adjusted"] <= 0.05]
     known = set(zip(certain["axis_a"], certain["axis_b"], strict=True))
     pairs = [
         (a, b) for a, b in zip(ranked["axis_a"], ranked["axis_b"], strict=True) if (a, b) in known
     ]
-    return [_simple(reading, a, b) for a, b in pairs[:OPENED]]
+    return [_simple(data, a, b) for a, b in pairs[:OPENED]]
 
 
-def _simple(reading: ReportData, given: str, axis: str) -> Table:
+def _simple(data: ReportData, given: str, axis: str) -> Table:
     """Rows: levels of one axis; columns: the effect of each level of the axis that has fewer."""
-    if len(reading.levels[axis]) > len(reading.levels[given]):
+    if len(data.levels[axis]) > len(data.levels[given]):
         axis, given = given, axis
-    table = reading.simple[(reading.simple["axis"] == axis) & (reading.simple["given"] == given)]
-    levels = [level for level in reading.levels[axis] if level in set(table["level"])]
+    table = data.simple[(data.simple["axis"] == axis) & (data.simple["given"] == given)]
+    levels = [level for level in data.levels[axis] if level in set(table["level"])]
     by_key = table.set_index(["given_level", "level"])
     rows = []
-    for at in reading.levels[given]:
+    for at in data.levels[given]:
         if at not in set(table["given_level"]):
             continue
-        cells = [Cell(f"{given} {at}", look="name")]
+        cells = [Cell(f"{given} {at}", style_class="name")]
         for level in levels:
             if (at, level) not in by_key.index:
-                cells.append(Cell(formatting.NOTHING, look="number"))
+                cells.append(Cell(NOTHING, style_class="number"))
                 continue
             row = by_key.loc[(at, level)]
-            low, high = (formatting.change(row, reading.scale, part) for part in ("low", "high"))
+            low, high = (format_change(row, data.scale, part) for part in ("low", "high"))
             names = {"": "effect", "low": "low", "high": "high"}
-            if reading.scale == "log":
+            if data.scale == "log":
                 names = {"": "change", "low": "change_low", "high": "change_high"}
             parts = tuple((part, float(row[name])) for part, name in names.items())
-            shown = numeric(formatting.change(row, reading.scale), parts[0][1])
+            shown = numeric(format_change(row, data.scale), parts[0][1])
             note = f"{low} to {high}" if row["seeds"] > 1 else ""
             cells.append(replace(shown, note=note, parts=parts))
         rows.append(tuple(cells))
     caption = (
         f"{axis} {TIMES} {given}: the change that each level of {axis} makes against "
-        f"{reading.controls[axis]}, at each level of {given}, with its 95 % interval."
+        f"{data.controls[axis]}, at each level of {given}, with its 95 % interval."
     )
     return Table(caption, ("at", *levels), tuple(rows))
 
 
-def doubles_table(reading: ReportData) -> Table:
+def doubles_table(data: ReportData) -> Table:
     """Every pair of levels: what the two do together beyond the sum of both."""
-    every = reading.interactions.dropna(subset="double")
+    every = data.interactions.dropna(subset="double")
     furthest = every["double"].abs().sort_values(ascending=False, kind="stable").index
     found = every.loc[every.index.isin(furthest[:MOST_DOUBLES])]
     rows = []
     for row in found.itertuples():
         parts = [row.double, row.double_low, row.double_high]
         shown = [
-            formatting.format_percent(math.expm1(x))
-            if reading.scale == "log" and not math.isnan(x)
-            else formatting.format_signed(x)
+            format_percent(math.expm1(x))
+            if data.scale == "log" and not math.isnan(x)
+            else format_signed(x)
             for x in parts
         ]
         rows.append(
             (
-                Cell(f"{row.axis_a} {row.level_a} {TIMES} {row.axis_b} {row.level_b}", look="name"),
+                Cell(
+                    f"{row.axis_a} {row.level_a} {TIMES} {row.axis_b} {row.level_b}",
+                    style_class="name",
+                ),
                 numeric(shown[0], row.double),
                 interval(f"{shown[1]} to {shown[2]}", row.double_low, row.double_high),
-                numeric(formatting.format_number(row.p, 2), row.p),
-                numeric(formatting.format_number(row.p_adjusted, 2), row.p_adjusted),
+                numeric(format_number(row.p, 2), row.p),
+                numeric(format_number(row.p_adjusted, 2), row.p_adjusted),
                 numeric(str(int(row.double_seeds)), row.double_seeds),
             )
         )
@@ -361,15 +375,15 @@ def doubles_table(reading: ReportData) -> Table:
     return Table(caption, headings, tuple(rows))
 
 
-def ends_table(reading: ReportData) -> Table:
+def ends_table(data: ReportData) -> Table:
     """The last epoch of every curve."""
     rows = [
         (
-            Cell(f"{axis} {row.level}", look="name"),
+            Cell(f"{axis} {row.level}", style_class="name"),
             numeric(str(row.epoch), row.epoch),
-            numeric(formatting.format_number(row.mean, 4), row.mean),
+            numeric(format_number(row.mean, 4), row.mean),
             interval(
-                " to ".join(formatting.format_number(end, 4) for end in (row.low, row.high)),
+                " to ".join(format_number(end, 4) for end in (row.low, row.high)),
                 row.low,
                 row.high,
             ),
@@ -378,7 +392,7 @@ def ends_table(reading: ReportData) -> Table:
                 parts=(("", row.survivors), ("of", row.runs)),
             ),
         )
-        for axis, tables in reading.curves.items()
+        for axis, tables in data.curves.items()
         for row in tables["val_loss"].itertuples()
         if row.epoch == tables["val_loss"]["epoch"].max()
     ]
@@ -389,38 +403,40 @@ def ends_table(reading: ReportData) -> Table:
     return Table(caption, headings, tuple(rows))
 
 
-def spread_table(reading: ReportData) -> Table:
+def spread_table(data: ReportData) -> Table:
     """The spread over seeds, level by level."""
 
     def shown(value: float) -> str:
-        if reading.scale == "log":
-            return formatting.format_percent(math.expm1(value)).lstrip("+")
-        return formatting.format_number(value)
+        if data.scale == "log":
+            return format_percent(math.expm1(value)).lstrip("+")
+        return format_number(value)
 
     rows = tuple(
         (
-            Cell(f"{row.axis} {row.level}", look="name"),
+            Cell(f"{row.axis} {row.level}", style_class="name"),
             numeric(shown(row.spread), row.spread),
             interval(f"{shown(row.low)} to {shown(row.high)}", row.low, row.high),
             numeric(str(int(row.cells)), row.cells),
             numeric(str(int(row.seeds)), row.seeds),
         )
-        for row in reading.spread[reading.spread["cells"] > 0].itertuples()
+        for row in data.spread[data.spread["cells"] > 0].itertuples()
     )
     caption = "Standard deviation of the validation loss over seeds within a configuration."
     headings = ("level", "median", "middle half", "configurations", "seeds")
     return Table(caption, headings, rows)
 
 
-def costs_table(reading: ReportData) -> Table:
+def costs_table(data: ReportData) -> Table:
     """What a training step costs at each level, timed alone."""
     rows = tuple(
         (
-            Cell(f"{row.axis} {row.level}", look="name"),
+            Cell(f"{row.axis} {row.level}", style_class="name"),
             Cell(row.verdict),
-            numeric(formatting.times(row.ratio), row.ratio),
+            numeric(format_ratio(row.ratio), row.ratio),
             interval(
-                f"{formatting.times(row.low)} to {formatting.times(row.high)}", row.low, row.high
+                f"{format_ratio(row.low)} to {format_ratio(row.high)}",
+                row.low,
+                row.high,
             ),
             numeric(f"{1e3 * row.seconds:.3g}", 1e3 * row.seconds),
             numeric(f"{1e3 * row.control_seconds:.3g}", 1e3 * row.control_seconds),
@@ -428,18 +444,18 @@ def costs_table(reading: ReportData) -> Table:
                 numeric(f"{1e3 * seconds:.3g}", 1e3 * seconds)
                 for seconds in (row.forward_seconds, row.backward_seconds, row.update_seconds)
             ),
-            numeric(formatting.times(row.memory_ratio), row.memory_ratio),
+            numeric(format_ratio(row.memory_ratio), row.memory_ratio),
             numeric(str(row.cells), row.cells),
             numeric(str(row.blocks), row.blocks),
-            Cell(f"{row.environment_id}, {formatting.count(row.threads, 'thread')}"),
+            Cell(f"{row.environment_id}, {format_count(row.threads, 'thread')}"),
         )
-        for row in reading.costs.itertuples()
+        for row in data.costs.itertuples()
     )
     headings = (
         *("level", "verdict", "time", "95 % interval", "ms a step", "ms at the control"),
         *("of it forward", "backward", "update"),
     )
-    floors = " ".join(map(formatting.floor, reading.floors.itertuples()))
+    floors = " ".join(map(describe_noise_floor, data.floors.itertuples()))
     caption = (
         "The plain PyTorch step that a person would write, against that of the control, all else "
         f"equal, timed alone and in random order, paired within blocks. {floors}"
@@ -447,56 +463,50 @@ def costs_table(reading: ReportData) -> Table:
     return Table(caption, (*headings, "memory", "cells", "blocks", "machine"), rows)
 
 
-def ranking_table(reading: ReportData) -> Table:
+def ranking_table(data: ReportData) -> Table:
     """The best configurations by seed."""
-    found = reading.ranked
-    settings = [name for name in reading.contrasted if len(set(found[name])) > 1]
+    found = data.ranked
+    settings = [name for name in data.contrasted if len(set(found[name])) > 1]
     rows = tuple(
         (
             numeric(str(row["place"]), row["place"]),
-            *(Cell(str(row[name]), look="name") for name in settings),
-            numeric(formatting.format_number(row["mean"], 4), row["mean"]),
-            numeric(formatting.format_number(row["iqm"], 4), row["iqm"]),
+            *(Cell(str(row[name]), style_class="name") for name in settings),
+            numeric(format_number(row["mean"], 4), row["mean"]),
+            numeric(format_number(row["iqm"], 4), row["iqm"]),
             interval(
-                " to ".join(
-                    formatting.format_number(row[end], 4) for end in ("iqm_low", "iqm_high")
-                ),
+                " to ".join(format_number(row[end], 4) for end in ("iqm_low", "iqm_high")),
                 row["iqm_low"],
                 row["iqm_high"],
             ),
             numeric(f"{row['mean_rank']:.2f}", row["mean_rank"]),
-            numeric(formatting.share(row["first_better"], ".2f"), row["first_better"]),
-            numeric(formatting.format_number(row["p_first"], 2), row["p_first"]),
-            Cell("yes" if row["apart"] else "no") if reading.ranks_tell else Cell("too few seeds"),
+            numeric(format_share(row["first_better"], ".2f"), row["first_better"]),
+            numeric(format_number(row["p_first"], 2), row["p_first"]),
+            Cell("yes" if row["apart"] else "no") if data.ranks_tell else Cell("too few seeds"),
         )
         for _, row in found.iterrows()
     )
-    mean = "geometric mean" if reading.scale == "log" else "mean"
+    mean = "geometric mean" if data.scale == "log" else "mean"
     caption = (
         f"The best {len(found)} by {mean} validation loss, over {found['n'].iloc[0]} seeds. "
         "P(first better): share of seeds in which the first one is better; p: of the difference "
         "from the first one, by sign flips, adjusted (max-T). Apart: mean ranks farther from the "
         "first one's than Nemenyi's critical difference, "
-        f"{formatting.format_number(found['critical_difference'].iloc[0])}, among as many as these."
+        f"{format_number(found['critical_difference'].iloc[0])}, among as many as these."
     )
-    if len(reading.winner):
-        caption += _luck(reading.winner.iloc[0], reading)
+    if len(data.winner):
+        caption += _luck(data.winner.iloc[0], data)
     headings = ("rank", *settings, mean, "interquartile mean", "95 % (bootstrap)", "mean rank")
     return Table(caption, (*headings, "P(first better)", "p", "apart"), rows)
 
 
-def _luck(row: pd.Series, reading: ReportData) -> str:
+def _luck(row: pd.Series, data: ReportData) -> str:
     if math.isnan(row["optimism"]):
         return ""
-    gap = (
-        formatting.format_percent(row["optimism"])
-        if reading.scale == "log"
-        else formatting.format_signed(row["optimism"])
-    )
-    size = row["optimism"] if reading.scale == "log" else row["optimism"] / (abs(row["naive"]) or 1)
+    gap = format_percent(row["optimism"]) if data.scale == "log" else format_signed(row["optimism"])
+    size = row["optimism"] if data.scale == "log" else row["optimism"] / (abs(row["naive"]) or 1)
     gap = "no" if abs(size) < 0.0005 else gap
     return (
-        f" Chosen from {formatting.count(int(row['candidates']), 'configuration')}, the first one "
+        f" Chosen from {format_count(int(row['candidates']), 'configuration')}, the first one "
         "looks "
         f"{gap.lstrip('+')} better than what half of the seeds choose gives on the other half; "
         f"{row['chosen']:.0%} of the halves choose the same one."

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ablations.analysis import noise_floor
-from ablations.report import formatting
 from ablations.report.export import columns, notes, presented
+from ablations.report.formatting import describe_noise_floor
 from ablations.report.summary import more_seeds
 from ablations.results.answer import COLUMNS, Answer
 
@@ -61,7 +61,7 @@ def print_table(question: str, table: pd.DataFrame) -> None:
 def print_floors(timings: pd.DataFrame) -> None:
     """What the control differs by from itself, timed twice."""
     for row in noise_floor(timings).itertuples():
-        print(textwrap.fill(formatting.floor(row), 100))
+        print(textwrap.fill(describe_noise_floor(row), 100))
 
 
 def printable(text: str) -> str:

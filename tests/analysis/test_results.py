@@ -19,8 +19,8 @@ import ablations
 from ablations import RequestError, Study
 from ablations.cli import Question, app
 from ablations.execution import run as pipeline
-from ablations.report import formatting
 from ablations.report.export import FORMATS
+from ablations.report.formatting import format_percent
 
 from ..studies import SMALL, run
 
@@ -204,7 +204,7 @@ def test_the_command_writes_every_format(results: ablations.Results) -> None:
     assert [float(row["effect"]) for row in rows] == table["effect"].tolist()
     objects = json.loads(said("--format", "json"))
     assert [found["p"] for found in objects] == table["p"].tolist()
-    shown = [formatting.format_percent(change) for change in table["change"]]
+    shown = [format_percent(change) for change in table["change"]]
     markdown = said("--format", "markdown")
     assert markdown.startswith("| axis | level | control | verdict | change | 95 % low |")
     assert all(change in markdown for change in shown)

@@ -21,7 +21,7 @@ import pytest
 
 from ablations.report import comparison
 from ablations.report.data import build_report_data
-from ablations.report.page import write
+from ablations.report.page import write_report
 
 from .studies import NOTEBOOK, SMALL, results, spoil, story
 
@@ -41,31 +41,31 @@ pytestmark = pytest.mark.skipif(
 
 
 def usual(folder: Path) -> Path:
-    return write(results(folder), story())
+    return write_report(results(folder), story())
 
 
 def whole_notebook(folder: Path) -> Path:
-    return write(results(folder, NOTEBOOK, seeds=6, epochs=20), story(NOTEBOOK))
+    return write_report(results(folder, NOTEBOOK, seeds=6, epochs=20), story(NOTEBOOK))
 
 
 def one_axis(folder: Path) -> Path:
     axes: dict[str, tuple[object, ...]] = {"norm": ("none", "layer", "batch")}
-    return write(results(folder, axes), story(axes))
+    return write_report(results(folder, axes), story(axes))
 
 
 def one_seed(folder: Path) -> Path:
-    return write(results(folder, seeds=1), story())
+    return write_report(results(folder, seeds=1), story())
 
 
 def one_run(folder: Path) -> Path:
     axes: dict[str, tuple[object, ...]] = {"norm": ("none",)}
-    return write(results(folder, axes, seeds=1, epochs=1), story(axes))
+    return write_report(results(folder, axes, seeds=1, epochs=1), story(axes))
 
 
 def all_diverged(folder: Path) -> Path:
     found = results(folder)
     hit = found.runs["seed"] >= 0
-    return write(spoil(found, hit, "diverged", "the loss is not finite in epoch 2"), story())
+    return write_report(spoil(found, hit, "diverged", "the loss is not finite in epoch 2"), story())
 
 
 def interrupted(folder: Path) -> Path:
@@ -73,18 +73,18 @@ def interrupted(folder: Path) -> Path:
     kept = found.runs.sample(frac=0.6, random_state=1)
     found = replace(found, runs=kept)
     bad = spoil(found, kept["seed"] == 3, "failed", "RuntimeError: no memory\n  at line 7")
-    return write(bad, story())
+    return write_report(bad, story())
 
 
 def strange_names(folder: Path) -> Path:
     axes = {"norm": ("none", EVIL, "$x_{", "W" * 200), f"axis {EVIL}": ("&", '"><img src=x>')}
     told = story(axes, study=EVIL, description=EVIL, cautions=(EVIL,), command=EVIL)
-    return write(replace(results(folder, axes, seeds=6), study_toml=EVIL), told)
+    return write_report(replace(results(folder, axes, seeds=6), study_toml=EVIL), told)
 
 
 def many(folder: Path) -> Path:
     axes = {f"axis{i}": tuple(f"level{j}" for j in range(6)) for i in range(4)}
-    return write(results(folder, axes, seeds=3, epochs=3), story(axes))
+    return write_report(results(folder, axes, seeds=3, epochs=3), story(axes))
 
 
 def compared(folder: Path) -> Path:
@@ -93,7 +93,7 @@ def compared(folder: Path) -> Path:
     after = replace(before, runs=before.runs.assign(val_loss=before.runs["val_loss"] * 1.1))
     found = comparison.compare(before, after, (told, told), ("before", f"after {EVIL}"))
     page = folder / "comparison.html"
-    page.write_text(comparison.render(found, told), encoding="utf-8")
+    page.write_text(comparison.render_comparison(found, told), encoding="utf-8")
     return page
 
 

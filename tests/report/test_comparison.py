@@ -150,7 +150,7 @@ def test_only_runs_of_both_are_compared_and_none_is_an_error(tmp_path: Path) -> 
     part = replace(whole, runs=whole.runs[whole.runs["seed"] < 6])
     found = compared(part, whole)
     assert (found.pairs, found.only) == (36, (0, 12))
-    assert "12 only in after" in comparison.tempers(found)[0].text
+    assert "12 only in after" in comparison.find_caveats(found)[0].text
     other = replace(whole, runs=whole.runs.assign(run_id=[f"{i:015x}z" for i in range(48)]))
     with pytest.raises(RequestError, match="has no run in common"):
         compared(whole, other)
@@ -161,13 +161,13 @@ def test_what_environments_differ_in_is_told(tmp_path: Path) -> None:
     newer: dict[str, dict[str, object]] = {"e1": {"python": "3.12", "cpu": {"cores": 2}}}
     found = compared(before, replace(before, environment=newer))
     assert found.changed == {"python": ("3.11", "3.12")}
-    page = Page(comparison.render(found, story()))
+    page = Page(comparison.render_comparison(found, story()))
     assert page.rows("environment")[0]["after"].text == "3.12"
 
 
 def test_the_numbers_of_the_page_are_those_of_the_comparison(tmp_path: Path) -> None:
     found = changed(tmp_path, lambda runs: 1.1 * noise(runs))
-    rows = Page(comparison.render(found, story())).rows("levels")
+    rows = Page(comparison.render_comparison(found, story())).rows("levels")
     assert [row["change of loss"].value for row in rows] == found.by_level["change"].tolist()
     assert len(rows) == 5
 

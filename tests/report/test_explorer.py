@@ -11,7 +11,7 @@ import pytest
 
 from ablations.report import explorer as explorers
 from ablations.report.data import build_report_data
-from ablations.report.explorer import Explorer, explorer
+from ablations.report.explorer import Explorer, build_explorer
 from ablations.results.store import StoredResults
 
 from .studies import SMALL, results, spoil, story
@@ -19,7 +19,7 @@ from .studies import SMALL, results, spoil, story
 
 def known(found: StoredResults, axes: dict[str, Any] = SMALL) -> tuple[Explorer, dict[str, Any]]:
     told = story(axes)
-    made = explorer(build_report_data(found, told), found.curves, told)
+    made = build_explorer(build_report_data(found, told), found.curves, told)
     return made, json.loads(made.json)
 
 

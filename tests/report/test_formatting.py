@@ -5,19 +5,19 @@ import math
 import pandas as pd
 import pytest
 
-from ablations.report.figures.gallery import slugs
+from ablations.report.figures.gallery import file_names
 from ablations.report.formatting import (
-    answer,
-    count,
+    describe_effects,
+    format_count,
     format_number,
+    format_p,
     format_percent,
     format_signed,
-    listing,
-    p_value,
+    join_words,
     round_changes,
     round_percent,
 )
-from ablations.report.style import ratio_ticks, wrapped
+from ablations.report.style import ratio_ticks, wrap_name
 from ablations.results.metadata import label
 
 SPACE = "\N{NARROW NO-BREAK SPACE}"
@@ -56,14 +56,14 @@ def test_numbers() -> None:
 
 
 def test_words() -> None:
-    assert (count(1, "run"), count(2400, "run")) == ("1 run", "2,400 runs")
-    assert [listing(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
+    assert (format_count(1, "run"), format_count(2400, "run")) == ("1 run", "2,400 runs")
+    assert [join_words(list("abc")[:n]) for n in range(4)] == ["", "a", "a and b", "a, b and c"]
 
 
 def test_a_p_that_cannot_be_reached_is_not_printed() -> None:
     rows = [(10, True, 0.0123), (10, True, 0.0001), (5, False, 0.0625), (1, False, math.nan)]
     table = pd.DataFrame(rows, columns=["seeds", "reachable", "p_adjusted"])
-    texts = [p_value(row) for _, row in table.iterrows()]
+    texts = [format_p(row) for _, row in table.iterrows()]
     assert texts == ["0.012", "< 0.001", "out of reach", "one seed"]
 
 
@@ -75,7 +75,7 @@ def test_labels() -> None:
 
 
 def test_file_names_are_safe_and_distinct() -> None:
-    found = slugs(["norm", "../x", "..\\x", "<b>", "???"])
+    found = file_names(["norm", "../x", "..\\x", "<b>", "???"])
     assert len(set(found)) == 5
     assert all(name.replace("-", "").isalnum() for name in found)
 
@@ -103,13 +103,13 @@ def test_a_verdict_by_divergence_names_the_divergence_and_not_the_survivors() ->
         "axis": "norm", "level": "layer", "effect": -0.05, "change": -0.05, "verdict": "hurts",
         "seeds": 8, "pairs": 16, "diverged": 9, "control_diverged": 0,
     }  # fmt: skip
-    said = answer(pd.DataFrame([row]), "log", "technique")
+    said = describe_effects(pd.DataFrame([row]), "log", "technique")
     assert "norm layer, which diverged in 9 of 16 runs, its control in 0" in said
     assert "5.0" not in said
 
 
 def test_long_names_keep_both_ends() -> None:
-    short = wrapped("a_long_name" * 20 + "_end", 20)
+    short = wrap_name("a_long_name" * 20 + "_end", 20)
     assert short.startswith("a_long_name")
     assert short.endswith("_end")
     assert len(short.splitlines()) <= 2

@@ -22,11 +22,11 @@ from ablations.analysis import (
     simple_effects,
     winner,
 )
-from ablations.report import formatting, style
 from ablations.report.ablation import TIMES
 from ablations.report.figures import gallery
-from ablations.report.formatting import format_percent
-from ablations.report.page import write
+from ablations.report.formatting import format_margin, format_percent
+from ablations.report.page import write_report
+from ablations.report.style import THEME, theme_declarations, to_inline_svg
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
 
@@ -43,7 +43,7 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 @pytest.fixture(scope="module")
 def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredResults, Page]:
     found = results(tmp_path_factory.mktemp("usual"))
-    return found, opened(write(found, story()))
+    return found, opened(write_report(found, story()))
 
 
 def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResults, Page]) -> None:
@@ -101,7 +101,7 @@ def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
 ) -> None:
     found = results(tmp_path)
     noise = np.exp(np.random.default_rng(5).normal(size=len(found.runs)))
-    page = opened(write(replace(found, runs=found.runs.assign(val_loss=noise)), story()))
+    page = opened(write_report(replace(found, runs=found.runs.assign(val_loss=noise)), story()))
     assert "No configuration is surely the best: what half of the seeds choose gives" in page.words
     assert "The best configuration is" not in page.words
 
@@ -138,7 +138,7 @@ def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: 
     found = results(tmp_path)
     both = (found.runs["regularizer"] == "l1") & (found.runs["norm"] == "layer")
     crossed = found.runs.assign(val_loss=found.runs["val_loss"] * np.where(both, 2.0, 1.0))
-    page = opened(write(replace(found, runs=crossed), story()))
+    page = opened(write_report(replace(found, runs=crossed), story()))
     assert "interactions" in [*map(str.strip, page.words.splitlines())]
     note = page.rows("ablation")[0]["technique"].note
     assert "An average: its effect depends on norm." in note
@@ -148,8 +148,8 @@ def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: 
         wanted = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]
         cell = rows[f"regularizer {name}"]["layer"]
         assert cell.value == pytest.approx(wanted["change"])
-        assert cell.note.startswith(formatting.format_percent(wanted["change_low"]))
-    calm = opened(write(results(tmp_path), story()))
+        assert cell.note.startswith(format_percent(wanted["change_low"]))
+    calm = opened(write_report(results(tmp_path), story()))
     assert "table-simple-1" not in calm.tables
 
 
@@ -157,7 +157,7 @@ def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None
     found = results(tmp_path, seeds=3)
     hit = (found.runs["regularizer"] == "l1") & (found.runs["seed"] == 0)
     told = story(badges=("noise targets",))
-    page = opened(write(spoil(found, hit, "diverged", "not finite"), told))
+    page = opened(write_report(spoil(found, hit, "diverged", "not finite"), told))
     badges = page.words[: page.words.index("Ablation table")].split("\n")
     for badge in ("noise targets", "too few seeds", "diverged runs"):
         assert badge in badges
@@ -173,7 +173,7 @@ def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[StoredResults, P
     assert all(len(p["aria-label"] or "") > 40 for p in pictures)
     assert not page.attributes("img")
     for name in FIGURES:
-        assert style.inlined((folder / f"{name}.svg").read_text(), name) in page.source
+        assert to_inline_svg((folder / f"{name}.svg").read_text(), name) in page.source
 
 
 def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
@@ -181,7 +181,7 @@ def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
 ) -> None:
     monkeypatch.setattr(gallery, "_INLINE", 20_000)
     found = results(tmp_path)
-    page = opened(write(found, story()))
+    page = opened(write_report(found, story()))
     files = {path.read_bytes() for path in (tmp_path / "figures").glob("*.png")}
     inside = [
         base64.b64decode((p["src"] or "").partition("base64,")[2]) for p in page.attributes("img")
@@ -203,10 +203,10 @@ def test_the_page_asks_nothing_of_any_network(usual: tuple[StoredResults, Page])
 
 def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page]) -> None:
     found, page = usual
-    light, dark = style.theme()
+    light, dark = theme_declarations()
     assert light in page.source
     assert dark in page.source
-    names = {name for name, _ in style.THEME.values()}
+    names = {name for name, _ in THEME.values()}
     assert {f"--{name}" for name in names} <= set(re.findall(r"--fig-[a-z]+", light))
     inside = page.source[page.source.index("<figure>") : page.source.rindex("</figure>")]
     assert set(re.findall(r"var\(--(fig-[a-z]+)\)", inside)) <= names
@@ -227,9 +227,9 @@ def test_the_same_results_give_the_same_bytes(
 ) -> None:
     found, page = usual
     shuffled = found.runs.sample(frac=1, random_state=0)
-    again = write(replace(found, folder=tmp_path, runs=shuffled), story())
+    again = write_report(replace(found, folder=tmp_path, runs=shuffled), story())
     assert _without_noise(again.read_text()) == _without_noise(page.source)
-    once_more = write(replace(found, folder=tmp_path), story())
+    once_more = write_report(replace(found, folder=tmp_path), story())
     assert once_more.read_text() == page.source
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"report.html", "figures"}
@@ -242,7 +242,7 @@ def _without_noise(html: str) -> str:
 
 def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
     before = dict(mpl.rcParams)
-    write(
+    write_report(
         results(tmp_path, {"norm": ("none", "layer")}, seeds=2), story({"norm": ("none", "layer")})
     )
     assert dict(mpl.rcParams) == before
@@ -258,7 +258,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     found = replace(results(tmp_path, axes, seeds=3, epochs=2), study_toml=evil)
     found = replace(found, environment={evil: {evil: evil}})
     hit = (found.runs["norm"] == "$x_{") & (found.runs["seed"] == 0)
-    page = opened(write(spoil(found, hit, "failed", evil), told))
+    page = opened(write_report(spoil(found, hit, "failed", evil), told))
     assert "<script>alert" not in page.source
     assert [a.get("id") for a in page.attributes("script")] == [None, "explorer-data", None]
     assert page.words.count(evil) >= 8
@@ -267,7 +267,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 
 def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
     axes = {"norm": ("none", "layer"), "device": ("cpu",)}
-    page = opened(write(results(tmp_path, axes), story(axes)))
+    page = opened(write_report(results(tmp_path, axes), story(axes)))
     assert [row["technique"].text for row in page.rows("ablation")] == [f"norm {ARROW} layer"]
     assert "Interactions" not in page.words
     assert "Published curves" not in page.words
@@ -276,7 +276,7 @@ def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
 
 
 def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
-    page = opened(write(results(tmp_path, seeds=1), story()))
+    page = opened(write_report(results(tmp_path, seeds=1), story()))
     assert "no technique helps and 3 are undecided" in page.words
     assert "With 1 seed no difference can reach significance" in page.words
     assert {row["adjusted p"].text for row in page.rows("ablation")} == {"one seed"}
@@ -285,7 +285,7 @@ def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
 def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
     found = results(tmp_path)
     found = spoil(found, pd.Series(data=True, index=found.runs.index), "diverged", "at epoch 2")
-    page = opened(write(found, story()))
+    page = opened(write_report(found, story()))
     assert "No run ended with a result, so there is no loss to compare: 48 diverged." in page.words
     assert "marked *" not in page.words
     assert page.attributes("img") == []
@@ -295,7 +295,7 @@ def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
 def test_nothing_but_failures_is_said(tmp_path: Path) -> None:
     found = results(tmp_path)
     found = spoil(found, pd.Series(data=True, index=found.runs.index), "failed", "ValueError: no")
-    page = opened(write(found, story()))
+    page = opened(write_report(found, story()))
     assert "No run ended with a result" in page.words
     assert "ablation" not in {a.get("id") for _, a in page.tags}
 
@@ -303,7 +303,7 @@ def test_nothing_but_failures_is_said(tmp_path: Path) -> None:
 def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
     found = results(tmp_path)
     hit = (found.runs["regularizer"] == "l1") & (found.runs["norm"] == "none")
-    page = opened(write(spoil(found, hit, "diverged", "not finite at epoch 3"), story()))
+    page = opened(write_report(spoil(found, hit, "diverged", "not finite at epoch 3"), story()))
     row = next(r for r in page.rows("ablation") if r["technique"].text.endswith("l1"))
     assert row["verdict"].text == HURTS
     assert row["diverged"].text == "8/16 (control 0)"
@@ -319,7 +319,7 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     lost = (found.runs["regularizer"] == "l1") & (found.runs["seed"] == 0)
     skipped = found.runs["norm"] == "layer"
     found = spoil(found, lost & ~skipped, "failed", "no memory")
-    page = opened(write(spoil(found, skipped, "skipped", "not here"), story()))
+    page = opened(write_report(spoil(found, skipped, "skipped", "not here"), story()))
     assert "up to 1 seed of a comparison left out" in page.words
     said = "want of a pair with the control: no run of norm layer ended with a val_loss"
     assert said in page.words
@@ -329,7 +329,7 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
 def test_a_technique_that_changed_nothing_is_said_to_have(tmp_path: Path) -> None:
     found = results(tmp_path)
     same = found.runs.assign(val_loss=found.runs["seed"] + 1.0)
-    page = opened(write(replace(found, runs=same), story()))
+    page = opened(write_report(replace(found, runs=same), story()))
     assert "Changed nothing, to the last bit, in any pair: regularizer l1," in page.words
     assert "All 16 pairs are identical" in page.rows("ablation")[0]["technique"].note
 
@@ -345,7 +345,7 @@ def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Pat
         Published("batch norm", {"norm": "batch", "epochs": 3}, (0.0, 1e6)),
     )
     axes = {"norm": ("layer", "batch")}
-    page = opened(write(found, story(axes, published=printed)))
+    page = opened(write_report(found, story(axes, published=printed)))
     assert "2 of 4 printed losses (2 published curves) lie inside" in page.words
     assert [row["inside"].value for row in page.rows("published")] == [2, 0]
     assert page.rows("published")[1]["epochs outside"].text == "1, 2"
@@ -356,7 +356,7 @@ def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Pat
 def test_levels_of_mixed_types(tmp_path: Path) -> None:
     axes: dict[str, tuple[object, ...]] = {"lr": ("auto", 0.001, 64.0), "width": (None, 64.0)}
     controls = {"lr": "auto", "width": 64.0}
-    page = opened(write(results(tmp_path, axes, seeds=3), story(axes, controls=controls)))
+    page = opened(write_report(results(tmp_path, axes, seeds=3), story(axes, controls=controls)))
     names = [row["technique"].text for row in page.rows("ablation")]
     assert names == [f"lr {ARROW} 0.001", f"lr {ARROW} 64", f"width {ARROW} not set"]
     assert "Of 3 levels compared" in page.words
@@ -364,7 +364,7 @@ def test_levels_of_mixed_types(tmp_path: Path) -> None:
 
 def test_losses_that_are_all_the_same_make_a_page(tmp_path: Path) -> None:
     found = results(tmp_path)
-    page = opened(write(replace(found, runs=found.runs.assign(val_loss=0.7)), story()))
+    page = opened(write_report(replace(found, runs=found.runs.assign(val_loss=0.7)), story()))
     assert {row["verdict"].text for row in page.rows("ablation")} == {EQUAL}
     assert "Variance shares" not in page.words
 
@@ -372,7 +372,7 @@ def test_losses_that_are_all_the_same_make_a_page(tmp_path: Path) -> None:
 def test_no_curves_and_no_metric(tmp_path: Path) -> None:
     found = results(tmp_path)
     bare = replace(found, curves=found.curves.iloc[:0], runs=found.runs.assign(metric=np.nan))
-    page = opened(write(bare, story()))
+    page = opened(write_report(bare, story()))
     assert "Loss curves" not in page.words
     assert "change of r2" not in page.rows("ablation")[0]
 
@@ -380,11 +380,11 @@ def test_no_curves_and_no_metric(tmp_path: Path) -> None:
 def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) -> None:
     found = results(tmp_path)
     moved = found.runs.assign(val_loss=found.runs["val_loss"] - 0.1)
-    page = opened(write(replace(found, runs=moved), story()))
+    page = opened(write_report(replace(found, runs=moved), story()))
     # The margin is a fraction of the losses' size at the controls then, and the page says which.
     base = (moved["regularizer"] == "none") & (moved["norm"] == "none")
     size = moved.loc[base, "val_loss"].abs().median()
-    assert f"within {formatting.margin(0.02 * size, 'difference')}" in page.words
+    assert f"within {format_margin(0.02 * size, 'difference')}" in page.words
     assert "have no ratio" in page.words
     assert "%" not in page.rows("ablation")[0]["change of loss"].text
 
@@ -392,7 +392,7 @@ def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) ->
 def test_thousands_of_configurations_are_never_a_row_each(tmp_path: Path) -> None:
     axes = {f"axis{i}": tuple(f"level{j}" for j in range(11)) for i in range(3)}
     found = results(tmp_path, axes, seeds=2, epochs=2)
-    page = opened(write(found, story(axes)))
+    page = opened(write_report(found, story(axes)))
     log_loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in axes]).mean()
     assert len(page.rows("best")) == 10
     assert page.rows("best")[0]["validation loss"].value == pytest.approx(np.exp(log_loss.min()))

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ablations.report.style import COLOURS, DASHES, INK, MARKERS, WIDTH, drawing, wrapped
+from ablations.report.style import COLOURS, DASHES, INK, MARKERS, WIDTH, style_context, wrap_name
 
 NAMES = {"val_loss": "validation loss", "train_loss": "training loss", "objective": "objective"}
 
@@ -27,7 +27,7 @@ def level_curves(
 ) -> Figure:
     """Draw the loss of each level by epoch with its band over seeds, one panel an outcome."""
     tables = {name: table for name, table in tables.items() if len(table)}
-    with drawing():
+    with style_context():
         figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
         panels = figure.subplots(1, len(tables), squeeze=False)[0]
         for panel, (outcome, table) in zip(panels, tables.items(), strict=True):
@@ -40,8 +40,8 @@ def level_curves(
             panel.set_xlabel("epoch")
         handles, texts = panels[0].get_legend_handles_labels()
         figure.legend(
-            handles, [wrapped(text, 22) for text in texts], loc="outside right upper",
-            handlelength=2.6, labelspacing=0.7, title=wrapped(axis, 22), alignment="left",
+            handles, [wrap_name(text, 22) for text in texts], loc="outside right upper",
+            handlelength=2.6, labelspacing=0.7, title=wrap_name(axis, 22), alignment="left",
         )  # fmt: skip
     return figure
 
@@ -107,7 +107,7 @@ def cut(table: pd.DataFrame) -> bool:
 def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
     """Draw every complete configuration's loss against its time, and the Pareto front."""
     points = table[table["complete"] & table["seconds"].gt(0)]
-    with drawing():
+    with style_context():
         figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
         panel = figure.subplots()
         if axis is None:
@@ -126,7 +126,7 @@ def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[st
             _log_axis(panel, "y")
         panel.set_xlabel("training time of one run, seconds (median over seeds)")
         panel.set_ylabel("validation loss")
-        title = wrapped(axis, 22) if axis else None
+        title = wrap_name(axis, 22) if axis else None
         figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
         sns.despine(ax=panel)
     return figure
@@ -150,7 +150,7 @@ def _configurations(
     size = 34 if len(points) <= 100 else 18 if len(points) <= 500 else 10
     sns.scatterplot(
         x=points["seconds"], y=points["mean"], ax=panel, s=size, color=colour, marker=marker,
-        alpha=0.6, linewidth=0, label=wrapped(level, 22) if level else "configuration",
+        alpha=0.6, linewidth=0, label=wrap_name(level, 22) if level else "configuration",
         legend=False,
     )  # fmt: skip
 
@@ -164,13 +164,13 @@ def published_curves(table: pd.DataFrame) -> Figure:
     labels = list(dict.fromkeys(table["label"]))
     columns = min(4, len(labels))
     rows = math.ceil(len(labels) / columns)
-    with drawing():
+    with style_context():
         size = (WIDTH if columns > 1 else WIDTH / 2, 0.6 + 2.3 * rows)
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).ravel()
         for panel, name in zip(panels, labels, strict=False):
             _published_panel(panel, table[table["label"] == name])
-            panel.set_title(wrapped(name, 28), fontsize=9.5)
+            panel.set_title(wrap_name(name, 28), fontsize=9.5)
         for panel in panels[len(labels) :]:
             panel.set_axis_off()
         handles, texts = panels[0].get_legend_handles_labels()

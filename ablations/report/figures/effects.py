@@ -29,10 +29,10 @@ from ablations.report.style import (
     VERDICT_MARKERS,
     WIDTH,
     ZERO,
-    drawing,
-    light,
+    is_light,
     ratio_ticks,
-    wrapped,
+    style_context,
+    wrap_name,
 )
 
 
@@ -49,7 +49,7 @@ def main_effects(
     bound = math.log1p(margin) if scale == "log" else margin
     places = [effects[effects["axis"] == axis].reset_index(drop=True) for axis in axes]
     heights = [len(rows) + 0.6 for rows in places]
-    with drawing():
+    with style_context():
         size = (WIDTH, 0.9 + sum(0.34 * height + 0.28 for height in heights))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(
@@ -60,7 +60,7 @@ def main_effects(
             panel.axvline(0, color=ZERO, linewidth=1, zorder=1)
             _seed_points(panel, by_seed[by_seed["axis"] == axis], rows, block)
             _means(panel, rows)
-            panel.set_title(wrapped(f"{axis}, against {rows['control'].iloc[0]}", 90))
+            panel.set_title(wrap_name(f"{axis}, against {rows['control'].iloc[0]}", 90))
         _effect_scale(panels[-1], effects, by_seed, scale, bound)
         _effect_legend(figure, effects, bound, scale, seeds=len(by_seed) > 0)
     return figure
@@ -88,7 +88,7 @@ def _means(panel: Axes, rows: pd.DataFrame) -> None:
             row["effect"], i, marker=marker, markersize=7.5, color=colour,
             markerfacecolor=filling, markeredgewidth=1.6, zorder=4,
         )  # fmt: skip
-    panel.set_yticks(range(len(rows)), [wrapped(level) for level in rows["level"]])
+    panel.set_yticks(range(len(rows)), [wrap_name(level) for level in rows["level"]])
     panel.set_ylim(len(rows) - 0.4, -0.6)
     panel.grid(axis="y", visible=False)
     panel.set(xlabel="", ylabel="")
@@ -145,7 +145,7 @@ def time_ratios(costs: pd.DataFrame) -> Figure:
     ends = np.log(costs[["ratio", "low", "high"]].astype(float))
     low, high = min(float(ends.min().min()), -floor), max(float(ends.max().max()), floor)
     room = 0.06 * (high - low) or 0.01
-    with drawing():
+    with style_context():
         size = (WIDTH, 0.7 + sum(0.3 * height + 0.28 for height in heights))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(
@@ -162,9 +162,9 @@ def time_ratios(costs: pd.DataFrame) -> Figure:
                     math.log(row["ratio"]), i, marker="o", markersize=7, color=colour,
                     markerfacecolor=colour if told else PAPER, markeredgewidth=1.6, zorder=4,
                 )  # fmt: skip
-            panel.set_yticks(range(len(rows)), [wrapped(level) for level in rows["level"]])
+            panel.set_yticks(range(len(rows)), [wrap_name(level) for level in rows["level"]])
             panel.set_ylim(len(rows) - 0.4, -0.6)
-            panel.set_title(wrapped(f"{axis}, against {rows['control'].iloc[0]}", 90))
+            panel.set_title(wrap_name(f"{axis}, against {rows['control'].iloc[0]}", 90))
             panel.grid(axis="y", visible=False)
             panel.tick_params(length=0)
             sns.despine(ax=panel, left=True)
@@ -200,7 +200,7 @@ def interaction_maps(
     told = pd.concat(parts)["effect"].replace([np.inf, -np.inf], np.nan).astype(float)
     # Each side has a scale of its own, so that a large harm does not hide a gain.
     colours = TwoSlopeNorm(0, -_reach(-told[told < 0]), _reach(told[told > 0]))
-    with drawing():
+    with style_context():
         height = 0.6 + sum(0.42 * n + 1.35 for n in tallest)
         figure = Figure(figsize=(WIDTH * (columns + 1) / 3, height), layout="constrained")
         panels = figure.subplots(
@@ -208,7 +208,7 @@ def interaction_maps(
         ).ravel()
         for panel, part, side, (a, b) in zip(panels, parts, sides, pairs, strict=False):
             _heat_map(panel, part, *side, colours, scale)
-            panel.set_title(wrapped(f"{a} \N{MULTIPLICATION SIGN} {b}", 60))
+            panel.set_title(wrap_name(f"{a} \N{MULTIPLICATION SIGN} {b}", 60))
         for panel in panels[len(pairs) :]:
             panel.set_axis_off()
     return figure
@@ -252,16 +252,16 @@ def _heat_map(
         )  # fmt: skip
     # Text on a coloured cell keeps its colour where the paper changes its own.
     for text, value in zip(panel.texts, effect.to_numpy()[np.isfinite(effect)], strict=True):
-        text.set_color("#262626" if light(COOL_WARM(colours(value))) else "#FEFEFE")
+        text.set_color("#262626" if is_light(COOL_WARM(colours(value))) else "#FEFEFE")
     panel.set_facecolor(GAP)
     panel.set(xlabel="", ylabel="")
     few = len(columns) <= 5
     panel.set_xticklabels(
-        [wrapped(name, 15) for name in columns],
+        [wrap_name(name, 15) for name in columns],
         rotation=0 if few else 40, ha="center" if few else "right", rotation_mode="anchor",
         va="top",
     )  # fmt: skip
-    panel.set_yticklabels([wrapped(name, 18) for name in rows], rotation=0)
+    panel.set_yticklabels([wrap_name(name, 18) for name in rows], rotation=0)
     panel.tick_params(length=0)
 
 

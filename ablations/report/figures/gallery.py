@@ -1,4 +1,4 @@
-"""Which figures a reading deserves, each described for those who cannot see it."""
+"""Which figures a data deserves, each described for those who cannot see it."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ablations.analysis import strongest_pairs
-from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures import curves, ranking
 from ablations.report.figures import effects as effect_figures
 from ablations.report.formatting import (
-    agreement,
-    answer,
-    count,
+    describe_agreement,
+    describe_effects,
+    format_count,
     format_number,
     format_percent,
-    listing,
-    times,
+    format_ratio,
+    join_words,
 )
+from ablations.report.style import freeze_layout, to_inline_svg, to_png, to_svg
 
 MOST_PAIRS = 6
 MOST_CURVES = 8
@@ -50,7 +50,7 @@ class RenderedFigure:
     @property
     def inline(self) -> str:
         """The figure as part of a page; empty where it has too many marks."""
-        return style.inlined(self.svg, self.name) if len(self.svg) <= _INLINE else ""
+        return to_inline_svg(self.svg, self.name) if len(self.svg) <= _INLINE else ""
 
     @property
     def base64(self) -> str:
@@ -61,32 +61,32 @@ class RenderedFigure:
 FigureSpec = tuple[str, str, Figure, str, str]
 
 
-def gallery(reading: ReportData) -> tuple[RenderedFigure, ...]:
+def draw_figures(data: ReportData) -> tuple[RenderedFigure, ...]:
     """Draw what there is to draw: a study of one axis has no interaction and no empty frame."""
     drafts = (
-        _published(reading),
-        _effects(reading),
-        _shares(reading),
-        _interactions(reading),
-        _curves(reading),
-        _time(reading),
-        _spread(reading),
-        _timings(reading),
-        _ranks(reading),
+        _published(data),
+        _effects(data),
+        _shares(data),
+        _interactions(data),
+        _curves(data),
+        _time(data),
+        _spread(data),
+        _timings(data),
+        _ranks(data),
     )
     return tuple(
-        RenderedFigure(section, name, style.png(figure), style.svg(figure), alt, caption)
+        RenderedFigure(section, name, to_png(figure), to_svg(figure), alt, caption)
         for part in drafts
         for section, name, drawn, alt, caption in part
-        for figure in [style.laid_out(drawn)]
+        for figure in [freeze_layout(drawn)]
     )
 
 
-def _published(reading: ReportData) -> Iterator[FigureSpec]:
-    if reading.published.empty:
+def _published(data: ReportData) -> Iterator[FigureSpec]:
+    if data.published.empty:
         return
-    figure = curves.published_curves(reading.published)
-    alt = f"Printed loss curves over the bands of our runs. {agreement(reading.published)}"
+    figure = curves.published_curves(data.published)
+    alt = f"Printed loss curves over the bands of our runs. {describe_agreement(data.published)}"
     caption = (
         "Line with points: the loss as it was printed. Band: percentiles 0.5 to 99.5 of our runs "
         "at that epoch; the line within it is their median."
@@ -94,13 +94,13 @@ def _published(reading: ReportData) -> Iterator[FigureSpec]:
     yield "published", "published", figure, alt, caption
 
 
-def _effects(reading: ReportData) -> Iterator[FigureSpec]:
-    if not reading.effects["seeds"].sum():
+def _effects(data: ReportData) -> Iterator[FigureSpec]:
+    if not data.effects["seeds"].sum():
         return
     figure = effect_figures.main_effects(
-        reading.effects, reading.by_seed, scale=reading.scale, margin=reading.margin
+        data.effects, data.by_seed, scale=data.scale, margin=data.margin
     )
-    said = answer(reading.effects, reading.scale, "level")
+    said = describe_effects(data.effects, data.scale, "level")
     alt = f"Main effect of each level on the validation loss, with intervals. {said}"
     caption = (
         "Small points: one seed each, averaged over all other axes. Large mark and bar: their mean "
@@ -110,16 +110,14 @@ def _effects(reading: ReportData) -> Iterator[FigureSpec]:
     yield "effects", "main-effects", figure, alt, caption
 
 
-def _interactions(reading: ReportData) -> Iterator[FigureSpec]:
-    table = reading.interactions
+def _interactions(data: ReportData) -> Iterator[FigureSpec]:
+    table = data.interactions
     ranked = strongest_pairs(table).dropna()
     pairs = list(zip(ranked["axis_a"], ranked["axis_b"], strict=True))
     if not pairs:
         return
     shown = pairs[:MOST_PAIRS]
-    figure = effect_figures.interaction_maps(
-        table, shown, reading.levels, reading.controls, reading.scale
-    )
+    figure = effect_figures.interaction_maps(table, shown, data.levels, data.controls, data.scale)
     tested = int(table["p_adjusted"].notna().sum())
     flagged = int((table["p_adjusted"] <= 0.05).sum())
     alt = (
@@ -137,19 +135,19 @@ def _interactions(reading: ReportData) -> Iterator[FigureSpec]:
     yield "interactions", "interactions", figure, alt, caption
 
 
-def _curves(reading: ReportData) -> Iterator[FigureSpec]:
+def _curves(data: ReportData) -> Iterator[FigureSpec]:
     for slug, (axis, tables) in zip(
-        slugs(list(reading.curves)), reading.curves.items(), strict=True
+        file_names(list(data.curves)), data.curves.items(), strict=True
     ):
         first = next(table for table in tables.values() if len(table))
-        levels = _most_telling(reading, axis, set(first["level"]))
-        figure = curves.level_curves(axis, tables, levels, reading.controls.get(axis))
+        levels = _most_telling(data, axis, set(first["level"]))
+        figure = curves.level_curves(axis, tables, levels, data.controls.get(axis))
         last = first[(first["epoch"] == first["epoch"].max()) & first["level"].isin(levels)]
         ends = [
             f"{row.level} {format_number(row.mean)}" for row in last[["level", "mean"]].itertuples()
         ]
         alt = f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}."
-        caption = _curves_caption(axis, tables, first, levels, reading.levels[axis])
+        caption = _curves_caption(axis, tables, first, levels, data.levels[axis])
         yield "curves", f"curves-{slug}", figure, alt, caption
 
 
@@ -160,59 +158,59 @@ def _curves_caption(
     shown: Sequence[str],
     asked: Sequence[str],
 ) -> str:
-    cells = count(int(table["cells"].max()), "cell")
+    cells = format_count(int(table["cells"].max()), "cell")
     parts = [f"{axis}: geometric mean over {cells}, band: 95 % t interval over seeds."]
     if any(curves.cut(part) for part in tables.values()):
         parts.append("Bands that reach farther than the means are apart are cut.")
     lost = table.drop_duplicates("level")
     gone = int((lost["runs"] - lost["survivors"]).sum())
     if gone:
-        parts.append(f"{count(gone, 'run')} that diverged or failed are not in the curves.")
+        parts.append(f"{format_count(gone, 'run')} that diverged or failed are not in the curves.")
     without = [level for level in asked if level not in set(table["level"])]
     if without:
         parts.append(
             f"Without a curve, since its runs diverged, failed or are in other cells: "
-            f"{listing(without)}."
+            f"{join_words(without)}."
         )
     left = len(asked) - len(without) - len(shown)
     if left:
-        parts.append(f"Not shown: {count(left, 'level')} nearer to the control.")
+        parts.append(f"Not shown: {format_count(left, 'level')} nearer to the control.")
     return " ".join(parts)
 
 
-def _most_telling(reading: ReportData, axis: str, drawn: set[str]) -> tuple[str, ...]:
-    levels = tuple(level for level in reading.levels[axis] if level in drawn)
+def _most_telling(data: ReportData, axis: str, drawn: set[str]) -> tuple[str, ...]:
+    levels = tuple(level for level in data.levels[axis] if level in drawn)
     if len(levels) <= MOST_CURVES:
         return levels
-    effects = reading.effects[reading.effects["axis"] == axis].set_index("level")["effect"].abs()
+    effects = data.effects[data.effects["axis"] == axis].set_index("level")["effect"].abs()
     furthest = effects.sort_values(ascending=False, kind="stable").index[: MOST_CURVES - 1]
-    shown = {*furthest, reading.controls.get(axis)}
+    shown = {*furthest, data.controls.get(axis)}
     kept = tuple(level for level in levels if level in shown)
     return kept if len(kept) > 1 else levels[:MOST_CURVES]
 
 
-def _time(reading: ReportData) -> Iterator[FigureSpec]:
-    table = reading.configurations
+def _time(data: ReportData) -> Iterator[FigureSpec]:
+    table = data.configurations
     points = table[table["complete"] & table["seconds"].gt(0)]
     if len(points) < 2:
         return
-    axis = _widest_axis(reading)
-    figure = curves.loss_against_time(table, axis, reading.levels.get(axis or "", ()))
+    axis = _widest_axis(data)
+    figure = curves.loss_against_time(table, axis, data.levels.get(axis or "", ()))
     alt = (
-        f"Validation loss against training time of {count(len(points), 'configuration')}; "
+        f"Validation loss against training time of {format_count(len(points), 'configuration')}; "
         f"{int(points['pareto'].sum())} of them are on the Pareto front."
     )
     caption = (
         "One mark a configuration: its steps, timed alone, without evaluation."
-        if reading.timed
+        if data.timed
         else "One mark a configuration. This wall time was taken while other workers ran, and a "
         "run trained together with others counts its share: a technique's cost is not read from it."
     )
     yield "time", "time", figure, alt, caption
 
 
-def _shares(reading: ReportData) -> Iterator[FigureSpec]:
-    table = reading.shares
+def _shares(data: ReportData) -> Iterator[FigureSpec]:
+    table = data.shares
     if not (table["kind"] == "factor").any() or not table["eta2"].notna().all():
         return  # where nothing varies, nothing has a share of it
     ranked = table[table["kind"] == "factor"].sort_values("eta2", ascending=False, kind="stable")
@@ -230,14 +228,14 @@ def _shares(reading: ReportData) -> Iterator[FigureSpec]:
     yield "shares", "variance-shares", ranking.variance_shares(table), alt, caption.strip()
 
 
-def _spread(reading: ReportData) -> Iterator[FigureSpec]:
-    table = reading.spread[reading.spread["cells"] > 0]
-    if table.empty or not reading.axes:
+def _spread(data: ReportData) -> Iterator[FigureSpec]:
+    table = data.spread[data.spread["cells"] > 0]
+    if table.empty or not data.axes:
         return
-    figure = ranking.seed_spread(table, reading.scale)
+    figure = ranking.seed_spread(table, data.scale)
     low, high = table["spread"].min(), table["spread"].max()
     ends = [
-        format_percent(math.expm1(x)).lstrip("+") if reading.scale == "log" else format_number(x)
+        format_percent(math.expm1(x)).lstrip("+") if data.scale == "log" else format_number(x)
         for x in (low, high)
     ]
     alt = (
@@ -252,29 +250,29 @@ def _spread(reading: ReportData) -> Iterator[FigureSpec]:
     yield "spread", "seed-spread", figure, alt, caption
 
 
-def _timings(reading: ReportData) -> Iterator[FigureSpec]:
+def _timings(data: ReportData) -> Iterator[FigureSpec]:
     for place, ((identity, threads), part) in enumerate(
-        reading.costs.groupby(["environment_id", "threads"], sort=True)
+        data.costs.groupby(["environment_id", "threads"], sort=True)
     ):
         figure = effect_figures.time_ratios(part)
-        told = [f"{row.axis} {row.level} {times(row.ratio)}" for row in part.itertuples()]
+        told = [f"{row.axis} {row.level} {format_ratio(row.ratio)}" for row in part.itertuples()]
         alt = f"Time of a training step over that at the control: {', '.join(told)}."
         caption = (
             "Time of a training step over that at the control, its estimate and 95 % interval "
-            f"over {count(int(part['blocks'].max()), 'block')}. Grey: what two timings of the same "
-            "thing may differ by."
+            f"over {format_count(int(part['blocks'].max()), 'block')}. Grey: what two timings of "
+            "the same thing may differ by."
         )
-        if len(reading.floors) > 1:
-            caption += f" Machine {identity}, {count(int(threads), 'thread')}."
+        if len(data.floors) > 1:
+            caption += f" Machine {identity}, {format_count(int(threads), 'thread')}."
         yield "timings", "step-times" + (f"-{place + 1}" if place else ""), figure, alt, caption
 
 
-def _ranks(reading: ReportData) -> Iterator[FigureSpec]:
-    table = reading.ranked
+def _ranks(data: ReportData) -> Iterator[FigureSpec]:
+    table = data.ranked
     if len(table) < 2 or table["seeds"].iloc[0] < 2:
         return
-    settings = [name for name in reading.contrasted if len(set(table[name])) > 1]
-    if not reading.ranks_tell:
+    settings = [name for name in data.contrasted if len(set(table[name])) > 1]
+    if not data.ranks_tell:
         table = table.assign(apart=False, critical_difference=float("nan"))
     figure = ranking.ranks(table, settings)
     tied = int((~table["apart"]).sum())
@@ -282,8 +280,8 @@ def _ranks(reading: ReportData) -> Iterator[FigureSpec]:
         f"Mean ranks of the best {len(table)} configurations; {tied} of them are not apart from "
         "the first by rank."
     )
-    if not reading.ranks_tell:
-        seeds = count(int(table["seeds"].iloc[0]), "seed")
+    if not data.ranks_tell:
+        seeds = format_count(int(table["seeds"].iloc[0]), "seed")
         caption = (
             f"The best {len(table)} configurations by mean loss, ranked in each seed. {seeds} are "
             "too few to tell any apart."
@@ -299,14 +297,14 @@ def _ranks(reading: ReportData) -> Iterator[FigureSpec]:
     yield "ranking", "ranking", figure, alt, caption
 
 
-def _widest_axis(reading: ReportData) -> str | None:
-    sizes = reading.effects["effect"].abs().groupby(reading.effects["axis"], sort=False).max()
+def _widest_axis(data: ReportData) -> str | None:
+    sizes = data.effects["effect"].abs().groupby(data.effects["axis"], sort=False).max()
     if sizes.notna().any():
         return str(sizes.idxmax())
-    return reading.axes[0] if reading.axes else None
+    return data.axes[0] if data.axes else None
 
 
-def slugs(names: list[str]) -> list[str]:
+def file_names(names: list[str]) -> list[str]:
     """Make file names of ``names``: safe on every file system, and still distinct."""
     plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60].lower() for name in names]
     plain = [slug or "axis" for slug in plain]

@@ -14,7 +14,16 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.analysis import Scale
 from ablations.report.formatting import format_number, round_changes
-from ablations.report.style import BAND, COLOURS, INK, SEED, WIDTH, drawing, ratio_ticks, wrapped
+from ablations.report.style import (
+    BAND,
+    COLOURS,
+    INK,
+    SEED,
+    WIDTH,
+    ratio_ticks,
+    style_context,
+    wrap_name,
+)
 
 MOST_SHARES = 14
 _KINDS = {"factor": COLOURS[0], "interaction": COLOURS[5], "block": SEED, "residual": "#8A8A8A"}
@@ -44,7 +53,7 @@ def variance_shares(shares: pd.DataFrame, block: str = "seed") -> Figure:
     """Draw each source's share of the variance, seed and residual included."""
     rows = shown_shares(shares)
     names = {"blocks": block, "residual": "residual (chance)"}
-    with drawing():
+    with style_context():
         figure = Figure(figsize=(WIDTH, 0.9 + 0.32 * len(rows)), layout="constrained")
         panel = figure.subplots()
         colours = [_KINDS[kind] for kind in rows["kind"]]
@@ -59,7 +68,7 @@ def variance_shares(shares: pd.DataFrame, block: str = "seed") -> Figure:
                 f"{share:.1%}", (share, i), xytext=(9, 0), textcoords="offset points", va="center",
                 fontsize=8.5,
             )  # fmt: skip
-        labels = [wrapped(names.get(name, name), 40) for name in rows["source"]]
+        labels = [wrap_name(names.get(name, name), 40) for name in rows["source"]]
         panel.set_yticks(range(len(rows)), labels)
         panel.set_ylim(len(rows) - 0.4, -0.6)
         panel.set_xlim(0, 1.12 * float(rows["eta2"].max()) or 1)
@@ -78,7 +87,7 @@ def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
     axes = list(dict.fromkeys(spread["axis"]))
     places = [spread[spread["axis"] == axis].reset_index(drop=True) for axis in axes]
     heights = [len(rows) + 0.6 for rows in places]
-    with drawing():
+    with style_context():
         size = (WIDTH, 0.7 + sum(0.28 * height + 0.28 for height in heights))
         figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(
@@ -89,9 +98,9 @@ def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
             panel.plot(
                 rows["spread"], range(len(rows)), "o", color=INK, markersize=6, clip_on=False
             )
-            panel.set_yticks(range(len(rows)), [wrapped(level) for level in rows["level"]])
+            panel.set_yticks(range(len(rows)), [wrap_name(level) for level in rows["level"]])
             panel.set_ylim(len(rows) - 0.4, -0.6)
-            panel.set_title(wrapped(axis, 90))
+            panel.set_title(wrap_name(axis, 90))
             panel.grid(axis="y", visible=False)
             panel.tick_params(length=0)
             sns.despine(ax=panel, left=True)
@@ -112,7 +121,7 @@ def ranks(ranked: pd.DataFrame, settings: Sequence[str]) -> Figure:
     """Draw mean ranks over seeds of the best configurations, and how far they must be apart."""
     distance = float(ranked["critical_difference"].iloc[0])
     best = float(ranked["mean_rank"].iloc[0])
-    with drawing():
+    with style_context():
         figure = Figure(figsize=(WIDTH, 0.9 + 0.36 * len(ranked)), layout="constrained")
         panel = figure.subplots()
         if np.isfinite(distance):
@@ -144,4 +153,4 @@ def _rank_points(panel: Axes, ranked: pd.DataFrame) -> None:
 
 def _named(ranked: pd.DataFrame, settings: Sequence[str]) -> list[str]:
     rows = ranked[list(settings)].astype(str).itertuples(index=False, name=None)
-    return [wrapped(", ".join(row), 44) for row in rows]
+    return [wrap_name(", ".join(row), 44) for row in rows]

@@ -1,4 +1,4 @@
-"""Objects of other people by their names, ``my_module:build``; what goes wrong is one sentence."""
+"""User objects by their Python name, ``my_module:build``, and the code that defines them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import inspect
 import sys
 import sysconfig
 import traceback
+from collections.abc import Iterable
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ablations.core.errors import RequestError, nearest
@@ -17,80 +20,57 @@ __all__ = [
     "PREFIX",
     "error_location",
     "import_object",
-    "local_modules",
+    "import_state",
     "module_hash",
     "source_hash",
+    "unimportable_modules",
 ]
 
 PREFIX = "python:"
 
+_STUDY_FOLDERS: set[str] = set()
+"""Folders that ``import_object`` appended to ``sys.path``; other machines do not search them."""
 
-def import_object(target: str, key: str, beside: Path | None = None) -> Any:
-    """The object that ``my_module:name`` or ``package.module:Class.method`` leads to.
 
-    Modules are looked for where Python does, in ``beside``, and in the present folder.
+def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
+    """Return the object ``my_module:name`` or ``package.module:Class.method``.
+
+    Python's own search path comes first, then ``study_dir``, then the current folder.
 
     Raises
     ------
     RequestError
-        If there is none, or importing it fails: with the file and line where.
+        If the object does not exist or its module cannot be imported; the message names the file
+        and line of an error in it.
     """
-    name, colon, path = target.partition(":")
-    if not colon or not all(part.isidentifier() for part in (*name.split("."), *path.split("."))):
-        message = f"expected python:module:name, found '{PREFIX}{target}'"
-        raise RequestError(message, key)
-    above = [beside] if beside else []
-    if beside and (beside / "runs").is_dir():
-        above += beside.parents[:2]  # from results/study to what lies beside results
-    for folder in map(str, (*above, Path.cwd())):
-        # At the end, so that nothing of Python's own is hidden.
+    name, colon, attributes = target.partition(":")
+    words = (*name.split("."), *attributes.split("."))
+    if not colon or not all(word.isidentifier() for word in words):
+        raise RequestError(f"expected python:module:name, found '{PREFIX}{target}'", key)
+    folders = [study_dir] if study_dir else []
+    if study_dir and (study_dir / "runs").is_dir():
+        folders += study_dir.parents[:2]  # a results folder lies in results/ beside the modules
+    for folder in map(str, (*folders, Path.cwd())):
+        # Folders are appended, so that they hide no module of Python's own.
         if folder not in sys.path:
             sys.path.append(folder)
-            _FOLDERS.add(folder)
-    found: Any = _module(name, key)
-    _refuse_another(name, found, above, key)
-    for part in path.split("."):
+            _STUDY_FOLDERS.add(folder)
+    module = _import_module(name, key)
+    _refuse_namesake(name, module, folders, key)
+    value: Any = module
+    for attribute in attributes.split("."):
         try:
-            found = getattr(found, part)
+            value = getattr(value, attribute)
         except AttributeError:
-            offered = [one for one in dir(found) if not one.startswith("_")]
-            message = f"'{name}' has no '{path}'; {nearest(part, offered)}"
+            names = [option for option in dir(value) if not option.startswith("_")]
+            message = f"'{name}' has no '{attributes}'; {nearest(attribute, names)}"
             raise RequestError(message, key) from None
-    return found
+    for local in _study_modules():
+        _loaded_hash(local)
+    return value
 
 
-def _refuse_another(name: str, module: Any, folders: list[Path], key: str) -> None:
-    """Refuse a module of the same name from elsewhere, which this process had imported before."""
-    first = name.partition(".")[0]
-    there = next((f for f in folders if (f / f"{first}.py").is_file()), None)
-    path = getattr(module, "__file__", None)
-    if there is None or "." in name or path is None or Path(path).parent == there:
-        return
-    message = f"'{name}' is {path} in this process already, and {there / name}.py is another"
-    raise RequestError(f"{message}; give one of them another name", key)
-
-
-_FOLDERS: set[str] = set()
-"""Where this process looks for modules since a study named some; others do not."""
-
-
-def local_modules() -> set[str]:
-    """The modules that were found in folders where other processes do not look."""
-    tops = {name.partition(".")[0] for name in list(sys.modules)}
-    ours = {top for top in tops if _folder(sys.modules.get(top)) in _FOLDERS}
-    return {name for name in list(sys.modules) if name.partition(".")[0] in ours}
-
-
-def _folder(module: Any) -> str | None:
-    """The folder in which a module, no part of a package, was found."""
-    path = getattr(module, "__file__", None)
-    if not isinstance(path, str):
-        return None
-    found = Path(path).parent
-    return str(found.parent if Path(path).name == "__init__.py" else found)
-
-
-def _module(name: str, key: str) -> Any:
+def _import_module(name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -100,39 +80,105 @@ def _module(name: str, key: str) -> Any:
             message = f"module '{name}' needs '{error.name}', which is not installed"
         raise RequestError(message, key) from None
     except (Exception, SystemExit) as error:
-        message = f"module '{name}' cannot be imported: {_told(error)}"
+        message = f"module '{name}' cannot be imported: {_describe(error)}"
         raise RequestError(message, key) from None
 
 
-def _told(error: BaseException) -> str:
-    """An error with where it was raised."""
+def _describe(error: BaseException) -> str:
+    """Return the type, message and location of an error."""
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}: {error.msg}"
-    said = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"{said}{error_location(error)}"
+    message = f"{type(error).__name__}: {error}".splitlines()[0]
+    return f"{message}{error_location(error)}"
+
+
+def _refuse_namesake(name: str, module: ModuleType, folders: list[Path], key: str) -> None:
+    """Refuse a module of the same name that this process imported from another folder before."""
+    file = f"{name}.py"
+    folder = next((folder for folder in folders if (folder / file).is_file()), None)
+    path = getattr(module, "__file__", None)
+    if folder is None or path is None or Path(path).parent == folder:
+        return
+    message = f"'{name}' is {path} in this process already, and {folder / file} is another"
+    raise RequestError(f"{message}; give one of them another name", key)
 
 
 _LIBRARIES = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib", "purelib")))
 
 
 def error_location(error: BaseException) -> str:
-    """Where in a file of somebody's own an error came up, ``" (mine.py, line 3)"``; empty where it
-    did nowhere.
-    """
-    own = [
+    """Return the location in user code, ``" (mine.py, line 3)"``, or "" if there is none."""
+    frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if not frame.f_code.co_filename.startswith((*_LIBRARIES, "<"))
     ]
-    return f" ({Path(own[-1][0]).name}, line {own[-1][1]})" if own else ""
+    return f" ({Path(frames[-1][0]).name}, line {frames[-1][1]})" if frames else ""
 
 
-_SOURCE = "ablations_source"
+def _study_modules() -> set[str]:
+    """Return the names of the imported modules that lie in folders of studies."""
+    roots = {name.partition(".")[0] for name in list(sys.modules)}
+    roots = {root for root in roots if _folder(sys.modules.get(root)) in _STUDY_FOLDERS}
+    return {name for name in list(sys.modules) if name.partition(".")[0] in roots}
+
+
+def _folder(module: ModuleType | None) -> str | None:
+    """Return the folder that holds a top-level module or package."""
+    path = getattr(module, "__file__", None)
+    if not isinstance(path, str):
+        return None
+    folder = Path(path).parent
+    return str(folder.parent if Path(path).name == "__init__.py" else folder)
+
+
+def import_state() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what the imports of a worker process depend on.
+
+    Returns
+    -------
+    tuple
+        ``sys.path`` with the current folder by its name, and the hashes of the modules in folders
+        of studies: a worker that was started under other hashes may hold outdated modules.
+    """
+    path = tuple(folder or str(Path.cwd()) for folder in sys.path)
+    return path, tuple(_loaded_hash(name) for name in sorted(_study_modules()))
+
+
+def unimportable_modules(names: Iterable[str], same_path: bool = True) -> list[ModuleType]:
+    """Return the modules that another process cannot import as they are in this process.
+
+    Parameters
+    ----------
+    names
+        Modules with user code.
+    same_path
+        Whether the other process has the same files and the same ``sys.path``.
+    """
+    local = _study_modules()
+    if same_path and all(_loaded_hash(name) in ("", _hash_files([name])) for name in local):
+        local = set()
+    others = {name for name in names if name in sys.modules and not _is_importable(name)}
+    # The module __main__ is pickled by value in any case.
+    return [sys.modules[name] for name in sorted((local | others) - {"__main__"})]
+
+
+def _is_importable(name: str) -> bool:
+    """Whether importing a module anew finds the same file."""
+    words, path, spec = name.split("."), None, None
+    for end in range(len(words)):
+        spec = PathFinder.find_spec(".".join(words[: end + 1]), path)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return spec is not None and spec.origin == getattr(sys.modules[name], "__file__", None)
 
 
 def source_hash(cls: type) -> str:
-    """A hash of the code of a class: of its module, whose other parts it may use; in a script or a
-    notebook, whose other parts change all the time, of its own text; empty where nobody has it.
+    """Return a hash of the source that defines a class, or "" if it is unavailable.
+
+    It is the hash of the class's module, which the class may use; for a script or a notebook,
+    whose other parts change all the time, the hash of the class's own text.
     """
     if cls.__module__ != "__main__":
         return module_hash(cls.__module__)
@@ -144,21 +190,33 @@ def source_hash(cls: type) -> str:
 
 
 def module_hash(name: str) -> str:
-    """A hash of a module's file, and of those found beside it that it had imported, as they were
-    when first asked for; empty where there is none.
+    """Return a hash of a module's file and of the modules in folders of studies, or "".
+
+    The files count as they were when the hash was first asked for.
     """
-    module = sys.modules.get(name)
-    path = getattr(module, "__file__", None)
-    if not path or module is None or module.__spec__ is None:
+    spec: Any = getattr(sys.modules.get(name), "__spec__", None)
+    if spec is None or not getattr(sys.modules[name], "__file__", None):
         return ""
-    # A module that is loaded again has another spec.
-    spec: Any = module.__spec__
-    if not hasattr(spec, _SOURCE):
-        beside = sorted(local_modules() - {name}) if name in local_modules() else []
-        files = [path, *(getattr(sys.modules[one], "__file__", None) for one in beside)]
-        content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
-        setattr(spec, _SOURCE, _hash(b"".join(content)))
-    return str(getattr(spec, _SOURCE))
+    # The spec remembers the hash, since a module that is reloaded has a new spec.
+    if not hasattr(spec, "_ablations_source"):
+        local = _study_modules()
+        others = sorted(local - {name}) if name in local else []
+        spec._ablations_source = _hash_files([name, *others])
+    return str(spec._ablations_source)
+
+
+def _loaded_hash(name: str) -> str:
+    """Return a hash of a module's file, as it was when first asked for."""
+    spec: Any = sys.modules[name].__spec__
+    if spec is not None and not hasattr(spec, "_ablations_file"):
+        spec._ablations_file = _hash_files([name])
+    return str(getattr(spec, "_ablations_file", ""))
+
+
+def _hash_files(modules: list[str]) -> str:
+    files = [getattr(sys.modules[name], "__file__", None) for name in modules]
+    content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
+    return _hash(b"".join(content))
 
 
 def _hash(content: bytes) -> str:

@@ -130,7 +130,7 @@ def plan_execution(study: Study, folder: Path, how: RunOptions | None = None) ->
     if left:
         study.task.ready()
     modules = {name for one in study.configurations for name in one.user_modules}
-    workers.carry(modules)
+    workers.carry(modules, how.backend)
     apart = bool(modules) and how.backend in (None, "loky")
     foreign = dict.fromkeys(
         run.configuration for run in left if apart and run.configuration.user_modules

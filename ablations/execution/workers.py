@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +21,11 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
-from ablations.core.plugins import local_modules
+from ablations.core.plugins import import_state, unimportable_modules
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
+
+_LOCAL_BACKENDS = (None, "loky", "multiprocessing", "threading", "sequential")
 
 IN_FLIGHT = 2
 """Calls handed out for each worker at a time: one at work, one waiting."""
@@ -133,7 +134,7 @@ def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
 def _in_one_worker(function: Callable[..., T], arguments: Arguments) -> T:
     with _unheard():
         executor = get_memmapping_executor(
-            1, initializer=_begin, initargs=(os.getpid(),), env={"OMP_NUM_THREADS": "1"}
+            1, initializer=_begin, initargs=_initargs(), env={"OMP_NUM_THREADS": "1"}
         )
         answer = executor.submit(function, *arguments)
     try:
@@ -158,7 +159,7 @@ def _parallel(
         return
     options: dict[str, Any] = {}
     if pool.backend == "loky":
-        options = {"inner_max_num_threads": 1, "initializer": _begin, "initargs": (os.getpid(),)}
+        options = {"inner_max_num_threads": 1, "initializer": _begin, "initargs": _initargs()}
     # Threads of this process share how many threads torch uses: let none set it under the others.
     one = loop.one_thread() if pool.backend == "threading" else nullcontext()
     with one, joblib.parallel_config(backend=pool.backend, n_jobs=pool.jobs, **options):
@@ -181,9 +182,15 @@ def _numbered(function: Callable[..., T], index: int, arguments: Arguments) -> t
 # ------------------------------------------------------------------------ a worker's life
 
 
-def _begin(parent: int) -> None:
+def _initargs() -> tuple[Any, ...]:
+    """Return the arguments of ``_begin``; a pool with other arguments starts new workers."""
+    return (os.getpid(), *import_state())
+
+
+def _begin(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
     """What a worker process does first: leave signals to its parent, and not outlive it."""
     ignore_interrupts()
+    sys.path[:] = path
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
@@ -259,29 +266,10 @@ def _lines(path: Path) -> list[str]:
 # -------------------------------------------------------------------- code of other people
 
 
-def carry(module_names: Iterable[str]) -> None:
-    """Have what workers cannot import by its name sent to them as it is."""
-    names = set(module_names)
-    beside = local_modules() if names else set()
-    for name in names | beside:
-        module = sys.modules.get(name)
-        if module is None or name == "__main__":
-            continue
-        if name not in beside and _importable(name, module):
-            continue
+def carry(module_names: Iterable[str], backend: str | None) -> None:
+    """Have cloudpickle send the user modules that workers cannot import.
+
+    Workers of other backends than joblib's own may run on another machine.
+    """
+    for module in unimportable_modules(module_names, same_path=backend in _LOCAL_BACKENDS):
         cloudpickle.register_pickle_by_value(module)
-
-
-def _importable(name: str, module: Any) -> bool:
-    path = None
-    for part in _prefixes(name):
-        spec = PathFinder.find_spec(part, path)
-        if spec is None:
-            return False
-        path = spec.submodule_search_locations
-    return spec is not None and spec.origin == getattr(module, "__file__", None)
-
-
-def _prefixes(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    yield from (".".join(parts[: end + 1]) for end in range(len(parts)))

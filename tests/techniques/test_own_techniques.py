@@ -171,3 +171,27 @@ def test_an_offer_that_cannot_be_loaded_is_an_error_that_names_the_package(
         "error: package my-norms 1.2: its technique 'mine' (meannorm:nothing) cannot be loaded: "
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_workers_import_the_module_of_a_technique_and_follow_its_changes(
+    module: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"{module}.py"
+    # A lock cannot be pickled, so a worker can have this module by importing it alone.
+    path.write_text(f"{path.read_text()}\nimport threading\nLOCK = threading.Lock()\n")
+    path.write_text(path.read_text().replace("return x", "with LOCK:\n            return x"))
+    axes = {"norm": [f"python:{module}:{module}"]}
+
+    def train(out: str, jobs: int) -> list[float]:
+        study = Study(task="notebook", seeds=4, epochs=1, axes=axes)
+        results = run(study, tmp_path / out, jobs=jobs, engine="loop")
+        assert set(results.runs["status"]) == {"ok"}
+        return list(results.runs.sort_values("seed")["val_loss"])
+
+    first = train("first", jobs=2)
+    path.write_text(path.read_text().replace("** self.power", "** (2 * self.power)"))
+    importlib.invalidate_caches()
+    importlib.reload(sys.modules[module])
+    second = train("second", jobs=2)
+    assert second != first
+    assert train("alone", jobs=1) == second

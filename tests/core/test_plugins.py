@@ -1,0 +1,49 @@
+"""User modules: what other processes need to import them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ablations.core.plugins import import_object, import_state, unimportable_modules
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """The name of an imported module in the folder of a study."""
+    name = f"module_{request.node.name}"[:60]
+    (tmp_path / f"{name}.py").write_text("VALUE = 1\n")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert import_object(f"{name}:VALUE", "key", tmp_path) == 1
+    return name
+
+
+def test_a_process_with_the_same_path_imports_a_study_s_module(module: str, tmp_path: Path) -> None:
+    path, _ = import_state()
+    assert str(tmp_path) in path
+    assert unimportable_modules([module]) == []
+    assert sys.modules[module] in unimportable_modules([module], same_path=False)
+
+
+def test_a_module_without_a_file_is_not_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("defined_in_memory")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert unimportable_modules([module.__name__, "json", "torch.nn"]) == [module]
+
+
+def test_an_edited_module_is_sent_as_it_is_in_memory_until_it_is_reloaded(
+    module: str, tmp_path: Path
+) -> None:
+    before = import_state()
+    assert unimportable_modules([module]) == []
+    (tmp_path / f"{module}.py").write_text("VALUE = 22\n")
+    assert sys.modules[module] in unimportable_modules([module])
+    assert import_state() == before
+    importlib.invalidate_caches()
+    assert importlib.reload(sys.modules[module]).VALUE == 22
+    # The workers that imported the earlier code are replaced.
+    assert import_state() != before

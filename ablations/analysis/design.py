@@ -5,11 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, ParamSpec
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
+
+if TYPE_CHECKING:
+    from ablations.results.store import StoredResults
 
 P = ParamSpec("P")
 
@@ -294,3 +300,118 @@ def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     11).
     """
     return [name for name in columns if name in runs and len(runs[name].drop_duplicates()) > 1]
+
+
+OUTCOME = "val_loss"
+
+
+SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
+"""Columns that tell configurations apart even where no axis names them: the study ``cells`` trains
+each of its configurations for a number of epochs of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Design:
+    """What is compared with what.
+
+    Attributes
+    ----------
+    runs
+        Any long table, one row a run; without a ``status`` column every row counts as ``ok``.
+    factors
+        Every column that tells one configuration from another, the axes included.
+    controls
+        Axis to its control level.
+    outcome, block
+        Columns with the number to compare and the experimental unit.
+    scale
+        ``"log"`` compares ratios (losses), ``"difference"`` compares the numbers themselves.
+    margin
+        Differences below it do not matter: a fraction on the log scale, the outcome's unit
+        otherwise.
+    alpha
+        The level of a verdict.
+    axes
+        Axes of the study with at least two levels that ran, those tuned over included.
+    levels
+        Axis to its levels, in the study's order.
+    looks
+        Numbers of seeds at which more could be added; ``alpha`` is corrected for all of them.
+    tune_over
+        Axes at whose best level each configuration is compared.
+    untuned
+        The design before it was tuned over these axes; the design itself where it was not.
+    """
+
+    runs: pd.DataFrame
+    factors: tuple[str, ...] = ()
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    outcome: str = OUTCOME
+    block: str = "seed"
+    scale: Scale = "log"
+    higher_is_better: bool = False
+    margin: float = 0.02
+    alpha: float = 0.05
+    status: str = "status"
+    axes: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    looks: tuple[int, ...] = ()
+    tune_over: tuple[str, ...] = ()
+    source: Design | None = None
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale of the effects."""
+        return on_scale(self.margin, self.scale)
+
+    @property
+    def untuned(self) -> Design:
+        return self.source or self
+
+    @classmethod
+    def from_runs(cls, results: StoredResults, metadata: StudyMetadata) -> Design:
+        """Find the axes, factors and controls that the runs of ``results`` offer.
+
+        Levels are text throughout; losses are compared as ratios, unless one of them is zero or
+        negative.
+        """
+        names = tuple(name for name in metadata.axes if name in results.runs)
+        # In an order of their own, so that the same runs give the same bytes however stored.
+        runs = with_text_levels(results.runs.sort_values("run_id", kind="stable"), names)
+        losses = runs.loc[runs["status"] == "ok", OUTCOME].astype(float)
+        scale: Scale = "difference" if (losses <= 0).any() else "log"
+        ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
+        # A level of which no run ended is still a level of the study.
+        planned_axes = varying(runs, names)
+        controls = {
+            axis: label(metadata.controls[axis])
+            for axis in planned_axes
+            if axis in metadata.controls
+        }
+        size = 1.0 if scale == "log" else typical_size(runs, controls, OUTCOME)
+        return cls(
+            runs,
+            factors=tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS])))),
+            controls=controls,
+            scale=scale,
+            margin=metadata.margin * size,
+            alpha=metadata.alpha,
+            axes=tuple(varying(ended, names)),
+            levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
+            looks=metadata.looks,
+        )
+
+
+def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:
+    """Return the median absolute outcome of the runs with all axes at their controls, or of all
+    runs where no run has: a margin that is a fraction is a fraction of this.
+    """
+    ok = runs[runs["status"] == "ok"]
+    base = (
+        ok[np.all([ok[axis] == level for axis, level in controls.items()], axis=0)]
+        if controls
+        else ok
+    )
+    size = pd.to_numeric((base if len(base) else ok)[outcome]).astype(float).abs().median()
+    # A margin must be some width, even of outcomes that are all zero.
+    return float(size) if size > 0 else 1e-12

@@ -20,7 +20,7 @@ from ablations.core.errors import RequestError, nearest
 from ablations.results import store
 
 if TYPE_CHECKING:
-    from ablations.analysis.study_design import Design
+    from ablations.analysis.design import Design
     from ablations.results.metadata import StudyMetadata
 
 __all__ = ["Results", "load"]
@@ -57,7 +57,7 @@ class Results(store.StoredResults):
 
     def _repr_html_(self) -> str:
         """The answer and the ablation table, as a notebook shows them."""
-        from ablations.analysis.study_design import ablation_effects
+        from ablations.analysis.ablation import ablation_effects, study_design
         from ablations.report import summary
         from ablations.results.answer import as_html
 
@@ -65,7 +65,7 @@ class Results(store.StoredResults):
             story = self._story
         except RequestError as error:  # the folder's study needs a module that is not here
             return f"<p>{escape(repr(self))}; {escape(str(error))}</p>"
-        found = summary.summarise(ablation_effects(self, story), story.cautions)
+        found = summary.summarise(ablation_effects(study_design(self, story)), story.cautions)
         return as_html(found, repr(self)[1:-1])
 
     def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
@@ -80,17 +80,17 @@ class Results(store.StoredResults):
             ``depends_on`` and ``more``.
         """
         from ablations import analysis
+        from ablations.analysis.ablation import with_advice
         from ablations.analysis.design import on_scale
-        from ablations.analysis.study_design import completed
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
             level = {"alpha": of.alpha} | asked
-            table = analysis.main_effects(of.judged, of.controls, of.contrasted, **level)
+            table = analysis.main_effects(of.runs, of.controls, of.factors, **level)
             both = analysis.interactions(
-                of.judged, of.controls, of.contrasted, outcome=outcome, scale=level["scale"]
+                of.runs, of.controls, of.factors, outcome=outcome, scale=level["scale"]
             )
             bound = on_scale(level["margin"], level["scale"])
-            return completed(table, both, bound, level["alpha"])
+            return with_advice(table, both, bound, level["alpha"])
 
         return self._ask(ask, outcome, (*_DIRECTED, "margin"), [("axis", "level")], **how)
 
@@ -115,7 +115,7 @@ class Results(store.StoredResults):
         from ablations import analysis
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.interactions(of.judged, of.controls, of.contrasted, **asked)
+            return analysis.interactions(of.runs, of.controls, of.factors, **asked)
 
         pairs = [("axis_a", "level_a"), ("axis_b", "level_b")]
         return self._ask(ask, outcome, ("scale",), pairs, **how)
@@ -127,7 +127,7 @@ class Results(store.StoredResults):
         from ablations import analysis
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.simple_effects(of.judged, of.controls, of.contrasted, **asked)
+            return analysis.simple_effects(of.runs, of.controls, of.factors, **asked)
 
         pairs = [("axis", "level"), ("given", "given_level")]
         return self._ask(ask, outcome, ("scale",), pairs, **how)
@@ -137,7 +137,7 @@ class Results(store.StoredResults):
         from ablations import analysis
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.aliases(of.judged, of.controls, of.contrasted, **asked)
+            return analysis.aliases(of.runs, of.controls, of.factors, **asked)
 
         return self._ask(ask, outcome, **how)
 
@@ -146,7 +146,7 @@ class Results(store.StoredResults):
         from ablations import analysis
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.importance(of.judged, of.contrasted, **asked)
+            return analysis.importance(of.runs, of.factors, **asked)
 
         return self._ask(ask, outcome, ("scale",), **how)
 
@@ -167,7 +167,7 @@ class Results(store.StoredResults):
         named = None if full is None else {axis: label(level) for axis, level in full.items()}
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.one_factor(of.judged, of.controls, of.contrasted, full=named, **asked)
+            return analysis.one_factor(of.runs, of.controls, of.factors, full=named, **asked)
 
         table = self._ask(ask, outcome, _DIRECTED, [("axis", "level"), ("axis", "against")], **how)
         return table.sort_values("view", kind="stable").reset_index(drop=True)
@@ -177,7 +177,7 @@ class Results(store.StoredResults):
         from ablations import analysis
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.ranking(of.judged, of.contrasted, best=best, **asked)
+            return analysis.ranking(of.runs, of.factors, best=best, **asked)
 
         return self._ask(ask, outcome, _DIRECTED, **how)
 
@@ -189,7 +189,7 @@ class Results(store.StoredResults):
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
             level = {"control": of.controls} | asked
-            return analysis.winner(of.judged, of.contrasted, **level)
+            return analysis.winner(of.runs, of.factors, **level)
 
         return self._ask(ask, outcome, _DIRECTED, **how)
 
@@ -200,7 +200,7 @@ class Results(store.StoredResults):
         from ablations import analysis
 
         def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.divergence_effects(of.judged, of.controls, of.contrasted, **asked)
+            return analysis.divergence_effects(of.runs, of.controls, of.factors, **asked)
 
         return self._ask(ask, outcome, _DIRECTED, [("axis", "level")], **how)
 
@@ -222,10 +222,10 @@ class Results(store.StoredResults):
         """
         self._asked(outcome)
         of = self._tuned(tune_over)
-        columns = [*of.contrasted, *of.tuned]
-        if not of.tuned:
+        columns = [*of.factors, *of.tune_over]
+        if not of.tune_over:
             return pd.DataFrame(columns=[*columns, "seeds"])
-        found = of.judged.groupby(columns, sort=False, dropna=False)["seed"].nunique()
+        found = of.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
         return found.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
     def _ask(
@@ -239,7 +239,7 @@ class Results(store.StoredResults):
         **how: Any,
     ) -> pd.DataFrame:
         """Ask one question of the design, in the study's order, with what it takes for granted."""
-        from ablations.analysis.study_design import tuning_told
+        from ablations.analysis.ablation import describe_tuning
         from ablations.results.metadata import in_order
 
         of = self._tuned(tune_over)
@@ -250,12 +250,12 @@ class Results(store.StoredResults):
             raise RequestError(str(error)) from None
         if outcome in _INCLUDES and "assumes" in table:
             table["assumes"] = [f"{text}; {_INCLUDES[outcome]}" for text in table["assumes"]]
-        table = tuning_told(table, of)
+        table = describe_tuning(table, of)
         return in_order(table, of.levels, pairs) if pairs else table
 
     def _tuned(self, axes: Sequence[str] | None) -> Design:
         """The design, its configurations judged at their best levels of ``axes``."""
-        from ablations.analysis.study_design import design
+        from ablations.analysis.ablation import study_design
 
         if isinstance(axes, str):
             raise RequestError(f"expected a list of axes, found {axes!r}", "tune_over")
@@ -267,7 +267,7 @@ class Results(store.StoredResults):
                 raise RequestError(f"there is no axis '{axis}' here; {nearest(axis, known)}")
         if not set(known) - set(axes):
             raise RequestError("all axes are tuned over, and none is left to compare", "tune_over")
-        return design(self, replace(self._story, tune_over=tuple(axes)))
+        return study_design(self, replace(self._story, tune_over=tuple(axes)))
 
     @cached_property
     def _story(self) -> StudyMetadata:
@@ -278,13 +278,13 @@ class Results(store.StoredResults):
 
     @cached_property
     def _design(self) -> Design:
-        from ablations.analysis.study_design import design
+        from ablations.analysis.ablation import study_design
 
-        return design(self, self._story)
+        return study_design(self, self._story)
 
     def _asked(self, outcome: str, *names: str) -> dict[str, Any]:
         """The outcome and, of its scale, direction and margin, what is named."""
-        from ablations.analysis.study_design import typical
+        from ablations.analysis.design import typical_size
 
         if outcome not in _OUTCOMES:
             said = f"there is no outcome '{outcome}'; {nearest(outcome, _OUTCOMES)}"
@@ -300,7 +300,11 @@ class Results(store.StoredResults):
         else:
             values = pd.to_numeric(self.runs.loc[self.runs["status"] == "ok", outcome])
             log = outcome != "metric" and bool((values.dropna() > 0).all())
-            size = 1.0 if log else typical(self._design.runs, self._design.controls, outcome)
+            size = (
+                1.0
+                if log
+                else typical_size(self._design.untuned.runs, self._design.controls, outcome)
+            )
             how = {
                 "scale": "log" if log else "difference",
                 "margin": self._story.margin * size,

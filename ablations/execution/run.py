@@ -36,7 +36,7 @@ from ablations.training.fused import compilation
 from ablations.training.result import RunResult
 
 if TYPE_CHECKING:
-    from ablations.analysis.study_design import Effects
+    from ablations.analysis.ablation import Effects
 
 _CANNOT_WRITE = {
     *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
@@ -362,9 +362,9 @@ def write_report(study: Study, results: Results) -> Path:
 
 def effects(study: Study, results: Results) -> Effects:
     """The ablation table, as the report has it: every level against its control."""
-    from ablations.analysis.study_design import ablation_effects
+    from ablations.analysis.ablation import ablation_effects, study_design
 
-    return ablation_effects(results, study_metadata(study))
+    return ablation_effects(study_design(results, study_metadata(study)))
 
 
 def answer(study: Study, results: Results) -> Answer:

@@ -62,7 +62,7 @@ def _name(row: pd.Series, metadata: StudyMetadata) -> Cell:
 
 
 def _effect(row: pd.Series, data: ReportData) -> list[Cell]:
-    scale = data.scale
+    scale = data.design.scale
     prefix = "change_" if scale == "log" else ""
     ends = [format_change(row, scale, part) for part in ("low", "high")]
     shown = " to ".join(ends) if row["seeds"] >= 2 else NOTHING

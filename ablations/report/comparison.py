@@ -19,8 +19,9 @@ from ablations.analysis import (
     main_effects,
     seed_effects,
 )
+from ablations.analysis.ablation import Effects, ablation_effects, study_design
+from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
-from ablations.analysis.study_design import OUTCOME, SETTINGS, Effects, ablation_effects
 from ablations.core.errors import RequestError
 from ablations.report.figures import effects
 from ablations.report.figures.gallery import RenderedFigure
@@ -111,7 +112,7 @@ class Comparison:
     def diverges(self, row: pd.Series) -> bool:
         """Whether more runs of the second folder diverge than chance explains."""
         more = row["diverged"] > row["control_diverged"]
-        return bool(more and (row["p_divergence"] <= self.first.alpha or row["n"] < _FEWEST))
+        return bool(more and (row["p_divergence"] <= self.first.design.alpha or row["n"] < _FEWEST))
 
     def verdict(self, row: pd.Series) -> str:
         """What the second folder is where both survived, by the rule that regressions go by."""
@@ -123,7 +124,7 @@ class Comparison:
         moved = [*self._levels(1), *self._levels(-1)]
         if moved:
             return f"is equal on average, but not at {join_words(moved)}"
-        if row["p_equivalent"] <= self.first.alpha:
+        if row["p_equivalent"] <= self.first.design.alpha:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
 
@@ -131,10 +132,10 @@ class Comparison:
         """Whether the mean of a row is beyond the margin, and its interval on one side of zero."""
         near = row["low"] if sign > 0 else -row["high"]
         certain = near > 0 if row["seeds"] >= _FEWEST else row["seeds"] == 1
-        return bool(sign * row["effect"] > self.first.bound and certain)
+        return bool(sign * row["effect"] > self.first.design.bound and certain)
 
     def _levels(self, sign: int) -> list[str]:
-        beyond = sign * self.by_level["effect"] > self.first.bound
+        beyond = sign * self.by_level["effect"] > self.first.design.bound
         rows = self.by_level[beyond & (self.by_level["p_adjusted"] <= 0.05)]
         if self.confined:
             named = [
@@ -147,7 +148,7 @@ class Comparison:
 
     def size(self, row: pd.Series) -> str:
         """The change of a row with its interval."""
-        scale = self.first.scale
+        scale = self.first.design.scale
         low, high = (format_change(row, scale, part) for part in ("low", "high"))
         interval = f" [{low}, {high}]" if row["seeds"] >= _FEWEST else ""
         return f"{format_change(row, scale)}{interval}"
@@ -178,18 +179,23 @@ def compare(
         raise RequestError(f"{message}: {why}", source=str(second.folder))
     parts = [found.only(shared) for found in (first, second)]
     before, after = (
-        ablation_effects(part, metadata) for part, metadata in zip(parts, stories, strict=True)
+        ablation_effects(study_design(part, metadata))
+        for part, metadata in zip(parts, stories, strict=True)
     )
+    design = before.design
     runs = pd.concat(
-        [of.runs.assign(**{FOLDER: name}) for of, name in zip((before, after), names, strict=True)],
+        [
+            table.design.untuned.runs.assign(**{FOLDER: name})
+            for table, name in zip((before, after), names, strict=True)
+        ],
         ignore_index=True,
     )
     # A pair that has no number on one side is told of, and must not be taken for another loss.
-    scale: Scale = "log" if before.scale == after.scale == "log" else "difference"
-    control, factors = {FOLDER: names[0]}, [FOLDER, *before.factors]
-    how = {"scale": scale, "margin": before.margin, "alpha": before.alpha}
+    scale: Scale = "log" if design.scale == after.design.scale == "log" else "difference"
+    control, factors = {FOLDER: names[0]}, [FOLDER, *design.untuned.factors]
+    how = {"scale": scale, "margin": design.margin, "alpha": design.alpha}
     overall = main_effects(runs, control, factors, **how)  # type: ignore[arg-type]
-    others = {axis: before.controls[axis] for axis in before.axes if axis in before.controls}
+    others = {axis: design.controls[axis] for axis in design.axes if axis in design.controls}
     inside = simple_effects(runs, control | others, factors, scale=scale)
     inside = inside[inside["axis"] == FOLDER].drop(columns="axis")
     renamed = {"given": "axis", "given_level": "level"}
@@ -197,7 +203,7 @@ def compare(
     asked = (inside["identical"] < inside["pairs"]).to_numpy()
     p = inside["p"].to_numpy(dtype=float)
     inside = inside.assign(p_adjusted=adjust(np.where(asked, p, np.nan), "fdr_bh"))
-    inside = in_order(inside.drop(columns="level").rename(columns=renamed), before.levels)
+    inside = in_order(inside.drop(columns="level").rename(columns=renamed), design.levels)
     own, theirs = (part.runs.set_index("run_id").sort_index() for part in parts)
     same = (own[_LOSSES].eq(theirs[_LOSSES]) | (own[_LOSSES].isna() & theirs[_LOSSES].isna())).all(
         axis=1
@@ -213,7 +219,7 @@ def compare(
         endings=_endings(own["status"], theirs["status"]),
         pairs=len(shared),
         identical=int(same.sum()),
-        confined=_confined(before, set(same.index[~same])),
+        confined=_confined(design, set(same.index[~same])),
         only=(len(first.runs) - len(shared), len(second.runs) - len(shared)),
         changed=_changed(first, second),
     )
@@ -229,10 +235,11 @@ def _flipped(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     return both.rename(columns={"verdict_before": "before", "verdict_after": "after"})
 
 
-def _confined(of: Effects, changed: set[str]) -> tuple[tuple[str, str], ...]:
+def _confined(design: Design, changed: set[str]) -> tuple[tuple[str, str], ...]:
     """The axes of which all that changed is at one level, and that level."""
-    runs = of.runs[of.runs["run_id"].isin(changed)]
-    found = [(axis, set(runs[axis])) for axis in of.axes]
+    runs = design.untuned.runs
+    runs = runs[runs["run_id"].isin(changed)]
+    found = [(axis, set(runs[axis])) for axis in design.axes]
     return tuple((axis, next(iter(levels))) for axis, levels in found if len(levels) == 1)
 
 
@@ -337,7 +344,7 @@ def find_caveats(found: Comparison) -> list[Caveat]:
 
 def render_comparison(found: Comparison, metadata: StudyMetadata) -> str:
     """The page of a comparison."""
-    bound = format_margin(found.first.margin, found.first.scale)
+    bound = format_margin(found.first.design.margin, found.first.design.scale)
     return (
         load_templates()
         .get_template("comparison.html.j2")
@@ -365,7 +372,9 @@ def _figures(found: Comparison) -> list[RenderedFigure]:
         columns={"given": "axis", "given_level": "level"}
     )
     certain = drawn["p_adjusted"] <= 0.05
-    within = (drawn["low"] >= -found.first.bound) & (drawn["high"] <= found.first.bound)
+    within = (drawn["low"] >= -found.first.design.bound) & (
+        drawn["high"] <= found.first.design.bound
+    )
     same = drawn["identical"] == drawn["pairs"]
     verdict = np.select(
         [within | same, certain & (drawn["effect"] < 0), certain], [EQUAL, HELPS, HURTS], UNDECIDED
@@ -374,8 +383,8 @@ def _figures(found: Comparison) -> list[RenderedFigure]:
     figure = effects.main_effects(
         drawn.assign(verdict=verdict, control=found.names[0]),
         nothing,
-        scale=found.first.scale,
-        margin=found.first.margin,
+        scale=found.first.design.scale,
+        margin=found.first.design.margin,
     )
     alt = f"Change of the validation loss from {found.names[0]} to {found.names[1]} at each level."
     caption = (
@@ -388,7 +397,7 @@ def _figures(found: Comparison) -> list[RenderedFigure]:
 
 
 def _level_table(found: Comparison) -> Table:
-    scale = found.first.scale
+    scale = found.first.design.scale
     prefix = "change_" if scale == "log" else ""
     rows = []
     for _, row in found.by_level.iterrows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,13 @@ from ablations.analysis import (
     published_band,
     seed_effects,
 )
+from ablations.analysis.ablation import Effects, ablation_effects, study_design
 from ablations.analysis.costs import clocked, time_costs, timings_of, winner_cost
+from ablations.analysis.design import OUTCOME, typical_size
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.power import min_seeds
 from ablations.analysis.ranking import ranking, seed_spread
 from ablations.analysis.selection import winner
-from ablations.analysis.study_design import OUTCOME, Effects, ablation_effects, typical
 from ablations.analysis.variance import importance
 from ablations.results.metadata import StudyMetadata, in_order
 
@@ -60,40 +62,44 @@ class ReportData(Effects):
 
 def build_report_data(results: StoredResults, metadata: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
-    of = ablation_effects(results, metadata)
-    of_all = (of.judged, of.controls, of.contrasted)
-    runs, axes = of.runs, of.axes
-    best = winner(of.judged, of.contrasted, control=of.controls, scale=of.scale)
+    tables = ablation_effects(study_design(results, metadata))
+    design, scale = tables.design, tables.design.scale
+    columns = (design.runs, design.controls, design.factors)
+    runs, factors, axes = design.untuned.runs, design.untuned.factors, design.axes
+    best = winner(design.runs, design.factors, control=design.controls, scale=scale)
     timings, timed_axes = timings_of(results, metadata)
     alone = clocked(runs, timings, timed_axes)
     return ReportData(
-        **vars(of),
-        by_seed=seed_effects(*of_all, scale=of.scale),
-        metric_effects=_metric_effects(*of_all, metadata),
+        **vars(tables),
+        by_seed=seed_effects(*columns, scale=scale),
+        metric_effects=_metric_effects(*columns, metadata),
         simple=in_order(
-            simple_effects(*of_all, scale=of.scale),
-            of.levels,
+            simple_effects(*columns, scale=scale),
+            design.levels,
             [("axis", "level"), ("given", "given_level")],
         ),
-        shares=importance(of.judged, of.contrasted, scale=of.scale),
-        spread=in_order(seed_spread(runs, axes, of.factors, scale=of.scale), of.levels),
-        ranked=ranking(of.judged, of.contrasted, scale=of.scale),
+        shares=importance(design.runs, design.factors, scale=scale),
+        spread=in_order(seed_spread(runs, axes, factors, scale=scale), design.levels),
+        ranked=ranking(design.runs, design.factors, scale=scale),
         winner=best,
-        curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, of.factors),
-        configurations=configurations(runs if alone is None else alone, of.factors, scale=of.scale),
+        curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, factors),
+        configurations=configurations(runs if alone is None else alone, factors, scale=scale),
         published=_published(results, metadata),
-        rates=in_order(divergence_rates(runs, axes), of.levels),
+        rates=in_order(divergence_rates(runs, axes), design.levels),
         endings=endings(runs, axes),
         costs=time_costs(results, metadata),
         floors=noise_floor(results.timings),
-        winner_cost=winner_cost(best, timings, timed_axes, of.controls),
-        ranks_tell=runs["seed"].nunique() >= min_seeds(of.alpha),
+        winner_cost=winner_cost(best, timings, timed_axes, design.controls),
+        ranks_tell=runs["seed"].nunique() >= min_seeds(design.alpha),
         timed=alone is not None,
     )
 
 
 def _metric_effects(
-    runs: pd.DataFrame, controls: dict[str, str], factors: tuple[str, ...], metadata: StudyMetadata
+    runs: pd.DataFrame,
+    controls: Mapping[str, str],
+    factors: tuple[str, ...],
+    metadata: StudyMetadata,
 ) -> pd.DataFrame:
     metric = pd.to_numeric(runs["metric"]).astype(float)
     # A metric that merely repeats the loss would say everything twice.
@@ -106,7 +112,7 @@ def _metric_effects(
         outcome="metric",
         scale="difference",
         higher_is_better=metadata.higher_is_better,
-        margin=metadata.margin * typical(runs, controls, "metric"),
+        margin=metadata.margin * typical_size(runs, controls, "metric"),
     )
 
 

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis import cell_codes
-from ablations.analysis.design import Floats, Ints
-from ablations.analysis.study_design import OUTCOME
+from ablations.analysis.design import OUTCOME, Floats, Ints
 from ablations.report.data import ReportData
 from ablations.results.metadata import StudyMetadata
 
@@ -41,11 +40,11 @@ def build_explorer(data: ReportData, curves: pd.DataFrame, metadata: StudyMetada
     are means over seeds, thinned.
     """
     axes = tuple(
-        (name, data.levels.get(name) or _found(data.runs[name]))
-        for name in data.factors
-        if name in data.axes or len(set(data.runs[name].astype(str))) > 1
+        (name, data.design.levels.get(name) or _found(data.design.untuned.runs[name]))
+        for name in data.design.untuned.factors
+        if name in data.design.axes or len(set(data.design.untuned.runs[name].astype(str))) > 1
     )
-    runs = data.runs.assign(configuration=_order(data))
+    runs = data.design.untuned.runs.assign(configuration=_order(data))
     runs = runs.sort_values(["configuration", "seed"], kind="stable")
     known: dict[str, Any] = {
         "axes": [[name, list(levels)] for name, levels in axes],
@@ -65,8 +64,8 @@ def _found(levels: pd.Series) -> tuple[str, ...]:
 
 def _order(data: ReportData) -> Ints:
     """The place of each run's configuration in the table of configurations, best first."""
-    table, factors = data.configurations, list(data.factors)
-    both = pd.concat([table[factors], data.runs[factors]], ignore_index=True)
+    table, factors = data.configurations, list(data.design.untuned.factors)
+    both = pd.concat([table[factors], data.design.untuned.runs[factors]], ignore_index=True)
     codes = cell_codes(both) if factors else np.zeros(len(both), dtype=np.int64)
     # Each configuration stands once in the table, which comes first: its code is its place.
     return codes[len(table) :]

@@ -99,7 +99,9 @@ def render_page(
     for figure in drawn:
         figures.setdefault(figure.section, []).append(figure)
     shown = _tables(data, results, metadata)
-    explored = build_explorer(data, results.curves, metadata) if len(data.runs) else None
+    explored = (
+        build_explorer(data, results.curves, metadata) if len(data.design.untuned.runs) else None
+    )
     known = {*figures, *(name for name, content in shown.items() if content), "study"}
     known |= {"explorer"} if explored else set()
     known |= {"ablation"} if shown["ablations"] else set()
@@ -111,15 +113,15 @@ def render_page(
             metadata=metadata,
             toml=results.study_toml,
             theme=theme_declarations(),
-            band=format_margin(data.margin, data.scale),
-            alpha=f"{data.alpha:.2g}",
+            band=format_margin(data.design.margin, data.design.scale),
+            alpha=f"{data.design.alpha:.2g}",
             answers=answer_sentences(data),
             facts=run_counts(data),
             caveats=[*find_caveats(data), *audit_caveats(results.audit)],
             sections=[(name, title) for name, title in SECTIONS.items() if name in known],
             figures=figures,
             explorer=explored,
-            geometric=data.scale == "log",
+            geometric=data.design.scale == "log",
             audit_said=describe_audit(results.audit) if len(results.audit) else "",
             opened=summary_tables.simple_tables(data),
             **shown,
@@ -147,7 +149,7 @@ def _tables(data: ReportData, results: StoredResults, metadata: StudyMetadata) -
         "endings": tables.endings_table(data) if len(data.endings) else None,
         "rates": tables.rates_table(data) if data.rates["diverged"].sum() else None,
         "published": tables.published_table(data.published) if len(data.published) else None,
-        "audit": tables.audit_table(results.audit, data.runs, metadata)
+        "audit": tables.audit_table(results.audit, data.design.untuned.runs, metadata)
         if len(results.audit)
         else None,
         "environment": tables.environment_table(results.environment, results.runs),

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pandas as pd
 
 from ablations.analysis import UNDECIDED, audit_failure
+from ablations.analysis.ablation import Effects
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.power import min_seeds
-from ablations.analysis.study_design import Effects
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
     NOTHING,
@@ -51,7 +51,7 @@ TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"}
 def answer_sentences(data: ReportData) -> list[str]:
     """Say what the study found, in one sentence or two."""
     found = []
-    ended = Counter(data.runs["status"])
+    ended = Counter(data.design.untuned.runs["status"])
     if ended["diverged"] + ended["failed"] and not ended["ok"]:
         parts = [f"{ended[word]:,} {word}" for word in ("diverged", "failed") if ended[word]]
         return [f"No run ended with a result, so there is no loss to compare: {join_words(parts)}."]
@@ -59,7 +59,7 @@ def answer_sentences(data: ReportData) -> list[str]:
         found.append(describe_agreement(data.published))
     if len(data.effects):
         noun = "technique" if set(data.effects["axis"]) <= TECHNIQUE_AXES else "level"
-        found.append(describe_effects(data.effects, data.scale, noun))
+        found.append(describe_effects(data.effects, data.design.scale, noun))
         found.extend(_best(data))
     best = data.configurations[data.configurations["complete"]].head(1)
     if not found and len(best):
@@ -80,13 +80,13 @@ def _best(data: ReportData) -> list[str]:
     row = data.winner.iloc[0]
     away = [
         f"{axis} {row[axis]}"
-        for axis, control in data.controls.items()
+        for axis, control in data.design.controls.items()
         if axis in row and row[axis] not in (control, NOT_SET)
     ]
     away += [
         f"{name} {row[name]}"
-        for name in data.contrasted
-        if name not in data.controls and row[name] != NOT_SET
+        for name in data.design.factors
+        if name not in data.design.controls and row[name] != NOT_SET
     ]
     if not away:
         return ["No configuration has a lower mean than that of all controls together."]
@@ -94,7 +94,9 @@ def _best(data: ReportData) -> list[str]:
     if pd.isna(row["low"]):
         loss = format_number(row["naive"])
         return [f"The best configuration is {named}, with a mean validation loss of {loss}."]
-    change, low, high = (format_change(row, data.scale, part) for part in ("", "low", "high"))
+    change, low, high = (
+        format_change(row, data.design.scale, part) for part in ("", "low", "high")
+    )
     gain = "" if row["high"] < 0 else ", which is no certain gain"
     size = f"{change} [{low}, {high}] against all controls together{gain}"
     if row["chosen"] < _AGREED:
@@ -119,7 +121,7 @@ def _at_what_time(data: ReportData) -> str:
 
 def summarise(found: Effects, cautions: Sequence[str] = ()) -> Answer:
     """Every level against its control, then the answer in a sentence, and what caveats it."""
-    table, scale = found.effects, found.scale
+    table, scale = found.effects, found.design.scale
     if table.empty:
         return Answer((), ())
     rows = tuple(
@@ -176,12 +178,12 @@ def more_seeds(effects: pd.DataFrame) -> str:
 
 def run_counts(data: ReportData) -> list[str]:
     """Count what was trained."""
-    status = Counter(data.runs["status"])
+    status = Counter(data.design.untuned.runs["status"])
     bad = (word for word in ("diverged", "failed", "skipped") if status[word])
     return [
-        format_count(len(data.runs), "run"),
+        format_count(len(data.design.untuned.runs), "run"),
         format_count(len(data.configurations), "configuration"),
-        format_count(data.runs["seed"].nunique(), "seed"),
+        format_count(data.design.untuned.runs["seed"].nunique(), "seed"),
         *(f"{status[word]:,} {word}" for word in bad),
     ]
 
@@ -227,7 +229,7 @@ def _blocked(data: Effects) -> str:
     """Levels with a certain difference that divergence speaks against."""
     rows = data.effects[
         (data.effects["verdict"] == UNDECIDED)
-        & (data.effects["p_adjusted"] <= data.alpha)
+        & (data.effects["p_adjusted"] <= data.design.alpha)
         & (data.effects["diverged"] != data.effects["control_diverged"])
     ]
     if not len(rows):
@@ -256,7 +258,7 @@ def _single(data: Effects) -> str:
     """Intervals of one comparison, beside a p that is adjusted for all."""
     effects = data.effects
     apart = (effects["low"] > 0) | (effects["high"] < 0)
-    if not (apart & (effects["p_adjusted"] > data.alpha)).any():
+    if not (apart & (effects["p_adjusted"] > data.design.alpha)).any():
         return ""
     return (
         "An interval is of one comparison alone, by Student's t; p is of sign flips, adjusted for "
@@ -265,7 +267,7 @@ def _single(data: Effects) -> str:
 
 
 def _unit(data: Effects) -> str:
-    if data.scale == "log":
+    if data.design.scale == "log":
         return ""
     return (
         "Some losses are zero or negative and have no ratio: changes are differences in the loss's "
@@ -274,13 +276,13 @@ def _unit(data: Effects) -> str:
 
 
 def _looked(data: Effects) -> str:
-    if len(data.looks) < 2:
+    if len(data.design.looks) < 2:
         return ""
-    stated = join_words([f"{n:,}" for n in data.looks])
+    stated = join_words([f"{n:,}" for n in data.design.looks])
     return (
         f"Seeds were added while something was undecided, with looks stated before at {stated} "
-        f"seeds: each is judged at a level of {data.alpha:.2g}, so that all together err in 5 % "
-        "of studies."
+        f"seeds: each is judged at a level of {data.design.alpha:.2g}, so that all together err in "
+        "5 % of studies."
     )
 
 
@@ -291,7 +293,7 @@ def _unreachable(data: Effects) -> str:
     return (
         f"With {describe_seeds(effects)} no difference can reach significance, however large "
         "it is: "
-        f"at least {min_seeds(data.alpha)} are needed."
+        f"at least {min_seeds(data.design.alpha)} are needed."
     )
 
 
@@ -336,9 +338,9 @@ def _unpaired(data: Effects) -> str:
 
 
 def _tuned(data: Effects) -> str:
-    if not data.tuned:
+    if not data.design.tune_over:
         return ""
-    axes = join_words(list(data.tuned))
+    axes = join_words(list(data.design.tune_over))
     return (
         f"Each configuration is judged at its best {axes}, chosen on one half of the seeds and "
         "reported on the other."

@@ -77,7 +77,11 @@ def best_table(data: ReportData, metadata: StudyMetadata) -> Table:
     """List the ten best configurations that never diverged nor failed."""
     found = data.configurations
     best = found[found["complete"]].head(BEST)
-    settings = [name for name in data.factors if len(set(best[name])) > 1 or name in data.axes]
+    settings = [
+        name
+        for name in data.design.untuned.factors
+        if len(set(best[name])) > 1 or name in data.design.axes
+    ]
     metric = [metadata.metric_name] if best["metric"].notna().any() else []
     headings = ["rank", *settings, "validation loss", "95 % interval", *metric, "seconds", "seeds"]
     rows = []
@@ -307,13 +311,13 @@ def simple_tables(data: ReportData) -> list[Table]:
 
 def _simple(data: ReportData, given: str, axis: str) -> Table:
     """Rows: levels of one axis; columns: the effect of each level of the axis that has fewer."""
-    if len(data.levels[axis]) > len(data.levels[given]):
+    if len(data.design.levels[axis]) > len(data.design.levels[given]):
         axis, given = given, axis
     table = data.simple[(data.simple["axis"] == axis) & (data.simple["given"] == given)]
-    levels = [level for level in data.levels[axis] if level in set(table["level"])]
+    levels = [level for level in data.design.levels[axis] if level in set(table["level"])]
     by_key = table.set_index(["given_level", "level"])
     rows = []
-    for at in data.levels[given]:
+    for at in data.design.levels[given]:
         if at not in set(table["given_level"]):
             continue
         cells = [Cell(f"{given} {at}", style_class="name")]
@@ -322,18 +326,18 @@ def _simple(data: ReportData, given: str, axis: str) -> Table:
                 cells.append(Cell(NOTHING, style_class="number"))
                 continue
             row = by_key.loc[(at, level)]
-            low, high = (format_change(row, data.scale, part) for part in ("low", "high"))
+            low, high = (format_change(row, data.design.scale, part) for part in ("low", "high"))
             names = {"": "effect", "low": "low", "high": "high"}
-            if data.scale == "log":
+            if data.design.scale == "log":
                 names = {"": "change", "low": "change_low", "high": "change_high"}
             parts = tuple((part, float(row[name])) for part, name in names.items())
-            shown = numeric(format_change(row, data.scale), parts[0][1])
+            shown = numeric(format_change(row, data.design.scale), parts[0][1])
             note = f"{low} to {high}" if row["seeds"] > 1 else ""
             cells.append(replace(shown, note=note, parts=parts))
         rows.append(tuple(cells))
     caption = (
         f"{axis} {TIMES} {given}: the change that each level of {axis} makes against "
-        f"{data.controls[axis]}, at each level of {given}, with its 95 % interval."
+        f"{data.design.controls[axis]}, at each level of {given}, with its 95 % interval."
     )
     return Table(caption, ("at", *levels), tuple(rows))
 
@@ -348,7 +352,7 @@ def doubles_table(data: ReportData) -> Table:
         parts = [row.double, row.double_low, row.double_high]
         shown = [
             format_percent(math.expm1(x))
-            if data.scale == "log" and not math.isnan(x)
+            if data.design.scale == "log" and not math.isnan(x)
             else format_signed(x)
             for x in parts
         ]
@@ -407,7 +411,7 @@ def spread_table(data: ReportData) -> Table:
     """The spread over seeds, level by level."""
 
     def shown(value: float) -> str:
-        if data.scale == "log":
+        if data.design.scale == "log":
             return format_percent(math.expm1(value)).lstrip("+")
         return format_number(value)
 
@@ -466,7 +470,7 @@ def costs_table(data: ReportData) -> Table:
 def ranking_table(data: ReportData) -> Table:
     """The best configurations by seed."""
     found = data.ranked
-    settings = [name for name in data.contrasted if len(set(found[name])) > 1]
+    settings = [name for name in data.design.factors if len(set(found[name])) > 1]
     rows = tuple(
         (
             numeric(str(row["place"]), row["place"]),
@@ -485,7 +489,7 @@ def ranking_table(data: ReportData) -> Table:
         )
         for _, row in found.iterrows()
     )
-    mean = "geometric mean" if data.scale == "log" else "mean"
+    mean = "geometric mean" if data.design.scale == "log" else "mean"
     caption = (
         f"The best {len(found)} by {mean} validation loss, over {found['n'].iloc[0]} seeds. "
         "P(first better): share of seeds in which the first one is better; p: of the difference "
@@ -502,8 +506,16 @@ def ranking_table(data: ReportData) -> Table:
 def _luck(row: pd.Series, data: ReportData) -> str:
     if math.isnan(row["optimism"]):
         return ""
-    gap = format_percent(row["optimism"]) if data.scale == "log" else format_signed(row["optimism"])
-    size = row["optimism"] if data.scale == "log" else row["optimism"] / (abs(row["naive"]) or 1)
+    gap = (
+        format_percent(row["optimism"])
+        if data.design.scale == "log"
+        else format_signed(row["optimism"])
+    )
+    size = (
+        row["optimism"]
+        if data.design.scale == "log"
+        else row["optimism"] / (abs(row["naive"]) or 1)
+    )
     gap = "no" if abs(size) < 0.0005 else gap
     return (
         f" Chosen from {format_count(int(row['candidates']), 'configuration')}, the first one "

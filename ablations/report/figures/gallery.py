@@ -98,9 +98,9 @@ def _effects(data: ReportData) -> Iterator[FigureSpec]:
     if not data.effects["seeds"].sum():
         return
     figure = effect_figures.main_effects(
-        data.effects, data.by_seed, scale=data.scale, margin=data.margin
+        data.effects, data.by_seed, scale=data.design.scale, margin=data.design.margin
     )
-    said = describe_effects(data.effects, data.scale, "level")
+    said = describe_effects(data.effects, data.design.scale, "level")
     alt = f"Main effect of each level on the validation loss, with intervals. {said}"
     caption = (
         "Small points: one seed each, averaged over all other axes. Large mark and bar: their mean "
@@ -117,7 +117,9 @@ def _interactions(data: ReportData) -> Iterator[FigureSpec]:
     if not pairs:
         return
     shown = pairs[:MOST_PAIRS]
-    figure = effect_figures.interaction_maps(table, shown, data.levels, data.controls, data.scale)
+    figure = effect_figures.interaction_maps(
+        table, shown, data.design.levels, data.design.controls, data.design.scale
+    )
     tested = int(table["p_adjusted"].notna().sum())
     flagged = int((table["p_adjusted"] <= 0.05).sum())
     alt = (
@@ -141,13 +143,13 @@ def _curves(data: ReportData) -> Iterator[FigureSpec]:
     ):
         first = next(table for table in tables.values() if len(table))
         levels = _most_telling(data, axis, set(first["level"]))
-        figure = curves.level_curves(axis, tables, levels, data.controls.get(axis))
+        figure = curves.level_curves(axis, tables, levels, data.design.controls.get(axis))
         last = first[(first["epoch"] == first["epoch"].max()) & first["level"].isin(levels)]
         ends = [
             f"{row.level} {format_number(row.mean)}" for row in last[["level", "mean"]].itertuples()
         ]
         alt = f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}."
-        caption = _curves_caption(axis, tables, first, levels, data.levels[axis])
+        caption = _curves_caption(axis, tables, first, levels, data.design.levels[axis])
         yield "curves", f"curves-{slug}", figure, alt, caption
 
 
@@ -179,12 +181,12 @@ def _curves_caption(
 
 
 def _most_telling(data: ReportData, axis: str, drawn: set[str]) -> tuple[str, ...]:
-    levels = tuple(level for level in data.levels[axis] if level in drawn)
+    levels = tuple(level for level in data.design.levels[axis] if level in drawn)
     if len(levels) <= MOST_CURVES:
         return levels
     effects = data.effects[data.effects["axis"] == axis].set_index("level")["effect"].abs()
     furthest = effects.sort_values(ascending=False, kind="stable").index[: MOST_CURVES - 1]
-    shown = {*furthest, data.controls.get(axis)}
+    shown = {*furthest, data.design.controls.get(axis)}
     kept = tuple(level for level in levels if level in shown)
     return kept if len(kept) > 1 else levels[:MOST_CURVES]
 
@@ -195,7 +197,7 @@ def _time(data: ReportData) -> Iterator[FigureSpec]:
     if len(points) < 2:
         return
     axis = _widest_axis(data)
-    figure = curves.loss_against_time(table, axis, data.levels.get(axis or "", ()))
+    figure = curves.loss_against_time(table, axis, data.design.levels.get(axis or "", ()))
     alt = (
         f"Validation loss against training time of {format_count(len(points), 'configuration')}; "
         f"{int(points['pareto'].sum())} of them are on the Pareto front."
@@ -230,12 +232,14 @@ def _shares(data: ReportData) -> Iterator[FigureSpec]:
 
 def _spread(data: ReportData) -> Iterator[FigureSpec]:
     table = data.spread[data.spread["cells"] > 0]
-    if table.empty or not data.axes:
+    if table.empty or not data.design.axes:
         return
-    figure = ranking.seed_spread(table, data.scale)
+    figure = ranking.seed_spread(table, data.design.scale)
     low, high = table["spread"].min(), table["spread"].max()
     ends = [
-        format_percent(math.expm1(x)).lstrip("+") if data.scale == "log" else format_number(x)
+        format_percent(math.expm1(x)).lstrip("+")
+        if data.design.scale == "log"
+        else format_number(x)
         for x in (low, high)
     ]
     alt = (
@@ -271,7 +275,7 @@ def _ranks(data: ReportData) -> Iterator[FigureSpec]:
     table = data.ranked
     if len(table) < 2 or table["seeds"].iloc[0] < 2:
         return
-    settings = [name for name in data.contrasted if len(set(table[name])) > 1]
+    settings = [name for name in data.design.factors if len(set(table[name])) > 1]
     if not data.ranks_tell:
         table = table.assign(apart=False, critical_difference=float("nan"))
     figure = ranking.ranks(table, settings)
@@ -301,7 +305,7 @@ def _widest_axis(data: ReportData) -> str | None:
     sizes = data.effects["effect"].abs().groupby(data.effects["axis"], sort=False).max()
     if sizes.notna().any():
         return str(sizes.idxmax())
-    return data.axes[0] if data.axes else None
+    return data.design.axes[0] if data.design.axes else None
 
 
 def file_names(names: list[str]) -> list[str]:

@@ -150,12 +150,14 @@ def frozen(cls: type[C]) -> type[C]:
 def register(cls: type[C]) -> type[C]:
     """Make ``cls`` a frozen, validated dataclass; register it under ``cls.role`` and ``cls.name``.
 
+    A class made by ``frozen`` is registered as it is.
+
     Raises
     ------
     ValueError
         If another class is registered under the same kind and name.
     """
-    component = frozen(cls)
+    component = cls if "__pydantic_validator__" in vars(cls) else frozen(cls)
     classes = _REGISTRY.setdefault(component.role, {})
     other = classes.get(component.name)
     if other is not None and _qualified_name(other) != _qualified_name(component):

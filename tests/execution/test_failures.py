@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import ablations
 from ablations import RequestError, Study
 from ablations.core import registry
 from ablations.core.errors import FailedError
+from ablations.core.registry import frozen
 from ablations.execution import workers
 from ablations.execution.dispatch import OutputContext, dispatch
 from ablations.execution.workers import Pool, WorkerDiedError
@@ -34,7 +34,7 @@ from ablations.training.fused import trainer
 from ..studies import SMALL, Heard, run
 
 
-@dataclass(frozen=True)
+@frozen
 class Own(Regularizer):
     """Somebody's own technique."""
 
@@ -49,7 +49,7 @@ class Own(Regularizer):
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
+@frozen
 class Raises(Own):
     """Raises an exception."""
 
@@ -59,7 +59,7 @@ class Raises(Own):
         raise ArithmeticError("no objective today")
 
 
-@dataclass(frozen=True)
+@frozen
 class Explodes(Own):
     """Gives a loss that is not a number."""
 
@@ -69,7 +69,7 @@ class Explodes(Own):
         return loss * float("nan")
 
 
-@dataclass(frozen=True)
+@frozen
 class Hangs(Own):
     """Never comes back."""
 
@@ -80,7 +80,7 @@ class Hangs(Own):
             time.sleep(0.01)
 
 
-@dataclass(frozen=True)
+@frozen
 class Clings(Own):
     """Never comes back, whatever it is told."""
 
@@ -94,7 +94,7 @@ class Clings(Own):
                 continue
 
 
-@dataclass(frozen=True)
+@frozen
 class Kills(Own):
     """Ends the process that trains it, as running out of memory would."""
 
@@ -105,7 +105,7 @@ class Kills(Own):
         return loss
 
 
-@dataclass(frozen=True)
+@frozen
 class Leaves(Own):
     """Leaves the process."""
 
@@ -115,7 +115,7 @@ class Leaves(Own):
         os._exit(0)
 
 
-@dataclass(frozen=True)
+@frozen
 class Exits(Own):
     """Asks Python to end."""
 
@@ -142,7 +142,7 @@ ODD: dict[str, BaseException] = {
 }
 
 
-@dataclass(frozen=True)
+@frozen
 class Odd(Own):
     """Raises what is no usual exception."""
 
@@ -153,7 +153,7 @@ class Odd(Own):
         raise ODD[self.which]
 
 
-@dataclass(frozen=True)
+@frozen
 class Unlearns(Own):
     """Switches off what others need."""
 
@@ -164,7 +164,7 @@ class Unlearns(Own):
         return loss
 
 
-@dataclass(frozen=True)
+@frozen
 class Refuses(Regularizer):
     """Raises wherever it is asked before training."""
 
@@ -189,7 +189,7 @@ class Refuses(Regularizer):
         return None
 
 
-@dataclass(frozen=True)
+@frozen
 class Shapes(Norm):
     """Gives more features than it takes."""
 
@@ -199,7 +199,7 @@ class Shapes(Norm):
         return nn.Linear(width, width + 1)
 
 
-@dataclass(frozen=True)
+@frozen
 class KillsEarly(Norm):
     """Ends the process that builds its network."""
 

@@ -1,4 +1,32 @@
-"""What a task is: data for each seed, a loss, a metric."""
+"""What a task defines: the data of each seed, a loss and a metric.
+
+A task is one class: its docstring is its caption, ``data`` returns both splits of one seed, and
+``Regression`` or ``Classification`` provides loss and metric.  ``split`` draws the split and
+scales by the training rows::
+
+    import torch
+
+    from ablations.tasks.base import Regression, split, task
+
+
+    @task
+    class Sine(Regression):
+        \"\"\"A sine of one input with noise; 64 rows to train on, 64 to validate.\"\"\"
+
+        name = "sine"
+        inputs, outputs, rows = 1, 1, 64
+        noise: float = 0.1
+
+        def data(self, streams):
+            x = streams.uniform((128, 1), "data/inputs")
+            noise = self.noise * streams.normal((128, 1), "data/noise")
+            return split(x, torch.sin(6 * x) + noise, self.rows, streams)
+
+A task of this package is a module of this folder, and nothing else is edited.  A task of your own
+stands in a file of yours: a study names it ``task = "python:my_module:Sine"``.  Data that are in a
+table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.files``), and
+``ablations.from_arrays`` and ``ablations.from_dataset``.
+"""
 
 from __future__ import annotations
 

@@ -1,26 +1,47 @@
-"""What a model is, and how a run's network is made from one."""
+"""What a model defines, and how the network of a run is built from it.
+
+A model is one class: its annotated fields are its parameters, which a study can set and vary; its
+docstring is its caption.  It asks the levels of the axes ``norm`` and ``regularizer`` for their
+layers, and names the layers whose weights the axis ``init`` fills::
+
+    from ablations.models.base import Model, Width, feedforward, hidden_weights, model
+
+
+    @model
+    class Shallow(Model):
+        \"\"\"One hidden layer of tanh units (Cybenko, 1989).\"\"\"
+
+        name = "shallow"
+        units: Width = 32
+
+        def build(self, task, norm, regularizer):
+            return feedforward(task, (self.units,), "tanh", "before", norm, regularizer)
+
+        def widths(self, task):
+            return (self.units,)
+
+        def weights(self, network):
+            return hidden_weights(network, "tanh")
+
+A model of this package is a module of this folder, and nothing else is edited.  A model of your own
+stands in a file of yours: a study names it ``model = "python:my_module:Shallow"``.  Where a study
+needs a network and no more, ``"python:my_module:build"`` names a function that returns one (see
+``ablations.models.function``).
+"""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import (
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    Protocol,
-    Self,
-    TypeVar,
-    dataclass_transform,
-)
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, TypeVar, dataclass_transform
 
 import pydantic
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ablations.core.deprecation import renamed_attributes
 from ablations.core.random import Streams
 from ablations.core.registry import Component, register
 from ablations.core.schema import RUN_COLUMNS
@@ -30,8 +51,8 @@ from ablations.techniques.base import Device, Init, Norm, Regularizer, TrainingC
 M = TypeVar("M", bound="Model")
 
 Weighted = tuple[str, Any, str]
-"""Name, a linear layer or a convolution, and the nonlinearity that follows it (``"linear"`` for the
-output)."""
+"""Name of a linear or convolutional layer, the layer, and the nonlinearity that follows it
+(``"linear"`` for the output layer)."""
 
 __all__ = [
     "Activation",
@@ -41,110 +62,120 @@ __all__ = [
     "Weighted",
     "Width",
     "build_network",
+    "explain_missing_shape",
     "feedforward",
     "fill_network",
     "finish_network",
-    "hidden",
+    "hidden_block",
     "hidden_weights",
     "initialise_network",
-    "layers_of",
     "linear",
     "model",
-    "without_a_shape",
+    "to_sequential",
 ]
+
+__getattr__ = renamed_attributes(
+    __name__,
+    {
+        "hidden": "hidden_block",
+        "layers_of": "to_sequential",
+        "without_a_shape": "explain_missing_shape",
+    },
+)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
 def model(cls: type[M]) -> type[M]:
-    """``@register`` for models.
+    """Register a model (``core.registry.register``).
 
     Raises
     ------
     ValueError
         If a parameter has the name of a column of the runs table.
     """
-    taken = set(RUN_COLUMNS) & set(cls.__annotations__)
-    if taken:
-        raise ValueError(f"model '{cls.name}' has a parameter named like a column: {sorted(taken)}")
+    columns = set(RUN_COLUMNS) & set(cls.__annotations__)
+    if columns:
+        message = f"model '{cls.name}' has a parameter named like a column: {sorted(columns)}"
+        raise ValueError(message)
     return register(cls)
 
 
 class NetworkContext(TrainingContext, Protocol):
-    """What a model, and what builds a network, may ask of the configuration of a run.
+    """What ``Model.skip`` and the functions that build a network may read of a configuration.
 
-    ``study.configuration.Configuration`` has all of it.
+    ``ablations.Configuration`` has it.
     """
 
     @property
     def task(self) -> Task:
         """The task."""
-        ...
 
     @property
     def model(self) -> Model:
         """The model."""
-        ...
+
+    @property
+    def init(self) -> Init:
+        """The level of the axis ``init``."""
 
     @property
     def device(self) -> Device:
         """The level of the axis ``device``."""
-        ...
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The precision of parameters and data."""
-        ...
 
 
 class Model(Component):
-    """A network architecture; its parameters may be axes of a study."""
+    """A network architecture; its parameters can be axes of a study."""
 
     role = "model"
-
     deprecated_names: ClassVar[Mapping[str, str]] = {
         "draws": "has_random_build",
         "places": "n_regularizer_sites",
     }
     has_random_build: ClassVar[bool] = False
-    """Whether building a network draws numbers that it starts from, beyond what an init fills."""
+    """Whether ``build`` itself draws initial parameters, beside those that ``fill`` draws."""
 
     @property
     def title(self) -> str:
-        """What stands in the column ``model``."""
+        """The model's entry in the column ``model``."""
         return self.name
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        """The network, from (batch, task.inputs) to (batch, task.outputs), its weights not yet
-        filled.
+        """Return the network before its weights are filled.
+
+        It maps (batch, task.inputs) to (batch, task.outputs).
         """
         raise NotImplementedError
 
     def widths(self, task: Task) -> tuple[int, ...]:
-        """The widths of the layers that a norm acts on."""
+        """Return the widths of the layers that a norm acts on."""
         raise NotImplementedError
 
     def n_regularizer_sites(self, task: Task) -> int:
-        """How many places there are for a regularizer's layers, that at the input not counted."""
+        """Return how many layers of a regularizer the network takes behind its input."""
         return len(self.widths(task))
 
     def activations(self, task: Task) -> int:
-        """About how many numbers its hidden layers keep of each row for the gradient."""
+        """Estimate how many numbers a row leaves in the hidden layers for the gradient."""
         return sum(self.widths(task))
 
     def skip(self, context: NetworkContext) -> str | None:
-        """Why this model cannot be had in a configuration; None where it can."""
+        """Return the reason why this model cannot be used in a configuration, or None."""
         return None
 
     def with_(self, **levels: Any) -> Self:
-        """The same model with other values of some parameters, checked like those it has."""
+        """Return a copy with other values of some parameters, validated."""
         return type(self)(**(self.parameters() | levels))
 
     def fill(self, network: nn.Module, init: Init, streams: Streams) -> None:
-        """Give a network its initial weights and biases.
+        """Fill the initial weights and biases of a network in place.
 
-        Each parameter has a stream of its own, named by the parameter, so that a network
-        with a norm starts from the same weights as one without.  Weights are drawn
-        in float32 whatever the run's precision, so that a run in float64 starts there too.
+        Each parameter has its own random stream, named by the parameter: a network with a norm
+        starts from the same weights as one without.  Weights are drawn in float32 for every
+        precision: a run in float64 starts from the same weights.
         """
         for name, layer, nonlinearity in self.weights(network):
             generator = streams.generator(f"init/{name}.weight")
@@ -155,16 +186,16 @@ class Model(Component):
     def fill_weight(
         self, weight: Tensor, nonlinearity: str, init: Init, generator: torch.Generator
     ) -> None:
-        """Fill the weight (out, …) of one layer."""
+        """Fill the weight (out, …) of one layer in place."""
         init.fill(weight, nonlinearity, generator)
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        """Name, layer, and the nonlinearity that follows it (``"linear"`` for the output)."""
+        """Yield the layers whose weights an init fills, hidden layers first, the output last."""
         raise NotImplementedError
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer in float32, whatever PyTorch's default is."""
+    """Return a linear layer in float32, independent of PyTorch's default."""
     return nn.Linear(inputs, outputs, dtype=torch.float32)
 
 
@@ -177,40 +208,46 @@ ACTIVATIONS: dict[str, tuple[type[nn.Module], str]] = {
     "gelu": (nn.GELU, "relu"),
     "silu": (nn.SiLU, "relu"),
 }
-"""Name to layer, and to the word by which inits know its gain; those near a ReLU are taken for
-one."""
+"""Name to layer and nonlinearity as ``torch.nn.init.calculate_gain`` names it; activations close
+to a ReLU have its gain."""
 Activation = Literal["relu", "leaky_relu", "tanh", "selu", "elu", "gelu", "silu"]
 Width = Annotated[int, Field(gt=0, le=1_000_000)]
 NormPosition = Literal["after", "before"]
 
 
-def hidden(
-    place: int,
+def hidden_block(
+    position: int,
     layer: nn.Module,
     norm: nn.Module | None,
     activation: Activation,
     norm_position: NormPosition,
     regularizer: Regularizer,
 ) -> OrderedDict[str, nn.Module | None]:
-    """The n-th hidden layer with its norm, activation and regularizer, by name."""
-    normal: dict[str, nn.Module | None] = {f"norm{place}": norm}
-    act: dict[str, nn.Module | None] = {f"activation{place}": ACTIVATIONS[activation][0]()}
+    """Return a hidden layer, its norm, activation and regularizer by name, in their order.
+
+    Parameters
+    ----------
+    position
+        The number of the hidden layer, from 1.
+    """
+    normal: dict[str, nn.Module | None] = {f"norm{position}": norm}
+    act: dict[str, nn.Module | None] = {f"activation{position}": ACTIVATIONS[activation][0]()}
     return OrderedDict(
-        {f"hidden{place}": layer}
+        {f"hidden{position}": layer}
         | (act | normal if norm_position == "after" else normal | act)
-        | {f"regularizer{place}": regularizer.layer(place)}
+        | {f"regularizer{position}": regularizer.layer(position)}
     )
 
 
-def layers_of(named: OrderedDict[str, nn.Module | None]) -> nn.Sequential:
-    """Layers in their order, those that are None left out."""
+def to_sequential(layers: OrderedDict[str, nn.Module | None]) -> nn.Sequential:
+    """Return the layers that are not None as one module."""
     return nn.Sequential(
-        OrderedDict((name, layer) for name, layer in named.items() if layer is not None)
+        OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
     )
 
 
 def hidden_weights(network: nn.Module, activation: Activation) -> Iterator[Weighted]:
-    """What ``Model.weights`` gives for a sequence of such layers and an output layer."""
+    """Return ``Model.weights`` of a network of ``hidden_block``s and a layer ``output``."""
     for name, layer in network.named_children():
         if name.startswith("hidden"):
             yield name, layer, ACTIVATIONS[activation][1]
@@ -225,42 +262,41 @@ def feedforward(
     norm: Norm,
     regularizer: Regularizer,
 ) -> nn.Sequential:
-    """Fully connected layers of these widths, each with activation, norm and regularizer."""
+    """Return fully connected layers of these widths, each with activation, norm, regularizer."""
     inputs = task.inputs
     layers: OrderedDict[str, nn.Module | None] = OrderedDict()
     layers["regularizer0"] = regularizer.layer(0)
-    for place, width in enumerate(widths, start=1):
+    for position, width in enumerate(widths, start=1):
         layer, normal = linear(inputs, width), norm.layer(width)
-        layers |= hidden(place, layer, normal, activation, norm_position, regularizer)
+        layers |= hidden_block(position, layer, normal, activation, norm_position, regularizer)
         inputs = width
     layers["output"] = linear(inputs, task.outputs)
-    return layers_of(layers)
+    return to_sequential(layers)
 
 
-def without_a_shape(model: Model, task: Task) -> str | None:
-    """Why a model for pictures and series can do nothing with a task; None where it can."""
-    if 1 < len(task.shape) <= 4:
+def explain_missing_shape(model: Model, task: Task) -> str | None:
+    """Return why a model for images and sequences cannot use a task's rows, or None."""
+    dimensions = len(task.shape)
+    if 1 < dimensions <= 4:
         return None
-    found = f"those of the task '{task.name}' are {task.inputs} numbers without one"
-    if len(task.shape) > 4:
-        found = f"those of the task '{task.name}' have {len(task.shape)} dimensions"
-    return f"the model '{model.name}' wants rows with a shape, (channel, …, …); {found}"
+    rows = f"has {dimensions} dimensions" if dimensions > 4 else f"is {task.inputs} numbers"
+    message = f"the model '{model.name}' needs rows of shape (channel, …) with 2 to 4 dimensions"
+    return f"{message}; a row of the task '{task.name}' {rows}"
 
 
 def build_network(context: NetworkContext) -> nn.Module:
-    """A configuration's network on the CPU, its weights not yet filled."""
-    c = context
-    return c.model.build(c.task, c.norm, c.regularizer)
+    """Return a configuration's network on the CPU, before its weights are filled."""
+    return context.model.build(context.task, context.norm, context.regularizer)
 
 
 @torch.no_grad()
 def fill_network(network: nn.Module, context: NetworkContext, streams: Streams) -> None:
-    """Give a network its initial weights and biases (``Model.fill``)."""
+    """Fill the initial weights and biases of a network in place (``Model.fill``)."""
     context.model.fill(network, context.init, streams)
 
 
 def finish_network(network: nn.Module, context: NetworkContext) -> nn.Module:
-    """Bring a filled network to its device, and wrap its hidden layers."""
+    """Move a filled network to its device, and apply ``Norm.wrap`` to its hidden layers."""
     layers = list(context.model.weights(network))
     network.to(context.device.torch_device(), context.torch_dtype)
     for _, layer, nonlinearity in layers:
@@ -270,7 +306,7 @@ def finish_network(network: nn.Module, context: NetworkContext) -> nn.Module:
 
 
 def initialise_network(context: NetworkContext, streams: Streams) -> nn.Module:
-    """The network of one run, initialised and on its device."""
+    """Return the network of a run, initialised and on its device."""
     network = build_network(context)
     fill_network(network, context, streams)
     return finish_network(network, context)

@@ -18,29 +18,29 @@ from ablations.models.base import (
     NormPosition,
     Weighted,
     Width,
-    hidden,
+    explain_missing_shape,
+    hidden_block,
     hidden_weights,
-    layers_of,
     linear,
     model,
-    without_a_shape,
+    to_sequential,
 )
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
 
-_KINDS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def _odd(size: int) -> int:
     if size % 2 == 0:
-        raise ValueError("is even; an odd one has a middle")
+        raise ValueError("must be odd, so that it has a middle")
     return size
 
 
 @model
 class CNN(Model):
-    """Convolutions, which by default halve a picture or series, and a linear layer on what is left
-    (LeCun et al., 1998).
+    """Convolutions, which by default halve an image or sequence, and a linear output layer (LeCun
+    et al., 1998).
     """
 
     name = "cnn"
@@ -52,39 +52,41 @@ class CNN(Model):
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
         inputs, *space = task.shape
-        convolution = _KINDS[len(space) - 1]
+        convolution = _CONVOLUTIONS[len(space) - 1]
         layers: OrderedDict[str, nn.Module | None] = OrderedDict()
         layers["regularizer0"] = regularizer.layer(0)
         layers["maps"] = nn.Unflatten(1, task.shape)
-        for place, width in enumerate(self.channels, start=1):
+        for position, width in enumerate(self.channels, start=1):
             layer = convolution(
                 inputs, width, self.kernel, self.stride, self.kernel // 2, dtype=torch.float32
             )
             normal = norm.maps(width, len(space))
-            layers |= hidden(place, layer, normal, self.activation, self.norm_position, regularizer)
+            layers |= hidden_block(
+                position, layer, normal, self.activation, self.norm_position, regularizer
+            )
             inputs = width
         layers["flat"] = nn.Flatten()
-        layers["output"] = linear(inputs * math.prod(self._space(task)[-1]), task.outputs)
-        return layers_of(layers)
+        layers["output"] = linear(inputs * math.prod(self._sizes(task)[-1]), task.outputs)
+        return to_sequential(layers)
 
     def widths(self, task: Task) -> tuple[int, ...]:
         return self.channels
 
-    def _space(self, task: Task) -> list[tuple[int, ...]]:
-        """What is left of a picture after each convolution, the picture itself first."""
-        found = [task.shape[1:]]
+    def _sizes(self, task: Task) -> list[tuple[int, ...]]:
+        """Return the size of an image, and of the maps after each convolution."""
+        sizes = [task.shape[1:]]
         for _ in self.channels:
-            found.append(tuple(-(-size // self.stride) for size in found[-1]))
-        return found
+            sizes.append(tuple(-(-size // self.stride) for size in sizes[-1]))
+        return sizes
 
     def activations(self, task: Task) -> int:
         window = self.kernel ** (len(task.shape) - 1)
-        before, after = (task.shape[0], *self.channels), self._space(task)[1:]
+        before, after = (task.shape[0], *self.channels), self._sizes(task)[1:]
         sizes = zip(before, self.channels, after, strict=False)
         return sum((inputs * window + width) * math.prod(size) for inputs, width, size in sizes)
 
     def skip(self, context: NetworkContext) -> str | None:
-        return without_a_shape(self, context.task)
+        return explain_missing_shape(self, context.task)
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
         return hidden_weights(network, self.activation)

@@ -1,12 +1,13 @@
-"""A network of your own, from a function that makes it."""
+"""A network of your own, from a function that returns it."""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, get_args
 
 import torch
 from pydantic import BeforeValidator
@@ -21,11 +22,12 @@ from ablations.models.base import Model, NetworkContext, Weighted, model
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
 
-_GIVEN = ("inputs", "outputs", "shape", "norm", "drop")
-"""What a factory may ask for by the names of its arguments; all others are options of its own."""
-_FILLED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_ARGUMENTS = ("inputs", "outputs", "shape", "norm", "drop")
+"""Arguments that the function may take; the study sets all others."""
+_WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ORDER = "_ablations_order"
-_ACTIVATIONS = {
+"""The attribute of a network with the order in which its layers are called."""
+_NONLINEARITIES = {
     nn.ReLU: "relu",
     nn.LeakyReLU: "leaky_relu",
     nn.Tanh: "tanh",
@@ -36,13 +38,13 @@ _ACTIVATIONS = {
 Scalar = bool | int | float | str
 Options = Annotated[
     tuple[tuple[str, Scalar | tuple[Scalar, ...]], ...],
-    BeforeValidator(lambda given: _pairs(given)),
+    BeforeValidator(lambda options: _sort_options(options)),
 ]
 
 
-def _pairs(given: Any) -> Any:
-    """Options as sorted pairs, which can be compared."""
-    pairs = given.items() if isinstance(given, dict) else given
+def _sort_options(options: Any) -> Any:
+    """Return options as sorted pairs, which are hashable."""
+    pairs = options.items() if isinstance(options, dict) else options
     return tuple(
         (name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(pairs)
     )
@@ -53,12 +55,11 @@ class Python(Model):
     """A network of your own, ``model = "python:my_module:build"``: a function of ``inputs`` and
     ``outputs`` that gives an ``nn.Module``.
 
-    By the names of its arguments it may ask for more: ``norm``, a function from a width to the norm
-    layer of a configuration, and with a number of dimensions to that for pictures or series;
-    ``drop``, a function that gives the layer of its regularizer, one
-    a call; and ``shape``, a row's as a picture or sequence.  Arguments with a default beyond those
-    are parameters, which a study may set and vary.  An init fills the weights of linear and
-    convolutional layers; the control level leaves them as the function made them.
+    The function may take more arguments: ``norm``, a function that returns the norm layer for a
+    width, or with a number of dimensions for maps; ``drop``, a function that returns the next layer
+    of the regularizer; and ``shape``, the shape of a row.  Further arguments with a default are
+    parameters, which a study can set and vary.  An init fills the weights of linear and
+    convolutional layers; the control level keeps those that the function made.
     """
 
     name = "python"
@@ -68,31 +69,31 @@ class Python(Model):
     source: str = ""
 
     def with_resolved_inputs(self) -> Self:
-        arguments = _arguments(self._factory, self.target)
-        known = {name: default for name, default in arguments.items() if name not in _GIVEN}
-        taken = [name for name in known if name in RUN_COLUMNS]
-        if taken:
-            message = (
-                f"'{self.target}' has a parameter '{taken[0]}', the name of a column or setting"
-            )
-            raise RequestError(f"{message}; give it another", "model")
+        defaults = self._defaults()
+        for name in defaults:
+            if name in RUN_COLUMNS:
+                message = f"'{self.target}' has a parameter '{name}', the name of a column"
+                raise RequestError(f"{message} or setting; rename it", "model")
         for option, _ in self.options:
-            if option not in known:
-                valid = nearest(option, known) if known else "it takes none"
+            if option not in defaults:
+                valid = nearest(option, defaults) if defaults else "it takes none"
                 raise RequestError(f"'{self.target}' has no parameter '{option}'; {valid}", "model")
-        lacking = [name for name, default in known.items() if default is inspect.Parameter.empty]
-        lacking = [name for name in lacking if name not in dict(self.options)]
-        if lacking:
-            message = f"'{self.target}' asks for '{lacking[0]}', and nothing says what it is"
-            raise RequestError(f"{message}; {nearest(lacking[0], _GIVEN)}, or a default", "model")
-        for name, default in known.items():
-            plain = isinstance(default, (bool, int, float, str, tuple, list))
-            if not plain and name not in dict(self.options):
-                message = f"the parameter '{name}' of '{self.target}' is {default!r} by default"
-                advice = "a number, a text, or true or false is wanted"
+        values = {**defaults, **dict(self.options)}
+        for name, value in values.items():
+            if value is inspect.Parameter.empty:
+                message = f"'{self.target}' has an argument '{name}' without a value"
+                advice = f"{nearest(name, _ARGUMENTS)}, or give it a default"
                 raise RequestError(f"{message}; {advice}", "model")
-        options = _pairs({**known, **dict(self.options)})
-        return self._like(options, module_hash(self.target.partition(":")[0]))
+            if name in dict(self.options) or isinstance(value, (*get_args(Scalar), tuple, list)):
+                continue
+            message = f"the parameter '{name}' of '{self.target}' is {value!r} by default"
+            raise RequestError(f"{message}; expected a number, a text, true or false", "model")
+        return self._with(_sort_options(values), module_hash(self.target.partition(":")[0]))
+
+    def _defaults(self) -> dict[str, Any]:
+        """Return name and default of each parameter."""
+        arguments = _arguments(self._function, self.target)
+        return {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
 
     @property
     def title(self) -> str:
@@ -106,7 +107,7 @@ class Python(Model):
         return dict(self.options)
 
     def with_(self, **levels: Any) -> Self:
-        return self._like(_pairs(self.parameters() | levels), self.source)
+        return self._with(_sort_options(self.parameters() | levels), self.source)
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.title, **self.parameters(), "source": self.source}
@@ -115,81 +116,73 @@ class Python(Model):
         return {self.target.partition(":")[0]}
 
     def to_spec(self) -> tuple[str, dict[str, Any]]:
-        known = _arguments(self._factory, self.target)
-        changed = {name: value for name, value in self.options if value != known.get(name)}
-        return self.title, changed
+        defaults = self._defaults()
+        return self.title, {k: value for k, value in self.options if value != defaults.get(k)}
 
     @cached_property
-    def _factory(self) -> Callable[..., Any]:
-        """The function itself, which goes with the model to workers."""
-        found = import_object(self.target, "model", STUDY_DIR.get())
-        if not callable(found):
-            message = f"'{self.target}' is {type(found).__name__}; a function is wanted"
+    def _function(self) -> Callable[..., Any]:
+        """The function itself; the model takes it along to workers."""
+        function = import_object(self.target, "model", STUDY_DIR.get())
+        if not callable(function):
+            message = f"'{self.target}' is {type(function).__name__}; expected a function"
             raise RequestError(message, "model")
-        return found  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_factory": self._factory}
+        return {**self.__dict__, "_function": self._function}
 
-    def _like(self, options: Options, source: str) -> Self:
-        made = type(self)(self.target, options, source)
-        made.__dict__["_factory"] = self._factory
-        return made
+    def _with(self, options: Options, source: str) -> Self:
+        copy = type(self)(self.target, options, source)
+        copy.__dict__["_function"] = self._function
+        return copy
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        return self._made(task, norm, regularizer)[0]
+        return self._build(task, norm, regularizer)[0]
 
-    def _made(self, task: Task, norm: Norm, regularizer: Regularizer) -> tuple[nn.Module, _Counted]:
-        """The network, and what was counted while it was made and tried."""
+    def _build(self, task: Task, norm: Norm, regularizer: Regularizer) -> tuple[nn.Module, _Sizes]:
+        """Return the network and its sizes, which a trial call measures."""
         widths: list[int] = []
-        places: list[int] = []
+        sites = itertools.count(1)
 
-        def norm_of(width: int, dims: int = 0) -> nn.Module:
+        def norm_layer(width: int, dims: int = 0) -> nn.Module:
             if dims not in range(4):
-                message = f"norm({width}, {dims}) asks for pictures of {dims} dimensions"
-                raise ValueError(f"{message}; 1 to 3 can be had, or 0 for rows")
+                message = f"norm({width}, {dims}) asks for maps of {dims} dimensions"
+                raise ValueError(f"{message}; expected 1 to 3, or 0 for rows")
             widths.append(width)
             layer = norm.maps(width, dims) if dims else norm.layer(width)
             return layer or nn.Identity()
 
-        def drop() -> nn.Module:
-            places.append(len(places) + 1)
-            return regularizer.layer(places[-1]) or nn.Identity()
+        def regularizer_layer() -> nn.Module:
+            return regularizer.layer(next(sites)) or nn.Identity()
 
-        factory = self._factory
-        asked = _arguments(factory, self.target)
-        given = {
-            "inputs": task.inputs,
-            "outputs": task.outputs,
-            "shape": task.shape,
-            "norm": norm_of,
-            "drop": drop,
-        }
-        network = factory(**{k: v for k, v in given.items() if k in asked}, **dict(self.options))
+        values = (task.inputs, task.outputs, task.shape, norm_layer, regularizer_layer)
+        names = _arguments(self._function, self.target)
+        arguments = {k: v for k, v in zip(_ARGUMENTS, values, strict=True) if k in names}
+        network = self._function(**arguments, **dict(self.options))
         if not isinstance(network, nn.Module):
-            raise TypeError(f"{self.target} gives {type(network).__name__}, and no nn.Module")
+            message = f"{self.target} returns {type(network).__name__}; expected an nn.Module"
+            raise TypeError(message)
         first = regularizer.layer(0)
-        whole = nn.Sequential(first, network) if first else network
-        activations = _check(whole, task, self.target)
-        return whole, _Counted(tuple(widths), len(places), activations)
+        network = nn.Sequential(first, network) if first else network
+        activations = _try_network(network, task, self.target)
+        return network, _Sizes(tuple(widths), next(sites) - 1, activations)
 
     def widths(self, task: Task) -> tuple[int, ...]:
-        return _counted(self, task).widths
+        return _sizes(self, task).widths
 
     def n_regularizer_sites(self, task: Task) -> int:
-        return _counted(self, task).places
+        return _sizes(self, task).regularizer_sites
 
     def activations(self, task: Task) -> int:
-        return _counted(self, task).activations
+        return _sizes(self, task).activations
 
     def skip(self, context: NetworkContext) -> str | None:
-        c = context
-        asked = _arguments(self._factory, self.target)
-        if "norm" not in asked and c.norm.layer(8) is not None:
-            return f"the model {self.target} has no place for norms: it takes no 'norm'"
-        if "drop" not in asked and c.regularizer.layer(1) is not None:
-            what = f"the layers of {c.regularizer.name}"
-            return f"the model {self.target} has no place for {what}: it takes no 'drop'"
+        arguments = _arguments(self._function, self.target)
+        if "norm" not in arguments and context.norm.layer(8) is not None:
+            return f"the model {self.target} takes no norm layers: it has no argument 'norm'"
+        if "drop" not in arguments and context.regularizer.layer(1) is not None:
+            layers = f"layers of {context.regularizer.name}"
+            return f"the model {self.target} takes no {layers}: it has no argument 'drop'"
         return None
 
     def fill(self, network: nn.Module, init: Init, streams: Streams) -> None:
@@ -199,69 +192,69 @@ class Python(Model):
             init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        layers = [(n, m) for n, m in network.named_modules() if isinstance(m, _FILLED)]
-        order = getattr(network, _ORDER, {})  # in which the inputs came to them
+        layers = [(n, m) for n, m in network.named_modules() if isinstance(m, _WEIGHTED)]
+        order = getattr(network, _ORDER, {})
         layers.sort(key=lambda pair: order.get(pair[0], len(order)))
-        found = (_ACTIVATIONS.get(type(module)) for module in network.modules())
-        nonlinearity = next(filter(None, found), "relu")
-        for place, (name, layer) in enumerate(layers, start=1):
-            last = place == len(layers)
-            yield name, layer, "linear" if last else nonlinearity
+        nonlinearities = (_NONLINEARITIES.get(type(module)) for module in network.modules())
+        nonlinearity = next(filter(None, nonlinearities), "relu")
+        for number, (name, layer) in enumerate(layers, start=1):
+            yield name, layer, "linear" if number == len(layers) else nonlinearity
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """What a network asked for, and what it keeps."""
+class _Sizes:
+    """What the engines and other techniques read of a network (see ``Model``)."""
 
     widths: tuple[int, ...]
-    """At which it asked for a norm."""
-    places: int
-    """How often it asked for a layer of the regularizer."""
+    regularizer_sites: int
     activations: int
-    """Numbers of each row that its layers keep for the gradient."""
 
 
 @lru_cache(maxsize=64)
-def _counted(own: Python, task: Task) -> _Counted:
+def _sizes(model: Python, task: Task) -> _Sizes:
     with Streams(0).isolated(torch.device("cpu")):
-        return own._made(task, Norm(), Regularizer())[1]
+        return model._build(task, Norm(), Regularizer())[1]
 
 
-def _arguments(factory: Callable[..., Any], target: str) -> dict[str, Any]:
-    """Name to default of the arguments of a factory."""
+def _arguments(function: Callable[..., Any], target: str) -> dict[str, Any]:
+    """Return name and default of the arguments of a function."""
     try:
-        found = inspect.signature(factory).parameters.values()
+        parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise RequestError(f"nobody can say what '{target}' takes", "model") from None
-    usual = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {one.name: one.default for one in found if one.kind in usual}
+        raise RequestError(f"the arguments of '{target}' cannot be read", "model") from None
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {p.name: p.default for p in parameters if p.kind in kinds}
 
 
 @torch.no_grad()
-def _check(network: nn.Module, task: Task, target: str) -> int:
-    """Have two rows of zeros go through, without a trace: outputs of another shape would be
-    compared with the targets all the same.
+def _try_network(network: nn.Module, task: Task, target: str) -> int:
+    """Call a network on two rows of zeros in evaluation mode, and note the order of its layers.
 
     Returns
     -------
     int
-        How many numbers of each row its layers keep.
+        How many numbers a row leaves in the layers for the gradient.
+
+    Raises
+    ------
+    ValueError
+        If the outputs have another shape: a loss would broadcast them against the targets.
     """
     order: dict[str, int] = {}
-    kept: list[int] = []
+    sizes: list[int] = []
 
-    def seen(name: str, layer: nn.Module, _: object, outputs: object) -> None:
-        if isinstance(layer, _FILLED):
+    def record(name: str, layer: nn.Module, _: object, outputs: object) -> None:
+        if isinstance(layer, _WEIGHTED):
             order.setdefault(name, len(order))
         if isinstance(outputs, torch.Tensor):
-            kept.append(outputs.numel() // 2)
-            if isinstance(layer, _FILLED[1:]):  # a convolution's windows
-                kept.append(outputs[0, 0].numel() * layer.weight[0].numel())
+            sizes.append(outputs.numel() // 2)
+            if isinstance(layer, _WEIGHTED[1:]):  # a convolution's windows
+                sizes.append(outputs[0, 0].numel() * layer.weight[0].numel())
 
     hooks = [
-        layer.register_forward_hook(partial(seen, name))
+        layer.register_forward_hook(partial(record, name))
         for name, layer in network.named_modules()
-        if isinstance(layer, _FILLED) or not any(True for _ in layer.children())
+        if isinstance(layer, _WEIGHTED) or not any(True for _ in layer.children())
     ]
     training = network.training
     outputs = network.eval()(torch.zeros(2, task.inputs))
@@ -269,9 +262,9 @@ def _check(network: nn.Module, task: Task, target: str) -> int:
     for hook in hooks:
         hook.remove()
     object.__setattr__(network, _ORDER, order)
-    wanted = (2, task.outputs)
+    expected = (2, task.outputs)
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    if shape != wanted:
-        message = f"{target} gives outputs of shape {shape} for inputs (2, {task.inputs})"
-        raise ValueError(f"{message}; {wanted} is wanted")
-    return sum(kept)
+    if shape != expected:
+        message = f"{target} returns outputs of shape {shape} for inputs (2, {task.inputs})"
+        raise ValueError(f"{message}; expected {expected}")
+    return sum(sizes)

@@ -14,10 +14,10 @@ from ablations.models.base import (
     NetworkContext,
     Weighted,
     Width,
-    layers_of,
+    explain_missing_shape,
     linear,
     model,
-    without_a_shape,
+    to_sequential,
 )
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
@@ -26,20 +26,20 @@ _GATES = 3
 
 
 class Recurrence(nn.Module):
-    """The state of gated recurrent units after the last step of a series.
+    """The state of gated recurrent units after the last step of a sequence.
 
-    Both products, with a step's inputs and with the state, are normalised before the gates (Ba,
-    Kiros & Hinton, 2016).  One layer of each serves all steps, so that batch norm has one running
-    mean for all of them, where Cooijmans et al. (2017) keep one for each step.
+    The products with a step's inputs and with the state are both normalised before the gates (Ba,
+    Kiros & Hinton, 2016).  All steps share the two norm layers, so that batch norm has one running
+    mean for all steps, while Cooijmans et al. (2017) have one for each step.
 
     Parameters
     ----------
     shape
-        Of a row: (channel, step, …), all that a step holds being its inputs.
+        Shape of a row, (channel, step, …); the inputs of a step are all its numbers.
     width
-        Units.
+        Number of units.
     norm
-        Gives the layers that normalise rows of three times the width.
+        Returns the layers that normalise the products, of three times the width.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int, norm: Norm) -> None:
@@ -51,7 +51,7 @@ class Recurrence(nn.Module):
         self.hidden_norm = norm.layer(_GATES * width) or nn.Identity()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """From (batch, channel · step · …) to (batch, width)."""
+        """Map (batch, channel · step · …) to (batch, width)."""
         steps = inputs.view(-1, *self.shape).movedim(2, 0).flatten(2)
         products = self.input_norm(self.input(steps).flatten(0, 1))
         weight, bias = self.hidden.weight, self.hidden.bias
@@ -63,22 +63,19 @@ class Recurrence(nn.Module):
 
     @staticmethod
     def next(h: Tensor, a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
-        """The state after a step (Cho et al., 2014), in PyTorch's form of it.
+        """Return the state after a step (Cho et al., 2014), in PyTorch's form.
 
         Parameters
         ----------
         h
-            The state before.
+            The state before the step.
         a, b
-            The products with the inputs and with the state: reset gate, update gate, and
-            candidate, side by side along ``dim``.
+            The products with the inputs and with the state: reset gate, update gate and candidate,
+            concatenated along ``dim``.
         """
-        width = h.shape[dim]
-        parts = [2 * width, width]
-        (a_gates, a_last), (b_gates, b_last) = (
-            torch.split(a, parts, dim),
-            torch.split(b, parts, dim),
-        )
+        sizes = [2 * h.shape[dim], h.shape[dim]]
+        a_gates, a_last = torch.split(a, sizes, dim)
+        b_gates, b_last = torch.split(b, sizes, dim)
         reset, update = (a_gates + b_gates).sigmoid().chunk(2, dim)
         candidate = torch.tanh(a_last + reset * b_last)
         return torch.lerp(candidate, h, update)
@@ -86,15 +83,15 @@ class Recurrence(nn.Module):
 
 @model
 class GRU(Model):
-    """Gated recurrent units over the steps of a series or the lines of a picture, and a linear
-    layer on their last state (Cho et al., 2014).
+    """Gated recurrent units over the steps of a sequence or the lines of an image, and a linear
+    output layer on their last state (Cho et al., 2014).
     """
 
     name = "gru"
     width: Width = 32
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        return layers_of(
+        return to_sequential(
             OrderedDict(
                 regularizer0=regularizer.layer(0),
                 recurrence=Recurrence(task.shape, self.width, norm),
@@ -113,19 +110,19 @@ class GRU(Model):
         return task.shape[1] * 2 * _GATES * self.width
 
     def skip(self, context: NetworkContext) -> str | None:
-        return without_a_shape(self, context.task)
+        return explain_missing_shape(self, context.task)
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
         recurrence = network.get_submodule("recurrence")
         for name in ("input", "hidden"):
-            # A gate's gain is 1, as that of the output.
+            # A gate's gain is 1, like that of the output.
             yield f"recurrence.{name}", recurrence.get_submodule(name), "sigmoid"
         yield "output", network.get_submodule("output"), "linear"
 
     def fill_weight(
         self, weight: Tensor, nonlinearity: str, init: Init, generator: torch.Generator
     ) -> None:
-        # Gate by gate: each is a layer of its own, whose fan-out is the width.
-        parts = weight.chunk(_GATES) if nonlinearity == "sigmoid" else (weight,)
-        for part in parts:
-            init.fill(part, nonlinearity, generator)
+        # Gate by gate: the fan-out of a gate is the width.
+        gates = weight.chunk(_GATES) if nonlinearity == "sigmoid" else (weight,)
+        for gate in gates:
+            init.fill(gate, nonlinearity, generator)

@@ -1,4 +1,4 @@
-"""Deep perceptrons, in which init and norm decide whether anything is learnt."""
+"""Fully connected networks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,22 @@ from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
 
 
+class _FullyConnected(Model):
+    """Fully connected layers; subclasses differ in parameters, widths and defaults."""
+
+    activation: Activation
+    norm_position: NormPosition
+
+    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
+        widths = self.widths(task)
+        return feedforward(task, widths, self.activation, self.norm_position, norm, regularizer)
+
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
+        return hidden_weights(network, self.activation)
+
+
 @model
-class DeepMLP(Model):
+class DeepMLP(_FullyConnected):
     """Many fully connected layers of one width without shortcuts, the norm before the activation
     (He et al., 2015).
     """
@@ -34,19 +48,12 @@ class DeepMLP(Model):
     activation: Activation = "relu"
     norm_position: NormPosition = "before"
 
-    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        widths = self.widths(task)
-        return feedforward(task, widths, self.activation, self.norm_position, norm, regularizer)
-
     def widths(self, task: Task) -> tuple[int, ...]:
         return (self.width,) * self.depth
 
-    def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        return hidden_weights(network, self.activation)
-
 
 @model
-class MLP(Model):
+class MLP(_FullyConnected):
     """Fully connected layers, as in the notebook the norm after the activation (Rosenblatt,
     1962).
     """
@@ -56,13 +63,5 @@ class MLP(Model):
     activation: Activation = "relu"
     norm_position: NormPosition = "after"
 
-    def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        return feedforward(
-            task, self.hidden, self.activation, self.norm_position, norm, regularizer
-        )
-
     def widths(self, task: Task) -> tuple[int, ...]:
         return self.hidden
-
-    def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        return hidden_weights(network, self.activation)

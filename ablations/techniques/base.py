@@ -124,14 +124,6 @@ class TrainingContext(Protocol):
         """The level of the axis ``norm``."""
 
     @property
-    def init(self) -> Init:
-        """The level of the axis ``init``."""
-
-    @property
-    def device(self) -> Device:
-        """The level of the axis ``device``."""
-
-    @property
     def epochs(self) -> int:
         """Number of epochs."""
 

@@ -1,4 +1,4 @@
-"""The convolutional network: its layers, its sizes, and what it does with each norm."""
+"""The convolutional network: its layers, its sizes and its norms."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ablations.techniques.norms import BatchNorm, GroupNorm, LayerNorm, NoNorm
 from ablations.techniques.regularizers import Dropout, NoRegularizer
 
 
-def test_layers_stand_in_the_usual_order() -> None:
+def test_layers_are_in_the_usual_order() -> None:
     network = CNN().build(Digits(), BatchNorm(), Dropout())
     assert [name for name, _ in network.named_children()] == [
         "maps", "hidden1", "norm1", "activation1", "regularizer1",
@@ -33,16 +33,16 @@ def test_layers_stand_in_the_usual_order() -> None:
 @pytest.mark.parametrize(
     "model", [CNN(), CNN(kernel=5, stride=3), CNN(channels=(4,), kernel=1, stride=1)], ids=repr
 )
-@pytest.mark.parametrize("norm", sorted(registered("norm")))
-def test_any_size_of_window_and_stride_fits(task: Task, model: CNN, norm: str) -> None:
-    made: Norm = registered("norm")[norm]()  # type: ignore[assignment]
-    if norm == "group":
-        made = GroupNorm(channels=4)
-    network = model.build(task, made, NoRegularizer())
+@pytest.mark.parametrize("name", sorted(registered("norm")))
+def test_every_kernel_size_and_stride_fits(task: Task, model: CNN, name: str) -> None:
+    norm: Norm = registered("norm")[name]()  # type: ignore[assignment]
+    if name == "group":
+        norm = GroupNorm(channels=4)
+    network = model.build(task, norm, NoRegularizer())
     assert network(torch.zeros(3, task.inputs)).shape == (3, task.outputs)
 
 
-def test_biases_start_within_the_bound_of_their_fan_in() -> None:
+def test_initial_biases_are_within_the_bound_of_their_fan_in() -> None:
     model = CNN(channels=(5, 7))
     network = model.build(Digits(), NoNorm(), NoRegularizer())
     with torch.no_grad():
@@ -55,19 +55,22 @@ def test_biases_start_within_the_bound_of_their_fan_in() -> None:
     assert float(layer.weight.detach().abs().max()) <= bound
 
 
-def test_a_task_of_mere_numbers_is_skipped_with_the_reason() -> None:
-    made = expand(Study(task="diabetes", model="cnn", seeds=2))
-    assert not made.runs
-    (reason,) = {reason for _, reason in made.skipped}
-    assert reason.startswith("the model 'cnn' wants rows with a shape, (channel, …, …); those of")
+def test_a_task_without_a_shape_is_skipped_with_the_reason() -> None:
+    grid = expand(Study(task="diabetes", model="cnn", seeds=2))
+    assert not grid.runs
+    (reason,) = {reason for _, reason in grid.skipped}
+    assert reason == (
+        "the model 'cnn' needs rows of shape (channel, …) with 2 to 4 dimensions; "
+        "a row of the task 'diabetes' is 10 numbers"
+    )
 
 
-def test_an_even_window_is_refused() -> None:
+def test_an_even_kernel_size_is_refused() -> None:
     with pytest.raises(RequestError, match="has a middle"):
         Study(task="digits", model={"name": "cnn", "kernel": 4}, seeds=1)
 
 
-def test_layer_norm_is_over_channels_and_places_and_batch_norm_over_rows_and_places() -> None:
+def test_layer_norm_is_over_examples_and_batch_norm_over_channels() -> None:
     x = torch.randn(6, 8, 5, 5)
     over_example = LayerNorm().maps(8, 2)(x)
     assert torch.allclose(over_example.mean((1, 2, 3)), torch.zeros(6), atol=1e-5)
@@ -75,13 +78,13 @@ def test_layer_norm_is_over_channels_and_places_and_batch_norm_over_rows_and_pla
     assert torch.allclose(over_channel.mean((0, 2, 3)), torch.zeros(8), atol=1e-5)
 
 
-def test_a_norm_that_knows_rows_alone_takes_each_place_for_one() -> None:
-    class OfRows(Norm):
+def test_a_norm_without_maps_normalises_each_position() -> None:
+    class NormOfRows(Norm):
         def layer(self, width: int) -> nn.Module:
             return nn.LayerNorm(width)
 
-    made = OfRows().maps(4, 2)
-    assert isinstance(made, PerPosition)
+    layer = NormOfRows().maps(4, 2)
+    assert isinstance(layer, PerPosition)
     x = torch.randn(2, 4, 3, 5)
     expected = nn.LayerNorm(4)(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(made(x), expected)
+    torch.testing.assert_close(layer(x), expected)

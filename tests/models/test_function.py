@@ -1,4 +1,4 @@
-"""Networks of one's own: what a function may ask for, what is refused, and how it is trained."""
+"""Networks from a user's function: its arguments, its errors and its training."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ..studies import run
 NUMBER = itertools.count()
 
 HEAD = "import torch\nfrom torch import nn\n"
-WHOLE = (
+BLOCKS = (
     HEAD
     + """
 def build(inputs, outputs, norm, drop, width=16, deep=True):
@@ -40,7 +40,7 @@ def build(inputs, outputs, norm, drop, width=16, deep=True):
     return nn.Sequential(*layers, nn.Linear(width, outputs))
 """
 )
-PICTURES = (
+IMAGES = (
     HEAD
     + """
 def build(inputs, outputs, shape, norm, drop, channels=8):
@@ -64,12 +64,12 @@ class Skip(nn.Module):
 """
 )
 
-Written = Callable[[str], str]
+WriteModule = Callable[[str], str]
 
 
 @pytest.fixture
-def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
-    """Write a module where Python finds it, and give its name, which no other test has."""
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteModule:
+    """Write an importable module and return its name, which is unique to the test."""
     monkeypatch.chdir(tmp_path)
 
     def write(text: str) -> str:
@@ -80,95 +80,99 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Written:
     return write
 
 
-def study(name: str, what: str = "build", **asked: Any) -> Study:
-    given = {"task": "notebook", "seeds": 3, "epochs": 3, "axes": {"norm": ["none"]}} | asked
-    return Study(model=f"python:{name}:{what}", **given)
+def make_study(name: str, function: str = "build", **settings: Any) -> Study:
+    defaults = {"task": "notebook", "seeds": 3, "epochs": 3, "axes": {"norm": ["none"]}}
+    return Study(model=f"python:{name}:{function}", **(defaults | settings))
 
 
-def test_a_function_gets_what_it_asks_for_and_its_arguments_are_axes(written: Written) -> None:
-    name = written(WHOLE)
-    made = study(name, axes={"norm": ["layer"], "regularizer": ["dropout"], "width": [8, 24]})
-    network = initialise_network(made.configurations[1], Streams(0))
+def test_a_function_gets_its_arguments_and_further_ones_are_axes(
+    write_module: WriteModule,
+) -> None:
+    name = write_module(BLOCKS)
+    study = make_study(name, axes={"norm": ["layer"], "regularizer": ["dropout"], "width": [8, 24]})
+    network = initialise_network(study.configurations[1], Streams(0))
     kinds = [type(layer).__name__ for layer in network]  # type: ignore[attr-defined]
     block = ["Linear", "ReLU", "LayerNorm", "DropoutLayer"]
     assert kinds == [*block, *block, "Linear"]
-    assert made.configurations[1].model.widths(made.task) == (24, 24)
-    assert made.configurations[0].columns["width"] == 8
-    assert made.configurations[0].columns["model"] == f"python:{name}:build"
+    assert study.configurations[1].model.widths(study.task) == (24, 24)
+    assert study.configurations[0].columns["width"] == 8
+    assert study.configurations[0].columns["model"] == f"python:{name}:build"
     again = Study(task="notebook", model={"name": f"python:{name}:build", "deep": False})
     assert again.model.parameters() == {"width": 16, "deep": False}
     assert again.plain()["model"] == {"name": f"python:{name}:build", "deep": False}
 
 
-def test_the_default_init_is_the_module_s_own_and_others_fill_its_weights(
-    written: Written,
+def test_the_default_init_keeps_the_weights_and_others_fill_them(
+    write_module: WriteModule,
 ) -> None:
-    name = written(WHOLE)
-    made = study(name, axes={"init": ["default", "kaiming_uniform"]})
-    default, kaiming = (initialise_in(made, place) for place in (0, 1))
+    name = write_module(BLOCKS)
+    study = make_study(name, axes={"init": ["default", "kaiming_uniform"]})
+    default, kaiming = (initialised_network(study, index) for index in (0, 1))
     torch.manual_seed(Streams(0).key("global"))
-    own = nn.Linear(10, 16)
-    assert torch.equal(default[0].weight, own.weight)
+    layer = nn.Linear(10, 16)
+    assert torch.equal(default[0].weight, layer.weight)
     assert torch.equal(default[0].bias, kaiming[0].bias)
     assert not torch.equal(default[0].weight, kaiming[0].weight)
     bound = (6 / 10) ** 0.5
     assert 0.9 * bound < float(kaiming[0].weight.detach().abs().max()) <= bound
-    other = initialise_in(made, 0, seed=1)
+    other = initialised_network(study, 0, seed=1)
     assert not torch.equal(default[0].weight, other[0].weight)
 
 
-def initialise_in(made: Study, place: int, seed: int = 0) -> Any:
+def initialised_network(study: Study, index: int, seed: int = 0) -> Any:
     streams = Streams(seed)
     with streams.isolated(torch.device("cpu")):
-        return initialise_network(made.configurations[place], streams)
+        return initialise_network(study.configurations[index], streams)
 
 
-def test_pictures_get_norms_of_pictures_and_are_fused(written: Written) -> None:
+def test_images_get_norms_of_images_and_are_fused(write_module: WriteModule) -> None:
     axes = {"norm": ["none", "layer", "batch", "group", "rms"], "regularizer": ["dropout"]}
-    made = study(
-        written(PICTURES), task="digits", axes=axes, seeds=1, epochs=1, batch_size=300,
+    study = make_study(
+        write_module(IMAGES), task="digits", axes=axes, seeds=1, epochs=1, batch_size=300,
         dtype="float64",
     )  # fmt: skip
-    networks = [initialise_network(one, Streams(0)) for one in made.configurations[1:3]]
+    networks = [initialise_network(c, Streams(0)) for c in study.configurations[1:3]]
     kinds = [type(network[3]).__name__ for network in networks]  # type: ignore[index]
     assert kinds == ["GroupNorm", "BatchNorm2d"]
-    # Its windows, and what its layers give: convolution, activation, norm, twice flat.
-    kept = made.configurations[0].model.activations(made.task)
-    assert kept > 9 * 36 + 3 * 8 * 36
-    for one in made.configurations:
-        (result,) = trainer.train([Run(one, 0)], 8)
+    # The windows, and the outputs of convolution, activation, norm and twice flat.
+    activations = study.configurations[0].model.activations(study.task)
+    assert activations > 9 * 36 + 3 * 8 * 36
+    for configuration in study.configurations:
+        (result,) = trainer.train([Run(configuration, 0)], 8)
         assert result.engine == "fused"
-        judge = loop.train(Run(one, 0))
+        judge = loop.train(Run(configuration, 0))
         assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-9)
 
 
-def test_norms_of_four_dimensions_are_refused(written: Written) -> None:
-    name = written(PICTURES.replace("norm(channels, 2)", "norm(channels, 4)"))
-    made = study(name, task="digits")
-    with pytest.raises(ValueError, match="pictures of 4 dimensions; 1 to 3 can be had"):
-        initialise_network(made.configurations[0], Streams(0))
+def test_norms_of_four_dimensions_are_refused(write_module: WriteModule) -> None:
+    name = write_module(IMAGES.replace("norm(channels, 2)", "norm(channels, 4)"))
+    study = make_study(name, task="digits")
+    with pytest.raises(ValueError, match="maps of 4 dimensions; expected 1 to 3"):
+        initialise_network(study.configurations[0], Streams(0))
 
 
-def test_a_network_of_one_layer_is_mapped(written: Written) -> None:
-    made = study(written(HEAD + "def build(inputs, outputs): return nn.Linear(inputs, outputs)"))
-    (choice,) = choose_engines(expand(made).runs)
+def test_a_network_of_one_layer_is_mapped(write_module: WriteModule) -> None:
+    study = make_study(
+        write_module(HEAD + "def build(inputs, outputs): return nn.Linear(inputs, outputs)")
+    )
+    (choice,) = choose_engines(expand(study).runs)
     assert choice.engine == "vmap"
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "engine"), [(WHOLE, "build", "fused"), (PLAIN, "Skip", "vmap")]
+    ("text", "what", "engine"), [(BLOCKS, "build", "fused"), (PLAIN, "Skip", "vmap")]
 )
 def test_fused_trains_what_the_loop_does(
-    written: Written, text: str, what: str, engine: str
+    write_module: WriteModule, text: str, what: str, engine: str
 ) -> None:
     axes = {"regularizer": ["none", "max_norm", "l1"], "init": ["default", "orthogonal"]}
     if what == "build":
         axes |= {"norm": ["batch", "group"]}
-    made = study(written(text), what, axes=axes, seeds=2, dtype="float64")
-    plans = [Run(one, seed) for one in made.configurations for seed in made.seeds]
-    for one in plans[::3]:
-        (result,) = trainer.train([one], 8)
-        judge = loop.train(one)
+    study = make_study(write_module(text), what, axes=axes, seeds=2, dtype="float64")
+    runs = [Run(c, seed) for c in study.configurations for seed in study.seeds]
+    for training_run in runs[::3]:
+        (result,) = trainer.train([training_run], 8)
+        judge = loop.train(training_run)
         assert result.engine == engine
         assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-9)
         assert result.parameters == judge.parameters
@@ -183,8 +187,8 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_what_acts_beside_the_layers_is_trained_as_the_loop_trains_it(
-    written: Written, tmp_path: Path, name: str
+def test_hooks_and_tied_weights_are_trained_as_in_the_loop(
+    write_module: WriteModule, tmp_path: Path, name: str
 ) -> None:
     line, why = UNUSUAL[name]
     text = HEAD + (
@@ -193,33 +197,35 @@ def test_what_acts_beside_the_layers_is_trained_as_the_loop_trains_it(
         "                      nn.Linear(inputs, outputs))\n"
         f"    {line}\n    return n\n"
     )
-    made = study(written(text), dtype="float64", seeds=2)
-    (choice,) = choose_engines(expand(made).runs)
+    study = make_study(write_module(text), dtype="float64", seeds=2)
+    (choice,) = choose_engines(expand(study).runs)
     if name != "tied":
         assert choice.engine == "loop"
         assert why in str(choice.reason)
-    results = run(made, tmp_path / "out")
+    results = run(study, tmp_path / "out")
     assert set(results.runs["status"]) == {"ok"}
-    for one in expand(made).runs:
-        (row,) = results.runs[results.runs["run_id"] == one.run_id].itertuples()
-        assert row.val_loss == pytest.approx(loop.train(one).curve[-1].val_loss, rel=1e-8)
+    for training_run in expand(study).runs:
+        (row,) = results.runs[results.runs["run_id"] == training_run.run_id].itertuples()
+        assert row.val_loss == pytest.approx(loop.train(training_run).curve[-1].val_loss, rel=1e-8)
 
 
-def test_layers_of_another_type_than_they_build_on_are_not_taken_for_it(written: Written) -> None:
+def test_a_subclass_of_a_layer_is_not_stacked_as_its_base(
+    write_module: WriteModule,
+) -> None:
     text = HEAD + (
         "class Twice(nn.Linear):\n"
         "    def forward(self, x):\n        return 2 * super().forward(x)\n"
         "def build(inputs, outputs):\n"
         "    return nn.Sequential(Twice(inputs, 8), nn.ReLU(), nn.Linear(8, outputs))\n"
     )
-    made = study(written(text), dtype="float64", seeds=1)
-    (result,) = trainer.train(expand(made).runs, 8)
+    study = make_study(write_module(text), dtype="float64", seeds=1)
+    (result,) = trainer.train(expand(study).runs, 8)
     assert result.engine == "vmap"
     judge = loop.train(result.run)
     assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-8)
 
 
-def test_buffers_that_are_replaced_are_the_loop_s_business(written: Written) -> None:
+def test_a_network_that_replaces_buffers_is_trained_by_the_loop(write_module: WriteModule) -> None:
     text = HEAD + (
         "class build(nn.Module):\n"
         "    def __init__(self, inputs, outputs):\n        super().__init__()\n"
@@ -228,67 +234,71 @@ def test_buffers_that_are_replaced_are_the_loop_s_business(written: Written) -> 
         "    def forward(self, x):\n        y = self.a(x)\n        if self.training:\n"
         "            self.m = 0.9 * self.m + y.mean(0).detach()\n        return y - self.m\n"
     )
-    (choice,) = choose_engines(expand(study(written(text), seeds=1)).runs)
+    (choice,) = choose_engines(expand(make_study(write_module(text), seeds=1)).runs)
     assert "its buffer m is replaced" in str(choice.reason)
 
 
-def test_what_a_function_does_not_ask_for_is_skipped_and_said(written: Written) -> None:
-    name = written(PLAIN)
+def test_techniques_without_an_argument_are_skipped_with_the_reason(
+    write_module: WriteModule,
+) -> None:
+    name = write_module(PLAIN)
     axes = {
         "norm": ["none", "layer", "weight_norm"],
         "regularizer": ["none", "dropout", "l2", "input_noise"],
     }
-    skipped = {reason for _, reason in expand(study(name, "Skip", axes=axes)).skipped}
+    skipped = {reason for _, reason in expand(make_study(name, "Skip", axes=axes)).skipped}
     assert skipped == {
-        f"the model {name}:Skip has no place for norms: it takes no 'norm'",
-        f"the model {name}:Skip has no place for the layers of dropout: it takes no 'drop'",
+        f"the model {name}:Skip takes no norm layers: it has no argument 'norm'",
+        f"the model {name}:Skip takes no layers of dropout: it has no argument 'drop'",
     }
-    rows = len(expand(study(name, "Skip", axes=axes)).runs)
+    rows = len(expand(make_study(name, "Skip", axes=axes)).runs)
     assert rows == 3 * 2 * 3  # seeds, norms that wrap or do nothing, and l2, noise, none
 
 
-def test_a_study_of_it_is_trained_by_workers_and_found_again(
-    written: Written, tmp_path: Path
+def test_workers_train_it_and_the_stored_study_loads_it(
+    write_module: WriteModule, tmp_path: Path
 ) -> None:
-    name = written(PLAIN)
+    name = write_module(PLAIN)
     out = tmp_path / "results" / "mine"
-    results = run(study(name, "Skip", axes={"regularizer": ["none", "l2"]}), out, jobs=2)
+    results = run(make_study(name, "Skip", axes={"regularizer": ["none", "l2"]}), out, jobs=2)
     assert set(results.runs["status"]) == {"ok"}
     assert load(out).runs["model"].unique().tolist() == [f"python:{name}:Skip"]
     stored = Study.from_toml(out / "study.toml")
     assert stored.model == Python(f"{name}:Skip").with_resolved_inputs()
 
 
-def test_an_edited_module_is_another_run_once_it_is_loaded(
-    written: Written, tmp_path: Path
+def test_an_edited_module_gives_another_run_id_after_it_is_reloaded(
+    write_module: WriteModule, tmp_path: Path
 ) -> None:
-    name = written(WHOLE)
-    first = expand(study(name)).runs[0].run_id
+    name = write_module(BLOCKS)
+    first = expand(make_study(name)).runs[0].run_id
     with (tmp_path / f"{name}.py").open("a") as file:
         file.write("\n# edited\n")
-    assert expand(study(name)).runs[0].run_id == first
+    assert expand(make_study(name)).runs[0].run_id == first
     importlib.reload(sys.modules[name])
-    assert expand(study(name)).runs[0].run_id != first
+    assert expand(make_study(name)).runs[0].run_id != first
 
 
-def test_layers_are_taken_in_the_order_of_the_computation(written: Written) -> None:
+def test_layers_come_in_the_order_of_the_computation(write_module: WriteModule) -> None:
     text = PLAIN.replace(
         "self.first, self.last = nn.Linear(inputs, 8, bias=False), nn.Linear(8, outputs)",
         "self.last, self.first = nn.Linear(8, outputs), nn.Linear(inputs, 8, bias=False)",
     )
-    made = study(written(text), "Skip")
-    network = made.model.build(made.task, Norm(), Regularizer())
-    assert [(n, k) for n, _, k in made.model.weights(network)] == [
+    study = make_study(write_module(text), "Skip")
+    network = study.model.build(study.task, Norm(), Regularizer())
+    assert [(n, k) for n, _, k in study.model.weights(network)] == [
         ("first", "relu"),
         ("last", "linear"),
     ]
 
 
-def test_another_module_of_the_same_name_is_refused(written: Written, tmp_path: Path) -> None:
-    name = written(WHOLE)
-    study(name)
+def test_another_module_of_the_same_name_is_refused(
+    write_module: WriteModule, tmp_path: Path
+) -> None:
+    name = write_module(BLOCKS)
+    make_study(name)
     (tmp_path / "there").mkdir()
-    (tmp_path / "there" / f"{name}.py").write_text(WHOLE)
+    (tmp_path / "there" / f"{name}.py").write_text(BLOCKS)
     text = f'task = "notebook"\nmodel = "python:{name}:build"\n'
     (tmp_path / "there" / "study.toml").write_text(text)
     with pytest.raises(RequestError, match="is another; give one of them another name"):
@@ -297,8 +307,8 @@ def test_another_module_of_the_same_name_is_refused(written: Written, tmp_path: 
 
 BROKEN = {
     "no module": ("", "nowhere:build", "there is no module 'nowhere'"),
-    "no name": (WHOLE, "{}:built", "has no 'built'; did you mean 'build'?"),
-    "no colon": (WHOLE, "{}.build", "expected python:module:name, found 'python:"),
+    "no name": (BLOCKS, "{}:built", "has no 'built'; did you mean 'build'?"),
+    "no colon": (BLOCKS, "{}.build", "expected python:module:name, found 'python:"),
     "no function": (HEAD + "build = 3", "{}:build", "is int; expected a class of a model"),
     "syntax": (HEAD + "def build(:\n", "{}:build", ".py, line 3: invalid syntax"),
     "missing": (HEAD + "import nowhere_at_all", "{}:build", "needs 'nowhere_at_all', which is not"),
@@ -311,39 +321,46 @@ BROKEN = {
         "is None by def",
     ),
     "no part": (HEAD + "build = 3.0", "{}:build.x", "has no 'build.x'"),
-    "argument": (HEAD + "def build(inputs, outputs, size): ...", "{}:build", "asks for 'size'"),
+    "argument": (
+        HEAD + "def build(inputs, outputs, size): ...",
+        "{}:build",
+        "has an argument 'size' without a value",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_module_is_one_line_and_exit_code_2(
-    name: str, written: Written, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    name: str, write_module: WriteModule, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     text, target, message = BROKEN[name]
-    target = target.format(written(text))
+    target = target.format(write_module(text))
     (tmp_path / "s.toml").write_text(f'task = "notebook"\nmodel = "python:{target}"\n')
     monkeypatch.setattr("sys.argv", ["ablations", "run", "s.toml"])
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert said.startswith("error: s.toml: model: ")
-    assert message in said
+    error_output = capsys.readouterr().err
+    assert error_output.count("\n") == 1
+    assert error_output.startswith("error: s.toml: model: ")
+    assert message in error_output
 
 
-def test_an_option_that_is_none_is_refused(written: Written) -> None:
-    name = written(WHOLE)
+def test_an_unknown_option_is_refused(write_module: WriteModule) -> None:
+    name = write_module(BLOCKS)
     with pytest.raises(RequestError, match="has no parameter 'widht'; did you mean 'width'"):
         Study(task="notebook", model={"name": f"python:{name}:build", "widht": 3})
     with pytest.raises(RequestError, match="there is no axis 'depth' with the model"):
-        study(name, axes={"depth": [1]})
+        make_study(name, axes={"depth": [1]})
 
 
 FAILING = {
     "raises": ("def build(inputs, outputs):\n    return 1 / 0", "ZeroDivisionError", "line 4)"),
-    "none": ("def build(inputs, outputs): ...", "TypeError", "gives NoneType, and no nn.Module"),
+    "none": (
+        "def build(inputs, outputs): ...",
+        "TypeError", "returns NoneType; expected an nn.Module",
+    ),
     "no column": (
         "class build(nn.Module):\n"
         "    def __init__(self, inputs, outputs):\n"
@@ -351,7 +368,7 @@ FAILING = {
         "        self.a = nn.Linear(inputs, 1)\n"
         "    def forward(self, x):\n"
         "        return self.a(x)[:, 0]",
-        "ValueError", "gives outputs of shape (2,) for inputs (2, 10); (2, 1) is wanted",
+        "ValueError", "returns outputs of shape (2,) for inputs (2, 10); expected (2, 1)",
     ),
     "sizes": (
         "def build(inputs, outputs):\n    return nn.Sequential(nn.Linear(inputs, 4), nn.ReLU(),\n"
@@ -369,10 +386,10 @@ FAILING = {
 
 @pytest.mark.parametrize("name", FAILING)
 def test_a_network_that_cannot_be_built_is_a_failed_row_that_says_where(
-    name: str, written: Written, tmp_path: Path
+    name: str, write_module: WriteModule, tmp_path: Path
 ) -> None:
     text, kind, message = FAILING[name]
-    results = run(study(written(HEAD + text), seeds=1, epochs=1), tmp_path / "out")
+    results = run(make_study(write_module(HEAD + text), seeds=1, epochs=1), tmp_path / "out")
     (row,) = results.runs.itertuples()
     assert row.status == "failed"
     assert row.reason.startswith(f"{kind}: ")

@@ -1,4 +1,4 @@
-"""The recurrent network against PyTorch's own, and where its norms and inits act."""
+"""The recurrent network against PyTorch's, and the effect of its norms and inits."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ablations.techniques.regularizers import Dropout, NoRegularizer
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 7), (2, 5, 3)])
-def test_without_norm_it_is_pytorch_s(shape: tuple[int, ...]) -> None:
-    ours = Recurrence(shape, 6, NoNorm())
+def test_without_norm_it_equals_pytorch(shape: tuple[int, ...]) -> None:
+    recurrence = Recurrence(shape, 6, NoNorm())
     features = torch.Size(shape).numel() // shape[1]
-    theirs = nn.GRU(features, 6, batch_first=True)
+    reference = nn.GRU(features, 6, batch_first=True)
     with torch.no_grad():
-        for part, layer in (("ih", ours.input), ("hh", ours.hidden)):
-            theirs.get_parameter(f"weight_{part}_l0").copy_(layer.weight)
-            theirs.get_parameter(f"bias_{part}_l0").copy_(layer.bias)
+        for suffix, layer in (("ih", recurrence.input), ("hh", recurrence.hidden)):
+            reference.get_parameter(f"weight_{suffix}_l0").copy_(layer.weight)
+            reference.get_parameter(f"bias_{suffix}_l0").copy_(layer.bias)
     x = torch.randn(4, *shape)
     steps = torch.stack([x[:, :, step].flatten(1) for step in range(shape[1])], 1)
-    torch.testing.assert_close(ours(x.flatten(1)), theirs(steps)[0][:, -1])
+    torch.testing.assert_close(recurrence(x.flatten(1)), reference(steps)[0][:, -1])
 
 
-def test_norms_stand_before_the_gates_and_serve_all_steps() -> None:
+def test_norms_precede_the_gates_and_all_steps_share_them() -> None:
     network = GRU(width=16).build(Digits(), LayerNorm(), Dropout())
     names = [name for name, _ in network.named_parameters()]
     assert [name for name in names if "norm" in name] == [
-        f"recurrence.{norm}.{part}"
+        f"recurrence.{norm}.{parameter}"
         for norm in ("input_norm", "hidden_norm")
-        for part in ("weight", "bias")
+        for parameter in ("weight", "bias")
     ]
     assert [name for name, _ in network.named_children()] == [
         "recurrence",
@@ -43,12 +43,12 @@ def test_norms_stand_before_the_gates_and_serve_all_steps() -> None:
     ]
     batch = Recurrence((1, 8, 8), 4, BatchNorm())
     batch(torch.randn(10, 64))
-    counted = batch.hidden_norm.num_batches_tracked
-    assert isinstance(counted, torch.Tensor)
-    assert int(counted) == 8
+    n_batches = batch.hidden_norm.num_batches_tracked
+    assert isinstance(n_batches, torch.Tensor)
+    assert int(n_batches) == 8
 
 
-def test_each_gate_is_filled_as_a_layer_of_its_own() -> None:
+def test_each_gate_is_filled_as_a_separate_layer() -> None:
     model = GRU(width=8)
     network = model.build(Digits(), NoNorm(), NoRegularizer())
     with torch.no_grad():
@@ -61,7 +61,7 @@ def test_each_gate_is_filled_as_a_layer_of_its_own() -> None:
         assert 0.9 * bound < float(hidden.abs().max()) <= bound
 
 
-def test_weight_norm_wraps_both_products_and_changes_nothing_at_the_start() -> None:
+def test_weight_norm_wraps_both_products_and_does_not_change_the_initial_outputs() -> None:
     model = GRU(width=8)
     network = model.build(Digits(), WeightNorm(), NoRegularizer())
     x = torch.randn(3, 64)

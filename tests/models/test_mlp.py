@@ -1,4 +1,4 @@
-"""The multi-layer perceptron: the order of its layers, and what it asks of the techniques."""
+"""The multi-layer perceptron: the order of its layers and those of the techniques."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def names(network: nn.Module) -> list[str]:
     return [name for name, _ in network.named_children()]
 
 
-def test_norm_stands_after_the_activation_as_in_the_notebook() -> None:
+def test_the_norm_follows_the_activation_as_in_the_notebook() -> None:
     network = MLP().build(Notebook(), LayerNorm(), Dropout())
     assert names(network) == [
         "hidden1", "activation1", "norm1", "regularizer1",
@@ -27,7 +27,7 @@ def test_norm_stands_after_the_activation_as_in_the_notebook() -> None:
     ]  # fmt: skip
 
 
-def test_norm_before_the_activation_by_a_parameter() -> None:
+def test_a_parameter_puts_the_norm_before_the_activation() -> None:
     network = MLP(norm_position="before", hidden=(8,)).build(Notebook(), LayerNorm(), InputNoise())
     assert names(network) == ["regularizer0", "hidden1", "norm1", "activation1", "output"]
 
@@ -43,7 +43,7 @@ def test_widths_and_parameters(hidden: tuple[int, ...]) -> None:
     assert [kind for *_, kind in model.weights(network)] == ["relu"] * len(hidden) + ["linear"]
 
 
-def test_dropout_rates_follow_the_layers_and_the_last_serves_the_deeper() -> None:
+def test_each_layer_has_its_dropout_rate_and_deeper_ones_the_last() -> None:
     network = MLP(hidden=(8, 8, 8)).build(Notebook(), NoNorm(), Dropout(p=(0.5, 0.2)))
     rates = [getattr(layer, "rate", None) for layer in network.children() if hasattr(layer, "rate")]
     assert rates == [0.5, 0.2, 0.2]

@@ -1,54 +1,95 @@
-"""files."""
+"""Files that appear complete or not at all, content digests, and JSON that detects changes."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from ablations.core.errors import RequestError
 
 WRITING = ".writing-"
-"""How the name of a file begins that is not whole yet."""
+"""Prefix of the name of a file that is being written."""
+
+SEAL = "check"
+"""Key of a sealed JSON object that holds the digest of its other keys."""
 
 
-def digest(content: bytes) -> str:
-    """The hash of a file's content, as 32 hexadecimal digits."""
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+def digest(content: bytes, size: int = 16) -> str:
+    """Return the BLAKE2b hash of ``content``: ``size`` bytes as hexadecimal digits."""
+    return hashlib.blake2b(content, digest_size=size).hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; it is on the disk when this returns."""
+    """Write a file atomically; its content is on the disk when this returns."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
-    beside = Path(name)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        beside.chmod(0o644)
-        beside.replace(path)
+        temporary.chmod(0o644)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the folder's entries on the disk, where a system can (POSIX)."""
+    """Flush the entries of a folder to the disk, on systems that support it (POSIX)."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # unsupported file system
             raise
     finally:
         os.close(handle)
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a text file whole or not at all, as UTF-8."""
+    """Write a text file atomically, as UTF-8."""
     write_bytes(path, content.encode())
+
+
+def write_sealed_json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
+    """Write a JSON object with a digest of its content, so that a reader detects changes."""
+    sealed = {**content, SEAL: digest(json.dumps(content).encode())}
+    write_text(path, json.dumps(sealed, indent=indent, ensure_ascii=False) + "\n")
+
+
+def read_sealed_json(path: Path, advice: str = "") -> dict[str, Any]:
+    """Read a JSON object that ``write_sealed_json`` wrote, without its digest.
+
+    Parameters
+    ----------
+    advice
+        What to do about a damaged file, for the error message.
+
+    Raises
+    ------
+    RequestError
+        If the file is missing, cannot be read, or was changed.
+    """
+    hint = f"; {advice}" if advice else ""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        seal = content.pop(SEAL)
+        expected = digest(json.dumps(content).encode())
+    except FileNotFoundError:
+        raise RequestError(f"is missing{hint}", source=str(path)) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RequestError(f"cannot be read: {error}{hint}", source=str(path)) from None
+    if seal != expected:
+        raise RequestError(f"was changed since it was written{hint}", source=str(path))
+    return dict(content)

@@ -1,70 +1,54 @@
-"""settings."""
+"""The engine that a results folder was started with: ``engine.json``."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from ablations.core import files
 from ablations.core.errors import RequestError
+from ablations.core.files import read_sealed_json, write_sealed_json
 
 PROGRAMS = ("fused", "fused-compiled", "vmap")
-"""What the column ``engine`` says of runs that a program trained."""
+"""Values of the column ``engine`` for runs that a fused program trained."""
 
-
-# ------------------------------------------------------------- what a results folder settled
+ENGINE_FILE = "engine.json"
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What was decided for a results folder, once."""
+    """Decisions that hold for all runs of a results folder."""
 
     engine: Literal["fused", "loop"]
     compiled: bool
 
 
-ENGINE_FILE = "engine.json"
-
-
-def save_settings(folder: Path, settled: EngineSettings) -> None:
-    """Write down what was decided."""
-    files.write_text(folder / ENGINE_FILE, _sealed(settled))
-
-
-def _sealed(settled: EngineSettings) -> str:
-    """What was decided as JSON, with a check that tells whether it was changed."""
-    decided = asdict(settled)
-    return json.dumps(decided | {"check": files.digest(json.dumps(decided).encode())}) + "\n"
+def save_settings(folder: Path, settings: EngineSettings) -> None:
+    """Write the engine settings of a results folder."""
+    write_sealed_json(folder / ENGINE_FILE, asdict(settings))
 
 
 def load_settings(folder: Path) -> EngineSettings:
-    """What was decided for a results folder.
+    """Read the engine settings of a results folder.
 
     Raises
     ------
     RequestError
-        If the file is not there, or not as it was written.
+        If the file is missing, damaged or changed.
     """
     path = folder / ENGINE_FILE
     advice = f"'ablations repair {folder}' makes it again from the runs"
-    if not path.exists():
-        raise RequestError(f"is missing; {advice}", source=str(path))
-    try:
-        text = path.read_text(encoding="utf-8")
-        found = json.loads(text)
-        settled = EngineSettings(found["engine"], found["compiled"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}; {advice}", source=str(path)) from None
-    if text != _sealed(settled):
-        raise RequestError(f"was changed since it was written; {advice}", source=str(path))
-    return settled
+    content = read_sealed_json(path, advice)
+    engine, compiled = content.get("engine"), content.get("compiled")
+    if engine not in ("fused", "loop") or not isinstance(compiled, bool):
+        message = f"expected an engine and whether it is compiled, found {content}"
+        raise RequestError(f"{message}; {advice}", source=str(path))
+    return EngineSettings(engine, compiled)
 
 
 def infer_settings(engines: Iterable[str]) -> EngineSettings:
-    """What must have been decided where these engines trained the runs of a folder."""
-    found = set(engines)
-    fused = not found.isdisjoint(PROGRAMS)
-    return EngineSettings("fused" if fused else "loop", "fused-compiled" in found)
+    """Infer the settings of a folder from the engines that trained its runs."""
+    names = set(engines)
+    fused = not names.isdisjoint(PROGRAMS)
+    return EngineSettings("fused" if fused else "loop", "fused-compiled" in names)

@@ -12,9 +12,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ablations.analysis.results import Results, load
+    from ablations.analysis.results import Results
     from ablations.core.errors import RequestError
     from ablations.execution.run import run
+    from ablations.execution.trust import load
     from ablations.study.configuration import Configuration, Run
     from ablations.study.study import Study
     from ablations.tasks.base import Task
@@ -28,7 +29,7 @@ _HOMES = {
     "Run": "ablations.study.configuration",
     "Study": "ablations.study.study",
     "Task": "ablations.tasks.base",
-    "load": "ablations.analysis.results",
+    "load": "ablations.execution.trust",
     "run": "ablations.execution.run",
 }
 

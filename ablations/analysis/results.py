@@ -57,16 +57,18 @@ class Results(store.StoredResults):
 
     def _repr_html_(self) -> str:
         """The answer and the ablation table, as a notebook shows them."""
-        from ablations.analysis.ablation import ablation_effects, study_design
-        from ablations.report import summary
-        from ablations.results.answer import as_html
+        from ablations.results.answer import as_html, load_answer
 
+        answer = load_answer(self.folder, self.runs["run_id"])
+        if answer:
+            return as_html(answer, repr(self)[1:-1])
         try:
-            story = self._story
-        except RequestError as error:  # the folder's study needs a module that is not here
+            table = self.verdicts()
+        except RequestError as error:
             return f"<p>{escape(repr(self))}; {escape(str(error))}</p>"
-        found = summary.summarise(ablation_effects(study_design(self, story)), story.cautions)
-        return as_html(found, repr(self)[1:-1])
+        shown = table.drop(columns=["procedure", "assumes", "left_out"])
+        html: str = shown.to_html(index=False, border=0, float_format="{:.3g}".format)
+        return f"{html}<p>{escape(repr(self)[1:-1])}</p>"
 
     def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends
@@ -269,12 +271,9 @@ class Results(store.StoredResults):
             raise RequestError("all axes are tuned over, and none is left to compare", "tune_over")
         return study_design(self, replace(self._story, tune_over=tuple(axes)))
 
-    @cached_property
+    @property
     def _story(self) -> StudyMetadata:
-        from ablations.execution.metadata import study_metadata
-        from ablations.study.study import Study
-
-        return study_metadata(Study.from_toml(self.folder / "study.toml"))
+        return self.require_metadata()
 
     @cached_property
     def _design(self) -> Design:

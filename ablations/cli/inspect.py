@@ -10,22 +10,22 @@ from typing import Annotated
 import typer
 
 from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible
-from ablations.cli.options import Format, KeepWhich, Kind, Question
+from ablations.cli.options import Format, KeepWhich, Kind, Question, ResultsFolder, Trust
 from ablations.core.errors import RequestError
 
 
 @command
 def repair(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    folder: ResultsFolder,
 ) -> None:
     """Set aside the files of a results folder that cannot be read."""
-    from ablations.execution import merge as folders
     from ablations.results import lock, store
+    from ablations.results.repair import repair as repair_folder
 
     if not store.is_results(folder):
         raise RequestError("not a results folder", source=str(folder))
     with lock.one_writer(folder, print):
-        done = folders.repair(folder)
+        done = repair_folder(folder)
     print("\n".join(done) or "nothing to repair")
 
 
@@ -36,33 +36,32 @@ def merge(
     keep: Annotated[
         KeepWhich | None, typer.Option(help="Which of two results of one run that differ.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Put the runs of several results folders, of one study, into a new one."""
     from ablations.execution.merge import merge_results as merged
 
     with interruptible():
-        print(merged(folders, out, keep.value if keep else None))
+        print(merged(folders, out, keep.value if keep else None, trust=trust))
 
 
 @command
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    folder: ResultsFolder,
+    trust: Trust = False,
 ) -> None:
     """Write the report of a results folder anew."""
-    from ablations.analysis import results as answers
-    from ablations.execution import run
-    from ablations.study import expand
-    from ablations.study.study import Study
+    from ablations.execution.trust import load
+    from ablations.report.page import write_report
 
-    whole = answers.load(folder)
-    study = Study.from_toml(folder / "study.toml")
-    results, _ = run.of_study(expand.expand(study), whole)
-    print(run.write_report(study, results))
+    results = load(folder, trust=trust)
+    metadata = results.require_metadata()
+    print(write_report(results.of_study(), metadata))
 
 
 @command
 def effects(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    folder: ResultsFolder,
     of: Annotated[
         Question, typer.Option(help="What to tell.", show_default=True)
     ] = Question.effects,
@@ -74,15 +73,16 @@ def effects(
         list[str] | None,
         typer.Option(help="An axis at whose best level all is judged. May be given again."),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Print every level against its control, or the answer to another question."""
     from ablations.analysis import audit_failure
-    from ablations.analysis import results as answers
+    from ablations.execution.trust import load
     from ablations.report.export import FORMATS
     from ablations.report.terminal import print_table
 
     question = of.value.replace("-", "_")
-    results = answers.load(folder)
+    results = load(folder, trust=trust)
     table = getattr(results, question)(outcome=outcome, tune_over=tune_over)
     if wrong := audit_failure(results.audit):
         complain(f"{wrong}; {DISTRUST}")
@@ -106,12 +106,13 @@ def compare(
         bool,
         typer.Option("--fail-on-regression", help="Exit 1 where it got worse beyond the margin."),
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Compare two results folders run by run, and write a page of it."""
     from ablations.execution.compare import compare_folders as compared
 
     with interruptible():
-        found = compared(first, second, out)
+        found = compared(first, second, out, trust=trust)
     from ablations.report.terminal import printable
 
     print("\n".join(map(printable, found.lines)))

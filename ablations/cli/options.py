@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from ablations.study.study import Study
 
 StudyArgument = Annotated[str, typer.Argument(help="A shipped study's name, or a TOML file.")]
+ResultsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Let the study of a results folder run its own code.")
+]
 
 
 class Kind(StrEnum):
@@ -96,12 +101,16 @@ def seconds_of(words: str, key: str) -> float:
     return seconds
 
 
-def study_of(name: str, seeds: str | None, axes: list[str], epochs: int | None) -> Study:
+def study_of(
+    name: str, seeds: str | None, axes: list[str], epochs: int | None, *, trust: bool = False
+) -> Study:
     """The study that the words on the command line ask for."""
+    from ablations.execution.trust import load_study
     from ablations.study.parsing import seeds as parse_seeds
-    from ablations.study.study import Study
+    from ablations.study.study import Study, shipped_studies
 
-    study = Study.find(name)
+    is_folder = name not in shipped_studies() and Path(name).is_dir()
+    study = load_study(Path(name), trust=trust) if is_folder else Study.find(name)
     try:
         if seeds is not None:
             study = study.replace(seeds=parse_seeds(seeds, "--seeds"))

@@ -14,6 +14,7 @@ from ablations.cli.options import (
     CompileWhen,
     EngineName,
     StudyArgument,
+    Trust,
     Until,
     seconds_of,
     study_of,
@@ -79,6 +80,7 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")
     ] = False,
     report: Annotated[bool, typer.Option(help="Write the report.")] = True,
+    trust: Trust = False,
 ) -> None:
     """Train what is missing of a study, then write its report.
 
@@ -88,7 +90,7 @@ def run(
     from ablations.execution.plan import RunOptions, plan_execution
     from ablations.report.terminal import print_answer
 
-    chosen = study_of(study, seeds, axis or [], epochs)
+    chosen = study_of(study, seeds, axis or [], epochs, trust=trust)
     folder = pipeline.folder_of(chosen, out)
     how = RunOptions(
         *(jobs, backend, engine.value, compile_.value, timeout, fail_fast, force),
@@ -149,6 +151,7 @@ def time(
     ] = None,
     budget: Annotated[float, typer.Option(help="Seconds that it may take.")] = 100.0,
     threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 1,
+    trust: Trust = False,
 ) -> None:
     """Time what a training step costs with each technique, alone on this machine.
 
@@ -158,21 +161,18 @@ def time(
     from ablations.execution import run as pipeline
     from ablations.execution import timing
     from ablations.execution.progress import Live
+    from ablations.report.page import write_report
     from ablations.report.terminal import print_floors, print_table
     from ablations.results.lock import one_writer
-    from ablations.study import expand
-    from ablations.study.study import Study
 
-    chosen = study_of(study, None, axis or [], None)
+    chosen = study_of(study, None, axis or [], None, trust=trust)
     folder = pipeline.folder_of(chosen, out)
     reporter = Live()
     with interruptible(), one_writer(folder, reporter.say):
         timing.measure(chosen, folder, reporter, seconds=budget, threads=threads)
         results = answers.load(folder)
         if len(results.runs) and (folder / "report.html").exists():
-            whole = Study.from_toml(folder / "study.toml")
-            own, _ = pipeline.of_study(expand.expand(whole), results)
-            reporter.say(f"report: {pipeline.write_report(whole, own)}")
+            reporter.say(f"report: {write_report(results.of_study(), results.require_metadata())}")
     print_table("costs", results.costs())
     print_floors(results.timings)
 
@@ -181,13 +181,14 @@ def time(
 def rerun(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
     run_id: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
+    trust: Trust = False,
 ) -> None:
     """Train one run again, alone and in plain PyTorch, and show all of its numbers."""
     from ablations.execution.rerun import rerun as again
     from ablations.report.terminal import printable
 
     with interruptible():
-        found = again(folder, run_id)
+        found = again(folder, run_id, trust=trust)
     print("\n".join(map(printable, found.lines())))
     if found.result.status == "failed":
         print(f"\n{printable(found.result.traceback or '')}", file=sys.stderr)

@@ -41,6 +41,8 @@ class Component(RenamedMembers):
     role: ClassVar[str]
     """The kind of component: the name of a technique axis, 'optimizer', 'task' or 'model'."""
     name: ClassVar[str]
+    imports_code: ClassVar[bool] = False
+    """Whether it imports the module that one of its parameters names."""
     deprecated_names: ClassVar[Mapping[str, str]] = {
         "spelled": "to_spec",
         "pinned": "with_resolved_inputs",
@@ -136,6 +138,24 @@ def format_value(value: object) -> str:
     return json.dumps(value)
 
 
+_IMPORTS_CODE: ContextVar[bool] = ContextVar("imports_code", default=True)
+"""Whether names of components may import code: from ``python:`` and from entry points."""
+
+
+@contextmanager
+def without_imports() -> Iterator[None]:
+    """Refuse names that import code while a study is read.
+
+    ``python:module:name`` is an error in this context, and the components of installed packages
+    are known only if they were loaded before.
+    """
+    token = _IMPORTS_CODE.set(False)
+    try:
+        yield
+    finally:
+        _IMPORTS_CODE.reset(token)
+
+
 C = TypeVar("C", bound=Component)
 
 
@@ -198,7 +218,8 @@ def registered(kind: str) -> dict[str, type[Component]]:
     RequestError
         If an entry point of an installed package cannot be loaded.
     """
-    _load_entry_points()
+    if _IMPORTS_CODE.get():
+        _load_entry_points()
     return dict(_REGISTRY.get(kind, {}))
 
 
@@ -260,6 +281,9 @@ def resolve(kind: str, spec: object, key: str) -> Component:
 
 def _from_name(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
     classes = registered(kind)
+    imports = name.startswith(PREFIX) or (name in classes and classes[name].imports_code)
+    if imports and not _IMPORTS_CODE.get():
+        raise RequestError(f"'{name}' imports code, which needs --trust", key)
     if name.startswith(PREFIX):
         return _from_python(kind, name.removeprefix(PREFIX), parameters, key)
     if name not in classes:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ablations.analysis import results
 from ablations.core.errors import RequestError
 from ablations.core.files import write_text
-from ablations.execution import metadata
+from ablations.execution.trust import load
 from ablations.report import comparison
-from ablations.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -22,13 +20,17 @@ class ComparisonReport:
     page: Path
 
 
-def compare_folders(first: Path, second: Path, out: Path | None = None) -> ComparisonReport:
+def compare_folders(
+    first: Path, second: Path, out: Path | None = None, *, trust: bool = False
+) -> ComparisonReport:
     """Compare the runs that two results folders share, and write the page.
 
     Parameters
     ----------
     out
         The page; ``comparison.html`` in the second folder by default.
+    trust
+        As for ``trust.load``.
 
     Raises
     ------
@@ -37,11 +39,8 @@ def compare_folders(first: Path, second: Path, out: Path | None = None) -> Compa
     """
     if first.resolve() == second.resolve():
         raise RequestError("is compared with itself", source=str(second))
-    parts = [results.load(folder) for folder in (first, second)]
-    stories = [
-        metadata.study_metadata(Study.from_toml(folder / "study.toml"))
-        for folder in (first, second)
-    ]
+    parts = [load(folder, trust=trust) for folder in (first, second)]
+    stories = [part.require_metadata() for part in parts]
     found = comparison.compare(
         parts[0], parts[1], (stories[0], stories[1]), names_of(first, second)
     )

@@ -1,4 +1,4 @@
-"""Results folders as wholes: one writer at a time, and several merged into one."""
+"""Several results folders merged into one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from ablations.analysis.results import Results, load
 from ablations.core.errors import RequestError
 from ablations.core.schema import STATUS_RANK, TRAINED
-from ablations.results import repair as repairs
+from ablations.execution.metadata import study_metadata
+from ablations.execution.trust import load_study
 from ablations.results import settings, store
-from ablations.results.store import StoredResults
 from ablations.study.configuration import SETTINGS
+from ablations.study.expand import expand
 from ablations.study.study import Study
 
 Keep = Literal["first", "last"]
@@ -25,33 +27,17 @@ Keep = Literal["first", "last"]
 _NUMBERS = ("status", "parameters", "objective", "train_loss", "val_loss", "metric")
 
 
-def repair(folder: Path) -> list[str]:
-    """Set aside what cannot be read; what was done, line by line.
-
-    What is missing then is trained again by the command that made the folder.
-    """
-    done = repairs.repair(folder)
-    try:
-        settings.load_settings(folder)
-    except RequestError as error:
-        path = folder / settings.ENGINE_FILE
-        if path.exists():
-            done.append(f"{repairs.quarantine(folder, path)}: {error.message.partition(';')[0]}")
-        found = store.engines(folder)
-        if found:  # without any run the next command decides anew
-            settled = settings.infer_settings(found)
-            settings.save_settings(folder, settled)
-            done.append(f"{path}: made again from the runs, engine {settled.engine}")
-    return done
-
-
-def merge_results(folders: Sequence[Path], out: Path, keep: Keep | None = None) -> StoredResults:
+def merge_results(
+    folders: Sequence[Path], out: Path, keep: Keep | None = None, *, trust: bool = False
+) -> Results:
     """Put the runs of several results folders into a new one.
 
     Parameters
     ----------
     keep
         Which of two results of one run that differ: that of the first or the last folder.
+    trust
+        Whether code that the folders' studies name may run.
 
     Raises
     ------
@@ -63,7 +49,7 @@ def merge_results(folders: Sequence[Path], out: Path, keep: Keep | None = None) 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError("is there already; merge into a new folder", source=str(out))
     parts = [store.load(folder) for folder in folders]
-    studies = [Study.from_toml(folder / "study.toml") for folder in folders]
+    studies = [load_study(folder, trust=trust) for folder in folders]
     settled = [settings.load_settings(folder) for folder in folders]
     for folder, study, one in zip(folders, studies, settled, strict=True):
         _refuse_others(folder, study, folders[0], studies[0])
@@ -87,9 +73,11 @@ def merge_results(folders: Sequence[Path], out: Path, keep: Keep | None = None) 
     audit = pd.concat([part.audit for part in parts], ignore_index=True)
     environments = {name: text for part in parts for name, text in part.environment.items()}
     out.parent.mkdir(parents=True, exist_ok=True)
+    study = union_of_studies(studies)
+    metadata = study_metadata(study, set(runs["run_id"]) - expand(study).run_ids)
     beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
-        store.start(beside, union_of_studies(studies).to_toml(), environments)
+        store.start(beside, study.to_toml(), environments, metadata)
         chosen = chosen.sort_values("run_id")
         timings = pd.concat([part.timings for part in parts], ignore_index=True)
         store.write_tables(beside, chosen, curves, audit.drop_duplicates("run_id"), timings)
@@ -101,7 +89,7 @@ def merge_results(folders: Sequence[Path], out: Path, keep: Keep | None = None) 
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
-    return store.load(out)
+    return load(out)
 
 
 def _refuse_others(folder: Path, study: Study, first: Path, of_first: Study) -> None:

@@ -1,8 +1,8 @@
-"""What a study tells the analysis and the report: its axes and controls, captions, cautions."""
+"""From a study to the metadata that analysis and report read."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ablations.results.metadata import Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
@@ -20,8 +20,14 @@ def controls(study: Study) -> dict[str, str | float]:
     return chosen
 
 
-def study_metadata(study: Study) -> StudyMetadata:
-    """What the report says that no table holds: captions, cautions, published curves."""
+def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadata:
+    """Collect all that analysis and report must know of a study.
+
+    Parameters
+    ----------
+    other_runs
+        Ids of runs in its results folder that it does not include.
+    """
     return StudyMetadata(
         study=study.name,
         description=study.description or _described(study),
@@ -40,6 +46,7 @@ def study_metadata(study: Study) -> StudyMetadata:
         badges=tuple(filter(None, [study.task.badge, "not all varies" if study.fixed else ""])),
         command="ablations run study.toml --out .",
         costless=COSTLESS,
+        other_runs=tuple(sorted(other_runs)),
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from ablations.core import files
 from ablations.core.errors import RequestError
 from ablations.core.random import SOURCES
-from ablations.core.registry import resolve
+from ablations.core.registry import resolve, without_imports
 from ablations.execution import dispatch, workers
 from ablations.execution.workers import CannotSendError, Pool, WorkerDiedError
 from ablations.results import environment, settings, store
@@ -222,8 +222,11 @@ def refuse_another(study: Study, folder: Path) -> None:
 
 
 def _refuse_another_task(study: Study, spec: object, folder: Path) -> None:
+    if spec == study.plain()["task"]:
+        return
     try:
-        there = resolve("task", spec, "task").identity()
+        with without_imports():  # the folder must not decide what code runs
+            there = resolve("task", spec, "task").identity()
     except RequestError:
         there = {"name": spec}
     here = study.task.identity()

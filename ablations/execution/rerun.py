@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from ablations.core.errors import RequestError
+from ablations.execution.trust import load_study
 from ablations.results import store
 from ablations.study import expand
 from ablations.study.configuration import Run
@@ -74,13 +75,15 @@ def _ending(status: str, reason: object) -> str:
     return f"{status} ({reason})" if isinstance(reason, str) else status
 
 
-def rerun(folder: Path, run_id: str) -> Rerun:
+def rerun(folder: Path, run_id: str, *, trust: bool = False) -> Rerun:
     """Train one run again.
 
     Parameters
     ----------
     run_id
         Its id, or the beginning of it.
+    trust
+        Whether code that the folder's study names may run.
 
     Raises
     ------
@@ -88,7 +91,7 @@ def rerun(folder: Path, run_id: str) -> Rerun:
         If the folder's study has no such run, or several that begin so.
     """
     results = store.load(folder)
-    run = _find(folder, run_id)
+    run = _find(load_study(folder, trust=trust), folder, run_id)
     run.configuration.task.ready()
     try:
         result = loop.train(run)
@@ -107,8 +110,8 @@ def rerun(folder: Path, run_id: str) -> Rerun:
     )
 
 
-def _find(folder: Path, run_id: str) -> Run:
-    plan = expand.expand(Study.from_toml(folder / "study.toml"))
+def _find(study: Study, folder: Path, run_id: str) -> Run:
+    plan = expand.expand(study)
     wanted = run_id.strip().lower()
     found = [run for run in plan.runs if run.run_id.startswith(wanted)] if wanted else []
     if len(found) == 1:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from ablations.analysis import results as answers
 from ablations.analysis.results import Results
-from ablations.core import files
 from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
 from ablations.core.schema import TRAINED
 from ablations.execution import dispatch, interrupts, timing, workers
@@ -215,22 +214,16 @@ def known_answer(
     """
     if how.force or not store.is_results(folder):
         return None
-    answer = load_answer(folder, _fingerprint(study, folder), with_page=with_report)
-    outlook = plan_execution(study, folder, how) if answer else None
-    return (answer, outlook.plan) if answer and outlook and not outlook.todo else None
+    answer = load_answer(folder, with_page=with_report)
+    if answer is None or store.read_study(folder) != study.to_toml():
+        return None
+    outlook = plan_execution(study, folder, how)
+    return None if outlook.todo else (answer, outlook.plan)
 
 
 def write_answer(study: Study, results: Results, with_page: bool = True) -> None:
     """Write down the answer, and what it is the answer to."""
-    of = _fingerprint(study, results.folder)
-    save_answer(answer(study, results), results.folder, of, with_page=with_page)
-
-
-def _fingerprint(study: Study, folder: Path) -> str:
-    """What the report of a study depends on: the results, the study and this installation."""
-    return files.digest(
-        f"{store.content_hash(folder)} {study.to_toml()} {environment.sources()}".encode()
-    )
+    save_answer(answer(study, results), results, with_page=with_page)
 
 
 def of_study(plan: ExpandedGrid, results: Results) -> tuple[Results, int]:
@@ -239,7 +232,7 @@ def of_study(plan: ExpandedGrid, results: Results) -> tuple[Results, int]:
     A folder keeps what earlier commands trained, with more seeds or other levels; a table of
     this study must not mix them in.
     """
-    asked = {run.run_id for run in (*plan.runs, *(run for run, _ in plan.skipped))}
+    asked = plan.run_ids
     if asked.issuperset(results.runs["run_id"]):
         return results, 0
     own = results.only(asked)
@@ -263,7 +256,8 @@ def begin(
     )
     try:
         settings.save_settings(folder, outlook.settled)
-        session = store.start(folder, study.to_toml(), {identity: described})
+        metadata = study_metadata(study, store.run_ids(folder) - outlook.plan.run_ids)
+        session = store.start(folder, study.to_toml(), {identity: described}, metadata)
         target = replace(target, session=session)
         if skipped:
             rows = [RunResult(run, "skipped", reason, engine="none") for run, reason in skipped]

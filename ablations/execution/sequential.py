@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ablations.core.errors import RequestError
 from ablations.execution import run as pipeline
 from ablations.execution.progress import Live, Reporter
 from ablations.results import store
+from ablations.study.parsing import seeds
 from ablations.study.study import ALPHA, Study
 
 LOOKS = 3
@@ -50,8 +52,8 @@ def _with_seeds(study: Study, count: int, stated: tuple[int, ...]) -> Study:
     """The study with its own seeds first, and then the next numbers that are none of them."""
     taken = set(study.seeds)
     others = (n for n in itertools.count() if n not in taken)
-    seeds = [*study.seeds, *itertools.islice(others, max(0, count - len(study.seeds)))]
-    return study.replace(seeds=seeds[:count], looks=stated)
+    numbers = [*study.seeds, *itertools.islice(others, max(0, count - len(study.seeds)))]
+    return study.replace(seeds=numbers[:count], looks=stated)
 
 
 def run(
@@ -104,8 +106,7 @@ def run(
 
 def _reached(folder: Path) -> int:
     """The seeds of the look that a folder is at; 0 where it has not begun."""
-    path = folder / "study.toml"
-    if not store.is_results(folder) or not path.is_file():
+    if not store.is_results(folder) or not (folder / "study.toml").is_file():
         return 0
-    before = Study.from_toml(path)
-    return len(before.seeds) if before.looks else 0
+    before = tomllib.loads(store.read_study(folder))
+    return len(seeds(before["seeds"])) if before.get("looks") else 0

@@ -21,6 +21,7 @@ from ablations.execution import metadata
 from ablations.execution.plan import refuse_another
 from ablations.execution.progress import Reporter
 from ablations.results import environment, store
+from ablations.results.metadata import StudyMetadata, load_metadata
 from ablations.study import expand
 from ablations.study.configuration import Run
 from ablations.study.study import Study
@@ -71,7 +72,9 @@ def measure(
     controls = metadata.controls(study)
     described = environment.describe()
     text, every, first = _asked(study, folder, list(controls))
-    session = store.start(folder, text, {environment.identify(described): described})
+    session = store.start(
+        folder, text, {environment.identify(described): described}, _missing_metadata(study, folder)
+    )
     keep = _Kept(folder, session, environment.identify(described))
     # Worker processes that have nothing left to do would still share the caches.
     loky.get_reusable_executor().shutdown(wait=True)
@@ -122,6 +125,14 @@ def _asked(study: Study, folder: Path, axes: Sequence[str]) -> tuple[str, list[R
     best = _best(runs, axes)
     first = {step_timer.cost_id(run.configuration) for run in planned if run.run_id in best}
     return text, step_timer.distinct_cost_runs(planned), first
+
+
+def _missing_metadata(study: Study, folder: Path) -> StudyMetadata | None:
+    """The metadata of the study, for a folder that has none."""
+    if load_metadata(folder) is not None:
+        return None
+    others = store.run_ids(folder) - expand.expand(study).run_ids
+    return metadata.study_metadata(study, others)
 
 
 def _take(

@@ -63,6 +63,7 @@ class Python(Model):
     """
 
     name = "python"
+    imports_code = True
     has_random_build = True
     target: str = ""
     options: Options = ()

@@ -1,19 +1,25 @@
-"""The answer in words, as the command prints it and keeps it beside the report."""
+"""The answer of a study in words: as the command prints it, and as ``answer.json`` keeps it."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.core.files import digest, write_text
+from ablations.core.errors import RequestError
+from ablations.core.files import digest, read_sealed_json, write_sealed_json
+from ablations.results import environment, store
+
+if TYPE_CHECKING:
+    from ablations.results.store import StoredResults
 
 COLUMNS = ("axis", "level", "against", "verdict", "val. loss", "95 % interval", "p (adj.)")
 
-_ANSWER, _REPORT = "answer.json", "report.html"
+ANSWER_FILE, REPORT_FILE = "answer.json", "report.html"
 
 
 @dataclass(frozen=True)
@@ -24,64 +30,79 @@ class Answer:
     sentences: tuple[str, ...]
 
 
-def as_html(found: Answer, of: str) -> str:
-    """The first sentence, the table, and the others, as a piece of a page.
+def as_html(answer: Answer, source: str) -> str:
+    """The first sentence, the table and the other sentences as a fragment of HTML.
 
     Parameters
     ----------
-    of
-        What it is the answer of, for a line below.
+    source
+        Description of the results, for the last line.
     """
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in found.rows]
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in answer.rows]
     table = pd.DataFrame(rows).to_html(index=False, border=0) if rows else ""
-    first, *others = (*found.sentences, "")
-    told = "".join(f"<p>{escape(sentence)}</p>" for sentence in others if sentence)
-    return f"<p><b>{escape(first)}</b></p>{table}{told}<p>{escape(of)}</p>"
+    first, *others = (*answer.sentences, "")
+    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in (*others, source) if text)
+    return f"<p><b>{escape(first)}</b></p>{table}{paragraphs}"
 
 
-def save_answer(found: Answer, folder: Path, of: str, *, with_page: bool = True) -> None:
-    """Write the answer down, with what it depends on, and the digest of the page that goes with it.
+def save_answer(answer: Answer, results: StoredResults, *, with_page: bool = True) -> None:
+    """Write ``answer.json`` into the folder of ``results``.
 
     Parameters
     ----------
     with_page
-        Whether the page was written, too; one that lies there may be of other results.
+        Whether the report was written as well; an existing one may show other results.
     """
-    page = _page(folder) if with_page else None
-    write_text(folder / _ANSWER, _sealed({"of": of, "page": page, **asdict(found)}))
+    content = {
+        "of": _content_hash(results.folder),
+        "runs": _hash_ids(results.runs["run_id"]),
+        "page": _page_hash(results.folder) if with_page else None,
+        **asdict(answer),
+    }
+    write_sealed_json(results.folder / ANSWER_FILE, content, indent=1)
 
 
-def _sealed(content: dict[str, object]) -> str:
-    """As JSON, with a check that tells whether it was changed."""
-    check = digest(json.dumps(content).encode())
-    return json.dumps({**content, "check": check}, indent=1, ensure_ascii=False) + "\n"
+def load_answer(
+    folder: Path, run_ids: Iterable[str] | None = None, *, with_page: bool = False
+) -> Answer | None:
+    """Read ``answer.json``; None if it is not up to date.
 
-
-def load_answer(folder: Path, of: str, *, with_page: bool = True) -> Answer | None:
-    """The answer that is kept in a folder; None where it is not up to date.
+    It is up to date if the folder and this installation are as they were when it was written.
 
     Parameters
     ----------
+    run_ids
+        The runs that it must be the answer of; by default, any.
     with_page
-        Whether the report must be there, too, as it was written with the answer.
+        Whether the report must be up to date as well.
     """
     try:
-        text = (folder / _ANSWER).read_text(encoding="utf-8")
-        found = json.loads(text)
-        page = _page(folder)
-        if text != _sealed({name: found[name] for name in ("of", "page", "rows", "sentences")}):
-            return None
-        if found["of"] != of or (with_page and (page is None or found["page"] != page)):
-            return None
-        rows = tuple(tuple(map(str, row)) for row in found["rows"])
-        return Answer(rows, tuple(map(str, found["sentences"])))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # it is made anew
+        content = read_sealed_json(folder / ANSWER_FILE)
+        rows = tuple(tuple(map(str, row)) for row in content["rows"])
+        answer = Answer(rows, tuple(map(str, content["sentences"])))
+        stored = content["of"], content["runs"], content["page"]
+    except (RequestError, KeyError, TypeError):
+        return None
+    if any(len(row) != len(COLUMNS) for row in rows):
+        return None
+    runs = stored[1] if run_ids is None else _hash_ids(run_ids)
+    page = _page_hash(folder) if with_page else stored[2]
+    if (with_page and page is None) or stored[1:] != (runs, page):
+        return None
+    return answer if stored[0] == _content_hash(folder) else None
 
 
-def _page(folder: Path) -> str | None:
-    """The digest of the report and its figures; None where there is none."""
-    page = folder / _REPORT
+def _content_hash(folder: Path) -> str:
+    return digest(f"{store.content_hash(folder)} {environment.sources()}".encode())
+
+
+def _hash_ids(run_ids: Iterable[str]) -> str:
+    return digest("\n".join(sorted(run_ids)).encode())
+
+
+def _page_hash(folder: Path) -> str | None:
+    """The digest of the report and its figures; None without a report."""
+    page = folder / REPORT_FILE
     if not page.exists():
         return None
     files = [page, *sorted((folder / "figures").glob("*.*"))]

@@ -1,12 +1,26 @@
-"""Levels as the report writes them: as text, and in the study's order."""
+"""What analysis and report must know of a study: ``metadata.json``; and its levels as text."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import pydantic
+from pydantic import Field, TypeAdapter
+
+from ablations.core.errors import RequestError, nearest
+from ablations.core.files import read_sealed_json, write_sealed_json
+from ablations.results.schema import RESULT_COLUMNS
+
+METADATA_FILE = "metadata.json"
+
+SCHEMA = 1
+"""Version of the layout of ``metadata.json``."""
 
 NOT_SET = "not set"
 """The level of a run that lacks an axis, which other grids of its study have."""
@@ -64,32 +78,67 @@ def in_order(
     return table.iloc[sorted(range(len(table)), key=key)].reset_index(drop=True)
 
 
-Level = str | float
+Level = str | bool | int | float
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A loss curve printed elsewhere, and the configuration of ours that should reproduce it.
+    """A loss curve published elsewhere, and the configuration that should reproduce it.
 
-    ``where`` maps columns of the runs to values; ``objective`` holds one printed loss an epoch,
-    from epoch 1.
+    Attributes
+    ----------
+    label
+        Name of the curve.
+    where
+        Column of the runs table to its value in that configuration.
+    objective
+        One published loss per epoch, from epoch 1.
     """
 
     label: str
-    where: Mapping[str, object]
-    objective: tuple[float, ...]
+    where: Mapping[str, Level]
+    objective: tuple[_Finite, ...]
 
 
 @dataclass(frozen=True)
 class StudyMetadata:
-    """The study in words: its axes in order, their controls, what each level is, and what should
-    temper the answer.
+    """All that analysis and report must know of a study.
 
-    ``cautions`` are shown on the first screen. ``margin`` is a fraction: differences below it do
-    not matter. ``captions`` maps axis -> level -> one sentence with its source. ``alpha`` is the
-    level of a verdict, corrected for all ``looks``: numbers of seeds at which more could be added.
-    Each configuration is judged at its best level of ``tune_over``.  ``badges`` are the cautions in
-    a few words; ``costless`` the axes that change nothing of what a step costs.
+    Attributes
+    ----------
+    study, description
+        Name, and what is learnt from what by which model.
+    axes
+        Axes in the study's order.
+    controls
+        Axis to its control level.
+    levels
+        Axis to its levels, in the study's order.
+    captions
+        Axis to level to one sentence with its source.
+    cautions, badges
+        Sentences that limit what the results mean, shown on the first screen; the same in a few
+        words each.
+    metric_name, higher_is_better
+        Metric of the task, and its direction.
+    published
+        Published curves that the study reproduces.
+    margin
+        Relative change of the loss below which two levels count as practically equal.
+    command
+        Command that continues the study.
+    looks
+        Numbers of seeds at which more may be added (interim analyses).
+    alpha
+        Significance level of a verdict, corrected for the looks.
+    tune_over
+        Axes at whose best level each configuration is judged.
+    costless
+        Axes that do not change the cost of a training step.
+    other_runs
+        Ids of runs in the folder that this study does not include: other studies trained them.
     """
 
     study: str
@@ -102,10 +151,65 @@ class StudyMetadata:
     metric_name: str
     higher_is_better: bool
     published: tuple[Published, ...]
-    margin: float
+    margin: Fraction
     command: str
     looks: tuple[int, ...] = ()
-    alpha: float = 0.05
+    alpha: Fraction = 0.05
     tune_over: tuple[str, ...] = ()
     badges: tuple[str, ...] = ()
     costless: tuple[str, ...] = ()
+    other_runs: tuple[str, ...] = ()
+
+
+def save_metadata(folder: Path, metadata: StudyMetadata) -> None:
+    """Write ``metadata.json`` into a results folder."""
+    write_sealed_json(folder / METADATA_FILE, {"schema": SCHEMA, **asdict(metadata)}, indent=1)
+
+
+def load_metadata(folder: Path) -> StudyMetadata | None:
+    """Read ``metadata.json`` of a results folder; None if the folder has none.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be read, was changed, or a key is missing or of the wrong type.
+    """
+    path = folder / METADATA_FILE
+    if not path.exists() and not path.is_symlink():
+        return None
+    advice = f"'ablations repair {folder}' sets it aside"
+    content = read_sealed_json(path, advice)
+    if content.get("schema") != SCHEMA:
+        message = f"expected schema version {SCHEMA}, found {content.get('schema')!r}"
+        raise RequestError(f"{message}; {advice}", "schema", str(path))
+    try:
+        metadata = TypeAdapter(StudyMetadata).validate_json(json.dumps(content), strict=True)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise RequestError(f"{message}; {advice}", key, str(path)) from None
+    try:
+        _check_axes(metadata)
+    except RequestError as error:
+        raise RequestError(f"{error.message}; {advice}", error.key, str(path)) from None
+    return metadata
+
+
+def _check_axes(metadata: StudyMetadata) -> None:
+    """Refuse controls, levels and curves of other axes than the study's."""
+    axes = list(metadata.axes)
+    for axis in axes:
+        if axis in RESULT_COLUMNS or axes.count(axis) > 1:
+            raise RequestError(f"'{axis}' cannot be an axis, or is one twice", "axes")
+    for key, table in (("controls", metadata.controls), ("levels", metadata.levels)):
+        if list(table) != axes:
+            raise RequestError(f"expected the axes {axes}, found {list(table)}", key)
+    for axis, control in metadata.controls.items():
+        if control not in metadata.levels[axis]:
+            raise RequestError(f"{control!r} is no level of this axis", f"controls.{axis}")
+    where = [axis for curve in metadata.published for axis in curve.where]
+    for key, names in (("tune_over", metadata.tune_over), ("published", where)):
+        for axis in names:
+            if axis not in axes:
+                raise RequestError(f"'{axis}' is no axis; {nearest(axis, axes)}", key)

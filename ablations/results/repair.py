@@ -12,17 +12,28 @@ import pyarrow.compute as pc
 from ablations.core.errors import RequestError
 from ablations.core.files import write_text
 from ablations.results import shards
+from ablations.results.metadata import METADATA_FILE, load_metadata
 from ablations.results.schema import _TABLES
+from ablations.results.settings import (
+    ENGINE_FILE,
+    infer_settings,
+    load_settings,
+    save_settings,
+)
 from ablations.results.store import (
     _curves,
     _read,
     _runs,
-    _study,
     _without_curves,
     read_environments,
+    read_study,
 )
+from ablations.results.store import engines as trained_by
 
-_FILES = ("study.toml", "environment.json", "engine.json", "answer.json", "report.html", ".lock")
+_FILES = (
+    *("study.toml", METADATA_FILE, "environment.json", "engine.json", "answer.json"),
+    *("report.html", ".lock"),
+)
 
 
 def forget(folder: Path, run_ids: Collection[str]) -> None:
@@ -56,10 +67,12 @@ def repair(folder: Path) -> list[str]:
     for name in _TABLES:
         for path, reason in shards.scan(folder / name)[1]:
             done.append(f"{quarantine(folder, path)}: {reason}")
-    path = folder / "study.toml"
-    if path.is_file():
+    for name, read in (("study.toml", read_study), (METADATA_FILE, load_metadata)):
+        path = folder / name
+        if not path.is_file():
+            continue
         try:
-            _study(folder)
+            read(folder)
         except RequestError as error:
             done.append(f"{quarantine(folder, path)}: {error.message.partition(';')[0]}")
     try:
@@ -80,7 +93,21 @@ def repair(folder: Path) -> list[str]:
     if without:
         forget(folder, without)
         done.append(f"{len(without):,} runs whose curves are missing will be trained again")
-    return done
+    return [*done, *_repair_settings(folder)]
+
+
+def _repair_settings(folder: Path) -> Iterator[str]:
+    try:
+        load_settings(folder)
+    except RequestError as error:
+        path = folder / ENGINE_FILE
+        if path.exists():
+            yield f"{quarantine(folder, path)}: {error.message.partition(';')[0]}"
+        engines = trained_by(folder)
+        if engines:  # without any run the next command decides anew
+            settings = infer_settings(engines)
+            save_settings(folder, settings)
+            yield f"{path}: made again from the runs, engine {settings.engine}"
 
 
 def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -9,6 +9,11 @@ from ablations.core.schema import RUN_COLUMNS
 _RUNS: dict[str, pa.DataType] = {
     name: pa.type_for_alias(alias) for name, alias in RUN_COLUMNS.items()
 }
+
+_NAMES = list(RUN_COLUMNS)
+RESULT_COLUMNS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :]} - {"epochs"}
+"""Columns of the runs table that cannot be axes."""
+
 _CURVES: dict[str, pa.DataType] = {
     "run_id": pa.string(),
     "epoch": pa.int64(),

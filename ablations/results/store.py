@@ -1,7 +1,7 @@
 """Results on disk: Parquet shards in, one DataFrame out.
 
-A results folder holds ``study.toml``, ``environment.json`` and the folders ``runs``,
-``curves``, ``timings`` and ``audit`` of Parquet shards (``shards``).
+A results folder holds ``study.toml``, ``metadata.json``, ``environment.json`` and the folders
+``runs``, ``curves``, ``timings`` and ``audit`` of Parquet shards (``shards``).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ablations.core.errors import RequestError
 from ablations.core.files import write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import environment, shards
+from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
 from ablations.results.schema import (
     _AUDIT,
     _CURVES,
@@ -60,6 +61,8 @@ class StoredResults:
         Environment id to its description.
     study_toml
         The resolved study, runnable as it is.
+    metadata
+        What analysis and report must know of the study; None in a folder of an earlier version.
     """
 
     folder: Path
@@ -69,6 +72,7 @@ class StoredResults:
     audit: pd.DataFrame
     environment: dict[str, dict[str, object]]
     study_toml: str
+    metadata: StudyMetadata | None = None
 
     def __repr__(self) -> str:
         counts = ", ".join(
@@ -83,6 +87,28 @@ class StoredResults:
         audit = self.audit[self.audit["run_id"].isin(run_ids)].reset_index(drop=True)
         return replace(self, runs=runs, curves=curves, audit=audit)
 
+    def of_study(self) -> Self:
+        """The rows that the folder's study includes, without those of earlier studies."""
+        others = set(self.require_metadata().other_runs)
+        return self.only(set(self.runs["run_id"]) - others) if others else self
+
+    def require_metadata(self) -> StudyMetadata:
+        """The metadata of the study.
+
+        Raises
+        ------
+        RequestError
+            If the folder has none, because an earlier version wrote it.
+        """
+        if self.metadata is None:
+            raise RequestError(
+                f"has no {METADATA_FILE}: an earlier version wrote it, and only its study can tell "
+                "what the axes are, which may run code and read files that study.toml names; if "
+                "you trust the folder, --trust, or load(folder, trust=True), writes the file once",
+                source=str(self.folder),
+            )
+        return self.metadata
+
 
 def load(folder: Path | str) -> StoredResults:
     """Read a results folder.
@@ -93,7 +119,7 @@ def load(folder: Path | str) -> StoredResults:
         If ``folder`` is no results folder, or one of its files cannot be read.
     """
     folder = Path(folder)
-    study_toml = _study(folder)
+    study_toml = read_study(folder)
     # The runs first: whoever writes meanwhile adds a run's curves before the run.
     runs = _runs(_read(folder, "runs"))
     curves = _curves(_read(folder, "curves"))
@@ -108,6 +134,11 @@ def load(folder: Path | str) -> StoredResults:
         message = f"the curves of {len(without):,} runs are missing, the first {without[0]}"
         advice = f"'ablations repair {folder}' has them trained again"
         raise RequestError(f"{message}; {advice}", source=str(folder / "curves"))
+    metadata = load_metadata(folder)
+    for axis in metadata.axes if metadata and len(runs) else ():
+        if axis not in runs:
+            message = f"the runs have no column of the axis '{axis}'"
+            raise RequestError(message, "axes", str(folder / METADATA_FILE))
     return StoredResults(
         folder=folder,
         runs=runs,
@@ -116,10 +147,18 @@ def load(folder: Path | str) -> StoredResults:
         audit=_read(folder, "audit").drop_duplicates("run_id", keep="last", ignore_index=True),
         environment=known,
         study_toml=study_toml,
+        metadata=metadata,
     )
 
 
-def _study(folder: Path) -> str:
+def read_study(folder: Path) -> str:
+    """The text of ``study.toml``, without its first line, the seal.
+
+    Raises
+    ------
+    RequestError
+        If ``folder`` is no results folder, or the file cannot be read or was changed.
+    """
     path = folder / "study.toml"
     try:
         there = path.is_file()
@@ -169,6 +208,11 @@ def verify(folder: Path) -> None:
         shards.verify(folder / name)
 
 
+def run_ids(folder: Path) -> set[str]:
+    """The ids of all runs that a folder holds."""
+    return set(_read(folder, "runs", ["run_id"])["run_id"])
+
+
 def timings(folder: Path) -> pd.DataFrame:
     """The timed repetitions of a folder alone."""
     return _timings(_read(folder, "timings"))
@@ -188,7 +232,7 @@ def list_shards(folder: Path) -> list[Path]:
 def content_hash(folder: Path) -> str:
     """Changes whenever a byte changes of what a report shows."""
     tables = [path for table in _TABLES for path in shards.paths(folder / table)]
-    described = [folder / name for name in ("study.toml", "environment.json")]
+    described = [folder / name for name in ("study.toml", METADATA_FILE, "environment.json")]
     said = [
         f"{path.name} {files.digest(path.read_bytes())}"
         for path in (*tables, *described)
@@ -197,8 +241,18 @@ def content_hash(folder: Path) -> str:
     return files.digest("\n".join(said).encode())
 
 
-def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str, Any]]) -> int:
+def start(
+    folder: Path,
+    study_toml: str,
+    environments: Mapping[str, Mapping[str, Any]],
+    metadata: StudyMetadata | None = None,
+) -> int:
     """Make the results folder, and write what describes the study and the machines (by id).
+
+    Parameters
+    ----------
+    metadata
+        Of the study; None keeps what the folder holds.
 
     Returns
     -------
@@ -214,6 +268,8 @@ def start(folder: Path, study_toml: str, environments: Mapping[str, Mapping[str,
             path.unlink(missing_ok=True)
     known = read_environments(folder) | dict(environments)
     write_text(folder / "environment.json", json.dumps(known, indent=2, sort_keys=True) + "\n")
+    if metadata is not None:
+        save_metadata(folder, metadata)
     write_text(folder / "study.toml", _sealed(study_toml))
     return shards.next_session([folder / name for name in _TABLES])
 

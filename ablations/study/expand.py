@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ablations.study.configuration import Run
@@ -20,6 +21,11 @@ class ExpandedGrid:
 
     def __len__(self) -> int:
         return len(self.runs) + len(self.skipped)
+
+    @cached_property
+    def run_ids(self) -> frozenset[str]:
+        """The ids of all runs, skipped ones included."""
+        return frozenset(run.run_id for run in (*self.runs, *(run for run, _ in self.skipped)))
 
 
 def expand(study: Study) -> ExpandedGrid:

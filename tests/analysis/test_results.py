@@ -236,9 +236,7 @@ def test_names_that_people_choose_stay_text_in_every_format() -> None:
     assert all(len(line.split(" | ")) == 2 for line in markdown.splitlines())
 
 
-def test_a_notebook_shows_the_answer_and_the_ablation_table(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_shows_the_answer_and_the_ablation_table(tmp_path: Path) -> None:
     study = Study(**(SMALL | {"seeds": 2, "name": "shown"}))
     results = run(study, tmp_path / "<out>")
     html = results._repr_html_()
@@ -250,11 +248,12 @@ def test_a_notebook_shows_the_answer_and_the_ablation_table(
     assert "&lt;out&gt;" in html
     assert "<out>" not in html
 
-    def gone(path: Path) -> Study:
-        raise RequestError("there is no module 'mine'", source=str(path))
-
-    # A study that names what was written elsewhere is told without its story.
-    monkeypatch.setattr(Study, "from_toml", gone)
-    bare = ablations.load(tmp_path / "<out>")._repr_html_()
-    assert bare.startswith("<p>&lt;Results of 8 runs")
-    assert "there is no module" in bare
+    # The stored answer is of all runs, so a part of them is shown by its verdicts.
+    part = results.only(results.runs.loc[results.runs["regularizer"] == "none", "run_id"])
+    verdicts = part._repr_html_()
+    assert re.findall(r"<td>(.*?)</td>", verdicts)[:2] == ["norm", "batch"]
+    assert "4 ok" in verdicts
+    # Without metadata, nobody knows the axes.
+    bare = dataclasses.replace(part, metadata=None)._repr_html_()
+    assert bare.startswith("<p>&lt;Results of 4 runs")
+    assert "no metadata.json" in bare

@@ -15,8 +15,19 @@ from hypothesis import strategies as st
 
 from ablations import RequestError, load
 from ablations.results import environment, repair, shards, store
+from ablations.results.settings import EngineSettings, save_settings
+
+from .test_metadata import METADATA
 
 STUDY = 'task = "notebook"\n'
+NORMS = replace(
+    METADATA,
+    axes=("norm",),
+    controls={"norm": "none"},
+    levels={"norm": ("none",)},
+    published=(),
+    tune_over=(),
+)
 HERE, THERE = {"cores": 2, "packages": {}}, {"cores": 8, "packages": {}}
 E1, E2 = environment.identify(HERE), environment.identify(THERE)
 
@@ -147,9 +158,10 @@ def test_broken_environment_is_named(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two shards, an audit and an environment."""
+    """A folder of two shards, an audit, an environment, metadata and settings."""
     folder = tmp_path_factory.mktemp("sound")
-    store.start(folder, STUDY, {E1: HERE})
+    store.start(folder, STUDY, {E1: HERE}, NORMS)
+    save_settings(folder, EngineSettings("loop", compiled=False))
     for number, names in enumerate(("ab", "cd")):
         rows = [row(name, seed=ord(name), environment_id=E1) for name in names]
         store.write_shard(folder, rows, [c for name in names for c in curve(name)], number)
@@ -160,10 +172,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def same(one: store.StoredResults, other: store.StoredResults) -> bool:
     tables = ("runs", "curves", "timings", "audit")
     equal = all(getattr(one, name).equals(getattr(other, name)) for name in tables)
-    return equal and (one.environment, one.study_toml) == (other.environment, other.study_toml)
+    described = ("environment", "study_toml", "metadata")
+    return equal and all(getattr(one, name) == getattr(other, name) for name in described)
 
 
-FILES = ("runs", "curves", "audit", "environment.json", "study.toml")
+FILES = ("runs", "curves", "audit", "environment.json", "study.toml", "metadata.json")
 
 
 def files(folder: Path, kind: str) -> list[Path]:

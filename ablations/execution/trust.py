@@ -1,0 +1,79 @@
+"""Studies of results folders, whose code runs only if a person trusts the folder."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ablations.analysis import results as reading
+from ablations.analysis.results import Results
+from ablations.core.errors import RequestError
+from ablations.results.metadata import save_metadata
+
+if TYPE_CHECKING:
+    from ablations.study.study import Study
+
+
+def load(folder: Path | str, *, trust: bool = False) -> Results:
+    """Read a results folder; no code that it names is run.
+
+    Parameters
+    ----------
+    trust
+        Whether the study of a folder of an earlier version, which has no ``metadata.json``, may
+        run the code and read the files that it names. The file is written then. Without trust,
+        such a folder has tables, and its questions are answered only if its study consists of
+        components of this package.
+
+    Raises
+    ------
+    RequestError
+        If ``folder`` is no results folder, or one of its files cannot be read.
+    """
+    results = reading.load(folder)
+    if results.metadata is not None:
+        return results
+    try:
+        return _with_metadata(results, trust)
+    except RequestError:
+        if trust:
+            raise
+        return results
+
+
+def _with_metadata(results: Results, trust: bool) -> Results:
+    """Complete the results of an earlier version by the metadata of their study."""
+    from ablations.execution.metadata import study_metadata
+    from ablations.study.expand import expand
+
+    study = load_study(results.folder, trust=trust, plugins=trust)
+    metadata = study_metadata(study, set(results.runs["run_id"]) - expand(study).run_ids)
+    with suppress(OSError):  # a folder that cannot be written can be read
+        save_metadata(results.folder, metadata)
+    return replace(results, metadata=metadata)
+
+
+def load_study(folder: Path, *, trust: bool = False, plugins: bool = True) -> Study:
+    """Read the study of a results folder.
+
+    Parameters
+    ----------
+    trust
+        Whether code that the study names (``python:module:name``) may be imported.
+    plugins
+        Whether components of installed packages are known without trust.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be read, or names code and there is no trust.
+    """
+    from ablations.core.registry import registered, without_imports
+    from ablations.study.study import Study
+
+    if plugins:
+        registered("task")  # loads what installed packages offer
+    with nullcontext() if trust else without_imports():
+        return Study.from_toml(folder / "study.toml")

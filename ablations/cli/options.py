@@ -106,7 +106,7 @@ def study_of(
 ) -> Study:
     """The study that the words on the command line ask for."""
     from ablations.execution.trust import load_study
-    from ablations.study.parsing import seeds as parse_seeds
+    from ablations.study.parsing import parse_seeds
     from ablations.study.study import Study, shipped_studies
 
     is_folder = name not in shipped_studies() and Path(name).is_dir()

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class RequestError(Exception):
+class RequestError(ValueError):
     """The request was wrong; nothing was trained and nothing written.
 
     Parameters
@@ -28,8 +28,15 @@ class RequestError(Exception):
         return said.replace("\n", "\\n")  # one message is one line
 
     def at(self, source: str) -> RequestError:
-        """The same error, said of a file."""
+        """Return the same error with the name of a file or an option."""
         return RequestError(self.message, self.key, source)
+
+    def under(self, key: str) -> RequestError:
+        """Return the same error with a key above its own; one with a source stays as it is."""
+        if self.source:
+            return self
+        dot = "." if key and self.key and not self.key.startswith("[") else ""
+        return RequestError(self.message, f"{key}{dot}{self.key}")
 
 
 def nearest(word: object, names: Iterable[str]) -> str:

@@ -333,7 +333,10 @@ def _resolve_inputs(component: Component, key: str) -> Component:
         message = f"{component.role} '{component.name}' has a parameter that is no plain value"
         advice = "expected numbers, text, true and false, and tuples of such"
         raise RequestError(f"{message}: {advice}", key) from None
-    return component.with_resolved_inputs()
+    try:
+        return component.with_resolved_inputs()
+    except RequestError as error:
+        raise error.under(key) from None
 
 
 def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestError:
@@ -344,6 +347,9 @@ def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestEr
             key += f"[{location}]"
         else:
             key += f".{location}" if key else location
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, RequestError):
+        return cause.under(key)
     message = first["msg"][0].lower() + first["msg"][1:]
     # Pydantic says tuple where TOML and JSON say list.
     message = message.replace("valid tuple", "list")

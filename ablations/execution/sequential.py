@@ -20,7 +20,7 @@ from ablations.core.errors import RequestError
 from ablations.execution import run as pipeline
 from ablations.execution.progress import Live, Reporter
 from ablations.results import store
-from ablations.study.parsing import seeds
+from ablations.study.parsing import parse_seeds
 from ablations.study.study import ALPHA, Study
 
 LOOKS = 3
@@ -109,4 +109,4 @@ def _reached(folder: Path) -> int:
     if not store.is_results(folder) or not (folder / "study.toml").is_file():
         return 0
     before = tomllib.loads(store.read_study(folder))
-    return len(seeds(before["seeds"])) if before.get("looks") else 0
+    return len(parse_seeds(before["seeds"])) if before.get("looks") else 0

@@ -74,21 +74,21 @@ class Python(Model):
         for name in defaults:
             if name in RUN_COLUMNS:
                 message = f"'{self.target}' has a parameter '{name}', the name of a column"
-                raise RequestError(f"{message} or setting; rename it", "model")
+                raise RequestError(f"{message} or setting; rename it")
         for option, _ in self.options:
             if option not in defaults:
                 valid = nearest(option, defaults) if defaults else "it takes none"
-                raise RequestError(f"'{self.target}' has no parameter '{option}'; {valid}", "model")
+                raise RequestError(f"'{self.target}' has no parameter '{option}'; {valid}")
         values = {**defaults, **dict(self.options)}
         for name, value in values.items():
             if value is inspect.Parameter.empty:
                 message = f"'{self.target}' has an argument '{name}' without a value"
                 advice = f"{nearest(name, _ARGUMENTS)}, or give it a default"
-                raise RequestError(f"{message}; {advice}", "model")
+                raise RequestError(f"{message}; {advice}")
             if name in dict(self.options) or isinstance(value, (*get_args(Scalar), tuple, list)):
                 continue
             message = f"the parameter '{name}' of '{self.target}' is {value!r} by default"
-            raise RequestError(f"{message}; expected a number, a text, true or false", "model")
+            raise RequestError(f"{message}; expected a number, a text, true or false")
         return self._with(_sort_options(values), module_hash(self.target.partition(":")[0]))
 
     def _defaults(self) -> dict[str, Any]:
@@ -123,10 +123,10 @@ class Python(Model):
     @cached_property
     def _function(self) -> Callable[..., Any]:
         """The function itself; the model takes it along to workers."""
-        function = import_object(self.target, "model", STUDY_DIR.get())
+        function = import_object(self.target, "", STUDY_DIR.get())
         if not callable(function):
             message = f"'{self.target}' is {type(function).__name__}; expected a function"
-            raise RequestError(message, "model")
+            raise RequestError(message)
         return function  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -222,7 +222,7 @@ def _arguments(function: Callable[..., Any], target: str) -> dict[str, Any]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise RequestError(f"the arguments of '{target}' cannot be read", "model") from None
+        raise RequestError(f"the arguments of '{target}' cannot be read") from None
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return {p.name: p.default for p in parameters if p.kind in kinds}
 

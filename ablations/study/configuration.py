@@ -120,14 +120,14 @@ class Configuration:
         return values | {k: level_label(v) for k, v in self.model.parameters().items()}
 
     @property
-    def parts(self) -> tuple[Component, ...]:
+    def components(self) -> tuple[Component, ...]:
         """Task, model, optimizer and techniques."""
         return self.task, self.model, self.optimizer, *(getattr(self, n) for n in TECHNIQUES)
 
     @cached_property
     def user_modules(self) -> frozenset[str]:
         """The modules of other people whose code training this runs."""
-        return frozenset().union(*(part.user_modules() for part in self.parts))
+        return frozenset().union(*(component.user_modules() for component in self.components))
 
     @cached_property
     def skip(self) -> str | None:

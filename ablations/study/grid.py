@@ -1,50 +1,186 @@
-"""Grids: full crosses of axes, and the configurations that they hold."""
+"""Grids: axes with their levels, settings, and the configurations that they cross to."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+import pydantic
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter
 
+from ablations.core.errors import RequestError, nearest
+from ablations.core.registry import from_validation, registered, resolve
 from ablations.models.base import Model
-from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration
-from ablations.techniques.base import Optimizer
-
-if TYPE_CHECKING:
-    from ablations.tasks.base import Task
+from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, level_label
+from ablations.tasks.base import Task
+from ablations.techniques.base import CONTROLS, Device, Optimizer
 
 
-Count = Annotated[int, Field(gt=0, le=10_000_000, strict=True)]
-Rate = Annotated[float, Field(gt=0, le=1e6, strict=True, allow_inf_nan=False)]
-BatchSize = Count | Literal["full"]
+def resolver(kind: str) -> BeforeValidator:
+    """Return a validator from a name, a table or an object to a component of this kind."""
+    return BeforeValidator(partial(resolve, kind, key=""))
+
+
+def _batch_size(value: object) -> object:
+    if value != "full" and not (type(value) is int and 0 < value <= MAX_COUNT):
+        raise RequestError(f"expected a number of rows or 'full', found {value!r}")
+    return value
+
+
+MAX_COUNT = 10_000_000
+Count = Annotated[int, Field(gt=0, le=MAX_COUNT)]
+Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+BatchSize = Annotated[int | Literal["full"], PlainValidator(_batch_size)]
 Dtype = Literal["float32", "float64"]
-MOST_SEEDS = 1_000_000
+Losses = Annotated[
+    tuple[Annotated[float, Field(strict=True, allow_inf_nan=False)], ...], Field(strict=False)
+]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """One full cross: every axis with its levels, and the settings that are not axes."""
+class Settings(BaseModel):
+    """The model, and the settings of the training that may also be axes."""
 
-    name: str
-    axes: Mapping[str, tuple[Any, ...]]
-    model: Model
-    optimizer: Optimizer
-    lr: float
-    batch_size: int | Literal["full"]
-    epochs: int
-    dtype: Dtype
-    published: tuple[float, ...] = ()
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True
+    )
+
+    model: Annotated[Model, resolver("model")] = Field("mlp", validate_default=True)
+    optimizer: Annotated[Optimizer, resolver("optimizer")] = Field("adam", validate_default=True)
+    lr: Rate = 1e-3
+    batch_size: BatchSize = "full"
+    epochs: Count = 20
+    dtype: Dtype = "float32"
+
+
+class Grid(Settings):
+    """A full cross: every axis with its levels, and the settings that are not axes."""
+
+    name: str = ""
+    axes: dict[str, tuple[Any, ...]] = Field({}, validate_default=True)
+    """All technique axes, then other axes in the order of the study."""
+    published: Losses = ()
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
+        refuse_unknown(table, ("axes", "name", "model", *SETTINGS, "published"))
+        return table
+
+    @pydantic.field_validator("axes", mode="before")
+    @classmethod
+    def _complete_axes(cls, value: object, info: pydantic.ValidationInfo) -> dict[str, Any]:
+        if "model" not in info.data:
+            return {}
+        axes = parse_axes(value, info.data["model"])
+        controls = {axis: (registered(axis)[CONTROLS[axis]](),) for axis in TECHNIQUES}
+        return controls | axes
+
+    def levels(self, axis: str) -> tuple[Any, ...]:
+        """Return the levels of an axis, or the one level of a setting or a model's parameter."""
+        if axis in self.axes:
+            return self.axes[axis]
+        return (getattr(self, axis) if axis in SETTINGS else self.model.parameters()[axis],)
 
 
 def cross(task: Task, grid: Grid, fixed: tuple[str, ...] = ()) -> Iterator[Configuration]:
-    """Each configuration of one grid."""
+    """Yield each configuration of a grid.
+
+    Parameters
+    ----------
+    fixed
+        Sources of chance that are the same for every seed.
+    """
     settings = {name: getattr(grid, name) for name in SETTINGS}
-    for chosen in itertools.product(*grid.axes.values()):
-        levels = dict(zip(grid.axes, chosen, strict=True))
+    for combination in itertools.product(*grid.axes.values()):
+        levels = dict(zip(grid.axes, combination, strict=True))
         fields = {k: v for k, v in levels.items() if k in TECHNIQUES or k in SETTINGS}
         parameters = {k: v for k, v in levels.items() if k not in fields}
         model = grid.model.with_(**parameters) if parameters else grid.model
         yield Configuration(task=task, model=model, fixed=fixed, **(settings | fields))
+
+
+def axis_names(model: Model) -> tuple[str, ...]:
+    """Return the names of all axes that a study with this model may have."""
+    return (*TECHNIQUES, *SETTINGS, *model.parameters())
+
+
+def parse_axes(value: object, model: Model, key: str = "") -> dict[str, tuple[Any, ...]]:
+    """Return axes with validated levels.
+
+    Raises
+    ------
+    RequestError
+        With the axis and the level below ``key``: ``axes.norm[1]``.
+    """
+    names = axis_names(model)
+    axes: dict[str, tuple[Any, ...]] = {}
+    for axis, levels in check_table(value, key).items():
+        path = f"{key}.{axis}" if key else axis
+        if axis not in names:
+            message = f"there is no axis '{axis}' with the model '{model.name}'"
+            raise RequestError(f"{message}; {nearest(axis, names)}", path)
+        axes[axis] = _parse_axis(axis, levels, model, path)
+    return axes
+
+
+def _parse_axis(axis: str, value: object, model: Model, key: str) -> tuple[Any, ...]:
+    if axis == "device" and value == "available":
+        devices = (cls() for cls in registered("device").values())
+        return tuple(d for d in devices if isinstance(d, Device) and d.available())
+    if not isinstance(value, (list, tuple)):
+        also = " or 'available'" if axis == "device" else ""
+        raise RequestError(f"expected a list of levels{also}, found {value!r}", key)
+    if not value:
+        raise RequestError("the axis has no levels; give at least one, or leave it out", key)
+    levels = parse_levels(axis, value, model, key)
+    for i, level in enumerate(levels):
+        if level in levels[:i]:
+            raise RequestError(f"the level '{level_label(level)}' is there twice", f"{key}[{i}]")
+    return levels
+
+
+def parse_levels(axis: str, levels: Sequence[object], model: Model, key: str) -> tuple[Any, ...]:
+    """Return validated levels of a technique axis, a setting or a parameter of the model."""
+    try:
+        if axis in (*TECHNIQUES, *SETTINGS):
+            return tuple(_levels_adapter(axis).validate_python(list(levels)))
+        adapter = TypeAdapter(
+            list[Annotated[Any, BeforeValidator(partial(_parameter, model, axis))]]
+        )
+        return tuple(adapter.validate_python(list(levels)))
+    except pydantic.ValidationError as error:
+        raise from_validation(error, key) from None
+
+
+@cache
+def _levels_adapter(axis: str) -> TypeAdapter[list[Any]]:
+    field = Settings.model_fields.get(axis)
+    level: Any = field.annotation if field else Annotated[Any, resolver(axis)]
+    for validator in field.metadata if field else []:
+        level = Annotated[level, validator]
+    return TypeAdapter(list[level], config=Settings.model_config)
+
+
+def _parameter(model: Model, name: str, value: object) -> Any:
+    """Return the validated value of a parameter of the model."""
+    try:
+        return model.with_(**{name: value}).parameters()[name]
+    except pydantic.ValidationError as error:
+        cause = from_validation(error)
+        raise RequestError(cause.message, cause.key.removeprefix(name)) from None
+
+
+def check_table(value: object, key: str = "") -> Mapping[str, Any]:
+    """Return a table, or refuse any other value."""
+    if not isinstance(value, Mapping):
+        raise RequestError(f"expected a table, found {value!r}", key)
+    return value
+
+
+def refuse_unknown(table: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise RequestError for a key that is not among ``names``."""
+    for key in table:
+        if key not in names:
+            raise RequestError(f"there is no key '{key}'; {nearest(key, names)}", key)

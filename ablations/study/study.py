@@ -8,200 +8,199 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import pydantic
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES, Source
-from ablations.core.registry import STUDY_DIR, from_validation
-from ablations.models.base import Model
+from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
 from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration
-from ablations.study.grid import MOST_SEEDS, BatchSize, Count, Dtype, Grid, Rate, cross
+from ablations.study.grid import (
+    Grid,
+    Settings,
+    check_table,
+    cross,
+    parse_axes,
+    refuse_unknown,
+    resolver,
+)
 from ablations.study.parsing import (
-    ASKED,
-    GRID_SETTINGS,
-    HEAD,
-    parse_study_fields,
-    plain_axes,
+    MAX_SEEDS,
+    parse_axis_names,
+    parse_exclusions,
+    parse_looks,
+    parse_seeds,
+    parse_sources,
     plain_exclusion,
+    plain_grid,
     plain_seeds,
-    seeds,
     to_plain,
 )
 from ablations.tasks.base import Task
-from ablations.techniques.base import Optimizer
 
 ALPHA = 0.05
 
+_HEAD = ("name", "description", "task", "model", *SETTINGS, "margin")
+_LISTS = ("looks", "tune_over")
+_KEYS = (*_HEAD, "seeds", *_LISTS, "vary", "code", "axes", "grid", "exclude")
 
-class Study(BaseModel):
-    """An experiment: task, model, axes, seeds and how long to train.
+
+class Study(Settings):
+    """An experiment: task, model, axes, seeds and settings of the training.
 
     Parameters
     ----------
     name
-        Names the results folder; letters, digits, ``-``, ``_`` and ``.``.
+        The name of the results folder; letters, digits, ``-``, ``_`` and ``.``.
     task, model, optimizer
         A name, a table ``{name = …, parameter = …}``, or the object.
     axes
         Axis name to its levels. Technique axes are ``regularizer``, ``norm``, ``init``,
-        ``schedule`` and ``device``; any training setting (``lr``, ``optimizer``, ``batch_size``,
-        ``epochs``, ``dtype``) or parameter of the model may be one as well. An axis that is not
-        named stays at its control level. ``device = "available"`` means what torch offers here.
+        ``schedule`` and ``device``; a training setting (``lr``, ``optimizer``, ``batch_size``,
+        ``epochs``, ``dtype``) or a parameter of the model may be an axis as well. A technique axis
+        without levels has its control level. ``device = "available"`` means all devices of this
+        machine.
     seeds
         A number of seeds, ``"start:stop"``, or a list.
     epochs, lr, batch_size, dtype
-        ``batch_size`` is a number of rows or ``"full"``; ``dtype`` float32 or float64.
+        ``batch_size`` is a number of rows or ``"full"``; ``dtype`` is float32 or float64.
     grid
         Tables that each replace some axes or settings; the study is the union of their crosses.
-        A grid of one configuration may name ``published`` objectives, one an epoch.
+        A grid of one configuration may have ``published`` objectives, one per epoch.
     exclude
-        Tables of axis to level (or levels); what matches all entries of one is left out.
+        Tables of axis to level (or levels); the study excludes the configurations that match all
+        entries of a table.
     margin
         Relative change of the loss below which two levels count as practically equal.
     looks
-        Numbers of seeds at which the answer may be looked at before more are added, stated before
-        the first; each is judged at 5 % over their number.
+        Numbers of seeds at which interim analyses take place, stated before the first one; the
+        level of each is 5 % divided by their number.
     tune_over
-        Axes, ``["lr"]`` for instance, at whose best level each configuration is judged, chosen on
-        the other half of the seeds (``analysis.tuning``).
+        Axes (``["lr"]``, for instance) that are tuned: each configuration is compared at its best
+        level on them, which is chosen on the other half of the seeds.
     vary
-        What a seed varies, all of it by default: ``"split"`` (the data, and which rows are held
-        out), ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (what is drawn
-        while training, dropout's masks say).  The rest is that of seed 0, and the intervals say
-        nothing of it.
+        What depends on the seed, all of it by default: ``"split"`` (data and validation rows),
+        ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during
+        training, of dropout for instance). The rest uses seed 0, and the intervals do not cover
+        its variation.
 
     Raises
     ------
     RequestError
-        With the key, what was found there, and the nearest valid names.
+        With the key, its value, and the nearest valid names.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True
-    )
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", max_length=100)] = "study"
     description: str = ""
-    task: Task
-    model: Model
-    seeds: tuple[int, ...] = tuple(range(10))
-    epochs: Count = 20
-    optimizer: Optimizer
-    lr: Rate = 1e-3
-    batch_size: BatchSize = "full"
-    dtype: Dtype = "float32"
+    task: Annotated[Task, resolver("task")]
+    seeds: Annotated[tuple[int, ...], BeforeValidator(parse_seeds)] = tuple(range(10))
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    looks: tuple[Annotated[int, Field(ge=2, le=MOST_SEEDS)], ...] = ()
-    tune_over: tuple[str, ...] = ()
-    vary: tuple[Source, ...] = SOURCES
-    grids: tuple[Grid, ...]
+    looks: Annotated[
+        tuple[Annotated[int, Field(ge=2, le=MAX_SEEDS)], ...], BeforeValidator(parse_looks)
+    ] = ()
+    tune_over: Annotated[tuple[str, ...], BeforeValidator(parse_axis_names)] = ()
+    vary: Annotated[tuple[Source, ...], BeforeValidator(parse_sources)] = SOURCES
+    grids: tuple[Annotated[Grid, Field(strict=False)], ...] = Field(alias="grid")
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
     def __init__(self, **data: Any) -> None:
         try:
-            defaults = {name: field.default for name, field in type(self).model_fields.items()}
-            super().__init__(**parse_study_fields(data, defaults))
+            super().__init__(**data)
         except pydantic.ValidationError as error:
             raise from_validation(error) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_grids(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Add to every grid the settings of the study, and the axes that the grid lacks."""
+        refuse_unknown(data, _KEYS)
+        if "task" not in data:
+            raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
+        fields = {key: value for key, value in data.items() if key not in ("axes", "code")}
+        model: Any = resolve("model", data.get("model", "mlp"), "model")
+        axes = parse_axes(data.get("axes", {}), model, "axes")
+        fields["model"] = model
+        settings = {name: fields[name] for name in Settings.model_fields if name in fields}
+        tables = [{}] if data.get("grid") is None else data["grid"]
+        if not isinstance(tables, (list, tuple)) or not tables:
+            raise RequestError(f"expected [[grid]] tables, found {tables!r}", "grid")
+        grids = []
+        for i, table in enumerate(tables):
+            grid = settings | dict(check_table(table, f"grid[{i}]"))
+            grid_axes = dict(check_table(grid.get("axes", {}), f"grid[{i}].axes"))
+            grids.append(grid | {"axes": axes | grid_axes})
+        return fields | {"grid": tuple(grids)}
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _parse_exclusions(cls, value: object, info: ValidationInfo) -> object:
+        return parse_exclusions(value, info.data["grids"]) if "grids" in info.data else ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         self._check_published()
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
         self._check_tuning()
         self._check_varies()
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _seeds(cls, value: object) -> tuple[int, ...]:
-        return seeds(value)
-
-    @field_validator("looks", mode="before")
-    @classmethod
-    def _looks(cls, value: object) -> object:
-        if not isinstance(value, (list, tuple)) or not all(isinstance(n, int) for n in value):
-            raise RequestError(f"expected a list of numbers of seeds, found {value!r}", "looks")
-        if list(value) != sorted(set(value)):
-            raise RequestError(f"expected growing numbers of seeds, found {value!r}", "looks")
-        return tuple(value)
-
-    @field_validator("tune_over", mode="before")
-    @classmethod
-    def _tune_over(cls, value: object) -> object:
-        if not isinstance(value, (list, tuple)) or not all(isinstance(n, str) for n in value):
-            raise RequestError(f"expected a list of axes, found {value!r}", "tune_over")
-        return tuple(dict.fromkeys(value))
-
-    def _check_tuning(self) -> None:
-        several = [axis for axis, labels in self.levels.items() if len(labels) > 1]
-        for axis in self.tune_over:
-            if axis not in several:
-                message = f"'{axis}' is no axis of several levels here; {nearest(axis, several)}"
-                raise RequestError(message, "tune_over")
-        if self.tune_over and not set(several) - set(self.tune_over):
-            raise RequestError("all axes are tuned over, and none is left to compare", "tune_over")
-        if self.tune_over and len(self.seeds) < 2:
-            message = "tuning needs at least two seeds, to choose on one half of them"
-            raise RequestError(message, "tune_over")
-
-    def _check_varies(self) -> None:
-        """Seeds that are the same run would pass for certainty."""
-        if not self.fixed or len(self.seeds) < 2:
-            return
-        for configuration in self.configurations:
-            if not any(configuration.follows(source) for source in self.vary):
-                levels = ", ".join(
-                    f"{axis} {configuration.columns[axis]}"
-                    for axis in TECHNIQUES
-                    if axis != "device"
-                )
-                what = " and ".join(f"'{source}'" for source in self.vary)
-                message = f"{what} alone changes nothing with {levels}: all its seeds are one run"
-                raise RequestError(message, "vary")
+        return self
 
     def _check_published(self) -> None:
         names: set[str] = set()
         for index, grid in enumerate(self.grids):
             if not grid.published:
                 continue
-            key = f"grid[{index}]"
             if not grid.name or grid.name in names:
                 message = f"a published curve needs a name of its own, found '{grid.name}'"
-                raise RequestError(message, f"{key}.name")
+                raise RequestError(message, f"grid[{index}].name")
             names.add(grid.name)
-            found = list(cross(self.task, grid, self.fixed))
-            if len(found) != 1:
-                message = f"a published curve needs a grid of one configuration, found {len(found)}"
-                raise RequestError(message, f"{key}.published")
-            if len(grid.published) > found[0].epochs:
-                message = f"{len(grid.published)} losses for {found[0].epochs} epochs"
-                raise RequestError(message, f"{key}.published")
+            message, configurations = "", list(cross(self.task, grid, self.fixed))
+            epochs, count = configurations[0].epochs, len(configurations)
+            if count != 1:
+                message = f"a published curve needs a grid of one configuration, found {count}"
+            elif len(grid.published) > epochs:
+                message = f"{len(grid.published)} losses for {epochs} epochs"
+            if message:
+                raise RequestError(message, f"grid[{index}].published")
 
-    @field_validator("vary", mode="before")
-    @classmethod
-    def _vary(cls, value: object) -> object:
-        listed = value if isinstance(value, (list, tuple)) else [value]
-        for source in listed:
-            if source not in SOURCES:
-                valid = nearest(source, SOURCES)
-                raise RequestError(f"there is no source of chance {source!r}; {valid}", "vary")
-        if not listed:
-            message = f"something must vary, or all seeds are the same run; {nearest('', SOURCES)}"
-            raise RequestError(message, "vary")
-        return tuple(source for source in SOURCES if source in listed)
+    def _check_tuning(self) -> None:
+        if not self.tune_over:
+            return
+        message, axes = "", [axis for axis, labels in self.levels.items() if len(labels) > 1]
+        unknown = next((axis for axis in self.tune_over if axis not in axes), None)
+        if unknown is not None:
+            message = f"'{unknown}' is no axis of several levels here; {nearest(unknown, axes)}"
+        elif set(axes) <= set(self.tune_over):
+            message = "all axes are tuned over, and none is left to compare"
+        elif len(self.seeds) < 2:
+            message = "tuning needs at least two seeds, to choose on one half of them"
+        if message:
+            raise RequestError(message, "tune_over")
+
+    def _check_varies(self) -> None:
+        """Refuse seeds that are the same run: they would show no variance."""
+        if not self.fixed or len(self.seeds) < 2:
+            return
+        for configuration in self.configurations:
+            if not any(configuration.follows(source) for source in self.vary):
+                axes = [axis for axis in TECHNIQUES if axis != "device"]
+                levels = ", ".join(f"{axis} {configuration.columns[axis]}" for axis in axes)
+                sources = " and ".join(f"'{source}'" for source in self.vary)
+                message = f"{sources} alone changes nothing with {levels}"
+                raise RequestError(f"{message}: all its seeds are one run", "vary")
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """What of it other people wrote, by name, with a hash of the code."""
-        found = {}
-        for configuration in self.configurations:
-            for part in configuration.parts:
-                code = part.identity().get("source") if part.user_modules() else None
-                if code:
-                    found[f"{part.role} {part.to_spec()[0]}"] = str(code)
-        return found
+        """Kind and name of the study's user components, with a hash of their source."""
+        return {
+            f"{component.role} {component.to_spec()[0]}": str(source)
+            for configuration in self.configurations
+            for component in configuration.components
+            if component.user_modules() and (source := component.identity().get("source"))
+        }
 
     @property
     def fixed(self) -> tuple[str, ...]:
@@ -210,48 +209,44 @@ class Study(BaseModel):
 
     @property
     def alpha(self) -> float:
-        """The level at which each look is judged, so that all together err in 5 % of studies."""
+        """The level of each interim analysis: together they err in at most 5 % of studies."""
         return ALPHA / max(1, len(self.looks))
 
     def excludes(self, configuration: Configuration) -> bool:
-        """Whether an exclusion matches a configuration in all its entries."""
+        """Whether a configuration matches all entries of an exclusion."""
         return any(
-            all(configuration.level(axis) in listed for axis, listed in entry.items())
-            for entry in self.exclude
+            all(configuration.level(axis) in levels for axis, levels in exclusion.items())
+            for exclusion in self.exclude
         )
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """The union of the grids without the exclusions, each configuration once."""
-        crossed = (
+        union = (
             configuration
             for grid in self.grids
             for configuration in cross(self.task, grid, self.fixed)
             if not self.excludes(configuration)
         )
-        return tuple(dict.fromkeys(crossed))
+        return tuple(dict.fromkeys(union))
 
     @cached_property
     def levels(self) -> dict[str, tuple[Any, ...]]:
-        """Every axis with the labels of all its levels over all grids, in order."""
-        found: dict[str, dict[Any, None]] = {}
-        for configuration in self.configurations:
-            for axis in self._axis_names:
-                found.setdefault(axis, {})[configuration.columns[axis]] = None
-        return {axis: tuple(labels) for axis, labels in found.items()}
+        """Every axis with the labels of its levels in all grids, in order.
 
-    @cached_property
-    def _axis_names(self) -> tuple[str, ...]:
-        """The technique axes, then settings and parameters that differ between configurations."""
-        columns = [configuration.columns for configuration in self.configurations]
-        named = {axis for grid in self.grids for axis in grid.axes}
+        The technique axes come first, then the settings and parameters that a grid has as an axis
+        or that differ between configurations.
+        """
+        rows = [configuration.columns for configuration in self.configurations]
+        labels = {name: tuple(dict.fromkeys(row.get(name) for row in rows)) for name in rows[0]}
+        grid_axes = {axis for grid in self.grids for axis in grid.axes}
         others = [
             name
-            for name in columns[0]
+            for name in rows[0]
             if name not in (*TECHNIQUES, "task", "model")
-            and (name in named or len({entry.get(name) for entry in columns}) > 1)
+            and (name in grid_axes or len(labels[name]) > 1)
         ]
-        return (*TECHNIQUES, *others)
+        return {axis: labels[axis] for axis in (*TECHNIQUES, *others)}
 
     @classmethod
     def from_toml(cls, path: Path | str, **overrides: Any) -> Study:
@@ -260,28 +255,30 @@ class Study(BaseModel):
         Raises
         ------
         RequestError
-            Naming the file, if it cannot be read, is no TOML or describes no valid study.
+            With the name of the file, if it cannot be read, is no TOML or is no valid study.
         """
         path = Path(path)
+        source = str(path)
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            raise RequestError(
-                f"cannot read the study: {error.strerror}", source=str(path)
-            ) from None
+            message = f"cannot read the study: {error.strerror}"
+            raise RequestError(message, source=source) from None
         except (ValueError, RecursionError) as error:
-            raise RequestError(f"not a TOML file: {error}", source=str(path)) from None
-        beside = STUDY_DIR.set(path.parent.absolute())
+            raise RequestError(f"not a TOML file: {error}", source=source) from None
+        # A file without a name takes that of its path.
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "study"
+        token = STUDY_DIR.set(path.parent.absolute())
         try:
-            return cls(**({"name": _name(path)} | data | overrides))
+            return cls(**({"name": name} | data | overrides))
         except RequestError as error:
-            raise (error if error.source else error.at(str(path))) from None
+            raise (error if error.source else error.at(source)) from None
         finally:
-            STUDY_DIR.reset(beside)
+            STUDY_DIR.reset(token)
 
     @classmethod
     def find(cls, name: str, **overrides: Any) -> Study:
-        """A shipped study by its name, or one from a TOML file by its path."""
+        """Return a shipped study by name, or a study by the path of a TOML file or its folder."""
         shipped = shipped_studies()
         if name in shipped:
             return cls.from_toml(shipped[name], **overrides)
@@ -291,13 +288,13 @@ class Study(BaseModel):
         if path.suffix == ".toml" or path.exists():
             return cls.from_toml(path, **overrides)
         files = sorted(str(file) for file in path.parent.glob("*.toml"))
-        names = [*shipped, *files]
-        raise RequestError(f"there is no study '{name}'; {nearest(name, names)}; or a .toml file")
+        valid = nearest(name, [*shipped, *files])
+        raise RequestError(f"there is no study '{name}'; {valid}; or a .toml file")
 
     def with_axis(self, axis: str, levels: Any) -> Study:
-        """The study with the levels of one axis replaced.
+        """Return the study with other levels of one axis.
 
-        In a union of grids, those that vary the axis take the new levels; if none does, all do.
+        In a union of grids, the grids that vary the axis get the levels; if none does, all do.
 
         >>> Study(task="notebook").with_axis("norm", ["none", "layer"]).levels["norm"]
         ('none', 'layer')
@@ -306,30 +303,24 @@ class Study(BaseModel):
         varying = [grid for grid in data["grid"] if len(grid["axes"].get(axis, ())) > 1]
         for grid in varying or data["grid"]:
             grid["axes"] = grid["axes"] | {axis: levels}
-        # What excluded only levels that are gone has nothing left to exclude.
-        listed = Study(**(data | {"exclude": []}))
-        data["exclude"] = [
-            entry for entry in map(listed._remaining, self.exclude) if all(entry.values())
-        ]
-        return Study(**data)
+        # An exclusion loses the levels that the study no longer has.
+        complete = Study(**(data | {"exclude": []}))
+        exclusions = [complete._remaining_levels(exclusion) for exclusion in self.exclude]
+        return complete.replace(exclude=[entry for entry in exclusions if all(entry.values())])
 
-    def _remaining(self, entry: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Any]]:
-        """An exclusion without the levels that this study does not have."""
+    def _remaining_levels(self, exclusion: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Any]]:
+        levels = {axis: {c.level(axis) for c in self.configurations} for axis in exclusion}
         return {
-            axis: [
-                level
-                for level in levels
-                if any(configuration.level(axis) == level for configuration in self.configurations)
-            ]
-            for axis, levels in entry.items()
+            axis: [level for level in excluded if level in levels[axis]]
+            for axis, excluded in exclusion.items()
         }
 
     def replace(self, **changes: Any) -> Study:
-        """The study with some top-level keys replaced."""
+        """Return the study with some top-level keys replaced."""
         return Study(**(self.as_dict() | changes))
 
     def with_epochs(self, epochs: int) -> Study:
-        """The study with every grid trained for so many epochs."""
+        """Return the study with another number of epochs in every grid."""
         if any("epochs" in grid.axes for grid in self.grids):
             raise RequestError("epochs is an axis of this study; replace its levels", "epochs")
         data = self.as_dict() | {"epochs": epochs}
@@ -339,57 +330,38 @@ class Study(BaseModel):
         return Study(**data)
 
     def as_dict(self) -> dict[str, Any]:
-        """What to give ``Study`` for the same study: its objects, every grid complete."""
-        grids = [
-            {"axes": dict(grid.axes)} | {name: getattr(grid, name) for name in GRID_SETTINGS}
-            for grid in self.grids
-        ]
-        own = {name: getattr(self, name) for name in (*HEAD, "seeds", *ASKED, "vary", "exclude")}
-        return own | {"grid": grids}
+        """Return the arguments of ``Study`` for an equal study: objects, and complete grids."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "grids"}
+        return fields | {"grid": [dict(grid) for grid in self.grids]}
 
     def to_toml(self) -> str:
-        """The study as TOML, runnable as it is."""
+        """Return the study as TOML that can be run again."""
         return tomli_w.dumps(self.plain())
 
     def plain(self) -> dict[str, Any]:
-        """The study as plain data, names and numbers: what ``study.toml`` holds."""
-        head = {name: to_plain(getattr(self, name)) for name in HEAD}
-        head["seeds"] = plain_seeds(self.seeds)
-        head |= {name: list(getattr(self, name)) for name in ASKED if getattr(self, name)}
+        """Return the study as plain data: names and numbers, as ``study.toml`` holds them."""
+        data = {name: to_plain(getattr(self, name)) for name in _HEAD}
+        data["seeds"] = plain_seeds(self.seeds)
+        data |= {name: list(getattr(self, name)) for name in _LISTS if getattr(self, name)}
         if self.fixed:
-            head["vary"] = list(self.vary)
+            data["vary"] = list(self.vary)
         if self.code:
-            head["code"] = self.code
-        grids = [self._plain_grid(grid) for grid in self.grids]
-        crossed = grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
-        exclude = [plain_exclusion(entry) for entry in self.exclude]
-        return head | crossed | ({"exclude": exclude} if exclude else {})
-
-    def _plain_grid(self, grid: Grid) -> dict[str, Any]:
-        """A grid's axes, and what else differs from the study's own settings."""
-        named = {"name": grid.name} if grid.name else {}
-        own = {
-            key: to_plain(getattr(grid, key))
-            for key in ("model", *SETTINGS)
-            if getattr(grid, key) != getattr(self, key)
-        }
-        published = {"published": list(grid.published)} if grid.published else {}
-        return named | own | {"axes": plain_axes(grid.axes)} | published
-
-
-def _name(path: Path) -> str:
-    """A study's name from its file's, where the file does not say one."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "study"
+            data["code"] = self.code
+        grids = [plain_grid(grid, self) for grid in self.grids]
+        data |= grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
+        if self.exclude:
+            data["exclude"] = [plain_exclusion(exclusion) for exclusion in self.exclude]
+        return data
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Name to file of the studies that come with the package."""
+    """Return name and file of the studies that come with the package."""
     folder = Path(str(resources.files("ablations.study") / "shipped"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def published(study: Study) -> list[tuple[str, Configuration, tuple[float, ...]]]:
-    """Name, configuration and objectives of every grid that a published curve stands for."""
+    """Return name, configuration and objectives of every grid with a published curve."""
     return [
         (grid.name, configuration, grid.published)
         for grid in study.grids

@@ -17,7 +17,7 @@ from ablations.cli import app
 from ablations.core.errors import RequestError
 from ablations.execution import timing
 from ablations.results import store
-from ablations.study import parsing
+from ablations.study.parsing import parse_seeds
 from ablations.training import step_timer
 
 from ..report.pages import opened
@@ -121,7 +121,7 @@ def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
     from ablations.execution.merge import merge_results
 
     for name, seeds in (("a", "0:1"), ("b", "1:2")):
-        one = study().replace(seeds=parsing.seeds(seeds, "seeds"))
+        one = study().replace(seeds=parse_seeds(seeds))
         run(one, tmp_path / name, time_budget=0.0)
         measure(one, tmp_path / name)
     whole = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "both")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ablations import RequestError, Study
 from ablations.core.registry import registered
 from ablations.study.expand import expand
-from ablations.study.parsing import seeds
+from ablations.study.parsing import parse_seeds
 from ablations.study.study import shipped_studies
 from ablations.techniques.base import Regularizer, technique
 from ablations.techniques.regularizers import Dropout
@@ -76,7 +76,7 @@ def test_an_axis_that_is_not_named_stays_at_its_control() -> None:
     [(3, (0, 1, 2)), ("3", (0, 1, 2)), ("2:5", (2, 3, 4)), ([7, 0], (7, 0)), ((4,), (4,))],
 )
 def test_seeds(said: object, meant: tuple[int, ...]) -> None:
-    assert seeds(said) == meant
+    assert parse_seeds(said) == meant
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_seeds(said: object, meant: tuple[int, ...]) -> None:
 )
 def test_no_seeds(said: object) -> None:
     with pytest.raises(RequestError, match="seeds"):
-        seeds(said)
+        parse_seeds(said)
 
 
 def test_hyper_parameters_of_training_and_model_can_be_axes() -> None:

@@ -1,4 +1,4 @@
-"""What the package is from outside."""
+"""The public surface of the package."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ import ablations
 
 
 @pytest.mark.parametrize("name", ablations.__all__)
-def test_public_names_are_there_and_documented(name: str) -> None:
+def test_public_names_exist_and_are_documented(name: str) -> None:
     assert (getattr(ablations, name).__doc__ or "").strip()
+
+
+def test_public_names_are_listed_before_they_are_used() -> None:
+    code = "import ablations; print(*dir(ablations))"
+    names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ablations.__all__) <= set(names.stdout.split())
 
 
 def test_unknown_names_are_attribute_errors() -> None:
@@ -29,7 +35,7 @@ def test_importing_the_reading_side_does_not_import_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_installed_has_the_command_and_its_data() -> None:
+def test_the_installed_package_has_its_command_and_its_data() -> None:
     scripts = metadata.entry_points(group="console_scripts")
     assert scripts["ablations"].value == "ablations.cli:main"
     from ablations.study.study import shipped_studies

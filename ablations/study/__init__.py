@@ -1,1 +1,1 @@
-"""."""
+"""Studies: their description, their grids, and the runs that they expand to."""

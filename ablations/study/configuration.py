@@ -1,4 +1,4 @@
-"""Study to runs: the cross of all axes with all seeds, each run once, and why some are skipped."""
+"""Configurations and runs: what is trained, and its identity."""
 
 from __future__ import annotations
 
@@ -6,35 +6,29 @@ import dataclasses
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 
 from ablations.core.random import Streams
 from ablations.core.registry import Component, canonical
+from ablations.models.base import Model
+from ablations.tasks.base import Task
 from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
-
-if TYPE_CHECKING:
-    from ablations.models.base import Model
-    from ablations.tasks.base import Task
-
 
 SCHEMA = 1
 """Version of the definition of a run; part of every run's identity."""
 
-
 TECHNIQUES = tuple(axis.role for axis in AXES)
-
+"""The technique axes."""
 
 SETTINGS = ("optimizer", "lr", "batch_size", "epochs", "dtype")
-
-
-_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+"""The settings of the training; each may be an axis."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """One level on every axis: all that defines a run but its seed."""
+    """One level on every axis: everything that defines a run except its seed."""
 
     task: Task
     model: Model
@@ -49,16 +43,16 @@ class Configuration:
     epochs: int
     dtype: Literal["float32", "float64"]
     fixed: tuple[str, ...] = ()
-    """Sources of chance (``streams.SOURCES``) that are the same for every seed."""
+    """Sources of chance (``random.SOURCES``) that are the same for every seed."""
 
     def streams(self, seed: int) -> Streams:
-        """The random streams of one of its runs."""
+        """Return the random streams of the run with this seed."""
         return Streams(seed, self.fixed)
 
     @property
     def torch_dtype(self) -> torch.dtype:
         """The precision of parameters and data."""
-        return _DTYPES[self.dtype]
+        return {"float32": torch.float32, "float64": torch.float64}[self.dtype]
 
     @property
     def rows_per_batch(self) -> int:
@@ -71,53 +65,54 @@ class Configuration:
         return -(-self.task.rows // self.rows_per_batch)
 
     def follows(self, source: str) -> bool:
-        """Whether a source of chance (``streams.SOURCES``) has anything to change here."""
+        """Whether a source of chance (``random.SOURCES``) affects the training."""
         if source == "split":
             return self.task.varies
         if source == "order":
             return self.steps_per_epoch > 1
         if source == "noise":
-            places = range(self.model.n_regularizer_sites(self.task) + 1)
-            return any(self.regularizer.layer(place) is not None for place in places)
+            sites = range(self.model.n_regularizer_sites(self.task) + 1)
+            return any(self.regularizer.layer(site) is not None for site in sites)
         return True
 
     def level(self, axis: str) -> Any:
-        """The level on a technique axis, a setting of the training or a parameter of the model."""
+        """Return the level of a technique axis, a setting or a parameter of the model."""
         if axis in (*TECHNIQUES, *SETTINGS):
             return getattr(self, axis)
         return self.model.parameters()[axis]
 
     def with_(self, **levels: Any) -> Configuration:
-        """The same configuration with other levels."""
+        """Return the configuration with other levels."""
         return dataclasses.replace(self, **levels)
 
     @cached_property
     def canonical(self) -> tuple[str, str]:
         """Canonical JSON before and after the seed's value."""
-        names = (*TECHNIQUES, *(name for name in SETTINGS if name != "epochs"))
+        axes = (*TECHNIQUES, *(name for name in SETTINGS if name != "epochs"))
         before = {
-            "axes": {name: _plain(getattr(self, name)) for name in names},
+            "axes": {name: _identity(getattr(self, name)) for name in axes},
             "epochs": self.epochs,
-            "model": _plain(self.model),
+            "model": self.model.identity(),
             "schema": SCHEMA,
         } | ({"fixed": self.fixed} if self.fixed else {})
-        # "seed" sorts right after "schema" and before "task", so this is what json would give.
-        task = canonical(_plain(self.task))
+        # In sorted order, "seed" comes directly after "schema" and before "task".
+        task = canonical(self.task.identity())
         return canonical(before)[:-1] + ',"seed":', f',"task":{task}}}'
 
     @cached_property
     def columns(self) -> dict[str, Any]:
-        """The columns of the runs table that this configuration fills."""
-        values: dict[str, Any] = {"task": self.task.label, "model": self.model.title}
-        values |= {name: level_label(getattr(self, name)) for name in TECHNIQUES}
-        values |= {
+        """The configuration's columns of the runs table."""
+        return {
+            "task": self.task.label,
+            "model": self.model.title,
+            **{axis: getattr(self, axis).label for axis in TECHNIQUES},
             "optimizer": self.optimizer.label,
             "lr": self.lr,
             "batch_size": str(self.batch_size),
             "dtype": self.dtype,
             "epochs": self.epochs,
+            **{name: level_label(value) for name, value in self.model.parameters().items()},
         }
-        return values | {k: level_label(v) for k, v in self.model.parameters().items()}
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -126,40 +121,37 @@ class Configuration:
 
     @cached_property
     def user_modules(self) -> frozenset[str]:
-        """The modules of other people whose code training this runs."""
-        return frozenset().union(*(component.user_modules() for component in self.components))
+        """The modules with user code that the training executes."""
+        modules = (component.user_modules() for component in self.components)
+        return frozenset().union(*modules)
 
     @cached_property
     def skip(self) -> str | None:
-        """Why this configuration cannot be trained here; None if it can."""
-        if self.batch_size != "full" and self.batch_size > self.task.rows:
-            rows = self.task.rows
+        """Why this configuration cannot be trained here; None if it can be."""
+        rows = self.task.rows
+        if self.batch_size != "full" and self.batch_size > rows:
             return f"a batch of {self.batch_size} is more than the {rows} training rows; say 'full'"
-        asked = (
-            *(self.model, self.regularizer, self.norm, self.init, self.schedule),
-            *(self.optimizer, self.device),
-        )
-        return next((why for part in asked if (why := _skip(part, self))), None)
+        for name in ("model", *TECHNIQUES[:-1], "optimizer", "device"):
+            component = getattr(self, name)
+            try:
+                reason: str | None = component.skip(self)
+            except Exception as error:
+                kind = type(error).__name__
+                return f"{name} '{component.name}' cannot say whether it fits: {kind}"
+            if reason:
+                return reason
+        return None
 
 
-def _skip(part: Any, configuration: Configuration) -> str | None:
-    """Why a part makes no sense in a configuration; also where somebody's own code cannot say."""
-    try:
-        why: str | None = part.skip(configuration)
-    except Exception as error:
-        return f"{part.role} '{part.name}' cannot say whether it fits: {type(error).__name__}"
-    return why
+def _identity(level: object) -> object:
+    return level.identity() if isinstance(level, Component) else level
 
 
-def _plain(value: object) -> object:
-    return value.identity() if isinstance(value, Component) else value
-
-
-def level_label(value: object) -> Any:
-    """How a level stands in a table: numbers as they are, all else as text."""
-    if isinstance(value, Component):
-        return value.label
-    return value if isinstance(value, (int, float, str)) else canonical(value)
+def level_label(level: object) -> Any:
+    """Return a level as it stands in a table: a number as it is, anything else as text."""
+    if isinstance(level, Component):
+        return level.label
+    return level if isinstance(level, (int, float, str)) else canonical(level)
 
 
 @dataclass(frozen=True)
@@ -171,12 +163,12 @@ class Run:
 
     @property
     def streams(self) -> Streams:
-        """Its random numbers."""
+        """The random streams of the run."""
         return self.configuration.streams(self.seed)
 
     @cached_property
     def run_id(self) -> str:
-        """80 bits of a hash over what defines the run, and nothing else, in hexadecimal."""
+        """An 80-bit hash of everything that defines the run, in hexadecimal."""
         before, after = self.configuration.canonical
-        defined = f"{before}{self.seed}{after}".encode()
-        return hashlib.blake2b(defined, digest_size=10).hexdigest()
+        text = f"{before}{self.seed}{after}"
+        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()

@@ -29,7 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # How long it takes is tested elsewhere; here a plan need not look twice.
     for name, value in (("PROBE", 0.1), ("_startup", lambda: 1.0)):
-        monkeypatch.setattr(f"ablations.pricing.{name}", value)
+        monkeypatch.setattr(f"ablations.execution.estimate.{name}", value)
 
 
 def ablations(*words: str) -> Result:
@@ -147,14 +147,11 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
         "more": 0,
     }
     zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
-    found = SimpleNamespace(
+    effects = SimpleNamespace(
         effects=pd.DataFrame([row | words | counts | zeros]),
-        scale="log",
-        tuned=(),
-        looks=(),
-        alpha=0.05,
+        design=SimpleNamespace(scale="log", tuned=(), looks=(), alpha=0.05),
     )
-    print_answer(summary.summarise(found))  # type: ignore[arg-type]
+    print_answer(summary.summarise(effects))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 

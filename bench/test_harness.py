@@ -109,7 +109,7 @@ def test_report(benchmark: Any, folder: Path) -> None:
         ablations.load(folder),
         metadata.study_metadata(Study.from_toml(folder / "study.toml")),
     )
-    path = benchmark.pedantic(page.write_report, (results, story), rounds=5, warmup_rounds=1)
+    path, _ = benchmark.pedantic(page.write_report, (results, story), rounds=5, warmup_rounds=1)
     assert path.stat().st_size > 100_000
 
 

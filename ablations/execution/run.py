@@ -351,7 +351,8 @@ def write_report(study: Study, results: Results) -> Path:
     """Write the report of a results folder."""
     from ablations.report.page import write_report
 
-    return write_report(results, study_metadata(study))
+    page, _ = write_report(results, study_metadata(study))
+    return page
 
 
 def effects(study: Study, results: Results) -> Effects:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,8 +24,9 @@ from ablations.analysis.ablation import Effects, ablation_effects, study_design
 from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
 from ablations.core.errors import RequestError
-from ablations.report.figures import effects
-from ablations.report.figures.gallery import RenderedFigure
+from ablations.report.figures.effects import main_effects as main_effects_figure
+from ablations.report.figures.gallery import RenderedFigure, draw_figures
+from ablations.report.figures.panels import FigureSpec
 from ablations.report.formatting import (
     NOTHING,
     format_change,
@@ -34,7 +36,7 @@ from ablations.report.formatting import (
     join_words,
 )
 from ablations.report.page import load_templates
-from ablations.report.style import theme_declarations, to_png, to_svg
+from ablations.report.style import theme_declarations
 from ablations.report.summary import Caveat
 from ablations.report.tables import Cell, Table, flat, interval, numeric
 from ablations.results.metadata import StudyMetadata, in_order
@@ -355,7 +357,7 @@ def render_comparison(found: Comparison, metadata: StudyMetadata) -> str:
             answers=sentences(found),
             caveats=find_caveats(found),
             band=bound,
-            figures=_figures(found),
+            figures=_draw_levels(found),
             by_level=_level_table(found) if len(found.by_level) else None,
             flipped=_flip_table(found) if len(found.flipped) else None,
             endings=_ending_table(found) if len(found.endings) else None,
@@ -364,25 +366,26 @@ def render_comparison(found: Comparison, metadata: StudyMetadata) -> str:
     )
 
 
-def _figures(found: Comparison) -> list[RenderedFigure]:
+def _draw_levels(found: Comparison) -> tuple[RenderedFigure, ...]:
     rows = found.by_level[found.by_level["seeds"] > 0]
     if rows.empty:
-        return []
-    drawn = rows.drop(columns=["level"], errors="ignore").rename(
+        return ()
+    levels = rows.drop(columns=["level"], errors="ignore").rename(
         columns={"given": "axis", "given_level": "level"}
     )
-    certain = drawn["p_adjusted"] <= 0.05
-    within = (drawn["low"] >= -found.first.design.bound) & (
-        drawn["high"] <= found.first.design.bound
-    )
-    same = drawn["identical"] == drawn["pairs"]
+    is_certain = levels["p_adjusted"] <= 0.05
+    bound = found.first.design.bound
+    is_within = (levels["low"] >= -bound) & (levels["high"] <= bound)
+    is_same = levels["identical"] == levels["pairs"]
     verdict = np.select(
-        [within | same, certain & (drawn["effect"] < 0), certain], [EQUAL, HELPS, HURTS], UNDECIDED
+        [is_within | is_same, is_certain & (levels["effect"] < 0), is_certain],
+        [EQUAL, HELPS, HURTS],
+        UNDECIDED,
     )
-    nothing = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
-    figure = effects.main_effects(
-        drawn.assign(verdict=verdict, control=found.names[0]),
-        nothing,
+    draw = partial(
+        main_effects_figure,
+        levels.assign(verdict=verdict, control=found.names[0]),
+        pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []}),
         scale=found.first.design.scale,
         margin=found.first.design.margin,
     )
@@ -393,7 +396,7 @@ def _figures(found: Comparison) -> list[RenderedFigure]:
         "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
         "interval lies within the margin."
     )
-    return [RenderedFigure("levels", "comparison", to_png(figure), to_svg(figure), alt, caption)]
+    return draw_figures([FigureSpec("levels", "comparison", draw, alt, caption)])
 
 
 def _level_table(found: Comparison) -> Table:

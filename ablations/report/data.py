@@ -21,7 +21,7 @@ from ablations.analysis import (
 )
 from ablations.analysis.ablation import Effects, ablation_effects, study_design
 from ablations.analysis.costs import clocked, time_costs, timings_of, winner_cost
-from ablations.analysis.design import OUTCOME, typical_size
+from ablations.analysis.design import OUTCOME, Design, typical_size
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.power import min_seeds
 from ablations.analysis.ranking import ranking, seed_spread
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ReportData(Effects):
+class ReportData:
     """The tables of one report."""
+
+    ablation: Effects
 
     by_seed: pd.DataFrame
     metric_effects: pd.DataFrame
@@ -59,18 +61,33 @@ class ReportData(Effects):
     training took.
     """
 
+    @property
+    def design(self) -> Design:
+        """What the report compares with what."""
+        return self.ablation.design
+
+    @property
+    def effects(self) -> pd.DataFrame:
+        """Every level against its control."""
+        return self.ablation.effects
+
+    @property
+    def interactions(self) -> pd.DataFrame:
+        """Every pair of levels."""
+        return self.ablation.interactions
+
 
 def build_report_data(results: StoredResults, metadata: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
-    tables = ablation_effects(study_design(results, metadata))
-    design, scale = tables.design, tables.design.scale
+    ablation = ablation_effects(study_design(results, metadata))
+    design, scale = ablation.design, ablation.design.scale
     columns = (design.runs, design.controls, design.factors)
     runs, factors, axes = design.untuned.runs, design.untuned.factors, design.axes
     best = winner(design.runs, design.factors, control=design.controls, scale=scale)
     timings, timed_axes = timings_of(results, metadata)
     alone = clocked(runs, timings, timed_axes)
     return ReportData(
-        **vars(tables),
+        ablation=ablation,
         by_seed=seed_effects(*columns, scale=scale),
         metric_effects=_metric_effects(*columns, metadata),
         simple=in_order(

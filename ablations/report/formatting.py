@@ -88,6 +88,13 @@ def format_signed(value: float) -> str:
     return "0" if value == 0 else text.replace("-", MINUS)
 
 
+def format_spread(spread: float, scale: Scale) -> str:
+    """Write a standard deviation: in percent on the log scale, else in the outcome's unit."""
+    if scale == "log":
+        return format_percent(math.expm1(spread)).lstrip("+")
+    return format_number(spread)
+
+
 def format_p(row: pd.Series) -> str:
     """Write the adjusted p, or why there is none worth printing."""
     if row["seeds"] < 2:

@@ -1,7 +1,8 @@
-"""Figures and tables become one HTML file that asks nothing of any network."""
+"""The report: a self-contained HTML file (no HTTP requests) of figures and tables."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,17 @@ from ablations.report import tables as summary_tables
 from ablations.report.ablation import ablation_table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.explorer import build_explorer
-from ablations.report.figures.gallery import RenderedFigure, draw_figures
+from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import describe_audit, format_margin
 from ablations.report.style import theme_declarations
-from ablations.report.summary import answer_sentences, audit_caveats, find_caveats, run_counts
+from ablations.report.summary import (
+    answer_sentences,
+    audit_caveats,
+    find_caveats,
+    run_counts,
+    summarise,
+)
+from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
 
 if TYPE_CHECKING:
@@ -40,72 +48,74 @@ SECTIONS = {
     "environment": "Environment",
     "study": "Study",
 }
-"""Each has a template of its own; a study that has nothing to show in one has not got it."""
+"""Section id to title, in the order of the page; empty sections are left out."""
 
 
-def write_report(results: StoredResults, metadata: StudyMetadata) -> Path:
+def write_report(results: StoredResults, metadata: StudyMetadata) -> tuple[Path, Answer]:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
-    The same results and metadata give the same bytes. Every file appears whole or not at all.
+    The same results and metadata give the same bytes. No file is ever visible half-written.
 
     Returns
     -------
     Path
         The page.
+    Answer
+        The ablation table and its summary in sentences, from the same effects as the page.
 
     Raises
     ------
     KeyError
-        If ``metadata`` names a column the runs do not have.
+        If ``metadata`` names a column that the runs do not have.
     """
     data = build_report_data(results, metadata)
-    drawn = draw_figures(data)
-    folder = results.folder / "figures"
-    current = set()
-    for figure in drawn:
-        for suffix, content in (("png", figure.png), ("svg", figure.svg.encode())):
-            write_bytes(folder / f"{figure.name}.{suffix}", content)
-            current.add(f"{figure.name}.{suffix}")
-    # A figure of an earlier, different study would pass for one of this report.
-    for stale in (path for kind in ("*.png", "*.svg") for path in folder.glob(kind)):
-        if stale.name not in current:
-            stale.unlink()
+    figures = draw_figures(list_figures(data))
+    _write_figures(figures, results.folder / "figures")
     page = results.folder / "report.html"
-    write_bytes(page, render_page(data, results, metadata, drawn).encode())
-    return page
+    write_bytes(page, render_page(data, results, metadata, figures).encode())
+    return page, summarise(data.ablation, metadata.cautions)
+
+
+def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
+    """Write figures as PNG and SVG, and remove those of an earlier report."""
+    for figure in figures:
+        write_bytes(folder / f"{figure.spec.name}.png", figure.png)
+        write_bytes(folder / f"{figure.spec.name}.svg", figure.svg.encode())
+    names = {figure.spec.name for figure in figures}
+    for path in (path for pattern in ("*.png", "*.svg") for path in folder.glob(pattern)):
+        if path.stem not in names:
+            path.unlink()
 
 
 def load_templates() -> jinja2.Environment:
-    """The page's templates, in which every name is escaped."""
-    found = jinja2.Environment(
+    """Load the page's templates, in which every text is escaped."""
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters["parts"] = tables.spelled
-    return found
+    environment.filters["parts"] = tables.spelled
+    return environment
 
 
 def render_page(
     data: ReportData,
     results: StoredResults,
     metadata: StudyMetadata,
-    drawn: tuple[RenderedFigure, ...],
+    drawings: Sequence[RenderedFigure],
 ) -> str:
-    """Fill the template."""
+    """Fill the template of the page."""
     figures: dict[str, list[RenderedFigure]] = {}
-    for figure in drawn:
-        figures.setdefault(figure.section, []).append(figure)
+    for figure in drawings:
+        figures.setdefault(figure.spec.section, []).append(figure)
     shown = _tables(data, results, metadata)
-    explored = (
-        build_explorer(data, results.curves, metadata) if len(data.design.untuned.runs) else None
-    )
-    known = {*figures, *(name for name, content in shown.items() if content), "study"}
-    known |= {"explorer"} if explored else set()
-    known |= {"ablation"} if shown["ablations"] else set()
-    known -= {"best"} if "time" in figures else set()
+    explored = build_explorer(data, results.curves, metadata) if len(results.runs) else None
+    sections = {*figures, *(name for name, content in shown.items() if content), "study"}
+    sections |= {"explorer"} if explored else set()
+    sections |= {"ablation"} if shown["ablations"] else set()
+    sections -= {"best"} if "time" in figures else set()
     return (
         load_templates()
         .get_template("report.html.j2")
@@ -117,8 +127,8 @@ def render_page(
             alpha=f"{data.design.alpha:.2g}",
             answers=answer_sentences(data),
             facts=run_counts(data),
-            caveats=[*find_caveats(data), *audit_caveats(results.audit)],
-            sections=[(name, title) for name, title in SECTIONS.items() if name in known],
+            caveats=[*find_caveats(data.ablation), *audit_caveats(results.audit)],
+            sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
             figures=figures,
             explorer=explored,
             geometric=data.design.scale == "log",

@@ -1,6 +1,6 @@
-"""How every figure looks: its palette, its fonts, its size, and how it becomes the same bytes.
+"""The style of all figures: palette, fonts, size, and reproducible PNG and SVG files.
 
-Nothing here touches a window, a backend or the settings of whoever calls us.
+Windows, backends and the caller's matplotlib settings stay untouched.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
@@ -60,7 +62,8 @@ THEME = {
 COOL_WARM = mpl.colormaps["RdBu_r"]
 WIDTH = 9.6
 DPI = 130
-_LOOK = {
+_POINTS_PER_INCH = 72
+_STYLE = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -83,9 +86,9 @@ _LOOK = {
 
 @contextmanager
 def style_context() -> Iterator[None]:
-    """Apply our look while something is drawn or saved; the user's settings stay as they were."""
-    style: dict[Any, Any] = {**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **_LOOK}
-    # Switching the backend closes windows, and a figure of ours needs none.
+    """Apply the report's style while a figure is drawn or saved, and restore the caller's."""
+    style: dict[Any, Any] = {**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **_STYLE}
+    # Switching the backend closes windows, and these figures need none.
     style.pop("backend", None)
     style.pop("backend_fallback", None)
     with mpl.rc_context(style):
@@ -93,74 +96,85 @@ def style_context() -> Iterator[None]:
 
 
 def freeze_layout(figure: Figure) -> Figure:
-    """Lay ``figure`` out for good: it is saved more than once, and laying out takes the longest."""
+    """Lay ``figure`` out once; it is saved twice, and layout takes as long as drawing."""
     with style_context():
         engine = figure.get_layout_engine()
         if engine is not None:
+            FigureCanvasAgg(figure)  # its renderer measures all texts
             engine.execute(figure)
             figure.set_layout_engine("none")
     return figure
 
 
 def to_png(figure: Figure) -> bytes:
-    """Save ``figure`` as PNG; the same figure gives the same bytes."""
+    """Return a figure with a frozen layout as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with style_context():
-        figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        # The canvas draws once; `Figure.savefig` draws a second time to trigger the layout.
+        figure.set_dpi(DPI)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def to_svg(figure: Figure) -> str:
-    """Save ``figure`` as SVG, its text as text; the same figure gives the same bytes."""
+    """Return a figure with a frozen layout as SVG with its text as text; the same figure gives the
+    same text.
+    """
     buffer = io.StringIO()
     with style_context():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        figure.set_dpi(_POINTS_PER_INCH)
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
-def to_inline_svg(drawing: str, name: str) -> str:
-    """An SVG file's text as part of a page: it grows and shrinks with the page, takes the page's
-    colours, light or dark, and its ids are its own.
+def to_inline_svg(svg: str, name: str) -> str:
+    """Turn an SVG file's text into a part of a page.
+
+    It scales with the page, takes the page's colours, light or dark, and its ids start with
+    ``name``.
     """
-    start, rest = drawing.index("<svg"), drawing.index("<metadata")
-    body = drawing[drawing.index("</metadata>") + len("</metadata>") :]
-    head = re.sub(r' (width|height)="[^"]*pt"', "", drawing[start:rest])
-    used = {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body)}
+    start, end = svg.index("<svg"), svg.index("<metadata")
+    body = svg[svg.index("</metadata>") + len("</metadata>") :]
+    head = re.sub(r' (width|height)="[^"]*pt"', "", svg[start:end])
+    used_ids = {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body)}
     body = re.sub(
-        r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", body
+        r' id="([^"]+)"',
+        lambda match: f' id="{name}-{match[1]}"' if match[1] in used_ids else "",
+        body,
     )
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"#[0-9a-f]{6}\b", lambda c: _themed(c[0]), body)
+    body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _theme_variable(match[0]), body)
     return (head + body).replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip()
 
 
-def _themed(colour: str) -> str:
+def _theme_variable(colour: str) -> str:
     return f"var(--{THEME[colour][0]})" if colour in THEME else colour
 
 
 def theme_declarations() -> tuple[str, str]:
-    """CSS declarations of the colours of figures: on light paper, and on dark."""
+    """Return CSS declarations of the figures' colours, on light paper and on dark."""
     light = "; ".join(f"--{name}: {colour}" for colour, (name, _) in THEME.items())
-    dark = "; ".join(f"--{name}: {other}" for name, other in THEME.values())
+    dark = "; ".join(f"--{name}: {colour}" for name, colour in THEME.values())
     return light, dark
 
 
 def is_light(colour: tuple[float, float, float, float]) -> bool:
-    """Whether dark text is told better from a colour than light text (WCAG's luminance)."""
+    """Whether dark text has more contrast on a colour than light text (WCAG's luminance)."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour[:3]]
     luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
     return bool((luminance + 0.05) / 0.07 > 1.05 / (luminance + 0.05))
 
 
-def wrap_name(text: str, width: int = 26) -> str:
-    """Break a long name over two lines, inside a word if need be; what is longer loses its middle.
-
-    The tables of the page have every name in full.
+def wrap_name(name: str, width: int = 26) -> str:
+    """Break a long name over two lines, inside a word if necessary, and shorten what is longer in
+    its middle; the tables of the page have every name in full.
     """
-    most = 2 * width - 4
-    if len(text) > most:
-        text = f"{text[: most * 2 // 3]}\N{HORIZONTAL ELLIPSIS}{text[-(most // 3) :]}"
-    return "\n".join(textwrap.wrap(text, width, break_long_words=True)) or text
+    limit = 2 * width - 4
+    if len(name) > limit:
+        name = f"{name[: limit * 2 // 3]}\N{HORIZONTAL ELLIPSIS}{name[-(limit // 3) :]}"
+    return "\n".join(textwrap.wrap(name, width, break_long_words=True)) or name
 
 
 def ratio_ticks(low: float, high: float, most: int = 9) -> list[float]:

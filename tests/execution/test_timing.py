@@ -20,7 +20,7 @@ from ablations.results import store
 from ablations.study.parsing import parse_seeds
 from ablations.training import step_timer
 
-from ..report.pages import opened
+from ..report.pages import read_page
 from ..studies import SMALL, Heard, run
 
 AXES = {"norm": ["none", "layer"], "regularizer": ["none", "dropout"]}
@@ -101,9 +101,9 @@ def test_timing_takes_a_share_of_training() -> None:
 def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
     asked = study(seeds=6)
     run(asked, tmp_path, with_report=True, time_budget=0.0)
-    assert "What a step costs" not in opened(tmp_path / "report.html").words
+    assert "What a step costs" not in read_page(tmp_path / "report.html").words
     run(asked.replace(seeds=7), tmp_path, with_report=True, time_budget=60.0)
-    page = opened(tmp_path / "report.html")
+    page = read_page(tmp_path / "report.html")
     costs = ablations.load(tmp_path).costs()
     rows = page.rows("timings")
     assert [row["time"].value for row in rows] == pytest.approx(costs["ratio"].tolist())

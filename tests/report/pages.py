@@ -1,10 +1,16 @@
-"""Reading a page back: its tables, pictures, links and words."""
+"""Pages of a report, read back: tables, pictures, links and words."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+
+from ablations.report.data import build_report_data
+from ablations.report.figures.gallery import RenderedFigure, list_figures
+from ablations.report.page import render_page
+from ablations.results.metadata import StudyMetadata
+from ablations.results.store import StoredResults
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -33,17 +39,17 @@ class Page(HTMLParser):
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        found = dict(attrs)
-        self.tags.append((tag, found))
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
         if tag not in VOID:
             self._open.append(tag)
         if tag == "table":
-            self._table = found["id"] or ""
+            self._table = attributes["id"] or ""
             self.tables[self._table] = []
         elif tag == "tr":
             self.tables[self._table].append([])
         elif tag in ("td", "th"):
-            value = found.get("data-value")
+            value = attributes.get("data-value")
             self.tables[self._table][-1].append(Cell(value=None if value is None else float(value)))
 
     def handle_endtag(self, tag: str) -> None:
@@ -69,5 +75,12 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-def opened(path: Path) -> Page:
+def read_page(path: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
+
+
+def render_undrawn(results: StoredResults, metadata: StudyMetadata) -> Page:
+    """The page with an empty picture in place of every figure, which takes most of the time."""
+    data = build_report_data(results, metadata)
+    figures = [RenderedFigure(spec, b"", "", "<svg></svg>") for spec in list_figures(data)]
+    return Page(render_page(data, results, metadata, figures))

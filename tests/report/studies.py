@@ -27,7 +27,7 @@ SMALL: dict[str, tuple[object, ...]] = {
 EFFECTS = {"l1": -0.05, "elastic": -0.05, "layer": 0.12, "batch": 0.3, "kaiming_uniform": 0.06}
 
 
-def results(
+def make_results(
     folder: Path,
     axes: Mapping[str, Sequence[object]] = SMALL,
     *,
@@ -42,7 +42,7 @@ def results(
     log_loss = np.log(0.1) + random.normal(0, 0.1, seeds)[runs["seed"]] + random.normal(0, 0.03, n)
     for axis in axes:
         log_loss = log_loss + runs[axis].map(EFFECTS).astype(float).fillna(0).to_numpy()
-    known = {
+    columns = {
         "run_id": [f"{(i + 1) * 0x9E3779B97F4A7C15 % 2**64:016x}" for i in range(n)],
         "study": "notebook", "task": "notebook",
         "model": "mlp", "optimizer": "adam", "lr": 1e-3, "batch_size": "full", "dtype": "float32",
@@ -51,7 +51,7 @@ def results(
         "train_seconds": 0.02 * np.exp(random.normal(0, 0.2, n)), "environment_id": "e1",
         "traceback": None,
     }  # fmt: skip
-    runs = runs.assign(**{name: value for name, value in known.items() if name not in axes})
+    runs = runs.assign(**{name: value for name, value in columns.items() if name not in axes})
     runs["train_loss"] = runs["val_loss"] * 0.8
     runs["objective"] = runs["val_loss"] * 0.85
     runs["metric"] = 1 - runs["val_loss"]
@@ -76,19 +76,21 @@ def curves_of(runs: pd.DataFrame, epochs: int) -> pd.DataFrame:
     return table.assign(lr=1e-3)
 
 
-def spoil(found: StoredResults, hit: pd.Series, status: str, reason: str) -> StoredResults:
-    """Let the runs at ``hit`` end in another way."""
-    runs = found.runs.copy()
+def end_runs(
+    results: StoredResults, selection: pd.Series, status: str, reason: str
+) -> StoredResults:
+    """Give the selected runs another status, and no numbers."""
+    runs = results.runs.copy()
     numbers = ["objective", "train_loss", "val_loss", "metric"]
-    runs.loc[hit, "status"], runs.loc[hit, "reason"] = status, reason
-    runs.loc[hit, numbers] = np.nan
-    curves = found.curves[~found.curves["run_id"].isin(runs.loc[hit, "run_id"])]
-    return replace(found, runs=runs, curves=curves)
+    runs.loc[selection, "status"], runs.loc[selection, "reason"] = status, reason
+    runs.loc[selection, numbers] = np.nan
+    ended = results.curves["run_id"].isin(runs.loc[selection, "run_id"])
+    return replace(results, runs=runs, curves=results.curves[~ended])
 
 
-def story(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> StudyMetadata:
-    """A story whose controls are the first levels."""
-    told: dict[str, object] = {
+def make_metadata(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> StudyMetadata:
+    """Metadata of a study whose controls are the first levels."""
+    fields: dict[str, object] = {
         "study": "notebook",
         "description": "The notebook's techniques, crossed.",
         "axes": tuple(axes),
@@ -105,4 +107,4 @@ def story(axes: Mapping[str, Sequence[object]] = SMALL, **changes: object) -> St
         "margin": 0.02,
         "command": "ablations run notebook",
     }
-    return StudyMetadata(**{**told, **changes})  # type: ignore[arg-type]
+    return StudyMetadata(**{**fields, **changes})  # type: ignore[arg-type]

@@ -22,8 +22,10 @@ import pytest
 from ablations.report import comparison
 from ablations.report.data import build_report_data
 from ablations.report.page import write_report
+from ablations.results.metadata import StudyMetadata
+from ablations.results.store import StoredResults
 
-from .studies import NOTEBOOK, SMALL, results, spoil, story
+from .studies import NOTEBOOK, SMALL, end_runs, make_metadata, make_results
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -40,56 +42,63 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def write(results: StoredResults, metadata: StudyMetadata) -> Path:
+    page, _ = write_report(results, metadata)
+    return page
+
+
 def usual(folder: Path) -> Path:
-    return write_report(results(folder), story())
+    return write(make_results(folder), make_metadata())
 
 
 def whole_notebook(folder: Path) -> Path:
-    return write_report(results(folder, NOTEBOOK, seeds=6, epochs=20), story(NOTEBOOK))
+    return write(make_results(folder, NOTEBOOK, seeds=6, epochs=20), make_metadata(NOTEBOOK))
 
 
 def one_axis(folder: Path) -> Path:
     axes: dict[str, tuple[object, ...]] = {"norm": ("none", "layer", "batch")}
-    return write_report(results(folder, axes), story(axes))
+    return write(make_results(folder, axes), make_metadata(axes))
 
 
 def one_seed(folder: Path) -> Path:
-    return write_report(results(folder, seeds=1), story())
+    return write(make_results(folder, seeds=1), make_metadata())
 
 
 def one_run(folder: Path) -> Path:
     axes: dict[str, tuple[object, ...]] = {"norm": ("none",)}
-    return write_report(results(folder, axes, seeds=1, epochs=1), story(axes))
+    return write(make_results(folder, axes, seeds=1, epochs=1), make_metadata(axes))
 
 
 def all_diverged(folder: Path) -> Path:
-    found = results(folder)
+    found = make_results(folder)
     hit = found.runs["seed"] >= 0
-    return write_report(spoil(found, hit, "diverged", "the loss is not finite in epoch 2"), story())
+    return write(
+        end_runs(found, hit, "diverged", "the loss is not finite in epoch 2"), make_metadata()
+    )
 
 
 def interrupted(folder: Path) -> Path:
-    found = results(folder)
+    found = make_results(folder)
     kept = found.runs.sample(frac=0.6, random_state=1)
     found = replace(found, runs=kept)
-    bad = spoil(found, kept["seed"] == 3, "failed", "RuntimeError: no memory\n  at line 7")
-    return write_report(bad, story())
+    bad = end_runs(found, kept["seed"] == 3, "failed", "RuntimeError: no memory\n  at line 7")
+    return write(bad, make_metadata())
 
 
 def strange_names(folder: Path) -> Path:
     axes = {"norm": ("none", EVIL, "$x_{", "W" * 200), f"axis {EVIL}": ("&", '"><img src=x>')}
-    told = story(axes, study=EVIL, description=EVIL, cautions=(EVIL,), command=EVIL)
-    return write_report(replace(results(folder, axes, seeds=6), study_toml=EVIL), told)
+    told = make_metadata(axes, study=EVIL, description=EVIL, cautions=(EVIL,), command=EVIL)
+    return write(replace(make_results(folder, axes, seeds=6), study_toml=EVIL), told)
 
 
 def many(folder: Path) -> Path:
     axes = {f"axis{i}": tuple(f"level{j}" for j in range(6)) for i in range(4)}
-    return write_report(results(folder, axes, seeds=3, epochs=3), story(axes))
+    return write(make_results(folder, axes, seeds=3, epochs=3), make_metadata(axes))
 
 
 def compared(folder: Path) -> Path:
-    before = results(folder)
-    told = story()
+    before = make_results(folder)
+    told = make_metadata()
     after = replace(before, runs=before.runs.assign(val_loss=before.runs["val_loss"] * 1.1))
     found = comparison.compare(before, after, (told, told), ("before", f"after {EVIL}"))
     page = folder / "comparison.html"
@@ -217,7 +226,7 @@ def test_a_table_is_sorted_by_mouse_and_by_keyboard(
 def test_a_table_is_copied_as_other_programs_read_it(
     browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    reading = build_report_data(results(tmp_path), story())
+    reading = build_report_data(make_results(tmp_path), make_metadata())
     with Opened(browser, pages("usual")) as page:
         expect = pytest.importorskip("playwright.sync_api").expect
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -260,7 +269,7 @@ def shown(page: Any) -> list[str]:
 def test_the_explorer_works_by_keyboard_alone(
     browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    found = results(tmp_path)
+    found = make_results(tmp_path)
     with Opened(browser, pages("usual")) as page:
         assert page.locator("#explorer-count").inner_text() == "6 of 6 configurations"
         select = page.locator('[data-axis="norm"]')
@@ -289,7 +298,7 @@ def test_the_explorer_works_by_keyboard_alone(
 def test_the_explorer_s_numbers_are_those_of_the_runs(
     browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    found = results(tmp_path)
+    found = make_results(tmp_path)
     loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in SMALL]).mean()
     best = np.exp(loss).sort_values()
     with Opened(browser, pages("usual")) as page:

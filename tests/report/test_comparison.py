@@ -22,7 +22,7 @@ from ablations.results.store import StoredResults
 from ..studies import SMALL as SMALL_STUDY
 from ..studies import run
 from .pages import Page
-from .studies import results, spoil, story
+from .studies import end_runs, make_metadata, make_results
 
 NAMES = ("before", "after")
 
@@ -31,10 +31,10 @@ def changed(
     folder: Path, change: Callable[[pd.DataFrame], object], seeds: int = 8
 ) -> comparison.Comparison:
     """Results, and the same after a change of their losses."""
-    before = results(folder, seeds=seeds)
+    before = make_results(folder, seeds=seeds)
     losses = before.runs["val_loss"] * np.asarray(change(before.runs), dtype=float)
     after = replace(before, runs=before.runs.assign(val_loss=losses))
-    return comparison.compare(before, after, (story(), story()), NAMES)
+    return comparison.compare(before, after, (make_metadata(), make_metadata()), NAMES)
 
 
 def noise(runs: pd.DataFrame, size: float = 0.01) -> np.ndarray:
@@ -42,7 +42,7 @@ def noise(runs: pd.DataFrame, size: float = 0.01) -> np.ndarray:
 
 
 def compared(before: StoredResults, after: StoredResults) -> comparison.Comparison:
-    return comparison.compare(before, after, (story(), story()), NAMES)
+    return comparison.compare(before, after, (make_metadata(), make_metadata()), NAMES)
 
 
 def test_nothing_changed(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_a_level_that_got_worse_alone_is_named(tmp_path: Path) -> None:
 
 
 def test_runs_that_diverge_now_are_a_regression(tmp_path: Path) -> None:
-    before = results(tmp_path)
-    after = spoil(before, before.runs["norm"] == "layer", "diverged", "not finite")
+    before = make_results(tmp_path)
+    after = end_runs(before, before.runs["norm"] == "layer", "diverged", "not finite")
     found = compared(before, after)
     assert found.regressions == ("24 runs diverged, 0 before",)
     assert found.endings.to_numpy().tolist() == [["ok", "diverged", 24]]
@@ -102,9 +102,9 @@ def test_runs_that_diverge_now_are_a_regression(tmp_path: Path) -> None:
 
 
 def test_divergence_leads_and_is_never_called_equal(tmp_path: Path) -> None:
-    before = results(tmp_path)
+    before = make_results(tmp_path)
     hit = before.runs["regularizer"] == "l1"
-    found = compared(before, spoil(before, hit, "diverged", "not finite"))
+    found = compared(before, end_runs(before, hit, "diverged", "not finite"))
     said = comparison.sentences(found)
     assert said[0] == "after is worse: 16 runs diverged, 0 before."
     assert said[1].startswith("Where both survived it is practically equal: 0")
@@ -130,15 +130,15 @@ def test_a_level_is_not_blamed_for_what_another_changed(tmp_path: Path) -> None:
 
 
 def test_settings_that_keep_runs_apart_are_named(tmp_path: Path) -> None:
-    whole = results(tmp_path)
+    whole = make_results(tmp_path)
     other = whole.runs.assign(run_id=[f"{i:015x}z" for i in range(48)], lr=0.5)
     with pytest.raises(RequestError, match=r"no run in common.*lr: 0\.001 and 0\.5"):
         compared(whole, replace(whole, runs=other))
 
 
 def test_runs_that_fail_now_are_a_regression(tmp_path: Path) -> None:
-    before = results(tmp_path)
-    after = spoil(before, before.runs["seed"] == 1, "failed", "RuntimeError: no memory")
+    before = make_results(tmp_path)
+    after = end_runs(before, before.runs["seed"] == 1, "failed", "RuntimeError: no memory")
     found = compared(before, after)
     assert found.regressions == ("6 runs failed that had not",)
     assert found.endings.to_numpy().tolist() == [["ok", "failed", 6]]
@@ -146,7 +146,7 @@ def test_runs_that_fail_now_are_a_regression(tmp_path: Path) -> None:
 
 
 def test_only_runs_of_both_are_compared_and_none_is_an_error(tmp_path: Path) -> None:
-    whole = results(tmp_path)
+    whole = make_results(tmp_path)
     part = replace(whole, runs=whole.runs[whole.runs["seed"] < 6])
     found = compared(part, whole)
     assert (found.pairs, found.only) == (36, (0, 12))
@@ -157,17 +157,17 @@ def test_only_runs_of_both_are_compared_and_none_is_an_error(tmp_path: Path) -> 
 
 
 def test_what_environments_differ_in_is_told(tmp_path: Path) -> None:
-    before = results(tmp_path)
+    before = make_results(tmp_path)
     newer: dict[str, dict[str, object]] = {"e1": {"python": "3.12", "cpu": {"cores": 2}}}
     found = compared(before, replace(before, environment=newer))
     assert found.changed == {"python": ("3.11", "3.12")}
-    page = Page(comparison.render_comparison(found, story()))
+    page = Page(comparison.render_comparison(found, make_metadata()))
     assert page.rows("environment")[0]["after"].text == "3.12"
 
 
 def test_the_numbers_of_the_page_are_those_of_the_comparison(tmp_path: Path) -> None:
     found = changed(tmp_path, lambda runs: 1.1 * noise(runs))
-    rows = Page(comparison.render_comparison(found, story())).rows("levels")
+    rows = Page(comparison.render_comparison(found, make_metadata())).rows("levels")
     assert [row["change of loss"].value for row in rows] == found.by_level["change"].tolist()
     assert len(rows) == 5
 

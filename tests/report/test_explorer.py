@@ -14,19 +14,19 @@ from ablations.report.data import build_report_data
 from ablations.report.explorer import Explorer, build_explorer
 from ablations.results.store import StoredResults
 
-from .studies import SMALL, results, spoil, story
+from .studies import SMALL, end_runs, make_metadata, make_results
 
 
 def known(found: StoredResults, axes: dict[str, Any] = SMALL) -> tuple[Explorer, dict[str, Any]]:
-    told = story(axes)
+    told = make_metadata(axes)
     made = build_explorer(build_report_data(found, told), found.curves, told)
     return made, json.loads(made.json)
 
 
 def test_every_run_is_there_with_its_levels_and_numbers(tmp_path: Path) -> None:
-    found = results(tmp_path)
+    found = make_results(tmp_path)
     hit = (found.runs["norm"] == "layer") & (found.runs["seed"] == 2)
-    found = spoil(found, hit, "diverged", "not finite")
+    found = end_runs(found, hit, "diverged", "not finite")
     _, data = known(found)
     runs, at = found.runs.set_index("run_id"), 0
     for row, size in zip(data["configurations"], data["sizes"], strict=True):
@@ -49,7 +49,7 @@ def test_every_run_is_there_with_its_levels_and_numbers(tmp_path: Path) -> None:
 
 
 def test_what_is_regular_takes_no_space(tmp_path: Path) -> None:
-    found = results(tmp_path)
+    found = make_results(tmp_path)
     _, data = known(found)
     assert data["seed"] is None
     assert data["status"] == ""
@@ -60,7 +60,7 @@ def test_a_large_study_has_means_of_curves_and_short_ids(
 ) -> None:
     monkeypatch.setattr(explorers, "MOST_CURVES", 100)
     monkeypatch.setattr(explorers, "WHOLE_IDS", 10)
-    found = results(tmp_path, epochs=30)
+    found = make_results(tmp_path, epochs=30)
     made, data = known(found)
     assert made.curves == "means over seeds"
     assert data["width"] < 16
@@ -84,7 +84,7 @@ def test_a_large_study_has_means_of_curves_and_short_ids(
 
 def test_no_name_ends_the_script(tmp_path: Path) -> None:
     axes: dict[str, tuple[object, ...]] = {"norm": ("none", "</script><script>alert(1)//")}
-    made, data = known(results(tmp_path, axes), axes)
+    made, data = known(make_results(tmp_path, axes), axes)
     assert "<" not in made.json
     assert data["axes"][0][1][1].startswith("</script>")
     assert np.isfinite([row[1] for row in data["configurations"]]).all()

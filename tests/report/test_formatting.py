@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from ablations.report.figures.gallery import file_names
+from ablations.report.figures.curves import file_names
 from ablations.report.formatting import (
     describe_effects,
     format_count,

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -23,15 +25,16 @@ from ablations.analysis import (
     winner,
 )
 from ablations.report.ablation import TIMES
-from ablations.report.figures import gallery
+from ablations.report.data import build_report_data
+from ablations.report.figures.gallery import draw_figures, list_figures
 from ablations.report.formatting import format_margin, format_percent
-from ablations.report.page import write_report
-from ablations.report.style import THEME, theme_declarations, to_inline_svg
+from ablations.report.page import render_page, write_report
+from ablations.report.style import THEME, freeze_layout, theme_declarations, to_inline_svg, to_svg
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
 
-from .pages import Page, opened
-from .studies import SMALL, results, spoil, story
+from .pages import Page, read_page, render_undrawn
+from .studies import SMALL, end_runs, make_metadata, make_results
 
 FIGURES = (
     *("curves-norm", "curves-regularizer", "interactions", "main-effects", "ranking"),
@@ -41,9 +44,18 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 
 
 @pytest.fixture(scope="module")
-def usual(tmp_path_factory: pytest.TempPathFactory) -> tuple[StoredResults, Page]:
-    found = results(tmp_path_factory.mktemp("usual"))
-    return found, opened(write_report(found, story()))
+def settings() -> dict[Any, Any]:
+    """The settings of matplotlib before anything is drawn."""
+    return dict(mpl.rcParams)
+
+
+@pytest.fixture(scope="module")
+def usual(
+    tmp_path_factory: pytest.TempPathFactory, settings: dict[Any, Any]
+) -> tuple[StoredResults, Page]:
+    results = make_results(tmp_path_factory.mktemp("usual"))
+    path, _ = write_report(results, make_metadata())
+    return results, read_page(path)
 
 
 def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResults, Page]) -> None:
@@ -57,14 +69,14 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResu
 
 
 def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResults, Page]) -> None:
-    found, page = usual
+    results, page = usual
     controls: dict[str, str | float] = {"regularizer": "none", "norm": "none"}
-    wanted = main_effects(found.runs, controls, list(SMALL)).set_index(["axis", "level"])
+    expected = main_effects(results.runs, controls, list(SMALL)).set_index(["axis", "level"])
     rows = page.rows("ablation")
-    assert len(rows) == len(wanted) == 3
+    assert len(rows) == len(expected) == 3
     for row in rows:
         axis, level = row["technique"].text.split(f" {ARROW} ")
-        effect = wanted.loc[(axis, level)]
+        effect = expected.loc[(axis, level)]
         assert row["verdict"].text == effect["verdict"]
         assert row["change of loss"].value == pytest.approx(effect["change"])
         assert row["95 % interval"].value == pytest.approx(effect["change_low"])
@@ -76,8 +88,8 @@ def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResul
 
 
 def test_the_best_configurations_are_those_of_the_runs(usual: tuple[StoredResults, Page]) -> None:
-    found, page = usual
-    log_loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in SMALL])
+    results, page = usual
+    log_loss = np.log(results.runs["val_loss"]).groupby([results.runs[axis] for axis in SMALL])
     best = np.exp(log_loss.mean()).sort_values()
     rows = page.rows("best")
     assert [(row["regularizer"].text, row["norm"].text) for row in rows] == best.index.tolist()
@@ -87,8 +99,8 @@ def test_the_best_configurations_are_those_of_the_runs(usual: tuple[StoredResult
 def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
     usual: tuple[StoredResults, Page],
 ) -> None:
-    found, page = usual
-    row = winner(found.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
+    results, page = usual
+    row = winner(results.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
     said = f"what a half chooses gives {size} [{low}, {high}] against all"
     assert row["chosen"] == 1
@@ -99,9 +111,11 @@ def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
 def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
     tmp_path: Path,
 ) -> None:
-    found = results(tmp_path)
-    noise = np.exp(np.random.default_rng(5).normal(size=len(found.runs)))
-    page = opened(write_report(replace(found, runs=found.runs.assign(val_loss=noise)), story()))
+    results = make_results(tmp_path)
+    noise = np.exp(np.random.default_rng(5).normal(size=len(results.runs)))
+    page = render_undrawn(
+        replace(results, runs=results.runs.assign(val_loss=noise)), make_metadata()
+    )
     assert "No configuration is surely the best: what half of the seeds choose gives" in page.words
     assert "The best configuration is" not in page.words
 
@@ -109,63 +123,63 @@ def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
 def test_the_tables_of_the_whole_are_those_of_the_analysis(
     usual: tuple[StoredResults, Page],
 ) -> None:
-    found, page = usual
-    shares = importance(found.runs, list(SMALL))
+    results, page = usual
+    shares = importance(results.runs, list(SMALL))
     rows = page.rows("shares")
     assert [row["η²"].value for row in rows] == pytest.approx(shares["eta2"].tolist())
     assert [row["source"].text for row in rows][:2] == ["norm", "regularizer"]
     assert [row["source"].text for row in rows][-2:] == ["seed", "residual (chance)"]
-    ranked = ranking(found.runs, list(SMALL))
+    ranked = ranking(results.runs, list(SMALL))
     rows = page.rows("ranking")
     assert [row["mean rank"].value for row in rows] == pytest.approx(ranked["mean_rank"].tolist())
     means = [row["geometric mean"].value for row in rows]
     assert means == pytest.approx(ranked["mean"].tolist())
-    spread = seed_spread(found.runs, list(SMALL), list(SMALL))
+    spread = seed_spread(results.runs, list(SMALL), list(SMALL))
     assert [row["median"].value for row in page.rows("spread")] == pytest.approx(
         spread["spread"].tolist()
     )
-    both = interactions(found.runs, {"regularizer": "none", "norm": "none"}, list(SMALL))
+    both = interactions(results.runs, {"regularizer": "none", "norm": "none"}, list(SMALL))
     assert [row["beyond the sum"].value for row in page.rows("interactions")] == pytest.approx(
         both["double"].dropna().tolist()
     )
-    ends = found.curves[found.curves["epoch"] == 5].merge(found.runs[["run_id", "norm"]])
+    ends = results.curves[results.curves["epoch"] == 5].merge(results.runs[["run_id", "norm"]])
     layer = np.exp(np.log(ends.loc[ends["norm"] == "layer", "val_loss"]).mean())
     (row,) = [row for row in page.rows("curves") if row["level"].text == "norm layer"]
     assert row["validation loss"].value == pytest.approx(layer)
 
 
 def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    both = (found.runs["regularizer"] == "l1") & (found.runs["norm"] == "layer")
-    crossed = found.runs.assign(val_loss=found.runs["val_loss"] * np.where(both, 2.0, 1.0))
-    page = opened(write_report(replace(found, runs=crossed), story()))
+    results = make_results(tmp_path)
+    both = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "layer")
+    crossed = results.runs.assign(val_loss=results.runs["val_loss"] * np.where(both, 2.0, 1.0))
+    page = render_undrawn(replace(results, runs=crossed), make_metadata())
     assert "interactions" in [*map(str.strip, page.words.splitlines())]
     note = page.rows("ablation")[0]["technique"].note
     assert "An average: its effect depends on norm." in note
     at = simple_effects(crossed, {"regularizer": "none", "norm": "none"}, list(SMALL))
     rows = {row["at"].text: row for row in page.rows("simple-1")}
     for name in ("none", "l1"):
-        wanted = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]
+        expected = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]
         cell = rows[f"regularizer {name}"]["layer"]
-        assert cell.value == pytest.approx(wanted["change"])
-        assert cell.note.startswith(format_percent(wanted["change_low"]))
-    calm = opened(write_report(results(tmp_path), story()))
+        assert cell.value == pytest.approx(expected["change"])
+        assert cell.note.startswith(format_percent(expected["change_low"]))
+    calm = render_undrawn(make_results(tmp_path), make_metadata())
     assert "table-simple-1" not in calm.tables
 
 
 def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None:
-    found = results(tmp_path, seeds=3)
-    hit = (found.runs["regularizer"] == "l1") & (found.runs["seed"] == 0)
-    told = story(badges=("noise targets",))
-    page = opened(write_report(spoil(found, hit, "diverged", "not finite"), told))
+    results = make_results(tmp_path, seeds=3)
+    selection = (results.runs["regularizer"] == "l1") & (results.runs["seed"] == 0)
+    metadata = make_metadata(badges=("noise targets",))
+    page = render_undrawn(end_runs(results, selection, "diverged", "not finite"), metadata)
     badges = page.words[: page.words.index("Ablation table")].split("\n")
     for badge in ("noise targets", "too few seeds", "diverged runs"):
         assert badge in badges
 
 
 def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[StoredResults, Page]) -> None:
-    found, page = usual
-    folder = found.folder / "figures"
+    results, page = usual
+    folder = results.folder / "figures"
     assert sorted(path.stem for path in folder.glob("*.svg")) == sorted(FIGURES)
     assert sorted(path.stem for path in folder.glob("*.png")) == sorted(FIGURES)
     pictures = [a for _, a in page.tags if a.get("class") == "picture"]
@@ -177,21 +191,21 @@ def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[StoredResults, P
 
 
 def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    usual: tuple[StoredResults, Page],
 ) -> None:
-    monkeypatch.setattr(gallery, "_INLINE", 20_000)
-    found = results(tmp_path)
-    page = opened(write_report(found, story()))
-    files = {path.read_bytes() for path in (tmp_path / "figures").glob("*.png")}
-    inside = [
-        base64.b64decode((p["src"] or "").partition("base64,")[2]) for p in page.attributes("img")
-    ]
-    assert 0 < len(inside) < len(FIGURES)
-    assert set(inside) <= files
-    assert all(len(p["alt"] or "") > 40 for p in page.attributes("img"))
+    results, _ = usual
+    data = build_report_data(results, make_metadata())
+    specs = [spec for spec in list_figures(data) if spec.name in ("time", "interactions")]
+    figures = draw_figures(specs, most_inline=10_000)
+    page = Page(render_page(data, results, make_metadata(), figures))
+    (picture,) = page.attributes("img")
+    content = base64.b64decode((picture["src"] or "").partition("base64,")[2])
+    assert content == (results.folder / "figures" / "time.png").read_bytes()
+    assert len(picture["alt"] or "") > 40
+    assert len(page.attributes("figure")) == 2
 
 
-def test_the_page_asks_nothing_of_any_network(usual: tuple[StoredResults, Page]) -> None:
+def test_the_page_makes_no_request(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     for _, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
@@ -202,7 +216,7 @@ def test_the_page_asks_nothing_of_any_network(usual: tuple[StoredResults, Page])
 
 
 def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page]) -> None:
-    found, page = usual
+    results, page = usual
     light, dark = theme_declarations()
     assert light in page.source
     assert dark in page.source
@@ -211,7 +225,7 @@ def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page
     inside = page.source[page.source.index("<figure>") : page.source.rindex("</figure>")]
     assert set(re.findall(r"var\(--(fig-[a-z]+)\)", inside)) <= names
     assert "#22262b" not in inside
-    assert "#22262b" in (found.folder / "figures" / "main-effects.svg").read_text()
+    assert "#22262b" in (results.folder / "figures" / "main-effects.svg").read_text()
 
 
 def test_links_and_labels_lead_somewhere(usual: tuple[StoredResults, Page]) -> None:
@@ -225,11 +239,11 @@ def test_links_and_labels_lead_somewhere(usual: tuple[StoredResults, Page]) -> N
 def test_the_same_results_give_the_same_bytes(
     tmp_path: Path, usual: tuple[StoredResults, Page]
 ) -> None:
-    found, page = usual
-    shuffled = found.runs.sample(frac=1, random_state=0)
-    again = write_report(replace(found, folder=tmp_path, runs=shuffled), story())
+    results, page = usual
+    shuffled = results.runs.sample(frac=1, random_state=0)
+    again, _ = write_report(replace(results, folder=tmp_path, runs=shuffled), make_metadata())
     assert _without_noise(again.read_text()) == _without_noise(page.source)
-    once_more = write_report(replace(found, folder=tmp_path), story())
+    once_more, _ = write_report(replace(results, folder=tmp_path), make_metadata())
     assert once_more.read_text() == page.source
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"report.html", "figures"}
@@ -240,25 +254,24 @@ def _without_noise(html: str) -> str:
     return re.sub(r'data-value="[^"]*"', "", html)
 
 
-def test_drawing_leaves_the_users_settings_alone(tmp_path: Path) -> None:
-    before = dict(mpl.rcParams)
-    write_report(
-        results(tmp_path, {"norm": ("none", "layer")}, seeds=2), story({"norm": ("none", "layer")})
-    )
-    assert dict(mpl.rcParams) == before
+def test_drawing_leaves_the_users_settings_alone(
+    settings: dict[Any, Any], usual: tuple[StoredResults, Page]
+) -> None:
+    assert dict(mpl.rcParams) == settings
     assert plt.get_fignums() == []
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
     axes = {"norm": ("none", evil, "$x_{", "a" * 200), f"axis {evil}": ("&", '"><img src=x>')}
-    told = story(
+    metadata = make_metadata(
         axes, study=evil, description=evil, cautions=(evil,), command=evil, metric_name=evil
     )
-    found = replace(results(tmp_path, axes, seeds=3, epochs=2), study_toml=evil)
-    found = replace(found, environment={evil: {evil: evil}})
-    hit = (found.runs["norm"] == "$x_{") & (found.runs["seed"] == 0)
-    page = opened(write_report(spoil(found, hit, "failed", evil), told))
+    results = replace(make_results(tmp_path, axes, seeds=3, epochs=2), study_toml=evil)
+    results = replace(results, environment={evil: {evil: evil}})
+    selection = (results.runs["norm"] == "$x_{") & (results.runs["seed"] == 0)
+    path, _ = write_report(end_runs(results, selection, "failed", evil), metadata)
+    page = read_page(path)
     assert "<script>alert" not in page.source
     assert [a.get("id") for a in page.attributes("script")] == [None, "explorer-data", None]
     assert page.words.count(evil) >= 8
@@ -267,7 +280,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 
 def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
     axes = {"norm": ("none", "layer"), "device": ("cpu",)}
-    page = opened(write_report(results(tmp_path, axes), story(axes)))
+    page = render_undrawn(make_results(tmp_path, axes), make_metadata(axes))
     assert [row["technique"].text for row in page.rows("ablation")] == [f"norm {ARROW} layer"]
     assert "Interactions" not in page.words
     assert "Published curves" not in page.words
@@ -276,16 +289,18 @@ def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
 
 
 def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
-    page = opened(write_report(results(tmp_path, seeds=1), story()))
+    page = render_undrawn(make_results(tmp_path, seeds=1), make_metadata())
     assert "no technique helps and 3 are undecided" in page.words
     assert "With 1 seed no difference can reach significance" in page.words
     assert {row["adjusted p"].text for row in page.rows("ablation")} == {"one seed"}
 
 
 def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    found = spoil(found, pd.Series(data=True, index=found.runs.index), "diverged", "at epoch 2")
-    page = opened(write_report(found, story()))
+    results = make_results(tmp_path)
+    results = end_runs(
+        results, pd.Series(data=True, index=results.runs.index), "diverged", "at epoch 2"
+    )
+    page = render_undrawn(results, make_metadata())
     assert "No run ended with a result, so there is no loss to compare: 48 diverged." in page.words
     assert "marked *" not in page.words
     assert page.attributes("img") == []
@@ -293,17 +308,21 @@ def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
 
 
 def test_nothing_but_failures_is_said(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    found = spoil(found, pd.Series(data=True, index=found.runs.index), "failed", "ValueError: no")
-    page = opened(write_report(found, story()))
+    results = make_results(tmp_path)
+    results = end_runs(
+        results, pd.Series(data=True, index=results.runs.index), "failed", "ValueError: no"
+    )
+    page = render_undrawn(results, make_metadata())
     assert "No run ended with a result" in page.words
     assert "ablation" not in {a.get("id") for _, a in page.tags}
 
 
 def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    hit = (found.runs["regularizer"] == "l1") & (found.runs["norm"] == "none")
-    page = opened(write_report(spoil(found, hit, "diverged", "not finite at epoch 3"), story()))
+    results = make_results(tmp_path)
+    selection = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "none")
+    page = render_undrawn(
+        end_runs(results, selection, "diverged", "not finite at epoch 3"), make_metadata()
+    )
     row = next(r for r in page.rows("ablation") if r["technique"].text.endswith("l1"))
     assert row["verdict"].text == HURTS
     assert row["diverged"].text == "8/16 (control 0)"
@@ -315,11 +334,11 @@ def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
 
 
 def test_what_was_left_out_is_said(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    lost = (found.runs["regularizer"] == "l1") & (found.runs["seed"] == 0)
-    skipped = found.runs["norm"] == "layer"
-    found = spoil(found, lost & ~skipped, "failed", "no memory")
-    page = opened(write_report(spoil(found, skipped, "skipped", "not here"), story()))
+    results = make_results(tmp_path)
+    lost = (results.runs["regularizer"] == "l1") & (results.runs["seed"] == 0)
+    skipped = results.runs["norm"] == "layer"
+    results = end_runs(results, lost & ~skipped, "failed", "no memory")
+    page = render_undrawn(end_runs(results, skipped, "skipped", "not here"), make_metadata())
     assert "up to 1 seed of a comparison left out" in page.words
     said = "want of a pair with the control: no run of norm layer ended with a val_loss"
     assert said in page.words
@@ -327,25 +346,28 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
 
 
 def test_a_technique_that_changed_nothing_is_said_to_have(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    same = found.runs.assign(val_loss=found.runs["seed"] + 1.0)
-    page = opened(write_report(replace(found, runs=same), story()))
+    results = make_results(tmp_path)
+    same = results.runs.assign(val_loss=results.runs["seed"] + 1.0)
+    page = render_undrawn(replace(results, runs=same), make_metadata())
     assert "Changed nothing, to the last bit, in any pair: regularizer l1," in page.words
     assert "All 16 pairs are identical" in page.rows("ablation")[0]["technique"].note
 
 
 def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Path) -> None:
-    found = results(tmp_path, {"norm": ("layer", "batch"), "epochs": (2, 3)}, seeds=20)
-    runs = found.runs[(found.runs["norm"] == "layer") == (found.runs["epochs"] == 2)]
-    found = replace(found, runs=runs)
-    ours = found.curves[found.curves["run_id"].isin(runs.loc[runs["norm"] == "layer", "run_id"])]
+    results = make_results(tmp_path, {"norm": ("layer", "batch"), "epochs": (2, 3)}, seeds=20)
+    runs = results.runs[(results.runs["norm"] == "layer") == (results.runs["epochs"] == 2)]
+    results = replace(results, runs=runs)
+    ours = results.curves[
+        results.curves["run_id"].isin(runs.loc[runs["norm"] == "layer", "run_id"])
+    ]
     median = ours.groupby("epoch")["objective"].median()
     printed = (
         Published("layer norm", {"norm": "layer", "epochs": 2}, (median[1], median[2])),
         Published("batch norm", {"norm": "batch", "epochs": 3}, (0.0, 1e6)),
     )
     axes = {"norm": ("layer", "batch")}
-    page = opened(write_report(found, story(axes, published=printed)))
+    path, _ = write_report(results, make_metadata(axes, published=printed))
+    page = read_page(path)
     assert "2 of 4 printed losses (2 published curves) lie inside" in page.words
     assert [row["inside"].value for row in page.rows("published")] == [2, 0]
     assert page.rows("published")[1]["epochs outside"].text == "1, 2"
@@ -356,31 +378,34 @@ def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Pat
 def test_levels_of_mixed_types(tmp_path: Path) -> None:
     axes: dict[str, tuple[object, ...]] = {"lr": ("auto", 0.001, 64.0), "width": (None, 64.0)}
     controls = {"lr": "auto", "width": 64.0}
-    page = opened(write_report(results(tmp_path, axes, seeds=3), story(axes, controls=controls)))
+    path, _ = write_report(
+        make_results(tmp_path, axes, seeds=3), make_metadata(axes, controls=controls)
+    )
+    page = read_page(path)
     names = [row["technique"].text for row in page.rows("ablation")]
     assert names == [f"lr {ARROW} 0.001", f"lr {ARROW} 64", f"width {ARROW} not set"]
     assert "Of 3 levels compared" in page.words
 
 
 def test_losses_that_are_all_the_same_make_a_page(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    page = opened(write_report(replace(found, runs=found.runs.assign(val_loss=0.7)), story()))
+    results = make_results(tmp_path)
+    page = render_undrawn(replace(results, runs=results.runs.assign(val_loss=0.7)), make_metadata())
     assert {row["verdict"].text for row in page.rows("ablation")} == {EQUAL}
     assert "Variance shares" not in page.words
 
 
 def test_no_curves_and_no_metric(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    bare = replace(found, curves=found.curves.iloc[:0], runs=found.runs.assign(metric=np.nan))
-    page = opened(write_report(bare, story()))
+    results = make_results(tmp_path)
+    bare = replace(results, curves=results.curves.iloc[:0], runs=results.runs.assign(metric=np.nan))
+    page = render_undrawn(bare, make_metadata())
     assert "Loss curves" not in page.words
     assert "change of r2" not in page.rows("ablation")[0]
 
 
 def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) -> None:
-    found = results(tmp_path)
-    moved = found.runs.assign(val_loss=found.runs["val_loss"] - 0.1)
-    page = opened(write_report(replace(found, runs=moved), story()))
+    results = make_results(tmp_path)
+    moved = results.runs.assign(val_loss=results.runs["val_loss"] - 0.1)
+    page = render_undrawn(replace(results, runs=moved), make_metadata())
     # The margin is a fraction of the losses' size at the controls then, and the page says which.
     base = (moved["regularizer"] == "none") & (moved["norm"] == "none")
     size = moved.loc[base, "val_loss"].abs().median()
@@ -389,11 +414,47 @@ def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) ->
     assert "%" not in page.rows("ablation")[0]["change of loss"].text
 
 
+def _diverged(folder: Path) -> StoredResults:
+    results = make_results(folder)
+    selection = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "none")
+    return end_runs(results, selection, "diverged", "not finite")
+
+
+def _with_losses(folder: Path, losses: Callable[[pd.DataFrame], object]) -> StoredResults:
+    results = make_results(folder)
+    return replace(results, runs=results.runs.assign(val_loss=losses(results.runs)))
+
+
+MANY = {f"axis{i}": tuple(f"level{j}" for j in range(11)) for i in range(2)}
+UNUSUAL: dict[str, Callable[[Path], StoredResults]] = {
+    "one seed": lambda folder: make_results(folder, seeds=1),
+    "one run": lambda folder: make_results(folder, {"norm": ("none",)}, seeds=1, epochs=1),
+    "some diverged": _diverged,
+    "nothing changed": lambda folder: _with_losses(folder, lambda runs: runs["seed"] + 1.0),
+    "one loss": lambda folder: _with_losses(folder, lambda runs: 0.7),
+    "negative losses": lambda folder: _with_losses(folder, lambda runs: runs["val_loss"] - 0.1),
+    "no curves": lambda folder: replace(
+        make_results(folder), curves=make_results(folder).curves.iloc[:0]
+    ),
+    "many levels": lambda folder: make_results(folder, MANY, seeds=2, epochs=2),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_the_figures_of_an_unusual_study_can_be_drawn(name: str, tmp_path: Path) -> None:
+    metadata = make_metadata(MANY if name == "many levels" else SMALL)
+    data = build_report_data(UNUSUAL[name](tmp_path), metadata)
+    for spec in list_figures(data):
+        assert to_svg(freeze_layout(spec.draw())).endswith("</svg>\n"), spec.name
+
+
 def test_thousands_of_configurations_are_never_a_row_each(tmp_path: Path) -> None:
     axes = {f"axis{i}": tuple(f"level{j}" for j in range(11)) for i in range(3)}
-    found = results(tmp_path, axes, seeds=2, epochs=2)
-    page = opened(write_report(found, story(axes)))
-    log_loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in axes]).mean()
+    results = make_results(tmp_path, axes, seeds=2, epochs=2)
+    page = render_undrawn(results, make_metadata(axes))
+    log_loss = (
+        np.log(results.runs["val_loss"]).groupby([results.runs[axis] for axis in axes]).mean()
+    )
     assert len(page.rows("best")) == 10
     assert page.rows("best")[0]["validation loss"].value == pytest.approx(np.exp(log_loss.min()))
     assert "1,331 configurations" in page.words

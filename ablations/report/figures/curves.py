@@ -1,13 +1,11 @@
-"""Figures of curves and configurations: loss by epoch, loss against time, published curves.
-
-Every function takes tables and returns one ``matplotlib.figure.Figure`` with our intervals, never
-a plot library's own. Figures are drawn dark on white; the page shows them on a light card.
-"""
+"""Figures of curves: loss by epoch, published curves, loss against time."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import cycle
 
 import numpy as np
@@ -17,25 +15,100 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from ablations.report.style import COLOURS, DASHES, INK, MARKERS, WIDTH, style_context, wrap_name
+from ablations.report.data import ReportData
+from ablations.report.figures.panels import FigureSpec, draw_line, figure_panels
+from ablations.report.formatting import (
+    describe_agreement,
+    format_count,
+    format_number,
+    join_words,
+)
+from ablations.report.style import COLOURS, DASHES, INK, MARKERS, WIDTH, wrap_name
 
 NAMES = {"val_loss": "validation loss", "train_loss": "training loss", "objective": "objective"}
+MOST_CURVES = 8
+"""Levels that a panel has room for."""
+
+
+def curve_figures(data: ReportData) -> Iterator[FigureSpec]:
+    """Loss by epoch, one figure per axis."""
+    for slug, (axis, tables) in zip(
+        file_names(list(data.curves)), data.curves.items(), strict=True
+    ):
+        table = next(table for table in tables.values() if len(table))
+        levels = _most_telling_levels(data, axis, set(table["level"]))
+        last = table[(table["epoch"] == table["epoch"].max()) & table["level"].isin(levels)]
+        ends = [
+            f"{row.level} {format_number(row.mean)}" for row in last[["level", "mean"]].itertuples()
+        ]
+        yield FigureSpec(
+            "curves",
+            f"curves-{slug}",
+            partial(level_curves, axis, tables, levels, data.design.controls.get(axis)),
+            f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}.",
+            _curves_caption(axis, tables, table, levels, data.design.levels[axis]),
+        )
+
+
+def _curves_caption(
+    axis: str,
+    tables: Mapping[str, pd.DataFrame],
+    table: pd.DataFrame,
+    shown_levels: Sequence[str],
+    levels: Sequence[str],
+) -> str:
+    cells = format_count(int(table["cells"].max()), "cell")
+    parts = [f"{axis}: geometric mean over {cells}, band: 95 % t interval over seeds."]
+    if any(_is_cut(panel_table) for panel_table in tables.values()):
+        parts.append("Bands that reach farther than the means are apart are cut.")
+    by_level = table.drop_duplicates("level")
+    n_lost = int((by_level["runs"] - by_level["survivors"]).sum())
+    if n_lost:
+        parts.append(
+            f"{format_count(n_lost, 'run')} that diverged or failed are not in the curves."
+        )
+    without = [level for level in levels if level not in set(table["level"])]
+    if without:
+        parts.append(
+            f"Without a curve, since its runs diverged, failed or are in other cells: "
+            f"{join_words(without)}."
+        )
+    n_hidden = len(levels) - len(without) - len(shown_levels)
+    if n_hidden:
+        parts.append(f"Not shown: {format_count(n_hidden, 'level')} nearer to the control.")
+    return " ".join(parts)
+
+
+def _most_telling_levels(data: ReportData, axis: str, available: set[str]) -> tuple[str, ...]:
+    levels = tuple(level for level in data.design.levels[axis] if level in available)
+    if len(levels) <= MOST_CURVES:
+        return levels
+    effects = data.effects[data.effects["axis"] == axis].set_index("level")["effect"].abs()
+    furthest = effects.sort_values(ascending=False, kind="stable").index[: MOST_CURVES - 1]
+    selection = {*furthest, data.design.controls.get(axis)}
+    shown_levels = tuple(level for level in levels if level in selection)
+    return shown_levels if len(shown_levels) > 1 else levels[:MOST_CURVES]
+
+
+def file_names(names: list[str]) -> list[str]:
+    """Make file names of ``names``: safe on every file system, and still distinct."""
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60].lower() for name in names]
+    plain = [slug or "axis" for slug in plain]
+    return [f"{slug}-{i}" if plain.count(slug) > 1 else slug for i, slug in enumerate(plain)]
 
 
 def level_curves(
     axis: str, tables: Mapping[str, pd.DataFrame], levels: Sequence[str], control: str | None
 ) -> Figure:
-    """Draw the loss of each level by epoch with its band over seeds, one panel an outcome."""
+    """Draw the loss of each level by epoch with its band over seeds, one panel per outcome."""
     tables = {name: table for name, table in tables.items() if len(table)}
-    with style_context():
-        figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
-        panels = figure.subplots(1, len(tables), squeeze=False)[0]
+    with figure_panels(3.7, columns=len(tables)) as (figure, panels):
         for panel, (outcome, table) in zip(panels, tables.items(), strict=True):
-            for level, colour, marker, dashes in _styled(levels):
+            for level, colour, marker, dashes in _level_styles(levels):
                 rows = table[table["level"] == level]
                 if len(rows):
-                    _curve(panel, rows, level, colour, marker, dashes, level == control)
-            _loss_axis(panel, table)
+                    _draw_curve(panel, rows, level, colour, marker, dashes, level == control)
+            _set_loss_axis(panel, table)
             panel.set_title(NAMES.get(outcome, outcome))
             panel.set_xlabel("epoch")
         handles, texts = panels[0].get_legend_handles_labels()
@@ -46,11 +119,11 @@ def level_curves(
     return figure
 
 
-def _styled(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+def _level_styles(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
     return zip(levels, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
 
 
-def _curve(
+def _draw_curve(
     panel: Axes,
     rows: pd.DataFrame,
     level: str,
@@ -59,32 +132,29 @@ def _curve(
     dashes: str,
     is_control: bool,
 ) -> None:
-    x, y, low, high = (
-        rows[name].to_numpy(dtype=float) for name in ("epoch", "mean", "low", "high")
-    )
+    x, low, high = (rows[name].to_numpy(dtype=float) for name in ("epoch", "low", "high"))
     panel.fill_between(x, low, high, color=colour, alpha=0.11, linewidth=0)
-    sns.lineplot(
-        x=x, y=y, ax=panel, errorbar=None, estimator=None, color=colour,
+    draw_line(
+        panel, rows["epoch"], rows["mean"], color=colour,
         marker=marker, markersize=5.5, markevery=max(1, len(x) // 8),
         linewidth=3 if is_control else 1.6, linestyle=dashes,
-        label=f"{level} (control)" if is_control else level, legend=False,
+        label=f"{level} (control)" if is_control else level,
     )  # fmt: skip
 
 
-def _loss_axis(panel: Axes, table: pd.DataFrame) -> None:
-    middle = table["mean"].astype(float)
-    if middle.min() > 0 and middle.max() / middle.min() > 8:
-        _log_axis(panel, "y")
+def _set_loss_axis(panel: Axes, table: pd.DataFrame) -> None:
+    if _is_wide(table["mean"].astype(float)):
+        _set_log_axis(panel, "y")
     else:
-        room, (bottom, top) = _shown(table)
+        room, (bottom, top) = _visible_range(table)
         panel.set_ylim(bottom - 0.05 * room, top + 0.05 * room)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     panel.set_ylabel("")
     sns.despine(ax=panel)
 
 
-def _shown(table: pd.DataFrame) -> tuple[float, tuple[float, float]]:
-    """The spread of the means, and what of a panel's losses is shown.
+def _visible_range(table: pd.DataFrame) -> tuple[float, tuple[float, float]]:
+    """Return the spread of the means, and the range of losses that a panel shows.
 
     Two seeds make intervals that would flatten every curve: the means decide what is shown.
     """
@@ -95,44 +165,21 @@ def _shown(table: pd.DataFrame) -> tuple[float, tuple[float, float]]:
     return room, (bottom, min(float(np.nanmax(ends)), float(middle.max()) + room))
 
 
-def cut(table: pd.DataFrame) -> bool:
-    """Whether bands of a panel reach beyond what is shown of them."""
-    if table.empty or (table["mean"].min() > 0 and table["mean"].max() / table["mean"].min() > 8):
+def _is_cut(table: pd.DataFrame) -> bool:
+    """Whether bands of a panel reach beyond the range that it shows."""
+    if table.empty or _is_wide(table["mean"]):
         return False
-    _, (bottom, top) = _shown(table)
+    _, (bottom, top) = _visible_range(table)
     low, high = table["low"].astype(float).min(), table["high"].astype(float).max()
     return bool(low < bottom or high > top)
 
 
-def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
-    """Draw every complete configuration's loss against its time, and the Pareto front."""
-    points = table[table["complete"] & table["seconds"].gt(0)]
-    with style_context():
-        figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
-        panel = figure.subplots()
-        if axis is None:
-            _configurations(panel, points, None, COLOURS[0], MARKERS[0])
-        else:
-            for level, colour, marker, _ in _styled(levels):
-                _configurations(panel, points[points[axis] == level], level, colour, marker)
-        front = points[points["pareto"]].sort_values("seconds")
-        panel.plot(
-            front["seconds"], front["mean"], drawstyle="steps-post", color=INK, linewidth=1.4,
-            marker="o", markerfacecolor="none", markersize=8, label="Pareto front",
-        )  # fmt: skip
-        if _wide_apart(points["seconds"]):
-            _log_axis(panel, "x")
-        if _wide_apart(points["mean"]):
-            _log_axis(panel, "y")
-        panel.set_xlabel("training time of one run, seconds (median over seeds)")
-        panel.set_ylabel("validation loss")
-        title = wrap_name(axis, 22) if axis else None
-        figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
-        sns.despine(ax=panel)
-    return figure
+def _is_wide(values: pd.Series) -> bool:
+    """Whether positive values are so far apart that they need a logarithmic axis."""
+    return len(values) > 0 and values.min() > 0 and bool(values.max() / values.min() > 8)
 
 
-def _log_axis(panel: Axes, name: str) -> None:
+def _set_log_axis(panel: Axes, name: str) -> None:
     """Make an axis logarithmic, with a few plain numbers on it."""
     panel.set(**{f"{name}scale": "log"})
     axis = panel.xaxis if name == "x" else panel.yaxis
@@ -144,7 +191,63 @@ def _log_axis(panel: Axes, name: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _configurations(
+def time_figures(data: ReportData) -> Iterator[FigureSpec]:
+    """Loss against training time, one mark per configuration."""
+    table = data.configurations
+    points = table[table["complete"] & table["seconds"].gt(0)]
+    if len(points) < 2:
+        return
+    axis = _widest_axis(data)
+    caption = (
+        "One mark a configuration: its steps, timed alone, without evaluation."
+        if data.timed
+        else "One mark a configuration. This wall time was taken while other workers ran, and a "
+        "run trained together with others counts its share: a technique's cost is not read from it."
+    )
+    yield FigureSpec(
+        "time",
+        "time",
+        partial(loss_against_time, table, axis, data.design.levels.get(axis or "", ())),
+        f"Validation loss against training time of {format_count(len(points), 'configuration')}; "
+        f"{int(points['pareto'].sum())} of them are on the Pareto front.",
+        caption,
+    )
+
+
+def _widest_axis(data: ReportData) -> str | None:
+    sizes = data.effects["effect"].abs().groupby(data.effects["axis"], sort=False).max()
+    if sizes.notna().any():
+        return str(sizes.idxmax())
+    return data.design.axes[0] if data.design.axes else None
+
+
+def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
+    """Draw every complete configuration's loss against its time, and the Pareto front."""
+    points = table[table["complete"] & table["seconds"].gt(0)]
+    with figure_panels(4.2) as (figure, (panel,)):
+        if axis is None:
+            _draw_configurations(panel, points, None, COLOURS[0], MARKERS[0])
+        else:
+            for level, colour, marker, _ in _level_styles(levels):
+                _draw_configurations(panel, points[points[axis] == level], level, colour, marker)
+        front = points[points["pareto"]].sort_values("seconds")
+        panel.plot(
+            front["seconds"], front["mean"], drawstyle="steps-post", color=INK, linewidth=1.4,
+            marker="o", markerfacecolor="none", markersize=8, label="Pareto front",
+        )  # fmt: skip
+        if _is_wide(points["seconds"]):
+            _set_log_axis(panel, "x")
+        if _is_wide(points["mean"]):
+            _set_log_axis(panel, "y")
+        panel.set_xlabel("training time of one run, seconds (median over seeds)")
+        panel.set_ylabel("validation loss")
+        title = wrap_name(axis, 22) if axis else None
+        figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
+        sns.despine(ax=panel)
+    return figure
+
+
+def _draw_configurations(
     panel: Axes, points: pd.DataFrame, level: str | None, colour: str, marker: str
 ) -> None:
     size = 34 if len(points) <= 100 else 18 if len(points) <= 500 else 10
@@ -155,21 +258,29 @@ def _configurations(
     )  # fmt: skip
 
 
-def _wide_apart(values: pd.Series) -> bool:
-    return len(values) > 0 and values.min() > 0 and bool(values.max() / values.min() > 8)
+def published_figures(data: ReportData) -> Iterator[FigureSpec]:
+    """Printed loss curves over the bands of the runs."""
+    if data.published.empty:
+        return
+    yield FigureSpec(
+        "published",
+        "published",
+        partial(published_curves, data.published),
+        f"Printed loss curves over the bands of our runs. {describe_agreement(data.published)}",
+        "Line with points: the loss as it was printed. Band: percentiles 0.5 to 99.5 of our runs "
+        "at that epoch; the line within it is their median.",
+    )
 
 
 def published_curves(table: pd.DataFrame) -> Figure:
-    """Draw every printed curve over the band of our runs; printed losses outside are crossed."""
+    """Draw every printed curve over the band of the runs; printed losses outside are crossed."""
     labels = list(dict.fromkeys(table["label"]))
     columns = min(4, len(labels))
     rows = math.ceil(len(labels) / columns)
-    with style_context():
-        size = (WIDTH if columns > 1 else WIDTH / 2, 0.6 + 2.3 * rows)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    width = WIDTH if columns > 1 else WIDTH / 2
+    with figure_panels(0.6 + 2.3 * rows, rows, columns, width=width) as (figure, panels):
         for panel, name in zip(panels, labels, strict=False):
-            _published_panel(panel, table[table["label"] == name])
+            _draw_published_curve(panel, table[table["label"] == name])
             panel.set_title(wrap_name(name, 28), fontsize=9.5)
         for panel in panels[len(labels) :]:
             panel.set_axis_off()
@@ -178,16 +289,18 @@ def published_curves(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _published_panel(panel: Axes, rows: pd.DataFrame) -> None:
+def _draw_published_curve(panel: Axes, rows: pd.DataFrame) -> None:
     x, low, high = (rows[name].to_numpy(dtype=float) for name in ("epoch", "low", "high"))
     panel.fill_between(
         x, low, high, color="#0072B2", alpha=0.2, linewidth=0, label="99 % of our runs"
     )
-    ours = {"color": "#0072B2", "linewidth": 1.4, "label": "our median"}
-    printed = {"color": "#D55E00", "marker": "o", "markersize": 4.5, "label": "printed"}
-    for column, style in (("median", ours), ("printed", printed)):
-        y = rows[column].to_numpy(dtype=float)
-        sns.lineplot(x=x, y=y, ax=panel, errorbar=None, estimator=None, legend=False, **style)
+    draw_line(
+        panel, rows["epoch"], rows["median"], color="#0072B2", linewidth=1.4, label="our median"
+    )
+    draw_line(
+        panel, rows["epoch"], rows["printed"], color="#D55E00", marker="o", markersize=4.5,
+        label="printed",
+    )  # fmt: skip
     outside = rows[~rows["inside"]]
     panel.plot(
         outside["epoch"], outside["printed"], "x", color=INK, markersize=9, markeredgewidth=1.8,

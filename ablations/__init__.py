@@ -18,9 +18,21 @@ if TYPE_CHECKING:
     from ablations.execution.trust import load
     from ablations.study.configuration import Configuration, Run
     from ablations.study.study import Study
+    from ablations.tasks.arrays import from_arrays, from_dataset
     from ablations.tasks.base import Task
 
-__all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "Task", "load", "run"]
+__all__ = [
+    "Configuration",
+    "RequestError",
+    "Results",
+    "Run",
+    "Study",
+    "Task",
+    "from_arrays",
+    "from_dataset",
+    "load",
+    "run",
+]
 
 _HOMES = {
     "Configuration": "ablations.study.configuration",
@@ -29,6 +41,8 @@ _HOMES = {
     "Run": "ablations.study.configuration",
     "Study": "ablations.study.study",
     "Task": "ablations.tasks.base",
+    "from_arrays": "ablations.tasks.arrays",
+    "from_dataset": "ablations.tasks.arrays",
     "load": "ablations.execution.trust",
     "run": "ablations.execution.run",
 }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import warnings
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
-__all__ = ["RenamedMembers", "renamed_attributes"]
+__all__ = ["RenamedMembers", "deprecated_function", "renamed_attributes"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class RenamedMembers:
@@ -47,6 +51,18 @@ class _DeprecatedMember:
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         bind = getattr(type(self.member), "__get__", None)
         return bind(self.member, instance, owner) if bind else self.member
+
+
+def deprecated_function(function: Callable[P, R], old: str) -> Callable[P, R]:
+    """Return a function that warns about its name ``old`` and calls ``function``."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        message = f"'{old}' is now called 'ablations.{function.__name__}'"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return function(*args, **kwargs)
+
+    return call
 
 
 def renamed_attributes(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:

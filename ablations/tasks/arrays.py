@@ -1,13 +1,12 @@
-"""Tasks from what a program holds in memory; their data are kept as Parquet files.
+"""Tasks from data in memory.
 
-Workers, later commands and ``rerun`` read them there.
+The data are stored as Parquet files, where workers, later commands and ``rerun`` read them.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from ablations.core.deprecation import deprecated_function
 from ablations.core.errors import RequestError
 from ablations.core.files import digest, write_bytes
 from ablations.core.registry import resolve
@@ -23,7 +23,8 @@ from ablations.tasks.base import Task
 
 __all__ = ["from_arrays", "from_dataset"]
 
-TARGET, GROUP, PART = "target", "group", "part"
+TARGET, GROUP, SPLIT = "target", "group", "part"
+"""Columns of the stored table beside the features."""
 
 
 def from_arrays(
@@ -32,39 +33,39 @@ def from_arrays(
     *,
     groups: Any = None,
     folder: Path | str | None = None,
-    **asked: Any,
+    **options: Any,
 ) -> Task:
-    """A task from features and targets.
+    """Return a task from features and targets.
 
     Parameters
     ----------
     x
-        A DataFrame, or an array or tensor of shape (row, …); what has more dimensions than
-        (row, feature) keeps its shape for models of pictures and sequences.
+        A DataFrame, or an array or tensor of shape (row, …).  Rows of more than one dimension keep
+        their shape for models of images and sequences.
     y
         Numbers or classes, shape (row,) or (row, 1).
     groups
-        Shape (row,): rows of one group stay together, on one side of the split.
+        Shape (row,): rows of one group stay in the same split.
     folder
-        Where the data are kept; the user's cache folder by default.
-    asked
+        Folder for the stored data; by default in the user's cache folder.
+    options
         ``kind`` (``"regression"``, ``"binary"``, ``"multiclass"``), ``validation`` (share of the
-        rows, 0.2 by default), ``features``, ``drop``, as a task ``parquet`` takes them.
+        rows, 0.2 by default), ``features``, ``drop``, as for the task ``parquet``.
 
     Raises
     ------
     RequestError
-        If the arrays do not fit together, or a column cannot be used.
+        If the arrays do not match each other, or a column cannot be used.
     """
-    frame, shape = _features(x)
-    taken = [name for name in (TARGET, GROUP) if name in frame]
-    if taken:
-        raise RequestError(f"a column of x is named '{taken[0]}'; rename it", "x")
-    frame[TARGET] = _column(y, len(frame), "y")
+    frame, shape = _to_frame(x)
+    for name in (TARGET, GROUP):
+        if name in frame:
+            raise RequestError(f"a column of x is named '{name}'; rename it", "x")
+    frame[TARGET] = _to_column(y, len(frame), "y")
     if groups is not None:
-        frame[GROUP] = _column(groups, len(frame), "groups")
-        asked["group"] = GROUP
-    return _kept(frame, folder, {"shape": shape} | asked)
+        frame[GROUP] = _to_column(groups, len(frame), "groups")
+        options["group"] = GROUP
+    return _store(frame, folder, {"shape": shape} | options)
 
 
 def from_dataset(
@@ -72,57 +73,62 @@ def from_dataset(
     validation: Any = None,
     *,
     folder: Path | str | None = None,
-    **asked: Any,
+    **options: Any,
 ) -> Task:
-    """A task from a PyTorch dataset of pairs: inputs of one shape, and a number or a class.
+    """Return a task from a PyTorch dataset of pairs: inputs of one shape, and a number or class.
 
     Parameters
     ----------
     dataset
-        ``torch.utils.data.Dataset``, or anything with a length and items ``(input, target)``;
-        targets that are whole numbers are classes, unless ``kind`` says otherwise.
+        ``torch.utils.data.Dataset``, or any object with a length and items ``(input, target)``.
+        Integer targets are classes, unless ``kind`` says otherwise.
     validation
-        A dataset to judge by, the same for every seed; or a share of the rows, drawn by each seed
-        (0.2 by default).
-    folder, asked
-        As ``from_arrays`` takes them.
+        A validation dataset, the same for every seed; or a share of the rows, which each seed
+        draws (0.2 by default).
+    folder, options
+        As for ``from_arrays``.
 
     Raises
     ------
     RequestError
         Naming the item that does not fit.
     """
-    x, y = _items(dataset, "dataset")
+    x, y = _load_items(dataset, "dataset")
     if y.dtype.kind in "iub":
-        asked.setdefault("kind", "multiclass")
+        options.setdefault("kind", "multiclass")
     if validation is None or isinstance(validation, float):
         share = {} if validation is None else {"validation": validation}
-        return from_arrays(x, y, folder=folder, **share, **asked)
-    x_val, y_val = _items(validation, "validation")
+        return from_arrays(x, y, folder=folder, **share, **options)
+    x_val, y_val = _load_items(validation, "validation")
     if x_val.shape[1:] != x.shape[1:]:
-        message = f"its items have shape {list(x_val.shape[1:])}, those to train on "
-        raise RequestError(f"{message}{list(x.shape[1:])}", "validation")
-    frame, shape = _features(np.concatenate([x, x_val]))
+        message = f"its items have shape {list(x_val.shape[1:])}"
+        raise RequestError(f"{message}, training items {list(x.shape[1:])}", "validation")
+    frame, shape = _to_frame(np.concatenate([x, x_val]))
     frame[TARGET] = np.concatenate([y, y_val])
-    frame[PART] = ["train"] * len(x) + ["validation"] * len(x_val)
-    return _kept(frame, folder, {"shape": shape, "split": "column", "by": PART} | asked)
+    frame[SPLIT] = ["train"] * len(x) + ["validation"] * len(x_val)
+    return _store(frame, folder, {"shape": shape, "split": "column", "by": SPLIT} | options)
 
 
-def _features(x: Any) -> tuple[pd.DataFrame, tuple[int, ...]]:
-    """Features as a table, and the shape of a row; () where it is that of a table."""
+for _function in (from_arrays, from_dataset):
+    _alias = deprecated_function(_function, f"Task.{_function.__name__}")
+    setattr(Task, _function.__name__, staticmethod(_alias))
+
+
+def _to_frame(x: Any) -> tuple[pd.DataFrame, tuple[int, ...]]:
+    """Return features as a table, and the shape of a row; () for a table."""
     if isinstance(x, pd.DataFrame):
         return x.reset_index(drop=True).rename(columns=str), ()
-    array = _array(x, "x")
+    array = _to_array(x, "x")
     if array.ndim < 2 or not array.size:
         message = f"expected features of shape (row, feature), found shape {list(array.shape)}"
         raise RequestError(message, "x")
     shape = array.shape[1:] if array.ndim > 2 else ()
-    flat = array.reshape(len(array), -1)
-    return pd.DataFrame(flat, columns=[f"x{i}" for i in range(flat.shape[1])]), shape
+    rows = array.reshape(len(array), -1)
+    return pd.DataFrame(rows, columns=[f"x{i}" for i in range(rows.shape[1])]), shape
 
 
-def _column(values: Any, rows: int, key: str) -> np.ndarray:
-    array = _array(values, key)
+def _to_column(values: Any, rows: int, key: str) -> np.ndarray:
+    array = _to_array(values, key)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.shape != (rows,):
@@ -131,43 +137,43 @@ def _column(values: Any, rows: int, key: str) -> np.ndarray:
     return array
 
 
-def _array(values: Any, key: str) -> np.ndarray:
+def _to_array(values: Any, key: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
     try:
-        found = np.asarray(values)
+        array = np.asarray(values)
     except (TypeError, ValueError) as error:
-        raise RequestError(f"is no array: {error}", key) from None
-    if found.dtype == object and key == "x":
-        raise RequestError("is no array of numbers; a DataFrame may hold text", key)
-    return found
+        raise RequestError(f"not an array: {error}", key) from None
+    if array.dtype == object and key == "x":
+        raise RequestError("not an array of numbers; for text use a DataFrame", key)
+    return array
 
 
-def _items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """All items, stacked."""
+def _load_items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs (row, …) and targets (row,) of all items."""
     inputs: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     try:
         count = len(dataset)
     except TypeError:
-        raise RequestError("has no length; a dataset with one is needed", key) from None
-    for place in range(count):
+        raise RequestError("expected a dataset with a length", key) from None
+    for index in range(count):
         try:
-            item = dataset[place]
+            item = dataset[index]
         except TypeError:
-            message = f"{type(dataset).__name__} cannot be asked for an item by its number"
-            raise RequestError(f"{message}; give the dataset itself", key) from None
+            message = f"items of {type(dataset).__name__} cannot be read by index"
+            raise RequestError(f"{message}; expected a dataset", key) from None
         if not isinstance(item, (tuple, list)) or len(item) != 2:
-            message = f"item {place} is {type(item).__name__}; a pair (input, target) is wanted"
+            message = f"item {index} is {type(item).__name__}; expected a pair (input, target)"
             raise RequestError(message, key)
-        inputs.append(_array(item[0], key))
-        targets.append(_array(item[1], key).reshape(-1))
+        inputs.append(_to_array(item[0], key))
+        targets.append(_to_array(item[1], key).reshape(-1))
         if inputs[-1].shape != inputs[0].shape:
             shapes = f"{list(inputs[-1].shape)}, item 0 has {list(inputs[0].shape)}"
-            raise RequestError(f"item {place} has shape {shapes}", key)
+            raise RequestError(f"item {index} has shape {shapes}", key)
         if targets[-1].size != 1:
-            message = f"item {place} has a target of {targets[-1].size} numbers; one is wanted"
+            message = f"item {index} has a target of {targets[-1].size} numbers; expected one"
             raise RequestError(message, key)
     if not inputs:
         raise RequestError("has no items", key)
@@ -175,33 +181,30 @@ def _items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
     return (x if x.ndim > 1 else x[:, None]), np.concatenate(targets)
 
 
-def _kept(frame: pd.DataFrame, folder: Path | str | None, asked: dict[str, Any]) -> Task:
-    """Write the data down under the name of their content, and make a task of them."""
+def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, Any]) -> Task:
+    """Write a table to a file named by its content, and return the task of the file."""
     buffer = io.BytesIO()
     try:
         frame.to_parquet(buffer, index=False)
     except (TypeError, ValueError, pa.ArrowException) as error:
-        raise RequestError(f"cannot be kept as a table: {error}", "x") from None
+        raise RequestError(f"cannot be stored as a table: {error}", "x") from None
     content = buffer.getvalue()
-    path = _folder(folder) / f"{digest(content)}.parquet"
+    path = (_cache_folder() if folder is None else Path(folder).absolute()) / (
+        f"{digest(content)}.parquet"
+    )
     if not path.exists():
         try:
             write_bytes(path, content)
         except OSError as error:
-            message = f"the data cannot be kept there: {error.strerror}; choose a folder"
+            message = f"cannot store the data there: {error.strerror}; give another folder"
             raise RequestError(message, source=str(path.parent)) from None
-    spec = {"name": "parquet", "path": str(path), "target": TARGET}
-    found = resolve("task", spec | {k: _plain(v) for k, v in asked.items()}, "task")
-    assert isinstance(found, Task)  # noqa: S101 - what resolve gives for "task"
-    return found
+    plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+    spec = {"name": "parquet", "path": str(path), "target": TARGET} | plain
+    task = resolve("task", spec, "task")
+    assert isinstance(task, Task)  # noqa: S101 - for the type checker
+    return task
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-def _folder(folder: Path | str | None) -> Path:
-    if folder is not None:
-        return Path(folder).absolute()
+def _cache_folder() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "ablations" / "data"

@@ -31,7 +31,7 @@ table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.fi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -46,10 +46,10 @@ __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
 @dataclass(frozen=True)
 class Data:
-    """The two splits of one seed.
+    """Both splits of one seed.
 
-    Inputs are float32 (row, feature); targets are float32 (row, output) in
-    regression and int64 (row,) in classification.
+    Inputs are float32 (row, feature); targets are float32 (row, output) in regression and int64
+    (row,) in classification.
     """
 
     x_train: Tensor
@@ -61,17 +61,17 @@ class Data:
 def split(
     inputs: Tensor, targets: Tensor, rows: int, streams: Streams, *, together: bool = False
 ) -> Data:
-    """Draw ``rows`` rows to train on, and scale all by what these alone are like.
+    """Draw ``rows`` training rows, and scale all rows by the statistics of the training rows.
 
     Parameters
     ----------
     inputs
-        Shape (row, feature); each feature gets mean 0 and standard deviation 1 on the training
-        rows, one that never varies there mean 0.
+        Shape (row, feature).  Each feature gets mean 0 and standard deviation 1 on the training
+        rows; a feature that is constant there gets mean 0.
     targets
-        Shape (row, output), floating point, and scaled like the inputs; or (row,), classes.
+        Shape (row, output), floating point, scaled like the inputs; or (row,), classes.
     together
-        Scale all features alike, the points of a series for one.
+        Scale all features by one mean and deviation, as for the points of a sequence.
     """
     order = streams.permutation(len(inputs), "split")
     train, val = order[:rows], order[rows:]
@@ -84,7 +84,7 @@ def split(
 def _scaled(values: Tensor, train: Tensor, together: bool = False) -> Tensor:
     dims = (0, 1) if together else 0
     mean, std = values[train].mean(dims), values[train].std(dims, correction=0)
-    # What never varies in the training rows would divide by zero.
+    # A constant feature would be divided by zero.
     std = torch.where(std > 0, std, torch.ones_like(std))
     return ((values - mean) / std).to(torch.float32)
 
@@ -102,22 +102,22 @@ class Task(Component):
 
     @property
     def metric_name(self) -> str:
-        """What ``metric`` is called in tables."""
+        """The name of the metric in tables."""
         raise NotImplementedError
 
     @property
     def caution(self) -> str:
-        """What a reader must know before believing any result on this task."""
+        """A warning about results on this task, for the report; empty without one."""
         return ""
 
     @property
     def badge(self) -> str:
-        """The same in two or three words."""
+        """The warning in two or three words."""
         return ""
 
     @property
     def varies(self) -> bool:
-        """Whether its data, or their split, follow the seed."""
+        """Whether the data or their split depend on the seed."""
         return True
 
     @property
@@ -127,7 +127,7 @@ class Task(Component):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of a row as a picture or a sequence: (channel, height, width), (channel, time)."""
+        """Shape of a row as an image (channel, height, width) or a sequence (channel, time)."""
         return (self.inputs,)
 
     @property
@@ -141,46 +141,28 @@ class Task(Component):
         raise NotImplementedError
 
     def ready(self) -> None:
-        """Make sure that the data can be had, before anything is trained.
+        """Check that the data can be loaded, before training starts.
 
         Raises
         ------
         RequestError
-            If they cannot.
+            If they cannot be loaded.
         """
-
-    @staticmethod
-    def from_arrays(x: Any, y: Any, **asked: Any) -> Task:
-        """A task from arrays in memory; ``ablations.tasks.own.from_arrays`` says how."""
-        from ablations.tasks.arrays import from_arrays
-
-        return from_arrays(x, y, **asked)
-
-    @staticmethod
-    def from_dataset(dataset: Any, validation: Any = None, **asked: Any) -> Task:
-        """A task from a ``torch.utils.data.Dataset``; ``ablations.tasks.own.from_dataset`` says
-        how.
-        """
-        from ablations.tasks.arrays import from_dataset
-
-        return from_dataset(dataset, validation, **asked)
 
     def data(self, streams: Streams) -> Data:
-        """Both splits for one seed, on the CPU."""
+        """Return both splits of one seed, on the CPU."""
         raise NotImplementedError
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The loss of each row, shape ``outputs.shape[:-1]``, any dimensions leading the row's."""
+        """Return the loss of each row, shape ``outputs.shape[:-1]``."""
         raise NotImplementedError
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss over the rows, a scalar; lower is better."""
+        """Return the mean loss over the rows, a scalar; lower is better."""
         return self.losses(outputs, targets).mean()
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The metric over all rows (…, row, output) of a split, in evaluation mode; any dimensions
-        leading the rows' are those of the result.
-        """
+        """Return the metric over the rows of a split, outputs (…, row, output), shape (…)."""
         raise NotImplementedError
 
 

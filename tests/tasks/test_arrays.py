@@ -1,7 +1,9 @@
-"""Data of one's own as a task, from files and from memory, through to results."""
+"""Tasks from files and from arrays, from the data to the results."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 
-from ablations import RequestError, Study, load
+from ablations import RequestError, Study, from_arrays, from_dataset, load
 from ablations.core.random import Streams
 from ablations.execution.rerun import rerun
 from ablations.execution.run import write_report
@@ -47,14 +49,14 @@ def csv(tmp_path: Path) -> Path:
     return path
 
 
-def study(path: Path, **asked: Any) -> Study:
-    task = {"name": "csv", "path": str(path), "target": "price", "drop": ["dear"], **asked}
+def make_study(path: Path, **options: Any) -> Study:
+    task = {"name": "csv", "path": str(path), "target": "price", "drop": ["dear"], **options}
     axes = {"norm": ["none", "layer"], "regularizer": ["none", "dropout"]}
     return Study(task=task, axes=axes, seeds=3, epochs=3, batch_size=32)
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [
         {},
         {"group": "street"},
@@ -63,9 +65,13 @@ def study(path: Path, **asked: Any) -> Study:
         {"features": ["size", "city"], "validation": 0.3},
     ],
 )
-def test_the_fused_engine_trains_what_the_loop_does(csv: Path, asked: dict[str, Any]) -> None:
-    made = study(csv, **asked).with_axis("norm", ["layer"]).with_axis("regularizer", ["dropout"])
-    runs = [Run(made.configurations[0], seed) for seed in range(3)]
+def test_the_fused_engine_trains_what_the_loop_does(csv: Path, options: dict[str, Any]) -> None:
+    study = (
+        make_study(csv, **options)
+        .with_axis("norm", ["layer"])
+        .with_axis("regularizer", ["dropout"])
+    )
+    runs = [Run(study.configurations[0], seed) for seed in range(3)]
     for result in trainer.train(runs, 8):
         judge = loop.train(result.run)
         assert result.engine == "fused"
@@ -73,18 +79,18 @@ def test_the_fused_engine_trains_what_the_loop_does(csv: Path, asked: dict[str, 
         assert result.metric == pytest.approx(judge.metric, rel=1e-3, abs=1e-3)
 
 
-def test_a_study_of_a_file_learns_continues_and_is_told(csv: Path, tmp_path: Path) -> None:
-    made = study(csv).with_epochs(30)
-    results = run(made, tmp_path / "out")
+def test_a_study_of_a_file_learns_resumes_and_is_reported(csv: Path, tmp_path: Path) -> None:
+    study = make_study(csv).with_epochs(30)
+    results = run(study, tmp_path / "out")
     assert set(results.runs["status"]) == {"ok"}
     assert results.runs["task"].unique().tolist() == ["houses.csv: price"]
     assert results.runs["metric"].median() > 0.5
-    # The folder's study is the same study, wherever the file lies, and its runs keep their names.
+    # The stored study equals the study; moving the file changes no run id.
     again = Study.from_toml(tmp_path / "out" / "study.toml")
-    assert again == made
+    assert again == study
     moved = tmp_path / "elsewhere.csv"
     csv.rename(moved)
-    elsewhere = study(moved).with_epochs(30)
+    elsewhere = make_study(moved).with_epochs(30)
     same(run(elsewhere, tmp_path / "out"), results)
     # The report needs no data; training does.
     moved.unlink()
@@ -97,94 +103,94 @@ def test_a_study_of_a_file_learns_continues_and_is_told(csv: Path, tmp_path: Pat
 
 
 def test_a_run_on_a_file_can_be_rerun(csv: Path, tmp_path: Path) -> None:
-    results = run(study(csv), tmp_path / "out", engine="loop")
-    found = rerun(tmp_path / "out", results.runs["run_id"].iloc[0])
-    assert found.deviation == 0
+    results = run(make_study(csv), tmp_path / "out", engine="loop")
+    comparison = rerun(tmp_path / "out", results.runs["run_id"].iloc[0])
+    assert comparison.deviation == 0
 
 
-def test_a_rerun_on_data_that_changed_is_one_sentence(csv: Path, tmp_path: Path) -> None:
-    results = run(study(csv), tmp_path / "out", engine="loop")
+def test_a_rerun_on_changed_data_is_refused(csv: Path, tmp_path: Path) -> None:
+    results = run(make_study(csv), tmp_path / "out", engine="loop")
     csv.write_text(houses(60).to_csv(index=False))
     with pytest.raises(RequestError, match="has changed since the study took it"):
         rerun(tmp_path / "out", results.runs["run_id"].iloc[0])
 
 
 def test_other_data_under_the_same_name_are_refused(csv: Path, tmp_path: Path) -> None:
-    made = study(csv)
-    run(made, tmp_path / "out")
+    study = make_study(csv)
+    run(study, tmp_path / "out")
     with csv.open("a") as file:
         file.write("100,Rome,2001-01-01,3,400,yes\n")
     with pytest.raises(RequestError, match=r"houses\.csv: price has changed since; choose another"):
-        run(study(csv), tmp_path / "out")
+        run(make_study(csv), tmp_path / "out")
     with pytest.raises(RequestError, match="has changed since the study took it"):
-        run(made.replace(seeds=4), tmp_path / "out")
+        run(study.replace(seeds=4), tmp_path / "out")
     csv.write_text(houses().to_csv(index=False))
     with pytest.raises(RequestError, match="holds results with task target 'price', not 'dear'"):
-        run(study(csv, target="dear", drop=["price"]), tmp_path / "out")
+        run(make_study(csv, target="dear", drop=["price"]), tmp_path / "out")
 
 
-def test_what_is_edited_in_a_study_that_was_kept_is_found_anew(csv: Path) -> None:
-    kept = study(csv).plain()
-    edited = kept["task"] | {"validation": 0.5}
-    task = Study(**(kept | {"task": edited})).task
+def test_an_edited_stored_study_reads_its_file_again(csv: Path) -> None:
+    settings = make_study(csv).plain()
+    edited = settings["task"] | {"validation": 0.5}
+    task = Study(**(settings | {"task": edited})).task
     data = task.data(Streams(0))
     assert len(data.x_train) == task.rows == 60
-    less = Study(**(kept | {"task": kept["task"] | {"drop": ["dear", "city"]}})).task
-    assert less.inputs == less.data(Streams(0)).x_val.shape[1] == study(csv).task.inputs - 3
+    less = Study(**(settings | {"task": settings["task"] | {"drop": ["dear", "city"]}})).task
+    assert less.inputs == less.data(Streams(0)).x_val.shape[1] == make_study(csv).task.inputs - 3
 
 
-def test_a_relative_path_starts_where_the_study_lies(csv: Path, tmp_path: Path) -> None:
+def test_a_relative_path_starts_at_the_folder_of_the_study(csv: Path, tmp_path: Path) -> None:
     text = 'task = { name = "csv", path = "houses.csv", target = "price" }\n'
     (tmp_path / "study.toml").write_text(text)
     task = Study.from_toml(tmp_path / "study.toml").task
     assert task.parameters()["path"] == str(csv)
 
 
-def test_parquet_is_csv(csv: Path) -> None:
+def test_a_parquet_file_gives_the_data_of_a_csv_file(csv: Path) -> None:
     frame = pd.read_csv(csv, parse_dates=["built"])
     frame.to_parquet(csv.with_suffix(".parquet"))
-    one = study(csv).task
-    other = study(csv.with_suffix(".parquet"), name="parquet").task
-    assert one.inputs == other.inputs == 1 + 3 + 3 + 1
+    from_csv = make_study(csv).task
+    from_parquet = make_study(csv.with_suffix(".parquet"), name="parquet").task
+    assert from_csv.inputs == from_parquet.inputs == 1 + 3 + 3 + 1
     for seed in (0, 1):
-        ours, theirs = one.data(Streams(seed)), other.data(Streams(seed))
-        assert torch.allclose(ours.x_val, theirs.x_val)
-        assert torch.equal(ours.y_train, theirs.y_train)
+        data, other = from_csv.data(Streams(seed)), from_parquet.data(Streams(seed))
+        assert torch.allclose(data.x_val, other.x_val)
+        assert torch.equal(data.y_train, other.y_train)
 
 
 # ----------------------------------------------------------------------------------- from memory
 
 
-def test_arrays_tensors_and_frames_are_one_task(tmp_path: Path) -> None:
+def test_arrays_tensors_and_frames_give_the_same_task(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(size=(60, 4))
     y = x[:, 0] * 2
-    of_arrays = Task.from_arrays(x, y, folder=tmp_path)
-    of_tensors = Task.from_arrays(torch.tensor(x), torch.tensor(y)[:, None], folder=tmp_path)
+    task = from_arrays(x, y, folder=tmp_path)
+    tensor_task = from_arrays(torch.tensor(x), torch.tensor(y)[:, None], folder=tmp_path)
     frame = pd.DataFrame(x, columns=[f"x{i}" for i in range(4)], index=range(100, 160))
-    assert of_arrays == of_tensors == Task.from_arrays(frame, y, folder=tmp_path)
-    assert (of_arrays.inputs, of_arrays.outputs, of_arrays.rows) == (4, 1, 48)
-    results = run(Study(task=of_arrays, seeds=2, epochs=50, lr=0.01), tmp_path / "out")
+    assert task == tensor_task == from_arrays(frame, y, folder=tmp_path)
+    assert (task.inputs, task.outputs, task.rows) == (4, 1, 48)
+    results = run(Study(task=task, seeds=2, epochs=50, lr=0.01), tmp_path / "out")
     assert results.runs["metric"].min() > 0.8
 
 
-def test_pictures_keep_their_shape_and_their_constant_pixels(tmp_path: Path) -> None:
-    pictures = torch.rand(40, 1, 4, 5)
-    pictures[:, 0, 0, 0] = 0
-    dataset = TensorDataset(pictures, torch.arange(40) % 4)
-    task = Task.from_dataset(dataset, folder=tmp_path)
+def test_images_keep_their_shape_and_their_constant_pixels(tmp_path: Path) -> None:
+    images = torch.rand(40, 1, 4, 5)
+    images[:, 0, 0, 0] = 0
+    dataset = TensorDataset(images, torch.arange(40) % 4)
+    task = from_dataset(dataset, folder=tmp_path)
     assert (task.shape, task.inputs, task.outputs, task.rows) == ((1, 4, 5), 20, 4, 32)
-    judged = Task.from_dataset(dataset, TensorDataset(*dataset[:10]), folder=tmp_path)
-    data = judged.data(Streams(0))
+    two_datasets = from_dataset(dataset, TensorDataset(*dataset[:10]), folder=tmp_path)
+    data = two_datasets.data(Streams(0))
     assert (len(data.x_train), len(data.x_val)) == (40, 10)
     assert data.y_val.tolist() == [i % 4 for i in range(10)]
-    assert Task.from_dataset(dataset, 0.5, folder=tmp_path).rows == 20
+    assert from_dataset(dataset, 0.5, folder=tmp_path).rows == 20
 
 
-def test_groups_of_arrays_stay_together(tmp_path: Path) -> None:
+def test_groups_task_stay_together(tmp_path: Path) -> None:
     x, groups = np.random.default_rng(0).normal(size=(60, 2)), np.repeat(np.arange(30), 2)
     x[:, 1] = groups
-    data = Task.from_arrays(x, x[:, 0], groups=groups, folder=tmp_path).data(Streams(0))
-    train, val = (set(part[:, 1].round(decimals=4).tolist()) for part in (data.x_train, data.x_val))
+    data = from_arrays(x, x[:, 0], groups=groups, folder=tmp_path).data(Streams(0))
+    train, val = (set(x[:, 1].round(decimals=4).tolist()) for x in (data.x_train, data.x_val))
     assert not train & val
 
 
@@ -192,48 +198,68 @@ X = np.random.default_rng(0).normal(size=(30, 3))
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "asked", "message"),
+    ("x", "y", "options", "message"),
     [
         (X, X[:20, 0], {}, r"y: expected one value for each of 30 rows, found shape \[20\]"),
         (X, X, {}, r"y: expected one value for each of 30 rows, found shape \[30, 3\]"),
         (X[:, 0], X[:, 0], {}, r"x: expected features of shape \(row, feature\), found .*\[30\]"),
-        (X.astype(object), X[:, 0], {}, "x: is no array of numbers"),
-        ([[1], [1, 2]], [1, 2], {}, "x: is no array"),
+        (X.astype(object), X[:, 0], {}, "x: not an array of numbers"),
+        ([[1], [1, 2]], [1, 2], {}, "x: not an array"),
         (pd.DataFrame({"target": X[:, 0]}), X[:, 0], {}, "column of x is named 'target'"),
         (X, X[:, 0], {"groups": [1, 2]}, "groups: expected one value for each of 30 rows"),
         (X, X[:, 0], {"sort": 1}, "task 'parquet' has no parameter 'sort'"),
         (X[:0], X[:0, 0], {}, r"expected features of shape \(row, feature\)"),
-        (X.astype(complex), X[:, 0], {}, "cannot be kept as a table"),
+        (X.astype(complex), X[:, 0], {}, "cannot be stored as a table"),
         (X, [1, 2, 3] * 10, {}, "say whether they are amounts"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(
-    x: Any, y: Any, asked: dict[str, Any], message: str, tmp_path: Path
+    x: Any, y: Any, options: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(RequestError, match=message):
-        Task.from_arrays(x, y, folder=tmp_path, **asked)
+        from_arrays(x, y, folder=tmp_path, **options)
 
 
 @pytest.mark.parametrize(
     ("items", "message"),
     [
         ([], "has no items"),
-        (iter([]), "has no length"),
-        ({0, 1}, "set cannot be asked for an item by its number"),
-        ([1, 2], "item 0 is int; a pair"),
+        (iter([]), "expected a dataset with a length"),
+        ({0, 1}, "items of set cannot be read by index"),
+        ([1, 2], "item 0 is int; expected a pair"),
         ([(torch.zeros(2), 0), (torch.zeros(3), 0)], r"item 1 has shape \[3\], item 0 has \[2\]"),
         ([(torch.zeros(2), torch.zeros(2))], "item 0 has a target of 2 numbers"),
     ],
 )
 def test_datasets_that_do_not_fit_are_refused(items: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=message):
-        Task.from_dataset(items, folder=tmp_path)
+        from_dataset(items, folder=tmp_path)
 
 
-def test_data_are_kept_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_are_stored_in_the_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    Task.from_arrays(X, X[:, 0])
+    from_arrays(X, X[:, 0])
     assert len(list((tmp_path / "ablations" / "data").glob("*.parquet"))) == 1
     (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match="the data cannot be kept there"):
-        Task.from_arrays(X, X[:, 0], folder=tmp_path / "file" / "data")
+    with pytest.raises(RequestError, match="cannot store the data there"):
+        from_arrays(X, X[:, 0], folder=tmp_path / "file" / "data")
+
+
+def test_the_methods_of_an_earlier_version_work_and_warn(tmp_path: Path) -> None:
+    with pytest.warns(DeprecationWarning, match=r"'Task.from_arrays' is now called 'ablations.fr"):
+        task = Task.from_arrays(X, X[:, 0], folder=tmp_path)  # type: ignore[attr-defined]
+    assert task == from_arrays(X, X[:, 0], folder=tmp_path)
+    code = """
+import numpy, warnings
+from ablations import Task
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    task = Task.from_dataset([(numpy.ones(2) * i, i / 3) for i in range(30)], folder=".")
+print(task.rows, [w.category.__name__ for w in caught])
+"""
+    output = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert output == "24 ['DeprecationWarning']\n"

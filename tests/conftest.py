@@ -18,6 +18,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """How long to go on where more finds more."""
     parser.addoption("--kills", type=int, default=25, help="how often the stress test kills")
     parser.addoption("--grids", type=int, default=120, help="how many grids are generated")
+    help_text = "write what golden tests expect anew, after an intended change"
+    parser.addoption("--rewrite-golden", action="store_true", help=help_text)
 
 
 @pytest.fixture

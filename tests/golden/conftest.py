@@ -1,0 +1,31 @@
+"""A quiet, stable place for golden tests: an empty folder and a terminal of fixed width."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.golden.frozen import FOLDER, Frozen
+
+
+@pytest.fixture
+def frozen(request: pytest.FixtureRequest) -> Frozen:
+    return Frozen(bool(request.config.getoption("--rewrite-golden")))
+
+
+@pytest.fixture(autouse=True)
+def _stable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in (("COLUMNS", "100"), ("NO_COLOR", "1"), ("TERM", "dumb")):
+        monkeypatch.setenv(name, value)
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE", "TERMINAL_WIDTH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """A copy of the fixed results folder, in the current folder."""
+    shutil.copytree(FOLDER, tmp_path / "there")
+    return Path("there")

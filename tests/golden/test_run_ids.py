@@ -1,0 +1,30 @@
+"""The identity of every run of every shipped study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from ablations import Run, Study
+from tests.golden.frozen import Frozen, ablations
+
+
+def test_every_shipped_study_asks_for_the_same_runs(frozen: Frozen) -> None:
+    names = [line.split()[0] for line in ablations("list", "studies").out.splitlines()]
+    described = {name: runs_of(Study.find(name).with_axis("device", ["cpu"])) for name in names}
+    frozen("run_ids.json", json.dumps(described, indent=1) + "\n")
+
+
+def runs_of(study: Study) -> dict[str, object]:
+    ids = [
+        Run(configuration, seed).run_id
+        for configuration in study.configurations
+        for seed in study.seeds
+    ]
+    skipped = sum(configuration.skip is not None for configuration in study.configurations)
+    return {
+        "runs": len(ids),
+        "skipped": skipped * len(study.seeds),
+        "digest": hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest(),
+        "first": ids[:3],
+    }

@@ -80,6 +80,13 @@ def regress(session: nox.Session) -> None:
 
 
 @nox.session
+def golden(session: nox.Session) -> None:
+    """Train small grids with another revision, too, and demand equal bits: ``--base REV``."""
+    surroundings(session)
+    session.run("python", "-m", "bench.golden", *session.posargs)
+
+
+@nox.session
 def trials(session: nox.Session) -> None:
     """Measure how often ``regress`` cries wolf, and what it catches; an hour or more."""
     surroundings(session)

@@ -33,7 +33,7 @@ NOTEBOOK: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 32,
     "optimizer": "sgd",
-    "lr": 0.05,
+    "lr": 0.01,
     "grid": [
         {"name": "norms", "axes": CPU | {"norm": NORMS}},
         {"name": "pairs", "axes": CPU | {"norm": ["layer", "batch"], "regularizer": ["dropout"]}},

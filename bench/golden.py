@@ -32,24 +32,24 @@ KEYS = ("run_id", "epoch")
 
 def main() -> int:
     """Train with both, compare, and say what differs."""
-    asked = arguments()
+    options = arguments()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        base = asked.base_path or committed(asked.base, folder / "base")
+        base = options.base_path or checkout(options.base, folder / "base")
         python = interpreter(base, folder)
         sides = [("base", base.resolve(), python), ("here", revisions.ROOT, sys.executable)]
         with ThreadPoolExecutor() as pool:
-            done = [pool.submit(train, folder / "out", *side, asked.compiled) for side in sides]
-            before, after = (one.result() for one in done)
-        compared = sorted({path.name for side in (before, after) for path in tables(side)})
-        found = [line for name in compared for line in differences(before / name, after / name)]
+            jobs = [pool.submit(train, folder / "out", *side, options.compiled) for side in sides]
+            before, after = (job.result() for job in jobs)
+        names = sorted({path.name for side in (before, after) for path in tables(side)})
+        lines = [line for name in names for line in differences(before / name, after / name)]
         rows = sum(len(pd.read_pickle(path)) for path in tables(after))
-    say("\n".join(found) or f"the same to the bit: {len(compared)} tables of {rows:,} rows")
-    return int(bool(found))
+    say("\n".join(lines) or f"the same to the bit: {len(names)} tables of {rows:,} rows")
+    return int(bool(lines))
 
 
 def arguments() -> argparse.Namespace:
-    """What was asked for."""
+    """The options of the command."""
     parser = argparse.ArgumentParser(prog="nox -s golden --", description=__doc__)
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--base", help="revision to compare with (the merge base with main)")
@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def committed(revision: str | None, folder: Path) -> Path:
+def checkout(revision: str | None, folder: Path) -> Path:
     """Write the files of a revision into ``folder``."""
     commit = revisions.resolve(revision) if revision else revisions.merge_base()
     revisions.committed(commit, folder)
@@ -80,11 +80,11 @@ def train(out: Path, name: str, source: Path, python: str, compiled: bool) -> Pa
     script = shutil.copy(GRIDS, folder / "grids.py")
     words = [python, str(script), str(folder), *(["--compiled"] if compiled else [])]
     surroundings = os.environ | {"PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, cwd=folder, env=surroundings, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr}")
-    if Path(done.stdout.splitlines()[0]).resolve().parents[1] != source:
-        raise SystemExit(f"{name} trained with {done.stdout}, not with {source}")
+    process = subprocess.run(words, cwd=folder, env=surroundings, capture_output=True, text=True)
+    if process.returncode:
+        raise SystemExit(f"{name} failed:\n{process.stderr}")
+    if Path(process.stdout.splitlines()[0]).resolve().parents[1] != source:
+        raise SystemExit(f"{name} trained with {process.stdout}, not with {source}")
     return folder
 
 
@@ -107,14 +107,14 @@ def differences(first: Path, second: Path) -> Iterator[str]:
         yield f"{first.name}: {len(before)} rows before, {len(after)} now"
         return
     for column in before.columns.intersection(after.columns):
-        one, other = before[column], after[column]
-        if one.dtype != other.dtype:
-            yield f"{first.name}, {column}: was of type {one.dtype}, is of {other.dtype}"
-        elif column not in VARYING and (unequal := np.flatnonzero(bits(one) != bits(other))).size:
+        old, new = before[column], after[column]
+        if old.dtype != new.dtype:
+            yield f"{first.name}, {column}: was of type {old.dtype}, is of {new.dtype}"
+        elif column not in VARYING and (unequal := np.flatnonzero(bits(old) != bits(new))).size:
             at = unequal[0]
             where = " ".join(str(before[key].iloc[at]) for key in KEYS if key in before)
-            values = f"{one.iloc[at]!r} before, {other.iloc[at]!r} now"
-            yield f"{first.name}, {column}: {unequal.size} of {len(one)}, first {where}: {values}"
+            values = f"{old.iloc[at]!r} before, {new.iloc[at]!r} now"
+            yield f"{first.name}, {column}: {unequal.size} of {len(old)}, first {where}: {values}"
 
 
 def bits(column: pd.Series) -> np.ndarray:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.golden.frozen import FOLDER, Frozen
+from tests.golden.harness import FOLDER, Golden
 
 
 @pytest.fixture
-def frozen(request: pytest.FixtureRequest) -> Frozen:
-    return Frozen(bool(request.config.getoption("--rewrite-golden")))
+def golden(request: pytest.FixtureRequest) -> Golden:
+    return Golden(bool(request.config.getoption("--rewrite-golden")))
 
 
 @pytest.fixture(autouse=True)

@@ -116,16 +116,16 @@ class Silent:
         pass
 
 
-def train(grid: dict[str, Any], out: Path, **how: Any) -> ablations.Results:
+def train(grid: dict[str, Any], out: Path, **options: Any) -> ablations.Results:
     """Train a grid in this process, without report and timing."""
-    asked: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "jobs": 1,
         "compile": "never",
         "time_budget": 0,
         "with_report": False,
         "reporter": Silent(),
     }
-    return ablations.run(ablations.Study(**grid), out, **(asked | how))
+    return ablations.run(ablations.Study(**grid), out, **(defaults | options))
 
 
 def train_all(folder: Path, compiled: bool) -> None:
@@ -135,10 +135,10 @@ def train_all(folder: Path, compiled: bool) -> None:
     ]
     if compiled:
         ways.append((NOTEBOOK, "compiled", {"engine": "fused", "compile": "always"}))
-    for grid, way, how in ways:
+    for grid, way, options in ways:
         for dtype in DTYPES:
             name = f"{grid['name']}-{dtype}-{way}"
-            results = train(grid | {"dtype": dtype}, folder / name, **how)
+            results = train(grid | {"dtype": dtype}, folder / name, **options)
             for table in ("runs", "curves", "audit"):
                 getattr(results, table).to_pickle(folder / f"{name}.{table}")
 

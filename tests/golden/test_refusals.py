@@ -18,7 +18,7 @@ from typing import Any
 
 import ablations as public
 from tests.golden import grids
-from tests.golden.frozen import Done, Frozen, ablations, local
+from tests.golden.harness import Golden, Output, ablations, local
 
 COMMANDS = [
     "run", "report", "effects", "time", "compare", "rerun", "repair", "merge", "list", "env",
@@ -151,46 +151,46 @@ FOLDERS: list[tuple[str, ...]] = [
 ]
 
 
-def test_the_help_of_every_command(frozen: Frozen) -> None:
-    done = [ablations("--help"), *(ablations(name, "--help") for name in COMMANDS)]
-    assert all(one.code == 0 for one in done)
-    frozen("help.txt", told(done))
+def test_the_help_of_every_command(golden: Golden) -> None:
+    output = [ablations("--help"), *(ablations(name, "--help") for name in COMMANDS)]
+    assert all(each.code == 0 for each in output)
+    golden("help.txt", transcript(output))
 
 
 def test_python_m_ablations_is_the_same_command() -> None:
     words = [sys.executable, "-m", "ablations", "effects"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    output = subprocess.run(words, capture_output=True, text=True, check=False)
     here = ablations("effects")
-    assert (done.returncode, done.stdout, done.stderr) == (here.code, here.out, here.err)
+    assert (output.returncode, output.stdout, output.stderr) == (here.code, here.out, here.err)
 
 
-def test_wrong_studies(frozen: Frozen) -> None:
+def test_wrong_studies(golden: Golden) -> None:
     texts = []
     for case, text in STUDIES.items():
         Path("mine.toml").write_text(text, encoding="utf-8")
-        done = ablations("run", "mine.toml")
-        assert done.code == 2, done
-        texts.append(f"{case}\n{local(done.err)}")
+        output = ablations("run", "mine.toml")
+        assert output.code == 2, output
+        texts.append(f"{case}\n{local(output.err)}")
     assert [path.name for path in Path().iterdir()] == ["mine.toml"]
-    frozen("refused-studies.txt", "\n".join(texts))
+    golden("refused-studies.txt", "\n".join(texts))
 
 
-def test_wrong_words(frozen: Frozen) -> None:
-    done = [ablations(*words) for words in WORDS]
-    assert all(one.code == 2 for one in done)
+def test_wrong_words(golden: Golden) -> None:
+    output = [ablations(*words) for words in WORDS]
+    assert all(each.code == 2 for each in output)
     left = sorted(path.name for path in Path().iterdir())
-    frozen("refused-words.txt", f"{told(done)}\nwritten: {', '.join(left)}\n")
+    golden("refused-words.txt", f"{transcript(output)}\nwritten: {', '.join(left)}\n")
 
 
-def test_wrong_folders(frozen: Frozen, there: Path) -> None:
+def test_wrong_folders(golden: Golden, there: Path) -> None:
     make_folders(there)
-    frozen("refused-folders.txt", told([ablations(*words) for words in FOLDERS]))
+    golden("refused-folders.txt", transcript([ablations(*words) for words in FOLDERS]))
 
 
 def make_folders(there: Path) -> None:
     """Make copies of the results folder that each have one fault, and studies that differ."""
     here = json.loads(ablations("env").out)
-    known = add_environment(there, here)
+    environments = add_environment(there, here)
     for name in ("untimed", "other", "aged", "unread", "rebuilt", "cut", "unsettled"):
         shutil.copytree(there, name)
     Path("empty").mkdir()
@@ -204,24 +204,24 @@ def make_folders(there: Path) -> None:
     (Path("aged") / "environment.json").write_text("{}\n", encoding="utf-8")
     older = here["packages"] | {"ablations": "0.0.1", "numpy": "1.0"}
     add_environment(Path("aged"), here | {"packages": older})
-    known[next(iter(known))]["cores"] = 1000
-    Path("rebuilt/environment.json").write_text(json.dumps(known), encoding="utf-8")
+    environments[next(iter(environments))]["cores"] = 1000
+    Path("rebuilt/environment.json").write_text(json.dumps(environments), encoding="utf-8")
     grids.train({"task": "diabetes", "epochs": 1, "seeds": 1}, Path("alien"), engine="loop")
     (shard,) = Path("cut/curves").iterdir()
     shard.write_bytes(shard.read_bytes()[:-1])
     Path("unsettled/engine.json").write_text('{"engine": "fused", "compiled": true}')
 
 
-def add_environment(folder: Path, described: dict[str, Any]) -> dict[str, Any]:
+def add_environment(folder: Path, description: dict[str, Any]) -> dict[str, Any]:
     """Write into ``folder`` that some of its runs were trained there; all environments of it."""
     path = folder / "environment.json"
-    digest = hashlib.blake2b(json.dumps(described, sort_keys=True).encode(), digest_size=6)
-    known = json.loads(path.read_text(encoding="utf-8")) | {digest.hexdigest(): described}
-    path.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
-    return dict(known)
+    digest = hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=6)
+    environments = json.loads(path.read_text(encoding="utf-8")) | {digest.hexdigest(): description}
+    path.write_text(json.dumps(environments, indent=2) + "\n", encoding="utf-8")
+    return dict(environments)
 
 
-def test_wrong_words_in_python(frozen: Frozen, there: Path) -> None:
+def test_wrong_words_in_python(golden: Golden, there: Path) -> None:
     results = public.load(there)
     calls: dict[str, Callable[[], object]] = {
         "Study()": lambda: public.Study(),
@@ -247,10 +247,10 @@ def test_wrong_words_in_python(frozen: Frozen, there: Path) -> None:
             lines.append(f"{name}: {type(call()).__name__}")
         except public.RequestError as error:
             lines.append(f"{name}: {error}")
-    frozen("refused-python.txt", "\n".join(lines) + "\n")
+    golden("refused-python.txt", "\n".join(lines) + "\n")
 
 
-def told(done: list[Done]) -> str:
+def transcript(output: list[Output]) -> str:
     """What each of several commands printed, the versions of this place replaced."""
-    text = "\n".join(one.told() for one in done)
+    text = "\n".join(each.transcript() for each in output)
     return re.sub(r"(there and) [^\s,;]+( here)", r"\1 VERSION\2", local(text))

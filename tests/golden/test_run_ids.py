@@ -6,13 +6,13 @@ import hashlib
 import json
 
 from ablations import Run, Study
-from tests.golden.frozen import Frozen, ablations
+from tests.golden.harness import Golden, ablations
 
 
-def test_every_shipped_study_asks_for_the_same_runs(frozen: Frozen) -> None:
+def test_every_shipped_study_asks_for_the_same_runs(golden: Golden) -> None:
     names = [line.split()[0] for line in ablations("list", "studies").out.splitlines()]
-    described = {name: runs_of(Study.find(name).with_axis("device", ["cpu"])) for name in names}
-    frozen("run_ids.json", json.dumps(described, indent=1) + "\n")
+    studies = {name: runs_of(Study.find(name).with_axis("device", ["cpu"])) for name in names}
+    golden("run_ids.json", json.dumps(studies, indent=1) + "\n")
 
 
 def runs_of(study: Study) -> dict[str, object]:

@@ -29,7 +29,7 @@ RELATIVE, ABSOLUTE = 1e-10, 1e-12
 
 
 @dataclass(frozen=True)
-class Done:
+class Output:
     """What a command printed, and its exit code."""
 
     words: tuple[str, ...]
@@ -37,7 +37,7 @@ class Done:
     out: str
     err: str
 
-    def told(self) -> str:
+    def transcript(self) -> str:
         """All of it as one text, for a file of many."""
         lines = ["$ ablations " + " ".join(map(_quoted, self.words)), f"exit code {self.code}"]
         lines += [f"out| {line}".rstrip() for line in self.out.splitlines()]
@@ -50,7 +50,7 @@ def _quoted(word: str) -> str:
     return repr(short) if re.search(r"\s|[\"'{}\[\]]", short) or not short else short
 
 
-def ablations(*words: str) -> Done:
+def ablations(*words: str) -> Output:
     """Run a command in this process, which has imported torch already."""
     out, err = io.StringIO(), io.StringIO()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -69,11 +69,11 @@ def ablations(*words: str) -> Done:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
     assert code is None or isinstance(code, int)
-    return Done(words, code or 0, out.getvalue(), err.getvalue())
+    return Output(words, code or 0, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)
-class Frozen:
+class Golden:
     """Compares texts with the files of ``expected``, or rewrites them."""
 
     rewrite: bool
@@ -90,8 +90,8 @@ class Frozen:
         lines = difflib.unified_diff(
             before.splitlines(), text.splitlines(), f"expected/{name}", "now", lineterm="", n=1
         )
-        shown = "\n".join(list(lines)[:200])
-        raise AssertionError(f"{shown}\n\nif this is intended: pytest --rewrite-golden")
+        diff = "\n".join(list(lines)[:200])
+        raise AssertionError(f"{diff}\n\nif this is intended: pytest --rewrite-golden")
 
 
 def alike(text: str, other: str, relative: float = RELATIVE, absolute: float = ABSOLUTE) -> bool:

@@ -84,11 +84,11 @@ def read_sealed_json(path: Path, advice: str = "") -> dict[str, Any]:
     hint = f"; {advice}" if advice else ""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        seal = content.pop(SEAL)
+        seal = content.pop(SEAL, None)
         expected = digest(json.dumps(content).encode())
     except FileNotFoundError:
         raise RequestError(f"is missing{hint}", source=str(path)) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise RequestError(f"cannot be read: {error}{hint}", source=str(path)) from None
     if seal != expected:
         raise RequestError(f"was changed since it was written{hint}", source=str(path))

@@ -41,6 +41,8 @@ class Component(RenamedMembers):
     role: ClassVar[str]
     """The kind of component: the name of a technique axis, 'optimizer', 'task' or 'model'."""
     name: ClassVar[str]
+    is_ordered: ClassVar[bool] = False
+    """Whether components of this role are listed in the order of their module, not by name."""
     imports_code: ClassVar[bool] = False
     """Whether it imports the module that one of its parameters names."""
     deprecated_names: ClassVar[Mapping[str, str]] = {
@@ -211,7 +213,9 @@ def discover(package: str) -> None:
 
 
 def registered(kind: str) -> dict[str, type[Component]]:
-    """Return name to class, in the order of registration, including other packages' components.
+    """Return name to class, including other packages' components.
+
+    Classes with ``is_ordered`` come in the order of registration, others by name.
 
     Raises
     ------
@@ -220,7 +224,9 @@ def registered(kind: str) -> dict[str, type[Component]]:
     """
     if _IMPORTS_CODE.get():
         _load_entry_points()
-    return dict(_REGISTRY.get(kind, {}))
+    classes = _REGISTRY.get(kind, {})
+    is_ordered = all(cls.is_ordered for cls in classes.values())
+    return dict(classes if is_ordered else sorted(classes.items()))
 
 
 @lru_cache(maxsize=1)

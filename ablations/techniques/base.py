@@ -144,6 +144,7 @@ class Technique(Component):
     """One level of an axis; ``role`` is the axis, ``control`` the name of its control level."""
 
     control: ClassVar[str]
+    is_ordered = True  # the control first
 
     def skip(self, context: TrainingContext) -> str | None:
         """Return the reason why this technique makes no sense in a configuration, or None."""

@@ -36,8 +36,8 @@ from ablations.techniques.base import (
 from ablations.training import loop
 from ablations.training.cohorts import MIN_MEMBERS, cohort_key
 from ablations.training.fused import trainer
+from ablations.training.fused.build import build_program
 from ablations.training.fused.layers import NotStackableError
-from ablations.training.fused.program import program
 
 __all__ = ["check"]
 
@@ -231,7 +231,7 @@ def _trains(technique: Technique, task: str) -> None:
         _demand(found != other, "its losses are those of the control: it does nothing", technique)
     try:
         cohort_key(ours)
-        made = program(ours)
+        made = build_program(ours)
     except NotStackableError:
         return  # trained one by one, which the plan says
     results = trainer.train([Run(ours, seed) for seed in (1, 2)], MIN_MEMBERS)

@@ -182,7 +182,7 @@ def estimate(
     if compiled:
         waiting = sum(
             compilation.compile_cost(
-                choice.program.kind, choice.size, choice.program.network.depth
+                choice.program.identity, choice.size, choice.program.network.depth
             ).seconds
             for choice in outlook.choices
             if choice.program and choice.size
@@ -218,7 +218,7 @@ def _measured(choice: EngineChoice, compiled: bool, share: float) -> CohortCost:
     fixed, each = _looked_at(choice, choice.size, share * 0.7)
     if compiled and choice.program:
         each /= compilation.compile_cost(
-            choice.program.kind, choice.size, choice.program.network.depth
+            choice.program.identity, choice.size, choice.program.network.depth
         ).gain
     return CohortCost(choice, fixed, each, _judged(choice, fixed, each, share * 0.3))
 

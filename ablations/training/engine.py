@@ -19,8 +19,9 @@ from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts
 from ablations.training.cohorts import MIN_MEMBERS, Cohort, count_steps
 from ablations.training.fused import compilation, trainer
+from ablations.training.fused.build import build_program
 from ablations.training.fused.layers import NotStackableError
-from ablations.training.fused.program import CohortProgram, program
+from ablations.training.fused.program import CohortProgram
 from ablations.training.result import error_message
 
 Engine = Literal["auto", "fused", "loop"]
@@ -81,7 +82,7 @@ class EngineChoice:
 
     def cohorts(self, runs: Sequence[Run] | None = None) -> list[Cohort]:
         """Split the runs, or some of them, into cohorts."""
-        n_groups = self.program.network.lanes if self.program else 1
+        n_groups = self.program.network.slot_groups if self.program else 1
         return list(cohorts.split_runs(self.runs if runs is None else runs, self.size, n_groups))
 
     @property
@@ -116,7 +117,7 @@ def _choice(
     if why is not None:
         return EngineChoice(runs, None, "loop", f"its network cannot be built: {why}")
     try:
-        made = program(configuration)
+        made = build_program(configuration)
     except NotStackableError as error:
         return EngineChoice(runs, None, "loop", str(error))
     except (Exception, SystemExit) as error:
@@ -187,7 +188,8 @@ def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
     if compilation.why_unavailable() or rough < SHORT_SECONDS:
         return False
     known = [
-        compilation.compile_cost(made.kind, size, made.network.depth) for _, made, size in fusable
+        compilation.compile_cost(made.identity, size, made.network.depth)
+        for _, made, size in fusable
     ]
     cost = compilation.IMPORT_SECONDS + sum(one.seconds for one in known)
     shares = [(1 - 1 / one.gain) / jobs for one in known]

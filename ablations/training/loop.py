@@ -65,7 +65,7 @@ def _train(run: Run, streams: Streams, stop: int | None) -> RunResult:
     network = initialise_network(configuration, streams)
     configuration.device.synchronize()
     start = time.perf_counter()
-    curve = tuple(itertools.islice(_epochs(configuration, network, data, streams), stop))
+    curve = tuple(itertools.islice(train_epochs(configuration, network, data, streams), stop))
     configuration.device.synchronize()
     seconds = time.perf_counter() - start
     finished = curve[-1].finite
@@ -94,7 +94,7 @@ def on_device(data: Data, configuration: Configuration) -> Data:
     return Data(move(data.x_train), move(data.y_train), move(data.x_val), move(data.y_val))
 
 
-def _epochs(
+def train_epochs(
     configuration: Configuration, network: nn.Module, data: Data, streams: Streams
 ) -> Iterator[EpochRecord]:
     """Train epoch by epoch; the last one given is the run's last, or its first that is not
@@ -107,14 +107,12 @@ def _epochs(
     steps = configuration.steps_per_epoch
     scheduler = schedule.scheduler(optimizer, configuration.epochs, steps)
     draws = Draws(streams)
-    for layer in network.modules():
-        if isinstance(layer, RandomLayer):
-            layer.draws = draws
+    set_draws(network, draws)
     for number in range(1, configuration.epochs + 1):
         lr = float(optimizer.param_groups[0]["lr"])
         network.train()
         total = 0.0
-        for rows in _batches(configuration, streams, number, data.x_train.device):
+        for rows in batch_rows(configuration, streams, number, data.x_train.device):
             inputs, targets = data.x_train[rows], data.y_train[rows]
             optimizer.zero_grad()
             objective = regularizer.objective(
@@ -138,7 +136,14 @@ def _epochs(
             return
 
 
-def _batches(
+def set_draws(network: nn.Module, draws: Draws | None) -> None:
+    """Let the random layers of a network draw from a run's streams; None takes them away."""
+    for layer in network.modules():
+        if isinstance(layer, RandomLayer):
+            layer.draws = draws
+
+
+def batch_rows(
     configuration: Configuration, streams: Streams, epoch: int, device: torch.device
 ) -> Iterator[Tensor | slice]:
     """The rows of each batch of an epoch; a full batch keeps the rows as they lie."""

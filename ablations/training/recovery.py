@@ -12,8 +12,8 @@ from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts, loop
 from ablations.training.cohorts import MIN_MEMBERS, Cohort
 from ablations.training.fused import trainer
+from ablations.training.fused.build import build_program
 from ablations.training.fused.layers import NotStackableError
-from ablations.training.fused.program import program
 from ablations.training.result import RunResult, error_message, is_failure
 from ablations.training.timeout import RunTimeoutError, time_limit
 
@@ -62,7 +62,7 @@ def build_error(configuration: Configuration, seconds: float | None = None) -> s
     try:
         with time_limit(seconds):
             cohorts.cohort_key(configuration)
-            program(configuration)
+            build_program(configuration)
     except NotStackableError:
         return None
     except BaseException as error:
@@ -78,7 +78,7 @@ def shrink_cohort(cohort: Cohort) -> list[Cohort]:
     if size is None or size < MIN_MEMBERS:
         size, lanes = None, 1
     else:
-        lanes = min(size, program(cohort.runs[0].configuration).network.lanes)
+        lanes = min(size, build_program(cohort.runs[0].configuration).network.slot_groups)
     reduced = cohort.reduced or f"there was no memory for {cohort.size} at a time"
     return [replace(part, reduced=reduced) for part in cohorts.split_runs(cohort.runs, size, lanes)]
 

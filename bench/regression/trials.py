@@ -35,14 +35,14 @@ def _slowed(function, share={share}):
     return slowed
 
 '''
-FUSED = SLOWED + "\n_Training._call = _slowed(_Training._call)\n"
+FUSED = SLOWED + "\n_CohortTraining._call = _slowed(_CohortTraining._call)\n"
 LOOP = (
     SLOWED
     + """
-_plain_epochs = _epochs
+_plain_epochs = train_epochs
 
 
-def _epochs(*arguments):
+def train_epochs(*arguments):
     epochs = _plain_epochs(*arguments)
     step = _slowed(lambda: next(epochs, None))
     while (epoch := step()) is not None:

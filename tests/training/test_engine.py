@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -175,28 +174,3 @@ def test_the_plan_says_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "why_unavailable", lambda: "no C++ compiler is installed")
     said = "32 at a time, as eager programs; no C++ compiler is installed"
     assert engines.describe_engine(choice, compiled) == said
-
-
-def test_without_a_compiler_on_the_path_there_is_none(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    compilation.why_unavailable.cache_clear()
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
-    assert compilation.why_unavailable() == "no C++ compiler is installed"
-    compilation.why_unavailable.cache_clear()
-
-
-def test_notes_of_programs_survive_and_bad_ones_are_no_harm(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "note.json"
-    monkeypatch.setattr(compilation, "_note_path", lambda kind, size: path)
-    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=9.5)
-    compilation._note(path, "step", 12.0, 2.5)
-    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=1.0, gain=2.5)
-    compilation._note(path, "step", 0.4, 2.0)
-    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=0.4, gain=2.0)
-    assert json.loads(path.read_text())["step"]["compile"] == 12.0
-    path.write_text("[1]")
-    assert compilation.compile_cost("kind", 32, 5) == CompileCost(seconds=9.5)

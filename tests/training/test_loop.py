@@ -14,7 +14,7 @@ from ablations.core.registry import registered
 from ablations.models.base import initialise_network
 from ablations.study.configuration import Run
 from ablations.study.expand import expand
-from ablations.training.loop import train
+from ablations.training.loop import batch_rows, train, train_epochs
 from ablations.training.result import RunResult
 
 
@@ -32,8 +32,8 @@ def dropout(
 ) -> torch.Tensor:
     """A mask as the definition has it: 16 bits an entry, and the scale of the rate really kept."""
     dropped = round(rate * 2**16)
-    kept = streams.lanes(shape, f"dropout/{place}", step) >= dropped - 2**15
-    return kept.double() * 2**16 / (2**16 - dropped)
+    mask = streams.lanes(shape, f"dropout/{place}", step) >= dropped - 2**15
+    return mask.double() * 2**16 / (2**16 - dropped)
 
 
 class SimpleNN(nn.Module):
@@ -166,9 +166,11 @@ def test_techniques_on_one_seed_start_from_the_same_weights_and_data() -> None:
 
 def test_base_draws_of_two_inits_are_paired() -> None:
     xavier, kaiming = runs_of(axes={"init": ["xavier_uniform", "kaiming_uniform"]})
-    one = initialise_network(xavier.configuration, Streams(0)).state_dict()["hidden1.weight"]
-    other = initialise_network(kaiming.configuration, Streams(0)).state_dict()["hidden1.weight"]
-    ratio = one / other
+    xavier_weight, kaiming_weight = (
+        initialise_network(run.configuration, Streams(0)).state_dict()["hidden1.weight"]
+        for run in (xavier, kaiming)
+    )
+    ratio = xavier_weight / kaiming_weight
     assert float(ratio.std() / ratio.mean()) < 1e-5
 
 
@@ -182,11 +184,9 @@ def test_an_explosion_is_a_result_with_its_epoch() -> None:
 
 
 def test_mini_batches_are_a_new_order_every_epoch_and_use_each_row_once() -> None:
-    from ablations.training.loop import _batches
-
     (run,) = runs_of(batch_size=30)
     epochs = [
-        torch.cat(list(_batches(run.configuration, Streams(0), n, torch.device("cpu"))))  # type: ignore[arg-type]
+        torch.cat(list(batch_rows(run.configuration, Streams(0), n, torch.device("cpu"))))  # type: ignore[arg-type]
         for n in (1, 2)
     ]
     for rows in epochs:
@@ -255,11 +255,9 @@ def test_max_norm_holds_after_every_step_with_weight_norm_too() -> None:
 
 
 def _trained(run: Run) -> nn.Module:
-    from ablations.training.loop import _epochs
-
     streams = Streams(run.seed)
     network = initialise_network(run.configuration, streams)
-    list(_epochs(run.configuration, network, run.configuration.task.data(streams), streams))
+    list(train_epochs(run.configuration, network, run.configuration.task.data(streams), streams))
     return network
 
 

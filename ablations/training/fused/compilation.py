@@ -1,7 +1,7 @@
-"""Programs through ``torch.compile``, and what is known of their cost.
+"""Programs compiled by ``torch.compile``, and estimates of their cost.
 
-PyTorch keeps what it compiled in a cache on disk.  Beside it lies a note for each of our programs:
-that it is there, and how long it took, cold and from the cache.
+PyTorch caches compiled programs on disk.  Beside its cache lies a note for each of our programs,
+with the seconds that compiling and loading it took and how much faster it is than eager.
 """
 
 from __future__ import annotations
@@ -28,74 +28,73 @@ from ablations.core import files
 from ablations.training import timeout
 
 IMPORT_SECONDS = 3.0
-"""What it costs a process to start compiling at all."""
-FIRST_SECONDS, LAYER_SECONDS = 3.0, 1.3
-"""What a program takes to compile where nothing is known of it: so much, and so much a layer.
-Measured on digits: 10 s for the 5 layers of an MLP, 25 and 48 s for 25 and 37 of a deep one, 41 s
-for the 26 of a recurrence over 8 steps."""
+"""Seconds that a process needs to import the compiler."""
+BASE_SECONDS, LAYER_SECONDS = 3.0, 1.3
+"""Estimate for a program that was never compiled: ``BASE_SECONDS + depth * LAYER_SECONDS``
+(measurements in bench/README.md)."""
 
 
 @dataclass(frozen=True)
 class CompileCost:
-    """What is known of a program in its compiled form; the default where nothing is."""
+    """Cost and benefit of a compiled program; the defaults are estimates."""
 
     seconds: float
-    """What a new process would wait for it."""
+    """Seconds that a new process waits for it."""
     gain: float = 2.0
-    """How many times faster than eager it is."""
+    """Its speed, relative to eager."""
 
 
-_READY: dict[str, _Compiled] = {}
+_COMPILED: dict[str, _CompiledFunction] = {}
 _REFUSED: set[str] = set()
 
 
 class CannotCompileError(Exception):
-    """A program could not be compiled here; eagerly it can still run."""
+    """A program cannot be compiled on this machine; it can still run eagerly."""
 
 
-def refused(kind: str) -> bool:
-    """Whether a program of this kind could not be compiled before, in this process."""
-    return kind in _REFUSED
+def refused(identity: str) -> bool:
+    """Whether compiling a program of this identity failed before, in this process."""
+    return identity in _REFUSED
 
 
-def call(function: Callable[..., Any], kind: str, size: int, arguments: tuple[Any, ...]) -> Any:
-    """``function(*arguments)``, compiled for the shapes that are given.
+def call(function: Callable[..., Any], identity: str, size: int, arguments: tuple[Any, ...]) -> Any:
+    """Return ``function(*arguments)``, compiled for the shapes of the arguments.
 
     Parameters
     ----------
     function
-        A pure function of nested tuples and dictionaries of tensors, to such.
-    kind
-        All that its arithmetic depends on but the shapes, as text.
+        A pure function from nested tuples and dictionaries of tensors to such.
+    identity
+        Everything that its arithmetic depends on but the shapes (``CohortProgram.identity``).
     size
         Members of the program.
 
     Raises
     ------
     CannotCompileError
-        If the compiler fails, whatever the reason.
+        If the compiler fails for any reason.
     """
     tensors = list(_leaves(arguments))
-    key = f"{kind}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
-    if key not in _READY:
+    key = f"{identity}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
+    if key not in _COMPILED:
         try:
             with timeout.suspend_limit():
-                _READY[key] = _Compiled(function, kind, size, arguments)
+                _COMPILED[key] = _CompiledFunction(function, identity, size, arguments)
         except Exception as error:
-            _REFUSED.add(kind)
+            _REFUSED.add(identity)
             raise CannotCompileError(f"{type(error).__name__}: {error}") from error
-    return _READY[key](tensors)
+    return _COMPILED[key](tensors)
 
 
-class _Compiled:
+class _CompiledFunction:
     """A function compiled for the shapes of some arguments."""
 
     def __init__(
-        self, function: Callable[..., Any], kind: str, size: int, arguments: tuple[Any, ...]
+        self, function: Callable[..., Any], identity: str, size: int, arguments: tuple[Any, ...]
     ) -> None:
-        def flat(*tensors: Tensor) -> list[Tensor]:
-            self._given = function(*_filled(arguments, iter(tensors)))
-            return list(_leaves(self._given))
+        def flat_function(*tensors: Tensor) -> list[Tensor]:
+            self._outputs = function(*_replace_leaves(arguments, iter(tensors)))
+            return list(_leaves(self._outputs))
 
         tensors = list(_leaves(arguments))
         with warnings.catch_warnings():
@@ -103,16 +102,17 @@ class _Compiled:
             warnings.simplefilter("ignore", DeprecationWarning)
             importlib.import_module("torch._inductor.compile_fx")
             start = time.perf_counter()
-            # Traced to a graph of plain tensor operations first: of our objects, nothing is left
-            # that a compiler had to guard against changes.
-            self._ready = torch.compile(make_fx(flat)(*tensors), fullgraph=True, dynamic=False)
-            self._ready(*tensors)
-            took = time.perf_counter() - start
-        gain = _seconds(lambda: function(*arguments)) / _seconds(lambda: self(tensors))
-        _note(_note_path(kind, size), function.__name__, took, gain)
+            # A graph of tensor operations contains none of our objects, which the compiler would
+            # have to guard against changes.
+            graph = make_fx(flat_function)(*tensors)
+            self._compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+            self._compiled(*tensors)
+            seconds = time.perf_counter() - start
+        gain = _time(lambda: function(*arguments)) / _time(lambda: self(tensors))
+        record_cost(identity, size, function.__name__, seconds, gain)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
-        return _filled(self._given, iter(self._ready(*tensors)))
+        return _replace_leaves(self._outputs, iter(self._compiled(*tensors)))
 
 
 def _leaves(tree: Any) -> Iterator[Tensor]:
@@ -120,23 +120,33 @@ def _leaves(tree: Any) -> Iterator[Tensor]:
     if isinstance(tree, Tensor):
         yield tree
     else:
-        for part in tree.values() if isinstance(tree, dict) else tree:
-            yield from _leaves(part)
+        for child in tree.values() if isinstance(tree, dict) else tree:
+            yield from _leaves(child)
 
 
-def _filled(tree: Any, tensors: Iterator[Tensor]) -> Any:
+def _replace_leaves(tree: Any, tensors: Iterator[Tensor]) -> Any:
     """A tree of the same form with other tensors."""
     if isinstance(tree, Tensor):
         return next(tensors)
     if isinstance(tree, dict):
-        return {name: _filled(part, tensors) for name, part in tree.items()}
-    parts = [_filled(part, tensors) for part in tree]
-    return tree._make(parts) if hasattr(tree, "_make") else tuple(parts)
+        return {name: _replace_leaves(child, tensors) for name, child in tree.items()}
+    children = [_replace_leaves(child, tensors) for child in tree]
+    return tree._make(children) if hasattr(tree, "_make") else tuple(children)
+
+
+def _time(function: Callable[[], Any]) -> float:
+    """Seconds of the shorter of two calls."""
+    seconds = []
+    for _ in range(2):
+        start = time.perf_counter()
+        function()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 @lru_cache(maxsize=1)
 def why_unavailable() -> str | None:
-    """Why nothing can be compiled here; None where it can."""
+    """Say why nothing can be compiled on this machine; None if programs can be compiled."""
     if sys.platform == "win32":
         return "compiling is not supported on Windows"
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
@@ -145,59 +155,51 @@ def why_unavailable() -> str | None:
     return None
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    """The shorter of two calls."""
-    times = []
-    for _ in range(2):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
+def compile_cost(identity: str, size: int, depth: int) -> CompileCost:
+    """Estimate the cost of a program of ``depth`` layers from what earlier processes noted."""
+    notes = _read_note(_note_path(identity, size)).values()
+    if not notes:
+        return CompileCost(BASE_SECONDS + depth * LAYER_SECONDS)
+    seconds = sum(note.get("load", min(note["compile"], 1.0)) for note in notes)
+    return CompileCost(seconds, min(note["gain"] for note in notes))
 
 
-def _note_path(kind: str, size: int) -> Path:
-    """Where the note of a program lies, in the folder of PyTorch's own cache."""
+def record_cost(identity: str, size: int, function: str, seconds: float, gain: float) -> None:
+    """Note the seconds to compile a function of a program, or to load it from PyTorch's cache."""
+    path = _note_path(identity, size)
+    notes = _read_note(path)
+    # PyTorch caches what it compiles, so every later process only loads it.
+    if function in notes:
+        notes[function]["load"] = seconds
+    else:
+        notes[function] = {"compile": seconds}
+    notes[function]["gain"] = gain
+    try:
+        files.write_bytes(path, json.dumps(notes).encode())
+    except OSError:
+        return  # without the note, only the next estimate is worse
+
+
+def _note_path(identity: str, size: int) -> Path:
+    """Path of a program's note, in the folder of PyTorch's own cache."""
     folder = importlib.import_module("torch._inductor.runtime.cache_dir_utils").cache_dir()
-    text = f"{_sources()}/{torch.__version__}/{size}/{kind}"
+    text = f"{_hash_sources()}/{torch.__version__}/{size}/{identity}"
     name = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
     return Path(folder) / "ablations" / f"{name}.json"
 
 
 @lru_cache(maxsize=1)
-def _sources() -> str:
-    """A hash of the code that programs are made from."""
+def _hash_sources() -> str:
+    """Hash the source files that the arithmetic of a program depends on."""
     package = Path(__file__).parents[2]
     folders = (package / "training", package / "techniques", package / "models")
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
     return hashlib.blake2b(b"".join(path.read_bytes() for path in files), digest_size=8).hexdigest()
 
 
-def _note(path: Path, part: str, seconds: float, gain: float) -> None:
-    notes = _read(path)
-    # The first time it was compiled, and PyTorch keeps that; every other process only loads it.
-    if part in notes:
-        notes[part]["load"] = seconds
-    else:
-        notes[part] = {"compile": seconds}
-    notes[part]["gain"] = gain
+def _read_note(path: Path) -> dict[str, dict[str, float]]:
     try:
-        files.write_bytes(path, json.dumps(notes).encode())
-    except OSError:
-        return  # without the note the next plan only knows less
-
-
-def _read(path: Path) -> dict[str, dict[str, float]]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {part: {key: float(found[part][key]) for key in found[part]} for part in found}
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        return {name: {key: float(notes[name][key]) for key in notes[name]} for name in notes}
     except (OSError, ValueError, TypeError, LookupError):
         return {}
-
-
-def compile_cost(kind: str, size: int, depth: int) -> CompileCost:
-    """What earlier processes on this machine noted of a program of so many layers."""
-    notes = _read(_note_path(kind, size)).values()
-    if not notes:
-        return CompileCost(FIRST_SECONDS + depth * LAYER_SECONDS)
-    load = sum(note.get("load", min(note["compile"], 1.0)) for note in notes)
-    return CompileCost(load, min(note["gain"] for note in notes))

@@ -1,7 +1,9 @@
-"""What the runs of a cohort start from, and the learning rates that they train with.
+"""Initial parameters, buffers, data and learning rates of the members of a cohort.
 
-An initial state depends on (model, norm, init, seed) alone and a data set on the seed alone: each
-is made once and serves every regularizer and schedule.
+An initial state depends on (model, norm, init, seed) only, and a data set on the seed only: each is
+made once and serves every regularizer and schedule.
+
+Letters in names: M member, P parameter of a member, S step.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,143 +24,145 @@ from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training.cohorts import CohortKey, cohort_key
-from ablations.training.fused import networks
+from ablations.training.fused.build import build_program
 from ablations.training.fused.layers import Tensors
-from ablations.training.fused.program import CohortProgram, program
+from ablations.training.fused.program import CohortProgram
 from ablations.training.loop import on_device
 
-__all__ = ["InitialStateCache", "Member", "Rates", "origins"]
+_CACHED_KEYS = 4
+"""Cohort keys whose initial states are cached: as many as a worker trains in turn."""
 
-_KINDS_KEPT = 4
+
+class InitialState(NamedTuple):
+    """What a network starts with."""
+
+    flat_P: Tensor
+    buffers: Tensors
+    n_parameters: int
 
 
 @dataclass(frozen=True)
 class Member:
-    """One run, ready to train."""
+    """A run with everything that its training starts from."""
 
     run: Run
-    flat: Tensor
-    """Shape (P,)."""
-    state: Tensors
-    count: int
-    """Its parameters."""
+    initial: InitialState
     data: Data
-    rates: Tensor | None
-    """The rate of each step, shape (steps,); None where it depends on how the training goes."""
+    lr_S: Tensor | None
+    """The learning rate of each step; None if it depends on how the training goes."""
 
 
 class InitialStateCache:
-    """What runs of one kind start from; each initial state and data set is made once."""
+    """What the runs of one cohort key start from."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self.program = program(configuration)
-        self._initial = lru_cache(maxsize=256)(_Starts(self.program))
-        self._data = lru_cache(maxsize=64)(partial(_data, configuration))
+        self.program = build_program(configuration)
+        self._initial = lru_cache(maxsize=256)(InitialStates(self.program))
+        self._data = lru_cache(maxsize=64)(partial(_load_data, configuration))
 
     def member(self, run: Run) -> Member:
-        """A run, ready to train."""
+        """Prepare a run for training."""
         c = run.configuration
-        flat, state, count = self._initial(c.init, run.seed)
-        rates = None
+        lr_S = None
+        initial = self._initial(c.init, run.seed)
         if not c.schedule.adaptive:
-            rates = _rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
-        return Member(run, flat, state, count, self._data(run.seed), rates)
+            lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
+        return Member(run, initial, self._data(run.seed), lr_S)
 
 
-class _Kept(threading.local):
-    """Each thread's own: networks are filled and handed numbers in place."""
+class _ThreadCaches(threading.local):
+    """The caches of one thread: networks are filled in place, and may not be shared."""
 
     def __init__(self) -> None:
-        self.origins: dict[CohortKey, InitialStateCache] = {}
+        self.by_key: dict[CohortKey, InitialStateCache] = {}
 
 
-_KEPT = _Kept()
+_THREAD_CACHES = _ThreadCaches()
 
 
-def origins(configuration: Configuration) -> InitialStateCache:
-    """Those of a configuration's kind; kept for as many kinds as a worker sees in turn."""
-    key, kept = cohort_key(configuration), _KEPT.origins
-    if key not in kept:
-        while len(kept) >= _KINDS_KEPT:
-            del kept[next(iter(kept))]
-        kept[key] = InitialStateCache(configuration)
-    return kept[key]
+def initial_state_cache(configuration: Configuration) -> InitialStateCache:
+    """Return this thread's cache for a configuration's cohort key; the oldest is dropped."""
+    key, caches = cohort_key(configuration), _THREAD_CACHES.by_key
+    if key not in caches:
+        while len(caches) >= _CACHED_KEYS:
+            del caches[next(iter(caches))]
+        caches[key] = InitialStateCache(configuration)
+    return caches[key]
 
 
-class _Starts:
-    """Parameters and buffers that networks start with.
+class InitialStates:
+    """Function from an init and a seed to an initial state.
 
-    Building a network costs as much as training it for a few epochs.  Where it draws nothing and
-    no layer is wrapped, one network serves all members and is filled anew for each.
+    Building a network takes as long as training it for a few epochs.  If building draws nothing
+    and no layer is wrapped, one network serves all members and is filled again for each.
     """
 
-    def __init__(self, made: CohortProgram) -> None:
-        self._made = made
-        configuration = made.configuration
-        one, other = (_built(configuration, configuration.streams(seed)) for seed in (0, 1))
+    def __init__(self, program: CohortProgram) -> None:
+        self._program = program
         self._template: nn.Module | None = None
-        self._count = sum(parameter.numel() for parameter in one.parameters())
-        if configuration.model.has_random_build or type(configuration.norm).wrap is not Norm.wrap:
+        c = program.configuration
+        if c.model.has_random_build or type(c.norm).wrap is not Norm.wrap:
             return
-        for network in (one, other):  # what an init fills is no difference between the two
-            for _, layer, _ in configuration.model.weights(network):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
-        states = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
-        if all(torch.equal(first, second) for first, second in states):
-            self._template = one
+        candidate, other = (_build_unfilled(c, c.streams(seed)) for seed in (0, 1))
+        states = zip(candidate.state_dict().values(), other.state_dict().values(), strict=True)
+        if all(torch.equal(*pair) for pair in states):
+            self._template = candidate
 
-    def __call__(self, init: Init, seed: int) -> tuple[Tensor, Tensors, int]:
-        """One member's parameters, shape (P,), its buffers, and how many parameters it has."""
-        network, configuration = self._made.network, self._made.configuration.with_(init=init)
-        streams = configuration.streams(seed)
-        device, dtype = configuration.device.torch_device(), configuration.torch_dtype
+    def __call__(self, init: Init, seed: int) -> InitialState:
+        network, c = self._program.network, self._program.configuration.with_(init=init)
+        streams, device = c.streams(seed), c.device.torch_device()
         if self._template is None:
             with streams.isolated(device):
-                module = initialise_network(configuration, streams)
-            count = sum(parameter.numel() for parameter in module.parameters())
+                module = initialise_network(c, streams)
         else:
-            module, count = self._template, self._count
-            fill_network(module, configuration, streams)
-        state = {
-            name: buffer.to(device, dtype if buffer.is_floating_point() else buffer.dtype)
-            for name, buffer in network.state(module).items()
+            module = self._template
+            fill_network(module, c, streams)
+        buffers = {
+            name: buffer.to(device, c.torch_dtype if buffer.is_floating_point() else buffer.dtype)
+            for name, buffer in network.initial_state(module).items()
         }
-        return networks.flatten(network, module).to(device, dtype), state, count
+        n_parameters = sum(parameter.numel() for parameter in module.parameters())
+        flat_P = network.flatten(module).to(device, c.torch_dtype)
+        return InitialState(flat_P, buffers, n_parameters)
 
 
-def _built(configuration: Configuration, streams: Streams) -> nn.Module:
+def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module:
+    """Build a network, with zeros for the weights that an init fills."""
     with streams.isolated(configuration.device.torch_device()):
-        return build_network(configuration)
+        network = build_network(configuration)
+    for _, layer, _ in configuration.model.weights(network):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return network
 
 
-def _data(configuration: Configuration, seed: int) -> Data:
+def _load_data(configuration: Configuration, seed: int) -> Data:
     return on_device(configuration.task.data(configuration.streams(seed)), configuration)
 
 
 @lru_cache(maxsize=256)
-def _rates(schedule: Schedule, lr: float, epochs: int, steps: int) -> Tensor:
-    """The rate of every step, float64 of shape (epochs * steps,)."""
-    live, seen = _Live(schedule, lr, epochs, steps), []
+def _scheduled_rates(schedule: Schedule, lr: float, epochs: int, steps: int) -> Tensor:
+    """Compute the rate of every step, float64 of shape (epochs * steps,)."""
+    scheduler, rates = _LiveScheduler(schedule, lr, epochs, steps), []
     for _ in range(epochs):
         for _ in range(steps):
-            seen.append(live.rate)
-            live.after_step()
-        live.after_epoch(math.nan)
-    return torch.tensor(seen, dtype=torch.float64)
+            rates.append(scheduler.lr)
+            scheduler.after_step()
+        scheduler.after_epoch(math.nan)
+    return torch.tensor(rates, dtype=torch.float64)
 
 
-class _Live:
-    """A member's scheduler at work, PyTorch's own, on an optimizer of nothing."""
+class _LiveScheduler:
+    """PyTorch's scheduler of one member, on an optimizer of a dummy parameter."""
 
     def __init__(self, schedule: Schedule, lr: float, epochs: int, steps: int) -> None:
         self._schedule = schedule
         self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
         self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
-        self._optimizer.step()  # a scheduler warns where its optimizer never did
+        self._optimizer.step()  # a scheduler warns if its optimizer never took a step
 
     @property
-    def rate(self) -> float:
+    def lr(self) -> float:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
@@ -167,37 +172,38 @@ class _Live:
         self._schedule.after_epoch(self._scheduler, objective)
 
 
-class Rates:
-    """The learning rates of every member, known ahead or from live schedulers."""
+class LearningRates:
+    """The learning rates of every member, computed ahead or from live schedulers."""
 
-    def __init__(self, placed: Sequence[Member], device: torch.device, dtype: torch.dtype) -> None:
-        c = placed[0].run.configuration
-        unknown = torch.full((c.epochs * c.steps_per_epoch,), math.nan, dtype=torch.float64)
-        self._live: dict[int, _Live] = {}
-        for place, member in enumerate(placed):
-            if member.rates is None:
-                own = member.run.configuration
-                self._live[place] = _Live(own.schedule, own.lr, c.epochs, c.steps_per_epoch)
-        rates = [unknown if member.rates is None else member.rates for member in placed]
+    def __init__(self, members: Sequence[Member], device: torch.device, dtype: torch.dtype) -> None:
+        c = members[0].run.configuration
+        steps = c.steps_per_epoch
+        unknown_S = torch.full((c.epochs * steps,), math.nan, dtype=torch.float64)
+        self._live: dict[int, _LiveScheduler] = {}
+        for slot, member in enumerate(members):
+            if member.lr_S is None:
+                config = member.run.configuration
+                self._live[slot] = _LiveScheduler(config.schedule, config.lr, c.epochs, steps)
+        rates = [unknown_S if member.lr_S is None else member.lr_S for member in members]
         self.exact_SM = torch.stack(rates, 1)
-        """As they stand in the curves, float64 of shape (steps, M)."""
+        """The rates for the results, float64 of shape (steps, M)."""
         self._device, self._dtype = device, dtype
         self._rates_SM = self.exact_SM.to(device, dtype)
 
-    def at(self, step: int) -> Tensor:
-        """Shape (M, 1)."""
+    def at_step(self, step: int) -> Tensor:
+        """Return the rates of a step, shape (M, 1)."""
         if self._live:
-            for place, live in self._live.items():
-                self.exact_SM[step, place] = live.rate
+            for slot, scheduler in self._live.items():
+                self.exact_SM[step, slot] = scheduler.lr
             return self.exact_SM[step].to(self._device, self._dtype)[:, None]
         return self._rates_SM[step][:, None]
 
     def after_step(self) -> None:
-        for live in self._live.values():
-            live.after_step()
+        for scheduler in self._live.values():
+            scheduler.after_step()
 
     def after_epoch(self, objective_M: Tensor) -> None:
         if self._live:
             objectives = objective_M.tolist()
-            for place, live in self._live.items():
-                live.after_epoch(objectives[place])
+            for slot, scheduler in self._live.items():
+                scheduler.after_epoch(objectives[slot])

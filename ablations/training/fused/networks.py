@@ -1,20 +1,21 @@
-"""Networks of many runs at once.
+"""Networks of many members.
 
-Two ways lead there.  A sequence of layers that have a stacked form becomes one program of batched
-matrix products; any other module runs through ``torch.func.vmap`` where that works.
+A sequence of layers that have a stacked form becomes a ``StackedNetwork`` of batched matrix
+products.  Any other module becomes a ``MappedNetwork``, which runs through ``torch.func.vmap``.
+All parameters of a member lie side by side in one vector, so that an optimizer step is a few
+operations on one tensor.
 
-All parameters of a member lie side by side in one row of numbers, so that what an optimizer does
-is a few operations on one tensor.
-
-Letters in names: M member, B batch, I inputs, O outputs, P all parameters of a member.
+Letters in names: M member, B row of the batch, I input, O output, P parameter of a member, S seed,
+U unique pair of a seed and layer parameters.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,272 +24,281 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.techniques.base import RandomLayer
 from ablations.training.fused.layers import (
-    ALIGNED,
-    Layer,
+    ALIGNMENT,
     NotStackableError,
     Shape,
+    StackedLayer,
     Tensors,
-    known,
-    stacked,
+    ToStacked,
+    has_stacked_form,
+    select_prefix,
+    stack_layer,
 )
 
-__all__ = [
-    "Network",
-    "ParamSlot",
-    "StochasticLayer",
-    "flatten",
-    "join",
-    "sequence",
-    "split",
-    "vmapped",
-]
-
-Drawn = Sequence[tuple[Tensor, tuple[Tensor, ...]]]
-"""For each layer that draws: what it prepared, and its numbers (M, 1, …)."""
+Perturbations = Sequence[tuple[Tensor, tuple[Tensor, ...]]]
+"""For each stochastic layer: its transformed draws, and its parameters (M, 1, …)."""
 
 
 @dataclass(frozen=True)
 class ParamSlot:
-    """Where a parameter lies among the P numbers of a member, and its shape there."""
+    """Position and stored shape of a parameter in the vector of a member."""
 
     name: str
     start: int
     shape: tuple[int, ...]
-    lay: Callable[[Tensor], Tensor]
-    """From the parameter as PyTorch holds it to the shape stored here."""
+    to_stacked: ToStacked
+    """From PyTorch's parameter to the stored shape."""
 
     @property
     def stop(self) -> int:
-        """One past its last number."""
+        """One past its last element."""
         return self.start + torch.Size(self.shape).numel()
 
 
 @dataclass(frozen=True)
 class StochasticLayer:
-    """A layer that draws, and how its inputs lie."""
+    """A random layer, and the layout of its inputs in the network."""
 
     layer: RandomLayer
     shape: Shape
-    """Shape of a row there, in PyTorch's order."""
-    turned: bool | None = None
-    """Whether features come before rows; None where rows keep their shape."""
+    """Shape of one row of its inputs, in PyTorch's order."""
+    feature_major: bool | None = None
+    """Layout of its inputs; None if rows keep their shape."""
 
     @property
-    def dims(self) -> int:
-        """Dimensions of its inputs, that of the members counted."""
-        return 2 + (len(self.shape) if self.turned is None else 1)
+    def n_dims(self) -> int:
+        """Dimensions of its inputs, with the member dimension."""
+        return 2 + (len(self.shape) if self.feature_major is None else 1)
 
-    def prepared(
-        self, drawn_S: Tensor, seed_U: Tensor, numbers_U: Sequence[Tensor], unique_M: Tensor
+    def transform(
+        self, draws_S: Tensor, seed_U: Tensor, params_U: Sequence[Tensor], unique_M: Tensor
     ) -> Tensor:
-        """What the layer makes of its draws, for each member, lying as its inputs do.
+        """Transform draws to what perturbs the inputs of each member, in the inputs' layout.
 
         Parameters
         ----------
-        drawn_S
-            The draws of each seed, (S, B, …).
-        seed_U, numbers_U
-            The place among the seeds, and the numbers, of members without their equals.
+        draws_S
+            Draws of each seed, (S, B, …).
+        seed_U, params_U
+            Index of the seed, and the layer parameters, of each unique pair.
         unique_M
-            The place of each member among those.
+            Index of each member's unique pair.
         """
-        drawn = drawn_S if self.turned is None else drawn_S.flatten(2)
-        prepared_U = self.layer.transform(drawn.index_select(0, seed_U), *numbers_U)
-        if self.turned:
-            prepared_U = prepared_U.transpose(1, 2).contiguous()
-        return prepared_U.index_select(0, unique_M)
+        draws_S = draws_S if self.feature_major is None else draws_S.flatten(2)
+        transformed_U = self.layer.transform(draws_S.index_select(0, seed_U), *params_U)
+        if self.feature_major:
+            transformed_U = transformed_U.transpose(1, 2).contiguous()
+        return transformed_U.index_select(0, unique_M)
 
 
-class Network(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Network(ABC):
     """A network of M members."""
 
-    @property
-    def slots(self) -> tuple[ParamSlot, ...]:
-        """The parameters, as they lie side by side."""
-
-    @property
-    def places(self) -> tuple[StochasticLayer, ...]:
-        """The layers that draw."""
-
-    @property
-    def rows(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Parameters that hold the units' incoming weights, and the dimensions along which."""
-
-    @property
-    def engine(self) -> str:
-        """``fused`` or ``vmap``."""
-
-    @property
-    def lanes(self) -> int:
-        """How many kinds of places there are, in turn, where numbers may be rounded otherwise."""
-
-    @property
-    def depth(self) -> int:
-        """About how many layers numbers go through one after the other."""
-
-    @property
-    def same_in_training(self) -> bool:
-        """Whether training and evaluation mode give the same outputs."""
-
-    def forward(
-        self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
-    ) -> tuple[Tensor, Tensors]:
-        """Outputs (M, B, O) and the next state; a pure function."""
-
-    def state(self, module: nn.Module) -> Tensors:
-        """One member's buffers at the start."""
-
-
-def flatten(network: Network, module: nn.Module) -> Tensor:
-    """One member's parameters, shape (P,)."""
-    found = dict(module.named_parameters())
-    parameters = {slot.name: slot.lay(found[slot.name].detach())[None] for slot in network.slots}
-    return join(network, parameters)[0]
-
-
-def split(network: Network, flat_MP: Tensor) -> Tensors:
-    """Views of each parameter, shape (M, …)."""
-    return {
-        slot.name: flat_MP[:, slot.start : slot.stop].view(-1, *slot.shape)
-        for slot in network.slots
-    }
-
-
-def join(network: Network, parameters: Mapping[str, Tensor]) -> Tensor:
-    """The parameters (or their gradients) side by side, shape (M, P), with zeros between."""
-    parts: list[Tensor] = []
-    for slot in network.slots:
-        part = parameters[slot.name].flatten(1)
-        missing = -part.shape[1] % ALIGNED
-        parts.append(F.pad(part, (0, missing)) if missing else part)
-    return torch.cat(parts, 1)
-
-
-# --------------------------------------------------------------------- a sequence of such layers
-
-
-@dataclass(frozen=True)
-class StackedNetwork:
-    """A sequence of layers, each in its stacked form."""
-
-    layers: tuple[tuple[str, Layer | int], ...]
-    """Name in the module, and the layer; a number stands for a layer that draws, a place."""
     slots: tuple[ParamSlot, ...]
-    places: tuple[StochasticLayer, ...]
-    rows: tuple[tuple[str, tuple[int, ...]], ...]
-    same_in_training: bool
-    engine: str = "fused"
-    lanes: int = 1
+    stochastic_layers: tuple[StochasticLayer, ...]
+    unit_weights: tuple[tuple[str, tuple[int, ...]], ...]
+    """Parameters that hold the incoming weights of units, and the dimensions of these vectors."""
+    depth: int = 1
+    """About how many layers run one after the other."""
+    same_in_training: bool = False
+    """Whether training and evaluation mode give the same outputs."""
 
-    @property
-    def depth(self) -> int:
-        """About how many layers numbers go through one after the other."""
-        return sum(layer.depth if isinstance(layer, Layer) else 1 for _, layer in self.layers)
+    engine: ClassVar[str]
+    slot_groups: ClassVar[int]
+    """Number of interleaved groups of member slots between which rounding may differ."""
+
+    @abstractmethod
+    def forward(
+        self,
+        parameters: Tensors,
+        state: Tensors,
+        x_MBI: Tensor,
+        perturbations: Perturbations,
+        training: bool,
+    ) -> tuple[Tensor, Tensors]:
+        """Return outputs (M, B, O) and the next state; a pure function."""
+
+    @abstractmethod
+    def initial_state(self, module: nn.Module) -> Tensors:
+        """Return the buffers of one member."""
+
+    def flatten(self, module: nn.Module) -> Tensor:
+        """Return the parameters of one member, shape (P,)."""
+        parameters = dict(module.named_parameters())
+        stacked_parameters = {
+            slot.name: slot.to_stacked(parameters[slot.name].detach())[None] for slot in self.slots
+        }
+        return self.join(stacked_parameters)[0]
+
+    def split(self, flat_MP: Tensor) -> Tensors:
+        """Return views of each parameter, shape (M, …)."""
+        return {
+            slot.name: flat_MP[:, slot.start : slot.stop].view(-1, *slot.shape)
+            for slot in self.slots
+        }
+
+    def join(self, parameters: Mapping[str, Tensor]) -> Tensor:
+        """Concatenate parameters or gradients to shape (M, P), with zeros as padding."""
+        columns: list[Tensor] = []
+        for slot in self.slots:
+            column = parameters[slot.name].flatten(1)
+            missing = -column.shape[1] % ALIGNMENT
+            columns.append(F.pad(column, (0, missing)) if missing else column)
+        return torch.cat(columns, 1)
+
+
+def _param_slots(parameters: Iterable[tuple[str, Tensor, ToStacked]]) -> tuple[ParamSlot, ...]:
+    slots: list[ParamSlot] = []
+    start = 0
+    for name, parameter, to_stacked in parameters:
+        slots.append(
+            ParamSlot(name, start, tuple(to_stacked(parameter.detach()).shape), to_stacked)
+        )
+        start = slots[-1].stop + -slots[-1].stop % ALIGNMENT
+    return tuple(slots)
+
+
+# ---------------------------------------------------------------- a sequence of stacked layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackedNetwork(Network):
+    """A sequence of layers in their stacked form."""
+
+    layers: tuple[tuple[str, StackedLayer | int], ...]
+    """Name in the module, and the layer; an integer is the index of a stochastic layer."""
+
+    engine = "fused"
+    slot_groups = 1
 
     def forward(
-        self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
+        self,
+        parameters: Tensors,
+        state: Tensors,
+        x_MBI: Tensor,
+        perturbations: Perturbations,
+        training: bool,
     ) -> tuple[Tensor, Tensors]:
-        """Outputs (M, B, O) and the next state."""
-        x, after, turned = x_MBI, dict(state), False
+        """Return outputs (M, B, O) and the next state."""
+        x, next_state, feature_major = x_MBI, dict(state), False
         for name, layer in self.layers:
             if isinstance(layer, int):
                 if training:
-                    prepared, numbers = drawn[layer]
-                    x = self.places[layer].layer.perturb(x, prepared, *numbers)
+                    draws, layer_params = perturbations[layer]
+                    x = self.stochastic_layers[layer].layer.perturb(x, draws, *layer_params)
                 continue
-            if layer.turned not in (None, turned):
-                x, turned = x.transpose(1, 2), not turned
-            own, kept = _own(parameters, name, layer), _own(state, name, layer)
-            x, changed = layer.forward(x, own, kept, training)
-            after.update({f"{name}.{key}": value for key, value in changed.items()})
-        return x.transpose(1, 2) if turned else x, after
+            if layer.feature_major not in (None, feature_major):
+                x, feature_major = x.transpose(1, 2), not feature_major
+            layer_params_by_name, buffers = (
+                select_prefix(name, layer.to_stacked, tensors) for tensors in (parameters, state)
+            )
+            x, changed = layer.forward(x, layer_params_by_name, buffers, training)
+            next_state.update({f"{name}.{key}": value for key, value in changed.items()})
+        return x.transpose(1, 2) if feature_major else x, next_state
 
-    def state(self, module: nn.Module) -> Tensors:
-        """One member's buffers at the start."""
-        found = dict(module.named_buffers())
+    def initial_state(self, module: nn.Module) -> Tensors:
+        """Return the buffers of one member."""
+        buffers = dict(module.named_buffers())
         return {
-            f"{name}.{key}": lay(found[f"{name}.{key}"])
+            f"{name}.{key}": to_stacked(buffers[f"{name}.{key}"])
             for name, layer in self.layers
-            if isinstance(layer, Layer)
-            for key, lay in layer.lay.items()
-            if f"{name}.{key}" in found
+            if isinstance(layer, StackedLayer)
+            for key, to_stacked in layer.to_stacked.items()
+            if f"{name}.{key}" in buffers
         }
 
 
-def _own(tensors: Mapping[str, Tensor], name: str, layer: Layer) -> Tensors:
-    """Those of a layer, by its own names for them."""
-    return {key: tensors[f"{name}.{key}"] for key in layer.lay if f"{name}.{key}" in tensors}
+_FEATURE_MAJOR_TYPES = (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+"""With one of these in a network, layers that support both layouts are feature-major."""
 
 
-def sequence(module: nn.Module, row: Tensor) -> StackedNetwork:
-    """The stacked form of an ``nn.Sequential``, nested or not.
+def stack_sequence(module: nn.Module, row: Tensor) -> StackedNetwork:
+    """Build the stacked form of an ``nn.Sequential``, nested or not.
 
     Parameters
     ----------
     row
-        One row of inputs, to learn the shapes that its layers are given.
+        One row of inputs, from which the input shapes of the layers follow.
 
     Raises
     ------
     NotStackableError
-        If it is something else, or a layer in it has no stacked form.
+        If the module is something else, or a layer in it has no stacked form.
     """
+    leaves = _sequence_leaves(module)
+    shapes = _input_shapes(module, [leaf for _, leaf in leaves], row)
+    prefer = any(isinstance(layer, _FEATURE_MAJOR_TYPES) for layer in module.modules())
+    layers: list[tuple[str, StackedLayer | int]] = []
+    stochastic_layers: list[StochasticLayer] = []
+    feature_major = False
+    for (name, leaf), (_, shape) in zip(leaves, shapes, strict=True):
+        if isinstance(leaf, RandomLayer):
+            layers.append((name, len(stochastic_layers)))
+            stochastic_layers.append(StochasticLayer(leaf, shape, feature_major))
+            continue
+        layer = stack_layer(leaf, shape, prefer)
+        feature_major = feature_major if layer.feature_major is None else layer.feature_major
+        layers.append((name, layer))
+    stacked_layers = {name: layer for name, layer in layers if isinstance(layer, StackedLayer)}
+    to_stacked = {
+        f"{name}.{key}": function
+        for name, layer in stacked_layers.items()
+        for key, function in layer.to_stacked.items()
+    }
+    for name, _ in module.named_parameters():
+        if name not in to_stacked:
+            raise NotStackableError(f"there is no stacked form of the parameter {name}")
+    return StackedNetwork(
+        layers=tuple(layers),
+        slots=_param_slots((name, p, to_stacked[name]) for name, p in module.named_parameters()),
+        stochastic_layers=tuple(stochastic_layers),
+        unit_weights=tuple(
+            (f"{name}.{weight}", (-2,))
+            for name, layer in stacked_layers.items()
+            for weight in layer.unit_weights
+        ),
+        depth=sum(layer.depth if isinstance(layer, StackedLayer) else 1 for _, layer in layers),
+        same_in_training=not stochastic_layers and not any(True for _ in module.buffers()),
+    )
+
+
+def _sequence_leaves(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the layers of a sequence in their order, with their names."""
     if type(module) is not nn.Sequential:
         raise NotStackableError(f"{type(module).__name__} is no sequence of layers")
-    leaves = list(_leaves("", module))
+    leaves = list(_walk_sequence("", module))
     with_parameters = [leaf for _, leaf in leaves if any(True for _ in leaf.parameters())]
     if len(set(with_parameters)) < len(with_parameters):
         raise NotStackableError("there is no stacked form of a layer that stands in two places")
-    every = list(module.named_parameters(remove_duplicate=False))
-    if len(every) > sum(1 for _ in module.parameters()):
+    every_use = list(module.named_parameters(remove_duplicate=False))
+    if len(every_use) > sum(1 for _ in module.parameters()):
         raise NotStackableError("there is no stacked form of layers that share a parameter")
     for _, leaf in leaves:
-        if not (isinstance(leaf, RandomLayer) or known(leaf)):
+        if not (isinstance(leaf, RandomLayer) or has_stacked_form(leaf)):
             raise NotStackableError(f"there is no stacked form of {type(leaf).__name__}")
-    shapes = _shapes(module, [leaf for _, leaf in leaves], row)
-    layers: list[tuple[str, Layer | int]] = []
-    places: list[StochasticLayer] = []
-    prefer_turned = any(isinstance(part, _TURNED) for part in module.modules())
-    turned = False
-    for (name, leaf), (_, shape) in zip(leaves, shapes, strict=True):
-        if isinstance(leaf, RandomLayer):
-            layers.append((name, len(places)))
-            places.append(StochasticLayer(leaf, shape, turned))
-            continue
-        form = stacked(leaf, shape, prefer_turned)
-        turned = turned if form.turned is None else form.turned
-        layers.append((name, form))
-    slots: list[ParamSlot] = []
-    for name, parameter in module.named_parameters():
-        owner, layer = next((n, la) for n, la in layers if name.startswith(f"{n}."))
-        lay = layer.lay[name.removeprefix(f"{owner}.")] if isinstance(layer, Layer) else None
-        if lay is None:
-            raise NotStackableError(f"there is no stacked form of the parameter {name}")
-        slots.append(_slot(name, parameter, lay, slots))
-    rows = [
-        (f"{name}.{weight}", (-2,))
-        for name, layer in layers
-        if isinstance(layer, Layer)
-        for weight in layer.rows
-    ]
-    same = not places and not any(True for _ in module.buffers())
-    return StackedNetwork(tuple(layers), tuple(slots), tuple(places), tuple(rows), same)
+    return leaves
 
 
-_TURNED = (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-"""Where one of these is, features lie before rows wherever that can be chosen."""
+def _walk_sequence(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if type(module) is not nn.Sequential:
+        yield prefix, module
+        return
+    for name, child in module._modules.items():  # named_children omits repeated modules
+        if child is not None:
+            yield from _walk_sequence(f"{prefix}.{name}" if prefix else name, child)
 
 
-def _shapes(
+def _input_shapes(
     module: nn.Module, layers: Sequence[nn.Module], row: Tensor
 ) -> list[tuple[nn.Module, Shape]]:
-    """The layers in the order in which inputs came to them, and the shape of a row there."""
-    found: list[tuple[nn.Module, Shape]] = []
+    """Return the layers in the order of their calls, with the shape of one row of their inputs."""
+    shapes: list[tuple[nn.Module, Shape]] = []
 
-    def seen(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append((layer, tuple(inputs[0].shape[1:])))
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        shapes.append((layer, tuple(inputs[0].shape[1:])))
 
-    hooks = [layer.register_forward_pre_hook(seen) for layer in dict.fromkeys(layers)]
+    hooks = [layer.register_forward_pre_hook(record) for layer in dict.fromkeys(layers)]
     training = module.training
     module.eval()
     with torch.no_grad():
@@ -296,100 +306,90 @@ def _shapes(
     module.train(training)
     for hook in hooks:
         hook.remove()
-    return found
+    return shapes
 
 
-def _slot(
-    name: str, parameter: Tensor, lay: Callable[[Tensor], Tensor], before: Sequence[ParamSlot]
-) -> ParamSlot:
-    start = before[-1].stop + -before[-1].stop % ALIGNED if before else 0
-    return ParamSlot(name, start, tuple(lay(parameter.detach()).shape), lay)
+# ---------------------------------------------------------------------------- any other module
 
 
-def _leaves(prefix: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    if type(module) is not nn.Sequential:
-        yield prefix, module
-        return
-    for name, child in module._modules.items():  # named_children leaves out what comes again
-        if child is not None:
-            yield from _leaves(f"{prefix}.{name}" if prefix else name, child)
-
-
-# ------------------------------------------------------------------------------ any other module
-
-
-@dataclass(frozen=True)
-class Vmapped:
-    """A module of somebody else, its forward pass mapped over members."""
+@dataclass(frozen=True, kw_only=True)
+class MappedNetwork(Network):
+    """Any module, its forward pass mapped over members by ``torch.func.vmap``."""
 
     module: nn.Module
-    slots: tuple[ParamSlot, ...]
-    places: tuple[StochasticLayer, ...]
-    rows: tuple[tuple[str, tuple[int, ...]], ...]
-    engine: str = "vmap"
-    lanes: int = ALIGNED
-    depth: int = 1
-    same_in_training: bool = False
+
+    engine = "vmap"
+    slot_groups = ALIGNMENT
 
     def forward(
-        self, parameters: Tensors, state: Tensors, x_MBI: Tensor, drawn: Drawn, training: bool
+        self,
+        parameters: Tensors,
+        state: Tensors,
+        x_MBI: Tensor,
+        perturbations: Perturbations,
+        training: bool,
     ) -> tuple[Tensor, Tensors]:
-        """Outputs (M, B, O) and the next state."""
+        """Return outputs (M, B, O) and the next state."""
         self.module.train(training)
 
-        def one(
-            parameters: Tensors, state: Tensors, x_BI: Tensor, drawn: Drawn
+        def forward_member(
+            parameters: Tensors, state: Tensors, x_BI: Tensor, perturbations: Perturbations
         ) -> tuple[Tensor, Tensors]:
-            for place, given in zip(self.places, drawn, strict=False):
-                place.layer.precomputed = given
-            after = dict(state)
-            outputs = torch.func.functional_call(self.module, (parameters, after), (x_BI,))
-            return outputs, after
+            for random, perturbation in zip(self.stochastic_layers, perturbations, strict=False):
+                random.layer.precomputed = perturbation
+            next_state = dict(state)
+            outputs = torch.func.functional_call(self.module, (parameters, next_state), (x_BI,))
+            return outputs, next_state
 
-        # Layers change their buffers in place, which must not reach the caller's.
+        # Layers change their buffers in place, but this function must not change its arguments.
         copies = {name: tensor.clone() for name, tensor in state.items()}
         try:
-            mapped = torch.func.vmap(one, in_dims=0, randomness="error")
+            mapped = torch.func.vmap(forward_member, in_dims=0, randomness="error")
             with warnings.catch_warnings():
-                # Operations without a batched form run member by member; the numbers are right.
+                # Operations without a batched form run member by member, with correct numbers.
                 warnings.filterwarnings("ignore", message="There is a performance drop")
-                outputs, after = mapped(parameters, copies, x_MBI, tuple(drawn))
+                outputs, next_state = mapped(parameters, copies, x_MBI, tuple(perturbations))
         finally:
-            for place in self.places:
-                place.layer.precomputed = None
-        return outputs, after
+            for random in self.stochastic_layers:
+                random.layer.precomputed = None
+        return outputs, next_state
 
-    def state(self, module: nn.Module) -> Tensors:
-        """One member's buffers at the start."""
+    def initial_state(self, module: nn.Module) -> Tensors:
+        """Return the buffers of one member."""
         return {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
 
 
-def vmapped(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> Vmapped:
-    """Any module, mapped over members.
+def map_module(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> MappedNetwork:
+    """Map any module over members.
 
     Parameters
     ----------
     linears
-        Its layers whose units a limit on the length of incoming weights is about.
+        Layers whose units' incoming weights a regularizer may limit in length.
     row
-        One row of inputs, to learn the shapes that its layers are given.
+        One row of inputs, from which the input shapes of the layers follow.
     """
-    slots: list[ParamSlot] = []
-    for name, parameter in module.named_parameters():
-        slots.append(_slot(name, parameter, lambda tensor: tensor, slots))
-    rows = tuple((_lengths(module, one), tuple(range(1 - one.weight.ndim, 0))) for one in linears)
-    return Vmapped(module, tuple(slots), _places(module, row), rows)
+    random_layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
+    shapes = dict(_input_shapes(module, random_layers, row))
+    return MappedNetwork(
+        module=module,
+        slots=_param_slots(
+            (name, p, lambda tensor: tensor) for name, p in module.named_parameters()
+        ),
+        stochastic_layers=tuple(
+            StochasticLayer(layer, shapes[layer]) for layer in random_layers if layer in shapes
+        ),
+        unit_weights=tuple(
+            (_length_parameter(module, linear), tuple(range(1 - linear.weight.ndim, 0)))
+            for linear in linears
+        ),
+    )
 
 
-def _lengths(module: nn.Module, layer: nn.Linear) -> str:
-    # The lengths of weight norm are (O, 1): their own length along the last dimension is |g|.
-    wanted = layer.weight
+def _length_parameter(module: nn.Module, layer: nn.Linear) -> str:
+    """Name the parameter that holds the lengths of a layer's weight vectors."""
+    # With weight norm, the lengths are (O, 1): their norm along the last dimension is |g|.
+    parameter = layer.weight
     if is_parametrized(layer, "weight"):
-        wanted = layer.parametrizations.weight.original0  # type: ignore[union-attr,assignment]
-    return next(name for name, found in module.named_parameters() if found is wanted)
-
-
-def _places(module: nn.Module, row: Tensor) -> tuple[StochasticLayer, ...]:
-    layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
-    shapes = dict(_shapes(module, layers, row))
-    return tuple(StochasticLayer(layer, shapes[layer]) for layer in layers if layer in shapes)
+        parameter = layer.parametrizations.weight.original0  # type: ignore[union-attr,assignment]
+    return next(name for name, p in module.named_parameters() if p is parameter)

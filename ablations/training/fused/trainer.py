@@ -1,14 +1,16 @@
-"""One cohort as one tensor program, from its initial states to its results.
+"""One cohort as one tensor program, from initial states to results.
 
-    data, initial weights and rates of every member
+    data, initial parameters and learning rates of every member
     for epoch in epochs:
         for batch in the order of (seed, epoch):
-            outputs, losses, penalties;  gradient;  weight decay;  optimizer;  limit on lengths
-        losses on both splits, in evaluation mode
+            outputs, losses, penalties;  gradient;  weight decay;  optimizer;  max norm
+        losses of both splits, in evaluation mode
         stop when no member has a finite loss
 
-A cohort is always executed at its full shape: places without a run hold copies, which are thrown
-away.  So kernels round a run's numbers alike whatever else is left to train.
+A program is always executed at its full size: slots without a run hold copies of a member, whose
+results are dropped.  So kernels round the numbers of a run alike in any cohort.
+
+Letters in names: M member, B row of the batch, N row of a split, I input, E epoch.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import ctypes
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -25,126 +28,152 @@ from torch import Tensor
 
 from ablations.study.configuration import Run
 from ablations.training.cohorts import assign_slots
-from ablations.training.fused import compilation, trainer
-from ablations.training.fused.initial_states import Member, Rates, origins
-from ablations.training.fused.program import CohortProgram, CohortRandomness, Split, numbers_of
+from ablations.training.fused import compilation
+from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
+from ablations.training.fused.program import (
+    CohortProgram,
+    Split,
+    StepInput,
+    StepOutput,
+    stack_member_params,
+)
+from ablations.training.fused.randomness import CohortRandomness
 from ablations.training.loop import one_thread
 from ablations.training.result import EpochRecord, RunResult, is_failure
 from ablations.training.timeout import RunTimeoutError
 
-_WIDE = {"mps": torch.float32}
-"""In what losses are summed up, where a device has no float64."""
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Memory limits and the pace of checks; they change rounding at most."""
+
+    max_split_bytes: int = 2**25
+    """Activations of a whole split on a CPU; the losses of a larger split are summed in chunks."""
+    chunk_bytes: int = 2**23
+    """Activations of a chunk, which should fit into the CPU's cache."""
+    min_chunk_rows: int = 128
+    finite_check_epochs: int | None = None
+    """Epochs between checks whether any member is finite.  By default 1 on a CPU; 16 elsewhere,
+    because a check waits for the device."""
 
 
-_LOOK = {"cpu": 1}
-
-
-_SELDOM = 16
-"""Epochs between two looks at whether any member is left: a look waits for the device."""
-
-
-WHOLE, CHUNK, FEWEST_ROWS = 2**25, 2**23, 128
-"""Bytes that the members' layers may fill for the losses of a split, on a CPU; where it is more,
-the rows are taken in parts of as many bytes as stay in its cache, and at least so many rows."""
+DEFAULT_SETTINGS = TrainerSettings()
 
 
 def train(
-    runs: Sequence[Run], size: int, *, compiled: bool = False, stop: int | None = None
+    runs: Sequence[Run],
+    size: int,
+    *,
+    compiled: bool = False,
+    stop: int | None = None,
+    settings: TrainerSettings = DEFAULT_SETTINGS,
 ) -> list[RunResult]:
-    """Train runs of one kind as a program of ``size`` members.
+    """Train runs of one cohort key as a program of ``size`` members.
 
-    A member whose loss is no longer finite goes on without harm to the others.  One that raises an
-    exception is ``failed``; the others are trained again without it.
+    A member whose loss is no longer finite does not affect the others.  A member that raises an
+    exception is ``failed``, and the others are trained again without it.
 
     Parameters
     ----------
     runs
-        At most ``size`` runs of one kind (``cohorts.kind``).
+        At most ``size`` runs with the same ``cohorts.cohort_key``.
     size
-        Members of the program; places beyond the runs hold copies.
+        Members of the program.
     compiled
         Whether to compile the step.
     stop
-        The epoch after which to stop, for a look at the beginning; the last one by default.
+        The epoch after which to stop; the last epoch by default.
 
     Raises
     ------
     MemoryError, torch.OutOfMemoryError
-        If there is no memory for so many members.
+        If the memory does not suffice for this many members.
     """
-    trainer.keep()
+    retain_freed_memory()
     with one_thread():
         try:
-            start = origins(runs[0].configuration)
+            cache = initial_state_cache(runs[0].configuration)
         except BaseException as error:
-            if not is_failure(error) or isinstance(error, RunTimeoutError):
+            if not _fails_a_run(error):
                 raise
             return [RunResult.from_exception(run, error, "fused", size) for run in runs]
-        made = start.program
-        engine = made.network.engine
+        engine = cache.program.network.engine
         members: list[Member] = []
-        failed: list[RunResult] = []
+        failures: list[RunResult] = []
         for run in runs:
             try:
-                members.append(start.member(run))
+                members.append(cache.member(run))
             except BaseException as error:
-                if not is_failure(error) or isinstance(error, RunTimeoutError):
+                if not _fails_a_run(error):
                     raise
-                failed.append(RunResult.from_exception(run, error, engine, size))
-        attempt = partial(_attempt, made, compiled=compiled, stop=stop)
-        return [*_isolate(attempt, members, size, engine), *failed]
+                failures.append(RunResult.from_exception(run, error, engine, size))
+        attempt = partial(
+            _train_members, cache.program, compiled=compiled, stop=stop, settings=settings
+        )
+        return [*_isolate_failures(attempt, members, size, engine), *failures]
 
 
-def _attempt(
-    made: CohortProgram, members: Sequence[Member], size: int, compiled: bool, stop: int | None
+def _train_members(
+    program: CohortProgram,
+    members: Sequence[Member],
+    size: int,
+    compiled: bool,
+    stop: int | None,
+    settings: TrainerSettings,
 ) -> list[RunResult]:
-    """Train members together; eagerly, from the start, where the program cannot be compiled."""
-    if compiled and made.network.engine == "fused" and not compilation.refused(made.kind):
+    """Train members together; start again eagerly if the program cannot be compiled."""
+    if compiled and program.network.engine == "fused" and not compilation.refused(program.identity):
         try:
-            return _Training(made, members, size, True, stop).results()
+            return _CohortTraining(program, members, size, True, stop, settings).results()
         except compilation.CannotCompileError:
-            pass  # the rows' engine says so
-    return _Training(made, members, size, False, stop).results()
+            pass  # the results' ``engine`` column shows it
+    return _CohortTraining(program, members, size, False, stop, settings).results()
 
 
-def _isolate(
+def _isolate_failures(
     attempt: Callable[[Sequence[Member], int], list[RunResult]],
     members: Sequence[Member],
     size: int,
     engine: str,
 ) -> list[RunResult]:
-    """Train members; halve those of a cohort that raised, until the guilty one is alone."""
+    """Train members; if that raises, train each half, down to the single member that raises."""
     if not members:
         return []
     try:
         return attempt(members, size)
     except BaseException as error:
-        if not is_failure(error) or isinstance(error, RunTimeoutError) or out_of_memory(error):
+        if not _fails_a_run(error) or out_of_memory(error):
             raise
         if len(members) == 1:
             return [RunResult.from_exception(members[0].run, error, engine, size)]
         half = len(members) // 2
-        parts = [members[:half], members[half:]]
+        halves = [members[:half], members[half:]]
         # The traceback holds the tensors of the failed attempt.
         traceback.clear_frames(error.__traceback__)
-    return [result for part in parts for result in _isolate(attempt, part, size, engine)]
+    return [r for half in halves for r in _isolate_failures(attempt, half, size, engine)]
+
+
+def _fails_a_run(error: BaseException) -> bool:
+    return is_failure(error) and not isinstance(error, RunTimeoutError)
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that host or device had no memory left."""
+    """Whether an exception says that host or device has no memory left."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
 
 
-def _parts(splits: Sequence[Split], each: int, device: torch.device) -> list[list[Split]]:
-    """The rows of each split by so many as stay in a cache; nothing where all of them may be taken
-    at once.
+def _chunk_splits(
+    splits: Sequence[Split], row_bytes: int, device: torch.device, settings: TrainerSettings
+) -> list[list[Split]]:
+    """Cut the rows of each split into chunks; nothing if whole splits fit into memory.
 
-    Each part's members lie as those of a batch do: rounding follows how they lie.
+    Chunks are contiguous, as batches are, because rounding depends on the memory layout.
     """
-    rows = max(FEWEST_ROWS, CHUNK // each)
-    if device.type != "cpu" or max(x.shape[1] for x, _ in splits) * each <= WHOLE:
+    rows = max(settings.min_chunk_rows, settings.chunk_bytes // row_bytes)
+    most = max(x.shape[1] for x, _ in splits)
+    if device.type != "cpu" or most * row_bytes <= settings.max_split_bytes:
         return []
     return [
         [
@@ -155,208 +184,241 @@ def _parts(splits: Sequence[Split], each: int, device: torch.device) -> list[lis
     ]
 
 
-class _Training:
-    """A cohort at work."""
+class _CohortTraining:
+    """The training of one cohort."""
 
     def __init__(
         self,
-        made: CohortProgram,
+        program: CohortProgram,
         members: Sequence[Member],
         size: int,
         compiled: bool,
         stop: int | None,
+        settings: TrainerSettings,
     ) -> None:
-        configuration = made.configuration
-        self._stop = min(stop or configuration.epochs, configuration.epochs)
-        self._made, self._size = made, size
-        found = assign_slots(
-            [member.run for member in members], size, min(size, made.network.lanes)
-        )
-        self._places = dict(zip(found, members, strict=True))
-        placed = [self._places.get(place, members[0]) for place in range(size)]
-        runs = [member.run for member in placed]
+        c = program.configuration
+        self._program, self._size, self._compiled = program, size, compiled
+        self._last_epoch = min(stop or c.epochs, c.epochs)
+        runs = [member.run for member in members]
+        slots = assign_slots(runs, size, min(size, program.network.slot_groups))
+        self._members = dict(zip(slots, members, strict=True))
+        by_slot = [self._members.get(slot, members[0]) for slot in range(size)]
+        runs = [member.run for member in by_slot]
         self._configuration = runs[0].configuration
-        self._device = configuration.device.torch_device()
+        self._device = c.device.torch_device()
+        on_cpu = self._device.type == "cpu"
+        self._check_epochs = settings.finite_check_epochs or (1 if on_cpu else 16)
+        # Losses are summed in float64 where the device has it.
+        self._loss_dtype = torch.float32 if self._device.type == "mps" else torch.float64
         self._train, self._val = (
             (
-                torch.stack([getattr(member.data, f"x_{split}") for member in placed]),
-                torch.stack([getattr(member.data, f"y_{split}") for member in placed]),
+                torch.stack([getattr(member.data, f"x_{split}") for member in by_slot]),
+                torch.stack([getattr(member.data, f"y_{split}") for member in by_slot]),
             )
             for split in ("train", "val")
         )
-        self._splits = (self._val,) if made.steady else (self._train, self._val)
-        self._parts = _parts(self._splits, size * made.row_bytes, self._device)
-        self._numbers = numbers_of(made, runs)
-        self._seeded = CohortRandomness(made, runs, self._numbers)
-        self._flat = torch.stack([member.flat for member in placed])
-        self._moments = tuple(
-            torch.zeros_like(self._flat) for _ in range(configuration.optimizer.moments)
-        )
+        gives_train_loss = program.step_gives_train_loss
+        self._splits = (self._val,) if gives_train_loss else (self._train, self._val)
+        row_bytes = size * program.row_bytes
+        self._chunks = _chunk_splits(self._splits, row_bytes, self._device, settings)
+        self._params = stack_member_params(program, runs)
+        self._randomness = CohortRandomness(program, runs, self._params)
+        self._flat_MP = torch.stack([member.initial.flat_P for member in by_slot])
+        self._moments = tuple(torch.zeros_like(self._flat_MP) for _ in range(c.optimizer.moments))
         self._state = {
-            name: torch.stack([member.state[name] for member in placed]) for name in placed[0].state
+            name: torch.stack([member.initial.buffers[name] for member in by_slot])
+            for name in by_slot[0].initial.buffers
         }
-        self._rates = Rates(placed, self._device, configuration.torch_dtype)
-        self._compiled = compiled
+        self._rates = LearningRates(by_slot, self._device, c.torch_dtype)
+        self._factors = program.optimizer_factors(c.epochs * c.steps_per_epoch)
+        self._step = 0
 
     def results(self) -> list[RunResult]:
-        """Train to the end, or until no member is finite; each member's result."""
-        configuration, made = self._configuration, self._made
-        configuration.device.synchronize()
+        """Train to the last epoch, or until no member is finite; return each run's result."""
+        device = self._configuration.device
+        device.synchronize()
         start = time.perf_counter()
         with torch.no_grad():
-            columns, finite = self._epochs()
-            outputs = self._outputs()
-            metrics = configuration.task.metric(outputs, self._val[1]).tolist()
-        configuration.device.synchronize()
-        share = (time.perf_counter() - start) / len(self._places)
-        engine = "fused-compiled" if self._compiled else made.network.engine
+            columns, finite_epochs = self._train_epochs()
+            metrics = self._configuration.task.metric(self._outputs(), self._val[1]).tolist()
+        device.synchronize()
+        share = (time.perf_counter() - start) / len(self._members)
+        engine = "fused-compiled" if self._compiled else self._program.network.engine
         results = []
-        for place, member in self._places.items():
-            # Up to the first epoch that is not finite, that one included.
-            length = min(finite[place] + 1, self._stop)
-            own = (column[place][:length] for column in columns)
-            curve = tuple(map(EpochRecord, range(1, length + 1), *own))
-            finished = finite[place] == self._stop
+        for slot, member in self._members.items():
+            # Up to and including the first epoch that is not finite.
+            length = min(finite_epochs[slot] + 1, self._last_epoch)
+            values = (column[slot][:length] for column in columns)
+            curve = tuple(map(EpochRecord, range(1, length + 1), *values))
+            finite = finite_epochs[slot] == self._last_epoch
             results.append(
                 RunResult(
                     member.run,
-                    status="ok" if finished else "diverged",
-                    reason=None if finished else f"non-finite loss in epoch {curve[-1].epoch}",
+                    status="ok" if finite else "diverged",
+                    reason=None if finite else f"non-finite loss in epoch {curve[-1].epoch}",
                     engine=engine,
                     cohort_size=self._size,
-                    parameters=member.count,
-                    metric=metrics[place] if finished else None,
+                    parameters=member.initial.n_parameters,
+                    metric=metrics[slot] if finite else None,
                     train_seconds=share,
                     curve=curve,
                 )
             )
         return results
 
-    def _call(self, name: str, *arguments: Any) -> Any:
-        function = getattr(self._made, name)
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not self._compiled:
             return function(*arguments)
-        return compilation.call(function, self._made.kind, self._size, arguments)
+        return compilation.call(function, self._program.identity, self._size, arguments)
 
-    def _epochs(self) -> tuple[list[list[list[float]]], list[int]]:
-        """Objective, losses on both splits and rate, of each member in each epoch; and in how
-        many epochs, from the first, all of its losses are finite.
+    def _train_epochs(self) -> tuple[list[list[list[float]]], list[int]]:
+        """Train all epochs.
+
+        Returns
+        -------
+        Objective, training loss, validation loss and rate, as lists (M, E); and the number of
+        epochs, from the first, in which all losses of a member are finite.
         """
-        configuration, device = self._configuration, self._device
-        full, rows = configuration.rows_per_batch, configuration.task.rows
-        steps = configuration.steps_per_epoch
-        last = configuration.epochs * steps
-        wide = _WIDE.get(device.type, torch.float64)
-        factors = self._made.factors(last)
-        look = _LOOK.get(device.type, _SELDOM)
         objectives: list[Tensor] = []
         train_losses: list[Tensor] = []
         val_losses: list[Tensor] = []
-        alive = torch.ones(self._size, dtype=torch.bool, device=device)
-        step = 0
-        for epoch in range(1, self._stop + 1):
-            total = torch.zeros(self._size, dtype=wide, device=device)
-            for batch in self._batches(epoch):
-                size = batch[0].shape[1]
-                arguments = (
-                    *(self._flat, self._moments, self._state, batch),
-                    *(self._seeded.prepared(step, size), self._numbers),
-                    *(self._rates.at(step), factors[step]),
-                )
-                if steps == 1:
-                    after, losses = self._call("epoch", *arguments, *self._splits)
-                elif size == full:
-                    after = self._call("step", *arguments)
-                else:
-                    # A last batch of fewer rows is not worth a compiled program of its own.
-                    after = self._made.step(*arguments)
-                self._flat, self._moments, self._state = after[:3]
-                step += 1
-                self._rates.after_step()
-                total += after[3].to(wide) * size
-            if steps > 1:
-                losses = self._losses()
-            objectives.append(total / rows)
-            val_losses.append(losses[-1].to(wide))
-            if not self._made.steady:
-                train_losses.append(losses[0].to(wide))
+        alive_M = torch.ones(self._size, dtype=torch.bool, device=self._device)
+        for epoch in range(1, self._last_epoch + 1):
+            objective_M, step_loss_M, losses = self._train_epoch(epoch)
+            objectives.append(objective_M)
+            val_losses.append(losses[-1].to(self._loss_dtype))
+            if not self._program.step_gives_train_loss:
+                train_losses.append(losses[0].to(self._loss_dtype))
             elif epoch > 1:
-                train_losses.append(after[4].to(wide))  # as it was after the epoch before
-            self._rates.after_epoch(objectives[-1])
-            alive &= objectives[-1].isfinite() & val_losses[-1].isfinite()
-            if epoch % look == 0 and not alive.any():
+                train_losses.append(step_loss_M)  # the loss after the previous epoch
+            self._rates.after_epoch(objective_M)
+            alive_M &= objective_M.isfinite() & val_losses[-1].isfinite()
+            if epoch % self._check_epochs == 0 and not alive_M.any():
                 break
-        if self._made.steady:
-            # A step more, whose loss before it is wanted, by the same program: of another one
-            # the rounding would be another.
-            still = torch.zeros_like(self._flat[:, :1])
-            one_more = (self._flat, self._moments, self._state, self._train, (), self._numbers)
-            after, _ = self._call("epoch", *one_more, still, factors[0], *self._splits)
-            train_losses.append(after[4].to(wide))
-        rates = self._rates.exact_SM[: len(objectives) * steps : steps]
+        if self._program.step_gives_train_loss:
+            train_losses.append(self._last_train_loss())
+        steps = self._configuration.steps_per_epoch
+        rates_EM = self._rates.exact_SM[: len(objectives) * steps : steps]
         losses_KEM = torch.stack(list(map(torch.stack, (objectives, train_losses, val_losses))))
-        finite = losses_KEM.isfinite().all(0).cumprod(0).sum(0).tolist()
-        columns = [*losses_KEM.cpu(), rates]
-        return [column.t().tolist() for column in columns], finite
+        finite_epochs = losses_KEM.isfinite().all(0).cumprod(0).sum(0).tolist()
+        return [column.t().tolist() for column in (*losses_KEM.cpu(), rates_EM)], finite_epochs
+
+    def _train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+        """Train one epoch.
+
+        Returns
+        -------
+        The mean objective (M,), the loss (M,) before the last step, and the losses (M,) of the
+        splits after the epoch.
+        """
+        c = self._configuration
+        losses: tuple[Tensor, ...] = ()
+        total_M = torch.zeros(self._size, dtype=self._loss_dtype, device=self._device)
+        for batch in self._batches(epoch):
+            n_rows = batch[0].shape[1]
+            inputs = StepInput(
+                *(self._flat_MP, self._moments, self._state, batch),
+                *(self._randomness.layer_draws(self._step, n_rows), self._params),
+                *(self._rates.at_step(self._step), self._factors[self._step]),
+            )
+            output: StepOutput
+            if c.steps_per_epoch == 1:
+                output, losses = self._call(self._program.epoch, inputs, *self._splits)
+            elif n_rows == c.rows_per_batch:
+                output = self._call(self._program.step, inputs)
+            else:
+                # A smaller last batch is not worth compiling a program for its shape.
+                output = self._program.step(inputs)
+            self._flat_MP, self._moments, self._state = output[:3]
+            self._step += 1
+            self._rates.after_step()
+            total_M += output.objective_M.to(self._loss_dtype) * n_rows
+        objective_M = total_M / c.task.rows
+        return objective_M, output.loss_M.to(self._loss_dtype), losses or self._losses()
+
+    def _last_train_loss(self) -> Tensor:
+        """The training loss after the last epoch, from one more step, whose result is dropped.
+
+        The same program as in training computes it, because another program would round it
+        differently.
+        """
+        rate_M1 = torch.zeros_like(self._flat_MP[:, :1])
+        inputs = StepInput(
+            *(self._flat_MP, self._moments, self._state, self._train, ()),
+            *(self._params, rate_M1, self._factors[0]),
+        )
+        output, _ = self._call(self._program.epoch, inputs, *self._splits)
+        loss_M: Tensor = output.loss_M.to(self._loss_dtype)
+        return loss_M
 
     def _losses(self) -> tuple[Tensor, ...]:
-        """The losses of each split in evaluation mode, each (M,)."""
-        if not self._parts:
-            found: tuple[Tensor, ...] = self._call("losses", self._flat, self._state, *self._splits)
-            return found
+        """The losses (M,) of each split in evaluation mode."""
+        if not self._chunks:
+            arguments = (self._flat_MP, self._state, *self._splits)
+            losses: tuple[Tensor, ...] = self._call(self._program.losses, *arguments)
+            return losses
         return tuple(
-            torch.stack([self._of_part(part, parts[0]) for part in parts]).sum(0) / x.shape[1]
-            for (x, _), parts in zip(self._splits, self._parts, strict=True)
+            torch.stack([self._chunk_loss(chunk, chunks[0]) for chunk in chunks]).sum(0)
+            / x.shape[1]
+            for (x, _), chunks in zip(self._splits, self._chunks, strict=True)
         )
 
-    def _of_part(self, part: Split, first: Split) -> Tensor:
-        """The sum of a part's losses; the rest is not worth a compiled program of its own."""
-        rows, arguments = part[0].shape[1], (self._flat, self._state, part)
-        whole = rows == first[0].shape[1]
-        losses = self._call("losses", *arguments) if whole else self._made.losses(*arguments)
-        total: Tensor = losses[0] * rows
-        return total
+    def _chunk_loss(self, chunk: Split, first: Split) -> Tensor:
+        """The summed losses (M,) of a chunk; a smaller last chunk runs eagerly."""
+        rows, arguments = chunk[0].shape[1], (self._flat_MP, self._state, chunk)
+        if rows == first[0].shape[1]:
+            losses = self._call(self._program.losses, *arguments)
+        else:
+            losses = self._program.losses(*arguments)
+        total_M: Tensor = losses[0] * rows
+        return total_M
 
     def _outputs(self) -> Tensor:
-        """Outputs (M, B, O) on the validation split."""
-        parts = self._parts[-1] if self._parts else [self._val]
-        found = [self._made.outputs(self._flat, self._state, x_MBI) for x_MBI, _ in parts]
-        return torch.cat(found, 1)
+        """Outputs (M, N, O) of the validation split."""
+        chunks = self._chunks[-1] if self._chunks else [self._val]
+        outputs = [self._program.outputs(self._flat_MP, self._state, x) for x, _ in chunks]
+        return torch.cat(outputs, 1)
 
     def _batches(self, epoch: int) -> Iterator[Split]:
         rows, size = self._configuration.task.rows, self._configuration.rows_per_batch
         if size == rows:
             yield self._train
             return
-        order_MN = self._seeded.order(epoch)
+        order_MN = self._randomness.row_order(epoch)
         order_MN += rows * torch.arange(self._size, device=self._device)[:, None]
-        x, y = (part.flatten(0, 1) for part in self._train)
-        for chosen_MB in torch.split(order_MN, size, dim=1):
-            rows_of_batch = chosen_MB.reshape(-1)
+        x, y = (values.flatten(0, 1) for values in self._train)
+        for rows_MB in torch.split(order_MN, size, dim=1):
+            index = rows_MB.reshape(-1)
             x_MBI, y_MB = (
-                part.index_select(0, rows_of_batch).view(*chosen_MB.shape, *part.shape[1:])
-                for part in (x, y)
+                values.index_select(0, index).view(*rows_MB.shape, *values.shape[1:])
+                for values in (x, y)
             )
             yield x_MBI, y_MB
 
 
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # malloc.h
+# --------------------------------------------------------------------------------- memory
 
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # options of mallopt(3)
 
-_LARGEST = 32 * 2**20
-"""What the library's own adaptive threshold for such blocks may reach (mallopt(3))."""
+_MAX_BLOCK_BYTES = 32 * 2**20
+"""The greatest block for which glibc's own adaptive threshold would reuse freed memory."""
 
 
 @lru_cache(maxsize=1)
-def keep() -> bool:
-    """Keep freed memory from here on; whether the C library could be told."""
+def retain_freed_memory() -> bool:
+    """Let the C library reuse freed memory instead of returning it to the system.
+
+    Returns
+    -------
+    Whether the C library supports it (glibc does).
+    """
     try:
-        tell = ctypes.CDLL(None).mallopt
+        mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
-        return False  # another C library
-    asked = {
-        _MMAP_THRESHOLD: _LARGEST,
-        _TRIM_THRESHOLD: 4 * _LARGEST,
-        _TOP_PAD: _LARGEST,
+        return False
+    options = {
+        _MMAP_THRESHOLD: _MAX_BLOCK_BYTES,
+        _TRIM_THRESHOLD: 4 * _MAX_BLOCK_BYTES,
+        _TOP_PAD: _MAX_BLOCK_BYTES,
     }
-    return all(tell(option, value) for option, value in asked.items())
+    return all(mallopt(option, value) for option, value in options.items())

@@ -1,32 +1,36 @@
-"""Layers of many runs at once.
+"""Stacked forms of PyTorch's layers.
 
-``stacked`` gives the stacked form of a layer by its type; ``stacks`` registers one for another
-type, and networks that hold such layers become one program.
+``stack_layer`` builds the stacked form of a layer by its type; ``stacked_form`` registers one for
+another type, so that networks with such layers become one program.
 """
 
 from ablations.training.fused.layers import conv, dense, norms, recurrent
 from ablations.training.fused.layers.base import (
-    ALIGNED,
-    Layer,
+    ALIGNMENT,
     NotStackableError,
     Shape,
+    StackedLayer,
     Tensors,
-    known,
-    stacked,
-    stacks,
+    ToStacked,
+    has_stacked_form,
+    select_prefix,
+    stack_layer,
+    stacked_form,
 )
 
 __all__ = [
-    "ALIGNED",
-    "Layer",
+    "ALIGNMENT",
     "NotStackableError",
     "Shape",
+    "StackedLayer",
     "Tensors",
+    "ToStacked",
     "conv",
     "dense",
-    "known",
+    "has_stacked_form",
     "norms",
     "recurrent",
-    "stacked",
-    "stacks",
+    "select_prefix",
+    "stack_layer",
+    "stacked_form",
 ]

@@ -1,120 +1,121 @@
-"""What the stacked form of a layer is: the layer over a leading member dimension.
+"""The stacked form of a layer: one layer of many members, with a leading member dimension.
 
-Features lie innermost, (M, B, F), or turned, (M, F, B).  Turned, what is done to the few features
-of a group, or to a window of a picture, is done to whole vectors of rows.  A picture or a series
-is its features in PyTorch's order: channels, and within them its places.
+Activations are row-major, (M, B, F), or feature-major, (M, F, B).  The feature-major layout turns
+operations on few features, as in a group norm or a convolution, into operations on long vectors
+of rows.  The features of an image or a series are in PyTorch's order: channel by channel, and
+position by position within a channel.
 
-Letters in names: M member, B batch, F features, C channels, S places, I and O a layer's inputs and
-outputs.
+Letters in names: M member, B row of the batch, F feature, C channel, S position, I and O inputs
+and outputs of a layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-__all__ = [
-    "ALIGNED",
-    "Forward",
-    "Layer",
-    "NotStackableError",
-    "Shape",
-    "Tensors",
-    "known",
-    "lying",
-    "select_prefix",
-    "stacked",
-    "stacks",
-]
-
 Tensors = dict[str, Tensor]
 Shape = tuple[int, ...]
+ToStacked = Callable[[Tensor], Tensor]
 
-ALIGNED = 4
-"""Matrices of numbers in a multiple of this begin alike: at a multiple of 16 bytes."""
+ALIGNMENT = 4
+"""A matrix whose size is a multiple of this begins at a multiple of 16 bytes for every member."""
 
 
 class NotStackableError(Exception):
-    """Why a network has no stacked form."""
+    """The fused engine cannot train a network, for the reason in the message."""
 
 
 Forward = Callable[[Tensor, Tensors, Tensors, bool], tuple[Tensor, Tensors]]
-"""``(x_MBI, parameters, state, training) -> (y_MBO, changed state)``, names as in the layer."""
+"""``(x, parameters, state, training) -> (y, changed state)``, with the layer's own names."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One layer's stacked form; names are those of the layer's own parameters."""
+class StackedLayer:
+    """The stacked form of one layer; names are those of the layer's own parameters."""
 
     forward: Forward
-    lay: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    """For each parameter, from one member's to its stored shape, features in order."""
-    rows: tuple[str, ...] = ()
-    """Parameters that hold the units' incoming weights, one unit a column."""
-    turned: bool | None = False
-    """Whether inputs and outputs are, (M, F, B); None where outputs are as inputs."""
+    to_stacked: Mapping[str, ToStacked] = field(default_factory=dict)
+    """For each parameter and buffer, the map from one member's tensor to its stored shape."""
+    unit_weights: tuple[str, ...] = ()
+    """Parameters that hold the incoming weights of the units, one unit per column."""
+    feature_major: bool | None = False
+    """Layout of inputs and outputs; None if the layer accepts and preserves both."""
     depth: int = 1
-    """About how many layers it is, one after the other."""
+    """About how many layers run one after the other."""
+
+    def apply(
+        self, x: Tensor, parameters: Tensors, state: Tensors, training: bool, feature_major: bool
+    ) -> tuple[Tensor, Tensors]:
+        """Run the layer on inputs of either layout; the outputs have the layout of the inputs."""
+        differs = self.feature_major not in (None, feature_major)
+        x = x.transpose(1, 2) if differs else x
+        y, changed = self.forward(x, parameters, state, training)
+        return (y.transpose(1, 2) if differs else y), changed
 
 
-Form = Callable[[Any, Shape, bool], Layer]
+Form = Callable[[Any, Shape, bool], StackedLayer]
 _FORMS: dict[type[nn.Module], Form] = {}
 
 
-def stacks(*kinds: type[nn.Module]) -> Callable[[Form], Form]:
-    """Register what gives the stacked form of layers of these types.
+def stacked_form(*layer_types: type[nn.Module]) -> Callable[[Form], Form]:
+    """Register the function that builds the stacked form of layers of these types.
 
-    It is given the layer, the shape of a row of its inputs in PyTorch's order, and whether a layer
-    that can choose should work on turned inputs; it raises NotStackableError where there is no
-    form.
+    The function receives the layer, the shape of one row of its inputs in PyTorch's order, and
+    the preferred layout (True for feature-major).  It raises NotStackableError for a layer that
+    it cannot represent.
     """
 
     def register(form: Form) -> Form:
-        _FORMS.update(dict.fromkeys(kinds, form))
+        _FORMS.update(dict.fromkeys(layer_types, form))
         return form
 
     return register
 
 
-def known(module: nn.Module) -> bool:
-    """Whether a layer is of a type with a stacked form, and no more than that type."""
-    return _kind(module) in _FORMS
+def has_stacked_form(module: nn.Module) -> bool:
+    """Whether a form is registered for exactly the layer's type; a subclass has none."""
+    return _layer_type(module) in _FORMS
 
 
-def _kind(module: nn.Module) -> type[nn.Module]:
+def _layer_type(module: nn.Module) -> type[nn.Module]:
     return type(module).__mro__[1] if is_parametrized(module) else type(module)
 
 
-def stacked(module: nn.Module, shape: Shape, turned: bool = False) -> Layer:
-    """The stacked form of a layer.
+def stack_layer(module: nn.Module, shape: Shape, feature_major: bool = False) -> StackedLayer:
+    """Build the stacked form of a layer.
 
     Parameters
     ----------
     shape
-        Of a row of its inputs, in PyTorch's order.
-    turned
-        Whether a layer that can choose should work on turned inputs.
+        Shape of one row of its inputs, in PyTorch's order.
+    feature_major
+        The layout for layers that support both.
 
     Raises
     ------
     NotStackableError
-        If it has none.
+        If the layer has no stacked form.
     """
-    if not known(module):
+    if not has_stacked_form(module):
         raise NotStackableError(f"there is no stacked form of {type(module).__name__}")
-    return _FORMS[_kind(module)](module, shape, turned)
+    return _FORMS[_layer_type(module)](module, shape, feature_major)
 
 
-def select_prefix(part: str, tensors: Tensors) -> Tensors:
-    """Those of a layer within a layer, by its own names for them."""
-    prefix = f"{part}."
-    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+def select_prefix(prefix: str, names: Iterable[str], tensors: Mapping[str, Tensor]) -> Tensors:
+    """Select the tensors ``prefix.name`` for the given names, with the prefix removed."""
+    return {name: tensors[f"{prefix}.{name}"] for name in names if f"{prefix}.{name}" in tensors}
 
 
-def lying(tensor: Tensor) -> Tensor:
-    """A feature's numbers as a row (1, F)."""
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """Name the tensors ``prefix.name``."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def as_row(tensor: Tensor) -> Tensor:
+    """One number per feature as a row (1, F)."""
     return tensor.reshape(1, -1)

@@ -1,6 +1,4 @@
-"""Stacked forms of fully connected layers, of what acts on each number by itself, and of what only
-says how features lie.
-"""
+"""Stacked forms of fully connected layers, activation functions and reshaping layers."""
 
 from __future__ import annotations
 
@@ -12,69 +10,68 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.training.fused.layers.base import (
-    ALIGNED,
-    Layer,
+    ALIGNMENT,
     NotStackableError,
     Shape,
+    StackedLayer,
     Tensors,
-    lying,
-    stacks,
+    ToStacked,
+    as_row,
+    stacked_form,
 )
 
-__all__ = ["Weights", "product"]
 
-
-class Weights:
-    """The weights of a linear layer or a convolution, plain or by length and direction."""
+class StackedWeights:
+    """The weights of a linear layer or a convolution, plain or with PyTorch's weight norm."""
 
     def __init__(self, module: nn.Module) -> None:
         if getattr(module, "bias", None) is None:
             kind = "linear layer" if isinstance(module, nn.Linear) else "convolution"
             raise NotStackableError(f"there is no stacked form of a {kind} without bias")
-        names = {name for name, _ in module.named_parameters()}
-        self.names = {"weight": _columns, "bias": lying}
-        self.rows: tuple[str, ...] = ("weight",)
-        self._parts: tuple[str, ...] = ()
+        self.to_stacked: dict[str, ToStacked] = {"weight": _as_columns, "bias": as_row}
+        self.unit_weights: tuple[str, ...] = ("weight",)
+        self._weight_norm: tuple[str, ...] = ()
         if is_parametrized(module):
             length, direction = (f"parametrizations.weight.original{n}" for n in (0, 1))
-            found: Any = module.parametrizations
-            kinds = [(type(part).__name__, getattr(part, "dim", 0)) for part in found["weight"]]
-            if names != {"bias", length, direction} or kinds != [("_WeightNorm", 0)]:
+            parametrizations: Any = module.parametrizations
+            forms = [(type(p).__name__, getattr(p, "dim", 0)) for p in parametrizations["weight"]]
+            names = {name for name, _ in module.named_parameters()}
+            if names != {"bias", length, direction} or forms != [("_WeightNorm", 0)]:
                 raise NotStackableError("there is no stacked form of this parametrization")
-            self.names = {"bias": lying, length: lying, direction: _columns}
-            self.rows, self._parts = (length,), (length, direction)
+            self.to_stacked = {"bias": as_row, length: as_row, direction: _as_columns}
+            self.unit_weights, self._weight_norm = (length,), (length, direction)
 
-    def __call__(self, p: Tensors) -> Tensor:
-        """The weights (M, I, O)."""
-        if not self._parts:
-            return p["weight"]
-        length_M1O, direction_MIO = (p[name] for name in self._parts)
+    def __call__(self, parameters: Tensors) -> Tensor:
+        """Return the weights (M, I, O)."""
+        if not self._weight_norm:
+            return parameters["weight"]
+        length_M1O, direction_MIO = (parameters[name] for name in self._weight_norm)
         norm_M1O: Tensor = torch.linalg.vector_norm(direction_MIO, dim=1, keepdim=True)
         return direction_MIO * (length_M1O / norm_M1O)
 
 
-def _columns(weight: Tensor) -> Tensor:
+def _as_columns(weight: Tensor) -> Tensor:
     """Weights (O, …) as (I, O)."""
     return weight.flatten(1).t()
 
 
-@stacks(nn.Linear)
-def _(module: nn.Linear, shape: Shape, turned: bool) -> Layer:
-    weights = Weights(module)
+@stacked_form(nn.Linear)
+def _(module: nn.Linear, shape: Shape, feature_major: bool) -> StackedLayer:
+    weights = StackedWeights(module)
     if len(shape) != 1:
         raise NotStackableError(f"there is no stacked form of a linear layer on rows {shape}")
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        return product(x, weights(p), p["bias"], turned), {}
+        return affine_map(x, weights(p), p["bias"], feature_major), {}
 
-    return Layer(forward, weights.names, weights.rows, turned)
+    return StackedLayer(forward, weights.to_stacked, weights.unit_weights, feature_major)
 
 
-class _Turned(torch.autograd.Function):
-    """``weight.T @ x``; its gradient of the weight comes as the weight lies.
+class _FeatureMajorProduct(torch.autograd.Function):
+    """``weight.T @ x``, with the gradient of the weight in the memory layout of the weight.
 
-    The transposed one has the inputs as columns, which are few in a first layer: libraries
-    multiply by a narrow matrix at a fifth of their speed.
+    The transposed gradient would have the inputs as columns.  A first layer has few inputs, and
+    libraries multiply by such a narrow matrix at a fifth of their speed.
     """
 
     @staticmethod
@@ -86,57 +83,59 @@ class _Turned(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, Tensor]:
         (gradient_MOB,) = gradients
         x_MIB, weight_MIO = ctx.saved_tensors
-        of_x = torch.bmm(weight_MIO, gradient_MOB) if ctx.needs_input_grad[0] else None
-        return of_x, torch.bmm(x_MIB, gradient_MOB.transpose(1, 2))
+        gradient_MIB = torch.bmm(weight_MIO, gradient_MOB) if ctx.needs_input_grad[0] else None
+        return gradient_MIB, torch.bmm(x_MIB, gradient_MOB.transpose(1, 2))
 
 
-def product(x: Tensor, weight_MIO: Tensor, bias_M1O: Tensor, turned: bool = False) -> Tensor:
-    """``x @ weight + bias`` of every member, rounded alike wherever a member lies.
+def affine_map(
+    x: Tensor, weight_MIO: Tensor, bias_M1O: Tensor, feature_major: bool = False
+) -> Tensor:
+    """``x @ weight + bias`` of every member, rounded alike in every slot.
 
-    Libraries round the product of matrices by how these lie in memory, so where members would
-    begin at different offsets from 16 bytes their matrices are filled up with zeros.
+    Libraries round a matrix product depending on how the matrices lie in memory.  Matrices that
+    would begin at different offsets from 16 bytes in different slots are padded with zeros.
 
     Parameters
     ----------
     x
-        Shape (M, B, I), or turned (M, I, B); the result likewise.
+        Shape (M, B, I), or (M, I, B) if feature-major; the result has the same layout.
     """
     weight, bias = weight_MIO, bias_M1O
-    (_, inputs, outputs), rows = weight.shape, x.shape[2 if turned else 1]
+    (_, inputs, outputs), rows = weight.shape, x.shape[2 if feature_major else 1]
     if outputs == 1:
-        # A product with one column is a sum, which fuses with what surrounds it.
-        if turned:
+        # A product with one column is a sum, which the compiler fuses with its neighbours.
+        if feature_major:
             return (x * weight).sum(1, keepdim=True) + bias
         return (x * weight.transpose(1, 2)).sum(-1, keepdim=True) + bias
-    if any(size % ALIGNED for size in (rows * inputs, inputs * outputs, rows * outputs)):
-        more_inputs, more_outputs = -inputs % ALIGNED, -outputs % ALIGNED
-        x = F.pad(x, (0, 0, 0, more_inputs) if turned else (0, more_inputs))
+    if any(size % ALIGNMENT for size in (rows * inputs, inputs * outputs, rows * outputs)):
+        more_inputs, more_outputs = -inputs % ALIGNMENT, -outputs % ALIGNMENT
+        x = F.pad(x, (0, 0, 0, more_inputs) if feature_major else (0, more_inputs))
         weight = F.pad(weight, (0, more_outputs, 0, more_inputs))
         bias = F.pad(bias, (0, more_outputs))
-    if turned:
-        y_MOB: Tensor = _Turned.apply(x, weight)  # type: ignore[no-untyped-call]
+    if feature_major:
+        y_MOB: Tensor = _FeatureMajorProduct.apply(x, weight)  # type: ignore[no-untyped-call]
         return y_MOB.add_(bias.transpose(1, 2))[:, :outputs]
     return torch.baddbmm(bias, x, weight)[..., :outputs]
 
 
-@stacks(
+@stacked_form(
     *(nn.Identity, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish),
     *(nn.Tanh, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.ReLU6, nn.LogSigmoid),
 )
-def _(module: nn.Module, shape: Shape, turned: bool) -> Layer:
+def _(module: nn.Module, shape: Shape, feature_major: bool) -> StackedLayer:
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         y: Tensor = module(x)
         return y, {}
 
-    return Layer(forward, turned=None)
+    return StackedLayer(forward, feature_major=None)
 
 
-@stacks(nn.Flatten, nn.Unflatten)
-def _(module: nn.Flatten | nn.Unflatten, shape: Shape, turned: bool) -> Layer:
+@stacked_form(nn.Flatten, nn.Unflatten)
+def _(module: nn.Flatten | nn.Unflatten, shape: Shape, feature_major: bool) -> StackedLayer:
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        return x, {}  # features are in order anyway
+        return x, {}  # stacked features are flat and in order already
 
-    first = module.start_dim if isinstance(module, nn.Flatten) else module.dim
-    if first != 1 or (isinstance(module, nn.Flatten) and module.end_dim not in (-1, len(shape))):
+    start = module.start_dim if isinstance(module, nn.Flatten) else module.dim
+    if start != 1 or (isinstance(module, nn.Flatten) and module.end_dim not in (-1, len(shape))):
         raise NotStackableError(f"there is no stacked form of {module}")
-    return Layer(forward, turned=None)
+    return StackedLayer(forward, feature_major=None)

@@ -12,58 +12,60 @@ from torch.nn import functional as F
 
 from ablations.techniques.base import PerPosition
 from ablations.training.fused.layers.base import (
-    Layer,
     NotStackableError,
     Shape,
+    StackedLayer,
     Tensors,
-    lying,
+    add_prefix,
+    as_row,
     select_prefix,
-    stacked,
-    stacks,
+    stack_layer,
+    stacked_form,
 )
 
-BLOCK = 8
-"""So many features of eight members are a whole number of the blocks in which sums are taken."""
+BATCH_NORM_BLOCK = 8
+"""PyTorch's batch norm sums channels in blocks; the members of a program fill whole blocks if the
+number of features is a multiple of this."""
 
 
-def _affine(
-    module: nn.Module, shape: Shape, normal: Callable[[Tensor], Tensor], *names: str
-) -> Layer:
-    """A norm over a row's features, without state: scale and shift of each are the members' own."""
+def _feature_norm(
+    module: nn.Module, shape: Shape, normalise: Callable[[Tensor], Tensor], *names: str
+) -> StackedLayer:
+    """A stateless norm over the features of a row, with scale and shift of each member."""
     if {name for name, _ in module.named_parameters()} != set(names):
         raise NotStackableError(f"there is no stacked form of {module}")
     if len(shape) != 1 or module.normalized_shape != shape:
         raise NotStackableError(f"there is no stacked form of {module} on rows {shape}")
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        y = normal(x)
+        y = normalise(x)
         return (torch.addcmul(p["bias"], y, p["weight"]) if "bias" in p else y * p["weight"]), {}
 
-    return Layer(forward, dict.fromkeys(names, lying))
+    return StackedLayer(forward, dict.fromkeys(names, as_row))
 
 
-@stacks(nn.LayerNorm)
-def _(module: nn.LayerNorm, shape: Shape, turned: bool) -> Layer:
-    def normal(x: Tensor) -> Tensor:
+@stacked_form(nn.LayerNorm)
+def _(module: nn.LayerNorm, shape: Shape, feature_major: bool) -> StackedLayer:
+    def normalise(x: Tensor) -> Tensor:
         return F.layer_norm(x, module.normalized_shape, eps=module.eps)
 
-    return _affine(module, shape, normal, "weight", "bias")
+    return _feature_norm(module, shape, normalise, "weight", "bias")
 
 
-@stacks(nn.RMSNorm)
-def _(module: nn.RMSNorm, shape: Shape, turned: bool) -> Layer:
-    def normal(x: Tensor) -> Tensor:
+@stacked_form(nn.RMSNorm)
+def _(module: nn.RMSNorm, shape: Shape, feature_major: bool) -> StackedLayer:
+    def normalise(x: Tensor) -> Tensor:
         epsilon = torch.finfo(x.dtype).eps if module.eps is None else module.eps
         return x * (x.square().mean(-1, keepdim=True) + epsilon).rsqrt()
 
-    return _affine(module, shape, normal, "weight")
+    return _feature_norm(module, shape, normalise, "weight")
 
 
-class _GroupNormal(torch.autograd.Function):
-    """``(x - mean) / sqrt(variance + epsilon)`` along a dimension.
+class _Standardise(torch.autograd.Function):
+    """``(x - mean) / sqrt(variance + epsilon)`` along one dimension.
 
-    Its gradient in closed form (Ba, Kiros & Hinton, 2016) takes a third of the passes that the
-    gradients of its parts do.
+    The gradient in closed form (Ba, Kiros & Hinton, 2016) needs a third of the passes over memory
+    that automatic differentiation needs.
     """
 
     @staticmethod
@@ -82,92 +84,91 @@ class _GroupNormal(torch.autograd.Function):
         (gradient,) = gradients
         y, inverse = ctx.saved_tensors
         share = 1 / y.shape[ctx.dim]
-        total, along = (part.sum(ctx.dim, keepdim=True) for part in (gradient, gradient * y))
+        total, along = (term.sum(ctx.dim, keepdim=True) for term in (gradient, gradient * y))
         centred = torch.sub(gradient, total, alpha=share)
         return torch.addcmul(centred, y, along, value=-share) * inverse, None, None
 
 
-@stacks(nn.GroupNorm)
-def _(module: nn.GroupNorm, shape: Shape, turned: bool) -> Layer:
+@stacked_form(nn.GroupNorm)
+def _(module: nn.GroupNorm, shape: Shape, feature_major: bool) -> StackedLayer:
     groups, channels = module.num_groups, module.num_channels
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         members, rows = x.shape[0], x.shape[2]
-        parts = x.reshape(members, groups, -1, rows)
-        normal: Tensor = _GroupNormal.apply(parts, 2, module.eps)  # type: ignore[no-untyped-call]
-        weight, bias = (p[n].view(members, channels, 1, 1) for n in ("weight", "bias"))
+        x_MGFB = x.reshape(members, groups, -1, rows)
+        normal: Tensor = _Standardise.apply(x_MGFB, 2, module.eps)  # type: ignore[no-untyped-call]
+        weight, bias = (p[name].view(members, channels, 1, 1) for name in ("weight", "bias"))
         y = (normal.view(members, channels, -1, rows) * weight).add_(bias)
         return y.view(x.shape), {}
 
     if not module.affine:
         raise NotStackableError(f"there is no stacked form of {module}")
-    return Layer(forward, dict.fromkeys(("weight", "bias"), lying), turned=True)
+    return StackedLayer(forward, dict.fromkeys(("weight", "bias"), as_row), feature_major=True)
 
 
-@stacks(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-def _(module: nn.BatchNorm1d, shape: Shape, turned: bool) -> Layer:
+@stacked_form(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+def _(module: nn.BatchNorm1d, shape: Shape, feature_major: bool) -> StackedLayer:
     if not (module.affine and module.track_running_stats and module.momentum is not None):
         raise NotStackableError(f"there is no stacked form of {module}")
     names = ("running_mean", "running_var")
-    lay = dict.fromkeys(("weight", "bias", *names), lying)
-    width, share = module.num_features, module.momentum
-    turned = turned or len(shape) > 1
+    width, momentum = module.num_features, module.momentum
+    feature_major = feature_major or len(shape) > 1
 
-    def running(p: Tensors, state: Tensors) -> tuple[Tensor, Tensor]:
+    def running_affine(p: Tensors, state: Tensors) -> tuple[Tensor, Tensor]:
+        """Scale and shift in evaluation mode."""
         scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
         return scale, p["bias"] - state["running_mean"] * scale
 
     def kernel(x: Tensor, p: Tensors, state: Tensors) -> tuple[Tensor, Tensors]:
-        """PyTorch's batch norm with the members' features as channels: it does not mind how many
-        there are.
-        """
+        """PyTorch's batch norm, with the features of all members as its channels."""
         mean, variance = (state[name].flatten().clone() for name in names)
         weight, bias = p["weight"].flatten(), p["bias"].flatten()
-        y = F.batch_norm(x, mean, variance, weight, bias, True, share, module.eps)
-        after = (tensor.view(-1, 1, width) for tensor in (mean, variance))
-        return y, dict(zip(names, after, strict=True))
+        y = F.batch_norm(x, mean, variance, weight, bias, True, momentum, module.eps)
+        running = (tensor.view(-1, 1, width) for tensor in (mean, variance))
+        return y, dict(zip(names, running, strict=True))
 
-    def rows(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
+    def by_row(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         if not training:
-            scale, shift = running(p, state)
+            scale, shift = running_affine(p, state)
             return torch.addcmul(shift, x, scale), {}
         members, count, _ = x.shape
-        if width % BLOCK == 0:
-            y_BN, after = kernel(x.transpose(0, 1).flatten(1), p, state)
-            return y_BN.view(count, members, width).transpose(0, 1), after
-        # PyTorch's kernel would add up the features of the last members in another order.
+        if width % BATCH_NORM_BLOCK == 0:
+            y_BN, running = kernel(x.transpose(0, 1).flatten(1), p, state)
+            return y_BN.view(count, members, width).transpose(0, 1), running
+        # PyTorch's kernel would sum the features of the last members in another order.
         mean = x.mean(1, keepdim=True)
         centred = x - mean
         variance = centred.square().mean(1, keepdim=True)
         y = torch.addcmul(p["bias"], centred * (variance + module.eps).rsqrt(), p["weight"])
-        seen = (mean.detach(), variance.detach() * (count / (count - 1)))
-        left = [torch.lerp(state[n], new, share) for n, new in zip(names, seen, strict=True)]
-        return y, dict(zip(names, left, strict=True))
+        batch = (mean.detach(), variance.detach() * (count / (count - 1)))
+        return y, {
+            n: torch.lerp(state[n], new, momentum) for n, new in zip(names, batch, strict=True)
+        }
 
-    def columns(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
+    def by_feature(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         members = x.shape[0]
         if training:
-            y, after = kernel(x.reshape(1, members * width, -1), p, state)
-            return y.view(x.shape), after
-        scale, shift = (part.view(members, width, 1, 1) for part in running(p, state))
+            y, running = kernel(x.reshape(1, members * width, -1), p, state)
+            return y.view(x.shape), running
+        scale, shift = (term.view(members, width, 1, 1) for term in running_affine(p, state))
         y = torch.addcmul(shift, x.reshape(members, width, -1, x.shape[2]), scale)
         return y.view(x.shape), {}
 
-    return Layer(columns if turned else rows, lay, turned=turned)
+    to_stacked = dict.fromkeys(("weight", "bias", *names), as_row)
+    forward = by_feature if feature_major else by_row
+    return StackedLayer(forward, to_stacked, feature_major=feature_major)
 
 
-@stacks(PerPosition)
-def _(module: PerPosition, shape: Shape, turned: bool) -> Layer:
-    """Each place of a picture or a series as a row: turned, they lie side by side."""
-    inner = stacked(module.layer, shape[:1], turned=True)
+@stacked_form(PerPosition)
+def _(module: PerPosition, shape: Shape, feature_major: bool) -> StackedLayer:
+    """Each position of an image or a series is a row; feature-major, they lie side by side."""
+    inner = stack_layer(module.layer, shape[:1], feature_major=True)
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        places_MCR = x.reshape(x.shape[0], shape[0], -1)
-        rows = places_MCR.transpose(1, 2) if inner.turned is False else places_MCR
-        y, changed = inner.forward(
-            rows, select_prefix("layer", p), select_prefix("layer", state), training
-        )
-        y = y.transpose(1, 2) if inner.turned is False else y
-        return y.reshape(x.shape), {f"layer.{name}": part for name, part in changed.items()}
+        positions_MCR = x.reshape(x.shape[0], shape[0], -1)
+        params, buffers = (select_prefix("layer", inner.to_stacked, t) for t in (p, state))
+        y, changed = inner.apply(positions_MCR, params, buffers, training, feature_major=True)
+        return y.reshape(x.shape), add_prefix("layer", changed)
 
-    return Layer(forward, {f"layer.{name}": lay for name, lay in inner.lay.items()}, turned=True)
+    to_stacked = {f"layer.{name}": function for name, function in inner.to_stacked.items()}
+    return StackedLayer(forward, to_stacked, feature_major=True)

@@ -9,63 +9,63 @@ from torch import Tensor
 
 from ablations.models.gru import Recurrence
 from ablations.training.fused.layers.base import (
-    Layer,
     Shape,
+    StackedLayer,
     Tensors,
+    add_prefix,
     select_prefix,
-    stacked,
-    stacks,
+    stack_layer,
+    stacked_form,
 )
-from ablations.training.fused.layers.dense import Weights, product
+from ablations.training.fused.layers.dense import StackedWeights, affine_map
 
 
-@stacks(Recurrence)
-def _(module: Recurrence, shape: Shape, turned: bool) -> Layer:
-    """Steps one after the other; the products with the inputs of all steps are one."""
-    inputs, hidden = Weights(module.input), Weights(module.hidden)
+@stacked_form(Recurrence)
+def _(module: Recurrence, shape: Shape, feature_major: bool) -> StackedLayer:
+    """One product with the inputs of all steps, then the steps one after the other."""
+    weights = {"input": StackedWeights(module.input), "hidden": StackedWeights(module.hidden)}
     width = (module.hidden.out_features,)
     norms = {
-        part: stacked(getattr(module, part), width, turned)
-        for part in ("input_norm", "hidden_norm")
+        name: stack_layer(getattr(module, name), width, feature_major)
+        for name in ("input_norm", "hidden_norm")
     }
-    held = {"input": inputs.names, "hidden": hidden.names} | {p: norms[p].lay for p in norms}
-    features, of_rows, of_steps = (1, 2, 2) if turned else (2, 1, 1)
+    parts: dict[str, StackedWeights | StackedLayer] = {**weights, **norms}
+    feature_dim, row_dim, step_dim = (1, 2, 2) if feature_major else (2, 1, 1)
 
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
-        own = {part: select_prefix(part, p) for part in held}
-        kept = {part: select_prefix(part, state) for part in norms}
+        params = {name: select_prefix(name, parts[name].to_stacked, p) for name in parts}
+        states = {name: select_prefix(name, norms[name].to_stacked, state) for name in norms}
 
-        def normal(part: str, y: Tensor) -> Tensor:
-            across = norms[part].turned not in (None, turned)
-            y = y.transpose(1, 2) if across else y
-            y, changed = norms[part].forward(y, own[part], kept[part], training)
-            kept[part] = kept[part] | changed
-            return y.transpose(1, 2) if across else y
+        def normalise(name: str, y: Tensor) -> Tensor:
+            y, changed = norms[name].apply(y, params[name], states[name], training, feature_major)
+            states[name] = states[name] | changed
+            return y
 
-        bias = own["input"]["bias"]
-        a = product(_by_step(x, module.shape, turned), inputs(own["input"]), bias, turned)
-        a = normal("input_norm", a)
-        a = a.reshape(*a.shape[:of_steps], -1, x.shape[of_rows], *a.shape[of_steps + 1 :])
-        weight, bias = hidden(own["hidden"]), own["hidden"]["bias"]
-        h = torch.zeros_like(a.select(of_steps, 0).narrow(features, 0, module.width))
-        for of_step in a.unbind(of_steps):
-            b = normal("hidden_norm", product(h, weight, bias, turned))
-            h = module.next(h, of_step, b, features)
-        return h, {f"{part}.{name}": value for part in kept for name, value in kept[part].items()}
+        weight, bias = weights["input"](params["input"]), params["input"]["bias"]
+        a = affine_map(_by_step(x, module.shape, feature_major), weight, bias, feature_major)
+        a = normalise("input_norm", a)
+        a = a.reshape(*a.shape[:step_dim], -1, x.shape[row_dim], *a.shape[step_dim + 1 :])
+        weight, bias = weights["hidden"](params["hidden"]), params["hidden"]["bias"]
+        h = torch.zeros_like(a.select(step_dim, 0).narrow(feature_dim, 0, module.width))
+        for a_of_step in a.unbind(step_dim):
+            b = normalise("hidden_norm", affine_map(h, weight, bias, feature_major))
+            h = module.next(h, a_of_step, b, feature_dim)
+        changed = [add_prefix(name, tensors) for name, tensors in states.items()]
+        return h, changed[0] | changed[1]
 
-    lay = {f"{part}.{name}": how for part, names in held.items() for name, how in names.items()}
-    of_units = tuple(
-        f"{part}.{name}"
-        for part, own in (("input", inputs), ("hidden", hidden))
-        for name in own.rows
-    )
-    return Layer(forward, lay, of_units, turned, depth=2 + 3 * module.shape[1])
+    to_stacked = {
+        f"{name}.{key}": function
+        for name, layer in parts.items()
+        for key, function in layer.to_stacked.items()
+    }
+    unit_weights = tuple(f"{name}.{key}" for name in weights for key in weights[name].unit_weights)
+    depth = 2 + 3 * module.shape[1]
+    return StackedLayer(forward, to_stacked, unit_weights, feature_major, depth)
 
 
-def _by_step(x: Tensor, series: Shape, turned: bool) -> Tensor:
-    """Rows (M, B, I) as (M, T · B, F), or turned ones (M, I, B) as (M, F, T · B)."""
+def _by_step(x: Tensor, series: Shape, feature_major: bool) -> Tensor:
+    """Rows (M, B, I) as (M, T · B, F), or feature-major rows (M, I, B) as (M, F, T · B)."""
     members, features = x.shape[0], math.prod(series) // series[1]
-    if turned:
-        lying = x.reshape(members, *series, -1).movedim(2, -2)
-        return lying.reshape(members, features, -1)
+    if feature_major:
+        return x.reshape(members, *series, -1).movedim(2, -2).reshape(members, features, -1)
     return x.reshape(members, -1, *series).movedim(3, 1).reshape(members, -1, features)

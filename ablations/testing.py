@@ -1,11 +1,11 @@
-"""What every technique must keep to, as checks that its author can run.
+"""A contract test for techniques, which their authors can run.
 
 >>> from ablations.testing import check
 >>> from ablations.techniques.norms import LayerNorm
 >>> check(LayerNorm())
 
 In a test suite: ``@pytest.mark.parametrize("technique", [Mine(), Mine(strength=2.0)])`` over
-``check(technique)``.  Ours are tested by the same function.
+``check(technique)``.  The same function tests the techniques of this package.
 """
 
 from __future__ import annotations
@@ -44,165 +44,182 @@ __all__ = ["check"]
 WIDTH = 16
 EPOCHS = 5
 RATE = 0.01
-ROUGH = 0.3
+HIGH_RATE = 0.3
 
 
 def check(technique: Technique, task: str = "notebook") -> None:
-    """Raise AssertionError, with a sentence, where a technique breaks a promise of its axis.
+    """Check that a technique keeps the contract of its axis.
 
-    That it is a plain value with a caption and a way into a study's file; what its axis asks of it;
-    that a run depends on its seed alone and differs from the control's; and, where the fused engine
-    can train it, that the loop agrees with it to 1e-6 in float64.
+    A technique is a plain value with a caption that a study's file can hold. It fulfils the
+    requirements of its axis. A run depends on its seed alone and differs from a run of the
+    control. The fused engine, if it can train the technique, agrees with the plain loop to 1e-6 in
+    float64.
 
     Parameters
     ----------
     technique
         The object, with the parameters to be checked.
     task
-        What the runs train on; ``"digits"`` for what needs classes.
+        The task of the runs; ``"digits"`` for a technique that needs classes.
+
+    Raises
+    ------
+    AssertionError
+        With a sentence about the first requirement that the technique does not fulfil.
     """
-    _is_a_value(technique)
-    for axis, asked in _OF_AXIS.items():
+    _check_value(technique)
+    for axis, check_axis in _AXIS_CHECKS.items():
         if isinstance(technique, axis):
-            asked(technique)
-    _trains(technique, task)
+            check_axis(technique)
+    _check_runs(technique, task)
 
 
-def _demand(holds: bool, promise: str, technique: Technique) -> None:
-    if not holds:
-        raise AssertionError(f"{technique.role} '{technique.label}': {promise}")
+def _require(condition: bool, technique: Technique, failure: str) -> None:
+    if not condition:
+        raise AssertionError(f"{technique.role} '{technique.label}': {failure}")
 
 
-def _is_a_value(technique: Technique) -> None:
+def _check_value(technique: Technique) -> None:
     cls = type(technique)
-    known = registered(technique.role).get(technique.name)
-    _demand(known is cls, "its class is not registered; decorate it with @technique", technique)
-    _demand(cls(**technique.parameters()) == technique, "its parameters make another", technique)
-    _demand(hash(cls(**technique.parameters())) == hash(technique), "it has no hash", technique)
-    _demand(pickle.loads(pickle.dumps(technique)) == technique, "workers get another", technique)  # noqa: S301 - its own
-    _demand(cls.caption().endswith("."), "its docstring begins with no sentence", technique)
-    spelled = to_plain(technique)
+    is_registered = registered(technique.role).get(technique.name) is cls
+    _require(is_registered, technique, "its class is not registered; decorate it with @technique")
+    copy = cls(**technique.parameters())
+    _require(copy == technique, technique, "its parameters give another technique")
+    _require(hash(copy) == hash(technique), technique, "its hash differs from that of its copy")
+    unpickled = pickle.loads(pickle.dumps(technique))  # noqa: S301 - pickled in this line
+    _require(unpickled == technique, technique, "it is another technique after pickling")
+    is_sentence = cls.caption().endswith(".")
+    _require(is_sentence, technique, "its docstring does not begin with a sentence")
+    spec = to_plain(technique)
     if not str(technique.to_spec()[0]).startswith("python:"):
-        same = resolve(technique.role, spelled, technique.role) == technique
-        _demand(same, f"a study that says {spelled} means another", technique)
+        is_same = resolve(technique.role, spec, technique.role) == technique
+        _require(is_same, technique, f"{spec} in a study is another technique")
 
 
-# --------------------------------------------------------------------------- what each axis asks
+# ------------------------------------------------------------------------ requirements of the axes
 
 
-def _norm(norm: Norm) -> None:
+def _check_norm(norm: Norm) -> None:
     layer, rows = norm.layer(WIDTH), 3 + 2 * _rows(WIDTH)
     if layer is not None:
-        _demand(layer(rows).shape == rows.shape, "its layer changes the shape", norm)
-        _demand(bool(layer(rows).isfinite().all()), "its layer gives what is not finite", norm)
+        _require(layer(rows).shape == rows.shape, norm, "its layer changes the shape")
+        _require(bool(layer(rows).isfinite().all()), norm, "its layer returns non-finite numbers")
         layer.eval()
-        _demand(torch.equal(layer(rows), layer(rows)), "it is random in evaluation", norm)
+        _require(torch.equal(layer(rows), layer(rows)), norm, "it is random in evaluation mode")
         layer.train()
         for dims in (1, 2):
-            maps, picture = norm.maps(WIDTH, dims), rows.view(3, WIDTH, 4, *(1,) * (dims - 1))
-            _demand(maps is not None, "it has a layer, and none for pictures", norm)
-            same = maps is not None and maps(picture).shape == picture.shape
-            _demand(same, "its layer for pictures changes the shape", norm)
+            maps, images = norm.maps(WIDTH, dims), rows.view(3, WIDTH, 4, *(1,) * (dims - 1))
+            _require(maps is not None, norm, "it has a layer for rows, but none for images")
+            has_same_shape = maps is not None and maps(images).shape == images.shape
+            _require(has_same_shape, norm, "its layer for images changes the shape")
     linear = nn.Linear(WIDTH, WIDTH)
-    before = linear(rows)
+    outputs = linear(rows)
     norm.wrap(linear)
-    kept = torch.allclose(linear(rows), before, atol=1e-5)
-    _demand(kept, "wrapping a layer changes what it computes at the start", norm)
-    _demand(len(norm.lengths(linear)) == WIDTH, "its lengths are not one a unit", norm)
+    is_equal = torch.allclose(linear(rows), outputs, atol=1e-5)
+    _require(is_equal, norm, "wrapping a layer changes its initial outputs")
+    _require(len(norm.lengths(linear)) == WIDTH, norm, "'lengths' has not one row for each unit")
 
 
-def _regularizer(regularizer: Regularizer) -> None:
-    for place in range(3):
-        layer = regularizer.layer(place)
-        if layer is None:
-            continue
-        _demand(isinstance(layer, RandomLayer), "its layers are no RandomLayer", regularizer)
-        rows = _rows(WIDTH)
-        layer.draws = Draws(Streams(0))
-        first = layer(rows)
-        _demand(first.shape == rows.shape, "its layer changes the shape", regularizer)
-        _demand(torch.equal(first, layer(rows)), "its draws are not those of the step", regularizer)
-        layer.eval()
-        _demand(torch.equal(layer(rows), rows), "its layer acts in evaluation", regularizer)
+def _check_regularizer(regularizer: Regularizer) -> None:
+    for site in range(3):
+        layer = regularizer.layer(site)
+        if layer is not None:
+            _check_random_layer(layer, regularizer)
     outputs, weight = _rows(3).requires_grad_(), _rows(WIDTH)[:3].requires_grad_()
     targets = torch.arange(len(outputs)) % 3
     loss = nn.functional.cross_entropy
-    found = regularizer.objective(outputs, targets, [weight], loss)
-    _demand(found.shape == () and bool(found.isfinite()), "its objective is no number", regularizer)
-    factor = regularizer.shrink(weight.detach())
-    if factor is not None:
-        _demand(factor.shape == (3, 1), "it shrinks by other than a factor a unit", regularizer)
-        _demand(bool((factor > 0).all()), "it shrinks weights to nothing", regularizer)
+    objective = regularizer.objective(outputs, targets, [weight], loss)
+    is_number = objective.shape == () and bool(objective.isfinite())
+    _require(is_number, regularizer, "its objective is not a finite number")
+    factors = regularizer.shrink(weight.detach())
+    if factors is not None:
+        _require(factors.shape == (3, 1), regularizer, "'shrink' has not one factor for each unit")
+        _require(bool((factors > 0).all()), regularizer, "'shrink' has a factor of 0 or less")
 
 
-def _init(init: Init) -> None:
+def _check_random_layer(layer: RandomLayer, regularizer: Regularizer) -> None:
+    _require(isinstance(layer, RandomLayer), regularizer, "its layer is not a RandomLayer")
+    rows = _rows(WIDTH)
+    layer.draws = Draws(Streams(0))
+    first = layer(rows)
+    _require(first.shape == rows.shape, regularizer, "its layer changes the shape")
+    is_repeatable = torch.equal(first, layer(rows))
+    _require(is_repeatable, regularizer, "its layer draws other numbers when a step is repeated")
+    layer.eval()
+    _require(torch.equal(layer(rows), rows), regularizer, "its layer acts in evaluation mode")
+
+
+def _check_init(init: Init) -> None:
     state = torch.get_rng_state()
-    weights = [_filled(init, seed) for seed in (0, 0, 1)]
-    _demand(bool(weights[0].isfinite().all()), "it leaves weights that are not finite", init)
-    _demand(torch.equal(weights[0], weights[1]), "it draws from another generator", init)
-    drawn = not torch.equal(weights[0], weights[2]) or float(weights[0].std()) == 0
-    _demand(drawn, "it draws the same for every seed", init)
-    global_ = torch.equal(state, torch.get_rng_state())
-    _demand(global_, "it draws from PyTorch's global generator", init)
+    first, again, other = (_fill(init, seed) for seed in (0, 0, 1))
+    _require(bool(first.isfinite().all()), init, "it leaves non-finite weights")
+    _require(torch.equal(first, again), init, "it ignores the generator")
+    follows_seed = not torch.equal(first, other) or float(first.std()) == 0
+    _require(follows_seed, init, "it draws the same weights for every seed")
+    is_unchanged = torch.equal(state, torch.get_rng_state())
+    _require(is_unchanged, init, "it draws from PyTorch's global generator")
 
 
-def _filled(init: Init, seed: int) -> Tensor:
+def _fill(init: Init, seed: int) -> Tensor:
     weight = torch.full((WIDTH, 2 * WIDTH), math.nan)
     init.fill(weight, "relu", torch.Generator().manual_seed(seed))
     return weight
 
 
-def _schedule(schedule: Schedule) -> None:
+def _check_schedule(schedule: Schedule) -> None:
     for epochs, steps in ((1, 1), (4, 3), (20, 1)):
         rates = [_rates(schedule, epochs, steps, objective) for objective in (1.0, 2.0, math.nan)]
-        fine = all(0 <= rate <= RATE * (1 + 1e-9) for rate in rates[0])
-        _demand(fine, f"a rate in {epochs} epochs is above the study's or below 0", schedule)
+        is_in_range = all(0 <= rate <= RATE * (1 + 1e-9) for rate in rates[0])
+        message = f"in {epochs} epochs, a rate is above the study's rate or below 0"
+        _require(is_in_range, schedule, message)
         if not schedule.adaptive:
-            ahead = rates[0] == rates[1] == rates[2]
-            _demand(ahead, "its rates depend on the objective, but adaptive is False", schedule)
+            is_fixed = rates[0] == rates[1] == rates[2]
+            message = "its rates depend on the objective, but 'adaptive' is False"
+            _require(is_fixed, schedule, message)
 
 
 def _rates(schedule: Schedule, epochs: int, steps: int, objective: float) -> list[float]:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=RATE)
     scheduler = schedule.scheduler(optimizer, epochs, steps)
-    found = []
+    rates = []
     for _ in range(epochs):
         for _ in range(steps):
-            found.append(float(optimizer.param_groups[0]["lr"]))
+            rates.append(float(optimizer.param_groups[0]["lr"]))
             optimizer.step()
             schedule.after_step(scheduler)
         schedule.after_epoch(scheduler, objective)
-    return found
+    return rates
 
 
-def _optimizer(optimizer: Optimizer) -> None:
+def _check_optimizer(optimizer: Optimizer) -> None:
     if type(optimizer).update is Optimizer.update:
-        return  # trained one by one
-    parameter = _rows(WIDTH)[0].double().requires_grad_()
-    ours = parameter.detach().clone()
-    asked = Regularizer().penalties().decay
-    theirs, decay = optimizer.build([parameter], RATE, asked), optimizer.decay(asked)
-    moments = tuple(torch.zeros_like(ours) for _ in range(optimizer.moments))
+        return  # the plain loop trains it
+    expected = _rows(WIDTH)[0].double().requires_grad_()
+    parameter = expected.detach().clone()
+    requested = Regularizer().penalties().decay
+    reference, decay = optimizer.build([expected], RATE, requested), optimizer.decay(requested)
+    moments = tuple(torch.zeros_like(parameter) for _ in range(optimizer.moments))
     for step in range(1, 6):
-        gradient = (ours * 2 - 1) * step
-        parameter.grad = gradient.clone()
-        theirs.step()
+        gradient = (parameter * 2 - 1) * step
+        expected.grad = gradient.clone()
+        reference.step()
         factors = tuple(torch.tensor(f, dtype=torch.float64) for f in optimizer.factors(step))
         if not decay.decoupled:
-            gradient = gradient + decay.amount * ours
+            gradient = gradient + decay.amount * parameter
         change, moments = optimizer.update(gradient, moments, factors)
-        kept = ours * (1 - RATE * decay.amount) if decay.decoupled else ours
-        ours = kept - RATE * change
-        same = torch.allclose(ours, parameter.detach(), rtol=1e-6, atol=1e-12)
-        _demand(same, f"'update' is not what 'build' does, in step {step}", optimizer)
+        if decay.decoupled:
+            parameter = parameter * (1 - RATE * decay.amount)
+        parameter = parameter - RATE * change
+        is_equal = torch.allclose(parameter, expected.detach(), rtol=1e-6, atol=1e-12)
+        _require(is_equal, optimizer, f"'update' and 'build' differ in step {step}")
 
 
-_OF_AXIS: dict[type[Technique], Callable[[Any], None]] = {
-    Norm: _norm,
-    Regularizer: _regularizer,
-    Init: _init,
-    Schedule: _schedule,
-    Optimizer: _optimizer,
+_AXIS_CHECKS: dict[type[Technique], Callable[[Any], None]] = {
+    Norm: _check_norm,
+    Regularizer: _check_regularizer,
+    Init: _check_init,
+    Schedule: _check_schedule,
+    Optimizer: _check_optimizer,
 }
 
 
@@ -210,46 +227,53 @@ def _rows(width: int) -> Tensor:
     return Streams(0).normal((12, width), "contract").to(torch.float32)
 
 
-# ------------------------------------------------------------------------------------- whole runs
+# -------------------------------------------------------------------------------------------- runs
 
 
-def _trains(technique: Technique, task: str) -> None:
-    ours = _configuration(technique, task)
-    if ours.skip is not None:
-        own = f"{technique.role} '{technique.name}' cannot say"
-        _demand(not ours.skip.startswith(own), f"its 'skip' raises: {ours.skip}", technique)
+def _check_runs(technique: Technique, task: str) -> None:
+    configuration = _configuration(technique, task)
+    if configuration.skip is not None:
+        failure = f"{technique.role} '{technique.name}' cannot say"
+        message = f"its 'skip' raises an exception: {configuration.skip}"
+        _require(not configuration.skip.startswith(failure), technique, message)
         return
-    first, again = (_losses(loop.train(Run(ours, 1))) for _ in range(2))
-    _demand(first == again, "the same run twice has other losses", technique)
+    first, again = (_losses(loop.train(Run(configuration, 1))) for _ in range(2))
+    _require(first == again, technique, "the same run has other losses when it is repeated")
     control = registered(technique.role)[CONTROLS[technique.role]]()
     if technique.role != "device" and technique.name != control.name:
-        # At a rate that throws weights about, so that what only stands by has to act.
-        rough = (
-            _configuration(one, task).with_(lr=ROUGH, epochs=20) for one in (technique, control)
+        # At a high rate the weights move so far that every technique has an effect.
+        losses, control_losses = (
+            _losses(loop.train(Run(_configuration(level, task).with_(lr=HIGH_RATE, epochs=20), 1)))
+            for level in (technique, control)
         )
-        found, other = (_losses(loop.train(Run(one, 1))) for one in rough)
-        _demand(found != other, "its losses are those of the control: it does nothing", technique)
+        message = "its losses are those of the control: it has no effect"
+        _require(losses != control_losses, technique, message)
+    _check_fused(configuration, technique)
+
+
+def _check_fused(configuration: Configuration, technique: Technique) -> None:
     try:
-        cohort_key(ours)
-        made = build_program(ours)
+        cohort_key(configuration)
+        engine = build_program(configuration).network.engine
     except NotStackableError:
-        return  # trained one by one, which the plan says
-    results = trainer.train([Run(ours, seed) for seed in (1, 2)], MIN_MEMBERS)
-    for result in results:
-        judge = loop.train(result.run)
-        _demand(result.status == judge.status, f"fused it ends as {result.status}", technique)
-        pairs = zip(_losses(result), _losses(judge), strict=True)
-        close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in pairs)
-        message = f"its {made.network.engine} runs are not those of the plain loop"
-        _demand(close or judge.status == "diverged", message, technique)
+        return  # the plain loop trains it, as the plan says
+    for result in trainer.train([Run(configuration, seed) for seed in (1, 2)], MIN_MEMBERS):
+        expected = loop.train(result.run)
+        has_same_status = result.status == expected.status
+        _require(has_same_status, technique, f"its {engine} run has the status {result.status}")
+        pairs = zip(_losses(result), _losses(expected), strict=True)
+        is_close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in pairs)
+        message = f"its {engine} runs differ from those of the plain loop"
+        _require(is_close or expected.status == "diverged", technique, message)
 
 
 def _configuration(technique: Any, task: str) -> Configuration:
-    setting = {technique.role: technique} if technique.role in SETTINGS else {}
-    axes = {} if setting else {technique.role: [technique]}
-    study = Study(
-        task=task, epochs=EPOCHS, lr=RATE, batch_size=48, dtype="float64", axes=axes, **setting
+    levels = (
+        {technique.role: technique}
+        if technique.role in SETTINGS
+        else {"axes": {technique.role: [technique]}}
     )
+    study = Study(task=task, epochs=EPOCHS, lr=RATE, batch_size=48, dtype="float64", **levels)
     return study.configurations[0]
 
 

@@ -1,4 +1,4 @@
-"""The public contract: kept by all of ours, and found broken by those that break it."""
+"""The public contract test: all techniques of this package pass, and violations are reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ablations.testing import check
 pytestmark = pytest.mark.usefixtures("temporary_registry")
 
 AXES = ("regularizer", "norm", "init", "schedule", "device", "optimizer")
-OURS = [
+TECHNIQUES = [
     pytest.param(cls(), id=f"{axis}-{name}")
     for axis in AXES
     for name, cls in registered(axis).items()
@@ -33,19 +33,19 @@ OURS = [
 ]
 
 
-@pytest.mark.parametrize("ours", OURS)
-def test_ours_keep_it(ours: Technique) -> None:
-    check(ours, task="digits" if ours.name == "label_smoothing" else "notebook")
+@pytest.mark.parametrize("level", TECHNIQUES)
+def test_registered_techniques_pass(level: Technique) -> None:
+    check(level, task="digits" if level.name == "label_smoothing" else "notebook")
 
 
-@pytest.mark.parametrize("ours", [GroupNorm(channels=4), Dropout(p=(0.3,)), InputNoise(std=0.3)])
-def test_ours_keep_it_with_other_parameters(ours: Technique) -> None:
-    check(ours)
+@pytest.mark.parametrize("level", [GroupNorm(channels=4), Dropout(p=(0.3,)), InputNoise(std=0.3)])
+def test_techniques_with_other_parameters_pass(level: Technique) -> None:
+    check(level)
 
 
-def made(base: type[Any], **body: Any) -> Any:
-    """A technique with these methods, registered as long as a test lasts."""
-    docs = {"__doc__": "A technique that breaks its word.", "__module__": __name__}
+def register_broken(base: type[Any], **body: Any) -> Any:
+    """Return a technique with these methods, registered during the test."""
+    docs = {"__doc__": "A technique that violates the contract.", "__module__": __name__}
     cls: Any = type("Broken", (base,), docs | {"name": "broken"} | body)
     return technique(cls)()
 
@@ -73,26 +73,34 @@ def rises(optimizer: Any, epochs: int, steps: int) -> Any:
 
 
 BROKEN: list[tuple[type[Any], dict[str, Any], str]] = [
-    (Norm, {}, "it does nothing"),
+    (Norm, {}, "it has no effect"),
     (Norm, {"layer": lambda self, width: nn.Linear(width, 3)}, "changes the shape"),
-    (Norm, {"layer": lambda self, width: Loud("x")}, "random in evaluation"),
-    (Norm, {"wrap": lambda self, linear: nn.init.zeros_(linear.weight)}, "at the start"),
-    (Regularizer, {"layer": lambda self, place: Loud("x")}, "not those of the step"),
-    (Regularizer, {"layer": lambda self, place: Eager("x")}, "acts in evaluation"),
-    (Regularizer, {"layer": lambda self, place: nn.Identity()}, "no RandomLayer"),
-    (Regularizer, {"objective": lambda self, o, t, p, loss: o}, "is no number"),
-    (Regularizer, {"shrink": lambda self, weight: weight * 0}, "factor a unit"),
-    (Init, {"fill": lambda self, w, n, g: unit(w, n, g)}, "another generator"),
-    (Init, {"fill": lambda self, w, n, g: None}, "not finite"),
-    (Schedule, {"scheduler": lambda self, o, e, s: rises(o, e, s)}, "above the study's"),
-    (Norm, {"__doc__": "no sentence"}, "begins with no sentence"),
+    (Norm, {"layer": lambda self, width: Loud("x")}, "random in evaluation mode"),
+    (
+        Norm,
+        {"wrap": lambda self, linear: nn.init.zeros_(linear.weight)},
+        "changes its initial outputs",
+    ),
+    (
+        Regularizer,
+        {"layer": lambda self, place: Loud("x")},
+        "other numbers when a step is repeated",
+    ),
+    (Regularizer, {"layer": lambda self, place: Eager("x")}, "acts in evaluation mode"),
+    (Regularizer, {"layer": lambda self, place: nn.Identity()}, "is not a RandomLayer"),
+    (Regularizer, {"objective": lambda self, o, t, p, loss: o}, "is not a finite number"),
+    (Regularizer, {"shrink": lambda self, weight: weight * 0}, "not one factor for each unit"),
+    (Init, {"fill": lambda self, w, n, g: unit(w, n, g)}, "ignores the generator"),
+    (Init, {"fill": lambda self, w, n, g: None}, "non-finite weights"),
+    (Schedule, {"scheduler": lambda self, o, e, s: rises(o, e, s)}, "above the study's rate"),
+    (Norm, {"__doc__": "no sentence"}, "does not begin with a sentence"),
 ]
 
 
-@pytest.mark.parametrize(("base", "body", "promise"), BROKEN)
-def test_a_broken_promise_is_named(base: type[Any], body: dict[str, Any], promise: str) -> None:
-    broken = made(base, **body)
-    # A class that is made in a test cannot be pickled by its name; it is put where it can be.
+@pytest.mark.parametrize(("base", "body", "failure"), BROKEN)
+def test_violations_are_reported(base: type[Any], body: dict[str, Any], failure: str) -> None:
+    broken = register_broken(base, **body)
+    # Pickle looks a class up in its module by its name.
     globals()["Broken"] = type(broken)
-    with pytest.raises(AssertionError, match=promise):
+    with pytest.raises(AssertionError, match=failure):
         check(broken)

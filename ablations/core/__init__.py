@@ -1,1 +1,1 @@
-"""."""
+"""Foundations of all packages: errors, files, the registry, user code and random numbers."""

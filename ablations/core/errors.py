@@ -1,4 +1,4 @@
-"""The one error that means "what was asked for cannot be done as it stands"."""
+"""Exceptions with a message for the user."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Iterable
 
 
 class RequestError(ValueError):
-    """The request was wrong; nothing was trained and nothing written.
+    """The request is invalid; nothing was trained and nothing was written.
+
+    It is a ValueError, so that pydantic adds the location of a validator that raises it.
 
     Parameters
     ----------
     message
-        One sentence: what was found, and what would be right.
+        One sentence: the invalid value, and valid ones.
     key
-        Where it stands, as a path into the study: ``axes.norm[2].groups``.
+        The path of the value in the study: ``axes.norm[2].groups``.
     source
         The file or command-line option that holds the key.
     """
@@ -24,15 +26,15 @@ class RequestError(ValueError):
         self.message, self.key, self.source = message, key, source
 
     def __str__(self) -> str:
-        said = ": ".join(part for part in (self.source, self.key, self.message) if part)
-        return said.replace("\n", "\\n")  # one message is one line
+        text = ": ".join(filter(None, (self.source, self.key, self.message)))
+        return text.replace("\n", "\\n")  # one message is one line
 
     def at(self, source: str) -> RequestError:
         """Return the same error with the name of a file or an option."""
         return RequestError(self.message, self.key, source)
 
     def under(self, key: str) -> RequestError:
-        """Return the same error with a key above its own; one with a source stays as it is."""
+        """Return the same error with ``key`` before its own key, unless it has a source."""
         if self.source:
             return self
         dot = "." if key and self.key and not self.key.startswith("[") else ""
@@ -40,7 +42,7 @@ class RequestError(ValueError):
 
 
 def nearest(word: object, names: Iterable[str]) -> str:
-    """A clause that names the closest of ``names``, then all of them.
+    """Return a clause with the name closest to ``word``, then all names.
 
     >>> nearest("lyer", ["none", "layer"])
     "did you mean 'layer'? (valid: none, layer)"
@@ -53,24 +55,22 @@ def nearest(word: object, names: Iterable[str]) -> str:
 
 
 class AuditError(Exception):
-    """The fused engine's results are not the plain loop's; they are written, and not to be
-    trusted.
-    """
+    """The results of the fused engine differ from the plain loop's: they are not reliable."""
 
 
 class WriteError(Exception):
-    """The system refused to write; what was finished before is kept, and can be read."""
+    """Writing to the disk failed; the runs that finished before are stored and can be read."""
 
 
 class FailedError(Exception):
-    """A run failed, and a study that fails fast stopped.
+    """A run failed in a study that stops at the first failure.
 
     Parameters
     ----------
     run_id
-        The run.
+        The failed run.
     reason
-        Why it failed.
+        The reason of the failure.
     """
 
     def __init__(self, run_id: str, reason: str) -> None:

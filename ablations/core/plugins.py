@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import sys
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from ablations.core.errors import RequestError, nearest
+from ablations.core.files import digest
 
 __all__ = [
     "PREFIX",
@@ -186,7 +186,7 @@ def source_hash(cls: type) -> str:
         text = inspect.getsource(cls)
     except (OSError, TypeError):
         return ""
-    return _hash(text.encode())
+    return digest(text.encode(), size=10)
 
 
 def module_hash(name: str) -> str:
@@ -216,8 +216,4 @@ def _loaded_hash(name: str) -> str:
 def _hash_files(modules: list[str]) -> str:
     files = [getattr(sys.modules[name], "__file__", None) for name in modules]
     content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
-    return _hash(b"".join(content))
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=10).hexdigest()
+    return digest(b"".join(content), size=10)

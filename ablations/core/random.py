@@ -1,13 +1,11 @@
-"""Every random number of a run, as a function of (seed, purpose, counter).
+"""Counter-based random numbers: every draw of a run is a function of (seed, purpose, counter).
 
-Nothing here has a state: a draw can be made twice, out of order, in another
-process or on another device, and is the same number.  Techniques never enter
-a key, so two techniques on one seed see the same data, batch order and base
-draws, which is what makes every contrast a paired one.
+There is no state: a draw gives the same numbers when it is repeated, in any order, in another
+process or on another device.  A key does not depend on the techniques, so two techniques on one
+seed have the same data, batch order and base draws: every contrast is paired.
 
-The words come from the finaliser of SplitMix64 (Steele, Lea & Flood, 2014),
-applied to ``key + counter * golden ratio`` in 64-bit wrap-around arithmetic,
-which is exact and therefore the same everywhere.
+The words are the finaliser of SplitMix64 (Steele, Lea & Flood, 2014) of
+``key + counter * golden ratio`` in 64-bit wrap-around arithmetic, which is exact on every machine.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ LEVELS = 1 << 16
 
 
 def _signed(word: int) -> int:
-    """The int64 that holds the same 64 bits."""
+    """Return the int64 with the same 64 bits."""
     word %= _WORD
     return word - _WORD if word >= _WORD >> 1 else word
 
@@ -46,10 +44,10 @@ def _mix(word: int) -> int:
 
 
 def mix(words: Tensor) -> Tensor:
-    """SplitMix64's finaliser, in place on int64 ``words`` of any shape."""
+    """Apply SplitMix64's finaliser in place to int64 ``words`` of any shape."""
     if words.device.type != "cpu":
         return _mix_on_device(words)
-    # NumPy has unsigned words, and its calls cost a fraction of torch's.
+    # NumPy has unsigned words, and its calls are much faster than torch's.
     array = words.numpy().view(np.uint64)
     array ^= array >> 30
     array *= _FIRST
@@ -60,7 +58,7 @@ def mix(words: Tensor) -> Tensor:
 
 
 def _mix_on_device(words: Tensor) -> Tensor:
-    # int64 shifts copy the sign, so the copied bits are masked away.
+    # A shift of int64 copies the sign bit; the mask removes the copies.
     words ^= (words >> 30) & (2**34 - 1)
     words *= _signed(int(_FIRST))
     words ^= (words >> 27) & (2**37 - 1)
@@ -71,7 +69,7 @@ def _mix_on_device(words: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _multiples(count: int, device: torch.device) -> Tensor:
-    """``golden * 1 … golden * count``, wrapped into int64."""
+    """Return ``golden * 1 … golden * count``, wrapped to int64."""
     return torch.arange(1, count + 1, dtype=torch.int64, device=device) * _signed(_GOLDEN)
 
 
@@ -83,15 +81,15 @@ def _purpose_key(seed: int, purpose: str) -> int:
 
 Source = Literal["split", "init", "order", "noise"]
 SOURCES: tuple[Source, ...] = ("split", "init", "order", "noise")
-"""What a seed varies: the data and which rows are held out, the initial weights, the order of the
-rows, and what is drawn while training."""
+"""Sources of chance: data and validation rows, initial weights, order of the rows, and random
+numbers during training."""
 
 _SOURCE_OF = {"split": "split", "data": "split", "init": "init", "global": "init", "order": "order"}
-"""The source of a stream, by how its purpose begins; ``noise`` is that of all others."""
+"""First word of a purpose to its source of chance; the source of all other purposes is noise."""
 
 
 def _seed(seed: int, fixed: tuple[str, ...], purpose: str) -> int:
-    """The seed that a purpose's stream follows."""
+    """Return the seed of a purpose's stream: 0 if its source is fixed."""
     if not fixed:
         return seed
     return 0 if _SOURCE_OF.get(purpose.partition("/")[0], "noise") in fixed else seed
@@ -102,12 +100,12 @@ _GLOBAL = threading.RLock()
 
 
 def _fraction(words: Tensor) -> Tensor:
-    """Uniform on the open interval (0, 1), float64, from the upper 53 bits of each word."""
+    """Return uniform numbers in (0, 1), float64, from the upper 53 bits of each word."""
     return torch.from_numpy(((words.numpy().view(np.uint64) >> 11) + 0.5) * 2.0**-53)
 
 
 def _fork_type(device: torch.device) -> str:
-    # fork_rng wants an accelerator's name even where it is given no device of it.
+    # fork_rng requires the name of an accelerator, even for an empty list of devices.
     return "cuda" if device.type == "cpu" else device.type
 
 
@@ -115,73 +113,72 @@ def _fork_type(device: torch.device) -> str:
 class Streams:
     """The random streams of one seed.
 
-    Each method takes a ``purpose``, which names the stream (``"data"``,
-    ``"order"``, ``"init/output.weight"``), and a ``counter``, which is the
-    place in it (an epoch, a step).
+    Each method has the arguments ``purpose``, the name of the stream (``"data"``, ``"order"``,
+    ``"init/output.weight"``), and ``counter``, the position in it (an epoch, a step).
     """
 
     seed: int
     fixed: tuple[str, ...] = ()
-    """Sources (``SOURCES``) that do not follow the seed: they are those of seed 0."""
+    """Sources (``SOURCES``) that use seed 0 in place of the seed."""
 
     def key(self, purpose: str, counter: int = 0) -> int:
-        """The 64-bit key from which the words of one draw are made, as a signed integer."""
-        of_purpose = _purpose_key(_seed(self.seed, self.fixed, purpose), purpose)
-        return _signed(_mix(of_purpose + counter * _GOLDEN))
+        """Return the 64-bit key of one draw, as a signed integer."""
+        key = _purpose_key(_seed(self.seed, self.fixed, purpose), purpose)
+        return _signed(_mix(key + counter * _GOLDEN))
 
     def words(
         self, count: int, purpose: str, counter: int = 0, device: torch.device = CPU
     ) -> Tensor:
-        """``count`` independent 64-bit words, int64 of shape (count,)."""
+        """Return ``count`` independent 64-bit words, int64 of shape (count,)."""
         return mix(_multiples(count, device) + self.key(purpose, counter))
 
     def uniform(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
-        """Uniform on the open interval (0, 1), float64, on the CPU."""
+        """Return uniform numbers in the open interval (0, 1), float64, on the CPU."""
         return _fraction(self.words(math.prod(shape), purpose, counter)).reshape(*shape)
 
     def normal(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
-        """Standard normal, float64, on the CPU: the inverse distribution function of a uniform."""
+        """Return standard normal numbers, float64, on the CPU (inverse transform sampling)."""
         normal: Tensor = torch.special.ndtri(self.uniform(shape, purpose, counter))
         return normal
 
     def permutation(self, count: int, purpose: str, counter: int = 0) -> Tensor:
-        """The numbers 0 … count-1 in random order, int64, on the CPU."""
+        """Return the numbers 0 … count-1 in random order, int64, on the CPU."""
         return torch.argsort(self.words(count, purpose, counter), stable=True)
 
     def lanes(
         self, shape: Sequence[int], purpose: str, counter: int = 0, device: torch.device = CPU
     ) -> Tensor:
-        """Uniform on the int16 numbers; each takes 16 bits of a word."""
+        """Return uniform int16 numbers; each uses 16 bits of a word."""
         entries = math.prod(shape)
         words = self.words(-(-entries // LANES), purpose, counter, device)
         return words.view(torch.int16)[:entries].reshape(*shape)
 
     @contextmanager
     def isolated(self, device: torch.device) -> Iterator[None]:
-        """Torch's global generators seeded for this run inside, and as they were after it.
+        """Seed torch's global generators for this run, and restore their state on exit.
 
-        For layers of other people, which draw from there; ours never do.  The generators are the
-        process's, so one thread at a time is inside.
+        User layers may draw from these generators; this package's layers do not.  The generators
+        belong to the process, so one thread at a time is inside.
         """
         devices = [] if device.type == "cpu" else [device]
         with _GLOBAL, torch.random.fork_rng(devices, device_type=_fork_type(device)):
             if devices:
                 torch.manual_seed(self.key("global"))
-            else:  # the same for the CPU alone, and in a hundredth of the time
+            else:  # torch.manual_seed of all devices takes a hundred times as long
                 torch.default_generator.manual_seed(self.key("global"))
             yield
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A PyTorch generator on the CPU, for functions that take nothing else.
+        """Return a PyTorch generator on the CPU, for functions that require one.
 
-        PyTorch keeps the lower 32 bits of its key.
+        PyTorch uses the lower 32 bits of the key.
         """
         return torch.Generator().manual_seed(self.key(purpose))
 
 
 @dataclass(frozen=True)
 class StackedStreams:
-    """The streams of several seeds at once: the numbers of ``Streams(seed)``, one row a seed."""
+    """The streams of several seeds: the numbers of ``Streams(seed)``, one row per seed."""
 
     seeds: tuple[int, ...]
     device: torch.device = CPU
@@ -194,25 +191,25 @@ class StackedStreams:
         return mix(_multiples(count, device) + keys[:, None])
 
     def lanes(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
-        """Like ``Streams.lanes``, on this object's device, int16 of shape (seed, *shape)."""
+        """Return ``Streams.lanes`` on this object's device, int16 of shape (seed, *shape)."""
         entries = math.prod(shape)
         words = self._words(-(-entries // LANES), purpose, counter, self.device)
         return words.view(torch.int16)[:, :entries].reshape(-1, *shape)
 
     def normal(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
-        """Like ``Streams.normal``, float64 of shape (seed, *shape), on the CPU."""
+        """Return ``Streams.normal``, float64 of shape (seed, *shape), on the CPU."""
         words = self._words(math.prod(shape), purpose, counter, CPU)
         normal: Tensor = torch.special.ndtri(_fraction(words))
         return normal.reshape(-1, *shape)
 
     def permutation(self, count: int, purpose: str, counter: int = 0) -> Tensor:
-        """Like ``Streams.permutation``, int64 of shape (seed, count), on the CPU."""
+        """Return ``Streams.permutation``, int64 of shape (seed, count), on the CPU."""
         return torch.argsort(self._words(count, purpose, counter, CPU), dim=1, stable=True)
 
 
 @dataclass
 class Draws:
-    """The streams of a run at its present step; layers that draw hold one."""
+    """The streams of a run at its current step; every random layer holds one."""
 
     streams: Streams
     step: int = 0

@@ -1,4 +1,4 @@
-"""Names that every table of runs reserves: its columns and the words of its column ``status``."""
+"""Reserved column names of the runs table, and the values of its column ``status``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUN_COLUMNS: dict[str, str] = {
 """Columns of every runs table, whatever the study, with the name of their Arrow type."""
 
 STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
-"""What a later attempt may replace: of two rows of one run, the one of the lower rank is kept."""
+"""Rank of a status: of two rows of one run, the row with the lower rank replaces the other."""
 
 TRAINED = ("ok", "diverged")
 """The statuses of a run that needs no further training."""

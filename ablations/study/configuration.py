@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 import torch
 
+from ablations.core.files import digest
 from ablations.core.random import Streams
 from ablations.core.registry import Component, canonical
 from ablations.models.base import Model
@@ -171,4 +171,4 @@ class Run:
         """An 80-bit hash of everything that defines the run, in hexadecimal."""
         before, after = self.configuration.canonical
         text = f"{before}{self.seed}{after}"
-        return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+        return digest(text.encode(), size=10)

@@ -15,7 +15,8 @@ hypothesis.settings.load_profile("shared")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long to go on where more finds more."""
+    """Add the options that say how much to test."""
+    parser.addoption("--slow", action="store_true", help="add the slow tier, marked 'slow'")
     parser.addoption("--kills", type=int, default=25, help="how often the stress test kills")
     parser.addoption("--grids", type=int, default=120, help="how many grids are generated")
     help_text = "write what golden tests expect anew, after an intended change"
@@ -27,3 +28,12 @@ def temporary_registry() -> Iterator[None]:
     """Discard what a test registers."""
     with registry.temporary():
         yield
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tier, unless ``--slow`` adds it."""
+    if config.getoption("--slow"):
+        return
+    slow_items = [item for item in items if item.get_closest_marker("slow")]
+    items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow_items)

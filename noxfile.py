@@ -123,7 +123,7 @@ def regress(session: nox.Session) -> None:
 @nox.session
 def golden(session: nox.Session) -> None:
     """Train small grids with another revision, too, and demand equal bits: ``--base REV``."""
-    surroundings(session)
+    install_dependencies(session)
     session.run("python", "-m", "bench.golden", *session.posargs)
 
 

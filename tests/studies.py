@@ -1,4 +1,4 @@
-"""What tests of whole studies share."""
+"""Studies, and helpers of tests that train them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(study: Study, out: Path, **options: Any) -> ablations.Results:
 
 
 class Heard(Silent):
-    """Keeps what the pipeline said."""
+    """A reporter that records statuses and lines."""
 
     def __init__(self) -> None:
         self.trained: Counter[str] = Counter()
@@ -42,9 +42,11 @@ class Heard(Silent):
 
 
 def numbers(results: ablations.Results) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the tables of runs and curves without measured times."""
     return results.runs.drop(columns=VARYING), results.curves
 
 
-def same(one: ablations.Results, other: ablations.Results) -> None:
-    for a, b in zip(numbers(one), numbers(other), strict=True):
-        pd.testing.assert_frame_equal(a, b, check_exact=True)
+def same(results: ablations.Results, expected: ablations.Results) -> None:
+    """Assert that two results have the same numbers, bit for bit."""
+    for table, expected_table in zip(numbers(results), numbers(expected), strict=True):
+        pd.testing.assert_frame_equal(table, expected_table, check_exact=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -31,7 +31,7 @@ def test_other_devices_mix_the_same_words() -> None:
     assert torch.equal(mix(words.clone()), _mix_on_device(words.clone()))
 
 
-@given(seed=SEEDS, purpose=PURPOSES, counter=st.integers(0, 10**9))
+@hypothesis.given(seed=SEEDS, purpose=PURPOSES, counter=st.integers(0, 10**9))
 def test_a_draw_is_a_function_of_its_key(seed: int, purpose: str, counter: int) -> None:
     first = Streams(seed).words(9, purpose, counter)
     Streams(seed).words(100, purpose, counter + 1)
@@ -41,13 +41,13 @@ def test_a_draw_is_a_function_of_its_key(seed: int, purpose: str, counter: int) 
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "other"),
     [((0, "a", 0), (1, "a", 0)), ((0, "a", 0), (0, "b", 0)), ((0, "a", 0), (0, "a", 1))],
 )
 def test_streams_of_different_keys_are_uncorrelated(
-    one: tuple[int, str, int], other: tuple[int, str, int]
+    first: tuple[int, str, int], other: tuple[int, str, int]
 ) -> None:
-    x, y = (Streams(seed).uniform((50_000,), what, n) for seed, what, n in (one, other))
+    x, y = (Streams(seed).uniform((50_000,), what, n) for seed, what, n in (first, other))
     assert abs(float(torch.corrcoef(torch.stack([x, y]))[0, 1])) < 4 / 50_000**0.5
 
 
@@ -59,7 +59,7 @@ def test_uniform_and_normal_have_their_distributions() -> None:
     assert torch.isfinite(normal).all()
 
 
-@given(seed=SEEDS, count=st.integers(1, 300))
+@hypothesis.given(seed=SEEDS, count=st.integers(1, 300))
 def test_permutation_holds_every_number_once(seed: int, count: int) -> None:
     assert Streams(seed).permutation(count, "order").sort().values.tolist() == list(range(count))
 
@@ -79,7 +79,7 @@ def test_lanes_are_independent_of_their_neighbours() -> None:
     assert float(off_diagonal.abs().max()) < 5 / 5000**0.5
 
 
-@given(
+@hypothesis.given(
     seeds=st.lists(SEEDS, min_size=1, max_size=5),
     shape=st.lists(st.integers(1, 7), min_size=1, max_size=3),
     counter=st.integers(0, 10**6),
@@ -87,12 +87,12 @@ def test_lanes_are_independent_of_their_neighbours() -> None:
 def test_stacked_streams_draw_what_each_seed_draws(
     seeds: list[int], shape: list[int], counter: int
 ) -> None:
-    stacked = StackedStreams(tuple(seeds))
+    streams = StackedStreams(tuple(seeds))
     for kind in ("lanes", "normal"):
         alone = [getattr(Streams(seed), kind)(shape, "p", counter) for seed in seeds]
-        assert torch.equal(getattr(stacked, kind)(shape, "p", counter), torch.stack(alone))
+        assert torch.equal(getattr(streams, kind)(shape, "p", counter), torch.stack(alone))
     orders = [Streams(seed).permutation(shape[0], "p", counter) for seed in seeds]
-    assert torch.equal(stacked.permutation(shape[0], "p", counter), torch.stack(orders))
+    assert torch.equal(streams.permutation(shape[0], "p", counter), torch.stack(orders))
 
 
 def test_nothing_touches_the_global_generator() -> None:

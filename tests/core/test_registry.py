@@ -26,14 +26,17 @@ EVERY = [
 def test_every_component_is_frozen_captioned_and_survives_the_way_to_a_worker(
     cls: type[Component],
 ) -> None:
-    made = cls()
-    assert made.label == made.name == cls.name
-    assert made.caption().endswith(".")
-    assert pickle.loads(pickle.dumps(made)) == made
-    assert resolve(made.role, {"name": made.name, **made.parameters()}, "key") == made
-    for field in made.parameters():
+    component = cls()
+    assert component.label == component.name == cls.name
+    assert component.caption().endswith(".")
+    assert pickle.loads(pickle.dumps(component)) == component
+    assert (
+        resolve(component.role, {"name": component.name, **component.parameters()}, "key")
+        == component
+    )
+    for field in component.parameters():
         with pytest.raises((AttributeError, pydantic.ValidationError)):
-            setattr(made, field, None)
+            setattr(component, field, None)
 
 
 def test_every_technique_names_its_source_or_is_a_control() -> None:

@@ -1,4 +1,4 @@
-"""Runs: their identity, and why some are skipped."""
+"""Runs: their identity, and the reasons of skipped runs."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def test_run_id_does_not_depend_on_the_study_around_it() -> None:
 )
 def test_run_id_depends_on_every_setting(change: dict[str, Any]) -> None:
     study = {"task": "notebook", "seeds": 1}
-    (one,), (other,) = expand(Study(**study)).runs, expand(Study(**(study | change))).runs
-    assert one.run_id != other.run_id
+    (first,), (other,) = expand(Study(**study)).runs, expand(Study(**(study | change))).runs
+    assert first.run_id != other.run_id
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_run_id_depends_on_every_setting(change: dict[str, Any]) -> None:
         ({"axes": {"schedule": ["one_cycle"]}, "epochs": 2}, "no room to warm up"),
     ],
 )
-def test_combinations_without_sense_are_skipped_with_a_reason(
+def test_meaningless_combinations_are_skipped_with_a_reason(
     study: dict[str, Any], reason: str
 ) -> None:
     assert reason in only(**study).skip
-    found = expand(Study(task="notebook", seeds=3, **study))
-    assert not found.runs
-    assert len(found.skipped) == 3
+    grid = expand(Study(task="notebook", seeds=3, **study))
+    assert not grid.runs
+    assert len(grid.skipped) == 3
 
 
 def test_batch_norm_trains_where_the_last_batch_has_two_rows() -> None:
@@ -104,6 +104,6 @@ def test_batch_norm_trains_where_the_last_batch_has_two_rows() -> None:
 
 def test_a_device_that_is_missing_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    found = expand(Study(task="notebook", seeds=2, axes={"device": ["cpu", "cuda"]}))
-    assert [run.configuration.device.name for run in found.runs] == ["cpu", "cpu"]
-    assert [reason for _, reason in found.skipped] == ["torch offers no cuda device here"] * 2
+    grid = expand(Study(task="notebook", seeds=2, axes={"device": ["cpu", "cuda"]}))
+    assert [run.configuration.device.name for run in grid.runs] == ["cpu", "cpu"]
+    assert [reason for _, reason in grid.skipped] == ["torch offers no cuda device here"] * 2

@@ -1,4 +1,4 @@
-"""What a seed varies is part of a study: each source of chance by itself."""
+"""The sources of chance that follow the seed, which a study chooses one by one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ablations.training.fused import trainer
 from ..studies import run
 
 
-def study(*vary: str, **asked: Any) -> Study:
-    given = {"task": "digits", "batch_size": 256, "epochs": 2, "seeds": 3} | asked
-    return Study(**given, axes={"regularizer": ["dropout"]}, vary=list(vary))
+def study(*vary: str, **settings: Any) -> Study:
+    fields = {"task": "digits", "batch_size": 256, "epochs": 2, "seeds": 3} | settings
+    return Study(**fields, axes={"regularizer": ["dropout"]}, vary=list(vary))
 
 
-def drawn(configuration: Configuration, seed: int) -> dict[str, torch.Tensor]:
-    """What a run starts from and draws, source by source."""
+def draws(configuration: Configuration, seed: int) -> dict[str, torch.Tensor]:
+    """Return numbers of a run that follow each source."""
     streams = configuration.streams(seed)
     return {
         "split": configuration.task.data(streams).x_val,
@@ -37,22 +37,23 @@ def drawn(configuration: Configuration, seed: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_only_what_is_named_follows_the_seed_and_the_rest_is_seed_0_s(source: str) -> None:
+def test_only_the_listed_sources_follow_the_seed_and_the_rest_uses_seed_0(source: str) -> None:
     (configuration,) = study(source).configurations
     (usual,) = study(*SOURCES).configurations
-    zero, one, theirs = drawn(configuration, 0), drawn(configuration, 1), drawn(usual, 1)
+    zero, first = draws(configuration, 0), draws(configuration, 1)
+    usual_zero, usual_first = draws(usual, 0), draws(usual, 1)
     for name in SOURCES:
-        assert torch.equal(zero[name], drawn(usual, 0)[name])
-        assert torch.equal(one[name], zero[name]) == (name != source)
-        assert torch.equal(one[name], theirs[name]) == (name == source)
+        assert torch.equal(zero[name], usual_zero[name])
+        assert torch.equal(first[name], zero[name]) == (name != source)
+        assert torch.equal(first[name], usual_first[name]) == (name == source)
 
 
 def test_streams_of_many_seeds_are_those_of_each() -> None:
     fixed = ("noise", "order")
-    stacked = StackedStreams((3, 5), fixed=fixed)
+    streams = StackedStreams((3, 5), fixed=fixed)
     for purpose in ("dropout/2", "init/x", "order"):
         each = torch.stack([Streams(seed, fixed).lanes((7,), purpose, 2) for seed in (3, 5)])
-        assert torch.equal(stacked.lanes((7,), purpose, 2), each)
+        assert torch.equal(streams.lanes((7,), purpose, 2), each)
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -66,36 +67,36 @@ def test_fused_is_the_loop(source: str) -> None:
     assert len(set(losses)) == 3
 
 
-def test_it_is_written_down_told_and_part_of_a_run(tmp_path: Path) -> None:
-    made, usual = study("init", "noise"), study(*SOURCES)
-    assert Study(**made.plain()) == made
+def test_vary_is_stored_reported_and_part_of_a_run(tmp_path: Path) -> None:
+    restricted, usual = study("init", "noise"), study(*SOURCES)
+    assert Study(**restricted.plain()) == restricted
     assert "vary" not in usual.plain()
     assert expand(usual).runs[0].run_id == expand(study(*reversed(SOURCES))).runs[0].run_id
-    assert expand(made).runs[0].run_id != expand(usual).runs[0].run_id
-    said = study_metadata(made)
-    assert "not all varies" in said.badges
-    assert said.cautions == (
+    assert expand(restricted).runs[0].run_id != expand(usual).runs[0].run_id
+    metadata = study_metadata(restricted)
+    assert "not all varies" in metadata.badges
+    assert metadata.cautions == (
         "All seeds share the split of the data and the order of the rows: the intervals say "
         "nothing of others.",
     )
-    run(made, tmp_path / "out", engine="loop")
+    run(restricted, tmp_path / "out", engine="loop")
     with pytest.raises(RequestError, match="in which seeds vary init, noise, not split, init, ord"):
         run(usual, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
-    ("vary", "asked", "message"),
+    ("vary", "settings", "message"),
     [
         ("noise", {}, "'noise' alone changes nothing with regularizer none"),
         ("order", {"batch_size": "full", "regularizer": ["dropout"]}, "'order' alone changes"),
     ],
 )
 def test_seeds_that_would_all_be_one_run_are_refused(
-    vary: str, asked: dict[str, Any], message: str
+    vary: str, settings: dict[str, Any], message: str
 ) -> None:
-    axes = {"regularizer": asked.pop("regularizer", ["none", "dropout"])}
+    axes = {"regularizer": settings.pop("regularizer", ["none", "dropout"])}
     with pytest.raises(RequestError, match=message):
-        Study(task="notebook", seeds=5, vary=[vary], axes=axes, **asked)
+        Study(task="notebook", seeds=5, vary=[vary], axes=axes, **settings)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,6 @@ def test_seeds_that_would_all_be_one_run_are_refused(
         ([3], "no source of chance 3"),
     ],
 )
-def test_what_cannot_vary_is_refused(vary: Any, message: str) -> None:
+def test_an_unknown_source_is_refused(vary: Any, message: str) -> None:
     with pytest.raises(RequestError, match=message):
         Study(task="notebook", vary=vary)

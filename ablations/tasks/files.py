@@ -1,4 +1,4 @@
-"""Tables of your own, from a CSV or a Parquet file."""
+"""Tasks from a CSV or a Parquet file."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Regression, Task, task
-from ablations.tasks.tabular.columns import Asked, Columns, Kind, columns
-from ablations.tasks.tabular.encoding import encode, scaled
-from ablations.tasks.tabular.reader import Format, digest, read
-from ablations.tasks.tabular.splits import How, Parts, parts
+from ablations.tasks.tabular.columns import ColumnOptions, Kind, TableColumns, classify_columns
+from ablations.tasks.tabular.encoding import encode, scale
+from ablations.tasks.tabular.reader import Format, content_hash, read_table
+from ablations.tasks.tabular.splits import SplitOptions, SplitPlan, plan_split
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-_FACTS = ("path", "content", "rows", "inputs", "outputs", "notes")
-"""What is known of the file, and where it lies: no part of what defines a run but its content."""
+_FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes")
+"""Fields that describe the file; of these only the content is part of a run's identity."""
 
 
 @frozen
 class Table(Task):
-    """A file with a column to predict: what a person says of it, then what was found in it."""
+    """A table in a file: first the options of the user, then what the file holds."""
 
     format: ClassVar[Format]
     path: str
@@ -53,7 +53,7 @@ class Table(Task):
 
     @property
     def metric_name(self) -> str:
-        return self._judge.metric_name
+        return self._base_task.metric_name
 
     @property
     def caution(self) -> str:
@@ -72,87 +72,87 @@ class Table(Task):
         return f"{Path(self.path).name}: {self.target}"
 
     @property
-    def _judge(self) -> Task:
+    def _base_task(self) -> Task:
         return Classification() if self.classification else Regression()
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self._judge.losses(outputs, targets)
+        return self._base_task.losses(outputs, targets)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self._judge.metric(outputs, targets)
+        return self._base_task.metric(outputs, targets)
 
     def with_resolved_inputs(self) -> Self:
         path = str(resolve_path(self.path))
         try:
-            content = digest(path)
+            content = content_hash(path)
         except RequestError:
             if not self.content:
                 raise
-            return self  # from a results folder, which has left its file behind
+            return self  # a stored study whose file is elsewhere now
         if self.content not in ("", content):
-            return self  # of other data than the file now holds, which ``ready`` says
-        found, planned = _prepared(*self._question(path))
-        facts = {
-            "kind": found.kind,
+            return self  # the file has changed: ``ready`` raises before training
+        columns, split = _prepare(path, content, self.format, *self._options())
+        fields = {
+            "kind": columns.kind,
             "path": path,
-            "shape": self.shape if len(self.shape) > 1 else (found.inputs,),
+            "shape": self.shape if len(self.shape) > 1 else (columns.inputs,),
             "content": content,
-            "rows": planned.train,
-            "inputs": found.inputs,
-            "outputs": found.outputs,
-            "notes": (*found.notes, *planned.notes),
+            "rows": split.n_train,
+            "inputs": columns.inputs,
+            "outputs": columns.outputs,
+            "notes": (*columns.notes, *split.notes),
         }
-        return type(self)(**(self.parameters() | facts))
+        return type(self)(**(self.parameters() | fields))
 
     def identity(self) -> dict[str, Any]:
-        own = {key: value for key, value in self.parameters().items() if key not in _FACTS}
-        return {"name": self.name, **own, "content": self.content}
+        options = {key: v for key, v in self.parameters().items() if key not in _FILE_FIELDS}
+        return {"name": self.name, **options, "content": self.content}
 
     def ready(self) -> None:
-        if digest(self.path) != self.content:
-            message = "has changed since the study took it; make the study anew"
+        if content_hash(self.path) != self.content:
+            message = "has changed since the study read it; create the study again"
             raise RequestError(message, "task", self.path)
 
     def data(self, streams: Streams) -> Data:
         self.ready()
-        found, planned = _prepared(*self._question(self.path))
-        train, held_out = planned.draw(
-            lambda count, purpose: streams.permutation(count, purpose).numpy()
-        )
-        x = torch.from_numpy(encode(found, train)).to(torch.float32)
-        targets = found.targets if found.classes else scaled(found.targets, train)
-        y = torch.from_numpy(targets.copy())
-        y = y if found.classes else y.to(torch.float32)
-        return Data(x[train], y[train], x[held_out], y[held_out])
+        columns, split = _prepare(self.path, self.content, self.format, *self._options())
+        train, val = split.draw(lambda count, purpose: streams.permutation(count, purpose).numpy())
+        x = torch.from_numpy(encode(columns, train)).to(torch.float32)
+        if columns.classes:
+            y = torch.from_numpy(columns.targets.copy())
+        else:
+            y = torch.from_numpy(scale(columns.targets, train)).to(torch.float32)
+        return Data(x[train], y[train], x[val], y[val])
 
-    def _question(self, path: str) -> tuple[str, str, Format, Asked, How]:
-        apart = tuple(filter(None, (self.by, self.group)))
+    def _options(self) -> tuple[ColumnOptions, SplitOptions]:
+        split_columns = tuple(filter(None, (self.by, self.group)))
         shape = self.shape if len(self.shape) > 1 else ()
-        asked = Asked(self.target, self.kind, self.features, self.drop, apart, shape)
-        how = How(self.split, self.by, self.group, self.validation)
-        return path, digest(path), self.format, asked, how
+        return (
+            ColumnOptions(self.target, self.kind, self.features, self.drop, split_columns, shape),
+            SplitOptions(self.split, self.by, self.group, self.validation),
+        )
 
 
 @lru_cache(maxsize=4)
-def _prepared(
+def _prepare(
     path: str,
-    content: str,  # noqa: ARG001 - remembered by it
+    content: str,  # noqa: ARG001 - a key of the cache
     format_: Format,
-    asked: Asked,
-    how: How,
-) -> tuple[Columns, Parts]:
-    if bool(how.by) != (how.split != "random"):
-        wanted = 'split = "time" and split = "column" need the column\'s name'
-        message = f'{wanted}, and split = "random" has none; found {how.by!r}'
+    columns: ColumnOptions,
+    split: SplitOptions,
+) -> tuple[TableColumns, SplitPlan]:
+    if bool(split.by) != (split.split != "random"):
+        message = 'split = "time" and split = "column" need the name of a column in by'
+        message = f'{message}, split = "random" takes no by; found {split.by!r}'
         raise RequestError(message, "task.by", path)
-    if how.group and how.split != "random":
-        message = "groups are drawn at random, and this split is not; leave one of them out"
+    if split.group and split.split != "random":
+        message = "groups need a random split; leave out split or group"
         raise RequestError(message, "task.group", path)
-    if how.split == "column" and how.by in asked.features:
-        message = f"column '{how.by}' says how to split, and cannot be a feature too"
+    if split.split == "column" and split.by in columns.features:
+        message = f"column '{split.by}' defines the split and cannot be a feature too"
         raise RequestError(message, "task.features", path)
-    found = columns(read(path, format_), asked)
-    return found, parts(found, how)
+    table = classify_columns(read_table(path, format_), columns)
+    return table, plan_split(table, split)
 
 
 @task

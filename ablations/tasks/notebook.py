@@ -25,9 +25,9 @@ class Notebook(Regression):
     )
 
     def data(self, streams: Streams) -> Data:
-        def draw(split: str, part: str, width: int) -> Tensor:
-            drawn = streams.uniform((self.rows, width), f"data/{split}/{part}")
-            return drawn.to(torch.float32)
+        def draw(split: str, name: str, width: int) -> Tensor:
+            values = streams.uniform((self.rows, width), f"data/{split}/{name}")
+            return values.to(torch.float32)
 
         return Data(
             draw("train", "inputs", self.inputs),

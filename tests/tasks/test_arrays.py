@@ -111,7 +111,7 @@ def test_a_run_on_a_file_can_be_rerun(csv: Path, tmp_path: Path) -> None:
 def test_a_rerun_on_changed_data_is_refused(csv: Path, tmp_path: Path) -> None:
     results = run(make_study(csv), tmp_path / "out", engine="loop")
     csv.write_text(houses(60).to_csv(index=False))
-    with pytest.raises(RequestError, match="has changed since the study took it"):
+    with pytest.raises(RequestError, match="has changed since the study read it"):
         rerun(tmp_path / "out", results.runs["run_id"].iloc[0])
 
 
@@ -122,7 +122,7 @@ def test_other_data_under_the_same_name_are_refused(csv: Path, tmp_path: Path) -
         file.write("100,Rome,2001-01-01,3,400,yes\n")
     with pytest.raises(RequestError, match=r"houses\.csv: price has changed since; choose another"):
         run(make_study(csv), tmp_path / "out")
-    with pytest.raises(RequestError, match="has changed since the study took it"):
+    with pytest.raises(RequestError, match="has changed since the study read it"):
         run(study.replace(seeds=4), tmp_path / "out")
     csv.write_text(houses().to_csv(index=False))
     with pytest.raises(RequestError, match="holds results with task target 'price', not 'dear'"):

@@ -1,4 +1,4 @@
-"""Files that cannot be used: what is wrong is said in one sentence that names column or line."""
+"""Files that cannot be used: one sentence names the column or line that is wrong."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ROWS = [f"{i},{i % 7}.5,{'ab'[i % 2]},{i * 1.25}" for i in range(30)]
 HEADER = "id,size,sort,price"
 
 
-def table(*, header: str = HEADER, **replaced: str) -> str:
-    """A sound table with some lines replaced: ``line5="…"``."""
+def table(*, header: str = HEADER, **new_lines: str) -> str:
+    """Return a valid table with some lines replaced: ``line5="…"``."""
     lines = [header, *ROWS]
-    for name, text in replaced.items():
+    for name, text in new_lines.items():
         lines[int(name.removeprefix("line")) - 1] = text
     return "\n".join(lines) + "\n"
 
 
 def with_column(name: str, values: Sequence[object]) -> str:
-    """A sound table with one more column."""
+    """Return a valid table with one more column."""
     return "\n".join([f"{HEADER},{name}", *(f"{r},{v}" for r, v in zip(ROWS, values, strict=True))])
 
 
-def few(values: str) -> list[object]:
-    """Those values, one after the other, for thirty rows."""
+def repeat(values: str) -> list[object]:
+    """Return the values in turn for thirty rows."""
     return [values[i % len(values)] for i in range(30)]
 
 
@@ -53,27 +53,27 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "zero byte": (table(line3="1,1\0,b,1"), {}, "line 3 holds a zero byte"),
     "latin 1": (table(line4="2,1,é,1").encode("latin-1"), {}, "line 4 holds the byte 0xe9"),
     "packed": (gzip.compress(table().encode()), {}, "is compressed"),
-    "binary": (bytes(random.Random(0).randbytes(400)), {}, "is no UTF-8 text"),
+    "binary": (bytes(random.Random(0).randbytes(400)), {}, "not UTF-8 text"),
     "no target": (table(), {"target": "prices"}, "no column 'prices' for target; did you mean "),
-    "empty target": (with_column("y", [""] * 30), {"target": "y"}, "the target 'y' holds nothing"),
+    "empty target": (with_column("y", [""] * 30), {"target": "y"}, "the target 'y' has no values"),
     "text target": (
         table(line6="4,4.5,a,about 5"), {"kind": "regression"}, "'price' holds 'about 5' in line 6"
     ),
     "constant target": (with_column("y", [3] * 30), {"target": "y"}, "'y' never varies: it is 3"),
     "infinite target": (table(line4="2,2,a,inf"), {"kind": "regression"}, "not finite in line 4"),
     "few whole numbers": (
-        with_column("y", few("012")), {"target": "y"}, "'y' holds 3 different whole numbers"
+        with_column("y", repeat("012")), {"target": "y"}, "'y' holds 3 different whole numbers"
     ),
     "target of days": (
         with_column("y", [f"2024-01-{i + 1:02}" for i in range(30)]), {"target": "y"},
-        "the target 'y' holds days",
+        "the target 'y' holds dates",
     ),
     "binary of three": (
-        with_column("y", few("abc")), {"target": "y", "kind": "binary"},
-        "'y' has 3 different values, and binary means two",
+        with_column("y", repeat("abc")), {"target": "y", "kind": "binary"},
+        "'y' has 3 different values, binary means two",
     ),
     "a class of one": (
-        with_column("y", ["c", *few("ab")[1:]]), {"target": "y"},
+        with_column("y", ["c", *repeat("ab")[1:]]), {"target": "y"},
         "class 'c' of 'y' has a single row, line 2",
     ),
     "a class a row": (table(), {"kind": "multiclass"}, "'price' has 30 different values in 30"),
@@ -85,7 +85,7 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "almost days": (
         with_column("day", ["2024-01-01"] * 20 + ["2024-13-01"] + ["2024-01-01"] * 9), {},
-        "'day' holds days, but also '2024-13-01' in line 22",
+        "'day' holds dates, but also '2024-13-01' in line 22",
     ),
     "decimal commas": (
         with_column("w", [f'"{i},5"' for i in range(29)] + ["n/v"]), {},
@@ -108,7 +108,7 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "true and false": (
         with_column("p", [True, False] * 15), {"split": "column", "by": "p"},
-        "column 'p' holds '1' in line 2; 'train' and 'validation' are wanted",
+        "column 'p' holds '1' in line 2; expected 'train' or 'validation'",
     ),
     "validation and test": (
         with_column("p", ["train", "val", "test"] * 10), {"split": "column", "by": "p"},
@@ -126,42 +126,42 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "a text a row": (
         with_column("who", [f"user{i}" for i in range(30)]), {}, 'drop = ["who"]'
     ),
-    "taken and left": (
-        table(), {"features": ["id", "size"], "drop": ["id"]}, "'id' is named in features and in dr"
+    "feature and dropped": (
+        table(), {"features": ["id", "size"], "drop": ["id"]}, "'id' is both in features and in dr"
     ),
-    "index": (table(header=",size,sort,price"), {}, "an index, perhaps"),
+    "index": (table(header=",size,sort,price"), {}, "if it is an index, write the file without it"),
     "infinite feature": (table(**ONE), {}, "'size' holds an infinite number in line 2"),
-    "texts": (LONG, {}, "leave out with drop = [\"sort\"]"),
+    "texts": (LONG, {}, "leave columns out with drop = [\"sort\"]"),
     "few rows": ("\n".join([HEADER, *ROWS[:7]]), {}, "has 7 rows with a target; at least 20"),
     "nothing varies": (
-        "\n".join(["x,price", *(f"1,{i}.5" for i in range(30))]), {}, "all others never vary"
+        "\n".join(["x,price", *(f"1,{i}.5" for i in range(30))]), {}, "has no feature that varies"
     ),
     "no group": (
-        with_column("g", ["", *few("abcdef")[1:]]), {"group": "g"}, "'g' says no group in line 2"
+        with_column("g", ["", *repeat("abcdef")[1:]]), {"group": "g"}, "'g' has no group in line 2"
     ),
-    "one group": (with_column("g", few("a")), {"group": "g"}, "largest group of 'g' has 30 of 30"),
+    "one group": (with_column("g", repeat("a")), {"group": "g"}, "group of 'g' has 30 of 30 rows"),
     "text as time": (table(), {"split": "time", "by": "sort"}, "column 'sort' holds 'a' in line 2"),
-    "time without column": (table(), {"split": "time"}, "need the column's name"),
-    "column without need": (table(), {"by": "id"}, "split = \"random\" has none; found 'id'"),
+    "time without column": (table(), {"split": "time"}, "need the name of a column in by"),
+    "column without need": (table(), {"by": "id"}, "split = \"random\" takes no by; found 'id'"),
     "odd word": (
         with_column("part", ["train"] * 25 + ["later"] * 5), {"split": "column", "by": "part"},
         "column 'part' holds 'later' in line 27",
     ),
     "nothing to judge by": (
         with_column("part", ["train"] * 30), {"split": "column", "by": "part"},
-        "30 rows to train on and 0 to judge by",
+        "30 training rows and 0 validation rows",
     ),
     "class never learnt": (
         "\n".join(
             ["part,x,y", *(f"{'train' if i < 20 else 'test'},{i},{'abc'[i // 10]}"
                            for i in range(30))]
         ),
-        {"split": "column", "by": "part", "target": "y"}, "no row to train on has the class 'c'",
+        {"split": "column", "by": "part", "target": "y"}, "no training row has the class 'c'",
     ),
     "groups in time": (
-        table(), {"split": "time", "by": "id", "group": "sort"}, "groups are drawn at random"
+        table(), {"split": "time", "by": "id", "group": "sort"}, "groups need a random split"
     ),
-    "hardly a share": (table(), {"validation": 0.01}, "leaves a part with less than two"),
+    "hardly a share": (table(), {"validation": 0.01}, "leaves a split with less than two"),
     "whole share": (table(), {"validation": 1.0}, "less than 1"),
     "odd kind": (table(), {"kind": "ordinal"}, "'regression', 'binary' or 'multiclass'"),
     "odd key": (table(), {"sep": ";"}, "task 'csv' has no parameter 'sep'"),
@@ -169,11 +169,11 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
-    content, asked, message = WRONG[name]
+def test_an_invalid_file_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
+    content, options, message = WRONG[name]
     path = tmp_path / "table.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    task = {"name": "csv", "path": str(path), "target": "price", **asked}
+    task = {"name": "csv", "path": str(path), "target": "price", **options}
     with pytest.raises(RequestError) as caught:
         Study(task=task)
     assert message in str(caught.value)
@@ -183,26 +183,28 @@ def test_what_is_wrong_is_named(name: str, tmp_path: Path) -> None:
     ("path", "message"),
     [("nowhere.csv", "No such file"), (".", "Is a directory"), ("a\0b", "embedded null")],
 )
-def test_what_cannot_be_read_is_said(path: str, message: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused_with_the_reason(
+    path: str, message: str, tmp_path: Path
+) -> None:
     with pytest.raises(RequestError, match=message):
         Study(task={"name": "csv", "path": str(tmp_path / path), "target": "y"})
 
 
-def test_other_files_than_parquet_are_said_to_be_none(tmp_path: Path) -> None:
+def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     task = {"name": "parquet", "path": str(path), "target": "price"}
     path.write_text(table())
-    with pytest.raises(RequestError, match="is no Parquet file"):
+    with pytest.raises(RequestError, match="not a Parquet file"):
         Study(task=task)
     pd.DataFrame({"x": [[1, 2]] * 30, "price": range(30)}).to_parquet(path)
     with pytest.raises(RequestError, match="column 'x' holds lists"):
         Study(task=task)
     path.rename(tmp_path / "table.csv")
-    with pytest.raises(RequestError, match="is a Parquet file; say name"):
+    with pytest.raises(RequestError, match="is a Parquet file; use name"):
         Study(task={**task, "name": "csv", "path": str(tmp_path / "table.csv")})
 
 
-def test_on_the_command_line_it_is_one_line_and_exit_code_2(
+def test_the_command_line_prints_one_line_and_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "table.csv").write_text(table(line5="3,3.5,b"))
@@ -212,5 +214,7 @@ def test_on_the_command_line_it_is_one_line_and_exit_code_2(
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert said == f"error: {tmp_path / 'table.csv'}: line 5 has 3 fields, the header 4\n"
+    assert (
+        capsys.readouterr().err
+        == f"error: {tmp_path / 'table.csv'}: line 5 has 3 fields, the header 4\n"
+    )

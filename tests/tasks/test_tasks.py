@@ -15,7 +15,7 @@ from ablations.core.registry import registered
 from ablations.tasks.base import Task
 from ablations.tasks.files import Table
 from ablations.tasks.friedman1 import Friedman1
-from ablations.tasks.mnist1d import MNIST1D, series
+from ablations.tasks.mnist1d import MNIST1D, draw_sequences
 from ablations.tasks.notebook import Notebook
 from ablations.tasks.sklearn import BreastCancer, Diabetes, Digits
 
@@ -44,10 +44,10 @@ def test_notebook_is_uniform_noise_with_a_validation_draw_of_its_own() -> None:
     many = [Notebook().data(Streams(seed)) for seed in range(50)]
     inputs = torch.cat([data.x_train for data in many]).flatten()
     targets = torch.cat([data.y_val for data in many]).flatten()
-    for drawn in (inputs, targets):
-        assert 0 <= float(drawn.min()) < 0.01
-        assert 0.99 < float(drawn.max()) <= 1
-        assert float(drawn.mean()) == pytest.approx(0.5, abs=0.02)
+    for values in (inputs, targets):
+        assert 0 <= float(values.min()) < 0.01
+        assert 0.99 < float(values.max()) <= 1
+        assert float(values.mean()) == pytest.approx(0.5, abs=0.02)
     # The constant 0.5 scores a twelfth: what the caution says.
     assert float((targets - 0.5).square().mean()) == pytest.approx(1 / 12, abs=0.005)
     assert not torch.equal(many[0].x_train, many[0].x_val)
@@ -132,9 +132,9 @@ def test_friedman_s_function_is_scikit_learn_s() -> None:
 
 
 def test_series_of_mnist1d_are_curves_moved_and_covered_by_noise() -> None:
-    x, digits = series(Streams(0), 400)
-    again, _ = series(Streams(0), 400)
-    other, _ = series(Streams(1), 400)
+    x, digits = draw_sequences(Streams(0), 400)
+    again, _ = draw_sequences(Streams(0), 400)
+    other, _ = draw_sequences(Streams(1), 400)
     assert torch.equal(x, again)
     assert not torch.equal(x, other)
     assert x.shape == (4_000, 40)

@@ -1,39 +1,39 @@
-"""What the columns of a table are: numbers, categories, days, a target; or why they cannot be used.
+"""Decide what each column of a table is: numbers, categories, dates, the target; or unusable.
 
-Nothing here looks at single rows to train on: what is fitted, is fitted by ``encoding``.
+All statistics of rows belong to ``encoding``, which sees the training rows alone.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ablations.core.errors import nearest
-from ablations.tasks.tabular.reader import Read, first
+from ablations.tasks.tabular.reader import TableFile, first_true
 
-__all__ = ["Asked", "Category", "Columns", "Kind", "columns"]
+__all__ = ["Category", "ColumnOptions", "Kind", "TableColumns", "classify_columns"]
 
 Kind = Literal["auto", "regression", "binary", "multiclass"]
 
-FEWEST_ROWS = 20
-"""Rows with a target that a table must have."""
+MIN_ROWS = 20
+"""Fewest rows with a target."""
 
-LARGEST = 1e30
-"""The largest number that is computed with: float32 holds little more."""
+MAX_NUMBER = 1e30
+"""Largest number in a feature: float32 holds little more."""
 
-MOST_CATEGORIES = 100
-"""Different texts that a column may have to count as categories."""
+MAX_CATEGORIES = 100
+"""Most different texts of a column of categories."""
 
-FEW = 20
-"""Up to so many different whole numbers may be classes as well as amounts."""
+MAX_CLASSES = 20
+"""Up to this count of different whole numbers, a target may be classes as well as amounts."""
 
 MISSING = "(missing)"
-_NUMBER = "|".join(
+_FORMATTED_NUMBER = "|".join(
     [
         r"[-+]?\d{1,3}(?:[ .,'\u00a0]\d{3})+(?:[.,]\d+)?",
         r"[-+]?\d+,\d+",
@@ -41,22 +41,22 @@ _NUMBER = "|".join(
         r"[-+]?\d[\d.,]* ?[$€£%]",
     ]
 )
-"""How people write numbers that are none to a program."""
-_DAYS_A_YEAR = 365.2425
+"""Numbers that are formatted for people: thousands, decimal commas, money, percentages."""
+_DAYS_PER_YEAR = 365.2425
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a study says of the columns; empty where it says nothing."""
+class ColumnOptions:
+    """What a study says about the columns; empty where it says nothing."""
 
     target: str
     kind: Kind = "auto"
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
-    apart: tuple[str, ...] = ()
-    """Columns that say how to split; features only where named as such."""
+    split_columns: tuple[str, ...] = ()
+    """Columns that define the split; they are features only if named in ``features``."""
     shape: tuple[int, ...] = ()
-    """The shape of a row, of which then no column is left out."""
+    """The shape of a row; with a shape, constant columns are features too."""
 
 
 @dataclass(frozen=True)
@@ -65,294 +65,292 @@ class Category:
 
     name: str
     codes: np.ndarray
-    """Shape (row,), places in ``values``."""
+    """Shape (row,), positions in ``values``."""
     values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Columns:
+class TableColumns:
     """A table ready to be split."""
 
-    read: Read
+    table: TableFile
     kind: Kind
     numbers: np.ndarray
     """Shape (row, number), float64, NaN where missing."""
     categories: tuple[Category, ...]
     targets: np.ndarray
-    """Shape (row, 1), float64, or (row,), int64, the places in ``classes``."""
+    """Shape (row, 1), float64; or (row,), int64, positions in ``classes``."""
     classes: tuple[str, ...]
     notes: tuple[str, ...]
-    """What was left out or filled in, in sentences."""
+    """Sentences about omitted columns and rows and imputed values."""
 
     @property
     def frame(self) -> pd.DataFrame:
         """The rows with a target, all columns."""
-        return self.read.frame
+        return self.table.frame
 
     @property
     def inputs(self) -> int:
-        """How many features a network sees."""
+        """Number of inputs of a network."""
         return int(self.numbers.shape[1]) + sum(len(column.values) for column in self.categories)
 
     @property
     def outputs(self) -> int:
-        """How many outputs it has."""
+        """Number of outputs of a network."""
         return len(self.classes) or 1
 
 
-def columns(read: Read, asked: Asked) -> Columns:
-    """Take a table's columns for what they are.
+def classify_columns(table: TableFile, options: ColumnOptions) -> TableColumns:
+    """Decide what each column is.
 
     Raises
     ------
     RequestError
-        Naming the column that cannot be used, and the line that shows why.
+        Naming the column that cannot be used, and a line that shows the reason.
     """
-    _check_names(read, asked)
-    notes: list[str] = []
-    read = _with_target(read, asked.target, notes)
-    kind, targets, classes = _target(read, asked)
-    numbers: list[np.ndarray] = []
-    categories: list[Category] = []
-    constant: list[str] = []
-    unusable: list[str] = []
-    filled: list[str] = []
-    counting: list[str] = []
-    for name in _features(read, asked):
-        column = read.frame[name]
-        known = column.dropna()
-        if _never_varies(column, known) and not (asked.shape and _is_numeric(column)):
-            constant.append(name)
-        elif pd.api.types.is_datetime64_any_dtype(column):
-            numbers += _of_days(column)
-            filled += [name] * bool(column.isna().any())
-        elif _is_numeric(column):
-            numbers.append(_finite(read, name, column))
-            filled += [name] * bool(column.isna().any())
-            counting += [name] * _counts_rows(numbers[-1])
-        else:
-            text = known.astype(str)
-            _refuse_almost_numbers(read, name, text)
-            different = text.nunique()
-            if different > MOST_CATEGORIES or different > max(FEW, len(text) // 2):
-                unusable.append(name)
-            else:
-                categories.append(_category(name, column))
-    if unusable:
-        raise read.refuse(_too_many(read, unusable))
-    if not numbers and not categories:
-        raise read.refuse("no column is left to learn from: all others never vary")
-    notes += _notes(constant, filled, counting)
-    rows = len(read.frame)
-    if asked.shape and (categories or len(numbers) != math.prod(asked.shape)):
-        found = len(numbers) + len(categories)
-        message = f"has {found:,} columns to learn from, and a row of shape {list(asked.shape)}"
-        raise read.refuse(f"{message} needs {math.prod(asked.shape):,} of numbers")
-    stacked = np.stack(numbers, 1) if numbers else np.empty((rows, 0))
-    return Columns(read, kind, stacked, tuple(categories), targets, classes, tuple(notes))
+    _check_names(table, options)
+    table, target_notes = _omit_rows_without_target(table, options.target)
+    kind, targets, classes = _read_target(table, options)
+    numbers, categories, feature_notes = _read_features(table, options)
+    size = math.prod(options.shape)
+    if options.shape and (categories or len(numbers) != size):
+        message = f"has {len(numbers) + len(categories):,} feature columns; a row of shape"
+        raise table.error(f"{message} {list(options.shape)} needs {size:,} columns of numbers")
+    array = np.stack(numbers, 1) if numbers else np.empty((len(table.frame), 0))
+    notes = (*target_notes, *feature_notes)
+    return TableColumns(table, kind, array, tuple(categories), targets, classes, notes)
 
 
-def _check_names(read: Read, asked: Asked) -> None:
-    names = list(read.frame.columns)
-    wanted = {
-        "target": (asked.target,),
-        "features": asked.features,
-        "drop": asked.drop,
-        "group or by": asked.apart,
+def _check_names(table: TableFile, options: ColumnOptions) -> None:
+    names = list(table.frame.columns)
+    references = {
+        "target": (options.target,),
+        "features": options.features,
+        "drop": options.drop,
+        "group or by": options.split_columns,
     }
-    for key, listed in wanted.items():
-        for name in listed:
+    for key, columns in references.items():
+        for name in columns:
             if name not in names:
-                raise read.refuse(f"has no column '{name}' for {key}; {nearest(name, names)}")
-    for name in asked.features:
-        if name in asked.drop:
-            raise read.refuse(f"column '{name}' is named in features and in drop")
-    if asked.target in asked.features:
-        raise read.refuse(f"the target '{asked.target}' cannot be a feature too")
+                raise table.error(f"has no column '{name}' for {key}; {nearest(name, names)}")
+    for name in options.features:
+        if name in options.drop:
+            raise table.error(f"column '{name}' is both in features and in drop")
+    if options.target in options.features:
+        raise table.error(f"the target '{options.target}' cannot be a feature too")
 
 
-def _with_target(read: Read, target: str, notes: list[str]) -> Read:
-    there = read.frame[target].notna()
-    missing = int((~there).sum())
-    if missing == len(there):
-        raise read.refuse(f"the target '{target}' holds nothing")
-    if missing:
-        which = read.at(first(~there))
-        rows = "A row" if missing == 1 else f"{missing:,} rows"
-        left = "is left out" if missing == 1 else "are left out, the first"
-        notes.append(f"{rows} without a target {left} in {which}.")
-    frame = read.frame[there] if missing else read.frame
-    if len(frame) < FEWEST_ROWS:
-        message = f"has {len(frame)} rows with a target; at least {FEWEST_ROWS} are needed"
-        raise read.refuse(message)
-    return Read(read.source, frame, read.unit)
-
-
-def _features(read: Read, asked: Asked) -> Sequence[str]:
-    if asked.features:
-        return asked.features
-    without = {asked.target, *asked.drop, *asked.apart}
-    return [name for name in read.frame.columns if name not in without]
-
-
-def _never_varies(column: pd.Series, known: pd.Series) -> bool:
-    return known.nunique() < 2 and (known.empty or len(known) == len(column))
+def _omit_rows_without_target(table: TableFile, target: str) -> tuple[TableFile, list[str]]:
+    missing = table.frame[target].isna()
+    count = int(missing.sum())
+    if count == len(missing):
+        raise table.error(f"the target '{target}' has no values")
+    notes = []
+    if count:
+        rows = "A row" if count == 1 else f"{count:,} rows"
+        omission = "is left out" if count == 1 else "are left out, the first"
+        notes.append(f"{rows} without a target {omission} in {table.locate_first(missing)}.")
+    frame = table.frame[~missing] if count else table.frame
+    if len(frame) < MIN_ROWS:
+        raise table.error(f"has {len(frame)} rows with a target; at least {MIN_ROWS} are needed")
+    return replace(table, frame=frame), notes
 
 
 def _is_numeric(column: pd.Series) -> bool:
     return bool(pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
 
 
+def _is_date(column: pd.Series) -> bool:
+    return bool(pd.api.types.is_datetime64_any_dtype(column))
+
+
 # ------------------------------------------------------------------------------------- the target
 
 
-def _target(read: Read, asked: Asked) -> tuple[Kind, np.ndarray, tuple[str, ...]]:
-    column = read.frame[asked.target]
+def _read_target(
+    table: TableFile, options: ColumnOptions
+) -> tuple[Kind, np.ndarray, tuple[str, ...]]:
+    """Return the kind of target, the targets, and the classes."""
+    name, kind, column = options.target, options.kind, table.frame[options.target]
     if column.nunique() < 2:
-        value = _label(column.iloc[0])
-        raise read.refuse(f"the target '{asked.target}' never varies: it is {value}")
-    kind = _kind(read, asked.target, column) if asked.kind == "auto" else asked.kind
+        raise table.error(f"the target '{name}' never varies: it is {_label(column.iloc[0])}")
+    if kind == "auto":
+        kind = _infer_kind(table, name, column)
     if kind == "regression":
-        return kind, _amounts(read, asked.target, column), ()
-    return kind, *_classes(read, asked.target, column, kind)
+        return kind, _read_amounts(table, name, column), ()
+    return kind, *_read_classes(table, name, column, kind)
 
 
-def _kind(read: Read, name: str, column: pd.Series) -> Kind:
-    """What a target must be, where nobody said; whole numbers of a few kinds are no clear case."""
-    if pd.api.types.is_datetime64_any_dtype(column):
-        raise read.refuse(f"the target '{name}' holds days; numbers or classes are wanted")
-    different = column.nunique()
-    if different == 2:
+def _infer_kind(table: TableFile, name: str, column: pd.Series) -> Kind:
+    if _is_date(column):
+        raise table.error(f"the target '{name}' holds dates; expected numbers or classes")
+    count = column.nunique()
+    if count == 2:
         return "binary"
     if not _is_numeric(column):
         return "multiclass"
-    found = column.to_numpy(dtype=float)
-    if different <= FEW and (found == np.round(found)).all():
-        message = f"the target '{name}' holds {different} different whole numbers"
+    values = column.to_numpy(dtype=float)
+    if count <= MAX_CLASSES and (values == np.round(values)).all():
+        message = f"the target '{name}' holds {count} different whole numbers"
         advice = 'say whether they are amounts (kind = "regression") or classes'
-        raise read.refuse(f'{message}: {advice} (kind = "multiclass")')
+        raise table.error(f'{message}: {advice} (kind = "multiclass")')
     return "regression"
 
 
-def _amounts(read: Read, name: str, column: pd.Series) -> np.ndarray:
+def _read_amounts(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
     if not _is_numeric(column):
-        text = column.astype(str)
-        numbers = pd.to_numeric(text, errors="coerce")
-        bad = first(numbers.isna()) if numbers.isna().any() else column.index[0]
-        found = f"{text.loc[bad]!r} in {read.at(bad)}"
-        message = f"the target '{name}' holds {found}, and regression needs numbers"
-        raise read.refuse(f'{message}; classes are kind = "multiclass"')
+        texts = column.astype(str)
+        invalid = pd.to_numeric(texts, errors="coerce").isna()
+        index = first_true(invalid) if invalid.any() else column.index[0]
+        message = f"the target '{name}' holds {texts.loc[index]!r} in {table.locate(index)}"
+        raise table.error(f'{message}; regression needs numbers, classes kind = "multiclass"')
     amounts: np.ndarray = column.to_numpy(dtype=float)
-    if not np.isfinite(amounts).all():
-        place = read.at(first(pd.Series(~np.isfinite(amounts), index=column.index)))
-        raise read.refuse(f"the target '{name}' is not finite in {place}")
+    infinite = pd.Series(~np.isfinite(amounts), index=column.index)
+    if infinite.any():
+        raise table.error(f"the target '{name}' is not finite in {table.locate_first(infinite)}")
     return amounts.reshape(-1, 1)
 
 
-def _classes(
-    read: Read, name: str, column: pd.Series, kind: Kind
+def _read_classes(
+    table: TableFile, name: str, column: pd.Series, kind: Kind
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    counts = column.value_counts()
-    if kind == "binary" and len(counts) != 2:
-        message = f"the target '{name}' has {len(counts):,} different values, and binary means two"
-        raise read.refuse(f'{message}; say kind = "multiclass"')
-    if len(counts) > max(2, len(column) // 4):
-        message = (
-            f"the target '{name}' has {len(counts):,} different values in {len(column):,} rows"
-        )
-        raise read.refuse(f'{message}, too many to be classes; amounts are kind = "regression"')
-    values = np.sort(column.unique()) if _is_numeric(column) else sorted(map(str, column.unique()))
+    count = column.nunique()
+    message = f"the target '{name}' has {count:,} different values"
+    if kind == "binary" and count != 2:
+        raise table.error(f'{message}, binary means two; use kind = "multiclass"')
+    if count > max(2, len(column) // 4):
+        message = f"{message} in {len(column):,} rows, too many for classes"
+        raise table.error(f'{message}; for amounts use kind = "regression"')
+    if not _is_numeric(column):
+        column = column.astype(str)
+    values = np.sort(column.unique()) if _is_numeric(column) else sorted(column.unique())
     labels = tuple(_label(value) for value in values)
-    named = column if _is_numeric(column) else column.astype(str)
-    place = {value: number for number, value in enumerate(values)}
-    codes = named.map(place).to_numpy(dtype=np.int64)
+    codes = column.map({v: i for i, v in enumerate(values)}).to_numpy(dtype=np.int64)
     rare = np.flatnonzero(np.bincount(codes) < 2)
     if len(rare):
-        where = read.at(first(pd.Series(codes == rare[0], index=column.index)))
-        message = f"the class '{labels[rare[0]]}' of '{name}' has a single row, {where}"
-        raise read.refuse(f"{message}; two are needed, to learn from one and to be tested on one")
+        row = table.locate_first(pd.Series(codes == rare[0], index=column.index))
+        message = f"the class '{labels[rare[0]]}' of '{name}' has a single row, {row}"
+        raise table.error(f"{message}; it needs one for training and one for validation")
     return codes, labels
 
 
 def _label(value: object) -> str:
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    return f"{value:g}" if number and not isinstance(value, bool) else str(value)
+    is_number = isinstance(value, (int, float, np.integer, np.floating))
+    return f"{value:g}" if is_number and not isinstance(value, bool) else str(value)
 
 
 # ----------------------------------------------------------------------------------- the features
 
 
-def _finite(read: Read, name: str, column: pd.Series) -> np.ndarray:
-    found: np.ndarray = column.to_numpy(dtype=float, na_value=np.nan)
-    wrong = np.abs(found) > LARGEST
+def _read_features(
+    table: TableFile, options: ColumnOptions
+) -> tuple[list[np.ndarray], list[Category], list[str]]:
+    """Return numbers, categories, and notes about the columns."""
+    numbers: list[np.ndarray] = []
+    categories: list[Category] = []
+    constant: list[str] = []
+    imputed: list[str] = []
+    row_numbers: list[str] = []
+    text_counts: dict[str, int] = {}
+    for name in _feature_names(table, options):
+        column = table.frame[name]
+        if _is_constant(column) and not (options.shape and _is_numeric(column)):
+            constant.append(name)
+        elif _is_date(column) or _is_numeric(column):
+            if _is_date(column):
+                numbers += _encode_dates(column)
+            else:
+                numbers.append(_read_numbers(table, name, column))
+                row_numbers += [name] * _numbers_rows(numbers[-1])
+            imputed += [name] * bool(column.isna().any())
+        else:
+            texts = column.dropna().astype(str)
+            _refuse_unreadable_numbers(table, name, texts)
+            count = texts.nunique()
+            if count > min(MAX_CATEGORIES, max(MAX_CLASSES, len(texts) // 2)):
+                text_counts[name] = count
+            else:
+                categories.append(_read_category(name, column))
+    if text_counts:
+        raise table.error(_too_many_texts(text_counts))
+    if not numbers and not categories:
+        raise table.error("has no feature that varies")
+    notes = []
+    if constant:
+        notes.append(f"Left out, since they never vary: {_quote(constant)}.")
+    if imputed:
+        notes.append(f"Missing values of {_quote(imputed)} are the median of the training rows.")
+    if row_numbers:
+        notes.append(f"{_quote(row_numbers)} seems to number the rows: leave it out with drop.")
+    return numbers, categories, notes
+
+
+def _feature_names(table: TableFile, options: ColumnOptions) -> Sequence[str]:
+    if options.features:
+        return options.features
+    others = {options.target, *options.drop, *options.split_columns}
+    return [name for name in table.frame.columns if name not in others]
+
+
+def _is_constant(column: pd.Series) -> bool:
+    return column.nunique() < 2 and (bool(column.isna().all()) or not column.isna().any())
+
+
+def _read_numbers(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
+    values: np.ndarray = column.to_numpy(dtype=float, na_value=np.nan)
+    wrong = np.abs(values) > MAX_NUMBER
     if wrong.any():
-        place = first(pd.Series(wrong, index=column.index))
-        what = "an infinite number" if np.isinf(found[wrong][0]) else f"{found[wrong][0]:g}"
-        also = "" if np.isinf(found[wrong][0]) else ", too large to compute with"
-        raise read.refuse(f"column '{name}' holds {what} in {read.at(place)}{also}")
-    return found
+        row, value = table.locate_first(pd.Series(wrong, index=column.index)), values[wrong][0]
+        if np.isinf(value):
+            raise table.error(f"column '{name}' holds an infinite number in {row}")
+        raise table.error(f"column '{name}' holds {value:g} in {row}, too large to compute with")
+    return values
 
 
-def _of_days(column: pd.Series) -> list[np.ndarray]:
-    """Days since the first, and the time of the year as a point on a circle."""
-    since = (column - column.min()) / pd.Timedelta(days=1)
-    turn = 2 * np.pi * (column.dt.day_of_year - 1) / _DAYS_A_YEAR
-    return [np.asarray(part, dtype=float) for part in (since, np.sin(turn), np.cos(turn))]
+def _encode_dates(column: pd.Series) -> list[np.ndarray]:
+    """Return days since the first date, and the time of the year as a point on a circle."""
+    days = (column - column.min()) / pd.Timedelta(days=1)
+    angle = 2 * np.pi * (column.dt.day_of_year - 1) / _DAYS_PER_YEAR
+    return [np.asarray(values, dtype=float) for values in (days, np.sin(angle), np.cos(angle))]
 
 
-def _category(name: str, column: pd.Series) -> Category:
+def _read_category(name: str, column: pd.Series) -> Category:
     values: list[str] = sorted(column.dropna().astype(str).unique())
     if column.isna().any():
         values.append(MISSING)
-    place = {value: number for number, value in enumerate(values)}
-    codes = column.astype(object).where(column.notna(), MISSING).astype(str).map(place)
+    code_of = {value: code for code, value in enumerate(values)}
+    codes = column.astype(object).where(column.notna(), MISSING).astype(str).map(code_of)
     return Category(name, codes.to_numpy(dtype=np.int64), tuple(values))
 
 
-def _refuse_almost_numbers(read: Read, name: str, text: pd.Series) -> None:
-    """A column that was meant to hold numbers, or days, and does not throughout."""
-    for what, parsed in (
-        ("numbers", pd.to_numeric(text, errors="coerce")),
-        ("days", pd.to_datetime(text, format="ISO8601", errors="coerce", utc=True)),
+def _refuse_unreadable_numbers(table: TableFile, name: str, texts: pd.Series) -> None:
+    """Refuse a column of numbers or dates in which some are invalid or formatted for people."""
+    for noun, values in (
+        ("numbers", pd.to_numeric(texts, errors="coerce")),
+        ("dates", pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)),
     ):
-        good = int(parsed.notna().sum())
-        if len(text) // 2 < good < len(text):
-            bad = first(parsed.isna())
-            found = f"{text.loc[bad]!r} in {read.at(bad)}"
-            message = f"column '{name}' holds {what}, but also {found}"
-            raise read.refuse(f"{message}; mend it, or leave the column out with drop")
-    written = text.str.fullmatch(_NUMBER)
-    if int(written.sum()) > len(text) // 2:
-        place = first(written)
-        message = f"column '{name}' holds numbers as {text.loc[place]!r} in {read.at(place)}"
-        raise read.refuse(f"{message}; write them as 1234.5, or leave the column out with drop")
+        if len(texts) // 2 < int(values.notna().sum()) < len(texts):
+            index = first_true(values.isna())
+            example = f"{texts.loc[index]!r} in {table.locate(index)}"
+            message = f"column '{name}' holds {noun}, but also {example}"
+            raise table.error(f"{message}; correct it, or leave the column out with drop")
+    formatted = texts.str.fullmatch(_FORMATTED_NUMBER)
+    if int(formatted.sum()) > len(texts) // 2:
+        index = first_true(formatted)
+        message = f"column '{name}' holds numbers as {texts.loc[index]!r} in {table.locate(index)}"
+        raise table.error(f"{message}; write them as 1234.5, or leave the column out with drop")
 
 
-def _too_many(read: Read, names: list[str]) -> str:
-    counts = [f"'{name}' ({read.frame[name].nunique():,})" for name in names]
-    which = f"column{'s' * (len(names) > 1)} {', '.join(counts)}"
-    quoted = ", ".join(f'"{name}"' for name in names)
-    return (
-        f"{which} hold{'s' * (len(names) == 1)} as many different texts, too many to be "
-        f"categories; days are written as YYYY-MM-DD; leave out with drop = [{quoted}]"
-    )
+def _too_many_texts(text_counts: dict[str, int]) -> str:
+    columns = ", ".join(f"'{name}' ({count:,})" for name, count in text_counts.items())
+    drop = ", ".join(f'"{name}"' for name in text_counts)
+    message = f"too many different texts for categories in {columns}; write dates as YYYY-MM-DD"
+    return f"{message}; leave columns out with drop = [{drop}]"
 
 
-def _counts_rows(found: np.ndarray) -> bool:
-    """Whether a column only numbers the rows."""
-    return len(found) > 2 and bool((np.diff(found) == 1).all())
+def _numbers_rows(values: np.ndarray) -> bool:
+    return len(values) > 2 and bool((np.diff(values) == 1).all())
 
 
-def _notes(constant: list[str], filled: list[str], counting: list[str]) -> list[str]:
-    notes = []
-    if constant:
-        notes.append(f"Left out, since they never vary: {_quoted(constant)}.")
-    if filled:
-        notes.append(f"Missing values of {_quoted(filled)} are the median of the training rows.")
-    if counting:
-        notes.append(f"{_quoted(counting)} seems to number the rows: leave it out with drop.")
-    return notes
-
-
-def _quoted(names: Iterable[str]) -> str:
+def _quote(names: Iterable[str]) -> str:
     return ", ".join(f"'{name}'" for name in names)

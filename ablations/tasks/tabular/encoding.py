@@ -1,47 +1,48 @@
-"""Columns to the numbers that a network sees, fitted on the rows to train on alone."""
+"""Encode columns as the inputs of a network, with statistics of the training rows alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ablations.tasks.tabular.columns import Category, Columns
+from ablations.tasks.tabular.columns import Category, TableColumns
 
-__all__ = ["encode", "scaled"]
+__all__ = ["encode", "scale"]
 
 
-def encode(columns: Columns, train: np.ndarray) -> np.ndarray:
-    """All rows as features, shape (row, input), float64.
+def encode(columns: TableColumns, train: np.ndarray) -> np.ndarray:
+    """Return all rows as inputs, shape (row, input), float64.
 
-    Numbers get mean 0 and standard deviation 1 on the training rows, missing ones first their
-    median there; a category becomes one column a value, 0 or 1, and one that no training row has
-    is 0 throughout.
+    Missing numbers become the median of the training rows; numbers then get mean 0 and standard
+    deviation 1 on the training rows.  A category becomes an indicator of each value; the indicator
+    of a value without training rows is 0 throughout, so that every seed has the same inputs
+    (scikit-learn's ``OneHotEncoder`` would omit it, or fill it if it knew all values).
     """
-    parts = [_indicators(column, train) for column in columns.categories]
+    blocks = [_indicators(column, train) for column in columns.categories]
     if columns.numbers.shape[1]:
-        parts.insert(0, scaled(_filled(columns.numbers, train), train))
-    return np.concatenate(parts, 1)
+        blocks.insert(0, scale(_impute(columns.numbers, train), train))
+    return np.concatenate(blocks, 1)
 
 
-def scaled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    """Values (row, column) less their mean, over their deviation, both of the training rows."""
+def scale(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return values (row, column) minus the mean, over the deviation of the training rows."""
     from sklearn.preprocessing import StandardScaler
 
-    found: np.ndarray = StandardScaler().fit(values[train]).transform(values)
-    return found
+    scaled: np.ndarray = StandardScaler().fit(values[train]).transform(values)
+    return scaled
 
 
-def _filled(values: np.ndarray, train: np.ndarray) -> np.ndarray:
+def _impute(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     from sklearn.impute import SimpleImputer
 
     if not np.isnan(values).any():
         return values
     imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values[train])
-    found: np.ndarray = imputer.transform(values)
-    return found
+    imputed: np.ndarray = imputer.transform(values)
+    return imputed
 
 
 def _indicators(column: Category, train: np.ndarray) -> np.ndarray:
-    seen = np.zeros(len(column.values))
-    seen[column.codes[train]] = 1
-    found: np.ndarray = np.eye(len(column.values))[column.codes] * seen
-    return found
+    in_training = np.zeros(len(column.values))
+    in_training[column.codes[train]] = 1
+    indicators: np.ndarray = np.eye(len(column.values))[column.codes] * in_training
+    return indicators

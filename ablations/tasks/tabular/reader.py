@@ -1,9 +1,8 @@
-"""Files to tables: what a CSV or a Parquet file holds, and where."""
+"""Read CSV and Parquet files into tables that know where each row stands in its file."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import re
 from dataclasses import dataclass
@@ -15,79 +14,82 @@ import numpy as np
 import pandas as pd
 
 from ablations.core.errors import RequestError
+from ablations.core.files import digest
 
-__all__ = ["Read", "digest", "first", "read"]
+__all__ = ["Format", "TableFile", "content_hash", "first_true", "read_table"]
 
 Format = Literal["csv", "parquet"]
 _SEPARATORS = ",;\t|"
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "<NA>", "?")
-"""What stands in a file for a value that nobody knows."""
+"""Texts that stand for a missing value."""
 
 
 @dataclass(frozen=True)
-class Read:
-    """A table as it lies in a file; the index of ``frame`` holds the lines (CSV) or rows
-    (Parquet, from 1) of its rows.
-    """
+class TableFile:
+    """The table in a file; the index of ``frame`` is the line (CSV) or row (Parquet, from 1)."""
 
     source: str
     frame: pd.DataFrame
     unit: Literal["line", "row"]
 
-    def refuse(self, message: str) -> RequestError:
-        """A complaint about this file."""
+    def error(self, message: str) -> RequestError:
+        """Return an error about this file."""
         return RequestError(message, source=self.source)
 
-    def at(self, place: object) -> str:
-        """Where a row stands: ``line 17``."""
-        return f"{self.unit} {place:,}"
+    def locate(self, index: object) -> str:
+        """Return where a row stands in the file: ``line 17``."""
+        return f"{self.unit} {index:,}"
+
+    def locate_first(self, is_wrong: pd.Series) -> str:
+        """Return where the first row with a true entry stands."""
+        return self.locate(first_true(is_wrong))
 
 
-def digest(path: str) -> str:
-    """80 bits of a hash of a file's bytes, in hexadecimal.
+def content_hash(path: str) -> str:
+    """Return 80 bits of a hash of a file's bytes, in hexadecimal.
 
     Raises
     ------
     RequestError
-        If it cannot be read.
+        If the file cannot be read.
     """
-    return _digest(path, *_stamp(path))
+    return _hash(path, *_file_state(path))
 
 
-def read(path: str, format_: Format) -> Read:
-    """The table in a file, each column of the type that all of its values have.
+def read_table(path: str, format_: Format) -> TableFile:
+    """Return the table in a file; a column is typed where all of its values have the type.
 
     Raises
     ------
     RequestError
         Naming the file, and the line or column that is wrong.
     """
-    return _read(path, format_, *_stamp(path))
+    return _read(path, format_, *_file_state(path))
 
 
-def first(wrong: pd.Series) -> int:
-    """Where the first true entry stands, an entry of the index."""
-    place: int = wrong.index[wrong.to_numpy(dtype=bool)][0]
-    return place
+def first_true(flags: pd.Series) -> int:
+    """Return the index of the first true entry."""
+    index: int = flags.index[flags.to_numpy(dtype=bool)][0]
+    return index
 
 
-def _stamp(path: str) -> tuple[int, int]:
-    """What changes when a file does."""
+def _file_state(path: str) -> tuple[int, int]:
+    """Return time of change and size: a file with another state is read again."""
     try:
-        found = Path(path).stat()
+        stat = Path(path).stat()
     except OSError as error:
         raise RequestError(f"cannot be read: {error.strerror}", source=path) from None
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # an impossible file name
         raise RequestError(f"cannot be read: {error}", source=path) from None
-    return found.st_mtime_ns, found.st_size
+    return stat.st_mtime_ns, stat.st_size
 
 
 @lru_cache(maxsize=64)
-def _digest(path: str, *stamp: int) -> str:  # noqa: ARG001 - remembered by it
-    return hashlib.blake2b(_bytes(path), digest_size=10).hexdigest()
+def _hash(path: str, *state: int) -> str:  # noqa: ARG001 - a key of the cache
+    return digest(_read_bytes(path), 10)
 
 
-def _bytes(path: str) -> bytes:
+def _read_bytes(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
@@ -95,37 +97,83 @@ def _bytes(path: str) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _read(path: str, format_: Format, *stamp: int) -> Read:  # noqa: ARG001 - remembered by it
-    found = _csv(path) if format_ == "csv" else _parquet(path)
-    if not len(found.frame):
-        raise found.refuse("holds no rows of data")
-    return found
+def _read(path: str, format_: Format, *state: int) -> TableFile:  # noqa: ARG001 - a key of the cache
+    table = _read_csv(path) if format_ == "csv" else _read_parquet(path)
+    if not len(table.frame):
+        raise table.error("holds no rows of data")
+    return table
 
 
-def _parquet(path: str) -> Read:
+def _check_names(names: list[str], path: str) -> None:
+    for number, name in enumerate(names, start=1):
+        if not name:
+            message = f"column {number} of {len(names)} has no name"
+            advice = "; if it is an index, write the file without it" if number == 1 else ""
+            raise RequestError(message + advice, source=path)
+        if name in names[: number - 1]:
+            raise RequestError(f"two columns are named '{name}'", source=path)
+
+
+def _read_parquet(path: str) -> TableFile:
     import pyarrow as pa
 
     try:
-        frame = pd.read_parquet(io.BytesIO(_bytes(path)))
+        frame = pd.read_parquet(io.BytesIO(_read_bytes(path)))
     except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        raise RequestError(f"is no Parquet file: {_said(error)}", source=path) from None
+        reason = " ".join(str(error).split())[:200]
+        raise RequestError(f"not a Parquet file: {reason}", source=path) from None
     names = [str(name) for name in frame.columns]
     _check_names(names, path)
     frame.columns = pd.Index(names)
     for name in names:
         if any(isinstance(value, (list, dict, np.ndarray)) for value in frame[name].head(100)):
-            message = f"column '{name}' holds lists or tables; one value a row is wanted"
+            message = f"column '{name}' holds lists or tables; expected one value a row"
             raise RequestError(message, source=path)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return Read(path, frame, "row")
+    return TableFile(path, frame, "row")
 
 
-def _csv(path: str) -> Read:
-    text = _text(path)
-    top = text.lstrip("\r\n").splitlines()[0]
-    bare = re.sub(r'"[^"]*"', "", top)
-    separator = max(_SEPARATORS, key=bare.count) if any(s in bare for s in _SEPARATORS) else ","
-    # Not pandas' parser: it takes short lines silently, and forgets where a row stood.
+# -------------------------------------------------------------------------------------- CSV files
+
+
+def _read_csv(path: str) -> TableFile:
+    text = _read_text(path)
+    header_line = text.lstrip("\r\n").splitlines()[0]
+    unquoted = re.sub(r'"[^"]*"', "", header_line)
+    separator = max(_SEPARATORS, key=unquoted.count)  # a comma if none occurs
+    header, rows, lines = _split_rows(text, separator, path)
+    raw = pd.DataFrame(rows, columns=pd.Index(header), index=pd.Index(lines, dtype=int), dtype=str)
+    raw = raw.apply(lambda column: column.str.strip())
+    raw = raw.mask(raw.isin(_MISSING)).dropna(how="all")
+    decimal = "." if separator == "," else _find_decimal(raw, path)
+    return TableFile(path, raw.apply(_to_typed, decimal=decimal), "line")
+
+
+def _read_text(path: str) -> str:
+    content = _read_bytes(path)
+    if content[:4] == b"PAR1":
+        raise RequestError('is a Parquet file; use name = "parquet"', source=path)
+    if content[:2] in (b"\x1f\x8b", b"PK"):
+        raise RequestError("is compressed; unpack it first", source=path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        message = f"not UTF-8 text: line {line:,} holds the byte 0x{content[error.start]:02x}"
+        raise RequestError(f"{message}; save it as UTF-8", source=path) from None
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise RequestError(f"not text: line {line:,} holds a zero byte", source=path)
+    if not text.strip():
+        raise RequestError("is empty", source=path)
+    return text
+
+
+def _split_rows(
+    text: str, separator: str, path: str
+) -> tuple[list[str], list[list[str]], list[int]]:
+    """Return the column names, the rows, and the line where each row starts."""
+    # Not pandas' parser: it accepts short lines, and does not know the line of a row.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []
     rows: list[list[str]] = []
@@ -134,7 +182,7 @@ def _csv(path: str) -> Read:
     try:
         for row in reader:
             if row and not header:
-                header = _header(row, path)
+                header = _check_header(row, path)
             elif row:
                 if len(row) != len(header):
                     fields = f"{len(row)} field{'s' * (len(row) != 1)}"
@@ -146,55 +194,16 @@ def _csv(path: str) -> Read:
     except csv.Error as error:
         message = f"cannot be read from line {line:,} on: {error}"
         raise RequestError(f"{message}; is a quotation mark not closed?", source=path) from None
-    raw = pd.DataFrame(rows, columns=pd.Index(header), index=pd.Index(lines, dtype=int), dtype=str)
-    raw = raw.apply(lambda column: column.str.strip())
-    raw = raw.mask(raw.isin(_MISSING)).dropna(how="all")
-    decimal = "." if separator == "," else _decimal(raw, path)
-    return Read(path, raw.apply(_typed, decimal=decimal), "line")
+    return header, rows, lines
 
 
-def _header(row: list[str], path: str) -> list[str]:
-    """The names of the columns."""
+def _check_header(row: list[str], path: str) -> list[str]:
     names = [name.strip() for name in row]
     if all(_is_number(name) for name in names):
         message = f"the first line holds numbers ({', '.join(names[:3])}, …)"
-        raise RequestError(f"{message}; it should name the columns", source=path)
+        raise RequestError(f"{message}; expected the names of the columns", source=path)
     _check_names(names, path)
     return names
-
-
-def _text(path: str) -> str:
-    found = _bytes(path)
-    if found[:4] == b"PAR1":
-        raise RequestError('is a Parquet file; say name = "parquet"', source=path)
-    if found[:2] == b"\x1f\x8b" or found[:2] == b"PK":
-        raise RequestError("is compressed; unpack it first", source=path)
-    try:
-        text = found.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = found[: error.start].count(b"\n") + 1
-        message = f"is no UTF-8 text: line {line:,} holds the byte 0x{found[error.start]:02x}"
-        raise RequestError(f"{message}; save it as UTF-8", source=path) from None
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise RequestError(f"is no text: line {line:,} holds a zero byte", source=path)
-    if not text.strip():
-        raise RequestError("is empty", source=path)
-    return text
-
-
-def _check_names(names: list[str], path: str) -> None:
-    for place, name in enumerate(names, start=1):
-        if not name:
-            message = f"column {place} of {len(names)} has no name"
-            advice = "; an index, perhaps: leave it away where the file is written"
-            raise RequestError(message + advice * (place == 1), source=path)
-        if name in names[: place - 1]:
-            raise RequestError(f"two columns are named '{name}'", source=path)
-
-
-def _said(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _is_number(text: str) -> bool:
@@ -205,46 +214,48 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _decimal(raw: pd.DataFrame, path: str) -> str:
-    """What separates decimals in a file whose fields commas do not separate."""
-    found: dict[str, tuple[str, str, int]] = {}
-    whole = 0
+def _find_decimal(raw: pd.DataFrame, path: str) -> str:
+    """Return the decimal separator of a file whose fields are not separated by commas."""
+    examples: dict[str, str] = {}
+    n_decimal_commas = 0
     for name in raw:
         for sign in ",.":
-            written = raw[name].str.fullmatch(rf"[-+]?\d+[{sign}]\d+").fillna(False).astype(bool)
-            if written.any():
-                place = first(written)
-                found.setdefault(sign, (str(name), str(raw[name].loc[place]), place))
+            numbers = _matches(raw[name], rf"[-+]?\d+[{sign}]\d+")
+            if numbers.any():
+                line = first_true(numbers)
+                example = f"column '{name}' holds '{raw[name].loc[line]}' in line {line:,}"
+                examples.setdefault(sign, example)
             if sign == ",":
-                thousands = raw[name].str.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}").fillna(False)
-                whole += int(written.sum()) - int(thousands.astype(bool).sum())
-    if "," not in found:
+                thousands = _matches(raw[name], r"[-+]?[1-9]\d{0,2},\d{3}")
+                n_decimal_commas += int(numbers.sum()) - int(thousands.sum())
+    if "," not in examples:
         return "."
-    name, text, place = found[","]
-    told = f"column '{name}' holds '{text}' in line {place:,}"
-    if "." in found:
-        other, another, there = found["."]
-        message = f"{told}, column '{other}' '{another}' in line {there:,}"
-        raise RequestError(f"{message}: write all numbers as 1234.5", source=path)
-    if not whole:
-        message = f"{told}, which may be thousands or decimals"
-        raise RequestError(f"{message}: write numbers as 1234.5", source=path)
+    advice = "write all numbers as 1234.5"
+    if "." in examples:
+        raise RequestError(f"{examples[',']}, {examples['.']}: {advice}", source=path)
+    if not n_decimal_commas:
+        message = f"{examples[',']}, which may be thousands or decimals: {advice}"
+        raise RequestError(message, source=path)
     return ","
 
 
-def _typed(column: pd.Series, decimal: str) -> pd.Series:
-    """A column of text as numbers, truth values or days where all of it is such; else as it is."""
-    known = column.dropna()
-    if known.empty:
+def _matches(column: pd.Series, pattern: str) -> pd.Series:
+    return column.str.fullmatch(pattern).fillna(False).astype(bool)
+
+
+def _to_typed(column: pd.Series, decimal: str) -> pd.Series:
+    """Return a text column as numbers, truth values or dates, if all values are; else unchanged."""
+    texts = column.dropna()
+    if texts.empty:
         return column
-    plain = known.str.replace(",", ".", regex=False) if decimal == "," else known
-    numbers = pd.to_numeric(plain, errors="coerce")
+    with_points = texts.str.replace(",", ".", regex=False) if decimal == "," else texts
+    numbers = pd.to_numeric(with_points, errors="coerce")
     if numbers.notna().all():
         return numbers.astype(float).reindex(column.index)
-    lowered = known.str.lower()
+    lowered = texts.str.lower()
     if lowered.isin(["true", "false"]).all():
         return (lowered == "true").astype(float).reindex(column.index)
-    days = pd.to_datetime(known, format="ISO8601", errors="coerce", utc=True)
-    if days.notna().all() and not known.str.fullmatch(r"\d+").any():
-        return days.dt.tz_localize(None).reindex(column.index)
+    dates = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    if dates.notna().all() and not texts.str.fullmatch(r"\d+").any():
+        return dates.dt.tz_localize(None).reindex(column.index)
     return column

@@ -1,4 +1,4 @@
-"""Which rows a seed trains on and which it is judged by; every seed gets as many of each."""
+"""Split the rows of a table into training and validation rows, of one size for every seed."""
 
 from __future__ import annotations
 
@@ -9,174 +9,175 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ablations.tasks.tabular.columns import Columns
-from ablations.tasks.tabular.reader import first
+from ablations.tasks.tabular.columns import TableColumns
+from ablations.tasks.tabular.reader import first_true
 
-__all__ = ["How", "Parts", "parts"]
+__all__ = ["SplitOptions", "SplitPlan", "plan_split"]
 
 Shuffle = Callable[[int, str], np.ndarray]
-"""``(count, purpose) -> order``: a random order of the numbers below ``count``."""
+"""``(count, purpose) -> order``: a random permutation of ``range(count)``."""
 
-VALIDATION = {"validation": True, "val": True, "valid": True, "test": True}
-TRAINING = {"training": False, "train": False}
+_IS_VALIDATION = {
+    "validation": True, "val": True, "valid": True, "test": True, "training": False, "train": False,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
-class How:
-    """How a study asks for the rows to be split."""
+class SplitOptions:
+    """What a study says about the split."""
 
     split: Literal["random", "time", "column"] = "random"
     by: str = ""
-    """The column that holds the time, or says which part a row belongs to."""
+    """The column with the time, or with the name of the split of each row."""
     group: str = ""
-    """The column whose equals stay together."""
+    """Rows with the same value in this column stay in the same split."""
     validation: float = 0.2
-    """The share of the rows to judge by."""
+    """The share of validation rows."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """How many rows each part has, and a way to draw them."""
+class SplitPlan:
+    """How many rows each split has, and how to draw them."""
 
-    train: int
-    validation: int
+    n_train: int
+    n_validation: int
     draw: Callable[[Shuffle], tuple[np.ndarray, np.ndarray]]
-    """Rows to train on and rows to judge by, places in the table."""
+    """Returns the positions of the training rows and of the validation rows."""
     notes: tuple[str, ...] = ()
 
 
-def parts(columns: Columns, how: How) -> Parts:
+def plan_split(columns: TableColumns, options: SplitOptions) -> SplitPlan:
     """Plan the split of a table.
 
     Raises
     ------
     RequestError
-        Naming the column that cannot be split by.
+        Naming the column that cannot define the split.
     """
-    if how.split == "column":
-        return _by_column(columns, how.by)
+    if options.split == "column":
+        return _by_column(columns, options.by)
     rows = len(columns.frame)
-    held_out = round(rows * how.validation)
-    if min(held_out, rows - held_out) < 2:
-        message = f"a share of {how.validation:g} of {rows:,} rows leaves a part with less than two"
-        raise columns.read.refuse(message)
-    if how.split == "time":
-        return _by_time(columns, how.by, held_out)
-    if how.group:
-        return _by_group(columns, how.group, held_out)
-    return _by_chance(columns, held_out)
+    n_validation = round(rows * options.validation)
+    if min(n_validation, rows - n_validation) < 2:
+        message = f"a validation share of {options.validation:g} of {rows:,} rows"
+        raise columns.table.error(f"{message} leaves a split with less than two rows")
+    if options.split == "time":
+        return _by_time(columns, options.by, n_validation)
+    if options.group:
+        return _by_group(columns, options.group, n_validation)
+    return _at_random(columns, n_validation)
 
 
-def _by_chance(columns: Columns, held_out: int) -> Parts:
-    """Rows at random; of each class its share."""
+def _at_random(columns: TableColumns, n_validation: int) -> SplitPlan:
+    """Draw rows at random, of each class its share."""
     rows = len(columns.frame)
-    of_class = columns.targets if columns.classes else np.zeros(rows, dtype=np.int64)
-    quota = _quotas(np.bincount(of_class), held_out)
+    class_of = columns.targets if columns.classes else np.zeros(rows, dtype=np.int64)
+    quota = _quotas(np.bincount(class_of), n_validation)
 
     def draw(shuffle: Shuffle) -> tuple[np.ndarray, np.ndarray]:
         order = shuffle(rows, "split")
-        # How many of its class came before each row, in this order.
-        before = pd.Series(of_class[order]).groupby(of_class[order]).cumcount().to_numpy()
-        taken = before < quota[of_class[order]]
-        return order[~taken], order[taken]
+        # How many rows of its class precede each row in this order.
+        rank = pd.Series(class_of[order]).groupby(class_of[order]).cumcount().to_numpy()
+        in_validation = rank < quota[class_of[order]]
+        return order[~in_validation], order[in_validation]
 
-    return Parts(rows - int(quota.sum()), int(quota.sum()), draw)
+    return SplitPlan(rows - int(quota.sum()), int(quota.sum()), draw)
 
 
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
-    """Shares of ``total`` in proportion to ``counts``, whole numbers, by largest remainders; a
-    class keeps a row to train on, and gives one to be judged by.
+    """Return shares of ``total`` in proportion to ``counts`` by largest remainders.
+
+    A class with several rows has at least one in each split.
     """
     exact = counts * total / counts.sum()
     quota = np.floor(exact).astype(np.int64)
-    for place in np.argsort(quota - exact, kind="stable")[: total - int(quota.sum())]:
-        quota[place] += 1
-    found: np.ndarray = np.clip(quota, 1, np.maximum(counts - 1, 1))
-    return found
+    for code in np.argsort(quota - exact, kind="stable")[: total - int(quota.sum())]:
+        quota[code] += 1
+    limited: np.ndarray = np.clip(quota, 1, np.maximum(counts - 1, 1))
+    return limited
 
 
-def _by_group(columns: Columns, name: str, held_out: int) -> Parts:
-    """Whole groups at random, as many as fit; what is over in some seeds is left out by chance."""
-    column = columns.frame[name]
-    if column.isna().any():
-        where = columns.read.at(first(column.isna()))
-        raise columns.read.refuse(f"column '{name}' says no group in {where}")
-    codes, values = pd.factorize(column)
+def _by_group(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
+    """Draw whole groups at random, as many as fit, and omit surplus rows at random."""
+    column = _complete_column(columns, name, "group")
+    codes, groups = pd.factorize(column)
     sizes = np.bincount(codes)
     largest = int(sizes.max())
-    fewest = held_out if largest == 1 else held_out - largest + 1
-    if len(values) < 2 or fewest < max(2, held_out // 2):
-        message = (
-            f"the largest group of '{name}' has {largest:,} of {len(codes):,} rows, too many for "
-            f"{held_out:,} rows to judge by"
-        )
-        raise columns.read.refuse(message)
+    n_least = n_validation if largest == 1 else n_validation - largest + 1
+    if len(groups) < 2 or n_least < max(2, n_validation // 2):
+        message = f"the largest group of '{name}' has {largest:,} of {len(codes):,} rows"
+        raise columns.table.error(f"{message}, too many for {n_validation:,} validation rows")
     for code, label in enumerate(columns.classes):
         if len(set(codes[columns.targets == code])) < 2:
-            raise columns.read.refuse(f"the class '{label}' is in a single group of '{name}'")
+            raise columns.table.error(f"the class '{label}' is in a single group of '{name}'")
     rows = len(codes)
 
     def draw(shuffle: Shuffle) -> tuple[np.ndarray, np.ndarray]:
-        room, chosen = held_out, np.zeros(len(sizes), dtype=bool)
+        room, in_validation = n_validation, np.zeros(len(sizes), dtype=bool)
         for group in shuffle(len(sizes), "split/groups"):
             if sizes[group] <= room:
-                chosen[group] = True
+                in_validation[group] = True
                 room -= sizes[group]
         order = shuffle(rows, "split")
-        inside = chosen[codes[order]]
-        return order[~inside][: rows - held_out], order[inside][:fewest]
+        mask = in_validation[codes[order]]
+        return order[~mask][: rows - n_validation], order[mask][:n_least]
 
-    most = largest - 1
-    note = f"Groups of '{name}' stay together, which leaves out up to {most:,} rows of each part."
-    return Parts(rows - held_out, fewest, draw, (note,) if most else ())
+    surplus = largest - 1
+    note = f"Groups of '{name}' stay together, which leaves out up to {surplus:,} rows of a split."
+    return SplitPlan(rows - n_validation, n_least, draw, (note,) if surplus else ())
 
 
-def _by_time(columns: Columns, name: str, held_out: int) -> Parts:
-    """The last rows to judge by, the same ones for each seed."""
-    column = columns.frame[name]
-    if column.isna().any():
-        where = columns.read.at(first(column.isna()))
-        raise columns.read.refuse(f"column '{name}' says no time in {where}")
+def _by_time(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
+    """Validate on the last rows, the same for each seed."""
+    column, table = _complete_column(columns, name, "time"), columns.table
     if not (pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_numeric_dtype(column)):
-        where = f"{column.iloc[0]!r} in {columns.read.at(column.index[0])}"
-        message = f"column '{name}' holds {where}; a time is a number or YYYY-MM-DD"
-        raise columns.read.refuse(message)
+        example = f"{column.iloc[0]!r} in {table.locate(column.index[0])}"
+        raise table.error(f"column '{name}' holds {example}; a time is a number or YYYY-MM-DD")
     order = np.argsort(column.to_numpy(), kind="stable")
-    # What happened at one time stays on one side.
+    # Rows of one time stay in the same split.
     changes = len(order) - np.flatnonzero(np.diff(column.to_numpy()[order]) != 0) - 1
     if not len(changes):
-        raise columns.read.refuse(f"column '{name}' never varies, so nothing is later")
-    held_out = int(changes[np.argmin(np.abs(changes - held_out))])
-    return _always(columns, order[:-held_out], order[-held_out:], "The split is by time")
+        raise table.error(f"column '{name}' never varies, so that no row is later")
+    n_validation = int(changes[np.argmin(np.abs(changes - n_validation))])
+    return _fixed(columns, order[:-n_validation], order[-n_validation:], "The split is by time")
 
 
-def _by_column(columns: Columns, name: str) -> Parts:
-    """As a column says, the same for each seed."""
-    column = columns.frame[name]
+def _by_column(columns: TableColumns, name: str) -> SplitPlan:
+    """Split as a column says, the same for each seed."""
+    column, table = columns.frame[name], columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
-    said = words.str.lower().map(VALIDATION | TRAINING)
-    if said.isna().any():
-        place = first(said.isna())
-        found = f"'{words.loc[place]}' in {columns.read.at(place)}"
-        message = f"column '{name}' holds {found}; 'train' and 'validation' are wanted"
-        raise columns.read.refuse(message)
-    for part in (True, False):
-        used = sorted(words[said == part].unique())
-        if len(used) > 1:
-            message = f"column '{name}' says both '{used[0]}' and '{used[1]}'"
-            raise columns.read.refuse(f"{message}; leave out the rows of one of them")
-    inside = said.to_numpy(dtype=bool)
-    train, held_out = np.flatnonzero(~inside), np.flatnonzero(inside)
-    if min(len(train), len(held_out)) < 2:
-        message = f"column '{name}' gives {len(train):,} rows to train on and {len(held_out):,} to"
-        raise columns.read.refuse(f"{message} judge by; both need two")
-    return _always(columns, train, held_out, f"The split is that of column '{name}'")
+    is_validation = words.str.lower().map(_IS_VALIDATION)
+    if is_validation.isna().any():
+        index = first_true(is_validation.isna())
+        message = f"column '{name}' holds '{words.loc[index]}' in {table.locate(index)}"
+        raise table.error(f"{message}; expected 'train' or 'validation'")
+    for value in (True, False):
+        synonyms = sorted(words[is_validation == value].unique())
+        if len(synonyms) > 1:
+            message = f"column '{name}' says both '{synonyms[0]}' and '{synonyms[1]}'"
+            raise table.error(f"{message}; leave out the rows of one of them")
+    mask = is_validation.to_numpy(dtype=bool)
+    train, validation = np.flatnonzero(~mask), np.flatnonzero(mask)
+    if min(len(train), len(validation)) < 2:
+        counts = f"{len(train):,} training rows and {len(validation):,} validation rows"
+        raise table.error(f"column '{name}' gives {counts}; each needs two")
+    return _fixed(columns, train, validation, f"The split is that of column '{name}'")
 
 
-def _always(columns: Columns, train: np.ndarray, held_out: np.ndarray, how: str) -> Parts:
+def _complete_column(columns: TableColumns, name: str, noun: str) -> pd.Series:
+    column = columns.frame[name]
+    if column.isna().any():
+        row = columns.table.locate_first(column.isna())
+        raise columns.table.error(f"column '{name}' has no {noun} in {row}")
+    return column
+
+
+def _fixed(
+    columns: TableColumns, train: np.ndarray, validation: np.ndarray, reason: str
+) -> SplitPlan:
     for code, name in enumerate(columns.classes):
         if code not in columns.targets[train]:
-            raise columns.read.refuse(f"no row to train on has the class '{name}'")
-    counts = f"{len(train):,} rows to train on, {len(held_out):,} to judge by"
-    note = f"{how}, {counts}, the same for every seed: the intervals say nothing of other rows."
-    return Parts(len(train), len(held_out), lambda _: (train, held_out), (note,))
+            raise columns.table.error(f"no training row has the class '{name}'")
+    counts = f"{len(train):,} training rows, {len(validation):,} validation rows"
+    note = f"{reason}, {counts}, the same for every seed: the intervals say nothing of other rows."
+    return SplitPlan(len(train), len(validation), lambda _: (train, validation), (note,))

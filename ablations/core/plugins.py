@@ -16,16 +16,6 @@ from typing import Any
 from ablations.core.errors import RequestError, nearest
 from ablations.core.files import digest
 
-__all__ = [
-    "PREFIX",
-    "error_location",
-    "import_object",
-    "import_state",
-    "module_hash",
-    "source_hash",
-    "unimportable_modules",
-]
-
 PREFIX = "python:"
 
 _STUDY_FOLDERS: set[str] = set()
@@ -75,7 +65,7 @@ def _import_module(name: str, key: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
-            message = f"there is no module '{error.name}', here or where Python looks"
+            message = f"no module '{error.name}' beside the study or on Python's search path"
         else:
             message = f"module '{name}' needs '{error.name}', which is not installed"
         raise RequestError(message, key) from None

@@ -293,7 +293,7 @@ def _from_name(kind: str, name: str, parameters: Mapping[str, Any], key: str) ->
     if name.startswith(PREFIX):
         return _from_python(kind, name.removeprefix(PREFIX), parameters, key)
     if name not in classes:
-        raise RequestError(f"there is no {kind} named '{name}'; {nearest(name, classes)}", key)
+        raise RequestError(f"unknown {kind} '{name}'; {nearest(name, classes)}", key)
     return _construct(classes[name], parameters, key)
 
 

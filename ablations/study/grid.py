@@ -101,31 +101,39 @@ def cross(task: Task, grid: Grid, fixed: tuple[str, ...] = ()) -> Iterator[Confi
         yield Configuration(task=task, model=model, fixed=fixed, **(settings | fields))
 
 
-def axis_names(model: Model) -> tuple[str, ...]:
-    """Return the names of all axes that a study with this model may have."""
-    return (*TECHNIQUES, *SETTINGS, *model.parameters())
-
-
-def parse_axes(value: object, model: Model, key: str = "") -> dict[str, tuple[Any, ...]]:
+def parse_axes(
+    value: object, model: Model, key: str = "", *, may_repeat: bool = False
+) -> dict[str, tuple[Any, ...]]:
     """Return axes with validated levels.
+
+    Parameters
+    ----------
+    value
+        Axis name to a list of levels, or to ``"available"`` for the devices of this machine.
+    may_repeat
+        Whether an axis may have a level twice.
 
     Raises
     ------
     RequestError
         With the axis and the level below ``key``: ``axes.norm[1]``.
     """
-    names = axis_names(model)
+    names = (*TECHNIQUES, *SETTINGS, *model.parameters())
     axes: dict[str, tuple[Any, ...]] = {}
     for axis, levels in check_table(value, key).items():
         path = f"{key}.{axis}" if key else axis
         if axis not in names:
-            message = f"there is no axis '{axis}' with the model '{model.name}'"
+            message = f"unknown axis '{axis}' for the model '{model.name}'"
             raise RequestError(f"{message}; {nearest(axis, names)}", path)
-        axes[axis] = _parse_axis(axis, levels, model, path)
+        axes[axis] = _parse_levels(axis, levels, model, path)
+        for i, level in enumerate(axes[axis]):
+            if level in axes[axis][:i] and not may_repeat:
+                message = f"the level '{level_label(level)}' is there twice"
+                raise RequestError(message, f"{path}[{i}]")
     return axes
 
 
-def _parse_axis(axis: str, value: object, model: Model, key: str) -> tuple[Any, ...]:
+def _parse_levels(axis: str, value: object, model: Model, key: str) -> tuple[Any, ...]:
     if axis == "device" and value == "available":
         devices = (cls() for cls in registered("device").values())
         return tuple(d for d in devices if isinstance(d, Device) and d.available())
@@ -134,22 +142,13 @@ def _parse_axis(axis: str, value: object, model: Model, key: str) -> tuple[Any, 
         raise RequestError(f"expected a list of levels{also}, found {value!r}", key)
     if not value:
         raise RequestError("the axis has no levels; give at least one, or leave it out", key)
-    levels = parse_levels(axis, value, model, key)
-    for i, level in enumerate(levels):
-        if level in levels[:i]:
-            raise RequestError(f"the level '{level_label(level)}' is there twice", f"{key}[{i}]")
-    return levels
-
-
-def parse_levels(axis: str, levels: Sequence[object], model: Model, key: str) -> tuple[Any, ...]:
-    """Return validated levels of a technique axis, a setting or a parameter of the model."""
+    if axis in (*TECHNIQUES, *SETTINGS):
+        adapter = _levels_adapter(axis)
+    else:
+        validator = BeforeValidator(partial(_parse_parameter, model, axis))
+        adapter = TypeAdapter(list[Annotated[Any, validator]])
     try:
-        if axis in (*TECHNIQUES, *SETTINGS):
-            return tuple(_levels_adapter(axis).validate_python(list(levels)))
-        adapter = TypeAdapter(
-            list[Annotated[Any, BeforeValidator(partial(_parameter, model, axis))]]
-        )
-        return tuple(adapter.validate_python(list(levels)))
+        return tuple(adapter.validate_python(list(value)))
     except pydantic.ValidationError as error:
         raise from_validation(error, key) from None
 
@@ -163,7 +162,7 @@ def _levels_adapter(axis: str) -> TypeAdapter[list[Any]]:
     return TypeAdapter(list[level], config=Settings.model_config)
 
 
-def _parameter(model: Model, name: str, value: object) -> Any:
+def _parse_parameter(model: Model, name: str, value: object) -> Any:
     """Return the validated value of a parameter of the model."""
     try:
         return model.with_(**{name: value}).parameters()[name]
@@ -183,4 +182,4 @@ def refuse_unknown(table: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise RequestError for a key that is not among ``names``."""
     for key in table:
         if key not in names:
-            raise RequestError(f"there is no key '{key}'; {nearest(key, names)}", key)
+            raise RequestError(f"unknown key '{key}'; {nearest(key, names)}", key)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.random import SOURCES
+from ablations.core.random import SOURCES, Source
 from ablations.core.registry import Component
 from ablations.study.configuration import SETTINGS, level_label
-from ablations.study.grid import Grid, Settings, axis_names, check_table, parse_levels
+from ablations.study.grid import Grid, Settings, check_table, parse_axes
 
 MAX_SEEDS = 1_000_000
 
@@ -41,33 +43,34 @@ def _parse_range(text: str) -> tuple[int, int]:
     return int(ends[0]), int(ends[1])
 
 
-def parse_looks(value: object) -> tuple[int, ...]:
-    """Return the numbers of seeds at which interim analyses take place."""
-    if not isinstance(value, (list, tuple)) or not all(isinstance(n, int) for n in value):
-        raise RequestError(f"expected a list of numbers of seeds, found {value!r}")
-    if list(value) != sorted(set(value)):
-        raise RequestError(f"expected growing numbers of seeds, found {value!r}")
-    return tuple(value)
-
-
-def parse_axis_names(value: object) -> tuple[str, ...]:
-    """Return a list of different axes."""
-    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
-        raise RequestError(f"expected a list of axes, found {value!r}")
-    return tuple(dict.fromkeys(value))
-
-
-def parse_sources(value: object) -> tuple[str, ...]:
+def _parse_sources(value: object) -> tuple[str, ...]:
     """Return sources of chance, in the order of ``SOURCES``."""
     sources = value if isinstance(value, (list, tuple)) else [value]
     for source in sources:
         if source not in SOURCES:
             valid = nearest(source, SOURCES)
-            raise RequestError(f"there is no source of chance {source!r}; {valid}")
+            raise RequestError(f"unknown source of chance {source!r}; {valid}")
     if not sources:
         valid = nearest("", SOURCES)
         raise RequestError(f"something must vary, or all seeds are the same run; {valid}")
     return tuple(source for source in SOURCES if source in sources)
+
+
+def _check_growing(looks: tuple[int, ...]) -> tuple[int, ...]:
+    if list(looks) != sorted(set(looks)):
+        raise RequestError(f"expected growing numbers of seeds, found {list(looks)}")
+    return looks
+
+
+def _drop_repeated(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
+
+
+Seeds = Annotated[tuple[int, ...], BeforeValidator(parse_seeds)]
+Look = Annotated[int, Field(ge=2, le=MAX_SEEDS, strict=True)]
+Looks = Annotated[tuple[Look, ...], Field(strict=False), AfterValidator(_check_growing)]
+AxisNames = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_drop_repeated)]
+Sources = Annotated[tuple[Source, ...], BeforeValidator(_parse_sources)]
 
 
 def parse_exclusions(
@@ -80,32 +83,30 @@ def parse_exclusions(
 
 
 def _parse_exclusion(value: object, grids: Sequence[Grid], key: str) -> dict[str, tuple[Any, ...]]:
-    names = axis_names(grids[0].model)
-    if not value:
+    table = check_table(value, key)
+    if not table:
         raise RequestError("an empty exclusion would leave out everything", key)
-    exclusion: dict[str, tuple[Any, ...]] = {}
-    for axis, specs in check_table(value, key).items():
-        path = f"{key}.{axis}"
-        if axis not in names:
-            raise RequestError(f"the study has no axis '{axis}'; {nearest(axis, names)}", path)
-        specs = specs if isinstance(specs, (list, tuple)) else [specs]
-        if not specs:
-            raise RequestError("no levels, so this excludes nothing", path)
-        levels = dict.fromkeys(level for grid in grids for level in grid.levels(axis))
-        exclusion[axis] = tuple(
+    specs = {axis: v if isinstance(v, (list, tuple)) else [v] for axis, v in table.items()}
+    axes = parse_axes(specs, grids[0].model, key, may_repeat=True)
+    return {
+        axis: tuple(
             match
-            for i, level in enumerate(parse_levels(axis, specs, grids[0].model, path))
-            for match in _matching(level, specs[i], levels, f"{path}[{i}]")
+            for i, level in enumerate(levels)
+            for match in _matching_levels(axis, level, specs[axis][i], grids, f"{key}.{axis}[{i}]")
         )
-    return exclusion
+        for axis, levels in axes.items()
+    }
 
 
-def _matching(level: Any, spec: object, levels: Iterable[Any], key: str) -> list[Any]:
-    """Return the levels that an exclusion means; a bare name means all levels of that name."""
-    by_name = isinstance(spec, str) and isinstance(level, Component)
-    matches = [
-        other for other in levels if (other.name == level.name if by_name else other == level)
-    ]
+def _matching_levels(
+    axis: str, level: Any, spec: object, grids: Sequence[Grid], key: str
+) -> list[Any]:
+    """Return the levels that an exclusion means; a bare name means all levels with that name."""
+    levels = dict.fromkeys(level for grid in grids for level in grid.levels(axis))
+    if isinstance(spec, str) and isinstance(level, Component):
+        matches = [other for other in levels if other.name == level.name]
+    else:
+        matches = [other for other in levels if other == level]
     if not matches:
         labels = ", ".join(str(level_label(other)) for other in levels)
         message = f"'{level_label(level)}' is no level of the study, so this excludes nothing"

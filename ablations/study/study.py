@@ -12,10 +12,10 @@ from typing import Annotated, Any, Self
 
 import pydantic
 import tomli_w
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.random import SOURCES, Source
+from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
 from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration
 from ablations.study.grid import (
@@ -28,12 +28,11 @@ from ablations.study.grid import (
     resolver,
 )
 from ablations.study.parsing import (
-    MAX_SEEDS,
-    parse_axis_names,
+    AxisNames,
+    Looks,
+    Seeds,
+    Sources,
     parse_exclusions,
-    parse_looks,
-    parse_seeds,
-    parse_sources,
     plain_exclusion,
     plain_grid,
     plain_seeds,
@@ -96,13 +95,11 @@ class Study(Settings):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", max_length=100)] = "study"
     description: str = ""
     task: Annotated[Task, resolver("task")]
-    seeds: Annotated[tuple[int, ...], BeforeValidator(parse_seeds)] = tuple(range(10))
+    seeds: Seeds = tuple(range(10))
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    looks: Annotated[
-        tuple[Annotated[int, Field(ge=2, le=MAX_SEEDS)], ...], BeforeValidator(parse_looks)
-    ] = ()
-    tune_over: Annotated[tuple[str, ...], BeforeValidator(parse_axis_names)] = ()
-    vary: Annotated[tuple[Source, ...], BeforeValidator(parse_sources)] = SOURCES
+    looks: Looks = ()
+    tune_over: AxisNames = ()
+    vary: Sources = SOURCES
     grids: tuple[Annotated[Grid, Field(strict=False)], ...] = Field(alias="grid")
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
@@ -289,7 +286,7 @@ class Study(Settings):
             return cls.from_toml(path, **overrides)
         files = sorted(str(file) for file in path.parent.glob("*.toml"))
         valid = nearest(name, [*shipped, *files])
-        raise RequestError(f"there is no study '{name}'; {valid}; or a .toml file")
+        raise RequestError(f"unknown study '{name}'; {valid}; or a .toml file")
 
     def with_axis(self, axis: str, levels: Any) -> Study:
         """Return the study with other levels of one axis.

@@ -164,7 +164,7 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
     [
         ({"tune_over": ["rate"]}, "'rate' is no axis of several levels here"),
         ({"tune_over": ["init"]}, "'init' is no axis of several levels here"),
-        ({"tune_over": "lr"}, "expected a list of axes"),
+        ({"tune_over": "lr"}, "tune_over: input should be a list"),
         ({"tune_over": ["lr"], "seeds": 1}, "at least two seeds"),
         ({"tune_over": ["lr", "norm"]}, "none is left to compare"),
     ],

@@ -306,7 +306,7 @@ def test_another_module_of_the_same_name_is_refused(
 
 
 BROKEN = {
-    "no module": ("", "nowhere:build", "there is no module 'nowhere'"),
+    "no module": ("", "nowhere:build", "no module 'nowhere'"),
     "no name": (BLOCKS, "{}:built", "has no 'built'; did you mean 'build'?"),
     "no colon": (BLOCKS, "{}.build", "expected python:module:name, found 'python:"),
     "no function": (HEAD + "build = 3", "{}:build", "is int; expected a class of a model"),
@@ -351,7 +351,7 @@ def test_an_unknown_option_is_refused(write_module: WriteModule) -> None:
     name = write_module(BLOCKS)
     with pytest.raises(RequestError, match="has no parameter 'widht'; did you mean 'width'"):
         Study(task="notebook", model={"name": f"python:{name}:build", "widht": 3})
-    with pytest.raises(RequestError, match="there is no axis 'depth' with the model"):
+    with pytest.raises(RequestError, match="unknown axis 'depth' for the model"):
         make_study(name, axes={"depth": [1]})
 
 

@@ -107,10 +107,6 @@ class NetworkContext(TrainingContext, Protocol):
     """
 
     @property
-    def task(self) -> Task:
-        """The task."""
-
-    @property
     def model(self) -> Model:
         """The model."""
 

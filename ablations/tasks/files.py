@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -14,10 +15,16 @@ from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Regression, Task, task
-from ablations.tasks.tabular.columns import ColumnOptions, Kind, TableColumns, classify_columns
+from ablations.tasks.tabular.columns import (
+    Kind,
+    Split,
+    TableColumns,
+    TableOptions,
+    classify_columns,
+)
 from ablations.tasks.tabular.encoding import encode, scale
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
-from ablations.tasks.tabular.splits import SplitOptions, SplitPlan, plan_split
+from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
@@ -36,7 +43,7 @@ class Table(Task):
     kind: Kind = "auto"
     features: Names = ()
     drop: Names = ()
-    split: Literal["random", "time", "column"] = "random"
+    split: Split = "random"
     by: str = ""
     group: str = ""
     validation: Share = 0.2
@@ -91,8 +98,8 @@ class Table(Task):
             return self  # a stored study whose file is elsewhere now
         if self.content not in ("", content):
             return self  # the file has changed: ``ready`` raises before training
-        columns, split = _prepare(path, content, self.format, *self._options())
-        fields = {
+        columns, split = _prepare(path, content, self.format, self._options())
+        description = {
             "kind": columns.kind,
             "path": path,
             "shape": self.shape if len(self.shape) > 1 else (columns.inputs,),
@@ -102,7 +109,7 @@ class Table(Task):
             "outputs": columns.outputs,
             "notes": (*columns.notes, *split.notes),
         }
-        return type(self)(**(self.parameters() | fields))
+        return type(self)(**(self.parameters() | description))
 
     def identity(self) -> dict[str, Any]:
         options = {key: v for key, v in self.parameters().items() if key not in _FILE_FIELDS}
@@ -115,7 +122,7 @@ class Table(Task):
 
     def data(self, streams: Streams) -> Data:
         self.ready()
-        columns, split = _prepare(self.path, self.content, self.format, *self._options())
+        columns, split = _prepare(self.path, self.content, self.format, self._options())
         train, val = split.draw(lambda count, purpose: streams.permutation(count, purpose).numpy())
         x = torch.from_numpy(encode(columns, train)).to(torch.float32)
         if columns.classes:
@@ -124,13 +131,9 @@ class Table(Task):
             y = torch.from_numpy(scale(columns.targets, train)).to(torch.float32)
         return Data(x[train], y[train], x[val], y[val])
 
-    def _options(self) -> tuple[ColumnOptions, SplitOptions]:
-        split_columns = tuple(filter(None, (self.by, self.group)))
-        shape = self.shape if len(self.shape) > 1 else ()
-        return (
-            ColumnOptions(self.target, self.kind, self.features, self.drop, split_columns, shape),
-            SplitOptions(self.split, self.by, self.group, self.validation),
-        )
+    def _options(self) -> TableOptions:
+        options = {field.name: getattr(self, field.name) for field in fields(TableOptions)}
+        return TableOptions(**options | {"shape": self.shape if len(self.shape) > 1 else ()})
 
 
 @lru_cache(maxsize=4)
@@ -138,21 +141,20 @@ def _prepare(
     path: str,
     content: str,  # noqa: ARG001 - a key of the cache
     format_: Format,
-    columns: ColumnOptions,
-    split: SplitOptions,
+    options: TableOptions,
 ) -> tuple[TableColumns, SplitPlan]:
-    if bool(split.by) != (split.split != "random"):
+    if bool(options.by) != (options.split != "random"):
         message = 'split = "time" and split = "column" need the name of a column in by'
-        message = f'{message}, split = "random" takes no by; found {split.by!r}'
+        message = f'{message}, split = "random" takes no by; found {options.by!r}'
         raise RequestError(message, "task.by", path)
-    if split.group and split.split != "random":
+    if options.group and options.split != "random":
         message = "groups need a random split; leave out split or group"
         raise RequestError(message, "task.group", path)
-    if split.split == "column" and split.by in columns.features:
-        message = f"column '{split.by}' defines the split and cannot be a feature too"
+    if options.split == "column" and options.by in options.features:
+        message = f"column '{options.by}' defines the split and cannot be a feature too"
         raise RequestError(message, "task.features", path)
-    table = classify_columns(read_table(path, format_), columns)
-    return table, plan_split(table, split)
+    columns = classify_columns(read_table(path, format_), options)
+    return columns, plan_split(columns, options)
 
 
 @task

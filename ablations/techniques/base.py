@@ -42,6 +42,7 @@ from torch import Tensor, nn
 from ablations.core.deprecation import renamed_attributes
 from ablations.core.registry import Component
 from ablations.core.registry import register as technique
+from ablations.tasks.base import Task
 from ablations.techniques.layers import (
     PerPosition,
     RandomLayer,
@@ -78,26 +79,10 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets)``: the task's mean loss over a batch, a scalar."""
 
 
-class TaskFacts(Protocol):
-    """What ``skip`` may read of the task; ``ablations.tasks.base.Task`` has it."""
-
-    @property
-    def name(self) -> str:
-        """The name of the task."""
-
-    @property
-    def classification(self) -> bool:
-        """Whether the targets are classes."""
-
-    @property
-    def rows(self) -> int:
-        """Number of training rows, the same for every seed."""
-
-
 class ModelFacts(Protocol):
     """What ``skip`` may read of the model; ``ablations.models.base.Model`` has it."""
 
-    def widths(self, task: Any) -> tuple[int, ...]:
+    def widths(self, task: Task) -> tuple[int, ...]:
         """Return the widths of the layers that a norm acts on."""
 
 
@@ -108,7 +93,7 @@ class TrainingContext(Protocol):
     """
 
     @property
-    def task(self) -> TaskFacts:
+    def task(self) -> Task:
         """The task."""
 
     @property

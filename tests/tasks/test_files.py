@@ -14,10 +14,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from ablations import RequestError
-from ablations.tasks.tabular.columns import MISSING, ColumnOptions, TableColumns, classify_columns
+from ablations.tasks.tabular.columns import MISSING, TableColumns, TableOptions, classify_columns
 from ablations.tasks.tabular.encoding import encode
 from ablations.tasks.tabular.reader import TableFile, read_table
-from ablations.tasks.tabular.splits import SplitOptions, plan_split
+from ablations.tasks.tabular.splits import plan_split
 
 
 def to_table(frame: pd.DataFrame) -> TableFile:
@@ -26,7 +26,7 @@ def to_table(frame: pd.DataFrame) -> TableFile:
 
 
 def classify(frame: pd.DataFrame, target: str = "target", **options: Any) -> TableColumns:
-    return classify_columns(to_table(frame), ColumnOptions(target, **options))
+    return classify_columns(to_table(frame), TableOptions(target, **options))
 
 
 def shuffler(seed: int) -> Callable[[int, str], np.ndarray]:
@@ -111,8 +111,8 @@ def test_numbers_categories_and_days_become_features_fitted_on_training_rows() -
 def test_features_can_be_selected_and_dropped() -> None:
     assert classify(example(), features=("size", "sort")).inputs == 5
     assert classify(example(), drop=("day",)).inputs == 5
-    assert classify(example(), split_columns=("day",)).inputs == 5
-    assert classify(example(), features=("day",), split_columns=("day",)).inputs == 3
+    assert classify(example(), by="day").inputs == 5
+    assert classify(example(), features=("day",), by="day").inputs == 3
 
 
 def test_rows_without_a_target_are_left_out_and_counted() -> None:
@@ -173,7 +173,7 @@ def test_every_seed_has_splits_of_one_size_without_common_rows(
     target = "class" if method == "classes" else "x"
     features = ("group",) if target == "x" else ("x",)
     columns = classify(frame, target, features=features)
-    options = SplitOptions(validation=share, group="group" if method == "group" else "")
+    options = TableOptions(target, validation=share, group="group" if method == "group" else "")
     largest = frame["group"].value_counts().max()
     n_validation = round(len(frame) * share)
     if method == "group" and n_validation - largest + 1 < max(2, n_validation // 2):
@@ -198,7 +198,7 @@ def test_every_seed_has_splits_of_one_size_without_common_rows(
 
 def test_a_rare_class_is_in_both_splits() -> None:
     frame = example().assign(target=["rare" if i < 2 else "ab"[i % 2] for i in range(40)])
-    plan = plan_split(classify(frame), SplitOptions())
+    plan = plan_split(classify(frame), TableOptions("target"))
     for seed in range(20):
         train, validation = plan.draw(shuffler(seed))
         assert sum(train < 2) == sum(validation < 2) == 1
@@ -207,12 +207,12 @@ def test_a_rare_class_is_in_both_splits() -> None:
 def test_splits_by_time_and_by_column_are_the_same_for_every_seed() -> None:
     frame = example().sample(frac=1, random_state=0)
     frame["part"] = np.where(frame["size"] > 50, "Test", "train")
-    columns = classify(frame, split_columns=("day", "part"))
-    by_time = plan_split(columns, SplitOptions("time", "day"))
+    columns = classify(frame, by="day", group="part")
+    by_time = plan_split(columns, TableOptions("target", split="time", by="day"))
     train, validation = by_time.draw(shuffler(0))
     assert frame["day"].iloc[train].max() < frame["day"].iloc[validation].min()
     assert len(validation) == 8
-    by_column = plan_split(columns, SplitOptions("column", "part"))
+    by_column = plan_split(columns, TableOptions("target", split="column", by="part"))
     train, validation = by_column.draw(shuffler(1))
     assert set(frame["part"].iloc[train]) == {"train"}
     assert set(frame["part"].iloc[validation]) == {"Test"}
@@ -223,8 +223,8 @@ def test_splits_by_time_and_by_column_are_the_same_for_every_seed() -> None:
 def test_rows_of_one_time_are_in_one_split() -> None:
     frame = example().assign(when=[i // 13 for i in range(40)])
     plan = plan_split(
-        classify(frame, split_columns=("when",)),
-        SplitOptions("time", "when"),
+        classify(frame, by="when"),
+        TableOptions("target", split="time", by="when"),
     )
     train, validation = plan.draw(shuffler(0))
     assert not set(frame["when"].iloc[train]) & set(frame["when"].iloc[validation])
@@ -234,7 +234,7 @@ def test_rows_of_one_time_are_in_one_split() -> None:
 def test_groups_of_one_row_omit_no_row() -> None:
     frame = example().assign(patient=range(40))
     plan = plan_split(
-        classify(frame, split_columns=("patient",)),
-        SplitOptions(group="patient"),
+        classify(frame, group="patient"),
+        TableOptions("target", group="patient"),
     )
     assert (plan.n_train, plan.n_validation, plan.notes) == (32, 8, ())

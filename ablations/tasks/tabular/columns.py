@@ -16,9 +16,10 @@ import pandas as pd
 from ablations.core.errors import nearest
 from ablations.tasks.tabular.reader import TableFile, first_true
 
-__all__ = ["Category", "ColumnOptions", "Kind", "TableColumns", "classify_columns"]
+__all__ = ["Category", "Kind", "Split", "TableColumns", "TableOptions", "classify_columns"]
 
 Kind = Literal["auto", "regression", "binary", "multiclass"]
+Split = Literal["random", "time", "column"]
 
 MIN_ROWS = 20
 """Fewest rows with a target."""
@@ -46,17 +47,27 @@ _DAYS_PER_YEAR = 365.2425
 
 
 @dataclass(frozen=True)
-class ColumnOptions:
-    """What a study says about the columns; empty where it says nothing."""
+class TableOptions:
+    """What a study says about a table."""
 
     target: str
     kind: Kind = "auto"
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
-    split_columns: tuple[str, ...] = ()
-    """Columns that define the split; they are features only if named in ``features``."""
+    split: Split = "random"
+    by: str = ""
+    """The column with the time, or with the name of the split of each row."""
+    group: str = ""
+    """Rows with the same value in this column stay in the same split."""
+    validation: float = 0.2
+    """The share of validation rows."""
     shape: tuple[int, ...] = ()
     """The shape of a row; with a shape, constant columns are features too."""
+
+    @property
+    def split_columns(self) -> tuple[str, ...]:
+        """The columns that define the split; they are features only if named as such."""
+        return tuple(name for name in (self.by, self.group) if name)
 
 
 @dataclass(frozen=True)
@@ -100,7 +111,7 @@ class TableColumns:
         return len(self.classes) or 1
 
 
-def classify_columns(table: TableFile, options: ColumnOptions) -> TableColumns:
+def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     """Decide what each column is.
 
     Raises
@@ -121,7 +132,7 @@ def classify_columns(table: TableFile, options: ColumnOptions) -> TableColumns:
     return TableColumns(table, kind, array, tuple(categories), targets, classes, notes)
 
 
-def _check_names(table: TableFile, options: ColumnOptions) -> None:
+def _check_names(table: TableFile, options: TableOptions) -> None:
     names = list(table.frame.columns)
     references = {
         "target": (options.target,),
@@ -168,7 +179,7 @@ def _is_date(column: pd.Series) -> bool:
 
 
 def _read_target(
-    table: TableFile, options: ColumnOptions
+    table: TableFile, options: TableOptions
 ) -> tuple[Kind, np.ndarray, tuple[str, ...]]:
     """Return the kind of target, the targets, and the classes."""
     name, kind, column = options.target, options.kind, table.frame[options.target]
@@ -243,7 +254,7 @@ def _label(value: object) -> str:
 
 
 def _read_features(
-    table: TableFile, options: ColumnOptions
+    table: TableFile, options: TableOptions
 ) -> tuple[list[np.ndarray], list[Category], list[str]]:
     """Return numbers, categories, and notes about the columns."""
     numbers: list[np.ndarray] = []
@@ -285,7 +296,7 @@ def _read_features(
     return numbers, categories, notes
 
 
-def _feature_names(table: TableFile, options: ColumnOptions) -> Sequence[str]:
+def _feature_names(table: TableFile, options: TableOptions) -> Sequence[str]:
     if options.features:
         return options.features
     others = {options.target, *options.drop, *options.split_columns}

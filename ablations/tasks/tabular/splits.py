@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from ablations.tasks.tabular.columns import TableColumns
+from ablations.tasks.tabular.columns import TableColumns, TableOptions
 from ablations.tasks.tabular.reader import first_true
 
-__all__ = ["SplitOptions", "SplitPlan", "plan_split"]
+__all__ = ["SplitPlan", "plan_split"]
 
 Shuffle = Callable[[int, str], np.ndarray]
 """``(count, purpose) -> order``: a random permutation of ``range(count)``."""
@@ -20,19 +19,6 @@ Shuffle = Callable[[int, str], np.ndarray]
 _IS_VALIDATION = {
     "validation": True, "val": True, "valid": True, "test": True, "training": False, "train": False,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """What a study says about the split."""
-
-    split: Literal["random", "time", "column"] = "random"
-    by: str = ""
-    """The column with the time, or with the name of the split of each row."""
-    group: str = ""
-    """Rows with the same value in this column stay in the same split."""
-    validation: float = 0.2
-    """The share of validation rows."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +32,7 @@ class SplitPlan:
     notes: tuple[str, ...] = ()
 
 
-def plan_split(columns: TableColumns, options: SplitOptions) -> SplitPlan:
+def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
     """Plan the split of a table.
 
     Raises

@@ -24,7 +24,7 @@ def repair(
 
     if not store.is_results(folder):
         raise RequestError("not a results folder", source=str(folder))
-    with lock.one_writer(folder, print):
+    with lock.write_lock(folder, print):
         done = repair_folder(folder)
     print("\n".join(done) or "nothing to repair")
 

@@ -163,12 +163,12 @@ def time(
     from ablations.execution.progress import Live
     from ablations.report.page import write_report
     from ablations.report.terminal import print_floors, print_table
-    from ablations.results.lock import one_writer
+    from ablations.results.lock import write_lock
 
     chosen = study_of(study, None, axis or [], None, trust=trust)
     folder = pipeline.folder_of(chosen, out)
     reporter = Live()
-    with interruptible(), one_writer(folder, reporter.say):
+    with interruptible(), write_lock(folder, reporter.say):
         timing.measure(chosen, folder, reporter, seconds=budget, threads=threads)
         results = answers.load(folder)
         if len(results.runs) and (folder / "report.html").exists():

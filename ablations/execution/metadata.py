@@ -12,12 +12,11 @@ from ablations.training.step_timer import COSTLESS
 
 
 def controls(study: Study) -> dict[str, str | float]:
-    """The level of each axis that the others are compared with: its control, else its first."""
-    chosen: dict[str, str | float] = {}
-    for axis, labels in study.levels.items():
-        named = CONTROLS.get(axis)
-        chosen[axis] = named if named is not None and named in labels else labels[0]
-    return chosen
+    """Map each axis to the level that others are compared with: its control, else its first."""
+    return {
+        axis: CONTROLS[axis] if CONTROLS.get(axis) in labels else labels[0]
+        for axis, labels in study.levels.items()
+    }
 
 
 def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadata:
@@ -30,12 +29,12 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
     """
     return StudyMetadata(
         study=study.name,
-        description=study.description or _described(study),
+        description=study.description or _describe(study),
         axes=tuple(study.levels),
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [study.task.caution, _what_is_fixed(study)])),
+        cautions=tuple(filter(None, [study.task.caution, _describe_fixed(study)])),
         metric_name=study.task.metric_name,
         higher_is_better=study.task.higher_is_better,
         published=_published(study, list(study.levels)),
@@ -50,24 +49,24 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
     )
 
 
-def _described(study: Study) -> str:
-    """What is learnt from what by which model, for a study that does not say."""
+def _describe(study: Study) -> str:
+    """Describe task and model, for a study without a description."""
     task = study.task
-    given = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
-    return f"{given}; the model is {study.model.label}."
+    data = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
+    return f"{data}; the model is {study.model.label}."
 
 
-def _what_is_fixed(study: Study) -> str:
-    """What the intervals say nothing of."""
+def _describe_fixed(study: Study) -> str:
+    """Warn of the sources of randomness that all seeds share."""
     if not study.fixed:
         return ""
-    named = {
+    descriptions = {
         "split": "the split of the data",
         "init": "the initial weights",
         "order": "the order of the rows",
         "noise": "what is drawn while training",
     }
-    what = " and ".join(named[source] for source in study.fixed)
+    what = " and ".join(descriptions[source] for source in study.fixed)
     return f"All seeds share {what}: the intervals say nothing of others."
 
 

@@ -244,7 +244,7 @@ def _refuse_another_task(study: Study, spec: object, folder: Path) -> None:
 
 def refuse_environment(folder: Path) -> None:
     """Refuse a folder whose runs were all trained by other versions of the libraries."""
-    known = [one["packages"] for one in store.read_environments(folder).values() if one]
+    known = [one["packages"] for one in environment.read_environments(folder).values() if one]
     here = environment.describe()["packages"]
     if not known or here in known:
         return

@@ -24,7 +24,8 @@ from ablations.report.formatting import describe_audit
 from ablations.report.summary import summarise
 from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
-from ablations.results.lock import one_writer
+from ablations.results.lock import write_lock
+from ablations.results.schema import AUDIT
 from ablations.study.expand import ExpandedGrid
 from ablations.study.study import Study
 from ablations.training import audit
@@ -138,7 +139,7 @@ def run(
         reporter.say(f"nothing to train{up_to_date}")
         return of_study(known[1], answers.load(folder))[0]
     seen, outlook = store.list_shards(folder), plan_execution(study, folder, how)
-    with _writing(folder), one_writer(folder, reporter.say):
+    with _writing(folder), write_lock(folder, reporter.say):
         if store.list_shards(folder) != seen:
             outlook = plan_execution(study, folder, how)
         results = _run(study, folder, outlook, how, reporter)
@@ -331,7 +332,7 @@ def judge(
     count = 0
     for found in judged:
         rows = [one.row(target.environment_id) for one in found]
-        store.write_audit(target.folder, rows, target.session)
+        store.write_rows(target.folder, AUDIT, rows, target.session)
         count += len(found)
     return count
 

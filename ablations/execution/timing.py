@@ -22,6 +22,7 @@ from ablations.execution.plan import refuse_another
 from ablations.execution.progress import Reporter
 from ablations.results import environment, store
 from ablations.results.metadata import StudyMetadata, load_metadata
+from ablations.results.schema import TIMINGS
 from ablations.study import expand
 from ablations.study.configuration import Run
 from ablations.study.study import Study
@@ -170,7 +171,7 @@ class _Kept:
 
     def blocks(self, threads: int) -> Counter[str]:
         """In how many blocks each configuration was timed here, under its first name."""
-        table = store.timings(self._folder)
+        table = store.load_table(self._folder, TIMINGS)
         here = (table["environment_id"] == self._identity) & (table["threads"] == threads)
         return Counter(table.loc[here & (table["alias"] == ""), "cost_id"])
 
@@ -183,7 +184,7 @@ class _Kept:
     def write(self) -> None:
         """Have on the disk what is not yet there."""
         if self._rows:
-            store.write_timings(self._folder, self._rows, self._session)
+            store.write_rows(self._folder, TIMINGS, self._rows, self._session)
         self.count += len(self._rows)
         self._rows, self._since = [], time.monotonic()
 

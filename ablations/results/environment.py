@@ -1,25 +1,30 @@
-"""What machine, which versions, which commit: what may change a number or a time."""
+"""The machine, the versions and the commit: what may change a number or a time."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ablations.core.errors import RequestError
+from ablations.core.files import digest, write_text
+
+ENVIRONMENT_FILE = "environment.json"
+
 _PACKAGES = ("ablations", "torch", "numpy", "pandas", "scikit-learn", "joblib", "pyarrow")
-_OF_REPORTS = ("scipy", "statsmodels", "matplotlib", "seaborn", "jinja2")
+_REPORT_PACKAGES = ("scipy", "statsmodels", "matplotlib", "seaborn", "jinja2")
 
 
 def describe() -> dict[str, Any]:
-    """This machine and installation, as plain data without any moment in time."""
+    """Describe this machine and installation as plain data, the same every time."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
@@ -32,19 +37,51 @@ def describe() -> dict[str, Any]:
     }
 
 
-def identify(description: dict[str, Any]) -> str:
-    """A short hash of a description; rows of the results name their environment by it."""
-    text = json.dumps(description, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+def identify(description: Mapping[str, Any]) -> str:
+    """Return a short hash of a description; rows of the results name their environment by it."""
+    return digest(json.dumps(description, sort_keys=True).encode(), size=6)
 
 
 def sources() -> str:
-    """A hash of this package's files and of the versions of what draws and computes reports."""
-    here = Path(__file__).parents[1]
-    files = sorted(path for path in here.rglob("*") if path.suffix in (".py", ".j2", ".toml"))
-    versions = [_version(name) for name in (*_PACKAGES, *_OF_REPORTS)]
+    """Return a hash of this package's files and of the versions that a report depends on."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for path in package.rglob("*") if path.suffix in (".py", ".j2", ".toml"))
+    versions = [_version(name) for name in (*_PACKAGES, *_REPORT_PACKAGES)]
     content = b"".join(path.read_bytes() for path in files)
-    return hashlib.blake2b(content + repr(versions).encode(), digest_size=16).hexdigest()
+    return digest(content + repr(versions).encode())
+
+
+def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the environments in which runs of a results folder were trained, by id.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be read, or was changed.
+    """
+    path = folder / ENVIRONMENT_FILE
+    if not path.exists():
+        return {}
+    try:
+        environments = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    if not isinstance(environments, dict):
+        raise RequestError("expected a JSON object of environments", source=str(path))
+    for name, description in environments.items():
+        if description == {}:
+            continue  # a repair found no description
+        complete = isinstance(description, dict) and isinstance(description.get("packages"), dict)
+        if not complete or identify(description) != name:
+            message = f"the environment '{name}' was changed since it was written"
+            raise RequestError(message, source=str(path))
+    return environments
+
+
+def write_environments(folder: Path, environments: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the environments of a results folder, by id."""
+    text = json.dumps(environments, indent=2, sort_keys=True) + "\n"
+    write_text(folder / ENVIRONMENT_FILE, text)
 
 
 def _cores() -> int:
@@ -70,26 +107,26 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """The commit of the checkout that this package is, or was installed from; else empty."""
+    """Return the commit of the checkout that this package is, or was installed from; else ""."""
     source = _checkout()
     git = shutil.which("git")
     if source is None or git is None:
         return ""
     command = [git, "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
-        done = subprocess.run(  # noqa: S603  (a fixed command on our own folder)
+        process = subprocess.run(  # noqa: S603  (a fixed command on our own folder)
             command, capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 def _checkout() -> Path | None:
-    """The folder beside which git keeps this package's history, where there is one."""
+    """Return the root of the git checkout of this package, if there is one."""
     candidates = [Path(__file__).resolve().parents[2]]
     try:
-        # PEP 610: pip writes down the folder that it installed from.
+        # PEP 610: pip records the folder that it installed from.
         recorded = metadata.distribution("ablations").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
         recorded = None

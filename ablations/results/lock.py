@@ -1,4 +1,4 @@
-"""lock."""
+"""One writer of a results folder at a time."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ LOCK = ".lock"
 
 
 @contextmanager
-def one_writer(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Be the only writer of a folder, which is made if need be; waits for another, and says so.
+def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Lock a folder for writing, and create it if it does not exist.
 
-    The operating system takes the lock off a process that dies.
+    If another process holds the lock, ``say`` is called and this one waits.  The operating system
+    releases the lock of a process that dies.
 
     Raises
     ------

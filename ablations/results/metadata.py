@@ -23,25 +23,21 @@ SCHEMA = 1
 """Version of the layout of ``metadata.json``."""
 
 NOT_SET = "not set"
-"""The level of a run that lacks an axis, which other grids of its study have."""
+"""The level of a run without an axis that only other grids of its study have."""
 
 
 def label(value: object) -> str:
-    """Write a level as text: ``0.001``, ``64`` (also where a column of numbers made it 64.0),
-    ``dropout``.
-    """
+    """Write a level as text: ``0.001``, ``64`` (also for 64.0), ``dropout``."""
     if pd.isna(value):
         return NOT_SET
     if isinstance(value, (float, np.floating)):
-        plain = float(value)
-        return str(int(plain)) if plain.is_integer() and abs(plain) < 1e15 else repr(plain)
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
     return str(value)
 
 
 def with_text_levels(runs: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
-    """Replace the levels on ``axes`` by their text, so that mixed columns compare and sort like
-    any other.
-    """
+    """Replace the levels on ``axes`` by their text, so that mixed columns can be sorted."""
     texts = {}
     for axis in axes:
         codes, values = pd.factorize(runs[axis], use_na_sentinel=False)
@@ -49,11 +45,12 @@ def with_text_levels(runs: pd.DataFrame, axes: tuple[str, ...]) -> pd.DataFrame:
     return runs.assign(**texts)
 
 
-def levels_in_order(found: pd.Series, story: StudyMetadata, axis: str) -> tuple[str, ...]:
-    """The levels of an axis that there are, those of the study first, in its order."""
-    present = set(found)
-    told = [label(level) for level in story.levels.get(axis, ())]
-    return tuple(dict.fromkeys([*(level for level in told if level in present), *sorted(present)]))
+def levels_in_order(values: pd.Series, metadata: StudyMetadata, axis: str) -> tuple[str, ...]:
+    """Return the different ``values`` on an axis, those of the study first, in its order."""
+    present = set(values)
+    levels = [label(level) for level in metadata.levels.get(axis, ())]
+    order = [*(level for level in levels if level in present), *sorted(present)]
+    return tuple(dict.fromkeys(order))
 
 
 def in_order(
@@ -61,21 +58,25 @@ def in_order(
     levels: Mapping[str, Sequence[str]],
     pairs: Sequence[tuple[str, str]] = (("axis", "level"),),
 ) -> pd.DataFrame:
-    """Put the rows of a table of levels into the study's order, by ``pairs`` of columns that hold
-    an axis and a level of it.
+    """Sort the rows of a table of levels in the study's order.
+
+    Parameters
+    ----------
+    levels
+        Axis to its levels, in the study's order.
+    pairs
+        Pairs of columns that hold an axis and a level of it: by the axes first, then the levels.
     """
-    axes = list(levels)
-    place = {(axis, level): i for axis, order in levels.items() for i, level in enumerate(order)}
     if table.empty:
         return table
-    columns = [zip(table[axis], table[level], strict=True) for axis, level in pairs]
-    rows = list(zip(*columns, strict=True))
-
-    def key(row: int) -> tuple[int, ...]:
-        named = rows[row]
-        return (*(axes.index(axis) for axis, _ in named), *(place[pair] for pair in named))
-
-    return table.iloc[sorted(range(len(table)), key=key)].reset_index(drop=True)
+    axes = {axis: i for i, axis in enumerate(levels)}
+    positions = {(axis, v): i for axis, order in levels.items() for i, v in enumerate(order)}
+    columns = [list(zip(table[axis], table[level], strict=True)) for axis, level in pairs]
+    keys = [
+        (*(axes[axis] for axis, _ in row), *(positions[pair] for pair in row))
+        for row in zip(*columns, strict=True)
+    ]
+    return table.iloc[sorted(range(len(table)), key=keys.__getitem__)].reset_index(drop=True)
 
 
 Level = str | bool | int | float

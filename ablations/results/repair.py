@@ -1,19 +1,24 @@
-"""repair."""
+"""Set broken files of a results folder aside, so that what they held is trained again."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ablations.core.errors import RequestError
-from ablations.core.files import write_text
 from ablations.results import shards
+from ablations.results.answer import ANSWER_FILE, REPORT_FILE
+from ablations.results.environment import (
+    ENVIRONMENT_FILE,
+    read_environments,
+    write_environments,
+)
+from ablations.results.lock import LOCK
 from ablations.results.metadata import METADATA_FILE, load_metadata
-from ablations.results.schema import _TABLES
+from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
 from ablations.results.settings import (
     ENGINE_FILE,
     infer_settings,
@@ -21,113 +26,104 @@ from ablations.results.settings import (
     save_settings,
 )
 from ablations.results.store import (
-    _curves,
-    _read,
-    _runs,
-    _without_curves,
-    read_environments,
+    STUDY_FILE,
+    engines,
+    load_table,
     read_study,
+    runs_without_curves,
+    undescribed_environments,
 )
-from ablations.results.store import engines as trained_by
 
 _FILES = (
-    *("study.toml", METADATA_FILE, "environment.json", "engine.json", "answer.json"),
-    *("report.html", ".lock"),
+    *(STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE, ENGINE_FILE, ANSWER_FILE, REPORT_FILE),
+    LOCK,
 )
-
-
-def forget(folder: Path, run_ids: Collection[str]) -> None:
-    """Take runs out of the tables, so that they are missing; the runs first, then their curves.
-
-    The files that held them are set aside.
-    """
-    session = shards.next_session([folder / name for name in _TABLES])
-    dropped = pa.array(sorted(run_ids), pa.string())
-    for name in ("runs", "curves", "audit"):
-        for path in shards.paths(folder / name):
-            found, _ = shards.scan_files([path])
-            if not found:
-                continue
-            table = found[0].table
-            kept = table.filter(pc.invert(pc.is_in(table["run_id"], dropped)))
-            if len(kept) == len(table):
-                continue
-            if len(kept):
-                shards.write(folder / name, kept, session)
-            quarantine(folder, path)
 
 
 def repair(folder: Path) -> list[str]:
-    """Set aside what cannot be read, in the folder ``aside``; what was done, line by line.
+    """Move files that cannot be read to the folder ``aside``, and describe each step in a line.
 
-    What is missing then is trained again by the command that made the folder.
+    The command that made the folder trains again what is missing then.
     """
-    done: list[str] = []
-    done += [f"{quarantine(folder, path)}: {reason}" for path, reason in _misplaced(folder)]
-    for name in _TABLES:
-        for path, reason in shards.scan(folder / name)[1]:
-            done.append(f"{quarantine(folder, path)}: {reason}")
-    for name, read in (("study.toml", read_study), (METADATA_FILE, load_metadata)):
-        path = folder / name
-        if not path.is_file():
-            continue
-        try:
-            read(folder)
-        except RequestError as error:
-            done.append(f"{quarantine(folder, path)}: {error.message.partition(';')[0]}")
-    try:
-        known = read_environments(folder)
-    except RequestError as error:
-        path = folder / "environment.json"
-        done.append(f"{quarantine(folder, path)}: {error.message}")
-        known = {}
-    runs, curves = _runs(_read(folder, "runs")), _curves(_read(folder, "curves"))
-    timed = set(_read(folder, "timings", ["environment_id"])["environment_id"])
-    lost = (set(runs["environment_id"].dropna()) | timed) - set(known)
+    lines = [f"{quarantine(folder, path)}: {reason}" for path, reason in _misplaced(folder)]
+    for spec in TABLES:
+        for path, reason in shards.scan(folder / spec.name)[1]:
+            lines.append(f"{quarantine(folder, path)}: {reason}")
+    for name, read in (
+        (STUDY_FILE, read_study),
+        (METADATA_FILE, load_metadata),
+        (ENVIRONMENT_FILE, read_environments),
+    ):
+        lines += _repair_file(folder, name, read)
+    runs, curves = load_table(folder, RUNS), load_table(folder, CURVES)
+    environments = read_environments(folder)
+    lost = undescribed_environments(environments, runs, load_table(folder, TIMINGS))
     if lost:
-        known |= {name: {} for name in lost}
-        text = json.dumps(known, indent=2, sort_keys=True) + "\n"
-        write_text(folder / "environment.json", text)
-        done.append(f"{len(lost)} environments that rows name are not described any more")
-    without = _without_curves(runs, curves)
+        write_environments(folder, environments | {name: {} for name in lost})
+        lines.append(f"{len(lost)} environments that rows name are not described any more")
+    without = runs_without_curves(runs, curves)
     if without:
         forget(folder, without)
-        done.append(f"{len(without):,} runs whose curves are missing will be trained again")
-    return [*done, *_repair_settings(folder)]
-
-
-def _repair_settings(folder: Path) -> Iterator[str]:
-    try:
-        load_settings(folder)
-    except RequestError as error:
+        lines.append(f"{len(without):,} runs whose curves are missing will be trained again")
+    lines += _repair_file(folder, ENGINE_FILE, load_settings)
+    trained_by = engines(folder)
+    if trained_by and not (folder / ENGINE_FILE).exists():  # else the next command decides anew
+        settings = infer_settings(trained_by)
+        save_settings(folder, settings)
         path = folder / ENGINE_FILE
-        if path.exists():
-            yield f"{quarantine(folder, path)}: {error.message.partition(';')[0]}"
-        engines = trained_by(folder)
-        if engines:  # without any run the next command decides anew
-            settings = infer_settings(engines)
-            save_settings(folder, settings)
-            yield f"{path}: made again from the runs, engine {settings.engine}"
+        lines.append(f"{path}: made again from the runs, engine {settings.engine}")
+    return lines
+
+
+def _repair_file(folder: Path, name: str, read: Callable[[Path], object]) -> Iterator[str]:
+    """Set a file aside if it cannot be read."""
+    path = folder / name
+    if not path.is_file():
+        return
+    try:
+        read(folder)
+    except RequestError as error:
+        yield f"{quarantine(folder, path)}: {error.message.partition(';')[0]}"
 
 
 def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Files where folders belong, and the other way round.
+    """Yield files where folders belong, and folders where files belong.
 
-    A folder that cannot be listed is none of them: what it holds may be sound.
+    A folder that cannot be listed is not yielded: its content may be sound.
     """
-    folders = [(folder / name, Path.is_dir, "is no folder") for name in (*_TABLES, "figures")]
-    files = [(folder / name, Path.is_file, "is no file") for name in _FILES]
-    for path, right, wrong in (*folders, *files):
-        if (path.exists() or path.is_symlink()) and not right(path):
-            yield path, wrong
+    folders = (*(spec.name for spec in TABLES), "figures")
+    expected = [(folder / name, Path.is_dir, "is no folder") for name in folders]
+    expected += [(folder / name, Path.is_file, "is no file") for name in _FILES]
+    for path, is_right, reason in expected:
+        if (path.exists() or path.is_symlink()) and not is_right(path):
+            yield path, reason
+
+
+def forget(folder: Path, run_ids: Collection[str]) -> None:
+    """Remove runs from the tables: the runs first, then their curves.
+
+    The files that held them are set aside.
+    """
+    session = shards.next_session([folder / spec.name for spec in TABLES])
+    ids = pa.array(sorted(run_ids), pa.string())
+    for spec in (RUNS, CURVES, AUDIT):
+        for path in shards.paths(folder / spec.name):
+            for shard in shards.scan_files([path])[0]:
+                table = shard.table
+                remaining = table.filter(pc.invert(pc.is_in(table["run_id"], ids)))
+                if len(remaining) == len(table):
+                    continue
+                if len(remaining):
+                    shards.write(folder / spec.name, remaining, session)
+                quarantine(folder, path)
 
 
 def quarantine(folder: Path, path: Path) -> Path:
-    """Move a file of a results folder to its folder ``aside``."""
+    """Move a file of a results folder to its folder ``aside``, and return its new path."""
     aside = folder / "aside"
     aside.mkdir(exist_ok=True)
     name = path.name if path.parent == folder else f"{path.parent.name}-{path.name}"
-    taken = len(list(aside.glob(f"{name}*")))
-    target = aside / (f"{name}.{taken}" if taken else name)
+    count = len(list(aside.glob(f"{name}*")))
+    target = aside / (f"{name}.{count}" if count else name)
     path.replace(target)
     return target

@@ -1,13 +1,12 @@
-"""Results on disk: Parquet shards in, one DataFrame out.
+"""Results folders: Parquet shards in, DataFrames out.
 
-A results folder holds ``study.toml``, ``metadata.json``, ``environment.json`` and the folders
-``runs``, ``curves``, ``timings`` and ``audit`` of Parquet shards (``shards``).
+A results folder holds ``study.toml``, ``metadata.json``, ``engine.json``, ``environment.json`` and
+the tables of ``schema`` as folders of Parquet shards (``shards``).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,46 +16,46 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ablations.core import files
 from ablations.core.errors import RequestError
-from ablations.core.files import write_text
+from ablations.core.files import digest, write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
-from ablations.results import environment, shards
-from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
-from ablations.results.schema import (
-    _AUDIT,
-    _CURVES,
-    _RUNS,
-    _TABLES,
-    _TIMED,
-    _TIMINGS,
+from ablations.results import shards
+from ablations.results.environment import (
+    ENVIRONMENT_FILE,
+    read_environments,
+    write_environments,
 )
+from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
+from ablations.results.schema import AUDIT, CURVES, RESULT_COLUMNS, RUNS, TABLES, TIMINGS, TableSpec
+from ablations.results.settings import ENGINE_FILE
+from ablations.results.shards import Shard
+
+STUDY_FILE = "study.toml"
 
 STOP = ".stop-"
-"""How the name of a file begins that tells workers to begin nothing more."""
-
+"""Prefix of the name of a file that tells workers to start no further run."""
 
 MOST_SHARDS = 8
-"""Shards of a table beyond which a command that ends makes one of them."""
+"""Shards of a table beyond which a command that ends compacts them."""
 
 
 @dataclass(frozen=True)
 class StoredResults:
-    """What a results folder holds.
+    """The content of a results folder.
 
     Attributes
     ----------
     folder
-        Where it lies.
+        Its path.
     runs
-        One row a run, ordered by axes and seed.
+        One row per run, ordered by axes and seed.
     curves
-        One row a run and epoch, ordered by run and epoch.
+        One row per run and epoch, ordered by run and epoch.
     timings
-        One row a timed repetition (``training.clock.Repetition`` says what its columns are).
+        One row per timed repetition (``training.step_timer.Repetition`` describes the columns).
     audit
-        One row a run that the plain loop trained again to judge a faster engine
-        (``training.audit.Judged`` says what its columns are).
+        One row per run that the plain loop trained again to judge a faster engine
+        (``training.audit.AuditRecord`` describes the columns).
     environment
         Environment id to its description.
     study_toml
@@ -81,19 +80,24 @@ class StoredResults:
         return f"<Results of {len(self.runs):,} runs ({counts}) in {self.folder}>"
 
     def only(self, run_ids: Collection[str]) -> Self:
-        """The same folder with the rows of some runs only."""
-        runs = self.runs[self.runs["run_id"].isin(run_ids)].reset_index(drop=True)
-        curves = self.curves[self.curves["run_id"].isin(run_ids)].reset_index(drop=True)
-        audit = self.audit[self.audit["run_id"].isin(run_ids)].reset_index(drop=True)
-        return replace(self, runs=runs, curves=curves, audit=audit)
+        """Return the same folder with the rows of some runs only."""
+        tables = {
+            spec.name: table[table["run_id"].isin(run_ids)].reset_index(drop=True)
+            for spec, table in ((RUNS, self.runs), (CURVES, self.curves), (AUDIT, self.audit))
+        }
+        return replace(self, **tables)
 
     def of_study(self) -> Self:
-        """The rows that the folder's study includes, without those of earlier studies."""
+        """Return the rows of the runs that the folder's study includes.
+
+        A folder keeps what earlier commands trained, with more seeds or other levels; a table of
+        this study must not mix them in.
+        """
         others = set(self.require_metadata().other_runs)
         return self.only(set(self.runs["run_id"]) - others) if others else self
 
     def require_metadata(self) -> StudyMetadata:
-        """The metadata of the study.
+        """Return the metadata of the study.
 
         Raises
         ------
@@ -102,9 +106,9 @@ class StoredResults:
         """
         if self.metadata is None:
             raise RequestError(
-                f"has no {METADATA_FILE}: an earlier version wrote it, and only its study can tell "
-                "what the axes are, which may run code and read files that study.toml names; if "
-                "you trust the folder, --trust, or load(folder, trust=True), writes the file once",
+                f"has no {METADATA_FILE}, because an earlier version wrote the folder; to make it "
+                f"from {STUDY_FILE} can run code that {STUDY_FILE} names, and needs your word: "
+                "--trust, or ablations.load(folder, trust=True)",
                 source=str(self.folder),
             )
         return self.metadata
@@ -120,63 +124,151 @@ def load(folder: Path | str) -> StoredResults:
     """
     folder = Path(folder)
     study_toml = read_study(folder)
-    # The runs first: whoever writes meanwhile adds a run's curves before the run.
-    runs = _runs(_read(folder, "runs"))
-    curves = _curves(_read(folder, "curves"))
-    known = read_environments(folder)
-    timed = timings(folder)
-    lost = (set(runs["environment_id"].dropna()) | set(timed["environment_id"])) - set(known)
+    # The runs first: a writer adds the curves of a run before the run.
+    tables = {spec.name: load_table(folder, spec) for spec in TABLES}
+    runs, environments = tables["runs"], read_environments(folder)
+    lost = undescribed_environments(environments, runs, tables["timings"])
     if lost:
         message = f"does not describe the environment '{min(lost)}', which rows name"
-        raise RequestError(message, source=str(folder / "environment.json"))
-    without = _without_curves(runs, curves)
+        raise RequestError(message, source=str(folder / ENVIRONMENT_FILE))
+    without = runs_without_curves(runs, tables["curves"])
     if without:
         message = f"the curves of {len(without):,} runs are missing, the first {without[0]}"
         advice = f"'ablations repair {folder}' has them trained again"
-        raise RequestError(f"{message}; {advice}", source=str(folder / "curves"))
+        raise RequestError(f"{message}; {advice}", source=str(folder / CURVES.name))
     metadata = load_metadata(folder)
     for axis in metadata.axes if metadata and len(runs) else ():
         if axis not in runs:
             message = f"the runs have no column of the axis '{axis}'"
             raise RequestError(message, "axes", str(folder / METADATA_FILE))
     return StoredResults(
-        folder=folder,
-        runs=runs,
-        curves=curves,
-        timings=timed,
-        audit=_read(folder, "audit").drop_duplicates("run_id", keep="last", ignore_index=True),
-        environment=known,
-        study_toml=study_toml,
-        metadata=metadata,
+        folder, **tables, environment=environments, study_toml=study_toml, metadata=metadata
     )
 
 
 def read_study(folder: Path) -> str:
-    """The text of ``study.toml``, without its first line, the seal.
+    """Read ``study.toml`` without its first line, the seal.
 
     Raises
     ------
     RequestError
         If ``folder`` is no results folder, or the file cannot be read or was changed.
     """
-    path = folder / "study.toml"
+    path = folder / STUDY_FILE
     try:
-        there = path.is_file()
+        exists = path.is_file()
     except OSError as error:
         raise RequestError(f"cannot be read: {error.strerror}", source=str(folder)) from None
-    if not there:
-        found = "its study.toml is missing" if is_results(folder) else "it holds no study.toml"
-        advice = "; the command that made it writes it again" if is_results(folder) else ""
-        raise RequestError(f"not a results folder: {found}{advice}", source=str(folder))
+    if not exists:
+        reason = f"it holds no {STUDY_FILE}"
+        if is_results(folder):
+            reason = f"its {STUDY_FILE} is missing; the command that made it writes it again"
+        raise RequestError(f"not a results folder: {reason}", source=str(folder))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"cannot be read: {error}", source=str(path)) from None
     _, _, study_toml = text.partition("\n")
-    if text != _sealed(study_toml):
+    if text != _seal_study(study_toml):
         message = "was changed since it was written; 'ablations run' makes the folder fit it"
         raise RequestError(message, source=str(path))
     return study_toml
+
+
+def _seal_study(study_toml: str) -> str:
+    """Put a comment with the digest of the study above it."""
+    return f"# checked by {digest(study_toml.encode())}\n{study_toml}"
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder holds results, or did before something was set aside."""
+    if (folder / STUDY_FILE).is_file():
+        return True
+    described = any((folder / name).is_file() for name in (ENVIRONMENT_FILE, ENGINE_FILE))
+    runs = folder / RUNS.name
+    if runs.is_dir() and (described or any(map(shards.is_shard_name, runs.iterdir()))):
+        return True
+    return described and (folder / CURVES.name).is_dir()
+
+
+# ------------------------------------------------------------------------------ reading tables
+
+
+def load_table(folder: Path, spec: TableSpec) -> pd.DataFrame:
+    """Read a table of a results folder: each row once, in the order of the table."""
+    return _unique_rows(spec, _combine(spec, shards.read(folder / spec.name)))
+
+
+def _combine(
+    spec: TableSpec, parts: Sequence[Shard], columns: list[str] | None = None
+) -> pd.DataFrame:
+    """Concatenate the rows of shards; of curves, those of the latest shard of each run.
+
+    A run that is trained again may end at another epoch than before.
+    """
+    table = _concatenate(spec, parts, columns).to_pandas()
+    if spec is not CURVES or len(parts) < 2:
+        return table
+    origin = np.repeat(np.arange(len(parts)), [len(shard.table) for shard in parts])
+    latest = pd.Series(origin).groupby(table["run_id"].to_numpy()).transform("max")
+    return table[origin == latest.to_numpy()].reset_index(drop=True)
+
+
+def _concatenate(
+    spec: TableSpec, parts: Sequence[Shard], columns: list[str] | None = None
+) -> pa.Table:
+    empty = pa.schema(list(spec.columns.items())).empty_table()
+    tables = [*(shard.table for shard in parts), empty.select(columns) if columns else empty]
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        # An axis of numbers in one shard and of words in another becomes words in all of them.
+        return pa.concat_tables(map(_axes_as_text, tables), promote_options="permissive")
+
+
+def _axes_as_text(table: pa.Table) -> pa.Table:
+    reserved = {name for spec in (RUNS, CURVES, TIMINGS) for name in spec.columns}
+    for i, field in enumerate(table.schema):
+        if field.name not in reserved and not pa.types.is_null(field.type):
+            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
+    return table
+
+
+def _unique_rows(spec: TableSpec, table: pd.DataFrame) -> pd.DataFrame:
+    """Keep one row per key, and sort.
+
+    Of a run, a trained row counts more than a failed one, and that more than a skipped one.  A
+    writer that is killed between the curves and the runs of a cohort leaves curves behind; the
+    same numbers come again when those runs are trained in other company.
+    """
+    keys, order = list(spec.key), list(spec.order)
+    if spec is RUNS:
+        order = _run_order(table.columns)
+        if table["run_id"].duplicated().any():
+            rank = table["status"].map(STATUS_RANK).fillna(len(STATUS_RANK)).to_numpy()
+            table = table.iloc[np.lexsort((np.arange(len(table)), -rank))]
+    table = table.drop_duplicates(keys, keep=spec.keep, ignore_index=True)
+    return table.sort_values(order, ignore_index=True) if order else table
+
+
+def _run_order(columns: Iterable[str]) -> list[str]:
+    """The columns of a configuration, then the seed, then the id."""
+    others = RESULT_COLUMNS - {"study"} | {"epochs"}
+    return [*(name for name in columns if name not in others), "epochs", "seed", "run_id"]
+
+
+def runs_without_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
+    """List the ids of trained runs that have no curve."""
+    trained = runs.loc[runs["status"].isin(TRAINED), "run_id"]
+    return sorted(set(trained) - set(curves["run_id"].unique()))
+
+
+def undescribed_environments(
+    environments: Mapping[str, object], runs: pd.DataFrame, timings: pd.DataFrame
+) -> set[str]:
+    """The ids of environments that rows name and ``environments`` lacks."""
+    ids = set(runs["environment_id"].dropna()) | set(timings["environment_id"])
+    return ids - set(environments)
 
 
 def finished(folder: Path, session: int | None = None) -> dict[str, str]:
@@ -188,12 +280,28 @@ def finished(folder: Path, session: int | None = None) -> dict[str, str]:
         Only those that the command with this number wrote.
     """
     columns = ["run_id", "status"]
-    found = shards.read(folder / "runs", columns)
-    if session is not None:
-        found = [shard for shard in found if shard.session == session]
-    runs = _together("runs", found, columns)
-    done = runs[runs["status"].isin(TRAINED)]
-    return dict(zip(done["run_id"], done["status"], strict=True))
+    parts = shards.read(folder / RUNS.name, columns)
+    runs = _combine(RUNS, [part for part in parts if session in (None, part.session)], columns)
+    trained = runs[runs["status"].isin(TRAINED)]
+    return dict(zip(trained["run_id"], trained["status"], strict=True))
+
+
+def run_ids(folder: Path) -> set[str]:
+    """The ids of all runs that a folder holds."""
+    runs = _combine(RUNS, shards.read(folder / RUNS.name, ["run_id"]), ["run_id"])
+    return set(runs["run_id"])
+
+
+def engines(folder: Path) -> set[str]:
+    """The engines that trained the runs of a folder."""
+    columns = ["status", "engine"]
+    runs = _combine(RUNS, shards.read(folder / RUNS.name, columns), columns)
+    return set(runs.loc[runs["status"].isin(TRAINED), "engine"])
+
+
+def list_shards(folder: Path) -> list[Path]:
+    """List the shards of runs; they change when another command writes."""
+    return shards.paths(folder / RUNS.name)
 
 
 def verify(folder: Path) -> None:
@@ -204,41 +312,23 @@ def verify(folder: Path) -> None:
     RequestError
         Naming the first that is not.
     """
-    for name in _TABLES:
-        shards.verify(folder / name)
-
-
-def run_ids(folder: Path) -> set[str]:
-    """The ids of all runs that a folder holds."""
-    return set(_read(folder, "runs", ["run_id"])["run_id"])
-
-
-def timings(folder: Path) -> pd.DataFrame:
-    """The timed repetitions of a folder alone."""
-    return _timings(_read(folder, "timings"))
-
-
-def engines(folder: Path) -> set[str]:
-    """What trained the runs of a folder."""
-    runs = _read(folder, "runs", ["status", "engine"])
-    return set(runs.loc[runs["status"].isin(TRAINED), "engine"])
-
-
-def list_shards(folder: Path) -> list[Path]:
-    """The files of runs that a folder holds, which tell whether somebody wrote meanwhile."""
-    return shards.paths(folder / "runs")
+    for spec in TABLES:
+        shards.read(folder / spec.name, columns=[])
 
 
 def content_hash(folder: Path) -> str:
-    """Changes whenever a byte changes of what a report shows."""
-    tables = [path for table in _TABLES for path in shards.paths(folder / table)]
-    described = [folder / name for name in ("study.toml", METADATA_FILE, "environment.json")]
-    said = [
-        f"{path.name} {files.digest(path.read_bytes())}"
+    """Hash all that a report shows."""
+    tables = [path for spec in TABLES for path in shards.paths(folder / spec.name)]
+    described = [folder / name for name in (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE)]
+    lines = [
+        f"{path.name} {digest(path.read_bytes())}"
         for path in (*tables, *described)
         if path.is_file()
     ]
-    return files.digest("\n".join(said).encode())
+    return digest("\n".join(lines).encode())
+
+
+# ------------------------------------------------------------------------------------- writing
 
 
 def start(
@@ -247,10 +337,12 @@ def start(
     environments: Mapping[str, Mapping[str, Any]],
     metadata: StudyMetadata | None = None,
 ) -> int:
-    """Make the results folder, and write what describes the study and the machines (by id).
+    """Create or continue a results folder, and write what describes the study and the machines.
 
     Parameters
     ----------
+    environments
+        Descriptions by id, added to those that the folder holds.
     metadata
         Of the study; None keeps what the folder holds.
 
@@ -259,24 +351,25 @@ def start(
     int
         The number of this session, which its shards carry.
     """
-    for name in _TABLES:
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for path in shards.leftovers(folder / name):
+    for spec in TABLES:
+        (folder / spec.name).mkdir(parents=True, exist_ok=True)
+        for path in shards.leftovers(folder / spec.name):
             path.unlink(missing_ok=True)
     for path in (*shards.leftovers(folder), *folder.glob(f"{STOP}*")):
         if not path.is_dir():
             path.unlink(missing_ok=True)
-    known = read_environments(folder) | dict(environments)
-    write_text(folder / "environment.json", json.dumps(known, indent=2, sort_keys=True) + "\n")
+    write_environments(folder, read_environments(folder) | dict(environments))
     if metadata is not None:
         save_metadata(folder, metadata)
-    write_text(folder / "study.toml", _sealed(study_toml))
-    return shards.next_session([folder / name for name in _TABLES])
+    write_text(folder / STUDY_FILE, _seal_study(study_toml))
+    return shards.next_session([folder / spec.name for spec in TABLES])
 
 
-def _sealed(study_toml: str) -> str:
-    """The study below a comment that tells whether it was changed."""
-    return f"# checked by {files.digest(study_toml.encode())}\n{study_toml}"
+def write_rows(
+    folder: Path, spec: TableSpec, rows: Sequence[Mapping[str, Any]], session: int = 0
+) -> None:
+    """Add one shard of rows to a table."""
+    shards.write(folder / spec.name, shards.to_table(rows, spec.columns), session)
 
 
 def write_shard(
@@ -287,47 +380,8 @@ def write_shard(
 ) -> None:
     """Add one shard of runs with their curves; the curves first, so that no run lacks its own."""
     if curves:
-        shards.write(folder / "curves", shards.table(curves, _CURVES), session)
-    shards.write(folder / "runs", shards.table(runs, _RUNS), session)
-
-
-def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]], session: int = 0) -> None:
-    """Add what an audit found."""
-    shards.write(folder / "audit", shards.table(rows, _AUDIT), session)
-
-
-def write_timings(folder: Path, rows: Sequence[Mapping[str, Any]], session: int = 0) -> None:
-    """Add timed repetitions."""
-    shards.write(folder / "timings", shards.table(rows, _TIMINGS), session)
-
-
-def tidy(folder: Path, session: int) -> None:
-    """Make one shard of many, table by table; safe to be killed, and to be read meanwhile."""
-    curves = partial(_compacted, "curves", _curves)
-    shards.compact(folder / "curves", session, MOST_SHARDS, curves)
-    shards.compact(folder / "runs", session, MOST_SHARDS, partial(_compacted, "runs", _runs))
-    timings = partial(_compacted, "timings", _timings)
-    shards.compact(folder / "timings", session, MOST_SHARDS, timings)
-
-
-def _compacted(
-    name: str, once: Callable[[pd.DataFrame], pd.DataFrame], found: Sequence[shards.Shard]
-) -> pa.Table:
-    schema = _whole(name, [shard.table for shard in found]).schema
-    kept = once(_together(name, found))
-    return pa.Table.from_pandas(kept, schema=schema, preserve_index=False)
-
-
-def is_results(folder: Path) -> bool:
-    """Whether a folder holds results, or did before something was set aside."""
-    if (folder / "study.toml").is_file():
-        return True
-    ours = [folder / name for name in ("environment.json", "engine.json")]
-    there = any(path.is_file() for path in ours)
-    runs = folder / "runs"
-    return (runs.is_dir() and (there or any(map(shards.is_named, runs.iterdir())))) or (
-        there and (folder / "curves").is_dir()
-    )
+        write_rows(folder, CURVES, curves, session)
+    write_rows(folder, RUNS, runs, session)
 
 
 def write_tables(
@@ -337,111 +391,21 @@ def write_tables(
     audit: pd.DataFrame,
     timings: pd.DataFrame,
 ) -> None:
-    """Write whole tables, one shard each."""
-    whole_tables = {"curves": curves, "runs": runs, "audit": audit, "timings": timings}
-    for name, table in whole_tables.items():
-        if len(table):
-            whole = pa.Table.from_pandas(table, preserve_index=False)
-            types = [(f.name, _TABLES[name].get(f.name, f.type)) for f in whole.schema]
-            shards.write(folder / name, whole.cast(pa.schema(types)), session=1)
+    """Write complete tables, one shard each."""
+    for spec, frame in ((CURVES, curves), (RUNS, runs), (AUDIT, audit), (TIMINGS, timings)):
+        if len(frame):
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            fields = [(f.name, spec.columns.get(f.name, f.type)) for f in table.schema]
+            shards.write(folder / spec.name, table.cast(pa.schema(fields)), session=1)
 
 
-def _read(folder: Path, name: str, columns: list[str] | None = None) -> pd.DataFrame:
-    found = shards.read(folder / name, columns)
-    return _together(name, found, columns)
+def tidy(folder: Path, session: int) -> None:
+    """Compact many shards of a table into one; safe to be killed, and to be read meanwhile."""
+    for spec in (CURVES, RUNS, TIMINGS):
+        shards.compact(folder / spec.name, session, MOST_SHARDS, partial(_compacted, spec))
 
 
-def _together(
-    name: str, found: Sequence[shards.Shard], columns: list[str] | None = None
-) -> pd.DataFrame:
-    """The rows of some shards; of curves, each run's from the latest shard that has it.
-
-    A run that is trained again may end in another epoch than before.
-    """
-    table = _whole(name, [shard.table for shard in found], columns).to_pandas()
-    if name != "curves" or len(found) < 2:
-        return table
-    origin = np.repeat(np.arange(len(found)), [len(shard.table) for shard in found])
-    latest = pd.Series(origin).groupby(table["run_id"].to_numpy()).transform("max")
-    return table[origin == latest.to_numpy()].reset_index(drop=True)
-
-
-def _whole(name: str, tables: Sequence[pa.Table], columns: list[str] | None = None) -> pa.Table:
-    empty = pa.schema(list(_TABLES[name].items())).empty_table()
-    tables = [*tables, empty.select(columns) if columns else empty]
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        # An axis of numbers in one shard and of words in another: words then, in all of them.
-        return pa.concat_tables(map(_free_columns_as_text, tables), promote_options="permissive")
-
-
-def _free_columns_as_text(table: pa.Table) -> pa.Table:
-    for i, field in enumerate(table.schema):
-        if field.name not in (*_RUNS, *_CURVES, *_TIMINGS) and not pa.types.is_null(field.type):
-            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
-    return table
-
-
-def _runs(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: a trained one before a failed one before a skipped one, the latest of each."""
-    rank = table["status"].map(STATUS_RANK).fillna(len(STATUS_RANK)).to_numpy()
-    if table["run_id"].duplicated().any():
-        latest_first = np.arange(len(table))[::-1]
-        order = np.lexsort((latest_first, rank))
-        table = table.iloc[order].drop_duplicates("run_id")
-    return table.sort_values(_order(table.columns), ignore_index=True)
-
-
-def _curves(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a run and epoch, the latest.
-
-    A writer that is killed between a cohort's curves and its runs leaves curves behind; the
-    same numbers come again when those runs are trained in other company.
-    """
-    table = table.drop_duplicates(["run_id", "epoch"], keep="last")
-    return table.sort_values(["run_id", "epoch"], ignore_index=True)
-
-
-def _timings(table: pd.DataFrame) -> pd.DataFrame:
-    """Each repetition once."""
-    return table.drop_duplicates(_TIMED, ignore_index=True)
-
-
-def _without_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
-    trained = runs.loc[runs["status"].isin(TRAINED), "run_id"]
-    return sorted(set(trained) - set(curves["run_id"].unique()))
-
-
-def _order(columns: Iterable[str]) -> list[str]:
-    """The columns that name a configuration, then the seed, then the id."""
-    results = list(_RUNS)[list(_RUNS).index("status") :]
-    named = [name for name in columns if name not in (*results, "run_id", "seed")]
-    return [*named, "epochs", "seed", "run_id"]
-
-
-def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
-    """The environments that runs of a folder were trained in, by id.
-
-    Raises
-    ------
-    RequestError
-        If the file cannot be read, or was changed.
-    """
-    path = folder / "environment.json"
-    if not path.exists():
-        return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
-    if not isinstance(found, dict):
-        raise RequestError("expected a JSON object of environments", source=str(path))
-    for name, description in found.items():
-        if description == {}:
-            continue  # lost, and repaired
-        whole = isinstance(description, dict) and isinstance(description.get("packages"), dict)
-        if not whole or environment.identify(description) != name:
-            message = f"the environment '{name}' was changed since it was written"
-            raise RequestError(message, source=str(path))
-    return found
+def _compacted(spec: TableSpec, parts: Sequence[Shard]) -> pa.Table:
+    schema = _concatenate(spec, parts).schema
+    rows = _unique_rows(spec, _combine(spec, parts))
+    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False)

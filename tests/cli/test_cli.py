@@ -149,7 +149,7 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
     zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
     effects = SimpleNamespace(
         effects=pd.DataFrame([row | words | counts | zeros]),
-        design=SimpleNamespace(scale="log", tuned=(), looks=(), alpha=0.05),
+        design=SimpleNamespace(scale="log", tune_over=(), looks=(), alpha=0.05),
     )
     print_answer(summary.summarise(effects))  # type: ignore[arg-type]
     _, first, *_ = capsys.readouterr().out.splitlines()

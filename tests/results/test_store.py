@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ablations import RequestError, load
 from ablations.results import environment, repair, shards, store
+from ablations.results.schema import AUDIT
 from ablations.results.settings import EngineSettings, save_settings
 
 from .test_metadata import METADATA
@@ -165,7 +166,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, names in enumerate(("ab", "cd")):
         rows = [row(name, seed=ord(name), environment_id=E1) for name in names]
         store.write_shard(folder, rows, [c for name in names for c in curve(name)], number)
-    store.write_audit(folder, [{"run_id": "a", "engine": "fused", "deviation": 0.5}])
+    store.write_rows(folder, AUDIT, [{"run_id": "a", "engine": "fused", "deviation": 0.5}])
     return folder
 
 

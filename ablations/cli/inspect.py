@@ -56,7 +56,8 @@ def report(
 
     results = load(folder, trust=trust)
     metadata = results.require_metadata()
-    print(write_report(results.of_study(), metadata))
+    page, _ = write_report(results.of_study(), metadata)
+    print(page)
 
 
 @command

@@ -172,7 +172,8 @@ def time(
         timing.measure(chosen, folder, reporter, seconds=budget, threads=threads)
         results = answers.load(folder)
         if len(results.runs) and (folder / "report.html").exists():
-            reporter.say(f"report: {write_report(results.of_study(), results.require_metadata())}")
+            page, _ = write_report(results.of_study(), results.require_metadata())
+            reporter.say(f"report: {page}")
     print_table("costs", results.costs())
     print_floors(results.timings)
 

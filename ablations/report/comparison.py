@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from ablations.analysis import (
-    EQUAL,
-    HELPS,
-    HURTS,
-    UNDECIDED,
-    Scale,
-    adjust,
-    main_effects,
-    seed_effects,
-)
+from ablations.analysis import Scale, adjust, main_effects
 from ablations.analysis.ablation import Effects, ablation_effects, study_design
 from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
 from ablations.core.errors import RequestError
-from ablations.report.figures.effects import main_effects as main_effects_figure
-from ablations.report.figures.gallery import RenderedFigure, draw_figures
-from ablations.report.figures.panels import FigureSpec
+from ablations.report.columns import (
+    Column,
+    Table,
+    build_table,
+    change_column,
+    change_interval_column,
+    level_column,
+    number_column,
+    text_column,
+    two_digits,
+)
+from ablations.report.figures.effects import comparison_figures
+from ablations.report.figures.gallery import draw_figures
 from ablations.report.formatting import (
-    NOTHING,
+    FEWEST_SEEDS,
     format_change,
     format_count,
     format_margin,
-    format_number,
     join_words,
 )
 from ablations.report.page import load_templates
+from ablations.report.run_tables import facts_table, flatten
 from ablations.report.style import theme_declarations
 from ablations.report.summary import Caveat
-from ablations.report.tables import Cell, Table, flat, interval, numeric
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -47,8 +45,6 @@ if TYPE_CHECKING:
 FOLDER = "folder"
 """The axis on which runs of the two folders differ."""
 _LOSSES = ["objective", "train_loss", OUTCOME]
-_FEWEST = 2
-"""Seeds from which on an interval tells something."""
 
 
 @dataclass(frozen=True)
@@ -58,30 +54,29 @@ class Comparison:
     Attributes
     ----------
     names
-        What the folders are called: the first, which is the control, and the second.
+        Names of the first folder, which is the control, and of the second.
     overall
         One row of ``main_effects``: the second folder against the first, over all pairs.
     by_level
-        Rows of ``simple_effects``: the same where each axis is at each of its levels.
+        Rows of ``simple_effects``: the same contrast at each level of each axis.
     flipped
-        Levels whose verdict against their control is another one: ``axis, level, before, after``.
+        Levels whose verdict against their control differs: ``axis, level, before, after``.
     endings
-        Pairs that ended otherwise: ``before, after, runs``.
+        Pairs whose status differs: ``before, after, runs``.
     pairs, identical
-        Pairs, and those whose numbers are the same to the last bit.
+        Number of pairs, and of those whose numbers are the same to the last bit.
     only
-        Runs that only the first and only the second folder holds.
+        Number of runs that only the first and only the second folder holds.
     confined
         Axis and level that all pairs have in common that are not identical.
     changed
-        What the environments differ in: fact to the values in both.
+        Facts in which the environments differ, with the values in both.
     """
 
     names: tuple[str, str]
     first: Effects
     overall: pd.DataFrame
     by_level: pd.DataFrame
-    by_seed: pd.DataFrame
     flipped: pd.DataFrame
     endings: pd.DataFrame
     pairs: int
@@ -94,72 +89,70 @@ class Comparison:
     def regressions(self) -> tuple[str, ...]:
         """Where the second folder is worse beyond the margin, in words.
 
-        Over all pairs: the mean is worse by more than the margin and its interval leaves out zero
-        (with a single seed, which has none, the mean alone decides); more runs diverge than chance
-        explains; or runs fail that did not.  At a level: the same mean, and its p, adjusted, is at
-        most 5 %.  Where all that changed has a level in common, no other level of its axis, and
-        none of another axis, is named for it.
+        Over all pairs: the mean is worse by more than the margin and its interval excludes zero
+        (with a single seed, which has no interval, the mean alone decides); more runs diverge than
+        chance explains; or runs fail that did not.  At a level: the same mean, and its adjusted p
+        is at most 5 %.  Where all changes have a level in common, no other level of its axis, and
+        no level of another axis, is named for them.
         """
-        found = []
+        texts = []
         for _, row in self.overall.iterrows():
-            if self._beyond(row, 1):
-                found.append(f"over all pairs {self.size(row)}")
-            if self.diverges(row):
-                found.append(_counts(row))
+            if self._is_beyond_margin(row, 1):
+                texts.append(f"over all pairs {self.describe_size(row)}")
+            if self.diverges_more(row):
+                texts.append(_describe_divergence(row))
         failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
-        found += [f"{format_count(failed, 'run')} failed that had not"] if failed else []
-        found += [f"at {level}" for level in self._levels(1)]
-        return tuple(found)
+        texts += [f"{format_count(failed, 'run')} failed that had not"] if failed else []
+        texts += [f"at {level}" for level in self._changed_levels(1)]
+        return tuple(texts)
 
-    def diverges(self, row: pd.Series) -> bool:
+    def diverges_more(self, row: pd.Series) -> bool:
         """Whether more runs of the second folder diverge than chance explains."""
-        more = row["diverged"] > row["control_diverged"]
-        return bool(more and (row["p_divergence"] <= self.first.design.alpha or row["n"] < _FEWEST))
+        is_more = row["diverged"] > row["control_diverged"]
+        is_certain = row["p_divergence"] <= self.first.design.alpha or row["n"] < FEWEST_SEEDS
+        return bool(is_more and is_certain)
 
     def verdict(self, row: pd.Series) -> str:
-        """What the second folder is where both survived, by the rule that regressions go by."""
-        alone = " (a single seed: by its number alone)" if row["seeds"] < _FEWEST else ""
-        if self._beyond(row, 1):
+        """Compare the runs that survived in both folders, by the rule of ``regressions``."""
+        alone = " (a single seed: by its number alone)" if row["seeds"] < FEWEST_SEEDS else ""
+        if self._is_beyond_margin(row, 1):
             return f"is worse{alone}"
-        if self._beyond(row, -1):
+        if self._is_beyond_margin(row, -1):
             return f"is better{alone}"
-        moved = [*self._levels(1), *self._levels(-1)]
-        if moved:
-            return f"is equal on average, but not at {join_words(moved)}"
+        levels = [*self._changed_levels(1), *self._changed_levels(-1)]
+        if levels:
+            return f"is equal on average, but not at {join_words(levels)}"
         if row["p_equivalent"] <= self.first.design.alpha:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
 
-    def _beyond(self, row: pd.Series, sign: int) -> bool:
-        """Whether the mean of a row is beyond the margin, and its interval on one side of zero."""
-        near = row["low"] if sign > 0 else -row["high"]
-        certain = near > 0 if row["seeds"] >= _FEWEST else row["seeds"] == 1
-        return bool(sign * row["effect"] > self.first.design.bound and certain)
+    def _is_beyond_margin(self, row: pd.Series, sign: int) -> bool:
+        """Whether a row's mean is beyond the margin, with its interval on one side of zero."""
+        near_end = row["low"] if sign > 0 else -row["high"]
+        is_certain = near_end > 0 if row["seeds"] >= FEWEST_SEEDS else row["seeds"] == 1
+        return bool(sign * row["effect"] > self.first.design.bound and is_certain)
 
-    def _levels(self, sign: int) -> list[str]:
-        beyond = sign * self.by_level["effect"] > self.first.design.bound
-        rows = self.by_level[beyond & (self.by_level["p_adjusted"] <= 0.05)]
-        if self.confined:
-            named = [
-                (row["given"], row["given_level"]) in self.confined for _, row in rows.iterrows()
-            ]
-            rows = rows[named]
+    def _changed_levels(self, sign: int) -> list[str]:
+        is_beyond = sign * self.by_level["effect"] > self.first.design.bound
+        rows = self.by_level[is_beyond & (self.by_level["p_adjusted"] <= 0.05)]
         return [
-            f"{row['given']} {row['given_level']} {self.size(row)}" for _, row in rows.iterrows()
+            f"{row['axis']} {row['level']} {self.describe_size(row)}"
+            for _, row in rows.iterrows()
+            if not self.confined or (row["axis"], row["level"]) in self.confined
         ]
 
-    def size(self, row: pd.Series) -> str:
-        """The change of a row with its interval."""
+    def describe_size(self, row: pd.Series) -> str:
+        """Write the change of a row with its interval."""
         scale = self.first.design.scale
-        low, high = (format_change(row, scale, part) for part in ("low", "high"))
-        interval = f" [{low}, {high}]" if row["seeds"] >= _FEWEST else ""
+        low, high = (format_change(row, scale, end) for end in ("low", "high"))
+        interval = f" [{low}, {high}]" if row["seeds"] >= FEWEST_SEEDS else ""
         return f"{format_change(row, scale)}{interval}"
 
 
 def compare(
     first: StoredResults,
     second: StoredResults,
-    stories: tuple[StudyMetadata, StudyMetadata],
+    metadata: tuple[StudyMetadata, StudyMetadata],
     names: tuple[str, str],
 ) -> Comparison:
     """Compare two folders of results on the runs that both hold.
@@ -171,287 +164,227 @@ def compare(
     """
     shared = set(first.runs["run_id"]) & set(second.runs["run_id"])
     if not shared:
-        message = f"has no run in common with {first.folder}"
-        differing = _settings_apart(first.runs, second.runs)
-        why = (
-            f"they differ in {differing}"
-            if differing
-            else ("runs are paired by task, model, levels, settings and seed")
+        settings = _differing_settings(first.runs, second.runs)
+        reason = (
+            f"they differ in {settings}"
+            if settings
+            else "runs are paired by task, model, levels, settings and seed"
         )
-        raise RequestError(f"{message}: {why}", source=str(second.folder))
-    parts = [found.only(shared) for found in (first, second)]
+        message = f"has no run in common with {first.folder}: {reason}"
+        raise RequestError(message, source=str(second.folder))
+    folders = first.only(shared), second.only(shared)
     before, after = (
-        ablation_effects(study_design(part, metadata))
-        for part, metadata in zip(parts, stories, strict=True)
+        ablation_effects(study_design(folder, study))
+        for folder, study in zip(folders, metadata, strict=True)
     )
-    design = before.design
-    runs = pd.concat(
-        [
-            table.design.untuned.runs.assign(**{FOLDER: name})
-            for table, name in zip((before, after), names, strict=True)
-        ],
-        ignore_index=True,
-    )
-    # A pair that has no number on one side is told of, and must not be taken for another loss.
-    scale: Scale = "log" if design.scale == after.design.scale == "log" else "difference"
-    control, factors = {FOLDER: names[0]}, [FOLDER, *design.untuned.factors]
-    how = {"scale": scale, "margin": design.margin, "alpha": design.alpha}
-    overall = main_effects(runs, control, factors, **how)  # type: ignore[arg-type]
-    others = {axis: design.controls[axis] for axis in design.axes if axis in design.controls}
-    inside = simple_effects(runs, control | others, factors, scale=scale)
-    inside = inside[inside["axis"] == FOLDER].drop(columns="axis")
-    renamed = {"given": "axis", "given_level": "level"}
-    # What is the same to the bit is no question, and costs the others nothing.
-    asked = (inside["identical"] < inside["pairs"]).to_numpy()
-    p = inside["p"].to_numpy(dtype=float)
-    inside = inside.assign(p_adjusted=adjust(np.where(asked, p, np.nan), "fdr_bh"))
-    inside = in_order(inside.drop(columns="level").rename(columns=renamed), design.levels)
-    own, theirs = (part.runs.set_index("run_id").sort_index() for part in parts)
-    same = (own[_LOSSES].eq(theirs[_LOSSES]) | (own[_LOSSES].isna() & theirs[_LOSSES].isna())).all(
-        axis=1
-    )
-    same &= own["status"] == theirs["status"]
+    old_runs, new_runs = (folder.runs.set_index("run_id").sort_index() for folder in folders)
+    old, new = old_runs[_LOSSES], new_runs[_LOSSES]
+    is_same = (old.eq(new) | (old.isna() & new.isna())).all(axis=1)
+    is_same &= old_runs["status"] == new_runs["status"]
+    overall, by_level = _contrasts(before.design, after.design, names)
     return Comparison(
         names=names,
         first=before,
         overall=overall,
-        by_level=inside.rename(columns={new: old for old, new in renamed.items()}),
-        by_seed=seed_effects(runs, control, factors, scale=scale),
-        flipped=_flipped(before.effects, after.effects),
-        endings=_endings(own["status"], theirs["status"]),
+        by_level=by_level,
+        flipped=_flipped_verdicts(before.effects, after.effects),
+        endings=_changed_endings(old_runs["status"], new_runs["status"]),
         pairs=len(shared),
-        identical=int(same.sum()),
-        confined=_confined(design, set(same.index[~same])),
+        identical=int(is_same.sum()),
+        confined=_common_levels(before.design, set(is_same.index[~is_same])),
         only=(len(first.runs) - len(shared), len(second.runs) - len(shared)),
-        changed=_changed(first, second),
+        changed=_changed_facts(first, second),
     )
 
 
-def _flipped(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    keys = ["axis", "level"]
-    before, after = (table[table["pairs"] > 0] for table in (before, after))
-    both = before[[*keys, "verdict"]].merge(
-        after[[*keys, "verdict"]], on=keys, suffixes=("_before", "_after")
+def _contrasts(
+    before: Design, after: Design, names: tuple[str, str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the second folder against the first, over all pairs and at each level."""
+    runs = pd.concat(
+        [
+            design.untuned.runs.assign(**{FOLDER: name})
+            for design, name in zip((before, after), names, strict=True)
+        ],
+        ignore_index=True,
     )
-    both = both[both["verdict_before"] != both["verdict_after"]]
-    return both.rename(columns={"verdict_before": "before", "verdict_after": "after"})
+    # A loss without a logarithm on one side must be reported, not compared on another scale.
+    scale: Scale = "log" if before.scale == after.scale == "log" else "difference"
+    control, factors = {FOLDER: names[0]}, [FOLDER, *before.untuned.factors]
+    overall = main_effects(
+        runs, control, factors, scale=scale, margin=before.margin, alpha=before.alpha
+    )
+    controls = {axis: before.controls[axis] for axis in before.axes if axis in before.controls}
+    by_level = simple_effects(runs, control | controls, factors, scale=scale)
+    by_level = by_level[by_level["axis"] == FOLDER].drop(columns=["axis", "level"])
+    by_level = by_level.rename(columns={"given": "axis", "given_level": "level"})
+    # Levels at which nothing changed are not tested, and the others' p is not adjusted for them.
+    p = by_level["p"].where(by_level["identical"] < by_level["pairs"]).to_numpy(dtype=float)
+    by_level = by_level.assign(p_adjusted=adjust(p, "fdr_bh"))
+    return overall, in_order(by_level, before.levels)
 
 
-def _confined(design: Design, changed: set[str]) -> tuple[tuple[str, str], ...]:
-    """The axes of which all that changed is at one level, and that level."""
+def _flipped_verdicts(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+    old, new = (
+        table[table["pairs"] > 0][["axis", "level", "verdict"]].rename(columns={"verdict": name})
+        for table, name in ((before, "before"), (after, "after"))
+    )
+    both = old.merge(new, on=["axis", "level"])
+    return both[both["before"] != both["after"]]
+
+
+def _common_levels(design: Design, changed: set[str]) -> tuple[tuple[str, str], ...]:
+    """The axes on which all changed runs have one level, and that level."""
     runs = design.untuned.runs
     runs = runs[runs["run_id"].isin(changed)]
-    found = [(axis, set(runs[axis])) for axis in design.axes]
-    return tuple((axis, next(iter(levels))) for axis, levels in found if len(levels) == 1)
+    levels = [(axis, set(runs[axis])) for axis in design.axes]
+    return tuple((axis, next(iter(names))) for axis, names in levels if len(names) == 1)
 
 
-def _settings_apart(first: pd.DataFrame, second: pd.DataFrame) -> str:
-    """The settings of which no run of one has one of the other's, with their values."""
-    names = [*SETTINGS, "seed"]
-    said = []
-    for name in names:
-        ours, theirs = (set(map(str, runs[name])) for runs in (first, second))
-        if not ours & theirs:
-            said.append(
-                f"{name}: {', '.join(sorted(ours)[:3])} and {', '.join(sorted(theirs)[:3])}"
-            )
-    return "; ".join(said)
+def _differing_settings(first: pd.DataFrame, second: pd.DataFrame) -> str:
+    """The settings of which the folders share no value, with their values."""
+    texts = []
+    for name in (*SETTINGS, "seed"):
+        old, new = (set(map(str, runs[name])) for runs in (first, second))
+        if not old & new:
+            texts.append(f"{name}: {', '.join(sorted(old)[:3])} and {', '.join(sorted(new)[:3])}")
+    return "; ".join(texts)
 
 
-def _counts(row: pd.Series) -> str:
+def _describe_divergence(row: pd.Series) -> str:
     return f"{row['diverged']:,} runs diverged, {row['control_diverged']:,} before"
 
 
-def _endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
+def _changed_endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
     both = pd.DataFrame({"before": before.astype(str), "after": after.astype(str)})
     both = both[both["before"] != both["after"]]
     return both.groupby(["before", "after"]).size().rename("runs").reset_index()
 
 
-def _changed(first: StoredResults, second: StoredResults) -> dict[str, tuple[str, str]]:
-    facts = []
-    for found in (first, second):
-        seen: dict[str, dict[str, None]] = {}
-        for _, description in sorted(found.environment.items()):
-            for key, value in flat(description).items():
-                seen.setdefault(key, {})[value] = None
-        facts.append({key: ", ".join(values) for key, values in seen.items()})
-    keys = dict.fromkeys([*facts[0], *facts[1]])
-    both = {key: (facts[0].get(key, ""), facts[1].get(key, "")) for key in keys}
+def _changed_facts(first: StoredResults, second: StoredResults) -> dict[str, tuple[str, str]]:
+    old, new = _environment_facts(first), _environment_facts(second)
+    both = {key: (old.get(key, ""), new.get(key, "")) for key in {**old, **new}}
     return {key: values for key, values in both.items() if values[0] != values[1]}
 
 
-def sentences(found: Comparison) -> list[str]:
+def _environment_facts(results: StoredResults) -> dict[str, str]:
+    values: dict[str, dict[str, None]] = {}
+    for _, description in sorted(results.environment.items()):
+        for key, value in flatten(description).items():
+            values.setdefault(key, {})[value] = None
+    return {key: ", ".join(texts) for key, texts in values.items()}
+
+
+def sentences(comparison: Comparison) -> list[str]:
     """Say what changed, in a sentence or two."""
-    pairs = f"{found.pairs:,} {'pair' if found.pairs == 1 else 'pairs'} of runs"
-    first, second = found.names
-    if found.identical == found.pairs:
+    pairs = f"{format_count(comparison.pairs, 'pair')} of runs"
+    first, second = comparison.names
+    if comparison.identical == comparison.pairs:
         return [f"Nothing changed: all {pairs} of {second} and {first} are the same to the bit."]
-    rows = found.overall[found.overall["seeds"] > 0]
-    said = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
+    rows = comparison.overall[comparison.overall["seeds"] > 0]
+    texts = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
     for _, row in rows.iterrows():
-        seeds, whole = (
-            format_count(int(row["seeds"]), "seed"),
-            row["survivors"] == row["pairs"],
+        seeds = format_count(int(row["seeds"]), "seed")
+        over = f"over {pairs}"
+        if row["survivors"] != row["pairs"]:
+            over = f"over the {row['survivors']:,} of {pairs} of which both survived"
+        size = (
+            f"{comparison.describe_size(row)} validation loss against {first}, {over} and {seeds}"
         )
-        over = (
-            f"over {pairs}"
-            if whole
-            else (f"over the {row['survivors']:,} of {pairs} of which both survived")
-        )
-        size = f"{found.size(row)} validation loss against {first}, {over} and {seeds}"
+        verdict = f"{comparison.verdict(row)}: {size}."
         if row["diverged"] > row["control_diverged"]:
-            sure = "is worse" if found.diverges(row) else "diverges more often, maybe by chance"
-            said.append(f"{second} {sure}: {_counts(row)}.")
-            said.append(f"Where both survived it {found.verdict(row)}: {size}.")
+            is_certain = comparison.diverges_more(row)
+            effect = "is worse" if is_certain else "diverges more often, maybe by chance"
+            texts.append(f"{second} {effect}: {_describe_divergence(row)}.")
+            texts.append(f"Where both survived it {verdict}")
         else:
-            said.append(f"{second} {found.verdict(row)}: {size}.")
-    if found.confined and found.identical:
-        levels = join_words([f"{axis} {level}" for axis, level in found.confined])
-        said.append(f"All that changed is in runs with {levels}.")
-    flips = [f"{r.axis} {r.level} from {r.before} to {r.after}" for r in found.flipped.itertuples()]
-    if flips:
-        said.append(f"{format_count(len(flips), 'verdict')} flipped: {join_words(flips)}.")
-    return said + _ended_otherwise(found)
-
-
-def _ended_otherwise(found: Comparison) -> list[str]:
-    if not len(found.endings):
-        return []
-    parts = [
-        f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
-        for row in found.endings.itertuples()
+            texts.append(f"{second} {verdict}")
+    if comparison.confined and comparison.identical:
+        levels = join_words([f"{axis} {level}" for axis, level in comparison.confined])
+        texts.append(f"All that changed is in runs with {levels}.")
+    flips = [
+        f"{row.axis} {row.level} from {row.before} to {row.after}"
+        for row in comparison.flipped.itertuples()
     ]
-    return [f"Ended otherwise: {join_words(parts)}."]
+    if flips:
+        texts.append(f"{format_count(len(flips), 'verdict')} flipped: {join_words(flips)}.")
+    endings = [
+        f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
+        for row in comparison.endings.itertuples()
+    ]
+    return [*texts, f"Ended otherwise: {join_words(endings)}."] if endings else texts
 
 
-def find_caveats(found: Comparison) -> list[Caveat]:
-    """Say what caveats it."""
-    told = []
-    if found.regressions:
-        text = f"Worse, by estimates beyond the margin: {'; '.join(found.regressions)}."
-        told.append(Caveat("regression", text))
-    if 0 < found.identical < found.pairs:
-        text = f"{found.identical:,} of {found.pairs:,} pairs are the same to the last bit."
-        told.append(Caveat("some identical", text))
-    if any(found.only):
-        only = zip(found.only, found.names, strict=True)
+def find_caveats(comparison: Comparison) -> list[Caveat]:
+    """Say what limits the conclusion."""
+    caveats = []
+    if comparison.regressions:
+        text = f"Worse, by estimates beyond the margin: {'; '.join(comparison.regressions)}."
+        caveats.append(Caveat("regression", text))
+    if 0 < comparison.identical < comparison.pairs:
+        text = (
+            f"{comparison.identical:,} of {comparison.pairs:,} pairs are the same to the last bit."
+        )
+        caveats.append(Caveat("some identical", text))
+    if any(comparison.only):
+        only = zip(comparison.only, comparison.names, strict=True)
         counts = join_words([f"{n:,} only in {name}" for n, name in only if n])
-        told.append(Caveat("unpaired runs", f"Runs that are not compared: {counts}."))
-    if not found.changed:
-        text = "Both folders name the same machine, versions and commit."
-        told.append(Caveat("", text))
-    return told
+        caveats.append(Caveat("unpaired runs", f"Runs that are not compared: {counts}."))
+    if not comparison.changed:
+        caveats.append(Caveat("", "Both folders name the same machine, versions and commit."))
+    return caveats
 
 
-def render_comparison(found: Comparison, metadata: StudyMetadata) -> str:
-    """The page of a comparison."""
-    bound = format_margin(found.first.design.margin, found.first.design.scale)
+def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
+    """Write the page of a comparison."""
+    design, names = comparison.first.design, comparison.names
+    facts = {
+        name: {key: values[i] for key, values in comparison.changed.items()}
+        for i, name in enumerate(names)
+    }
     return (
         load_templates()
         .get_template("comparison.html.j2")
         .render(
             metadata=metadata,
-            names=found.names,
+            names=names,
             theme=theme_declarations(),
-            answers=sentences(found),
-            caveats=find_caveats(found),
-            band=bound,
-            figures=_draw_levels(found),
-            by_level=_level_table(found) if len(found.by_level) else None,
-            flipped=_flip_table(found) if len(found.flipped) else None,
-            endings=_ending_table(found) if len(found.endings) else None,
-            environment=_environment_table(found) if found.changed else None,
+            answers=sentences(comparison),
+            caveats=find_caveats(comparison),
+            band=format_margin(design.margin, design.scale),
+            figures=draw_figures(comparison_figures(comparison.by_level, design, names)),
+            by_level=_level_table(comparison),
+            flipped=build_table(
+                "Levels whose verdict against their control is another one.",
+                (level_column(), text_column(names[0], "before"), text_column(names[1], "after")),
+                comparison.flipped,
+            ),
+            endings=build_table(
+                "Runs that ended otherwise.",
+                (
+                    text_column(names[0], "before"),
+                    text_column(names[1], "after"),
+                    number_column("runs", "runs", "{:,}".format),
+                ),
+                comparison.endings,
+            ),
+            environment=facts_table("What the environments differ in.", facts),
         )
     )
 
 
-def _draw_levels(found: Comparison) -> tuple[RenderedFigure, ...]:
-    rows = found.by_level[found.by_level["seeds"] > 0]
-    if rows.empty:
-        return ()
-    levels = rows.drop(columns=["level"], errors="ignore").rename(
-        columns={"given": "axis", "given_level": "level"}
-    )
-    is_certain = levels["p_adjusted"] <= 0.05
-    bound = found.first.design.bound
-    is_within = (levels["low"] >= -bound) & (levels["high"] <= bound)
-    is_same = levels["identical"] == levels["pairs"]
-    verdict = np.select(
-        [is_within | is_same, is_certain & (levels["effect"] < 0), is_certain],
-        [EQUAL, HELPS, HURTS],
-        UNDECIDED,
-    )
-    draw = partial(
-        main_effects_figure,
-        levels.assign(verdict=verdict, control=found.names[0]),
-        pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []}),
-        scale=found.first.design.scale,
-        margin=found.first.design.margin,
-    )
-    alt = f"Change of the validation loss from {found.names[0]} to {found.names[1]} at each level."
-    caption = (
-        f"Each level's runs in {found.names[1]} against the same runs in {found.names[0]}: the "
-        "mean over seeds and its 95 % t interval. Coloured: p at most 0.05, adjusted "
-        "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
-        "interval lies within the margin."
-    )
-    return draw_figures([FigureSpec("levels", "comparison", draw, alt, caption)])
-
-
-def _level_table(found: Comparison) -> Table:
-    scale = found.first.design.scale
-    prefix = "change_" if scale == "log" else ""
-    rows = []
-    for _, row in found.by_level.iterrows():
-        ends = [format_change(row, scale, part) for part in ("low", "high")]
-        rows.append(
-            (
-                Cell(f"{row['given']} {row['given_level']}", style_class="name"),
-                numeric(
-                    format_change(row, scale),
-                    row["change" if scale == "log" else "effect"],
-                ),
-                interval(
-                    " to ".join(ends) if row["seeds"] >= _FEWEST else NOTHING,
-                    row[f"{prefix}low"],
-                    row[f"{prefix}high"],
-                ),
-                numeric(format_number(row["p_adjusted"], 2), row["p_adjusted"]),
-                replace(
-                    numeric(
-                        f"{row['diverged']} ({row['control_diverged']} before)", row["diverged"]
-                    ),
-                    parts=(("", row["diverged"]), ("before", row["control_diverged"])),
-                ),
-                numeric(f"{row['pairs']:,}", row["pairs"]),
-            )
-        )
+def _level_table(comparison: Comparison) -> Table | None:
+    scale = comparison.first.design.scale
+    columns = (
+        level_column(),
+        change_column("change of loss", scale),
+        change_interval_column(scale),
+        number_column("adjusted p", "p_adjusted", two_digits),
+        Column(
+            "diverged", lambda row: f"{row['diverged']} ({row['control_diverged']} before)",
+            "diverged", "number", (("", "diverged"), ("before", "control_diverged")),
+        ),
+        number_column("pairs", "pairs", "{:,}".format),
+    )  # fmt: skip
     caption = "Runs at each level in the second folder against the same runs in the first."
-    headings = ("level", "change of loss", "95 % interval", "adjusted p", "diverged", "pairs")
-    return Table(caption, headings, tuple(rows))
-
-
-def _flip_table(found: Comparison) -> Table:
-    rows = tuple(
-        (Cell(f"{r.axis} {r.level}", style_class="name"), Cell(r.before), Cell(r.after))
-        for r in found.flipped.itertuples()
-    )
-    caption = "Levels whose verdict against their control is another one."
-    return Table(caption, ("level", *found.names), rows)
-
-
-def _ending_table(found: Comparison) -> Table:
-    rows = tuple(
-        (Cell(r.before), Cell(r.after), numeric(f"{r.runs:,}", r.runs))
-        for r in found.endings.itertuples()
-    )
-    return Table("Runs that ended otherwise.", (*found.names, "runs"), rows)
-
-
-def _environment_table(found: Comparison) -> Table:
-    rows = tuple(
-        (Cell(key, style_class="name"), *(Cell(value, style_class="caption") for value in values))
-        for key, values in found.changed.items()
-    )
-    return Table("What the environments differ in.", ("", *found.names), rows)
+    return build_table(caption, columns, comparison.by_level)

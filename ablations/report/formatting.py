@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,11 @@ from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale
 MINUS = "\N{MINUS SIGN}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"
-NAMED = 4
+TIMES = "\N{MULTIPLICATION SIGN}"
+ARROW = "\N{RIGHTWARDS ARROW}"
+FEWEST_SEEDS = 2
+"""Seeds from which on an effect has an interval."""
+MOST_NAMES = 4
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -62,13 +66,27 @@ def round_percent(fraction: float) -> str:
     return f"{100 * fraction:+.3g}".replace("-", MINUS) + f"{NARROW}%"
 
 
-def format_change(row: pd.Series, scale: Scale, part: str = "") -> str:
+def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, part: str = "") -> str:
     """Write one row's effect, or its ``low`` or ``high``, in percent, or in the outcome's unit
     where it has no ratio.
     """
     if scale == "log":
         return format_percent(row[f"change_{part}" if part else "change"])
     return format_signed(row[part or "effect"])
+
+
+def format_interval(row: Mapping[str, Any] | pd.Series, scale: Scale) -> str:
+    """Write the interval of one row's effect; a dash for fewer than two seeds."""
+    if row["seeds"] < FEWEST_SEEDS:
+        return NOTHING
+    return f"{format_change(row, scale, 'low')} to {format_change(row, scale, 'high')}"
+
+
+def format_difference(difference: float, scale: Scale) -> str:
+    """Write a difference on the scale of the effects."""
+    if scale == "log" and not math.isnan(difference):
+        return format_percent(math.expm1(difference))
+    return format_signed(difference)
 
 
 def format_margin(bound: float, scale: Scale) -> str:
@@ -95,7 +113,7 @@ def format_spread(spread: float, scale: Scale) -> str:
     return format_number(spread)
 
 
-def format_p(row: pd.Series) -> str:
+def format_p(row: Mapping[str, Any] | pd.Series) -> str:
     """Write the adjusted p, or why there is none worth printing."""
     if row["seeds"] < 2:
         return "one seed" if row["seeds"] == 1 else "nothing to test"
@@ -122,8 +140,8 @@ def join_words(words: Sequence[str]) -> str:
 def _named(rows: pd.DataFrame, scale: Scale) -> str:
     rows = rows.reindex(rows["effect"].abs().sort_values(ascending=False, kind="stable").index)
     names = [f"{row['axis']} {row['level']}{_size(row, scale)}" for _, row in rows.iterrows()]
-    more = len(names) - NAMED
-    return ", ".join([*names[:NAMED], f"{more} more"] if more > 0 else names)
+    more = len(names) - MOST_NAMES
+    return ", ".join([*names[:MOST_NAMES], f"{more} more"] if more > 0 else names)
 
 
 def _size(row: pd.Series, scale: Scale) -> str:

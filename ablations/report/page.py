@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 
 from ablations.core.files import write_bytes
-from ablations.report import tables
-from ablations.report import tables as summary_tables
-from ablations.report.ablation import ablation_table
+from ablations.report.columns import Table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import describe_audit, format_margin
+from ablations.report.run_tables import (
+    audit_table,
+    best_table,
+    endings_table,
+    environment_table,
+    published_table,
+    rates_table,
+)
 from ablations.report.style import theme_declarations
 from ablations.report.summary import (
     answer_sentences,
@@ -23,6 +29,16 @@ from ablations.report.summary import (
     find_caveats,
     run_counts,
     summarise,
+)
+from ablations.report.tables import (
+    ablation_table,
+    costs_table,
+    doubles_table,
+    ends_table,
+    ranking_table,
+    shares_table,
+    simple_tables,
+    spread_table,
 )
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
@@ -89,15 +105,13 @@ def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
 
 def load_templates() -> jinja2.Environment:
     """Load the page's templates, in which every text is escaped."""
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("ablations.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["parts"] = tables.spelled
-    return environment
 
 
 def render_page(
@@ -110,11 +124,10 @@ def render_page(
     figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawings:
         figures.setdefault(figure.spec.section, []).append(figure)
-    shown = _tables(data, results, metadata)
-    explored = build_explorer(data, results.curves, metadata) if len(results.runs) else None
-    sections = {*figures, *(name for name, content in shown.items() if content), "study"}
-    sections |= {"explorer"} if explored else set()
-    sections |= {"ablation"} if shown["ablations"] else set()
+    page_tables = _page_tables(data, results, metadata)
+    explorer = build_explorer(data, results.curves, metadata) if len(results.runs) else None
+    sections = {*figures, *(name for name, table in page_tables.items() if table), "study"}
+    sections |= {"explorer"} if explorer else set()
     sections -= {"best"} if "time" in figures else set()
     return (
         load_templates()
@@ -130,37 +143,31 @@ def render_page(
             caveats=[*find_caveats(data.ablation), *audit_caveats(results.audit)],
             sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
             figures=figures,
-            explorer=explored,
+            explorer=explorer,
             geometric=data.design.scale == "log",
             audit_said=describe_audit(results.audit) if len(results.audit) else "",
-            opened=summary_tables.simple_tables(data),
-            **shown,
+            simple_effects=simple_tables(data),
+            **page_tables,
         )
     )
 
 
-def _tables(data: ReportData, results: StoredResults, metadata: StudyMetadata) -> dict[str, Any]:
-    """Each table of the page, None where it would be empty."""
+def _page_tables(
+    data: ReportData, results: StoredResults, metadata: StudyMetadata
+) -> dict[str, Table | None]:
+    """Return each table of the page, None where it would be empty."""
     return {
-        "ablations": ablation_table(data, metadata) if len(data.effects) else None,
-        "shares": summary_tables.shares_table(data) if data.shares["eta2"].notna().any() else None,
-        "doubles": summary_tables.doubles_table(data)
-        if data.interactions["double"].notna().any()
-        else None,
-        "ends": summary_tables.ends_table(data) if data.curves else None,
-        "spread": summary_tables.spread_table(data) if data.spread["cells"].sum() else None,
-        "timings": summary_tables.costs_table(data) if len(data.costs) else None,
-        "ranking": summary_tables.ranking_table(data)
-        if len(data.ranked) > 1 and data.ranked["seeds"].iloc[0] > 1
-        else None,
-        "best": tables.best_table(data, metadata)
-        if data.configurations["complete"].any()
-        else None,
-        "endings": tables.endings_table(data) if len(data.endings) else None,
-        "rates": tables.rates_table(data) if data.rates["diverged"].sum() else None,
-        "published": tables.published_table(data.published) if len(data.published) else None,
-        "audit": tables.audit_table(results.audit, data.design.untuned.runs, metadata)
-        if len(results.audit)
-        else None,
-        "environment": tables.environment_table(results.environment, results.runs),
+        "ablation": ablation_table(data, metadata),
+        "shares": shares_table(data),
+        "doubles": doubles_table(data),
+        "ends": ends_table(data),
+        "spread": spread_table(data),
+        "timings": costs_table(data),
+        "ranking": ranking_table(data),
+        "best": best_table(data, metadata),
+        "endings": endings_table(data),
+        "rates": rates_table(data),
+        "published": published_table(data),
+        "audit": audit_table(results.audit, results.runs, metadata),
+        "environment": environment_table(results.environment, results.runs),
     }

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ablations.report import comparison
+from ablations.report.comparison import compare, render_comparison
 from ablations.report.data import build_report_data
 from ablations.report.page import write_report
 from ablations.results.metadata import StudyMetadata
@@ -70,25 +70,25 @@ def one_run(folder: Path) -> Path:
 
 
 def all_diverged(folder: Path) -> Path:
-    found = make_results(folder)
-    hit = found.runs["seed"] >= 0
+    results = make_results(folder)
+    hit = results.runs["seed"] >= 0
     return write(
-        end_runs(found, hit, "diverged", "the loss is not finite in epoch 2"), make_metadata()
+        end_runs(results, hit, "diverged", "the loss is not finite in epoch 2"), make_metadata()
     )
 
 
 def interrupted(folder: Path) -> Path:
-    found = make_results(folder)
-    kept = found.runs.sample(frac=0.6, random_state=1)
-    found = replace(found, runs=kept)
-    bad = end_runs(found, kept["seed"] == 3, "failed", "RuntimeError: no memory\n  at line 7")
+    results = make_results(folder)
+    retained = results.runs.sample(frac=0.6, random_state=1)
+    results = replace(results, runs=retained)
+    bad = end_runs(results, retained["seed"] == 3, "failed", "RuntimeError: no memory\n  at line 7")
     return write(bad, make_metadata())
 
 
 def strange_names(folder: Path) -> Path:
     axes = {"norm": ("none", EVIL, "$x_{", "W" * 200), f"axis {EVIL}": ("&", '"><img src=x>')}
-    told = make_metadata(axes, study=EVIL, description=EVIL, cautions=(EVIL,), command=EVIL)
-    return write(replace(make_results(folder, axes, seeds=6), study_toml=EVIL), told)
+    metadata = make_metadata(axes, study=EVIL, description=EVIL, cautions=(EVIL,), command=EVIL)
+    return write(replace(make_results(folder, axes, seeds=6), study_toml=EVIL), metadata)
 
 
 def many(folder: Path) -> Path:
@@ -98,11 +98,11 @@ def many(folder: Path) -> Path:
 
 def compared(folder: Path) -> Path:
     before = make_results(folder)
-    told = make_metadata()
+    metadata = make_metadata()
     after = replace(before, runs=before.runs.assign(val_loss=before.runs["val_loss"] * 1.1))
-    found = comparison.compare(before, after, (told, told), ("before", f"after {EVIL}"))
+    comparison = compare(before, after, (metadata, metadata), ("before", f"after {EVIL}"))
     page = folder / "comparison.html"
-    page.write_text(comparison.render_comparison(found, told), encoding="utf-8")
+    page.write_text(render_comparison(comparison, metadata), encoding="utf-8")
     return page
 
 
@@ -119,25 +119,25 @@ PAGES: dict[str, Callable[[Path], Path]] = {
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as running:
-        found = running.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield found
-        found.close()
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    made: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
 
     def page(name: str) -> Path:
-        if name not in made:
-            made[name] = PAGES[name](tmp_path_factory.mktemp(name))
-        return made[name]
+        if name not in paths:
+            paths[name] = PAGES[name](tmp_path_factory.mktemp(name))
+        return paths[name]
 
     return page
 
 
 class Opened:
-    """A page with all that it asked for and complained of."""
+    """A page with its requests and its errors."""
 
     def __init__(self, browser: Any, path: Path, *, width: int = 1280, scheme: str = "light"):
         self.context = browser.new_context(
@@ -151,7 +151,7 @@ class Opened:
         self.page.on("dialog", lambda dialog: self.complaints.append("a dialog"))
         self.page.on(
             "console",
-            lambda said: self.complaints.append(said.text) if said.type != "log" else None,
+            lambda message: self.complaints.append(message.text) if message.type != "log" else None,
         )
         self.page.goto(path.as_uri())
 
@@ -166,7 +166,7 @@ class Opened:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_asked_and_nothing_sticks_out(
+def test_no_request_is_made_and_nothing_sticks_out(
     name: str, browser: Any, pages: Callable[[str], Path]
 ) -> None:
     for scheme in ("light", "dark"):
@@ -190,10 +190,10 @@ def test_axe_finds_nothing_serious(name: str, browser: Any, pages: Callable[[str
             if page.locator("#explorer-rows button").count():
                 page.locator("#explorer-rows button").first.click()
             page.evaluate(script)
-            found = page.evaluate("axe.run({resultTypes: ['violations']})")
+            report = page.evaluate("axe.run({resultTypes: ['violations']})")
             serious = [
                 (violation["id"], node["target"], node["failureSummary"])
-                for violation in found["violations"]
+                for violation in report["violations"]
                 if violation["impact"] in ("serious", "critical")
                 for node in violation["nodes"]
             ]
@@ -269,7 +269,7 @@ def shown(page: Any) -> list[str]:
 def test_the_explorer_works_by_keyboard_alone(
     browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    found = make_results(tmp_path)
+    results = make_results(tmp_path)
     with Opened(browser, pages("usual")) as page:
         assert page.locator("#explorer-count").inner_text() == "6 of 6 configurations"
         select = page.locator('[data-axis="norm"]')
@@ -285,7 +285,9 @@ def test_the_explorer_works_by_keyboard_alone(
         page.keyboard.press("Enter")
         assert first.get_attribute("aria-expanded") == "true"
         name = first.inner_text().rsplit(", ", 1)
-        runs = found.runs[(found.runs["regularizer"] == name[0]) & (found.runs["norm"] == name[1])]
+        runs = results.runs[
+            (results.runs["regularizer"] == name[0]) & (results.runs["norm"] == name[1])
+        ]
         commands = page.locator("#explorer-rows code").all_inner_texts()
         assert sorted(commands) == sorted(f"ablations rerun . {run}" for run in runs["run_id"])
         assert page.locator("#explorer-rows .curve").count() == 8
@@ -298,8 +300,8 @@ def test_the_explorer_works_by_keyboard_alone(
 def test_the_explorer_s_numbers_are_those_of_the_runs(
     browser: Any, pages: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    found = make_results(tmp_path)
-    loss = np.log(found.runs["val_loss"]).groupby([found.runs[axis] for axis in SMALL]).mean()
+    results = make_results(tmp_path)
+    loss = np.log(results.runs["val_loss"]).groupby([results.runs[axis] for axis in SMALL]).mean()
     best = np.exp(loss).sort_values()
     with Opened(browser, pages("usual")) as page:
         assert shown(page) == [", ".join(levels) for levels in best.index]
@@ -308,10 +310,10 @@ def test_the_explorer_s_numbers_are_those_of_the_runs(
         with page.expect_download() as caught:
             page.locator("#explorer-download").click()
         rows = list(csv.DictReader(Path(caught.value.path()).read_text().splitlines()))
-    told = {row["run_id"]: row for row in rows}
-    assert len(rows) == len(told) == len(found.runs)
-    for run in found.runs.itertuples():
-        row = told[run.run_id]
+    by_id = {row["run_id"]: row for row in rows}
+    assert len(rows) == len(by_id) == len(results.runs)
+    for run in results.runs.itertuples():
+        row = by_id[run.run_id]
         assert (row["regularizer"], row["norm"]) == (run.regularizer, run.norm)
         assert int(row["seed"]) == run.seed
         assert float(row["val_loss"]) == pytest.approx(run.val_loss, rel=1e-4)
@@ -330,16 +332,18 @@ def test_thousands_of_configurations_are_shown_a_page_at_a_time(
 
 
 def test_dark_is_dark_and_light_is_light(browser: Any, pages: Callable[[str], Path]) -> None:
-    found = {}
+    brightnesses = {}
     for scheme in ("light", "dark"):
         with Opened(browser, pages("usual"), scheme=scheme) as page:
             colours = page.evaluate(
                 "[document.body, document.querySelector('figure')]"
                 ".map(node => getComputedStyle(node).backgroundColor)"
             )
-            found[scheme] = [sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours]
-    assert all(brightness > 600 for brightness in found["light"])
-    assert all(brightness < 150 for brightness in found["dark"])
+            brightnesses[scheme] = [
+                sum(map(int, re.findall(r"\d+", colour)[:3])) for colour in colours
+            ]
+    assert all(brightness > 600 for brightness in brightnesses["light"])
+    assert all(brightness < 150 for brightness in brightnesses["dark"])
 
 
 def test_what_people_call_things_is_text(browser: Any, pages: Callable[[str], Path]) -> None:

@@ -17,18 +17,20 @@ from ablations.results.store import StoredResults
 from .studies import SMALL, end_runs, make_metadata, make_results
 
 
-def known(found: StoredResults, axes: dict[str, Any] = SMALL) -> tuple[Explorer, dict[str, Any]]:
-    told = make_metadata(axes)
-    made = build_explorer(build_report_data(found, told), found.curves, told)
-    return made, json.loads(made.json)
+def explore(
+    results: StoredResults, axes: dict[str, Any] = SMALL
+) -> tuple[Explorer, dict[str, Any]]:
+    metadata = make_metadata(axes)
+    explorer = build_explorer(build_report_data(results, metadata), results.curves, metadata)
+    return explorer, json.loads(explorer.json)
 
 
 def test_every_run_is_there_with_its_levels_and_numbers(tmp_path: Path) -> None:
-    found = make_results(tmp_path)
-    hit = (found.runs["norm"] == "layer") & (found.runs["seed"] == 2)
-    found = end_runs(found, hit, "diverged", "not finite")
-    _, data = known(found)
-    runs, at = found.runs.set_index("run_id"), 0
+    results = make_results(tmp_path)
+    selection = (results.runs["norm"] == "layer") & (results.runs["seed"] == 2)
+    results = end_runs(results, selection, "diverged", "not finite")
+    _, data = explore(results)
+    runs, at = results.runs.set_index("run_id"), 0
     for row, size in zip(data["configurations"], data["sizes"], strict=True):
         levels = [all_[row[i]] for i, (_, all_) in enumerate(data["axes"])]
         for _ in range(size):
@@ -49,8 +51,8 @@ def test_every_run_is_there_with_its_levels_and_numbers(tmp_path: Path) -> None:
 
 
 def test_what_is_regular_takes_no_space(tmp_path: Path) -> None:
-    found = make_results(tmp_path)
-    _, data = known(found)
+    results = make_results(tmp_path)
+    _, data = explore(results)
     assert data["seed"] is None
     assert data["status"] == ""
 
@@ -60,9 +62,9 @@ def test_a_large_study_has_means_of_curves_and_short_ids(
 ) -> None:
     monkeypatch.setattr(explorers, "MOST_CURVES", 100)
     monkeypatch.setattr(explorers, "WHOLE_IDS", 10)
-    found = make_results(tmp_path, epochs=30)
-    made, data = known(found)
-    assert made.curves == "means over seeds"
+    results = make_results(tmp_path, epochs=30)
+    explorer, data = explore(results)
+    assert explorer.curves == "means over seeds"
     assert data["width"] < 16
     assert (
         len({data["ids"][i : i + data["width"]] for i in range(0, len(data["ids"]), data["width"])})
@@ -72,7 +74,7 @@ def test_a_large_study_has_means_of_curves_and_short_ids(
     assert data["epochs"][0] == 1
     assert data["epochs"][-1] == 30
     assert len(data["epochs"]) == explorers.POINTS
-    last = found.runs.groupby(list(SMALL))["val_loss"].mean()
+    last = results.runs.groupby(list(SMALL))["val_loss"].mean()
     levels = [
         tuple(all_[row[i]] for i, (_, all_) in enumerate(data["axes"]))
         for row in data["configurations"]
@@ -84,7 +86,7 @@ def test_a_large_study_has_means_of_curves_and_short_ids(
 
 def test_no_name_ends_the_script(tmp_path: Path) -> None:
     axes: dict[str, tuple[object, ...]] = {"norm": ("none", "</script><script>alert(1)//")}
-    made, data = known(make_results(tmp_path, axes), axes)
-    assert "<" not in made.json
+    explorer, data = explore(make_results(tmp_path, axes), axes)
+    assert "<" not in explorer.json
     assert data["axes"][0][1][1].startswith("</script>")
     assert np.isfinite([row[1] for row in data["configurations"]]).all()

@@ -75,9 +75,9 @@ def test_labels() -> None:
 
 
 def test_file_names_are_safe_and_distinct() -> None:
-    found = file_names(["norm", "../x", "..\\x", "<b>", "???"])
-    assert len(set(found)) == 5
-    assert all(name.replace("-", "").isalnum() for name in found)
+    names = file_names(["norm", "../x", "..\\x", "<b>", "???"])
+    assert len(set(names)) == 5
+    assert all(name.replace("-", "").isalnum() for name in names)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_a_verdict_by_divergence_names_the_divergence_and_not_the_survivors() ->
         "axis": "norm", "level": "layer", "effect": -0.05, "change": -0.05, "verdict": "hurts",
         "seeds": 8, "pairs": 16, "diverged": 9, "control_diverged": 0,
     }  # fmt: skip
-    said = describe_effects(pd.DataFrame([row]), "log", "technique")
-    assert "norm layer, which diverged in 9 of 16 runs, its control in 0" in said
-    assert "5.0" not in said
+    text = describe_effects(pd.DataFrame([row]), "log", "technique")
+    assert "norm layer, which diverged in 9 of 16 runs, its control in 0" in text
+    assert "5.0" not in text
 
 
 def test_long_names_keep_both_ends() -> None:

@@ -24,10 +24,9 @@ from ablations.analysis import (
     simple_effects,
     winner,
 )
-from ablations.report.ablation import TIMES
 from ablations.report.data import build_report_data
 from ablations.report.figures.gallery import draw_figures, list_figures
-from ablations.report.formatting import format_margin, format_percent
+from ablations.report.formatting import TIMES, format_margin, format_percent
 from ablations.report.page import render_page, write_report
 from ablations.report.style import THEME, freeze_layout, theme_declarations, to_inline_svg, to_svg
 from ablations.results.metadata import Published
@@ -102,10 +101,10 @@ def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
     results, page = usual
     row = winner(results.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
-    said = f"what a half chooses gives {size} [{low}, {high}] against all"
+    message = f"what a half chooses gives {size} [{low}, {high}] against all"
     assert row["chosen"] == 1
     assert "The best configuration is regularizer l1: the choice of every half " in page.words
-    assert f"of the seeds, and {said} controls together" in page.words
+    assert f"of the seeds, and {message} controls together" in page.words
 
 
 def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
@@ -245,8 +244,8 @@ def test_the_same_results_give_the_same_bytes(
     assert _without_noise(again.read_text()) == _without_noise(page.source)
     once_more, _ = write_report(replace(results, folder=tmp_path), make_metadata())
     assert once_more.read_text() == page.source
-    left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"report.html", "figures"}
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"report.html", "figures"}
 
 
 def _without_noise(html: str) -> str:
@@ -340,8 +339,8 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     results = end_runs(results, lost & ~skipped, "failed", "no memory")
     page = render_undrawn(end_runs(results, skipped, "skipped", "not here"), make_metadata())
     assert "up to 1 seed of a comparison left out" in page.words
-    said = "want of a pair with the control: no run of norm layer ended with a val_loss"
-    assert said in page.words
+    message = "want of a pair with the control: no run of norm layer ended with a val_loss"
+    assert message in page.words
     assert "24 skipped" in page.words
 
 

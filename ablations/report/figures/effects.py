@@ -18,8 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ablations.analysis import UNDECIDED, Scale, strongest_pairs
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale, strongest_pairs
 from ablations.analysis.costs import NO_SLOWER
+from ablations.analysis.design import Design
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import (
     FigureSpec,
@@ -69,6 +70,33 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
         "Small points: one seed each, averaged over all other axes. Large mark and bar: their mean "
         "and its 95 % t interval. Grey band: differences that do not matter by the study's margin; "
         "an effect can be certain and yet be that small.",
+    )
+
+
+def comparison_figures(
+    by_level: pd.DataFrame, design: Design, names: tuple[str, str]
+) -> Iterator[FigureSpec]:
+    """One folder of results against another, at every level."""
+    rows, (first, second) = by_level[by_level["seeds"] > 0], names
+    if rows.empty:
+        return
+    is_certain = rows["p_adjusted"] <= 0.05
+    is_within = (rows["low"] >= -design.bound) & (rows["high"] <= design.bound)
+    is_equal = is_within | (rows["identical"] == rows["pairs"])
+    verdict = np.select(
+        [is_equal, is_certain & (rows["effect"] < 0), is_certain], [EQUAL, HELPS, HURTS], UNDECIDED
+    )
+    rows = rows.assign(verdict=verdict, control=first)
+    points = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
+    yield FigureSpec(
+        "levels",
+        "comparison",
+        partial(main_effects, rows, points, scale=design.scale, margin=design.margin),
+        f"Change of the validation loss from {first} to {second} at each level.",
+        f"Each level's runs in {second} against the same runs in {first}: the "
+        "mean over seeds and its 95 % t interval. Coloured: p at most 0.05, adjusted "
+        "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
+        "interval lies within the margin.",
     )
 
 

@@ -1,0 +1,162 @@
+"""Columns of tables: how a row's cells are written, sorted and read by programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from ablations.analysis import Scale
+from ablations.report.formatting import NOTHING, format_change, format_interval, format_number
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its text, the number behind it if it has one, its CSS classes, a note below, and
+    its named parts, if the text has several, for programs that read the table.
+    """
+
+    text: str
+    value: float | None = None
+    style_class: str = ""
+    note: str = ""
+    parts: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def parts_json(self) -> str:
+        """The parts as JSON for the page's scripts; a missing part is empty."""
+        parts = {name: "" if pd.isna(value) else str(value) for name, value in self.parts}
+        return json.dumps(parts, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    format
+        Writes a row's cell: its text, or a complete cell.
+    sort
+        The row's number behind the text, by its name or computed.
+    parts
+        Names of the parts of the text, and the row's values that they hold.
+    """
+
+    heading: str
+    format: Callable[[Row], str | Cell]
+    sort: str | Callable[[Row], float] | None = None
+    style_class: str = ""
+    parts: tuple[tuple[str, str], ...] = ()
+
+    def cell(self, row: Row) -> Cell:
+        """Make a row's cell."""
+        text = self.format(row)
+        if isinstance(text, Cell):
+            return text
+        value = math.nan
+        if self.sort is not None:
+            value = float(row[self.sort] if isinstance(self.sort, str) else self.sort(row))
+        return Cell(
+            text,
+            None if math.isnan(value) else value,
+            self.style_class,
+            parts=tuple((name, row[column]) for name, column in self.parts),
+        )
+
+
+@dataclass(frozen=True)
+class Table:
+    """A caption, columns, and rows of cells."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+def build_table(
+    caption: str, columns: Iterable[Column], rows: pd.DataFrame | Iterable[Row]
+) -> Table | None:
+    """Write every row in all columns; None where there is no row."""
+    columns = tuple(columns)
+    records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
+    cells = tuple(tuple(column.cell(row) for column in columns) for row in records)
+    return Table(caption, columns, cells) if cells else None
+
+
+def text_column(heading: str, name: str, style_class: str = "") -> Column:
+    """A column of texts, written as they are."""
+    return Column(heading, lambda row: str(row[name]), style_class=style_class)
+
+
+def name_column(name: str) -> Column:
+    """A column of the levels of one axis, or the values of one setting."""
+    return text_column(name, name, "name")
+
+
+def level_column(heading: str = "level", pattern: str = "{axis} {level}") -> Column:
+    """A column that names an axis and its level."""
+    return Column(heading, lambda row: pattern.format_map(row), style_class="name")
+
+
+def number_column(
+    heading: str,
+    name: str,
+    write: Callable[[Any], str] = str,
+) -> Column:
+    """A column of numbers, sorted by them."""
+    return Column(heading, lambda row: write(row[name]), name, "number")
+
+
+def interval_column(
+    heading: str,
+    low: str,
+    high: str,
+    write: Callable[[Any], str],
+    is_known: Callable[[Row], bool] | None = None,
+) -> Column:
+    """A column of intervals, sorted by their lower ends; a dash where one is not known."""
+    return Column(
+        heading,
+        lambda row: (
+            f"{write(row[low])} to {write(row[high])}" if not is_known or is_known(row) else NOTHING
+        ),
+        low,
+        "number interval",
+        parts=(("low", low), ("high", high)),
+    )
+
+
+def change_column(
+    heading: str, scale: Scale, has_star: Callable[[Row], bool] | None = None
+) -> Column:
+    """A column of effects, as relative changes or in the outcome's unit."""
+    return Column(
+        heading,
+        lambda row: format_change(row, scale) + (" *" if has_star and has_star(row) else ""),
+        "change" if scale == "log" else "effect",
+        "number",
+    )
+
+
+def change_interval_column(scale: Scale) -> Column:
+    """A column of the effects' intervals."""
+    prefix = "change_" if scale == "log" else ""
+    return Column(
+        "95 % interval",
+        lambda row: format_interval(row, scale),
+        f"{prefix}low",
+        "number interval",
+        parts=(("low", f"{prefix}low"), ("high", f"{prefix}high")),
+    )
+
+
+four_digits = partial(format_number, digits=4)
+two_digits = partial(format_number, digits=2)

@@ -1,4 +1,4 @@
-"""Networks that ask the techniques for their layers, one module a model."""
+"""Networks, which ask the techniques for their layers; one module per model or family."""
 
 from ablations.core.registry import discover
 

@@ -1,4 +1,4 @@
-"""Tasks: data, loss and metric, one module a task."""
+"""Tasks: data, loss and metric; one module per task or source of data."""
 
 from ablations.core.registry import discover
 

@@ -1,4 +1,4 @@
-"""The techniques under test, one module an axis, one small class a technique."""
+"""The techniques: one module per axis, one small class per technique."""
 
 from ablations.core.registry import discover
 

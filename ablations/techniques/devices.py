@@ -18,7 +18,7 @@ class Cpu(Device):
 
 
 class _Accelerator(Device):
-    """A device that torch has a module for, with the same questions in each."""
+    """A device with a module in torch, such as ``torch.cuda``."""
 
     def available(self) -> bool:
         return bool(getattr(torch, self.name).is_available())
@@ -32,8 +32,8 @@ class _Accelerator(Device):
             module.reset_peak_memory_stats()
 
     def peak(self) -> int | None:
-        counted = getattr(getattr(torch, self.name), "max_memory_allocated", None)
-        return None if counted is None else int(counted())
+        read_peak = getattr(getattr(torch, self.name), "max_memory_allocated", None)
+        return None if read_peak is None else int(read_peak())
 
 
 @technique

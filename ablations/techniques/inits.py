@@ -1,4 +1,4 @@
-"""Initial weights.  Only weights differ: biases keep PyTorch's default in every init."""
+"""Initial weights; biases have PyTorch's default in every init."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ class TruncNormal(Init):
     std: Positive = 0.02
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
-        # PyTorch's a and b are absolute: its defaults would never cut at this deviation.
+        # PyTorch's bounds are absolute: its defaults would not cut at this deviation.
         init.trunc_normal_(weight, 0.0, self.std, -2 * self.std, 2 * self.std, generator=generator)

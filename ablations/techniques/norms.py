@@ -29,7 +29,7 @@ class LayerNorm(Norm):
         return nn.LayerNorm(width)
 
     def maps(self, width: int, dims: int) -> nn.Module:
-        return nn.GroupNorm(1, width)  # over all channels and places, as Wu & He (2018) draw it
+        return nn.GroupNorm(1, width)  # over all channels and positions (Wu & He, 2018)
 
 
 @technique
@@ -51,7 +51,7 @@ class BatchNorm(Norm):
         last = rows % size or size
         if last > 1:
             return None
-        return f"batch norm cannot train on the last batch, a single row ({rows} rows by {size})"
+        return f"batch norm cannot train on a last batch of one row ({rows} rows by {size})"
 
 
 @technique
@@ -69,10 +69,10 @@ class GroupNorm(Norm):
 
     def skip(self, context: TrainingContext) -> str | None:
         if self.channels == 1:
-            return "a group of one channel is its own mean, so that nothing is left of it"
+            return "group norm sets a group of one channel to zero: the channel is its own mean"
         for width in context.model.widths(context.task):
             if width % self.channels:
-                return f"a layer of {width} units has no whole groups of {self.channels} channels"
+                return f"a layer of {width} units cannot be divided into groups of {self.channels}"
         return None
 
 

@@ -1,4 +1,4 @@
-"""Optimizers: not a technique axis, but any study may cross them."""
+"""Optimizers, a hyper-parameter that every study can vary."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ablations.techniques.base import Decay, Optimizer, TrainingContext, techniq
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
-_EPSILON = 1e-8  # PyTorch's
+_EPSILON = 1e-8  # PyTorch's default
 
 
 class _Adaptive(Optimizer):
-    """Adam's rule; what weight decay is added to differs."""
+    """Adam's rule; subclasses differ in the weight decay."""
 
     beta1: float
     beta2: float
@@ -70,7 +70,7 @@ class AdamW(_Adaptive):
     def skip(self, context: TrainingContext) -> str | None:
         if context.regularizer.penalties().decay == Decay():
             return None
-        return f"adamw decays the weights itself; cross '{context.regularizer.name}' with adam"
+        return f"adamw has its own weight decay; use '{context.regularizer.name}' with adam"
 
 
 @technique

@@ -68,22 +68,24 @@ class Elastic(Regularizer):
 
 
 class DropoutLayer(RandomLayer):
-    """Each entry takes 16 random bits, so the rate is kept in steps of 1/65536, and the scale is
-    that of the rate really kept: the mask's expectation is exactly 1.
+    """Dropout with 16 random bits for each entry.
+
+    The rate is rounded to a multiple of 1/65536, and the scale is that of the rounded rate: the
+    expectation of the mask is exactly 1.
     """
 
     def __init__(self, purpose: str, rate: float) -> None:
         super().__init__(purpose)
         self.rate = rate
-        # Never all levels, which would leave nothing to scale.
+        # Never all levels: the scale would be infinite.
         self.dropped = min(round(rate * LEVELS), LEVELS - 1)
 
     def plain(self) -> nn.Module:
         return nn.Dropout(self.rate)
 
     def numbers(self) -> tuple[Tensor, ...]:
-        first_kept = torch.tensor(self.dropped - LEVELS // 2, dtype=torch.int16)
-        return first_kept, torch.tensor(LEVELS / (LEVELS - self.dropped), dtype=torch.float64)
+        threshold = torch.tensor(self.dropped - LEVELS // 2, dtype=torch.int16)
+        return threshold, torch.tensor(LEVELS / (LEVELS - self.dropped), dtype=torch.float64)
 
     @staticmethod
     def sample(
@@ -104,7 +106,7 @@ class DropoutLayer(RandomLayer):
 class Dropout(Regularizer):
     """Set random activations of the hidden layers to zero while training (Srivastava et al., 2014).
 
-    ``p`` holds a rate for each hidden layer; the last one serves all deeper layers.
+    ``p`` holds a rate for each hidden layer; deeper layers have the last rate.
     """
 
     name = "dropout"
@@ -130,7 +132,7 @@ class DecoupledWeightDecay(Regularizer):
 
 
 class PlainNoise(nn.Module):
-    """What a person writes to add noise."""
+    """Noise in plain PyTorch, to time its cost."""
 
     def __init__(self, std: float) -> None:
         super().__init__()
@@ -141,7 +143,7 @@ class PlainNoise(nn.Module):
 
 
 class NoiseLayer(RandomLayer):
-    """Adds std times a standard normal number to every entry."""
+    """Add std times a standard normal number to each entry."""
 
     def __init__(self, purpose: str, std: float) -> None:
         super().__init__(purpose)

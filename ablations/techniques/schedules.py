@@ -1,7 +1,7 @@
-"""Learning-rate schedules, each PyTorch's own scheduler fitted to the length of the run.
+"""Learning-rate schedules: PyTorch's schedulers, scaled to the length of the run.
 
-The study's learning rate is the highest that a schedule reaches, and no schedule
-moves the optimizer's momentum: what differs between two levels is the rate alone.
+The study's learning rate is the highest that a schedule reaches, and no schedule changes the
+optimizer's momentum: two levels differ in the learning rate alone.
 """
 
 from __future__ import annotations
@@ -20,26 +20,24 @@ Count = Annotated[int, Field(gt=0)]
 
 
 def share(fraction: float, length: int) -> int:
-    """A fraction of a length, rounded up: a quarter of 5 epochs is 2, so that it fits 4 times
-    at most.
-    """
-    # The slack keeps 0.1 × 30, which is a little more than 3 in binary, at 3.
+    """Return a fraction of a length, rounded up: a quarter of 5 epochs is 2."""
+    # Without the tolerance, 0.1 × 30 is a little more than 3 in floating point, and becomes 4.
     return max(1, math.ceil(fraction * length - 1e-9))
 
 
 class _ByEpoch(Schedule):
-    """A schedule that moves after every epoch, and so needs a second one to move in."""
+    """A schedule that changes the rate after each epoch; it needs two epochs."""
 
     adaptive = False
 
     def skip(self, context: TrainingContext) -> str | None:
         if context.epochs > 1:
             return None
-        return f"{self.name} moves the rate between epochs, and there is only one"
+        return f"{self.name} changes the rate between epochs; the run has only one"
 
 
 class _ByStep(Schedule):
-    """A schedule that moves after every optimizer step instead of every epoch."""
+    """A schedule that changes the rate after each optimizer step."""
 
     adaptive = False
 
@@ -110,10 +108,10 @@ class OneCycle(_ByStep):
 
     def skip(self, context: TrainingContext) -> str | None:
         steps = context.epochs * context.steps_per_epoch
-        # PyTorch's rise takes warmup × steps - 1 steps, and divides by them.
+        # PyTorch divides by the warm-up's length, warmup × steps - 1.
         if self.warmup * steps > 1:
             return None
-        return f"one_cycle has no room to warm up in {steps} steps"
+        return f"one_cycle needs more than {steps} steps for its warm-up"
 
 
 @technique
@@ -164,8 +162,8 @@ class WarmupCosine(_ByStep):
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         total = epochs * steps
         warm = min(share(self.warmup, total), max(1, total - 1))
-        parts = [
+        schedulers = [
             lr_scheduler.LinearLR(optimizer, 1 / (warm + 1), total_iters=warm),
             lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(1, total - warm)),
         ]
-        return lr_scheduler.SequentialLR(optimizer, parts, milestones=[warm])
+        return lr_scheduler.SequentialLR(optimizer, schedulers, milestones=[warm])

@@ -78,15 +78,18 @@ def test_run_id_depends_on_every_setting(change: dict[str, Any]) -> None:
     ("study", "reason"),
     [
         ({"axes": {"regularizer": ["label_smoothing"]}}, "regression"),
-        ({"axes": {"norm": ["group"], "hidden": [[12]]}}, "12 units has no whole groups of 8"),
-        ({"axes": {"norm": ["batch"], "batch_size": [33]}}, "a single row"),
-        ({"axes": {"norm": ["batch"], "batch_size": [1]}}, "a single row"),
-        ({"axes": {"optimizer": ["adamw"], "regularizer": ["l2"]}}, "decays the weights itself"),
+        (
+            {"axes": {"norm": ["group"], "hidden": [[12]]}},
+            "12 units cannot be divided into",
+        ),
+        ({"axes": {"norm": ["batch"], "batch_size": [33]}}, "a last batch of one row"),
+        ({"axes": {"norm": ["batch"], "batch_size": [1]}}, "a last batch of one row"),
+        ({"axes": {"optimizer": ["adamw"], "regularizer": ["l2"]}}, "has its own weight decay"),
         (
             {"axes": {"optimizer": ["sgd"], "regularizer": ["decoupled_weight_decay"]}},
             "no decoupled",
         ),
-        ({"axes": {"schedule": ["one_cycle"]}, "epochs": 2}, "no room to warm up"),
+        ({"axes": {"schedule": ["one_cycle"]}, "epochs": 2}, "for its warm-up"),
     ],
 )
 def test_meaningless_combinations_are_skipped_with_a_reason(

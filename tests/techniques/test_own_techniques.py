@@ -1,4 +1,4 @@
-"""Techniques of other people: as objects, by their name in Python, and from installed packages."""
+"""A user's techniques: as objects, by their Python names, and from installed packages."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def module(
     return name
 
 
-def test_a_study_names_a_technique_by_where_it_lies(module: str, tmp_path: Path) -> None:
+def test_a_study_names_a_technique_by_its_python_path(module: str, tmp_path: Path) -> None:
     path = f"python:{module}:{module}"
     (tmp_path / "mine.toml").write_text(
         f'task = "notebook"\nseeds = 2\nepochs = 2\n[axes]\n'
@@ -72,13 +72,13 @@ def test_a_study_names_a_technique_by_where_it_lies(module: str, tmp_path: Path)
     assert list(study.levels["norm"]) == labels
     results = run(study, tmp_path / "out", jobs=2)
     assert set(results.runs["status"]) == {"ok"}
-    # What is written down leads to the same study, in a process that knows nothing of it.
+    # Another process loads the same study from the stored file.
     words = "from ablations import Study; print(*Study.from_toml('study.toml').levels['norm'])"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", words], cwd=tmp_path / "out", capture_output=True, text=True,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
     )  # fmt: skip
-    assert done.stdout.split() == labels, done.stderr
+    assert process.stdout.split() == labels, process.stderr
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_study_names_a_technique_by_where_it_lies(module: str, tmp_path: Path)
         ("norm", {"name": "python:{}:{}", "power": "a"}, "valid number, found 'a'"),
     ],
 )
-def test_what_is_no_technique_is_refused(
+def test_an_object_that_is_not_a_technique_is_refused(
     module: str, axis: str, level: object, message: str
 ) -> None:
     if isinstance(level, dict):
@@ -105,28 +105,29 @@ def test_what_is_no_technique_is_refused(
     assert str(caught.value).startswith(f"axes.{axis}[0]")
 
 
-def test_the_code_of_a_technique_is_part_of_a_run(module: str, tmp_path: Path) -> None:
+def test_the_source_of_a_technique_is_part_of_a_run_id(module: str, tmp_path: Path) -> None:
     path = tmp_path / f"{module}.py"
     axes = {"norm": [f"python:{module}:{module}"]}
 
-    def made() -> Study:
+    def make_study() -> Study:
         return Study(task="notebook", seeds=2, epochs=1, axes=axes)
 
-    first = made()
+    first = make_study()
     run(first, tmp_path / "out")
-    # Only the layer that the technique makes is edited, not the technique.
+    # The edit is in the layer's class, not in the technique's.
     path.write_text(path.read_text().replace("** self.power", "** (2 * self.power)"))
-    assert expand(made()).runs[0].run_id == expand(first).runs[0].run_id  # what is in memory counts
+    # The loaded source counts.
+    assert expand(make_study()).runs[0].run_id == expand(first).runs[0].run_id
     importlib.invalidate_caches()
     importlib.reload(sys.modules[module])
-    second = made()
+    second = make_study()
     assert expand(second).runs[0].run_id != expand(first).runs[0].run_id
     with pytest.raises(RequestError, match=f"other code: norm python:{module}:{module} has chang"):
         run(second, tmp_path / "out")
 
 
-def installed(folder: Path, module: str, value: str) -> dict[str, str]:
-    """A package with an entry point, and the environment that has it installed."""
+def install(folder: Path, module: str, value: str) -> dict[str, str]:
+    """Install a package with an entry point; return the environment variables."""
     info = folder / "my_norms-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-norms\nVersion: 1.2\n")
@@ -140,13 +141,13 @@ def ablations(*words: str, env: dict[str, str], cwd: Path) -> subprocess.Complet
     return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
-def test_a_package_offers_its_techniques_by_name(tmp_path: Path) -> None:
+def test_a_study_names_a_technique_of_an_installed_package(tmp_path: Path) -> None:
     package, work = tmp_path / "package", tmp_path / "work"
     package.mkdir()
     work.mkdir()
-    env = installed(package, "meannorm", "meannorm:meannorm")
-    listed = ablations("list", "techniques", env=env, cwd=work)
-    assert "meannorm (power=1.0), from my-norms 1.2\n" in listed.stdout, listed.stderr
+    env = install(package, "meannorm", "meannorm:meannorm")
+    process = ablations("list", "techniques", env=env, cwd=work)
+    assert "meannorm (power=1.0), from my-norms 1.2\n" in process.stdout, process.stderr
     words: tuple[str, ...] = (
         "run",
         "notebook",
@@ -156,21 +157,21 @@ def test_a_package_offers_its_techniques_by_name(tmp_path: Path) -> None:
         "regularizer=none",
     )
     words += ("--axis", "schedule=constant", "--axis", "init=default", "--seeds", "2")
-    done = ablations(*words, "--epochs", "2", "--no-report", "--out", "out", env=env, cwd=work)
-    assert done.returncode == 0, done.stderr
+    process = ablations(*words, "--epochs", "2", "--no-report", "--out", "out", env=env, cwd=work)
+    assert process.returncode == 0, process.stderr
     assert '"meannorm"' in (work / "out" / "study.toml").read_text()
 
 
-def test_an_offer_that_cannot_be_loaded_is_an_error_that_names_the_package(
+def test_a_broken_entry_point_is_an_error_that_names_the_package(
     tmp_path: Path,
 ) -> None:
-    env = installed(tmp_path, "meannorm", "meannorm:nothing")
-    done = ablations("run", "notebook", env=env, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.startswith(
+    env = install(tmp_path, "meannorm", "meannorm:nothing")
+    process = ablations("run", "notebook", env=env, cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.startswith(
         "error: package my-norms 1.2: its technique 'mine' (meannorm:nothing) cannot be loaded: "
     )
-    assert done.stderr.count("\n") == 1
+    assert process.stderr.count("\n") == 1
 
 
 def test_workers_import_the_module_of_a_technique_and_follow_its_changes(

@@ -1,4 +1,4 @@
-"""Each technique against an independent statement of what it does."""
+"""Each technique against an independent formula."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def test_dropout_drops_at_its_rate_and_keeps_the_expectation(rate: float) -> Non
     layer = DropoutLayer("dropout/1", rate)
     layer.draws = Draws(Streams(5))
     outputs = layer(torch.ones(1000, 333))
-    dropped, kept = int((outputs == 0).sum()), outputs[outputs > 0]
-    assert stats.binomtest(dropped, outputs.numel(), rate).pvalue > 1e-3 if rate else dropped == 0
-    assert float(kept.min()) == float(kept.max())
-    assert float(kept[0]) == pytest.approx(1 / (1 - rate), rel=1e-4)
+    n_zero, scaled = int((outputs == 0).sum()), outputs[outputs > 0]
+    assert stats.binomtest(n_zero, outputs.numel(), rate).pvalue > 1e-3 if rate else n_zero == 0
+    assert float(scaled.min()) == float(scaled.max())
+    assert float(scaled[0]) == pytest.approx(1 / (1 - rate), rel=1e-4)
 
 
-def test_max_norm_moves_only_rows_that_are_too_long() -> None:
+def test_max_norm_changes_only_rows_that_are_too_long() -> None:
     factor = MaxNorm(c=1.0).shrink(W)
     assert factor is not None
     assert torch.allclose(factor * W, torch.tensor([[0.6, -0.8], [0.3, 0.4]]))
 
 
-def test_label_smoothing_is_torch_s() -> None:
+def test_label_smoothing_equals_pytorch() -> None:
     logits = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     targets = torch.tensor([0, 1, 2, 3, 4, 0, 1])
     ours = LabelSmoothing(epsilon=0.2).objective(logits, targets, [], F.cross_entropy)
@@ -66,7 +66,7 @@ def test_label_smoothing_is_torch_s() -> None:
 
 
 @pytest.mark.parametrize("technique", [Dropout(), InputNoise(std=0.5)])
-def test_random_layers_rest_in_evaluation_and_repeat_by_step(
+def test_random_layers_are_inactive_in_evaluation_and_repeat_by_step(
     technique: Dropout | InputNoise,
 ) -> None:
     layer = technique.layer(0 if isinstance(technique, InputNoise) else 1)
@@ -104,7 +104,7 @@ def test_norms_normalise(name: str) -> None:
 
 
 @pytest.mark.parametrize("cls", registered("norm").values())
-def test_a_norm_does_not_change_what_the_linear_layer_computes_at_the_start(
+def test_wrapping_a_layer_does_not_change_its_initial_outputs(
     cls: type[Norm],
 ) -> None:
     layer = nn.Linear(5, 8)
@@ -145,44 +145,44 @@ def test_inits_have_their_variance(name: str, relu: bool) -> None:
 def rates(schedule: Schedule, epochs: int, steps: int = 1, objective: float = 1.0) -> list[float]:
     optimizer = optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.01)
     scheduler = schedule.scheduler(optimizer, epochs, steps)
-    found = []
+    values = []
     for _ in range(epochs):
         for _ in range(steps):
-            found.append(float(optimizer.param_groups[0]["lr"]))
+            values.append(float(optimizer.param_groups[0]["lr"]))
             optimizer.step()
             schedule.after_step(scheduler)
         schedule.after_epoch(scheduler, objective)
-    return found
+    return values
 
 
 @pytest.mark.parametrize("steps", [1, 7])
 @pytest.mark.parametrize("epochs", [4, 20, 33])
 @pytest.mark.parametrize("name", registered("schedule"))
-def test_schedules_stay_within_the_study_s_rate_and_move(
+def test_schedules_stay_within_the_study_s_rate_and_vary(
     name: str, epochs: int, steps: int
 ) -> None:
     schedule = registered("schedule")[name]()
     assert isinstance(schedule, Schedule)
-    found = rates(schedule, epochs, steps)
-    assert len(found) == epochs * steps
-    assert max(found) <= 0.01 * (1 + 1e-12)
-    assert min(found) >= 0
-    moved = len(set(found)) > 1
-    assert moved == (name != "constant")
+    values = rates(schedule, epochs, steps)
+    assert len(values) == epochs * steps
+    assert max(values) <= 0.01 * (1 + 1e-12)
+    assert min(values) >= 0
+    varies = len(set(values)) > 1
+    assert varies == (name != "constant")
     if name not in ("constant", "cyclic", "plateau"):
-        assert found[-1] < 0.5 * max(found)
+        assert values[-1] < 0.5 * max(values)
     if name not in ("constant", "step", "exponential", "plateau") and epochs * steps >= 20:
-        assert max(found) >= 0.0085  # the peak is reached, but for the grid of steps
+        assert max(values) >= 0.0085  # the peak, within the resolution of the steps
 
 
-def test_step_is_the_notebook_s() -> None:
+def test_step_gives_the_rates_of_the_notebook() -> None:
     expected = [0.01] * 5 + [0.001] * 5 + [1e-4] * 5 + [1e-5] * 5
     assert rates(Step(), 20) == pytest.approx(expected)
 
 
 def test_exponential_ends_at_a_hundredth_and_plateau_waits_a_tenth_of_the_run() -> None:
     assert rates(Exponential(), 20)[-1] == pytest.approx(1e-4)
-    # An objective that never improves: the first epoch sets it, two more are waited for.
+    # The objective never improves: the first epoch sets the best, two more are the patience.
     assert rates(Plateau(), 20)[:5] == pytest.approx([0.01] * 4 + [0.001])
 
 
@@ -192,12 +192,12 @@ def test_share_rounds_up(length: int, expected: int) -> None:
     assert share(0.1, 30) == 3
 
 
-def test_optimizers_carry_the_decay_that_the_regularizer_asks_for() -> None:
+def test_optimizers_apply_the_decay_that_a_regularizer_requests() -> None:
     parameter = torch.ones(1, requires_grad=True)
     build = registered("optimizer")["adam"]().build  # type: ignore[attr-defined]
     assert type(build([parameter], 0.1, Decay(0.5))) is optim.Adam
     decoupled = build([parameter], 0.1, Decay(0.5, decoupled=True))
     parameter.grad = torch.zeros(1)
     decoupled.step()
-    # No gradient: the weight shrinks by rate × decay and by nothing else.
+    # Without a gradient the weight shrinks by rate × decay alone.
     assert float(parameter.detach()) == pytest.approx(1 - 0.1 * 0.5)

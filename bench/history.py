@@ -34,17 +34,17 @@ def measured(folder: Path) -> pd.DataFrame:
     """
     rows = []
     for path in sorted(folder.glob("*/*.json")):
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if "benchmarks" not in told or "machine_info" not in told:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        if "benchmarks" not in report or "machine_info" not in report:
             continue
-        machine, commit = told["machine_info"], told["commit_info"]
+        machine, commit = report["machine_info"], report["commit_info"]
         cpu = machine.get("cpu", {})
         name = f"{cpu.get('brand_raw', machine['machine'])}, {cpu.get('count', '?')} cores"
         changed = " with changes" if commit.get("dirty") else ""
         rows += [
-            (name, f"{commit['id'][:7]}{changed}", commit["time"], one["name"],
-             one["stats"]["median"])
-            for one in told["benchmarks"]
+            (name, f"{commit['id'][:7]}{changed}", commit["time"], entry["name"],
+             entry["stats"]["median"])
+            for entry in report["benchmarks"]
         ]  # fmt: skip
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.drop_duplicates(["machine", "commit", "benchmark"], keep="last")
@@ -74,20 +74,20 @@ def draw(ratios: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(9, 0.6 + 2.8 * len(machines)), layout="constrained")
     panels = figure.subplots(len(machines), 1, squeeze=False)[:, 0]
     for machine, panel in zip(machines, panels, strict=True):
-        part = ratios.loc[machine].dropna(axis=1, how="all")
-        x = range(len(part))
-        for name in part:
-            panel.plot(x, part[name], color="#8DA5BE", linewidth=1, marker=".")
-            last = part[name].iloc[-1]
+        columns = ratios.loc[machine].dropna(axis=1, how="all")
+        x = range(len(columns))
+        for name in columns:
+            panel.plot(x, columns[name], color="#8DA5BE", linewidth=1, marker=".")
+            last = columns[name].iloc[-1]
             if abs(np.log(last)) > np.log(NOTABLE):
                 panel.annotate(
                     name, (x[-1], last), (6, 0), textcoords="offset points",
                     va="center", fontsize=8,
                 )  # fmt: skip
-        mean = np.exp(np.log(part).mean(axis=1))
+        mean = np.exp(np.log(columns).mean(axis=1))
         panel.plot(x, mean, color="#0072B2", linewidth=2.4, marker="o", label="geometric mean")
         panel.axhline(1, color="#5F6368", linewidth=1)
-        panel.set_xticks(list(x), part.index, rotation=30, ha="right")
+        panel.set_xticks(list(x), columns.index, rotation=30, ha="right")
         panel.set_yscale("log")
         panel.yaxis.set_major_locator(LogLocator(subs=(1, 1.25, 1.6, 2, 2.5, 3.2, 4, 5, 6.4, 8)))
         panel.yaxis.set_major_formatter(FormatStrFormatter("%.3g"))
@@ -109,8 +109,8 @@ def markdown(table: pd.DataFrame, ratios: pd.DataFrame) -> str:
     lines = []
     seconds = table.sort_values("time", kind="stable").groupby(["machine", "benchmark"])["median"]
     latest = seconds.last()
-    for machine, part in ratios.groupby(level="machine", sort=False):
-        shown = part.loc[machine].dropna(axis=1, how="all").T
+    for machine, rows in ratios.groupby(level="machine", sort=False):
+        shown = rows.loc[machine].dropna(axis=1, how="all").T
         lines += [f"{machine}, times over those of the first commit:", ""]
         lines.append(f"| benchmark | {' | '.join(shown.columns)} | now, ms |")
         lines.append("| --- |" + " ---: |" * (len(shown.columns) + 1))
@@ -135,8 +135,8 @@ def main() -> int:
     text = markdown(table, ratios)
     sys.stdout.write(text)
     readme = README.read_text(encoding="utf-8")
-    whole = f"\\1\n{text}\n![Times by commit, over those of the first](history.png)\n\n\\2"
-    README.write_text(PLACE.sub(whole, readme), encoding="utf-8")
+    section = f"\\1\n{text}\n![Times by commit, over those of the first](history.png)\n\n\\2"
+    README.write_text(PLACE.sub(section, readme), encoding="utf-8")
     return 0
 
 

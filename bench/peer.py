@@ -37,13 +37,13 @@ def network(regularizer: str, norm: str, init: str) -> nn.Sequential:
             )
         if regularizer == "dropout":
             layers.append(nn.Dropout(rate))
-    whole = nn.Sequential(*layers, nn.Linear(32, 1))
-    for layer in whole:
+    model = nn.Sequential(*layers, nn.Linear(32, 1))
+    for layer in model:
         if isinstance(layer, nn.Linear) and init == "xavier_uniform":
             nn.init.xavier_uniform_(layer.weight)
         elif isinstance(layer, nn.Linear) and init == "kaiming_uniform":
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-    return whole
+    return model
 
 
 def scheduler(schedule: str, optimizer: Optimizer) -> lr_scheduler.LRScheduler | None:
@@ -70,7 +70,7 @@ def train(
         optimizer.zero_grad()
         loss = loss_of(model(x), y)
         if regularizer in ("l1", "elastic"):
-            loss = loss + PENALTY * sum(part.abs().sum() for part in model.parameters())
+            loss = loss + PENALTY * sum(parameter.abs().sum() for parameter in model.parameters())
         loss.backward()
         optimizer.step()
         if isinstance(moves, lr_scheduler.ReduceLROnPlateau):
@@ -87,14 +87,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     cells = list(itertools.product(REGULARIZERS, NORMS, INITS, SCHEDULES, range(100)))
     random.Random(0).shuffle(cells)
     x, y = torch.rand(100, 10), torch.rand(100, 1)
-    with joblib.Parallel(n_jobs=asked.jobs, backend="loky", batch_size=1) as pool:
-        pool(joblib.delayed(train)(x, y, *cell) for cell in cells[: 20 * asked.jobs])
+    with joblib.Parallel(n_jobs=arguments.jobs, backend="loky", batch_size=1) as pool:
+        pool(joblib.delayed(train)(x, y, *cell) for cell in cells[: 20 * arguments.jobs])
         start = time.perf_counter()
-        losses = pool(joblib.delayed(train)(x, y, *cell) for cell in cells[: asked.runs])
+        losses = pool(joblib.delayed(train)(x, y, *cell) for cell in cells[: arguments.runs])
         seconds = time.perf_counter() - start
     sys.stdout.write(json.dumps({"runs_per_second": len(losses) / seconds}) + "\n")
 

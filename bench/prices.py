@@ -54,17 +54,17 @@ def main() -> int:
             study = Study.find(spec)
             if "--seeds" in words:
                 study = study.replace(seeds=int(words[1]))
-            how = RunOptions(engine="loop" if "loop" in words else "auto")
-            found = estimate(plan_execution(study, out, how))
-            low, high = found.interval()
+            options = RunOptions(engine="loop" if "loop" in words else "auto")
+            price = estimate(plan_execution(study, out, options))
+            low, high = price.interval()
             line = [sys.executable, "-m", "ablations", "run", spec, *words, "--out", str(out)]
             start = time.monotonic()
             subprocess.run(line, check=True, capture_output=True)
             took = time.monotonic() - start
-            runs = sum(len(rate.choice.runs) for rate in found.rates)
-            told = f"{found.seconds():.0f} ({low:.0f} to {high:.0f})"
-            ratio = took / found.seconds()
-            say(f"| {name} | {runs:,} | {told} | {took:.0f} | {ratio:.2f} |")
+            runs = sum(len(rate.choice.runs) for rate in price.rates)
+            interval = f"{price.seconds():.0f} ({low:.0f} to {high:.0f})"
+            ratio = took / price.seconds()
+            say(f"| {name} | {runs:,} | {interval} | {took:.0f} | {ratio:.2f} |")
     return 0
 
 

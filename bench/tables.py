@@ -16,11 +16,11 @@ Entry = dict[str, Any]
 
 def benchmarks(paths: Iterable[Path]) -> list[Entry]:
     """What the files hold; of two measurements of one thing the later."""
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for path in sorted(paths):
         for entry in json.loads(path.read_text(encoding="utf-8"))["benchmarks"]:
-            found[entry["fullname"]] = entry
-    return list(found.values())
+            entries[entry["fullname"]] = entry
+    return list(entries.values())
 
 
 def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

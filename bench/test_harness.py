@@ -36,14 +36,14 @@ def _one_thread() -> Any:
 
 def test_plan(benchmark: Any) -> None:
     study = Study.find("notebook")
-    found = benchmark(expand, study)
-    assert len(found) == 2400
+    grid = benchmark(expand, study)
+    assert len(grid) == 2400
 
 
 def test_plan_a_hundred_thousand_runs(benchmark: Any) -> None:
     study = Study.find("notebook").replace(seeds=417)
-    found = benchmark.pedantic(expand, (study,), rounds=5)
-    assert len(found) == 100_080
+    grid = benchmark.pedantic(expand, (study,), rounds=5)
+    assert len(grid) == 100_080
 
 
 def test_pack_a_hundred_thousand_runs(benchmark: Any) -> None:

@@ -60,12 +60,12 @@ def test_throughput(benchmark: Any, tmp_path: Path, compile_: str) -> None:
         theirs.append(peer())
         return (out, command(out, FEW, compile_)), {}
 
-    def whole(out: Path, few: float) -> None:
+    def train_many(out: Path, few: float) -> None:
         seconds = command(out, MANY, compile_) - few
         ours.append((MANY - FEW) * CELLS / seconds)
 
-    benchmark.pedantic(whole, setup=before, rounds=ROUNDS)
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
+    benchmark.pedantic(train_many, setup=before, rounds=ROUNDS)
+    ratios = [rate / peer_rate for rate, peer_rate in zip(ours, theirs, strict=True)]
     benchmark.extra_info["runs_per_second"] = statistics.median(ours)
     benchmark.extra_info["peer_runs_per_second"] = statistics.median(theirs)
     benchmark.extra_info["ratio"] = statistics.median(ratios)

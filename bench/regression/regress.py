@@ -68,49 +68,49 @@ class Side:
 
 def main() -> int:
     """Compare, show, and say by the exit code whether it got worse."""
-    asked = arguments()
+    options = arguments()
     console = Console()
     start = time.perf_counter()
-    base = revisions.resolve(asked.base) if asked.base else revisions.merge_base()
+    base = revisions.resolve(options.base) if options.base else revisions.merge_base()
     with tempfile.TemporaryDirectory() as temporary:
         with console.status("Installing both revisions"):
             sides = prepare(Path(temporary), base)
         names = [side.revision.name for side in sides]
         console.print(f"base {names[0]}, candidate {names[1]}", highlight=False)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        kept = KEPT / "-".join([stamp, *names]).replace(" ", "-")
-        kept.mkdir(parents=True)
+        folder = KEPT / "-".join([stamp, *names]).replace(" ", "-")
+        folder.mkdir(parents=True)
         with console.status("Training the frozen grid with both"):
-            said, worse = quality(sides, kept / "quality.html")
-        times, left = measured(sides, asked.seconds, console)
-    times.to_csv(kept / "times.csv", index=False)
-    table = timing.verdicts(times, asked.threshold)
+            messages, worse = quality(sides, folder / "quality.html")
+        times, left = measured(sides, options.seconds, console)
+    times.to_csv(folder / "times.csv", index=False)
+    table = timing.verdicts(times, options.threshold)
     baseline = json.loads(STORED.read_text(encoding="utf-8")) if STORED.is_file() else None
     show(table, console, baseline)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     for name, why in left.items():
         say(f"not compared: {name}: {why}")
-    say("Quality, by the frozen grid:", *said, sep="\n")
+    say("Quality, by the frozen grid:", *messages, sep="\n")
     failed = worse or bool((table["verdict"] == timing.SLOWER).any())
-    told = {
+    verdict = {
         "base": names[0],
         "candidate": names[1],
         "commit": revisions.git("rev-parse", "HEAD").decode().strip(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
         "torch": torch.__version__,
-        "threshold": asked.threshold,
+        "threshold": options.threshold,
         "seconds": round(time.perf_counter() - start, 1),
         "benchmarks": table.to_dict("records"),
         "not_compared": left,
-        "quality": {"regressed": worse, "said": said},
+        "quality": {"regressed": worse, "said": messages},
         "failed": failed,
     }
-    if asked.store:
-        told_of = {key: told[key] for key in ("candidate", "machine", "torch")}
+    if options.store:
+        told_of = {key: verdict[key] for key in ("candidate", "machine", "torch")}
         medians = dict(zip(table["benchmark"], table["candidate"], strict=True))
         STORED.write_text(json.dumps({**told_of, "seconds": medians}, indent=1) + "\n", "utf-8")
-    (kept / "verdict.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    say(f"{told['seconds']} s; kept in {kept.relative_to(revisions.ROOT)}")
+    (folder / "verdict.json").write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+    say(f"{verdict['seconds']} s; kept in {folder.relative_to(revisions.ROOT)}")
     return int(failed)
 
 
@@ -130,12 +130,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--store", action="store_true", help="keep the times, to be shown beside later ones"
     )
-    asked = parser.parse_args()
-    if not 0 < asked.threshold < 1:
+    options = parser.parse_args()
+    if not 0 < options.threshold < 1:
         parser.error("--threshold: a share between 0 and 1, such as 0.03")
-    if not 0 < asked.seconds < 1e6:
+    if not 0 < options.seconds < 1e6:
         parser.error("--seconds: a number above 0")
-    return asked
+    return options
 
 
 def prepare(here: Path, base: str) -> tuple[Side, Side]:
@@ -151,8 +151,8 @@ def prepare(here: Path, base: str) -> tuple[Side, Side]:
         folder = source.with_name("measured")
         folder.mkdir()
         shutil.copy(HERE / "suite.py", folder)
-        found = revisions.installed(name, source, source.with_name("environment"), shared=shared)
-        sides.append(Side(found, folder))
+        revision = revisions.installed(name, source, source.with_name("environment"), shared=shared)
+        sides.append(Side(revision, folder))
     return sides[0], sides[1]
 
 
@@ -168,8 +168,9 @@ def quality(sides: tuple[Side, Side], page: Path) -> tuple[list[str], bool]:
     trained = both(lambda side: side.ablations(*words, str(side.quality)), sides)
     for side, done in zip(sides, trained, strict=True):
         if done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            return [f"{side.revision.name} cannot train it: {said[-1] if said else '?'}"], True
+            message = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            last = message[-1] if message else "?"
+            return [f"{side.revision.name} cannot train it: {last}"], True
     folders = [str(side.quality) for side in sides]
     done = sides[1].ablations("compare", *folders, "--out", str(page), "--fail-on-regression")
     if not page.is_file():
@@ -211,14 +212,14 @@ def show(table: pd.DataFrame, console: Console, stored: dict[str, Any] | None) -
     if stored:
         shown.add_column("stored", justify="right")
     for row in table.to_dict("records"):
-        kept = stored["seconds"].get(row["benchmark"]) if stored else None
+        seconds = stored["seconds"].get(row["benchmark"]) if stored else None
         shown.add_row(
             row["benchmark"],
             *(f"{1e3 * row[side]:.1f} ms" for side in timing.SIDES),
             f"{row['ratio']:.3f}",
             f"{row['low']:.3f} to {row['high']:.3f}",
             row["verdict"],
-            *((f"{1e3 * kept:.1f} ms" if kept else "–",) if stored else ()),
+            *((f"{1e3 * seconds:.1f} ms" if seconds else "–",) if stored else ()),
             style=LOOKS.get(row["verdict"], ""),
         )
     console.print(shown)

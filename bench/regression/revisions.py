@@ -98,7 +98,7 @@ def installed(name: str, source: Path, environment: Path, *, shared: bool) -> Re
 
 def alike(sources: tuple[Path, Path]) -> bool:
     """Whether one environment serves both: they depend on the same, in the same versions."""
-    told = [
+    projects = [
         tomllib.loads((source / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         for source in sources
     ]
@@ -106,4 +106,4 @@ def alike(sources: tuple[Path, Path]) -> bool:
     first, second = (dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)) for text in lines)
     # What only one of them pins is of its tools.
     moved = {name for name in first.keys() & second.keys() if first[name] != second[name]}
-    return not moved and told[0]["dependencies"] == told[1]["dependencies"]
+    return not moved and projects[0]["dependencies"] == projects[1]["dependencies"]

@@ -46,8 +46,8 @@ Ready = Callable[[], Call]
 def runs_of(seeds: range, epochs: int, regularizer: str, norm: str) -> tuple[Run, ...]:
     axes = {"regularizer": [regularizer], "norm": [norm]}
     study = Study(task="notebook", epochs=epochs, seeds=seeds, axes=axes)
-    (found,) = group_runs(planned(study).runs)
-    return found
+    (members,) = group_runs(planned(study).runs)
+    return members
 
 
 def cohorts(epochs: int, regularizer: str, norm: str) -> Ready:
@@ -128,8 +128,8 @@ def serve(core: int) -> None:
         gc.collect(0)
 
 
-def say(told: dict[str, object]) -> None:
-    sys.stdout.write(json.dumps(told) + "\n")
+def say(message: dict[str, object]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 

@@ -53,16 +53,16 @@ class Server:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{name}\n")
         self.process.stdin.flush()
-        told = self.read()
-        return str(told["error"]) if "error" in told else float(str(told["seconds"]))
+        answer = self.read()
+        return str(answer["error"]) if "error" in answer else float(str(answer["seconds"]))
 
     def read(self) -> dict[str, object]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError("the process that measures ended")
-        found: dict[str, object] = json.loads(line)
-        return found
+        message: dict[str, object] = json.loads(line)
+        return message
 
 
 @contextmanager
@@ -117,8 +117,8 @@ def measure(
     for start in range(STARTS):
         words = [[*command, str(cores[start % len(cores)])] for command in commands]
         with served(words, folders) as servers:
-            known = servers[0].benchmarks.keys() & servers[1].benchmarks.keys()
-            every = {name: n for name, n in servers[0].benchmarks.items() if name in known}
+            common = servers[0].benchmarks.keys() & servers[1].benchmarks.keys()
+            every = {name: n for name, n in servers[0].benchmarks.items() if name in common}
             begun = time.monotonic()
             for turn in itertools.count():
                 over = time.monotonic() - begun
@@ -127,23 +127,23 @@ def measure(
                     break
                 names = [name for name, n in every.items() if turn % n == 0 and name not in left]
                 for name in map(str, random.permutation(names)):
-                    found = _taken(servers, name, random.permutation(2))
-                    if isinstance(found, str):
-                        left[name] = found
+                    seconds_of_both = _time_both(servers, name, random.permutation(2))
+                    if isinstance(seconds_of_both, str):
+                        left[name] = seconds_of_both
                     else:
-                        rows.append((name, start, turn, *found))
+                        rows.append((name, start, turn, *seconds_of_both))
     return pd.DataFrame(rows, columns=COLUMNS), left
 
 
-def _taken(
+def _time_both(
     servers: Sequence[Server], name: str, order: npt.NDArray[np.int64]
 ) -> tuple[float, float] | str:
     """One call of each, in the order given: seconds of both, or who cannot and why."""
-    found = {int(side): servers[side](name) for side in order}
-    for side, said in found.items():
-        if isinstance(said, str):
-            return f"{SIDES[side]} cannot run it: {said}"
-    return float(found[0]), float(found[1])
+    answers = {int(side): servers[side](name) for side in order}
+    for side, answer in answers.items():
+        if isinstance(answer, str):
+            return f"{SIDES[side]} cannot run it: {answer}"
+    return float(answers[0]), float(answers[1])
 
 
 def verdicts(times: pd.DataFrame, threshold: float, level: float = LEVEL) -> pd.DataFrame:
@@ -173,19 +173,19 @@ def verdicts(times: pd.DataFrame, threshold: float, level: float = LEVEL) -> pd.
     turn = times.groupby(["benchmark", "start"]).cumcount()
     units = logs.groupby([times["benchmark"], times["start"], turn // TURNS]).median()
     for name in names:
-        part = times[times["benchmark"] == name]
-        found = hodges_lehmann(units[name].to_numpy(), each)
-        enough = found.confidence >= each and found.n >= FEWEST
-        if enough and found.low > beyond:
+        rows_of_name = times[times["benchmark"] == name]
+        shift = hodges_lehmann(units[name].to_numpy(), each)
+        enough = shift.confidence >= each and shift.n >= FEWEST
+        if enough and shift.low > beyond:
             verdict = SLOWER
-        elif enough and found.high < -beyond:
+        elif enough and shift.high < -beyond:
             verdict = FASTER
-        elif enough and -beyond <= found.low and found.high <= beyond:
+        elif enough and -beyond <= shift.low and shift.high <= beyond:
             verdict = EQUAL
         else:
             verdict = OPEN
-        middle = np.exp([found.estimate, found.low, found.high])
-        seconds = (part["base"].median(), part["candidate"].median())
-        rows.append((name, *seconds, *middle, found.n, verdict))
+        middle = np.exp([shift.estimate, shift.low, shift.high])
+        seconds = (rows_of_name["base"].median(), rows_of_name["candidate"].median())
+        rows.append((name, *seconds, *middle, shift.n, verdict))
     columns = ["benchmark", *SIDES, "ratio", "low", "high", "blocks", "verdict"]
     return pd.DataFrame(rows, columns=columns)

@@ -83,19 +83,19 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="all by default")
     parser.add_argument("--tries", type=int, help="of each kind; 10, 5, 5, and 2 of the others")
     parser.add_argument("--table", action="store_true", help="only print what the log holds")
-    asked = parser.parse_args()
-    if asked.table:
+    options = parser.parse_args()
+    if options.table:
         lines = LOG.read_text(encoding="utf-8").splitlines()
         sys.stdout.write(table([json.loads(line) for line in lines]))
         return 0
-    found: list[dict[str, Any]] = []
-    for kind in asked.kind or KINDS:
-        for told in tries(kind, asked.tries or TRIES.get(kind, 2)):
-            found.append(told)
+    trials: list[dict[str, Any]] = []
+    for kind in options.kind or KINDS:
+        for trial in tries(kind, options.tries or TRIES.get(kind, 2)):
+            trials.append(trial)
             LOG.parent.mkdir(parents=True, exist_ok=True)
             with LOG.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(told) + "\n")
-    sys.stdout.write(table(found))
+                log.write(json.dumps(trial) + "\n")
+    sys.stdout.write(table(trials))
     return 0
 
 
@@ -111,28 +111,28 @@ def tries(kind: str, count: int) -> Iterator[dict[str, Any]]:
         for number in range(count):
             command = (sys.executable, "-m", "bench.regression.regress", "--base", "HEAD")
             done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
-            kept = sorted((clone / "results/benchmarks/regress").glob("*/verdict.json"))
-            if len(kept) != number + 1:
+            verdicts = sorted((clone / "results/benchmarks/regress").glob("*/verdict.json"))
+            if len(verdicts) != number + 1:
                 raise SystemExit(done.stdout + done.stderr)
-            told = json.loads(kept[-1].read_text(encoding="utf-8"))
-            yield {"kind": kind, "code": done.returncode, **told}
+            verdict = json.loads(verdicts[-1].read_text(encoding="utf-8"))
+            yield {"kind": kind, "code": done.returncode, **verdict}
 
 
-def table(found: list[dict[str, Any]]) -> str:
+def table(trials: list[dict[str, Any]]) -> str:
     """One row a kind: how often each benchmark was called slower, and quality worse."""
-    names = list(dict.fromkeys(row["benchmark"] for told in found for row in told["benchmarks"]))
+    names = list(dict.fromkeys(row["benchmark"] for trial in trials for row in trial["benchmarks"]))
     lines = [["planted", "tries", *names, "quality", "seconds"]]
     lines.append(["---"] + ["---:"] * (len(lines[0]) - 1))
-    for kind in dict.fromkeys(told["kind"] for told in found):
-        ours = [told for told in found if told["kind"] == kind]
+    for kind in dict.fromkeys(trial["kind"] for trial in trials):
+        ours = [trial for trial in trials if trial["kind"] == kind]
         cells = [kind, str(len(ours))]
         for name in names:
-            rows = [r for told in ours for r in told["benchmarks"] if r["benchmark"] == name]
+            rows = [r for trial in ours for r in trial["benchmarks"] if r["benchmark"] == name]
             slower = sum(row["verdict"] == "slower" for row in rows)
             ratios = [row["ratio"] for row in rows]
             cells.append(f"{slower} ({min(ratios):.3f} to {max(ratios):.3f})")
-        cells.append(str(sum(told["quality"]["regressed"] for told in ours)))
-        seconds = [told["seconds"] for told in ours]
+        cells.append(str(sum(trial["quality"]["regressed"] for trial in ours)))
+        seconds = [trial["seconds"] for trial in ours]
         cells.append(f"{min(seconds):.0f} to {max(seconds):.0f}")
         lines.append(cells)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

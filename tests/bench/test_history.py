@@ -11,14 +11,14 @@ from bench import history
 
 
 def saved(folder: Path, number: int, commit: str, machine: str, **medians: float) -> None:
-    told = {
+    report = {
         "machine_info": {"machine": "x", "cpu": {"brand_raw": machine, "count": 2}},
         "commit_info": {"id": commit * 10, "time": f"2026-11-{number:02}", "dirty": False},
         "benchmarks": [{"name": k, "stats": {"median": v}} for k, v in medians.items()],
     }
     path = folder / machine / f"{number:04}_{commit}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(report))
 
 
 def test_times_are_told_over_the_first_commit_machine_by_machine(tmp_path: Path) -> None:

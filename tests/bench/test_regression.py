@@ -37,8 +37,8 @@ def turns(
     return pd.DataFrame(rows, columns=timing.COLUMNS)
 
 
-def verdict(**how: float) -> pd.DataFrame:
-    return timing.verdicts(turns(**how), 0.03).set_index("benchmark")  # type: ignore[arg-type]
+def verdict(**settings: float) -> pd.DataFrame:
+    return timing.verdicts(turns(**settings), 0.03).set_index("benchmark")  # type: ignore[arg-type]
 
 
 def test_a_slow_down_is_found_and_named() -> None:
@@ -54,8 +54,8 @@ def test_a_slow_down_is_found_and_named() -> None:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_no_wolf_is_cried(seed: int) -> None:
-    found = {word for noise in (0.02, 0.1) for word in verdict(noise=noise, seed=seed)["verdict"]}
-    assert found <= {timing.EQUAL, timing.OPEN}
+    words = {word for noise in (0.02, 0.1) for word in verdict(noise=noise, seed=seed)["verdict"]}
+    assert words <= {timing.EQUAL, timing.OPEN}
     assert timing.SLOWER not in set(verdict(slower=1.02, seed=seed)["verdict"])
 
 
@@ -68,8 +68,8 @@ def test_noise_is_no_equality() -> None:
 
 
 def test_a_tenth_is_found_in_the_noise_of_a_shared_machine() -> None:
-    found = [verdict(slower=1.1, seed=seed, count=300)["verdict"].iloc[0] for seed in range(20)]
-    assert found.count(timing.SLOWER) >= 18
+    words = [verdict(slower=1.1, seed=seed, count=300)["verdict"].iloc[0] for seed in range(20)]
+    assert words.count(timing.SLOWER) >= 18
 
 
 SERVER = """
@@ -86,8 +86,8 @@ def test_two_processes_take_turns_and_what_one_cannot_run_is_named(tmp_path: Pat
     commands = []
     for number, bad in enumerate((False, True)):
         path = tmp_path / f"{number}.py"
-        told = SERVER.replace("NAME", repr(f"only {number}")).replace("BAD", str(bad))
-        path.write_text(told, encoding="utf-8")
+        server = SERVER.replace("NAME", repr(f"only {number}")).replace("BAD", str(bad))
+        path.write_text(server, encoding="utf-8")
         commands.append([sys.executable, str(path)])
     over: list[float] = []
     times, left = timing.measure(commands, [tmp_path] * 2, 1.5, [0], over.append)
@@ -156,12 +156,12 @@ def test_what_is_planted_slows_or_shifts_and_breaks_nothing(kind: str, tmp_path:
         "from ablations.training.fused import trainer\n"
         "axes = {'schedule': ['cosine']}\n"
         "runs = expand(Study(task='notebook', seeds=8, epochs=3, axes=axes)).runs\n"
-        "found = [*trainer.train(runs, 8), loop.train(runs[0])]\n"
-        "print([float(one.curve[-1].val_loss) for one in (found[0], found[-1])])\n"
+        "results = [*trainer.train(runs, 8), loop.train(runs[0])]\n"
+        "print([float(result.curve[-1].val_loss) for result in (results[0], results[-1])])\n"
     )
     command = [sys.executable, "-c", script]
-    said = [
+    outputs = [
         subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True).stdout
         for cwd in (ROOT, tmp_path)
     ]
-    assert (said[0] == said[1]) == (place != "rate")
+    assert (outputs[0] == outputs[1]) == (place != "rate")

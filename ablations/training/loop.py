@@ -1,6 +1,6 @@
-"""One run in plain PyTorch: the engine that judges every faster one.
+"""One run in plain PyTorch: the reference engine, which every faster engine must reproduce.
 
-The whole of it, with the places where techniques act in capitals::
+The training, with the places where techniques act in capitals::
 
     data = task.data(seed)
     network = model.build(NORM.layer, REGULARIZER.layer);  INIT.fill(weights);  NORM.wrap(layers)
@@ -11,8 +11,8 @@ The whole of it, with the places where techniques act in capitals::
             objective = REGULARIZER.objective(network(batch), targets, parameters, loss)
             backward;  optimizer step;  REGULARIZER.shrink(weights);  SCHEDULE.after_step
         SCHEDULE.after_epoch(objective)
-        losses on both splits, in evaluation mode
-        stop as diverged where one of them is not finite
+        losses of both splits, in evaluation mode
+        stop as diverged if one of them is not finite
 """
 
 from __future__ import annotations
@@ -34,23 +34,44 @@ from ablations.training.result import EpochRecord, RunResult
 
 
 def train(run: Run, stop: int | None = None) -> RunResult:
-    """Train one run to its end, or to the epoch in which a loss is no longer finite.
+    """Train one run to its last epoch, or to the epoch in which a loss is not finite.
 
     Every number of the result but ``train_seconds`` depends on the run alone.
 
     Parameters
     ----------
     stop
-        The epoch after which to stop, for a look at the beginning; the last one by default.
+        The epoch after which to stop; the last epoch by default.
     """
-    streams, device = run.streams, run.configuration.device.torch_device()
-    with one_thread(), streams.isolated(device):
-        return _train(run, streams, stop)
+    configuration, streams = run.configuration, run.streams
+    device = configuration.device
+    with one_thread(), streams.isolated(device.torch_device()):
+        data = on_device(configuration.task.data(streams), configuration)
+        network = initialise_network(configuration, streams)
+        device.synchronize()
+        start = time.perf_counter()
+        epochs = train_epochs(configuration, network, data, streams)
+        curve = tuple(itertools.islice(epochs, stop))
+        device.synchronize()
+        seconds = time.perf_counter() - start
+        finite, metric = curve[-1].finite, None
+        if finite:
+            with torch.no_grad():
+                metric = float(configuration.task.metric(network(data.x_val), data.y_val))
+    return RunResult(
+        run,
+        status="ok" if finite else "diverged",
+        reason=None if finite else f"non-finite loss in epoch {curve[-1].epoch}",
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        metric=metric,
+        train_seconds=seconds,
+        curve=curve,
+    )
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread inside, as many as before after it: sums split over threads round otherwise."""
+    """Use one thread of PyTorch: a sum that is split over threads is rounded differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -59,33 +80,8 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _train(run: Run, streams: Streams, stop: int | None) -> RunResult:
-    configuration = run.configuration
-    data = on_device(configuration.task.data(streams), configuration)
-    network = initialise_network(configuration, streams)
-    configuration.device.synchronize()
-    start = time.perf_counter()
-    curve = tuple(itertools.islice(train_epochs(configuration, network, data, streams), stop))
-    configuration.device.synchronize()
-    seconds = time.perf_counter() - start
-    finished = curve[-1].finite
-    metric = None
-    if finished:
-        with torch.no_grad():
-            metric = float(configuration.task.metric(network(data.x_val), data.y_val))
-    return RunResult(
-        run,
-        status="ok" if finished else "diverged",
-        reason=None if finished else f"non-finite loss in epoch {curve[-1].epoch}",
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        metric=metric,
-        train_seconds=seconds,
-        curve=curve,
-    )
-
-
 def on_device(data: Data, configuration: Configuration) -> Data:
-    """The data on the configuration's device, in its precision."""
+    """Move the data to the configuration's device, in its precision."""
     device, dtype = configuration.device.torch_device(), configuration.torch_dtype
 
     def move(tensor: Tensor) -> Tensor:
@@ -94,42 +90,64 @@ def on_device(data: Data, configuration: Configuration) -> Data:
     return Data(move(data.x_train), move(data.y_train), move(data.x_val), move(data.y_val))
 
 
+class PlainStep:
+    """A network's optimizer and schedule, and an optimizer step as a user would write it.
+
+    Parameters
+    ----------
+    epochs
+        Epochs for which the schedule is built.
+    """
+
+    def __init__(self, configuration: Configuration, network: nn.Module, epochs: int) -> None:
+        c = configuration
+        self._configuration, self.network = c, network
+        decay = c.regularizer.penalties().decay
+        self.optimizer = c.optimizer.build(network.parameters(), c.lr, decay)
+        self._scheduler = c.schedule.scheduler(self.optimizer, epochs, c.steps_per_epoch)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the objective of a batch."""
+        self.optimizer.zero_grad()
+        c = self._configuration
+        return c.regularizer.objective(self.network(x), y, self.network.parameters(), c.task.loss)
+
+    def update(self) -> None:
+        """Update the parameters after ``backward``."""
+        self.optimizer.step()
+        shrink(self._configuration, self.network)
+        self._configuration.schedule.after_step(self._scheduler)
+
+    def after_epoch(self, objective: float) -> None:
+        """Tell the schedule the mean objective of an epoch."""
+        self._configuration.schedule.after_epoch(self._scheduler, objective)
+
+
 def train_epochs(
     configuration: Configuration, network: nn.Module, data: Data, streams: Streams
 ) -> Iterator[EpochRecord]:
-    """Train epoch by epoch; the last one given is the run's last, or its first that is not
-    finite.
-    """
-    regularizer, schedule = configuration.regularizer, configuration.schedule
-    optimizer = configuration.optimizer.build(
-        network.parameters(), configuration.lr, regularizer.penalties().decay
-    )
-    steps = configuration.steps_per_epoch
-    scheduler = schedule.scheduler(optimizer, configuration.epochs, steps)
+    """Train epoch by epoch, to the last one or the first whose losses are not finite."""
+    task = configuration.task
+    step = PlainStep(configuration, network, configuration.epochs)
     draws = Draws(streams)
     set_draws(network, draws)
     for number in range(1, configuration.epochs + 1):
-        lr = float(optimizer.param_groups[0]["lr"])
+        lr = float(step.optimizer.param_groups[0]["lr"])
         network.train()
         total = 0.0
         for rows in batch_rows(configuration, streams, number, data.x_train.device):
-            inputs, targets = data.x_train[rows], data.y_train[rows]
-            optimizer.zero_grad()
-            objective = regularizer.objective(
-                network(inputs), targets, network.parameters(), configuration.task.loss
-            )
+            x, y = data.x_train[rows], data.y_train[rows]
+            objective = step.forward(x, y)
             objective.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            shrink(configuration, network)
-            schedule.after_step(scheduler)
+            step.update()
             draws.step += 1
-            total += float(objective.detach()) * len(inputs)
+            total += float(objective.detach()) * len(x)
         mean = total / len(data.x_train)
-        schedule.after_epoch(scheduler, mean)
+        step.after_epoch(mean)
         network.eval()
         with torch.no_grad():
-            train_loss = float(configuration.task.loss(network(data.x_train), data.y_train))
-            val_loss = float(configuration.task.loss(network(data.x_val), data.y_val))
+            train_loss = float(task.loss(network(data.x_train), data.y_train))
+            val_loss = float(task.loss(network(data.x_val), data.y_val))
         epoch = EpochRecord(number, mean, train_loss, val_loss, lr)
         yield epoch
         if not epoch.finite:
@@ -146,7 +164,7 @@ def set_draws(network: nn.Module, draws: Draws | None) -> None:
 def batch_rows(
     configuration: Configuration, streams: Streams, epoch: int, device: torch.device
 ) -> Iterator[Tensor | slice]:
-    """The rows of each batch of an epoch; a full batch keeps the rows as they lie."""
+    """The rows of each batch of an epoch; a full batch has the rows in their stored order."""
     rows, size = configuration.task.rows, configuration.rows_per_batch
     if size == rows:
         yield slice(None)
@@ -157,9 +175,9 @@ def batch_rows(
 
 @torch.no_grad()
 def shrink(configuration: Configuration, network: nn.Module) -> None:
-    """Hold the weights to what the regularizer allows, after a step."""
+    """Scale weights to what the regularizer allows, after a step."""
     for _, layer, _ in configuration.model.weights(network):
-        # A unit's weights are a vector, in a convolution as well.
+        # The weights of a unit are one vector, in a convolution too.
         factor = configuration.regularizer.shrink(layer.weight.flatten(1))
         if factor is None:
             return

@@ -42,7 +42,7 @@ def test_one_run_stands_for_all_that_cost_the_same() -> None:
     runs = step_timer.distinct_cost_runs(expand(study(lr=0.1)).runs)
     assert len(runs) == 4 * 3 * 3
     other = step_timer.distinct_cost_runs(expand(study(lr=0.2)).runs)
-    ids = [[step_timer.cost_id(run.configuration) for run in part] for part in (runs, other)]
+    ids = [[step_timer.cost_id(run.configuration) for run in each] for each in (runs, other)]
     assert len(set(ids[0])) == len(runs)
     assert ids[0] == ids[1]
     assert step_timer.cost_id(first(norm="batch").configuration) != step_timer.cost_id(
@@ -65,12 +65,12 @@ def test_the_layers_are_those_that_a_person_would_write() -> None:
 )
 def test_every_technique_can_be_timed(run: Run) -> None:
     state = torch.random.get_rng_state()
-    found = step_timer.time_repetition(run, 5)
+    repetition = step_timer.time_repetition(run, 5)
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert found.steps == 5
-    parts = (found.forward_seconds, found.backward_seconds, found.update_seconds)
-    assert min(found.seconds, *parts) > 0
-    assert found.parameters >= 10 * 64 + 64 + 64 * 32 + 32 + 32 + 1
+    assert repetition.steps == 5
+    phases = (repetition.forward_seconds, repetition.backward_seconds, repetition.update_seconds)
+    assert min(repetition.seconds, *phases) > 0
+    assert repetition.parameters >= 10 * 64 + 64 + 64 * 32 + 32 + 32 + 1
 
 
 def test_memory_is_counted_and_not_measured() -> None:
@@ -86,19 +86,19 @@ def test_memory_is_counted_and_not_measured() -> None:
 
 def test_no_clock_is_read_before_the_device_is_waited_for(monkeypatch: Any) -> None:
     log: list[str] = []
-    read, step = time.perf_counter, step_timer.PlainStep.update
+    read, step = time.perf_counter, step_timer.TimedStep.update
 
-    def counted(self: Any, *arguments: Any) -> Any:
+    def logged_update(self: Any, *arguments: Any) -> Any:
         log.append("work")
         return step(self, *arguments)
 
-    def looked() -> float:
+    def logged_read() -> float:
         log.append("read")
         return read()
 
     monkeypatch.setattr(Cpu, "synchronize", lambda self: log.append("wait"))
-    monkeypatch.setattr(step_timer.PlainStep, "update", counted)
-    monkeypatch.setattr(time, "perf_counter", looked)
+    monkeypatch.setattr(step_timer.TimedStep, "update", logged_update)
+    monkeypatch.setattr(time, "perf_counter", logged_read)
     step_timer.time_repetition(first(norm="batch"), 10)
     log = log[log.index("read") - 1 :]
     assert log.count("read") > 10
@@ -107,28 +107,28 @@ def test_no_clock_is_read_before_the_device_is_waited_for(monkeypatch: Any) -> N
 
 
 def test_a_block_times_all_once_alone_and_the_control_twice(monkeypatch: Any) -> None:
-    seen: list[tuple[int, bool]] = []
-    forward = step_timer.PlainStep.forward
+    conditions: list[tuple[int, bool]] = []
+    forward = step_timer.TimedStep.forward
 
-    def watched(self: Any) -> Any:
-        seen.append((torch.get_num_threads(), gc.isenabled()))
-        return forward(self)
+    def noted_forward(self: Any, *batch: Any) -> Any:
+        conditions.append((torch.get_num_threads(), gc.isenabled()))
+        return forward(self, *batch)
 
-    monkeypatch.setattr(step_timer.PlainStep, "forward", watched)
-    asked = study(axes={"norm": ["none", "layer", "batch"]})
-    known = controls(asked)
+    monkeypatch.setattr(step_timer.TimedStep, "forward", noted_forward)
+    small = study(axes={"norm": ["none", "layer", "batch"]})
+    levels = controls(small)
     with step_timer.exclusive_timing(1):
         entries, failed = step_timer.build_block(
-            step_timer.distinct_cost_runs(expand(asked).runs), known
+            step_timer.distinct_cost_runs(expand(small).runs), levels
         )
         blocks = [step_timer.time_block(entries, 1) for _ in range(6)]
     assert failed == []
-    assert set(seen) == {(1, False)}
+    assert set(conditions) == {(1, False)}
     assert gc.isenabled()
     for rows in blocks:
-        named = Counter((row["norm"], row["alias"]) for row in rows)
+        names = Counter((row["norm"], row["alias"]) for row in rows)
         expected = {("none", ""), ("layer", ""), ("batch", ""), ("none", step_timer.CONTROL_ALIAS)}
-        assert named == Counter(expected)
+        assert names == Counter(expected)
         assert [row["place"] for row in rows] == [0, 1, 2, 3]
         assert {row["threads"] for row in rows} == {1}
     assert len({rows[0]["block"] for rows in blocks}) == 6
@@ -136,13 +136,13 @@ def test_a_block_times_all_once_alone_and_the_control_twice(monkeypatch: Any) ->
 
 
 def test_where_time_is_short_those_near_to_the_controls_are_chosen() -> None:
-    asked = study()
-    runs, known = step_timer.distinct_cost_runs(expand(asked).runs), controls(asked)
-    assert step_timer.select_runs(runs, known, len(runs)) == runs
-    far = next(run for run in runs if len(step_timer.axes_off_control(run, known)) == 3)
-    some = step_timer.select_runs(runs, known, 3, {step_timer.cost_id(far.configuration)})
+    small = study()
+    runs, levels = step_timer.distinct_cost_runs(expand(small).runs), controls(small)
+    assert step_timer.select_runs(runs, levels, len(runs)) == runs
+    far = next(run for run in runs if len(step_timer.axes_off_control(run, levels)) == 3)
+    some = step_timer.select_runs(runs, levels, 3, {step_timer.cost_id(far.configuration)})
     assert some[-1] is far
-    assert sorted(len(step_timer.axes_off_control(run, known)) for run in some[:-1]) == [0] + [
+    assert sorted(len(step_timer.axes_off_control(run, levels)) for run in some[:-1]) == [0] + [
         1
     ] * (3 + 2 + 2)
 
@@ -151,10 +151,10 @@ def test_what_cannot_be_timed_is_told(monkeypatch: Any) -> None:
     def broken(self: Any) -> Any:
         raise RuntimeError("not today")
 
-    asked = study(axes={"regularizer": ["none", "dropout"]})
+    small = study(axes={"regularizer": ["none", "dropout"]})
     monkeypatch.setattr("ablations.techniques.regularizers.DropoutLayer.plain", broken)
     entries, failed = step_timer.build_block(
-        step_timer.distinct_cost_runs(expand(asked).runs), controls(asked)
+        step_timer.distinct_cost_runs(expand(small).runs), controls(small)
     )
     assert [(entry.run.configuration.regularizer.name, entry.alias) for entry in entries] == [
         ("none", ""),

@@ -37,7 +37,7 @@ from ablations.training import loop
 from ablations.training.cohorts import MIN_MEMBERS, cohort_key
 from ablations.training.fused import trainer
 from ablations.training.fused.build import build_program
-from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.layers.base import NotStackableError
 
 __all__ = ["check"]
 

@@ -25,7 +25,7 @@ from ablations.training import engine, loop
 from ablations.training.cohorts import count_steps
 from ablations.training.fused import compilation, trainer
 
-SIZE = engine.MEMBERS
+SIZE = engine.CPU_MEMBERS
 ROUNDS = 3
 JUDGED = 2
 """Runs that the loop trains before each round."""
@@ -145,7 +145,7 @@ def test_model(benchmark: Any, model: str, norm: str, compiled: bool) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @pytest.mark.parametrize(("axis", "level"), DIGITS)
 def test_digits_on_cuda(benchmark: Any, axis: str, level: str, compiled: bool) -> None:
-    cohorts = fresh("digits", axis, level, 32, engine.MANY, "cuda")
+    cohorts = fresh("digits", axis, level, 32, engine.ACCELERATOR_MEMBERS, "cuda")
     compare(benchmark, cohorts, compiled)
 
 

@@ -1,8 +1,8 @@
 """Which engine trains which runs, and whether its programs are compiled.
 
-What trains a configuration's runs follows from the configuration; whether programs are compiled is
-decided once for a results folder.  Both change how numbers are rounded, so neither may depend on
-what is left to train.
+The engine follows from the configuration alone.  Whether programs are compiled is decided once for
+a results folder.  Both change how numbers are rounded, so neither may depend on which runs are
+still to be trained.
 """
 
 from __future__ import annotations
@@ -20,56 +20,38 @@ from ablations.training import cohorts
 from ablations.training.cohorts import MIN_MEMBERS, Cohort, count_steps
 from ablations.training.fused import compilation, trainer
 from ablations.training.fused.build import build_program
-from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.layers.base import NotStackableError
 from ablations.training.fused.program import CohortProgram
 from ablations.training.result import error_message
 
 Engine = Literal["auto", "fused", "loop"]
-
-
 Compile = Literal["auto", "always", "never"]
 
+CPU_MEMBERS, ACCELERATOR_MEMBERS = 32, 256
+"""Most members of a program.  These and ``MIN_MEMBERS`` are multiples of the width of a vector
+instruction, so that the numbers of all members go through the same instructions."""
 
-MEMBERS, MANY = 32, 256
-"""Most members of a program on a CPU, and on an accelerator, which hardly notices small steps.
+CPU_PROGRAM_BYTES, ACCELERATOR_PROGRAM_BYTES = 2**22, 2**32
+"""A program has as many members as have their parameters, moments and activations in this memory:
+on a CPU, in its cache."""
 
-Both, and the fewest, are multiples of what a vector instruction takes, so that no member's numbers
-are left over for instructions that round otherwise.
-"""
+MAX_PROGRAM_FACTOR, LAYERS_PER_FACTOR = 4, 8
+"""A program of ``MIN_MEMBERS`` may exceed this memory by ``4 * max(1, depth / 8)`` on a CPU, and
+by 4 on an accelerator.  Beyond, the plain loop is as fast, because its matrix products are large;
+a deep network has smaller products (measurements in bench/README.md)."""
 
+MIN_EAGER_SECONDS = 20.0
+"""Compiling is not considered for less eager training."""
+ROUGH_STEP_SECONDS, MAX_STEP_SECONDS = 2e-4, 1e-3
+"""Seconds of a run's step before anything is measured; and at most, for ``LAYERS_PER_FACTOR``
+layers."""
 
-CACHE, MEMORY = 2**22, 2**32
-"""Bytes of a program's parameters, moments and activations up to which it grows: on a CPU, where
-they should stay in its cache, and on an accelerator.
-"""
-
-
-LARGE, DEPTH = 4, 8
-"""How many times that many the fewest members may have; on a CPU, for each so many layers.  Beyond,
-the plain loop is as fast: its products are large.  On a CPU of 512 KiB and 32 MiB of cache, members
-that train on digits take, at 8, 16 and 32 at a time and alone: 433, 374, 418 and 1461 µs a step
-with 128 and 64 units; 1603, 1749, 2080 and 2054 with twice 256; 6807, 7275, 18696 and 4182 with
-twice 512.
-A recurrence over 40 steps of 100 rows has small products, and many of them: with layer norm it
-takes 10.6 ms a step at 8 at a time, and 13.1 alone; over 32 rows 3.9 and 7.6.
-"""
-
-
-SHORT_SECONDS = 20.0
-"""Eager training that is over sooner is not worth a thought about compiling."""
-
-
-ROUGH_SECONDS = 2e-4
-"""What a run's step costs, before anything is measured."""
-
-
-MOST_SECONDS = 1e-3
-"""What it costs at most, in a network of few layers."""
+_PROGRAM_KINDS = {False: "eager", True: "compiled"}
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What trains the runs of one kind."""
+    """The engine for the runs with one cohort key."""
 
     runs: tuple[Run, ...]
     size: int | None
@@ -96,7 +78,7 @@ def choose_engines(
     engine: Engine = "auto",
     broken: Mapping[Configuration, str] | None = None,
 ) -> list[EngineChoice]:
-    """What trains each kind of the runs.
+    """Choose an engine for each cohort key of the runs.
 
     Parameters
     ----------
@@ -104,76 +86,75 @@ def choose_engines(
         Configurations whose networks cannot be built, and why.
     """
     broken = broken or {}
-    return [_choice(members, engine, broken) for members in cohorts.group_runs(runs, broken)]
+    return [_choose_engine(members, engine, broken) for members in cohorts.group_runs(runs, broken)]
 
 
-def _choice(
+def _choose_engine(
     runs: tuple[Run, ...], engine: Engine, broken: Mapping[Configuration, str]
 ) -> EngineChoice:
     configuration = runs[0].configuration
-    why = broken.get(configuration)
+    reason = broken.get(configuration)
     if engine == "loop":
         return EngineChoice(runs, None, "loop")
-    if why is not None:
-        return EngineChoice(runs, None, "loop", f"its network cannot be built: {why}")
+    if reason is not None:
+        return EngineChoice(runs, None, "loop", f"its network cannot be built: {reason}")
     try:
-        made = build_program(configuration)
+        program = build_program(configuration)
     except NotStackableError as error:
         return EngineChoice(runs, None, "loop", str(error))
     except (Exception, SystemExit) as error:
-        # The runs say so themselves, each in its row, when the loop comes to them.
-        reason = error_message(error)
-        return EngineChoice(runs, None, "loop", f"its network cannot be built: {reason}")
-    size = _size(made)
+        # Each run fails with this error in its row when the loop trains it.
+        reason = f"its network cannot be built: {error_message(error)}"
+        return EngineChoice(runs, None, "loop", reason)
+    size = _program_size(program)
     if size is None:
-        found = made.network.slots[-1].stop
-        why = f"a program gains nothing with {found:,} parameters"
-        return EngineChoice(
-            runs, None, "loop", f"{why} and batches of {configuration.rows_per_batch:,}"
+        n_parameters = program.network.slots[-1].stop
+        reason = (
+            f"a program gains nothing with {n_parameters:,} parameters and batches of "
+            f"{configuration.rows_per_batch:,}"
         )
-    return EngineChoice(runs, size, made.network.engine, program=made)
+        return EngineChoice(runs, None, "loop", reason)
+    return EngineChoice(runs, size, program.network.engine, program=program)
 
 
-def _size(made: CohortProgram) -> int | None:
-    """Members of a program; None where it gains nothing."""
-    on_cpu, each = made.configuration.device.name == "cpu", _bytes(made)
-    size, cache = (MEMBERS, CACHE) if on_cpu else (MANY, MEMORY)
-    while size > MIN_MEMBERS and size * each > cache:
+def _program_size(program: CohortProgram) -> int | None:
+    """Members of a program; None if it is not faster than the plain loop."""
+    c = program.configuration
+    parameters = program.network.slots[-1].stop * (1 + c.optimizer.moments)
+    member_bytes = parameters * c.torch_dtype.itemsize + c.rows_per_batch * program.row_bytes
+    if c.device.name == "cpu":
+        size, memory, depth = CPU_MEMBERS, CPU_PROGRAM_BYTES, _relative_depth(program)
+    else:
+        size, memory, depth = ACCELERATOR_MEMBERS, ACCELERATOR_PROGRAM_BYTES, 1.0
+    while size > MIN_MEMBERS and size * member_bytes > memory:
         size //= 2
-    large = LARGE * max(1.0, made.network.depth / DEPTH if on_cpu else 0)
-    return size if size * each <= large * cache else None
+    return size if size * member_bytes <= MAX_PROGRAM_FACTOR * depth * memory else None
 
 
-def _bytes(made: CohortProgram) -> int:
-    """Of one member's parameters, moments and activations."""
-    c = made.configuration
-    parameters = made.network.slots[-1].stop * (1 + c.optimizer.moments)
-    return parameters * c.torch_dtype.itemsize + c.rows_per_batch * made.row_bytes
+def _relative_depth(program: CohortProgram) -> float:
+    return max(1.0, program.network.depth / LAYERS_PER_FACTOR)
 
 
 def eager_seconds(choice: EngineChoice) -> float:
-    """What a run's step costs without compiling, from a few steps of the cohort that comes first.
-
-    In seconds of one core, a run's share of the program.
-    """
+    """Measure a run's share of an eager step, in seconds of one core."""
     size = choice.size or 1
-    few = choice.runs[:size]
-    epochs = min(3, few[0].configuration.epochs)
-    taken: dict[int, list[float]] = {1: [], epochs: []}
-    for stop in (1, 1, epochs, 1, epochs):  # the first one makes what the others find
+    runs = choice.runs[:size]
+    epochs = min(3, runs[0].configuration.epochs)
+    seconds: dict[int, list[float]] = {1: [], epochs: []}
+    for stop in (1, 1, epochs, 1, epochs):  # the first one fills caches
         start = time.perf_counter()
-        trainer.train(few, size, stop=stop)
-        taken[stop].append(time.perf_counter() - start)
-    # The shortest: what else the machine does only adds, and would make compiling look worth it.
-    once, whole = (min(seconds) for seconds in (taken[1], taken[epochs]))
-    more = (whole - once) / (epochs - 1) if epochs > 1 else whole
-    return max(more, 0.0) / (size * few[0].configuration.steps_per_epoch)
+        trainer.train(runs, size, stop=stop)
+        seconds[stop].append(time.perf_counter() - start)
+    # Other work only adds to the shortest time, and must not make compiling look worth it.
+    first, total = min(seconds[1]), min(seconds[epochs])
+    per_epoch = (total - first) / (epochs - 1) if epochs > 1 else total
+    return max(per_epoch, 0.0) / (size * runs[0].configuration.steps_per_epoch)
 
 
 def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
-    """Whether compiling would save more of the wall time than it costs.
+    """Whether compiling would save more wall time than it costs.
 
-    Every job loads what it needs of the compiled programs, so that they cost the same with many.
+    Every job loads the compiled programs that it needs, so their cost does not depend on ``jobs``.
     """
     fusable = [
         (choice, choice.program, choice.size)
@@ -181,67 +162,62 @@ def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
         if choice.program
         and choice.size
         and choice.engine == "fused"
-        # Code of other people is not to be run here, only to see how long it takes.
+        # A user's code must not run here only to be measured.
         and not choice.runs[0].configuration.user_modules
     ]
-    rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_SECONDS / jobs
-    if compilation.why_unavailable() or rough < SHORT_SECONDS:
+    rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_STEP_SECONDS / jobs
+    if compilation.why_unavailable() or rough < MIN_EAGER_SECONDS:
         return False
-    known = [
-        compilation.compile_cost(made.identity, size, made.network.depth)
-        for _, made, size in fusable
+    costs = [
+        compilation.compile_cost(program.identity, size, program.network.depth)
+        for _, program, size in fusable
     ]
-    cost = compilation.IMPORT_SECONDS + sum(one.seconds for one in known)
-    shares = [(1 - 1 / one.gain) / jobs for one in known]
-    most = (
-        choice.steps * MOST_SECONDS * max(1.0, made.network.depth / DEPTH) * share
-        for (choice, made, _), share in zip(fusable, shares, strict=True)
+    cost = compilation.IMPORT_SECONDS + sum(compiled.seconds for compiled in costs)
+    shares = [(1 - 1 / compiled.gain) / jobs for compiled in costs]
+    upper_bound = sum(
+        choice.steps * MAX_STEP_SECONDS * _relative_depth(program) * share
+        for (choice, program, _), share in zip(fusable, shares, strict=True)
     )
-    if sum(most) <= cost:  # a look at each kind would take longer than it could save
+    if upper_bound <= cost:  # to measure each program would take longer than it could save
         return False
-    saved = sum(
+    savings = (
         choice.steps * eager_seconds(choice) * share
         for (choice, _, _), share in zip(fusable, shares, strict=True)
     )
-    return saved > cost
+    return sum(savings) > cost
 
 
 def decide_settings(
     engine: Engine, compile_: Compile, choices: Sequence[EngineChoice], jobs: int
 ) -> EngineSettings:
-    """Decide for a new results folder."""
+    """Decide the settings of a new results folder."""
     if engine == "loop":
         return EngineSettings("loop", compiled=False)
-    wanted = compile_ == "always" or (compile_ == "auto" and worth_compiling(choices, jobs))
-    return EngineSettings("fused", wanted and compilation.why_unavailable() is None)
+    compiled = compile_ == "always" or (compile_ == "auto" and worth_compiling(choices, jobs))
+    return EngineSettings("fused", compiled and compilation.why_unavailable() is None)
 
 
 def refuse_other_engine(
-    settled: EngineSettings, engine: Engine, compile_: Compile, folder: Path
+    settings: EngineSettings, engine: Engine, compile_: Compile, folder: Path
 ) -> None:
-    """Refuse an engine whose numbers would be rounded otherwise than those in the folder.
+    """Refuse an engine whose numbers would be rounded differently from those in the folder.
 
     Raises
     ------
     RequestError
-        Naming the option.
+        With the option that differs.
     """
-    held = settled.engine if settled.engine == "loop" else _WAYS[settled.compiled]
-    if engine not in ("auto", settled.engine):
-        raise RequestError(
-            f"{folder} holds results of the engine '{settled.engine}', not '{engine}'; leave the "
-            "option out, or choose another folder with --out",
-            "--engine",
-        )
-    if settled.engine == "fused" and compile_ == ("never" if settled.compiled else "always"):
-        raise RequestError(
-            f"{folder} holds results of {held} programs; leave the option out, or choose another "
-            "folder with --out",
-            "--compile",
-        )
-
-
-_WAYS = {False: "eager", True: "compiled"}
+    if engine not in ("auto", settings.engine):
+        contents, option = f"the engine '{settings.engine}', not '{engine}'", "--engine"
+    elif settings.engine == "fused" and compile_ == ("never" if settings.compiled else "always"):
+        contents, option = f"{_PROGRAM_KINDS[settings.compiled]} programs", "--compile"
+    else:
+        return
+    raise RequestError(
+        f"{folder} holds results of {contents}; leave the option out, or choose another folder "
+        "with --out",
+        option,
+    )
 
 
 def refuse_loops(choices: Sequence[EngineChoice]) -> None:
@@ -250,23 +226,21 @@ def refuse_loops(choices: Sequence[EngineChoice]) -> None:
     Raises
     ------
     RequestError
-        Naming how many, and why.
+        With their number, and the reason.
     """
-    alone = [choice for choice in choices if choice.size is None]
-    if alone:
-        count = sum(len(choice.runs) for choice in alone)
-        message = f"{count:,} runs cannot be trained as fused programs: {alone[0].reason}"
+    by_loop = [choice for choice in choices if choice.size is None]
+    if by_loop:
+        count = sum(len(choice.runs) for choice in by_loop)
+        message = f"{count:,} runs cannot be trained as fused programs: {by_loop[0].reason}"
         raise RequestError(f"{message}; 'auto' trains those one by one", "--engine")
 
 
-def describe_engine(choice: EngineChoice, settled: EngineSettings) -> str:
-    """How runs are trained, in words."""
+def describe_engine(choice: EngineChoice, settings: EngineSettings) -> str:
+    """Describe how runs are trained, for the plan."""
     if choice.size is None:
         return f"one by one{f': {choice.reason}' if choice.reason else ''}"
     if choice.engine == "vmap":
         return f"{choice.size} at a time, mapped by torch.func.vmap"
-    compiled = settled.compiled and compilation.why_unavailable() is None
-    note = ""
-    if settled.compiled and not compiled:
-        note = f"; {compilation.why_unavailable()}"
-    return f"{choice.size} at a time, as {_WAYS[compiled]} programs{note}"
+    unavailable = compilation.why_unavailable() if settings.compiled else None
+    kind = _PROGRAM_KINDS[settings.compiled and unavailable is None]
+    return f"{choice.size} at a time, as {kind} programs{f'; {unavailable}' if unavailable else ''}"

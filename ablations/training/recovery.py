@@ -1,4 +1,4 @@
-"""A cohort to its results, whatever comes in between: an exception, no memory, no end."""
+"""A cohort to its results, in spite of exceptions, too little memory and time limits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ablations.training import cohorts, loop
 from ablations.training.cohorts import MIN_MEMBERS, Cohort
 from ablations.training.fused import trainer
 from ablations.training.fused.build import build_program
-from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.layers.base import NotStackableError
+from ablations.training.fused.memory import out_of_memory
 from ablations.training.result import RunResult, error_message, is_failure
 from ablations.training.timeout import RunTimeoutError, time_limit
 
@@ -21,44 +22,46 @@ from ablations.training.timeout import RunTimeoutError, time_limit
 def train_cohort(
     cohort: Cohort, compiled: bool = False, seconds: float | None = None
 ) -> list[RunResult]:
-    """One result for each run: of a program, or of the plain loop.
+    """Train a cohort by a program or by the plain loop; return one result for each run.
+
+    A program that needs too much memory is split into smaller ones, and the runs of a program that
+    exceeds the time limit are trained one by one.
 
     Parameters
     ----------
     compiled
-        Whether its programs are compiled.
+        Whether programs are compiled.
     seconds
-        How long a cohort, and a run by itself, may take (``limit``).  A program that takes longer
-        is given up, and its runs are trained one by one; those that still take longer are
-        ``failed``.
+        Time limit of a program, and of a run that is trained alone; such a run is ``failed`` if it
+        exceeds it.
     """
-    _reset()
+    _reset_torch()
     if cohort.size is None:
-        return [_noted(cohort, _alone(run, seconds)) for run in cohort.runs]
+        return [_with_note(cohort, _train_alone(run, seconds)) for run in cohort.runs]
     try:
         with time_limit(seconds):
             results = trainer.train(cohort.runs, cohort.size, compiled=compiled)
     except RunTimeoutError as error:
-        parts = [Cohort(cohort.runs, reduced=f"{cohort.size} at a time {error}")]
+        smaller = [Cohort(cohort.runs, reduced=f"{cohort.size} at a time {error}")]
     except Exception as error:
-        if not trainer.out_of_memory(error):
+        if not out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the attempt
-        parts = shrink_cohort(cohort)
+        smaller = shrink_cohort(cohort)
     else:
-        return [_noted(cohort, result) for result in results]
-    return [result for part in parts for result in train_cohort(part, compiled, seconds)]
+        return [_with_note(cohort, result) for result in results]
+    return [result for each in smaller for result in train_cohort(each, compiled, seconds)]
 
 
 def build_errors(
     configurations: Sequence[Configuration], seconds: float | None = None
 ) -> list[str | None]:
-    """``build_error`` for each of them."""
+    """Try to build the networks of configurations; return each ``build_error``."""
     return [build_error(configuration, seconds) for configuration in configurations]
 
 
 def build_error(configuration: Configuration, seconds: float | None = None) -> str | None:
-    """Why a configuration's network cannot be built; None where it can, or nobody knows yet."""
+    """Say why a configuration's network cannot be built; None if no error is found."""
     try:
         with time_limit(seconds):
             cohorts.cohort_key(configuration)
@@ -73,18 +76,21 @@ def build_error(configuration: Configuration, seconds: float | None = None) -> s
 
 
 def shrink_cohort(cohort: Cohort) -> list[Cohort]:
-    """The runs of a program that found no memory: in programs of half its size, or one by one."""
+    """Split a cohort without memory into programs of half its size, or single runs."""
     size = cohort.size // 2 if cohort.size else None
+    n_groups = 1
     if size is None or size < MIN_MEMBERS:
-        size, lanes = None, 1
+        size = None
     else:
-        lanes = min(size, build_program(cohort.runs[0].configuration).network.slot_groups)
+        program = build_program(cohort.runs[0].configuration)
+        n_groups = min(size, program.network.slot_groups)
     reduced = cohort.reduced or f"there was no memory for {cohort.size} at a time"
-    return [replace(part, reduced=reduced) for part in cohorts.split_runs(cohort.runs, size, lanes)]
+    smaller = cohorts.split_runs(cohort.runs, size, n_groups)
+    return [replace(each, reduced=reduced) for each in smaller]
 
 
-def _alone(run: Run, seconds: float | None) -> RunResult:
-    _reset()
+def _train_alone(run: Run, seconds: float | None) -> RunResult:
+    _reset_torch()
     try:
         with time_limit(seconds):
             return loop.train(run)
@@ -94,16 +100,16 @@ def _alone(run: Run, seconds: float | None) -> RunResult:
         return RunResult.from_exception(run, error)
 
 
-def _reset() -> None:
-    """Put right what code of other people, or an alarm in the middle of it, left behind."""
+def _reset_torch() -> None:
+    """Restore global settings that a user's code, or an alarm inside it, left changed."""
     torch.set_grad_enabled(True)
     torch.set_default_dtype(torch.float32)
 
 
-def _noted(cohort: Cohort, result: RunResult) -> RunResult:
-    """A result that says so where its program was smaller than planned: it rounds otherwise."""
+def _with_note(cohort: Cohort, result: RunResult) -> RunResult:
+    """Note in a result that its program was smaller than planned, which changes rounding."""
     if cohort.reduced is None:
         return result
-    now = f"{cohort.size} at a time" if cohort.size else "alone"
-    note = f"trained {now}, since {cohort.reduced}"
+    size = f"{cohort.size} at a time" if cohort.size else "alone"
+    note = f"trained {size}, since {cohort.reduced}"
     return replace(result, reason="; ".join(filter(None, [result.reason, note])))

@@ -1,4 +1,4 @@
-"""What an engine gives back for a run, whichever engine it was."""
+"""The result of a run, from any engine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def ignore_interrupts() -> None:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether an exception is a run's own, and not somebody's wish to stop."""
+    """Whether an exception is a failure of a run, and not a user's interrupt."""
     return _ignores_interrupts or not isinstance(error, KeyboardInterrupt)
 
 
 def error_message(error: BaseException) -> str:
-    """What an exception says, in one line, whatever it is."""
+    """Format an exception as one line; an exception whose message raises is no problem."""
     try:
         text = str(error)
     except BaseException:
@@ -47,9 +47,9 @@ def _encodable(text: str) -> str:
 class EpochRecord:
     """One epoch of a run.
 
-    ``objective`` is the mean of what the optimizer minimised, over the epoch's rows, before each
-    step; the losses are taken after the epoch in evaluation mode, without penalties; ``lr`` is the
-    rate of the epoch's first step.
+    ``objective`` is the mean, over the epoch's rows, of what the optimizer minimised before each
+    step; the losses are computed after the epoch in evaluation mode, without penalties; ``lr`` is
+    the rate of the epoch's first step.
     """
 
     epoch: int
@@ -60,13 +60,13 @@ class EpochRecord:
 
     @property
     def finite(self) -> bool:
-        """Whether all three losses are."""
+        """Whether all three losses are finite."""
         return all(map(math.isfinite, (self.objective, self.train_loss, self.val_loss)))
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended.  ``train_seconds`` is the wall time of its epochs, evaluation included."""
+    """The result of a run; ``train_seconds`` is the wall time of its epochs, with evaluation."""
 
     run: Run
     status: Status
@@ -83,15 +83,15 @@ class RunResult:
     def from_exception(
         cls, run: Run, error: BaseException, engine: str = "loop", cohort_size: int = 1
     ) -> RunResult:
-        """One run's exception is that run's result."""
+        """Make an exception the result of its run."""
         text = _encodable("".join(traceback.format_exception(error)))
-        place = "" if isinstance(error, RunTimeoutError) else error_location(error)
+        location = "" if isinstance(error, RunTimeoutError) else error_location(error)
         return cls(
-            run, "failed", f"{error_message(error)}{place}", engine, cohort_size, traceback=text
+            run, "failed", f"{error_message(error)}{location}", engine, cohort_size, traceback=text
         )
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
-        """This result as a row of the runs table."""
+        """Return this result as a row of the runs table."""
         last = self.curve[-1] if self.curve else None
         return {
             "run_id": self.run.run_id,

@@ -1,7 +1,7 @@
-"""How long training may take: an alarm that stops code which hangs.
+"""Time limits of training.
 
-The alarm raises an exception in the code that hangs.  Code that never comes back to Python does
-not see it; then, a while later, its process ends.  So only worker processes set one.
+An alarm raises an exception in code that takes too long.  Code that never returns to Python does
+not see the exception; some time later, its process ends.  So only worker processes set a limit.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-_AGAIN = 0.05
-"""Seconds until the alarm goes off again, where it would have broken an import."""
+_RETRY_SECONDS = 0.05
+"""Seconds until the next alarm, if this one would interrupt an import."""
 
 PATIENCE = 2.0
-"""After so many times the limit, and a second more, a process that does not answer ends."""
+"""A process that does not respond ends after ``PATIENCE * limit + 1`` seconds."""
 EXIT_CODE = "EXIT(1)"
-"""The exit code then, as joblib says it."""
+"""The exit code of such a process, in joblib's words."""
 
 
 class RunTimeoutError(BaseException):
-    """Training took longer than it may; no Exception, which code that hangs may well catch."""
+    """Training took too long.
+
+    A subclass of BaseException, so that ``except Exception`` in user code does not swallow it.
+    """
 
 
 _limit: float | None = None
@@ -33,11 +36,11 @@ _limit: float | None = None
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise TookTooLongError inside, in the main thread, after so many seconds, if any."""
+    """Raise RunTimeoutError in the main thread after ``seconds``; None sets no limit."""
     if seconds is None:
         yield
         return
-    # PyTorch imports it in a process' first step, which can take seconds.
+    # PyTorch imports it in the first step of a process, which can take seconds.
     importlib.import_module("torch._dynamo")
     try:
         try:
@@ -46,12 +49,12 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         finally:
             _disarm()
     finally:
-        _disarm()  # once more, where the alarm went off in the line above
+        _disarm()  # again, in case the alarm went off in the line above
 
 
 @contextmanager
 def suspend_limit() -> Iterator[None]:
-    """The time inside does not count, and the limit begins anew after it."""
+    """Suspend the limit; afterwards it starts again from zero."""
     seconds = _limit
     if seconds is None:
         yield
@@ -69,15 +72,12 @@ def _arm(seconds: float) -> None:
     if hasattr(signal, "setitimer"):
         signal.signal(signal.SIGALRM, _raise)
         signal.setitimer(signal.ITIMER_REAL, seconds, max(seconds, 1.0))
-    faulthandler.dump_traceback_later(PATIENCE * seconds + 1, exit=True, file=_nowhere())
+    faulthandler.dump_traceback_later(PATIENCE * seconds + 1, exit=True, file=_null_descriptor())
 
 
 @lru_cache(maxsize=1)
-def _nowhere() -> int:
-    """Where what would be printed goes: it is of this process' threads, and helps nobody.
-
-    A descriptor that stays open, since the descriptor is what is kept.
-    """
+def _null_descriptor() -> int:
+    """A file descriptor that discards the traceback; faulthandler needs it to stay open."""
     return os.open(os.devnull, os.O_WRONLY)
 
 
@@ -92,13 +92,13 @@ def _disarm() -> None:
 def _raise(*_: object) -> None:
     if _limit is None:
         return
-    if _importing():
-        signal.setitimer(signal.ITIMER_REAL, _AGAIN, max(_limit, 1.0))
+    if _is_importing():
+        signal.setitimer(signal.ITIMER_REAL, _RETRY_SECONDS, max(_limit, 1.0))
         return
     raise RunTimeoutError(f"took longer than {_limit:g} s")
 
 
-def _importing() -> bool:
-    """Whether an import is under way, which leaves half a module behind where it is broken off."""
+def _is_importing() -> bool:
+    """Whether an import is running, which leaves half a module behind if it is interrupted."""
     specs = (getattr(module, "__spec__", None) for module in list(sys.modules.values()))
     return any(getattr(spec, "_initializing", False) for spec in specs)

@@ -42,7 +42,7 @@ def curves(results: Sequence[RunResult]) -> dict[str, audit.Curve]:
     }
 
 
-def judged(runs: Sequence[Run]) -> list[audit.AuditRecord]:
+def audit_fused(runs: Sequence[Run]) -> list[audit.AuditRecord]:
     return audit.audit_runs(runs, "fused", SIZE, curves(trainer.train(runs, SIZE)))
 
 
@@ -54,21 +54,21 @@ def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: 
         task=task, axes={axis: list(registered(axis))}, batch_size=batch_size, seeds=2, epochs=2
     )
     runs = expand(study).runs
-    for chosen in audit.sample_runs(runs):
-        for found in judged(chosen):
-            assert found.reason is None, found.reason
-            assert found.repeated
-            assert found.deviation <= found.tolerance < 0.4
-            assert found.deviation_float64 <= found.tolerance_float64 < 1e-6
+    for sample in audit.sample_runs(runs):
+        for record in audit_fused(sample):
+            assert record.reason is None, record.reason
+            assert record.repeated
+            assert record.deviation <= record.tolerance < 0.4
+            assert record.deviation_float64 <= record.tolerance_float64 < 1e-6
 
 
 def test_a_few_runs_of_each_kind_are_chosen_by_hash_whatever_their_order() -> None:
     runs = expand(Study(**SMALL)).runs
-    chosen = audit.sample_runs(runs)
-    assert [len(part) for part in chosen] == [audit.RUNS] * 4
+    samples = audit.sample_runs(runs)
+    assert [len(sample) for sample in samples] == [audit.RUNS] * 4
     backwards = audit.sample_runs(runs[::-1])
-    assert {run.run_id for part in chosen for run in part} == {
-        run.run_id for part in backwards for run in part
+    assert {run.run_id for sample in samples for run in sample} == {
+        run.run_id for sample in backwards for run in sample
     }
 
 
@@ -92,21 +92,21 @@ def test_a_program_that_does_something_else_fails_the_study_loudly(
 
 
 def test_numbers_that_came_from_elsewhere_are_found() -> None:
-    (chosen,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
-    stored = curves(trainer.train(chosen, SIZE))
+    (sample,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(trainer.train(sample, SIZE))
     forged = {key: [(a, b, c * 1.01) for a, b, c in rows] for key, rows in stored.items()}
-    for found in audit.audit_runs(chosen, "fused", SIZE, forged):
-        assert "deviate by 1.0e-02 from the plain loop's" in str(found.reason)
-        assert not found.repeated
+    for record in audit.audit_runs(sample, "fused", SIZE, forged):
+        assert "deviate by 1.0e-02 from the plain loop's" in str(record.reason)
+        assert not record.repeated
 
 
 def test_a_run_that_diverges_in_the_program_alone_is_found() -> None:
-    (chosen,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
-    stored = curves(trainer.train(chosen, SIZE))
+    (sample,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(trainer.train(sample, SIZE))
     broken = {key: [*rows[:1], (math.nan,) * 3] for key, rows in stored.items()}
-    for found in audit.audit_runs(chosen, "fused", SIZE, broken):
-        assert found.deviation == math.inf
-        assert found.reason is not None
+    for record in audit.audit_runs(sample, "fused", SIZE, broken):
+        assert record.deviation == math.inf
+        assert record.reason is not None
 
 
 def test_diverged_runs_are_judged_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,9 +124,9 @@ def test_diverged_runs_are_judged_as_well(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_honest_divergence_passes(tmp_path: Path) -> None:
     study = Study(task="notebook", seeds=3, lr=1e6, optimizer="sgd")
-    found = ablations.run(study, tmp_path, jobs=1, reporter=Silent(), with_report=False)
-    assert set(found.runs["status"]) == {"diverged"}
-    assert len(found.audit) == 2
+    results = ablations.run(study, tmp_path, jobs=1, reporter=Silent(), with_report=False)
+    assert set(results.runs["status"]) == {"diverged"}
+    assert len(results.audit) == 2
 
 
 def test_where_the_loop_forgets_all_its_digits_it_judges_by_what_a_nudge_does() -> None:
@@ -134,25 +134,27 @@ def test_where_the_loop_forgets_all_its_digits_it_judges_by_what_a_nudge_does() 
         task="friedman1", model={"name": "mlp", "norm_position": "before"}, batch_size=2, lr=0.01,
         optimizer="sgd", epochs=1, seeds=[4, 9, 11], axes={"norm": ["batch"]},
     )  # fmt: skip
-    found = judged(expand(study).runs)
-    assert {one.reason for one in found} == {None}
-    assert max(one.deviation_float64 for one in found) > 1e-3
-    assert min(one.epochs_compared for one in found) == 0  # and it is said that nobody judged
+    records = audit_fused(expand(study).runs)
+    assert {record.reason for record in records} == {None}
+    assert max(record.deviation_float64 for record in records) > 1e-3
+    assert (
+        min(record.epochs_compared for record in records) == 0
+    )  # and it is said that nobody judged
     # Where it remembers, nothing is allowed that was not before.
-    calm = judged(expand(study.with_axis("norm", ["group"])).runs)
-    assert {one.reason for one in calm} == {None}
-    assert max(one.tolerance_float64 for one in calm) < 1e-4
+    calm = audit_fused(expand(study.with_axis("norm", ["group"])).runs)
+    assert {record.reason for record in calm} == {None}
+    assert max(record.tolerance_float64 for record in calm) < 1e-4
 
 
 def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*arguments: Any) -> Any:
         raise OSError("no loop today")
 
-    (chosen,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
-    stored = curves(trainer.train(chosen, SIZE))
+    (sample,) = audit.sample_runs(expand(Study(task="notebook", seeds=2, epochs=3)).runs)
+    stored = curves(trainer.train(sample, SIZE))
     monkeypatch.setattr(loop, "train", broken)
-    for found in audit.audit_runs(chosen, "fused", SIZE, stored):
-        assert found.reason == "it could not be judged: OSError: no loop today"
+    for record in audit.audit_runs(sample, "fused", SIZE, stored):
+        assert record.reason == "it could not be judged: OSError: no loop today"
 
 
 def test_the_command_ends_with_1_and_says_what_to_do(
@@ -161,17 +163,19 @@ def test_the_command_ends_with_1_and_says_what_to_do(
     def distrusting(
         runs: Any, engine: str, size: int, stored: Any, seconds: Any = None
     ) -> list[audit.AuditRecord]:
-        return [replace(found, reason="it is not") for found in genuine(runs, engine, size, stored)]
+        return [
+            replace(record, reason="it is not") for record in genuine(runs, engine, size, stored)
+        ]
 
     genuine = audit.audit_runs
     monkeypatch.setattr(audit, "audit_runs", distrusting)
     words = ["run", "notebook", "--seeds", "1", "--epochs", "2", "--axis", "norm=none"]
     words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 1
-    assert "do not trust these results, and train with --engine loop into another" in done.stderr
-    asked = CliRunner().invoke(app, ["effects", str(tmp_path)])
-    assert "do not trust these results" in asked.stderr
+    command = CliRunner().invoke(app, words)
+    assert command.exit_code == 1
+    assert "do not trust these results, and train with --engine loop into another" in command.stderr
+    effects = CliRunner().invoke(app, ["effects", str(tmp_path)])
+    assert "do not trust these results" in effects.stderr
 
 
 def test_what_was_judged_is_not_judged_again(
@@ -185,24 +189,24 @@ def test_what_was_judged_is_not_judged_again(
     assert again.audit.equals(first.audit)
 
 
-def test_the_plain_loop_is_not_judged(tmp_path: Path) -> None:
+def test_the_plain_loop_is_not_audit_fused(tmp_path: Path) -> None:
     options: dict[str, Any] = {"engine": "loop", "reporter": Silent(), "with_report": False}
     assert ablations.run(Study(**SMALL), tmp_path, jobs=1, **options).audit.empty
 
 
-@pytest.mark.parametrize(("nudged", "sound"), [(1e-6, True), (0.0, False)])
+@pytest.mark.parametrize(("deviation", "sound"), [(1e-6, True), (0.0, False)])
 def test_where_only_float64_is_lost_a_nudge_judges_as_well(
-    nudged: float, sound: bool, monkeypatch: pytest.MonkeyPatch
+    deviation: float, sound: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As with batch norm in a recurrence: the two precisions keep together to three digits, and say
     little of the next thirteen.
     """
     monkeypatch.setitem(audit.TOLERANCE, "float64", 0.0)
     monkeypatch.setitem(audit.AMPLIFIED, "float64", 0.0)
-    monkeypatch.setattr(audit, "_nudged", lambda *arguments: nudged)
+    monkeypatch.setattr(audit, "perturbed_deviation", lambda *arguments: deviation)
     study = Study(task="digits", batch_size=300, seeds=2, epochs=3, axes={"norm": ["group"]})
-    (chosen,) = audit.sample_runs(expand(study).runs)
-    for found in judged(chosen):
-        assert (found.reason is None) == sound
-        assert found.tolerance_float64 == audit.FORGOTTEN * nudged
-        assert found.epochs_compared == 3
+    (sample,) = audit.sample_runs(expand(study).runs)
+    for record in audit_fused(sample):
+        assert (record.reason is None) == sound
+        assert record.tolerance_float64 == audit.PERTURBED * deviation
+        assert record.epochs_compared == 3

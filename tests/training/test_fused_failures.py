@@ -16,6 +16,7 @@ from ablations.techniques.base import Schedule
 from ablations.techniques.inits import XavierUniform
 from ablations.training import loop
 from ablations.training.fused import trainer
+from ablations.training.fused.memory import retain_freed_memory
 
 from .fused_runs import SIZE, numbers, runs_of, train_fused
 
@@ -114,7 +115,7 @@ def test_an_exception_is_one_row_and_the_others_are_as_without_it(
 
 
 def test_freed_memory_is_retained_where_the_c_library_supports_it() -> None:
-    assert trainer.retain_freed_memory() == (platform.libc_ver()[0] == "glibc")
+    assert retain_freed_memory() == (platform.libc_ver()[0] == "glibc")
 
 
 def test_where_the_compiler_fails_programs_run_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from ablations.techniques.base import Norm, PerPosition, Regularizer
 from ablations.training.fused.build import build_program
-from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.layers.base import NotStackableError
 from ablations.training.fused.networks import stack_sequence
 
 from .foreign import Residual, foreign_runs

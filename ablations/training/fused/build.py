@@ -10,7 +10,7 @@ from ablations.models.base import build_network, finish_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data, Task
 from ablations.techniques.base import Optimizer, RandomLayer
-from ablations.training.fused.layers import NotStackableError
+from ablations.training.fused.layers.base import NotStackableError
 from ablations.training.fused.networks import map_module, stack_sequence
 from ablations.training.fused.program import (
     CohortProgram,

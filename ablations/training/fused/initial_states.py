@@ -25,7 +25,7 @@ from ablations.tasks.base import Data
 from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training.cohorts import CohortKey, cohort_key
 from ablations.training.fused.build import build_program
-from ablations.training.fused.layers import Tensors
+from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.program import CohortProgram
 from ablations.training.loop import on_device
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.techniques.base import RandomLayer
-from ablations.training.fused.layers import (
+from ablations.training.fused.layers.base import (
     ALIGNMENT,
     NotStackableError,
     Shape,
@@ -110,12 +110,7 @@ class Network(ABC):
 
     @abstractmethod
     def forward(
-        self,
-        parameters: Tensors,
-        state: Tensors,
-        x_MBI: Tensor,
-        perturbations: Perturbations,
-        training: bool,
+        self, params: Tensors, state: Tensors, x_MBI: Tensor, noise: Perturbations, training: bool
     ) -> tuple[Tensor, Tensors]:
         """Return outputs (M, B, O) and the next state; a pure function."""
 
@@ -173,32 +168,24 @@ class StackedNetwork(Network):
     slot_groups = 1
 
     def forward(
-        self,
-        parameters: Tensors,
-        state: Tensors,
-        x_MBI: Tensor,
-        perturbations: Perturbations,
-        training: bool,
+        self, params: Tensors, state: Tensors, x_MBI: Tensor, noise: Perturbations, training: bool
     ) -> tuple[Tensor, Tensors]:
-        """Return outputs (M, B, O) and the next state."""
         x, next_state, feature_major = x_MBI, dict(state), False
         for name, layer in self.layers:
             if isinstance(layer, int):
                 if training:
-                    draws, layer_params = perturbations[layer]
-                    x = self.stochastic_layers[layer].layer.perturb(x, draws, *layer_params)
+                    draws, scalars = noise[layer]
+                    x = self.stochastic_layers[layer].layer.perturb(x, draws, *scalars)
                 continue
             if layer.feature_major not in (None, feature_major):
                 x, feature_major = x.transpose(1, 2), not feature_major
-            layer_params_by_name, buffers = (
-                select_prefix(name, layer.to_stacked, tensors) for tensors in (parameters, state)
-            )
-            x, changed = layer.forward(x, layer_params_by_name, buffers, training)
+            layer_params = select_prefix(name, layer.to_stacked, params)
+            buffers = select_prefix(name, layer.to_stacked, state)
+            x, changed = layer.forward(x, layer_params, buffers, training)
             next_state.update({f"{name}.{key}": value for key, value in changed.items()})
         return x.transpose(1, 2) if feature_major else x, next_state
 
     def initial_state(self, module: nn.Module) -> Tensors:
-        """Return the buffers of one member."""
         buffers = dict(module.named_buffers())
         return {
             f"{name}.{key}": to_stacked(buffers[f"{name}.{key}"])
@@ -322,23 +309,17 @@ class MappedNetwork(Network):
     slot_groups = ALIGNMENT
 
     def forward(
-        self,
-        parameters: Tensors,
-        state: Tensors,
-        x_MBI: Tensor,
-        perturbations: Perturbations,
-        training: bool,
+        self, params: Tensors, state: Tensors, x_MBI: Tensor, noise: Perturbations, training: bool
     ) -> tuple[Tensor, Tensors]:
-        """Return outputs (M, B, O) and the next state."""
         self.module.train(training)
 
         def forward_member(
-            parameters: Tensors, state: Tensors, x_BI: Tensor, perturbations: Perturbations
+            params: Tensors, state: Tensors, x_BI: Tensor, noise: Perturbations
         ) -> tuple[Tensor, Tensors]:
-            for random, perturbation in zip(self.stochastic_layers, perturbations, strict=False):
-                random.layer.precomputed = perturbation
+            for random, layer_noise in zip(self.stochastic_layers, noise, strict=False):
+                random.layer.precomputed = layer_noise
             next_state = dict(state)
-            outputs = torch.func.functional_call(self.module, (parameters, next_state), (x_BI,))
+            outputs = torch.func.functional_call(self.module, (params, next_state), (x_BI,))
             return outputs, next_state
 
         # Layers change their buffers in place, but this function must not change its arguments.
@@ -348,14 +329,13 @@ class MappedNetwork(Network):
             with warnings.catch_warnings():
                 # Operations without a batched form run member by member, with correct numbers.
                 warnings.filterwarnings("ignore", message="There is a performance drop")
-                outputs, next_state = mapped(parameters, copies, x_MBI, tuple(perturbations))
+                outputs, next_state = mapped(params, copies, x_MBI, tuple(noise))
         finally:
             for random in self.stochastic_layers:
                 random.layer.precomputed = None
         return outputs, next_state
 
     def initial_state(self, module: nn.Module) -> Tensors:
-        """Return the buffers of one member."""
         return {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
 
 

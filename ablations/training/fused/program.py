@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ablations.study.configuration import Configuration, Run
 from ablations.techniques.base import RandomLayer, Regularizer, shrinking, uniform_loss
-from ablations.training.fused.layers import Tensors
+from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.networks import Network
 
 Split = tuple[Tensor, Tensor]
@@ -106,7 +106,7 @@ class CohortProgram:
         """Everything but shapes that the arithmetic depends on, as text."""
         c = self.configuration
         components = (c.task, c.model, c.norm, c.optimizer, c.device)
-        names = [[type(part).__module__, part.name, repr(part.identity())] for part in components]
+        names = [[type(c).__module__, c.name, repr(c.identity())] for c in components]
         layers = [
             [repr(type(random.layer)), random.layer.purpose]
             for random in self.network.stochastic_layers
@@ -128,13 +128,13 @@ class CohortProgram:
     def step(self, inputs: StepInput) -> StepOutput:
         """Take one optimizer step."""
         flat_MP, moments, state, (x_MBI, y_MB), draws, params, lr_M1, factors = inputs
-        perturbations = tuple(zip(draws, params.layers, strict=True))
+        noise = tuple(zip(draws, params.layers, strict=True))
         leaves = {
             name: parameter.detach().requires_grad_()
             for name, parameter in self.network.split(flat_MP).items()
         }
         with torch.enable_grad():
-            outputs, state = self.network.forward(leaves, state, x_MBI, perturbations, True)
+            outputs, state = self.network.forward(leaves, state, x_MBI, noise, True)
             loss_M = objective_M = self.configuration.task.losses(outputs, y_MB).mean(1)
             if self.has_smoothing:
                 share = params.smoothing[:, 0]

@@ -15,12 +15,11 @@ Letters in names: M member, B row of the batch, N row of a split, I input, E epo
 
 from __future__ import annotations
 
-import ctypes
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +29,7 @@ from ablations.study.configuration import Run
 from ablations.training.cohorts import assign_slots
 from ablations.training.fused import compilation
 from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
+from ablations.training.fused.memory import out_of_memory, retain_freed_memory
 from ablations.training.fused.program import (
     CohortProgram,
     Split,
@@ -155,13 +155,6 @@ def _isolate_failures(
 
 def _fails_a_run(error: BaseException) -> bool:
     return is_failure(error) and not isinstance(error, RunTimeoutError)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that host or device has no memory left."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
 
 
 def _chunk_splits(
@@ -358,20 +351,20 @@ class _CohortTraining:
             losses: tuple[Tensor, ...] = self._call(self._program.losses, *arguments)
             return losses
         return tuple(
-            torch.stack([self._chunk_loss(chunk, chunks[0]) for chunk in chunks]).sum(0)
-            / x.shape[1]
+            torch.stack(list(self._chunk_losses(chunks))).sum(0) / x.shape[1]
             for (x, _), chunks in zip(self._splits, self._chunks, strict=True)
         )
 
-    def _chunk_loss(self, chunk: Split, first: Split) -> Tensor:
-        """The summed losses (M,) of a chunk; a smaller last chunk runs eagerly."""
-        rows, arguments = chunk[0].shape[1], (self._flat_MP, self._state, chunk)
-        if rows == first[0].shape[1]:
-            losses = self._call(self._program.losses, *arguments)
-        else:
-            losses = self._program.losses(*arguments)
-        total_M: Tensor = losses[0] * rows
-        return total_M
+    def _chunk_losses(self, chunks: Sequence[Split]) -> Iterator[Tensor]:
+        """The summed losses (M,) of each chunk; a smaller last chunk runs eagerly."""
+        full_rows = chunks[0][0].shape[1]
+        for chunk in chunks:
+            rows, arguments = chunk[0].shape[1], (self._flat_MP, self._state, chunk)
+            if rows == full_rows:
+                losses = self._call(self._program.losses, *arguments)
+            else:
+                losses = self._program.losses(*arguments)
+            yield losses[0] * rows
 
     def _outputs(self) -> Tensor:
         """Outputs (M, N, O) of the validation split."""
@@ -394,31 +387,3 @@ class _CohortTraining:
                 for values in (x, y)
             )
             yield x_MBI, y_MB
-
-
-# --------------------------------------------------------------------------------- memory
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # options of mallopt(3)
-
-_MAX_BLOCK_BYTES = 32 * 2**20
-"""The greatest block for which glibc's own adaptive threshold would reuse freed memory."""
-
-
-@lru_cache(maxsize=1)
-def retain_freed_memory() -> bool:
-    """Let the C library reuse freed memory instead of returning it to the system.
-
-    Returns
-    -------
-    Whether the C library supports it (glibc does).
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    options = {
-        _MMAP_THRESHOLD: _MAX_BLOCK_BYTES,
-        _TRIM_THRESHOLD: 4 * _MAX_BLOCK_BYTES,
-        _TOP_PAD: _MAX_BLOCK_BYTES,
-    }
-    return all(mallopt(option, value) for option, value in options.items())

@@ -27,7 +27,7 @@ NOTABLE = 1.1
 COLUMNS = ["machine", "commit", "time", "benchmark", "median"]
 
 
-def measured(folder: Path) -> pd.DataFrame:
+def load_times(folder: Path) -> pd.DataFrame:
     """Every saved time: ``machine, commit, time, benchmark``; ``median``: seconds.
 
     Of two measurements of one commit on one machine the later counts.
@@ -125,7 +125,7 @@ def markdown(table: pd.DataFrame, ratios: pd.DataFrame) -> str:
 
 def main() -> int:
     """Draw, print and write."""
-    table = measured(STORED)
+    table = load_times(STORED)
     ratios = relative(table)
     if ratios.empty:
         sys.stderr.write(f"nothing is saved in {STORED}; run nox -s bench\n")

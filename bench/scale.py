@@ -37,8 +37,8 @@ class Point:
 
 def memory(process: int) -> int:
     """Bytes that a process and its descendants hold."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,rss"], capture_output=True, text=True)
-    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()[1:]]
+    processes = subprocess.run(["ps", "-eo", "pid,ppid,rss"], capture_output=True, text=True)
+    rows = [tuple(map(int, line.split())) for line in processes.stdout.splitlines()[1:]]
     family = {process}
     for _ in range(4):
         family |= {pid for pid, parent, _ in rows if parent in family}

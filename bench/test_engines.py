@@ -98,7 +98,7 @@ def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) 
     first = next(cohorts)
     size = len(first)
     trainer.train(first, size, compiled=compiled)
-    judged: list[float] = []
+    loop_seconds: list[float] = []
     ratios: list[float] = []
 
     def other() -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -106,21 +106,23 @@ def compare(benchmark: Any, cohorts: Iterator[tuple[Run, ...]], compiled: bool) 
         start = time.perf_counter()
         for run in cohort[:JUDGED]:
             loop.train(run)
-        judged.append((time.perf_counter() - start) / JUDGED / count_steps(cohort[0].configuration))
+        loop_seconds.append(
+            (time.perf_counter() - start) / JUDGED / count_steps(cohort[0].configuration)
+        )
         return (cohort,), {}
 
     def ours(cohort: tuple[Run, ...]) -> None:
         start = time.perf_counter()
         results = trainer.train(cohort, size, compiled=compiled)
         share = (time.perf_counter() - start) / size / count_steps(cohort[0].configuration)
-        ratios.append(judged[-1] / share)
+        ratios.append(loop_seconds[-1] / share)
         assert {result.engine for result in results} == {"fused-compiled" if compiled else "fused"}
         assert {result.traceback for result in results} == {None}
 
     benchmark.pedantic(ours, setup=other, rounds=ROUNDS)
-    benchmark.extra_info["loop_us_per_step"] = statistics.median(judged) * 1e6
+    benchmark.extra_info["loop_us_per_step"] = statistics.median(loop_seconds) * 1e6
     benchmark.extra_info["us_per_step"] = statistics.median(
-        judge / ratio * 1e6 for judge, ratio in zip(judged, ratios, strict=True)
+        judge / ratio * 1e6 for judge, ratio in zip(loop_seconds, ratios, strict=True)
     )
     benchmark.extra_info["ratio"] = statistics.median(ratios)
     benchmark.extra_info["ratio_low"], benchmark.extra_info["ratio_high"] = min(ratios), max(ratios)

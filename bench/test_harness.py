@@ -115,11 +115,11 @@ def test_report(benchmark: Any, folder: Path) -> None:
 
 def test_import(benchmark: Any) -> None:
     command = [sys.executable, "-c", "import ablations; ablations.run"]
-    done = benchmark.pedantic(subprocess.run, (command,), {"capture_output": True}, rounds=5)
-    assert done.returncode == 0
+    process = benchmark.pedantic(subprocess.run, (command,), {"capture_output": True}, rounds=5)
+    assert process.returncode == 0
 
 
 def test_help(benchmark: Any) -> None:
     command = [sys.executable, "-m", "ablations", "--help"]
-    done = benchmark.pedantic(subprocess.run, (command,), {"capture_output": True}, rounds=5)
-    assert done.returncode == 0
+    process = benchmark.pedantic(subprocess.run, (command,), {"capture_output": True}, rounds=5)
+    assert process.returncode == 0

@@ -41,8 +41,8 @@ def command(out: Path, seeds: int, compile_: str) -> float:
 def peer() -> float:
     """Runs a second of plain loops through joblib."""
     words = [sys.executable, str(PEER), "--runs", "800", "--jobs", "2"]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return float(json.loads(done.stdout)["runs_per_second"])
+    process = subprocess.run(words, check=True, capture_output=True, text=True)
+    return float(json.loads(process.stdout)["runs_per_second"])
 
 
 @pytest.mark.parametrize("compile_", ["never", "always"])

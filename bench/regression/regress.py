@@ -82,13 +82,13 @@ def main() -> int:
         folder.mkdir(parents=True)
         with console.status("Training the frozen grid with both"):
             messages, worse = quality(sides, folder / "quality.html")
-        times, left = measured(sides, options.seconds, console)
+        times, failures = time_revisions(sides, options.seconds, console)
     times.to_csv(folder / "times.csv", index=False)
     table = timing.verdicts(times, options.threshold)
     baseline = json.loads(STORED.read_text(encoding="utf-8")) if STORED.is_file() else None
     show(table, console, baseline)
     say = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    for name, why in left.items():
+    for name, why in failures.items():
         say(f"not compared: {name}: {why}")
     say("Quality, by the frozen grid:", *messages, sep="\n")
     failed = worse or bool((table["verdict"] == timing.SLOWER).any())
@@ -101,7 +101,7 @@ def main() -> int:
         "threshold": options.threshold,
         "seconds": round(time.perf_counter() - start, 1),
         "benchmarks": table.to_dict("records"),
-        "not_compared": left,
+        "not_compared": failures,
         "quality": {"regressed": worse, "said": messages},
         "failed": failed,
     }
@@ -166,32 +166,34 @@ def quality(sides: tuple[Side, Side], page: Path) -> tuple[list[str], bool]:
     """Train the frozen grid with both and compare them, run by run."""
     words = ("run", str(HERE / "quality.toml"), "--no-report", "--jobs", "1", "--out")
     trained = both(lambda side: side.ablations(*words, str(side.quality)), sides)
-    for side, done in zip(sides, trained, strict=True):
-        if done.returncode:
-            message = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    for side, process in zip(sides, trained, strict=True):
+        if process.returncode:
+            message = (process.stderr.strip() or process.stdout.strip()).splitlines()
             last = message[-1] if message else "?"
             return [f"{side.revision.name} cannot train it: {last}"], True
     folders = [str(side.quality) for side in sides]
-    done = sides[1].ablations("compare", *folders, "--out", str(page), "--fail-on-regression")
+    process = sides[1].ablations("compare", *folders, "--out", str(page), "--fail-on-regression")
     if not page.is_file():
-        return [f"they cannot be compared: {done.stderr.strip()}"], True
-    lines = [line for line in done.stdout.splitlines() if not line.startswith("page:")]
-    return lines, bool(done.returncode)
+        return [f"they cannot be compared: {process.stderr.strip()}"], True
+    lines = [line for line in process.stdout.splitlines() if not line.startswith("page:")]
+    return lines, bool(process.returncode)
 
 
-def measured(
+def time_revisions(
     sides: tuple[Side, Side], seconds: float, console: Console
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Time both in turns, with progress."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
-    with progress(seconds, console) as done:
+    with progress(seconds, console) as advance:
         commands, folders = (
             [getattr(side, name) for side in sides] for name in ("suite", "folder")
         )
-        times, left = timing.measure(commands, folders, seconds, cores, done)
+        times, failures = timing.measure(commands, folders, seconds, cores, advance)
     if times.empty:
-        raise SystemExit(f"no benchmark could be timed: {'; '.join(left.values()) or 'no time'}")
-    return times, left
+        raise SystemExit(
+            f"no benchmark could be timed: {'; '.join(failures.values()) or 'no time'}"
+        )
+    return times, failures
 
 
 @contextmanager

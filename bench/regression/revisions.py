@@ -64,8 +64,8 @@ def working(folder: Path) -> str:
     str
         What to call it: its commit, and whether files were changed since.
     """
-    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z").decode()
-    for name in filter(None, listed.split("\0")):
+    names = git("ls-files", "--cached", "--others", "--exclude-standard", "-z").decode()
+    for name in filter(None, names.split("\0")):
         if (ROOT / name).is_file():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def measure(
     folders: Sequence[Path],
     seconds: float,
     cores: Sequence[int],
-    done: Callable[[float], None] = lambda _: None,
+    advance: Callable[[float], None] = lambda _: None,
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Time both revisions in turns.
 
@@ -100,7 +100,7 @@ def measure(
         How long to take turns, all ``STARTS`` together.
     cores
         Both processes of a start share one of them, in their order.
-    done
+    advance
         Told now and then how many of the seconds are over.
 
     Returns
@@ -111,7 +111,7 @@ def measure(
         Benchmarks that one of the two cannot run, with the reason.
     """
     rows: list[tuple[object, ...]] = []
-    left: dict[str, str] = {}
+    failures: dict[str, str] = {}
     random = np.random.default_rng(0)
     each = seconds / STARTS
     for start in range(STARTS):
@@ -119,20 +119,22 @@ def measure(
         with served(words, folders) as servers:
             common = servers[0].benchmarks.keys() & servers[1].benchmarks.keys()
             every = {name: n for name, n in servers[0].benchmarks.items() if name in common}
-            begun = time.monotonic()
+            began = time.monotonic()
             for turn in itertools.count():
-                over = time.monotonic() - begun
-                done(start * each + min(over, each))
+                over = time.monotonic() - began
+                advance(start * each + min(over, each))
                 if over > each:
                     break
-                names = [name for name, n in every.items() if turn % n == 0 and name not in left]
+                names = [
+                    name for name, n in every.items() if turn % n == 0 and name not in failures
+                ]
                 for name in map(str, random.permutation(names)):
                     seconds_of_both = _time_both(servers, name, random.permutation(2))
                     if isinstance(seconds_of_both, str):
-                        left[name] = seconds_of_both
+                        failures[name] = seconds_of_both
                     else:
                         rows.append((name, start, turn, *seconds_of_both))
-    return pd.DataFrame(rows, columns=COLUMNS), left
+    return pd.DataFrame(rows, columns=COLUMNS), failures
 
 
 def _time_both(

@@ -110,12 +110,12 @@ def tries(kind: str, count: int) -> Iterator[dict[str, Any]]:
             file.write_text(file.read_text(encoding="utf-8") + code, encoding="utf-8")
         for number in range(count):
             command = (sys.executable, "-m", "bench.regression.regress", "--base", "HEAD")
-            done = subprocess.run(command, cwd=clone, capture_output=True, text=True)
+            process = subprocess.run(command, cwd=clone, capture_output=True, text=True)
             verdicts = sorted((clone / "results/benchmarks/regress").glob("*/verdict.json"))
             if len(verdicts) != number + 1:
-                raise SystemExit(done.stdout + done.stderr)
+                raise SystemExit(process.stdout + process.stderr)
             verdict = json.loads(verdicts[-1].read_text(encoding="utf-8"))
-            yield {"kind": kind, "code": done.returncode, **verdict}
+            yield {"kind": kind, "code": process.returncode, **verdict}
 
 
 def table(trials: list[dict[str, Any]]) -> str:

@@ -27,7 +27,7 @@ def test_times_are_told_over_the_first_commit_machine_by_machine(tmp_path: Path)
     saved(tmp_path, 3, "bbbb", "new", plan=0.5)
     (tmp_path / "regress").mkdir()
     (tmp_path / "regress" / "verdict.json").write_text('{"benchmarks": []}')
-    table = history.measured(tmp_path)
+    table = history.load_times(tmp_path)
     ratios = history.relative(table)
     assert ratios.loc[("old, 2 cores", "aaaaaaa"), "plan"] == 1.0
     assert ratios.loc[("old, 2 cores", "bbbbbbb"), "plan"] == 1.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from hypothesis import given
+import hypothesis
 from hypothesis import strategies as st
 
 from ablations import Study
@@ -38,13 +38,13 @@ def identities(cohorts: list[Cohort]) -> list[str]:
     return sorted(run.run_id for cohort in cohorts for run in cohort.runs)
 
 
-@given(
+@hypothesis.given(
     seeds=st.integers(1, 40),
     regularizers=st.lists(st.sampled_from(REGULARIZERS), min_size=1, max_size=3, unique_by=str),
     batches=st.lists(st.sampled_from(["full", 50, 10, 3]), min_size=1, max_size=2, unique=True),
     epochs=st.lists(st.integers(1, 3000), min_size=1, max_size=2, unique=True),
     size=st.sampled_from([None, 4, 32]),
-    lanes=st.sampled_from([1, 2, 4]),
+    n_groups=st.sampled_from([1, 2, 4]),
     jobs=st.integers(1, 5),
     chance=st.randoms(use_true_random=False),
 )
@@ -54,7 +54,7 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
     batches: list[object],
     epochs: list[int],
     size: int | None,
-    lanes: int,
+    n_groups: int,
     jobs: int,
     chance: Any,
 ) -> None:
@@ -62,7 +62,7 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
     runs = list(runs_of(seeds=seeds, axes=axes))
     chance.shuffle(runs)
     cohorts = [
-        cohort for members in group_runs(runs) for cohort in split_runs(members, size, lanes)
+        cohort for members in group_runs(runs) for cohort in split_runs(members, size, n_groups)
     ]
     assert identities(cohorts) == sorted(run.run_id for run in runs)
     for cohort in cohorts:
@@ -73,9 +73,11 @@ def test_cohorts_are_a_partition_of_the_runs_in_any_order(
             assert len(cohort) == 1 or cohort.steps <= MAX_LOOP_STEPS
         else:
             assert len(cohort) <= size
-            found = assign_slots(cohort.runs, size, lanes)
-            assert len(set(found)) == len(cohort)
-            assert [n % lanes for n in found] == [slot_group(run, lanes) for run in cohort.runs]
+            slots = assign_slots(cohort.runs, size, n_groups)
+            assert len(set(slots)) == len(cohort)
+            assert [slot % n_groups for slot in slots] == [
+                slot_group(run, n_groups) for run in cohort.runs
+            ]
         assert [run.seed for run in cohort.runs] == sorted(run.seed for run in cohort.runs)
     shared = batch_cohorts(cohorts, jobs, most=5_000)
     assert list(itertools.chain(*shared)) == cohorts
@@ -109,9 +111,9 @@ def test_what_is_another_program_is_another_kind() -> None:
         *({"regularizer": [name]} for name in ("dropout", "input_noise", "max_norm")),
         *({"hidden": [[8]]}, {"activation": ["tanh"]}),
     ]
-    found = [cohort_key(the(axes=axes)) for axes in apart]
-    assert len(set(found)) == len(apart)
-    assert cohort_key(the(dtype="float64")) not in found
+    keys = [cohort_key(the(axes=axes)) for axes in apart]
+    assert len(set(keys)) == len(apart)
+    assert cohort_key(the(dtype="float64")) not in keys
 
 
 def test_a_small_study_is_shared_by_all_jobs() -> None:

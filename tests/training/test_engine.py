@@ -51,30 +51,30 @@ def _compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_asked_for_is_done_where_there_is_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    found = choices(seeds=2)
+    choices_of_study = choices(seeds=2)
     monkeypatch.setattr(engines, "eager_seconds", refuse)
-    assert engines.decide_settings("auto", "always", found, 1) == EngineSettings(
+    assert engines.decide_settings("auto", "always", choices_of_study, 1) == EngineSettings(
         "fused", compiled=True
     )
-    assert engines.decide_settings("auto", "never", found, 1) == EngineSettings(
+    assert engines.decide_settings("auto", "never", choices_of_study, 1) == EngineSettings(
         "fused", compiled=False
     )
-    assert engines.decide_settings("loop", "always", found, 1) == EngineSettings(
+    assert engines.decide_settings("loop", "always", choices_of_study, 1) == EngineSettings(
         "loop", compiled=False
     )
     # A short study is not worth a measurement.
-    assert engines.decide_settings("auto", "auto", found, 1) == EngineSettings(
+    assert engines.decide_settings("auto", "auto", choices_of_study, 1) == EngineSettings(
         "fused", compiled=False
     )
     monkeypatch.setattr(compilation, "why_unavailable", lambda: "no C++ compiler is installed")
-    assert engines.decide_settings("auto", "always", found, 1) == EngineSettings(
+    assert engines.decide_settings("auto", "always", choices_of_study, 1) == EngineSettings(
         "fused", compiled=False
     )
 
 
 @pytest.mark.usefixtures("_compiler")
 @pytest.mark.parametrize(
-    ("known", "jobs", "worth"),
+    ("cost", "jobs", "worth"),
     [
         # 200,000 steps of 1 ms: 200 s, of which a gain of 2 saves half.
         (CompileCost(seconds=15, gain=2.0), 1, True),
@@ -86,10 +86,10 @@ def test_what_is_asked_for_is_done_where_there_is_a_compiler(
     ],
 )
 def test_compiling_is_worth_it_where_it_saves_more_than_it_costs(
-    monkeypatch: pytest.MonkeyPatch, known: CompileCost, jobs: int, worth: bool
+    monkeypatch: pytest.MonkeyPatch, cost: CompileCost, jobs: int, worth: bool
 ) -> None:
     monkeypatch.setattr(engines, "eager_seconds", lambda choice: 1e-3)
-    monkeypatch.setattr(compilation, "compile_cost", lambda kind, size, depth: known)
+    monkeypatch.setattr(compilation, "compile_cost", lambda identity, size, depth: cost)
     assert engines.worth_compiling(choices(**LONG), jobs) is worth
 
 
@@ -101,9 +101,12 @@ def test_the_cost_of_a_step_is_measured() -> None:
 def test_what_was_decided_is_kept(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"engine\.json: is missing; 'ablations repair"):
         settings.load_settings(tmp_path)
-    for settled in (EngineSettings("fused", compiled=True), EngineSettings("loop", compiled=False)):
-        settings.save_settings(tmp_path, settled)
-        assert settings.load_settings(tmp_path) == settled
+    for engine_settings in (
+        EngineSettings("fused", compiled=True),
+        EngineSettings("loop", compiled=False),
+    ):
+        settings.save_settings(tmp_path, engine_settings)
+        assert settings.load_settings(tmp_path) == engine_settings
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"engine": "magic", "compiled": true}', "\0"])
@@ -113,12 +116,12 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> Non
         settings.load_settings(tmp_path)
 
 
-@pytest.mark.parametrize("asked", ["always", "never"])
-def test_a_resumed_study_keeps_its_engine(tmp_path: Path, asked: Any) -> None:
+@pytest.mark.parametrize("option", ["always", "never"])
+def test_a_resumed_study_keeps_its_engine(tmp_path: Path, option: Any) -> None:
     study = Study(task="notebook", seeds=1, epochs=1)
     options: dict[str, Any] = {"reporter": Silent(), "with_report": False, "jobs": 1}
-    ablations.run(study, tmp_path, compile=asked, **options)
-    compiled = asked == "always" and compilation.why_unavailable() is None
+    ablations.run(study, tmp_path, compile=option, **options)
+    compiled = option == "always" and compilation.why_unavailable() is None
     ways = {"fused-compiled" if compiled else "fused"}
     grown = study.replace(seeds=3)
     assert plan_execution(grown, tmp_path).settled == EngineSettings("fused", compiled)
@@ -139,7 +142,7 @@ def test_what_was_decided_is_known_from_the_runs(
     study = Study(task="notebook", seeds=1, epochs=1)
     options: dict[str, Any] = {"reporter": Silent(), "with_report": False, "jobs": 1}
     ablations.run(study, tmp_path, engine=engine, compile=compile_, **options)
-    settled = settings.load_settings(tmp_path)
+    engine_settings = settings.load_settings(tmp_path)
     for harm in (b"", b"{", (tmp_path / "engine.json").read_bytes()[:-3], None):
         if harm is None:
             (tmp_path / "engine.json").unlink()
@@ -148,20 +151,22 @@ def test_what_was_decided_is_known_from_the_runs(
         with pytest.raises(RequestError, match=r"engine\.json.*ablations repair"):
             plan_execution(study.replace(seeds=2), tmp_path)
         assert repair(tmp_path)
-        assert settings.load_settings(tmp_path) == settled
+        assert settings.load_settings(tmp_path) == engine_settings
     assert repair(tmp_path) == []
     assert plan_execution(study, tmp_path).todo == 0
 
 
 def test_own_code_in_the_step_goes_through_the_loop_and_the_plan_says_why() -> None:
-    (one,) = choices(seeds=3)
+    (choice,) = choices(seeds=3)
     technique = OwnObjective()
-    own = [Run(run.configuration.with_(regularizer=technique), run.seed) for run in one.runs]
-    fused, alone = engines.choose_engines([*one.runs, *own])
+    own_runs = [
+        Run(run.configuration.with_(regularizer=technique), run.seed) for run in choice.runs
+    ]
+    fused, alone = engines.choose_engines([*choice.runs, *own_runs])
     assert (fused.engine, fused.size) == ("fused", 32)
     assert (alone.engine, alone.size) == ("loop", None)
-    said = engines.describe_engine(alone, EngineSettings("fused", compiled=False))
-    assert said == "one by one: the regularizer 'own_objective' is more than its penalties"
+    description = engines.describe_engine(alone, EngineSettings("fused", compiled=False))
+    assert description == "one by one: the regularizer 'own_objective' is more than its penalties"
     with pytest.raises(RequestError, match="3 runs cannot be trained as fused programs: the reg"):
         engines.refuse_loops([fused, alone])
 
@@ -172,5 +177,5 @@ def test_the_plan_says_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = EngineSettings("fused", compiled=True)
     assert engines.describe_engine(choice, compiled) == "32 at a time, as compiled programs"
     monkeypatch.setattr(compilation, "why_unavailable", lambda: "no C++ compiler is installed")
-    said = "32 at a time, as eager programs; no C++ compiler is installed"
-    assert engines.describe_engine(choice, compiled) == said
+    description = "32 at a time, as eager programs; no C++ compiler is installed"
+    assert engines.describe_engine(choice, compiled) == description

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
+import hypothesis
 import pytest
 import torch
-from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ablations.core.registry import registered
@@ -125,8 +125,8 @@ WITH_SHAPE: list[dict[str, Any]] = [
 ]
 
 
-@settings(max_examples=20, deadline=None)
-@given(data=st.data())
+@hypothesis.settings(max_examples=20, deadline=None)
+@hypothesis.given(data=st.data())
 def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:
     draw = data.draw
     axes = {
@@ -138,7 +138,7 @@ def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:
     task = draw(st.sampled_from(["notebook", "digits"]))
     model = draw(st.sampled_from(MODELS if task == "notebook" else MODELS + WITH_SHAPE))
     grid = runs_of(task=task, model=model, axes=axes, dtype="float64", seeds=3, epochs=2)
-    assume(grid)  # a group norm needs a width of whole groups
+    hypothesis.assume(grid)  # a group norm needs a width of whole groups
     count = draw(st.integers(1, min(len(grid), 40)))
     chance = random.Random(draw(st.integers(0, 99)))
     runs = chance.sample(grid, count)

@@ -196,3 +196,40 @@ def test_workers_import_the_module_of_a_technique_and_follow_its_changes(
     second = train("second", jobs=2)
     assert second != first
     assert train("alone", jobs=1) == second
+
+
+SCRIPT = '''
+import ablations
+from ablations.techniques.base import Norm, technique
+from torch import nn
+
+
+class Half(nn.Module):
+    def forward(self, x):
+        return x / 2
+
+
+@technique
+class Halved(Norm):
+    """Divide by two (nobody, 2026)."""
+
+    name = "halved"
+
+    def layer(self, width: int) -> nn.Module:
+        return Half()
+
+
+if __name__ == "__main__":
+    study = ablations.Study(task="notebook", seeds=2, epochs=1, axes={"norm": [Halved()]})
+    results = ablations.run(study, "out", jobs=2, with_report=False, time_budget=0)
+    print(*results.runs["status"])
+'''
+
+
+def test_workers_train_a_technique_that_a_script_defines(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    process = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+    )  # fmt: skip
+    assert process.stdout.split() == ["ok", "ok"], process.stderr

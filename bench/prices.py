@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 
 from ablations.execution.estimate import estimate
-from ablations.execution.plan import RunOptions, plan_execution
+from ablations.execution.options import RunOptions
+from ablations.execution.plan import plan_execution
 from ablations.study.study import Study
 
 WIDE = """
@@ -55,15 +56,15 @@ def main() -> int:
             if "--seeds" in words:
                 study = study.replace(seeds=int(words[1]))
             options = RunOptions(engine="loop" if "loop" in words else "auto")
-            price = estimate(plan_execution(study, out, options))
-            low, high = price.interval()
+            expected = estimate(plan_execution(study, out, options), options)
+            low, high = expected.interval()
             line = [sys.executable, "-m", "ablations", "run", spec, *words, "--out", str(out)]
             start = time.monotonic()
             subprocess.run(line, check=True, capture_output=True)
             took = time.monotonic() - start
-            runs = sum(len(rate.choice.runs) for rate in price.rates)
-            interval = f"{price.seconds():.0f} ({low:.0f} to {high:.0f})"
-            ratio = took / price.seconds()
+            runs = sum(len(cost.choice.runs) for cost in expected.costs)
+            interval = f"{expected.seconds():.0f} ({low:.0f} to {high:.0f})"
+            ratio = took / expected.seconds()
             say(f"| {name} | {runs:,} | {interval} | {took:.0f} | {ratio:.2f} |")
     return 0
 

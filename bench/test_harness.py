@@ -13,7 +13,7 @@ import torch
 import ablations
 from ablations import Study
 from ablations.execution import metadata
-from ablations.execution.dispatch import OutputContext, train_parcel
+from ablations.execution.dispatch import OutputContext, train_batch
 from ablations.execution.progress import Silent
 from ablations.report import page
 from ablations.results import store
@@ -73,7 +73,7 @@ def test_loop(benchmark: Any, axis: str, level: str) -> None:
 def test_cohort_with_its_shard(benchmark: Any, tmp_path: Path) -> None:
     parcel = tuple(split_runs(expand(Study(task="notebook", seeds=16)).runs, None, 1))
     store.start(tmp_path, "", {"e": {}})
-    statuses = benchmark(train_parcel, parcel, OutputContext(tmp_path, "bench", "e"))
+    statuses = benchmark(train_batch, parcel, OutputContext(tmp_path, "bench", "e"))
     assert statuses == {"ok": 16}
 
 
@@ -81,7 +81,7 @@ def test_load(benchmark: Any, tmp_path: Path) -> None:
     study = Study(task="notebook", seeds=400, epochs=1)
     store.start(tmp_path, study.to_toml(), {"e": {}})
     for cohort in split_runs(expand(study).runs, 32, 1):
-        train_parcel((cohort,), OutputContext(tmp_path, "bench", "e"))
+        train_batch((cohort,), OutputContext(tmp_path, "bench", "e"))
     assert len(benchmark(store.load, tmp_path).runs) == 400
 
 

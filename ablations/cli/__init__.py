@@ -1,4 +1,4 @@
-"""The command line: words become objects here, and nowhere else."""
+"""The command line, the only place where words become objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDER = [
     )
 ]
 """The commands as the help lists them."""
-app.registered_commands.sort(key=lambda known: ORDER.index(str(known.name)))
+app.registered_commands.sort(key=lambda entry: ORDER.index(str(entry.name)))
 
 
 def main() -> None:
@@ -30,9 +30,16 @@ def main() -> None:
         # An old console's encoding lacks a minus sign; a question mark is better than no answer.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    # Until a command says otherwise it has begun nothing, and may end at once: torch, while it is
-    # imported, takes a KeyboardInterrupt badly.
+    _exit_on_signal()
+    app(prog_name="ablations")
+
+
+def _exit_on_signal() -> None:
+    """End at once on Ctrl-C or SIGTERM, until a command that writes replaces the handlers.
+
+    A command replaces them by ``app.interruptible``.  Before, nothing was begun that could be lost,
+    and a KeyboardInterrupt inside the import of torch would end with a long traceback or be lost.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(INTERRUPTED))
-    app(prog_name="ablations")

@@ -1,4 +1,4 @@
-"""What every command has: its registration, its errors, its interruptions, its exit codes."""
+"""What all commands share: registration, error messages, interruptions and exit codes."""
 
 from __future__ import annotations
 
@@ -59,24 +59,24 @@ DISTRUST = (
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Say how to continue what a person, the system or a failure stopped."""
+    """Say how to continue work that the user, the system or a failure stopped."""
     from ablations.execution import interrupts
 
     try:
-        with interrupts.at_once():
+        with interrupts.raise_on_signal():
             yield
     except interrupts.Interrupted as error:
         print(f"interrupted: {error}; to continue: {this_command()}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except KeyboardInterrupt:
-        said = f"interrupted: what was finished is kept; to continue: {this_command()}"
-        print(said, file=sys.stderr, flush=True)
+        message = f"interrupted: what was finished is kept; to continue: {this_command()}"
+        print(message, file=sys.stderr, flush=True)
         sys.stdout.flush()
         # At once: whatever still runs, threads or workers, ends with this process.
         os._exit(INTERRUPTED)
     except WriteError as error:
-        kept = "what was finished is kept, and can be read"
-        complain(f"{error}; {kept}; to continue: {this_command()}")
+        advice = f"what was finished is kept, and can be read; to continue: {this_command()}"
+        complain(f"{error}; {advice}")
         raise typer.Exit(FAILED) from None
     except FailedError as error:
         complain(f"{error}; what was finished is kept")
@@ -87,12 +87,12 @@ def interruptible() -> Iterator[None]:
 
 
 def this_command() -> str:
-    """What the person typed, to be typed again."""
+    """The command as the user typed it."""
     return shlex.join(["ablations", *sys.argv[1:]])
 
 
 def complain(message: str) -> None:
-    """One line of trouble, on standard error."""
+    """Print an error message on standard error."""
     from ablations.report.terminal import printable
 
     print(printable(f"error: {message}"), file=sys.stderr)

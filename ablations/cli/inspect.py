@@ -42,7 +42,7 @@ def merge(
     from ablations.execution.merge import merge_results as merged
 
     with interruptible():
-        print(merged(folders, out, keep.value if keep else None, trust=trust))
+        print(merged(folders, out, keep, trust=trust))
 
 
 @command
@@ -63,10 +63,8 @@ def report(
 @command
 def effects(
     folder: ResultsFolder,
-    of: Annotated[
-        Question, typer.Option(help="What to tell.", show_default=True)
-    ] = Question.effects,
-    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.table,
+    of: Annotated[Question, typer.Option(help="What to tell.", show_default=True)] = "effects",
+    format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
     outcome: Annotated[
         str, typer.Option(help="val_loss, train_loss, objective or metric.")
     ] = "val_loss",
@@ -82,18 +80,18 @@ def effects(
     from ablations.report.export import FORMATS
     from ablations.report.terminal import print_table
 
-    question = of.value.replace("-", "_")
+    question = of.replace("-", "_")
     results = load(folder, trust=trust)
     table = getattr(results, question)(outcome=outcome, tune_over=tune_over)
     if wrong := audit_failure(results.audit):
         complain(f"{wrong}; {DISTRUST}")
-    if of is Question.costs and table.empty:
+    if of == "costs" and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
         raise RequestError(message, source=str(folder))
-    if format_ is Format.table:
+    if format_ == "table":
         print_table(question, table)
     else:
-        print(FORMATS[format_.value](question, table), end="")
+        print(FORMATS[format_](question, table), end="")
 
 
 @command
@@ -128,14 +126,14 @@ def list_(
     """List what a study can ask for, with parameters and sources."""
     from ablations.study.study import Study, shipped_studies
 
-    if kind is Kind.studies:
+    if kind == "studies":
         for name, path in shipped_studies().items():
             print(f"{name:12} {Study.from_toml(path).description}")
         return
     from ablations.core.registry import format_value, origin, registered
     from ablations.study.configuration import TECHNIQUES
 
-    kinds = (*TECHNIQUES, "optimizer") if kind is Kind.techniques else (kind.value[:-1],)
+    kinds = (*TECHNIQUES, "optimizer") if kind == "techniques" else (kind[:-1],)
     for found in kinds:
         print(found)
         for name, cls in registered(found).items():

@@ -1,12 +1,11 @@
-"""Words of the command line that become objects."""
+"""Options that several commands share, and words of the command line that become objects."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -20,91 +19,67 @@ ResultsFolder = Annotated[Path, typer.Argument(metavar="DIR", help="A results fo
 Trust = Annotated[
     bool, typer.Option("--trust", help="Let the study of a results folder run its own code.")
 ]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Results folder.", show_default="results/<study>")
+]
+AxisOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
+]
+
+Kind = Literal["techniques", "tasks", "models", "studies"]
+"""What ``list`` can list."""
+EngineName = Literal["auto", "fused", "loop"]
+CompileWhen = Literal["auto", "always", "never"]
+Until = Literal["decided"]
+"""When no more seeds are added."""
+KeepWhich = Literal["first", "last"]
+"""Which of two results of one run is kept."""
+Format = Literal["table", "csv", "json", "markdown", "latex"]
+"""How a table is written."""
+Question = Literal[
+    "effects",
+    "verdicts",
+    "simple-effects",
+    "interactions",
+    "aliases",
+    "importance",
+    "one-factor",
+    "ranking",
+    "winner",
+    "divergence",
+    "tuning",
+    "costs",
+]
+"""The methods of ``ablations.Results`` that answer a question."""
 
 
-class Kind(StrEnum):
-    """What ``list`` can list."""
-
-    techniques = "techniques"
-    tasks = "tasks"
-    models = "models"
-    studies = "studies"
-
-
-class EngineName(StrEnum):
-    """What trains the runs."""
-
-    auto = "auto"
-    fused = "fused"
-    loop = "loop"
-
-
-class Format(StrEnum):
-    """How a table is written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    markdown = "markdown"
-    latex = "latex"
-
-
-class Question(StrEnum):
-    """What a results folder can be asked: the methods of ``ablations.Results``."""
-
-    effects = "effects"
-    verdicts = "verdicts"
-    simple_effects = "simple-effects"
-    interactions = "interactions"
-    aliases = "aliases"
-    importance = "importance"
-    one_factor = "one-factor"
-    ranking = "ranking"
-    winner = "winner"
-    divergence = "divergence"
-    tuning = "tuning"
-    costs = "costs"
-
-
-class Until(StrEnum):
-    """When no more seeds are added."""
-
-    decided = "decided"
-
-
-class KeepWhich(StrEnum):
-    """Which of two results of one run is kept."""
-
-    first = "first"
-    last = "last"
-
-
-class CompileWhen(StrEnum):
-    """When fused programs are compiled."""
-
-    auto = "auto"
-    always = "always"
-    never = "never"
-
-
-def seconds_of(words: str, key: str) -> float:
+def parse_seconds(text: str, key: str) -> float:
     """The seconds of ``90``, ``90s``, ``10m`` or ``1h30m``.
 
-    >>> seconds_of("1h30m", "--budget")
+    >>> parse_seconds("1h30m", "--budget")
     5400.0
     """
-    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", words.strip())
-    parts = [float(part or 0) for part in found.groups()] if found else [0.0]
-    seconds = sum(part * unit for part, unit in zip(parts, (3600, 60, 1), strict=False))
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    numbers = [float(number or 0) for number in match.groups()] if match else [0.0]
+    seconds = sum(number * unit for number, unit in zip(numbers, (3600, 60, 1), strict=False))
     if not 0 < seconds < 1e7:
-        raise RequestError(f"expected a time such as 90s, 10m or 1h30m, found '{words}'", key)
+        raise RequestError(f"expected a time such as 90s, 10m or 1h30m, found '{text}'", key)
     return seconds
 
 
-def study_of(
+def parse_study(
     name: str, seeds: str | None, axes: list[str], epochs: int | None, *, trust: bool = False
 ) -> Study:
-    """The study that the words on the command line ask for."""
+    """The study that the command line requests.
+
+    Parameters
+    ----------
+    axes
+        Axes with their levels: ``norm=none,layer``.
+    trust
+        Whether code that the study of a results folder names may run.
+    """
     from ablations.execution.trust import load_study
     from ablations.study.parsing import parse_seeds
     from ablations.study.study import Study, shipped_studies
@@ -129,25 +104,25 @@ def study_of(
     return study
 
 
-def parse_levels(words: str) -> Any:
+def parse_levels(text: str) -> Any:
     """Levels from ``none,layer`` or ``0.1,1e-3``, or from a TOML list in brackets."""
-    if words.strip() == "available":
+    if text.strip() == "available":
         return "available"
-    if words.lstrip().startswith("["):
+    if text.lstrip().startswith("["):
         try:
-            found = tomllib.loads(f"levels = {words}")
+            document = tomllib.loads(f"levels = {text}")
         except (ValueError, RecursionError) as error:
             raise RequestError(f"not a TOML list: {error}") from None
-        if set(found) != {"levels"}:
-            raise RequestError(f"more than one TOML list: {words!r}")
-        return found["levels"]
-    return [_number(word.strip()) for word in words.split(",") if word.strip()]
+        if set(document) != {"levels"}:
+            raise RequestError(f"more than one TOML list: {text!r}")
+        return document["levels"]
+    return [_parse_number(word.strip()) for word in text.split(",") if word.strip()]
 
 
-def _number(word: str) -> int | float | str:
-    for kind in (int, float):
+def _parse_number(word: str) -> int | float | str:
+    for number in (int, float):
         try:
-            return kind(word)
+            return number(word)
         except ValueError:
             continue
     return word

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ablations.cli.app import FAILED, command, complain, interruptible
 from ablations.cli.options import (
+    AxisOption,
     CompileWhen,
     EngineName,
+    OutOption,
+    ResultsFolder,
     StudyArgument,
     Trust,
     Until,
-    seconds_of,
-    study_of,
+    parse_seconds,
+    parse_study,
 )
-from ablations.cli.planning import print_outlook, within
 from ablations.core.errors import RequestError
+
+if TYPE_CHECKING:
+    from ablations.analysis.results import Results
+    from ablations.execution.estimate import Estimate
+    from ablations.execution.options import RunOptions
+    from ablations.execution.plan import ExecutionPlan
+    from ablations.study.study import Study
 
 
 @command
 def run(
     study: StudyArgument = "notebook",
-    out: Annotated[
-        Path | None, typer.Option(help="Results folder.", show_default="results/<study>")
-    ] = None,
+    out: OutOption = None,
     seeds: Annotated[str | None, typer.Option(help="How many, or start:stop.")] = None,
     seeds_until: Annotated[
         Until | None, typer.Option(help="Add seeds only while something is undecided.")
@@ -36,10 +44,7 @@ def run(
     max_seeds: Annotated[
         int | None, typer.Option(help="Seeds at which that ends.", show_default="40")
     ] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
-    ] = None,
+    axis: AxisOption = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of every run.")] = None,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes.", show_default="all cores")
@@ -50,10 +55,10 @@ def run(
     ] = None,
     engine: Annotated[
         EngineName, typer.Option(help="Train runs as fused programs, or one by one.")
-    ] = EngineName.auto,
+    ] = "auto",
     compile_: Annotated[
         CompileWhen, typer.Option("--compile", help="Compile fused programs.")
-    ] = CompileWhen.auto,
+    ] = "auto",
     timeout: Annotated[
         float | None,
         typer.Option(help="Seconds that a run, or a cohort, may take.", show_default="no limit"),
@@ -86,69 +91,144 @@ def run(
 
     The same command again continues: what is finished is never trained twice.
     """
-    from ablations.execution import run as pipeline
-    from ablations.execution.plan import RunOptions, plan_execution
+    from ablations.execution import sequential
+    from ablations.execution.options import RunOptions
+    from ablations.execution.run import results_folder, run_study
     from ablations.report.terminal import print_answer
 
-    chosen = study_of(study, seeds, axis or [], epochs, trust=trust)
-    folder = pipeline.folder_of(chosen, out)
-    how = RunOptions(
-        *(jobs, backend, engine.value, compile_.value, timeout, fail_fast, force),
+    options = RunOptions(
+        jobs=jobs,
+        backend=backend,
+        engine=engine,
+        compile=compile_,
+        timeout=timeout,
+        fail_fast=fail_fast,
+        force=force,
         accept_environment=accept_environment,
         time_budget=time_budget,
+        with_report=report,
     )
-    how.check()
+    options.check()
     if max_seeds is not None and seeds_until is None:
         raise RequestError("needs --seeds-until decided", "--max-seeds")
-    if seeds_until:
-        from ablations.execution import sequential
-
-        most = sequential.MOST if max_seeds is None else max_seeds
-        chosen = sequential.planned(chosen, most)
-    allowed = None if budget is None else seconds_of(budget, "--budget")
-    if allowed is not None and seeds_until:
-        raise RequestError(
-            "seeds are added until all is decided; leave one of them out", "--budget"
-        )
+    if budget is not None and seeds_until:
+        message = "seeds are added until all is decided; leave one of them out"
+        raise RequestError(message, "--budget")
+    seconds = None if budget is None else parse_seconds(budget, "--budget")
+    requested = parse_study(study, seeds, axis or [], epochs, trust=trust)
+    folder = results_folder(requested, out)
+    last_look = sequential.MAX_SEEDS if max_seeds is None else max_seeds
     if dry_run:
-        print_outlook(
-            chosen, plan_execution(chosen, folder, how), how, report=report, allowed=allowed
-        )
+        planned = sequential.with_looks(requested, last_look) if seeds_until else requested
+        print_plan(planned, folder, options, seconds)
         return
-    if allowed is not None:
-        chosen = within(chosen, plan_execution(chosen, folder, how), how, allowed, report=report)
-    known = None if seeds_until else pipeline.known_answer(chosen, folder, how, report)
-    if known:
-        print_answer(known[0])
-        written = f"; report: {folder / 'report.html'}" if report else ""
-        print(f"nothing to train{written}", file=sys.stderr)
-        return
+    if seconds is not None:
+        requested = fit_seeds(requested, folder, options, seconds)
     with interruptible():
         if seeds_until:
-            chosen, results = sequential.run(
-                chosen, out, max_seeds=most, with_report=report, **vars(how)
-            )
+            outcome = sequential.run_until_decided(requested, folder, options, max_seeds=last_look)
         else:
-            results = pipeline.run(chosen, out, **vars(how), with_report=report)
-    print_answer(pipeline.answer(chosen, results))
+            outcome = run_study(requested, folder, options)
+    print_answer(outcome.answer)
+    exit_if_runs_failed(outcome.results)
+
+
+def exit_if_runs_failed(results: Results) -> None:
+    """Exit with code 1 and the reason of the first failure, if there are failed runs."""
     failed = results.runs[results.runs["status"] == "failed"]
     if len(failed):
         first = failed.iloc[0]
-        again = shlex.join(["ablations", "rerun", str(folder), str(first["run_id"])])
+        again = shlex.join(["ablations", "rerun", str(results.folder), str(first["run_id"])])
         complain(f"{len(failed):,} runs failed, the first: {first['reason']}; more: {again}")
         raise typer.Exit(FAILED)
+
+
+def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | None) -> None:
+    """Print what a command would do, and how long it would take."""
+    from ablations.execution.plan import plan_execution
+
+    plan = plan_execution(study, folder, options)
+    grid, n_seeds = plan.grid, len(study.seeds)
+    cohorts = f", in {len(plan.cohorts):,} cohorts" if plan.todo else ""
+    print(f"{study.name}: {len(grid):,} runs of {len(grid) // n_seeds:,} configurations")
+    print(f"  finished  {plan.finished:,}")
+    print(f"  to train  {plan.todo:,}{cohorts}")
+    print(f"  skipped   {len(grid.skipped):,}")
+    for line in (*plan.notes(), *describe_estimate(study, plan, options, budget)):
+        print(f"  {line}")
+    if study.looks:
+        print(
+            f"  this is the first of {len(study.looks)} looks, at "
+            f"{', '.join(map(str, study.looks))} seeds, each judged at a level of "
+            f"{study.alpha:.2g}; with all seeds, {study.looks[-1] * len(grid) // n_seeds:,} runs"
+        )
+
+
+def describe_estimate(
+    study: Study, plan: ExecutionPlan, options: RunOptions, budget: float | None
+) -> Iterator[str]:
+    """How long a plan takes, in lines; and what fits into a budget, if there is one."""
+    from ablations.execution.estimate import estimate
+    from ablations.execution.progress import format_duration
+
+    if not plan.todo:
+        return
+    expected = estimate(plan, options)
+    low, high = map(format_duration, expected.interval())
+    processes = "1 process" if expected.jobs == 1 else f"{expected.jobs} workers"
+    memory = f", up to {expected.memory / 2**30:.1f} GiB each" if expected.memory else ""
+    duration = format_duration(expected.seconds())
+    yield f"to the end about {duration} ({low} to {high}), by {processes}{memory}"
+    if not all(cost.is_probed for cost in expected.costs):
+        yield "code of other people was not probed, and may take any time"
+    if budget is not None:
+        yield from describe_budget(study, expected, budget)
+
+
+def fit_seeds(study: Study, folder: Path, options: RunOptions, budget: float) -> Study:
+    """The study with as many seeds as end within the budget, in seconds; prints what that costs."""
+    from ablations.execution.estimate import estimate
+    from ablations.execution.plan import plan_execution
+
+    expected = estimate(plan_execution(study, folder, options), options)
+    for line in describe_budget(study, expected, budget):
+        print(line, file=sys.stderr)
+    count = expected.count_seeds(study.seeds, budget)
+    if not count:
+        raise RequestError("not one seed ends in that time", "--budget")
+    return study.replace(seeds=study.seeds[:count])
+
+
+def describe_budget(study: Study, expected: Estimate, budget: float) -> Iterator[str]:
+    """How many seeds end within the budget, in seconds, and which effects these can detect."""
+    from ablations.analysis.power import min_seeds
+    from ablations.execution.estimate import smallest_effect
+    from ablations.execution.progress import format_duration
+
+    total, count = len(study.seeds), expected.count_seeds(study.seeds, budget)
+    if count == total:
+        yield f"all {total:,} seeds end in {format_duration(budget)}"
+        return
+    fewest = min_seeds(study.alpha)
+    yield f"{count:,} of {total:,} seeds end in {format_duration(budget)}"
+    if 0 < count < fewest:
+        yield f"with fewer than {fewest} seeds no difference can count as evidence"
+    elif count:
+        fewer, all_seeds = (smallest_effect(n, study.alpha) for n in (count, total))
+        yield (
+            f"an effect must then be {fewer:.1f} of its deviations over seeds to be found in four "
+            f"of five studies, where {total:,} seeds find {all_seeds:.1f}; more, where many are "
+            "compared"
+        )
+    for axis in expected.affordable_axes(study, budget):
+        yield f"all {total:,} seeds end in that time with '{axis}' at its control, and unasked"
 
 
 @command
 def time(
     study: StudyArgument = "notebook",
-    out: Annotated[
-        Path | None, typer.Option(help="Results folder.", show_default="results/<study>")
-    ] = None,
-    axis: Annotated[
-        list[str] | None,
-        typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
-    ] = None,
+    out: OutOption = None,
+    axis: AxisOption = None,
     budget: Annotated[float, typer.Option(help="Seconds that it may take.")] = 100.0,
     threads: Annotated[int, typer.Option(help="Threads of PyTorch.")] = 1,
     trust: Trust = False,
@@ -157,20 +237,20 @@ def time(
 
     Timings lie beside the runs; the same command again continues.
     """
-    from ablations.analysis import results as answers
-    from ablations.execution import run as pipeline
-    from ablations.execution import timing
+    from ablations.analysis.results import load
     from ablations.execution.progress import Live
+    from ablations.execution.run import results_folder
+    from ablations.execution.timing import measure
     from ablations.report.page import write_report
     from ablations.report.terminal import print_floors, print_table
     from ablations.results.lock import write_lock
 
-    chosen = study_of(study, None, axis or [], None, trust=trust)
-    folder = pipeline.folder_of(chosen, out)
+    requested = parse_study(study, None, axis or [], None, trust=trust)
+    folder = results_folder(requested, out)
     reporter = Live()
     with interruptible(), write_lock(folder, reporter.say):
-        timing.measure(chosen, folder, reporter, seconds=budget, threads=threads)
-        results = answers.load(folder)
+        measure(requested, folder, reporter, seconds=budget, threads=threads)
+        results = load(folder)
         if len(results.runs) and (folder / "report.html").exists():
             page, _ = write_report(results.of_study(), results.require_metadata())
             reporter.say(f"report: {page}")
@@ -180,17 +260,17 @@ def time(
 
 @command
 def rerun(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A results folder.")],
+    folder: ResultsFolder,
     run_id: Annotated[str, typer.Argument(help="A run's id, or how it begins.")],
     trust: Trust = False,
 ) -> None:
     """Train one run again, alone and in plain PyTorch, and show all of its numbers."""
-    from ablations.execution.rerun import rerun as again
+    from ablations.execution.rerun import rerun as train_again
     from ablations.report.terminal import printable
 
     with interruptible():
-        found = again(folder, run_id, trust=trust)
-    print("\n".join(map(printable, found.lines())))
-    if found.result.status == "failed":
-        print(f"\n{printable(found.result.traceback or '')}", file=sys.stderr)
+        comparison = train_again(folder, run_id, trust=trust)
+    print("\n".join(map(printable, comparison.lines())))
+    if comparison.result.status == "failed":
+        print(f"\n{printable(comparison.result.traceback or '')}", file=sys.stderr)
         raise typer.Exit(FAILED)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first asks to stop, the second stops at once."""
+"""Ctrl-C and SIGTERM: the first requests a stop, the second stops at once."""
 
 from __future__ import annotations
 
@@ -16,85 +16,96 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """Set once somebody asks to stop: what was begun is finished, and nothing new is begun.
+    """A request to finish what is in training and to begin nothing more; false until made.
 
     Parameters
     ----------
     marker
-        A file that tells the same to workers, wherever they are.
-    say
-        Tells the person, once, that what was begun is finished first.
+        A file whose presence tells the same to workers on any machine.
+    on_interrupt
+        Called once if a signal makes the request.
+
+    Attributes
+    ----------
+    is_made
+        Whether the request was made.
+    is_interrupt
+        Whether a signal made it.
     """
 
-    def __init__(self, marker: Path, say: Callable[[], None]) -> None:
-        self._marker, self._say = marker, say
-        self.asked = self.interrupted = False
+    def __init__(self, marker: Path, on_interrupt: Callable[[], None]) -> None:
+        self._marker, self._on_interrupt = marker, on_interrupt
+        self.is_made = self.is_interrupt = False
 
     def __call__(self) -> bool:
-        """Whether somebody asked."""
-        return self.asked
+        """Whether the request was made."""
+        return self.is_made
 
-    def interrupt(self) -> None:
-        """Ask to stop, as a person or the system does; may be called by the handler of a signal."""
-        self.interrupted = True
-        self.ask()
-        # Not in this thread, which may be in the middle of writing to the same terminal.
-        threading.Thread(target=self._say, daemon=True).start()
-
-    def ask(self) -> None:
-        """Ask to stop."""
-        self.asked = True
-        with suppress(OSError):  # on a full disk workers finish what they were handed
+    def request(self) -> None:
+        """Make the request."""
+        self.is_made = True
+        with suppress(OSError):  # on a full disk workers finish the calls that they have
             self._marker.touch()
 
-    def withdraw(self) -> None:
-        """Take the file away."""
+    def interrupt(self) -> None:
+        """Make the request from the handler of a signal."""
+        self.is_interrupt = True
+        self.request()
+        # Not in this thread, which may be in the middle of writing to the same terminal.
+        threading.Thread(target=self._on_interrupt, daemon=True).start()
+
+    def clear(self) -> None:
+        """Remove the marker."""
         with suppress(OSError):
             self._marker.unlink(missing_ok=True)
 
 
 @contextmanager
-def handle_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Inside, the first signal calls ``stop``, and the second raises KeyboardInterrupt.
+def handle_signals(stop: StopRequest) -> Iterator[None]:
+    """Inside, the first signal requests a stop, and the second raises KeyboardInterrupt.
 
-    Only the main thread of a process can listen; in any other, and to signals that the process was
-    told to ignore, nothing changes.
+    Only the main thread of a process can handle signals; in any other thread, and for signals that
+    the process ignores, nothing changes.
     """
-    asked = False
 
     def handle(*_: object) -> None:
-        nonlocal asked
-        if asked:
+        if stop.is_interrupt:
             raise KeyboardInterrupt
-        asked = True
-        stop()
+        stop.interrupt()
 
-    with _handling(handle):
-        yield
+    try:
+        with _signal_handler(handle):
+            yield
+    finally:
+        stop.clear()
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def raise_on_signal() -> Iterator[None]:
     """Inside, both signals raise KeyboardInterrupt."""
 
     def handle(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with _handling(handle):
+    with _signal_handler(handle):
         yield
 
 
 @contextmanager
-def _handling(handle: Callable[..., None]) -> Iterator[None]:
+def _signal_handler(handle: Callable[..., None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    heard = {n: known for n, known in before.items() if known not in (signal.SIG_IGN, None)}
+    replaced = {
+        number: handler
+        for number, handler in before.items()
+        if handler not in (signal.SIG_IGN, None)
+    }
     try:
-        for number in heard:
+        for number in replaced:
             signal.signal(number, handle)
         yield
     finally:
-        for number, known in heard.items():
-            signal.signal(number, known)
+        for number, handler in replaced.items():
+            signal.signal(number, handler)

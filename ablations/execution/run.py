@@ -1,35 +1,35 @@
-"""The way through, as a short list of named steps; ``run`` is the Python API's."""
+"""From a study to its results and report: ``run_study`` is the way through, step by step."""
 
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ablations.analysis import results as answers
-from ablations.analysis.results import Results
+import pandas as pd
+
+from ablations.analysis.results import Results, load
 from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
 from ablations.core.schema import TRAINED
-from ablations.execution import dispatch, interrupts, timing, workers
-from ablations.execution.interrupts import Interrupted, StopRequest
+from ablations.execution.audit import audit
+from ablations.execution.dispatch import OutputContext, dispatch, write_results
+from ablations.execution.interrupts import Interrupted, StopRequest, handle_signals
 from ablations.execution.metadata import study_metadata
-from ablations.execution.plan import ExecutionPlan, RunOptions, plan_execution
+from ablations.execution.options import RunOptions
+from ablations.execution.plan import ExecutionPlan, plan_execution
 from ablations.execution.progress import Live, Reporter
-from ablations.execution.workers import WorkerDiedError
-from ablations.report.formatting import describe_audit
-from ablations.report.summary import summarise
+from ablations.execution.timing import TimingLog, phase_seconds, time_steps
 from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.lock import write_lock
-from ablations.results.schema import AUDIT
-from ablations.study.expand import ExpandedGrid
+from ablations.results.schema import TIMINGS
 from ablations.study.study import Study
-from ablations.training import audit
-from ablations.training.audit import AuditRecord
 from ablations.training.cohorts import batch_cohorts
 from ablations.training.engine import Compile, Engine
 from ablations.training.fused import compilation
@@ -38,13 +38,30 @@ from ablations.training.result import RunResult
 if TYPE_CHECKING:
     from ablations.analysis.ablation import Effects
 
-_CANNOT_WRITE = {
+_WRITE_ERRORS = {
     *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
     *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, getattr(errno, "EDQUOT", None)),
 }
-"""What the system says where it refuses to write."""
+"""Error numbers of a system that refuses to write."""
 
 STOPPING = "stopping: what is in training is finished first; once more stops at once"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """A study, its runs, and what they say."""
+
+    study: Study
+    results: Results
+    answer: Answer
+    table: Effects | None = None
+    """The ablation table, if the command has computed it apart from the report."""
+
+    @cached_property
+    def verdicts(self) -> pd.Series:
+        """The verdict of each level."""
+        table = self.table or compare_levels(self.results)
+        return table.effects["verdict"]
 
 
 def run(
@@ -124,245 +141,233 @@ def run(
     Interrupted
         A KeyboardInterrupt, once what was in training is written.
     """
-    from ablations.analysis import audit_failure
-
-    how = RunOptions(
-        *(jobs, backend, engine, compile, timeout, fail_fast, force, accept_environment),
+    options = RunOptions(
+        jobs=jobs,
+        backend=backend,
+        engine=engine,
+        compile=compile,
+        timeout=timeout,
+        fail_fast=fail_fast,
+        force=force,
+        accept_environment=accept_environment,
         time_budget=time_budget,
+        with_report=with_report,
     )
-    how.check()
-    reporter = reporter or Live()
-    folder = folder_of(study, out)
-    known = known_answer(study, folder, how, with_report)
-    if known:
-        up_to_date = ", and the report is up to date" if with_report else ""
-        reporter.say(f"nothing to train{up_to_date}")
-        return of_study(known[1], answers.load(folder))[0]
-    seen, outlook = store.list_shards(folder), plan_execution(study, folder, how)
-    with _writing(folder), write_lock(folder, reporter.say):
-        if store.list_shards(folder) != seen:
-            outlook = plan_execution(study, folder, how)
-        results = _run(study, folder, outlook, how, reporter)
-        wrong = audit_failure(results.audit)
-        if with_report:
-            path = write_report(study, results)
-            reporter.say(f"report: {path}")
-        if wrong is None:
-            write_answer(study, results, with_page=with_report)
-    if wrong:
-        raise AuditError(wrong)
-    if len(results.audit):
-        reporter.say(describe_audit(results.audit))
-    return results
+    return run_study(study, out, options, reporter).results
 
 
-def _run(
-    study: Study, folder: Path, outlook: ExecutionPlan, how: RunOptions, reporter: Reporter
-) -> Results:
-    """Train what is left, have it judged, and leave few files behind."""
-    target = begin(study, folder, outlook, how.timeout)
-    for note in outlook.notes():
-        reporter.say(note)
-    begun = time.monotonic()
-    stop = StopRequest(target.stop, lambda: reporter.say(STOPPING))
-    try:
-        with interrupts.handle_signals(stop.interrupt):
-            train(outlook, target, stop, reporter, fail_fast=how.fail_fast)
-            whole = answers.load(folder)
-            took = time.monotonic() - begun
-            if not stop.asked and judge(outlook, whole, target, stop, again=how.force):
-                whole = answers.load(folder)
-            seconds = timing.allowed(how.time_budget, took)
-            if not stop.asked and seconds:
-                measured = timing.measure(study, folder, reporter, seconds=seconds, stopped=stop)
-                whole = answers.load(folder) if measured else whole
-    finally:
-        stop.withdraw()
-    results, others = of_study(outlook.plan, whole)
-    if stop.asked and not stop.interrupted:
-        failed = results.runs[results.runs["status"] == "failed"]
-        raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
-    if stop.asked:
-        done = results.runs["status"].isin(TRAINED).sum()
-        raise Interrupted(f"{done:,} of {len(outlook.plan.runs):,} runs are finished and kept")
-    with suppress(OSError):  # on a full disk many files stay many
-        store.tidy(folder, target.session)
-    eager = int((results.runs["engine"] == "fused").sum()) if target.compiled else 0
-    if eager:
-        reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
-    if others:
-        reporter.say(f"{folder} also holds {others:,} runs that this study does not ask for")
-    return results
+def run_study(
+    study: Study,
+    out: Path | str | None = None,
+    options: RunOptions | None = None,
+    reporter: Reporter | None = None,
+) -> RunOutcome:
+    """Train what is missing of a study, and analyse it: ``run`` with its options as one object.
 
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    """What the system refuses to write is one clear error."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
-            raise
-        where = error.filename or folder
-        raise WriteError(f"{where}: {error.strerror or error}") from error
-
-
-def known_answer(
-    study: Study, folder: Path, how: RunOptions, with_report: bool = True
-) -> tuple[Answer, ExpandedGrid] | None:
-    """The answer of a study of which nothing is left to train, where its report is up to date, and
-    the study's plan.
+    The plan is made once, the folder is read once after training, and each question is asked once.
     """
-    if how.force or not store.is_results(folder):
-        return None
-    answer = load_answer(folder, with_page=with_report)
-    if answer is None or store.read_study(folder) != study.to_toml():
-        return None
-    outlook = plan_execution(study, folder, how)
-    return None if outlook.todo else (answer, outlook.plan)
+    options, reporter = options or RunOptions(), reporter or Live()
+    options.check()
+    folder = results_folder(study, out)
+    with _clear_write_errors(folder), _exclusive(folder, reporter):
+        plan = plan_execution(study, folder, options)
+        if answer := stored_answer(study, folder, plan, options):
+            reporter.say(f"nothing to train{_report_note(folder, options)}")
+            return RunOutcome(study, load(folder).of_study(), answer)
+        context = start_folder(study, folder, plan, options)
+        stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
+        with handle_signals(stop):
+            seconds = train(plan, context, options, reporter, stop)
+            results = load(folder)
+            results = audit(plan.grid.runs, results, context, plan.pool, stop, repeat=options.force)
+            results = time_phase(study, plan, results, context, options, reporter, stop, seconds)
+        selected = results.of_study()
+        raise_if_stopped(plan, selected, stop)
+        tidy(context, results, selected, reporter)
+        outcome = report(study, selected, options, reporter)
+    raise_if_audit_failed(outcome.results, reporter)
+    return outcome
 
 
-def write_answer(study: Study, results: Results, with_page: bool = True) -> None:
-    """Write down the answer, and what it is the answer to."""
-    save_answer(answer(study, results), results, with_page=with_page)
-
-
-def of_study(plan: ExpandedGrid, results: Results) -> tuple[Results, int]:
-    """The rows that a study asks for, and how many others the folder holds.
-
-    A folder keeps what earlier commands trained, with more seeds or other levels; a table of
-    this study must not mix them in.
-    """
-    asked = plan.run_ids
-    if asked.issuperset(results.runs["run_id"]):
-        return results, 0
-    own = results.only(asked)
-    return own, len(results.runs) - len(own.runs)
-
-
-def folder_of(study: Study, out: Path | str | None) -> Path:
-    """Where a study's results go."""
+def results_folder(study: Study, out: Path | str | None) -> Path:
+    """Where the results of a study go."""
     return Path(out) if out is not None else Path("results") / study.name
 
 
-def begin(
-    study: Study, folder: Path, outlook: ExecutionPlan, seconds: float | None = None
-) -> dispatch.OutputContext:
-    """Make the folder, describe study and machine in it, and write down the skipped runs."""
+def stored_answer(
+    study: Study, folder: Path, plan: ExecutionPlan, options: RunOptions
+) -> Answer | None:
+    """The answer of an earlier command, if nothing remains to be trained and it is up to date."""
+    if plan.todo or options.force or not store.is_results(folder):
+        return None
+    answer = load_answer(folder, with_page=options.with_report)
+    return answer if answer and store.read_study(folder) == study.to_toml() else None
+
+
+def start_folder(
+    study: Study, folder: Path, plan: ExecutionPlan, options: RunOptions
+) -> OutputContext:
+    """Make the folder, describe study and machine in it, and write the rows of skipped runs.
+
+    Raises
+    ------
+    RequestError
+        If nothing can be written there.
+    """
     described = environment.describe()
-    identity, skipped = environment.identify(described), outlook.plan.skipped
-    compiled = outlook.settled.compiled and compilation.why_unavailable() is None
-    target = dispatch.OutputContext(
-        folder.absolute(), study.name, identity, compiled, seconds=seconds
+    context = OutputContext(
+        folder.absolute(),
+        study.name,
+        environment.identify(described),
+        compiled=plan.settings.compiled and compilation.why_unavailable() is None,
+        seconds=options.timeout,
     )
     try:
-        settings.save_settings(folder, outlook.settled)
-        metadata = study_metadata(study, store.run_ids(folder) - outlook.plan.run_ids)
-        session = store.start(folder, study.to_toml(), {identity: described}, metadata)
-        target = replace(target, session=session)
-        if skipped:
-            rows = [RunResult(run, "skipped", reason, engine="none") for run, reason in skipped]
-            dispatch.write(rows, target)
+        settings.save_settings(folder, plan.settings)
+        metadata = study_metadata(study, store.run_ids(folder) - plan.grid.run_ids)
+        environments = {context.environment_id: described}
+        session = store.start(folder, study.to_toml(), environments, metadata)
+        context = replace(context, session=session)
+        skipped = plan.grid.skipped
+        rows = [RunResult(run, "skipped", reason, engine="none") for run, reason in skipped]
+        write_results(rows, context)
     except OSError as error:
         message = f"cannot write results here: {error.strerror}"
         raise RequestError(message, source=str(folder)) from None
-    return target
+    return context
 
 
 def train(
-    outlook: ExecutionPlan,
-    target: dispatch.OutputContext,
-    stop: StopRequest,
+    plan: ExecutionPlan,
+    context: OutputContext,
+    options: RunOptions,
     reporter: Reporter,
-    *,
-    fail_fast: bool = False,
-) -> None:
-    """Train what is left, telling the reporter as cohorts finish."""
-    shared = batch_cohorts(outlook.cohorts, outlook.pool.jobs)
-    reporter.begin(len(outlook.plan.runs), outlook.finished)
+    stop: StopRequest,
+) -> float:
+    """Train the remaining runs; returns the seconds that it took."""
+    for note in plan.notes():
+        reporter.say(note)
+    start = time.monotonic()
+    batches = batch_cohorts(plan.cohorts, plan.pool.jobs)
+    reporter.begin(len(plan.grid.runs), plan.finished)
     try:
-        for statuses in dispatch.dispatch(shared, target, outlook.pool, stop):
+        for statuses in dispatch(batches, context, plan.pool, stop):
             reporter.update(statuses)
-            if fail_fast and statuses["failed"]:
-                stop.ask()
+            if options.fail_fast and statuses["failed"]:
+                stop.request()
     finally:
         reporter.end()
+    return time.monotonic() - start
 
 
-def judge(
-    outlook: ExecutionPlan,
+def time_phase(
+    study: Study,
+    plan: ExecutionPlan,
     results: Results,
-    target: dispatch.OutputContext,
+    context: OutputContext,
+    options: RunOptions,
+    reporter: Reporter,
     stop: StopRequest,
-    again: bool = False,
-) -> int:
-    """Have the plain loop judge a few runs of each kind that were not judged yet, or all of those
-    ``again``; how many.
-
-    Only runs trained in this environment: others are rounded otherwise, and were judged there.
-    """
-    table = results.runs
-    fused = table["engine"].isin(settings.PROGRAMS)
-    here = table[fused & table["status"].isin(TRAINED)]
-    here = here[here["environment_id"] == target.environment_id]
-    ways = dict(
-        zip(here["run_id"], zip(here["engine"], here["cohort_size"], strict=True), strict=True)
+    trained_seconds: float,
+) -> Results:
+    """Time the steps of the study for as long as the options allow; returns the results with it."""
+    seconds = phase_seconds(options.time_budget, trained_seconds)
+    if stop() or not seconds:
+        return results
+    log = TimingLog(context.folder, context.session, context.environment_id)
+    time_steps(
+        *(study, plan.grid.runs, results.runs, results.timings, log, reporter),
+        seconds=seconds,
+        is_stopped=stop,
     )
-    sound = results.audit.loc[results.audit["reason"].isna(), "run_id"]
-    known = set() if again else set(sound)
-    calls = []
-    for runs in audit.sample_runs(run for run in outlook.plan.runs if run.run_id in ways):
-        for engine, size in dict.fromkeys(ways[run.run_id] for run in runs):
-            alike = [run for run in runs if ways[run.run_id] == (engine, size)]
-            if not known.issuperset(run.run_id for run in alike):
-                calls.append((alike, str(engine), int(size)))
-    wanted = {run.run_id for runs, _, _ in calls for run in runs}
-    rows = results.curves[results.curves["run_id"].isin(wanted)]
-    curves = {
-        str(run_id): list(part[["objective", "train_loss", "val_loss"]].itertuples(index=False))
-        for run_id, part in rows.groupby("run_id")
-    }
-    asked = [
-        (*call, {run.run_id: curves[run.run_id] for run in call[0]}, target.seconds)
-        for call in calls
-    ]
-    judged = workers.map_calls(
-        audit.audit_runs, asked, outlook.pool, again=_judge_again, stopped=lambda: stop.asked
+    return (
+        replace(results, timings=store.load_table(context.folder, TIMINGS))
+        if log.count
+        else results
     )
-    count = 0
-    for found in judged:
-        rows = [one.row(target.environment_id) for one in found]
-        store.write_rows(target.folder, AUDIT, rows, target.session)
-        count += len(found)
-    return count
 
 
-def _judge_again(call: tuple[Any, ...], first: WorkerDiedError) -> Iterator[list[AuditRecord]]:
-    """Judge runs whose judge may have been the worker that died."""
-    try:
-        yield workers.call_isolated(audit.audit_runs, *call)
-    except WorkerDiedError as error:
-        runs, engine, size = call[:3]
-        codes = f"{first.exit_code}, {error.exit_code}"
-        reason = f"it could not be judged: the worker process died each time: {codes}"
-        yield [AuditRecord(run.run_id, engine, size, reason=reason) for run in runs]
+def raise_if_stopped(plan: ExecutionPlan, results: Results, stop: StopRequest) -> None:
+    """Raise Interrupted after a signal, and FailedError after a failure that stops the study."""
+    if not stop():
+        return
+    runs = results.runs
+    if stop.is_interrupt:
+        finished = runs["status"].isin(TRAINED).sum()
+        raise Interrupted(f"{finished:,} of {len(plan.grid.runs):,} runs are finished and kept")
+    first = runs[runs["status"] == "failed"].iloc[0]
+    raise FailedError(str(first["run_id"]), str(first["reason"]))
 
 
-def write_report(study: Study, results: Results) -> Path:
-    """Write the report of a results folder."""
+def tidy(context: OutputContext, results: Results, selected: Results, reporter: Reporter) -> None:
+    """Leave few files behind, and say what the user may not expect of the runs."""
+    with suppress(OSError):  # on a full disk many files stay many
+        store.tidy(context.folder, context.session)
+    eager = int((selected.runs["engine"] == "fused").sum()) if context.compiled else 0
+    if eager:
+        reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
+    others = len(results.runs) - len(selected.runs)
+    if others:
+        reporter.say(
+            f"{results.folder} also holds {others:,} runs that this study does not ask for"
+        )
+
+
+def report(study: Study, results: Results, options: RunOptions, reporter: Reporter) -> RunOutcome:
+    """Analyse the runs of a study once: for the page, the terminal and the stored answer."""
+    from ablations.analysis import audit_failure
     from ablations.report.page import write_report
+    from ablations.report.summary import summarise
 
-    page, _ = write_report(results, study_metadata(study))
-    return page
+    metadata, table = results.require_metadata(), None
+    if options.with_report:
+        page, answer = write_report(results, metadata)
+        reporter.say(f"report: {page}")
+    else:
+        table = compare_levels(results)
+        answer = summarise(table, metadata.cautions)
+    if audit_failure(results.audit) is None:
+        save_answer(answer, results, with_page=options.with_report)
+    return RunOutcome(study, results, answer, table)
 
 
-def effects(study: Study, results: Results) -> Effects:
-    """The ablation table, as the report has it: every level against its control."""
+def compare_levels(results: Results) -> Effects:
+    """The ablation table: every level against its control."""
     from ablations.analysis.ablation import ablation_effects, study_design
 
-    return ablation_effects(study_design(results, study_metadata(study)))
+    return ablation_effects(study_design(results, results.require_metadata()))
 
 
-def answer(study: Study, results: Results) -> Answer:
-    """The ablation table and the answer in words."""
-    return summarise(effects(study, results), study_metadata(study).cautions)
+def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:
+    """Raise AuditError if the fused engine's runs are wrong, else say what the audit has shown."""
+    from ablations.analysis import audit_failure
+    from ablations.report.formatting import describe_audit
+
+    if message := audit_failure(results.audit):
+        raise AuditError(message)
+    if len(results.audit):
+        reporter.say(describe_audit(results.audit))
+
+
+def _report_note(folder: Path, options: RunOptions) -> str:
+    """Where the report is, as the end of a sentence."""
+    return f"; report: {folder / 'report.html'}" if options.with_report else ""
+
+
+def _exclusive(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:
+    """The lock of a folder; none for one that nobody can write to, which can still be read."""
+    if folder.exists() and not os.access(folder, os.W_OK):
+        return nullcontext()
+    return write_lock(folder, reporter.say)
+
+
+@contextmanager
+def _clear_write_errors(folder: Path) -> Iterator[None]:
+    """Turn an error of a system that refuses to write into one clear message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITE_ERRORS:
+            raise
+        path = error.filename or folder
+        raise WriteError(f"{path}: {error.strerror or error}") from error

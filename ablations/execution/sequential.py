@@ -1,8 +1,9 @@
 """As many seeds as it takes: more are added only while something is undecided.
 
-Looking after every seed calls a fifth of all null techniques significant.  Here the looks are few
-and stated before the first, in the study itself, and each is judged at the level over their number
-(Bonferroni), so that all of them together err no more often than one.
+Looking after every seed calls a fifth of all null techniques significant.  Here the interim
+analyses ("looks") are few and stated before the first, in the study itself, and each is tested at
+the level divided by their number (Bonferroni), so that all of them together err no more often than
+one.
 """
 
 from __future__ import annotations
@@ -10,103 +11,98 @@ from __future__ import annotations
 import itertools
 import math
 import tomllib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ablations.analysis import UNDECIDED
 from ablations.analysis.power import min_seeds
-from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.execution import run as pipeline
+from ablations.execution.options import RunOptions
 from ablations.execution.progress import Live, Reporter
+from ablations.execution.run import RunOutcome, results_folder, run_study
 from ablations.results import store
 from ablations.study.parsing import parse_seeds
 from ablations.study.study import ALPHA, Study
 
 LOOKS = 3
-MOST = 40
-"""Seeds at which it ends, decided or not, unless somebody says otherwise."""
+MAX_SEEDS = 40
+"""The last look's number of seeds, unless the user requests another."""
 
 
-def looks(first: int, most: int) -> tuple[int, ...]:
-    """At most three numbers of seeds from the first to the most, each as many times the last."""
-    return tuple(sorted({first, round(math.sqrt(first * most)), most}))
+def looks(first: int, last: int) -> tuple[int, ...]:
+    """At most three numbers of seeds from the first to the last, at equal ratios."""
+    return tuple(sorted({first, round(math.sqrt(first * last)), last}))
 
 
-def planned(study: Study, most: int = MOST) -> Study:
+def with_looks(study: Study, max_seeds: int = MAX_SEEDS) -> Study:
     """The study with its looks stated, and the seeds of the first.
 
     Raises
     ------
     RequestError
-        If ``most`` is fewer than the first look needs for any verdict.
+        If ``max_seeds`` is fewer than the first look needs for any verdict.
     """
     first = max(len(study.seeds), min_seeds(ALPHA / LOOKS))
-    if most < first:
-        message = f"expected at least the {first} seeds of the first look, found {most}"
+    if max_seeds < first:
+        message = f"expected at least the {first} seeds of the first look, found {max_seeds}"
         raise RequestError(message, "--max-seeds")
-    return _with_seeds(study, first, looks(first, most))
+    return _with_seeds(study, first, looks(first, max_seeds))
 
 
-def _with_seeds(study: Study, count: int, stated: tuple[int, ...]) -> Study:
-    """The study with its own seeds first, and then the next numbers that are none of them."""
-    taken = set(study.seeds)
-    others = (n for n in itertools.count() if n not in taken)
-    numbers = [*study.seeds, *itertools.islice(others, max(0, count - len(study.seeds)))]
-    return study.replace(seeds=numbers[:count], looks=stated)
+def _with_seeds(study: Study, count: int, numbers: tuple[int, ...]) -> Study:
+    """The study with its own seeds first, and then the next numbers that are not among them."""
+    others = (n for n in itertools.count() if n not in study.seeds)
+    seeds = [*study.seeds, *itertools.islice(others, max(0, count - len(study.seeds)))]
+    return study.replace(seeds=seeds[:count], looks=numbers)
 
 
-def run(
+def run_until_decided(
     study: Study,
     out: Path | str | None = None,
+    options: RunOptions | None = None,
     *,
-    max_seeds: int = MOST,
-    with_report: bool = True,
+    max_seeds: int = MAX_SEEDS,
     reporter: Reporter | None = None,
-    **how: Any,
-) -> tuple[Study, Results]:
+) -> RunOutcome:
     """Run a study with more and more seeds, until every contrast is decided or ``max_seeds`` are
-    there.
+    reached.
 
-    The same call continues: what is trained is looked at again, and changes nothing.
-
-    Parameters
-    ----------
-    how
-        Of ``pipeline.run``.
+    The same call continues: what is trained is analysed again, and changes nothing.
 
     Returns
     -------
-    study, results
-        The study as it ended, and its runs.
+    RunOutcome
+        Of the last look.
 
     Raises
     ------
     RequestError
-        As ``pipeline.run`` and ``planned`` do; or if other looks were stated for the folder.
+        As ``run_study`` and ``with_looks`` do; or if other looks were stated for the folder.
     """
-    folder = pipeline.folder_of(study, out)
-    now = planned(study, max_seeds)
-    for number, count in enumerate(now.looks, 1):
-        if count < _reached(folder):
-            continue  # it was looked at, and went on
-        now = _with_seeds(study, count, now.looks)
-        told = reporter or Live()
-        results = pipeline.run(now, folder, with_report=False, reporter=told, **how)
-        verdicts = pipeline.effects(now, results).effects["verdict"]
-        left = int((verdicts == UNDECIDED).sum())
-        said = f"{left} of {len(verdicts)} undecided at a level of {now.alpha:.2g}"
-        told.say(f"look {number} of {len(now.looks)}, {count} seeds: {said}")
-        if not left:
+    options, reporter = options or RunOptions(), reporter or Live()
+    folder = results_folder(study, out)
+    study = with_looks(study, max_seeds)
+    for number, count in enumerate(study.looks, 1):
+        if count < _current_look(folder):
+            continue  # its analysis was undecided
+        study = _with_seeds(study, count, study.looks)
+        outcome = run_study(study, folder, replace(options, with_report=False), reporter)
+        verdicts = outcome.verdicts
+        undecided = int((verdicts == UNDECIDED).sum())
+        reporter.say(
+            f"look {number} of {len(study.looks)}, {count} seeds: {undecided} of {len(verdicts)} "
+            f"undecided at a level of {study.alpha:.2g}"
+        )
+        if not undecided:
             break
-    if with_report:
-        results = pipeline.run(now, folder, reporter=reporter, **(how | {"force": False}))
-    return now, results
+    if options.with_report:
+        outcome = run_study(study, folder, replace(options, force=False), reporter)
+    return outcome
 
 
-def _reached(folder: Path) -> int:
-    """The seeds of the look that a folder is at; 0 where it has not begun."""
+def _current_look(folder: Path) -> int:
+    """The seeds of the look that a folder has reached; 0 before the first."""
     if not store.is_results(folder) or not (folder / "study.toml").is_file():
         return 0
-    before = tomllib.loads(store.read_study(folder))
-    return len(parse_seeds(before["seeds"])) if before.get("looks") else 0
+    stored = tomllib.loads(store.read_study(folder))
+    return len(parse_seeds(stored["seeds"])) if stored.get("looks") else 0

@@ -1,7 +1,6 @@
-"""What each technique costs, measured and kept beside the runs.
+"""The timing phase: which configurations are timed, for how long, and where it is written.
 
-The clock itself is ``training.clock``; here is decided what is left to time, and what of it the
-time allows.
+How a step is timed is in ``training.step_timer``.
 """
 
 from __future__ import annotations
@@ -17,25 +16,55 @@ import pandas as pd
 from joblib.externals import loky
 
 from ablations.core.errors import RequestError
-from ablations.execution import metadata
-from ablations.execution.plan import refuse_another
+from ablations.execution.compatibility import refuse_other_study
+from ablations.execution.metadata import controls, study_metadata
 from ablations.execution.progress import Reporter
 from ablations.results import environment, store
-from ablations.results.metadata import StudyMetadata, load_metadata
 from ablations.results.schema import TIMINGS
-from ablations.study import expand
 from ablations.study.configuration import Run
+from ablations.study.expand import expand
 from ablations.study.study import Study
 from ablations.training import step_timer
+from ablations.training.step_timer import cost_id
 
 SECONDS = 100.0
 """What ``ablations time`` may take."""
 PHASE_SECONDS = 20.0
-"""The most that timing takes after training, unless somebody asks for more."""
-WORTH = 2.0
-"""Seconds in which nothing worth knowing can be timed."""
-KEPT_EVERY = 5.0
-"""Seconds after which what was timed is written."""
+"""The most that timing takes after training, unless the user requests more."""
+MIN_SECONDS = 2.0
+"""A shorter phase cannot time anything useful."""
+WRITE_EVERY = 5.0
+"""Seconds after which repetitions are written."""
+
+
+class TimingLog:
+    """Timed repetitions on their way to the disk, a few blocks at a time."""
+
+    def __init__(self, folder: Path, session: int, environment_id: str) -> None:
+        self._folder, self._session, self._environment_id = folder, session, environment_id
+        self._rows: list[dict[str, Any]] = []
+        self._last_write = time.monotonic()
+        self.count = 0
+
+    def count_blocks(self, timings: pd.DataFrame, threads: int) -> Counter[str]:
+        """How many blocks of ``timings`` hold each cost id, on this machine and these threads."""
+        current = (timings["environment_id"] == self._environment_id) & (
+            timings["threads"] == threads
+        )
+        return Counter(timings.loc[current & (timings["alias"] == ""), "cost_id"])
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add one block."""
+        self._rows += [{**row, "environment_id": self._environment_id} for row in rows]
+        if time.monotonic() - self._last_write > WRITE_EVERY:
+            self.write()
+
+    def write(self) -> None:
+        """Write the repetitions that are not yet on the disk."""
+        if self._rows:
+            store.write_rows(self._folder, TIMINGS, self._rows, self._session)
+        self.count += len(self._rows)
+        self._rows, self._last_write = [], time.monotonic()
 
 
 def measure(
@@ -45,22 +74,19 @@ def measure(
     *,
     seconds: float = SECONDS,
     threads: int = 1,
-    stopped: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Time what is left to time of a study and write it down; how many repetitions.
-
-    Every block holds each configuration once.  A measurement is whole after ``clock.BLOCKS`` of
-    them; what was timed before, on this machine with these versions, counts.
+    """Time the steps of a study into its results folder, which need not exist.
 
     Parameters
     ----------
-    seconds
-        What it may take.  Where that is too little for all configurations, those near to the
-        controls are timed, and the best.
-    threads
-        Threads of PyTorch.
-    stopped
-        Whether somebody asked to stop; the block that was begun is ended.
+    seconds, threads, is_stopped
+        As for ``time_steps``.
+
+    Returns
+    -------
+    int
+        The number of timed repetitions.
 
     Raises
     ------
@@ -68,189 +94,220 @@ def measure(
         If the folder holds the results of another study, or ``seconds`` or ``threads`` makes no
         sense.
     """
-    end = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     check(seconds, threads)
-    controls = metadata.controls(study)
+    text, trained, timings = study.to_toml(), pd.DataFrame(), store.load_table(folder, TIMINGS)
+    grid, metadata = expand(study), None
+    if store.is_results(folder):
+        refuse_other_study(study, folder)
+        stored = store.load(folder)
+        text, trained, timings = stored.study_toml, stored.runs, stored.timings
+        metadata = stored.metadata
+    if metadata is None:
+        others = set(trained["run_id"]) - grid.run_ids if len(trained) else ()
+        metadata = study_metadata(study, others)
     described = environment.describe()
-    text, every, first = _asked(study, folder, list(controls))
-    session = store.start(
-        folder, text, {environment.identify(described): described}, _missing_metadata(study, folder)
+    environment_id = environment.identify(described)
+    session = store.start(folder, text, {environment_id: described}, metadata)
+    log = TimingLog(folder, session, environment_id)
+    time_steps(
+        study,
+        grid.runs,
+        trained,
+        timings,
+        log,
+        reporter,
+        seconds=deadline - time.monotonic(),
+        threads=threads,
+        is_stopped=is_stopped,
     )
-    keep = _Kept(folder, session, environment.identify(described))
-    # Worker processes that have nothing left to do would still share the caches.
-    loky.get_reusable_executor().shutdown(wait=True)
-    with step_timer.exclusive_timing(threads):
-        each, known = _first_look(every), keep.blocks(threads)
-        left = end - time.monotonic()
-        wanted = step_timer.select_runs(
-            every, controls, int(left / each / step_timer.BLOCKS), first
-        )
-        runs = _left(wanted, known, controls)
-        block = each * (len(runs) + 1)
-        fewest = min((known[step_timer.cost_id(run.configuration)] for run in runs), default=0)
-        if runs and fewest < step_timer.MIN_BLOCKS and step_timer.MIN_BLOCKS * block > left:
-            reporter.say(
-                f"nothing is timed: {step_timer.MIN_BLOCKS} blocks would take about "
-                f"{step_timer.MIN_BLOCKS * block:.0f} s, and {max(left, 0):.0f} s are left; "
-                "'ablations time' takes longer"
-            )
-            return 0
-        if runs and len(wanted) < len(every):
-            reporter.say(
-                f"timing {len(wanted):,} of the {len(every):,} configurations that differ in cost"
-            )
-        entries, failed = step_timer.build_block(runs, controls)
-        for run, why in failed:
-            reporter.say(f"cannot be timed: {step_timer.describe_levels(run, controls)}: {why}")
-        done = [known[step_timer.cost_id(entry.run.configuration)] for entry in entries]
-        missing = step_timer.BLOCKS - min(done, default=step_timer.BLOCKS)
-        if missing:
-            _take(entries, missing, threads, keep, reporter, stopped, end - block)
     with suppress(OSError):  # on a full disk many files stay many
         store.tidy(folder, session)
-    return keep.count
+    return log.count
 
 
-def _asked(study: Study, folder: Path, axes: Sequence[str]) -> tuple[str, list[Run], set[str]]:
-    """The study of the folder, one run for each configuration that differs in cost, and the cost
-    ids of those that did best.
-    """
-    text, runs = study.to_toml(), pd.DataFrame()
-    if store.is_results(folder):
-        refuse_another(study, folder)
-        held = store.load(folder)
-        text, runs = held.study_toml, held.runs
-    # What hangs or dies in training is not timed.
-    broken = set(runs.loc[runs["status"] == "failed", "run_id"]) if len(runs) else set()
-    planned = [run for run in expand.expand(study).runs if run.run_id not in broken]
-    best = _best(runs, axes)
-    first = {step_timer.cost_id(run.configuration) for run in planned if run.run_id in best}
-    return text, step_timer.distinct_cost_runs(planned), first
-
-
-def _missing_metadata(study: Study, folder: Path) -> StudyMetadata | None:
-    """The metadata of the study, for a folder that has none."""
-    if load_metadata(folder) is not None:
-        return None
-    others = store.run_ids(folder) - expand.expand(study).run_ids
-    return metadata.study_metadata(study, others)
-
-
-def _take(
-    entries: Sequence[step_timer.BlockEntry],
-    blocks: int,
-    threads: int,
-    keep: _Kept,
+def time_steps(
+    study: Study,
+    runs: Sequence[Run],
+    trained: pd.DataFrame,
+    timings: pd.DataFrame,
+    log: TimingLog,
     reporter: Reporter,
-    stopped: Callable[[], bool],
-    last: float,
+    *,
+    seconds: float,
+    threads: int = 1,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Time blocks until there are enough, somebody asks to stop, or the ``last`` moment at which
-    one may begin is over.
+    """Time the configurations of a study that were not timed in enough blocks.
+
+    Every block holds each configuration once.  A measurement is complete after
+    ``step_timer.BLOCKS`` of them; earlier ones, on this machine with these versions, count.
+
+    Parameters
+    ----------
+    runs
+        The runs of the study.
+    trained
+        Rows of the runs table: which runs failed, and which configurations are best.
+    timings
+        Earlier repetitions.
+    seconds
+        What it may take.  If that is too little for all configurations, those near the controls
+        are timed, and the best.
+    threads
+        Threads of PyTorch.
+    is_stopped
+        Called before each block: whether to end.
     """
-    reporter.begin(blocks * len(entries), 0, "repetitions")
-    try:
-        for _ in range(blocks):
-            if time.monotonic() > last or stopped():
-                break
-            keep.add(step_timer.time_block(entries, threads))
-            reporter.update(Counter(ok=len(entries)))
-    finally:
-        keep.write()
-        reporter.end()
+    deadline = time.monotonic() + seconds
+    control_levels = controls(study)
+    candidates, best_ids = _candidates(runs, trained, list(control_levels))
+    # Idle worker processes would still share the caches.
+    loky.get_reusable_executor().shutdown(wait=True)
+    with step_timer.exclusive_timing(threads):
+        per_run, blocks = _probe_repetition(candidates), log.count_blocks(timings, threads)
+        remaining = deadline - time.monotonic()
+        n_affordable = int(remaining / per_run / step_timer.BLOCKS)
+        selected = step_timer.select_runs(candidates, control_levels, n_affordable, best_ids)
+        missing = _incomplete_runs(selected, blocks, control_levels)
+        per_block = per_run * (len(missing) + 1)
+        if _is_too_short(missing, blocks, per_block, remaining, reporter):
+            return
+        if missing and len(selected) < len(candidates):
+            reporter.say(
+                f"timing {len(selected):,} of the {len(candidates):,} configurations that differ "
+                "in cost"
+            )
+        entries, failures = step_timer.build_block(missing, control_levels)
+        for run, reason in failures:
+            levels = step_timer.describe_levels(run, control_levels)
+            reporter.say(f"cannot be timed: {levels}: {reason}")
+        fewest = min(
+            (blocks[cost_id(entry.run.configuration)] for entry in entries),
+            default=step_timer.BLOCKS,
+        )
+        n_blocks, last_start = step_timer.BLOCKS - fewest, deadline - per_block
+        _time_blocks(entries, n_blocks, last_start, threads, log, reporter, is_stopped)
 
 
-class _Kept:
-    """Repetitions on their way to the disk, a few blocks at a time."""
-
-    def __init__(self, folder: Path, session: int, identity: str) -> None:
-        self._folder, self._session, self._identity = folder, session, identity
-        self._rows: list[dict[str, Any]] = []
-        self._since = time.monotonic()
-        self.count = 0
-
-    def blocks(self, threads: int) -> Counter[str]:
-        """In how many blocks each configuration was timed here, under its first name."""
-        table = store.load_table(self._folder, TIMINGS)
-        here = (table["environment_id"] == self._identity) & (table["threads"] == threads)
-        return Counter(table.loc[here & (table["alias"] == ""), "cost_id"])
-
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """One block."""
-        self._rows += [{**row, "environment_id": self._identity} for row in rows]
-        if time.monotonic() - self._since > KEPT_EVERY:
-            self.write()
-
-    def write(self) -> None:
-        """Have on the disk what is not yet there."""
-        if self._rows:
-            store.write_rows(self._folder, TIMINGS, self._rows, self._session)
-        self.count += len(self._rows)
-        self._rows, self._since = [], time.monotonic()
+def _candidates(
+    runs: Sequence[Run], trained: pd.DataFrame, axes: Sequence[str]
+) -> tuple[list[Run], set[str]]:
+    """One run for each configuration that differs in cost, and the cost ids of the best."""
+    failed_ids: set[str] = set()
+    best_ids: set[str] = set()
+    if len(trained):
+        # Code that hangs or dies in training is not timed.
+        failed_ids.update(trained.loc[trained["status"] == "failed", "run_id"])
+        best_ids = _best_runs(trained, axes)
+    trainable = [run for run in runs if run.run_id not in failed_ids]
+    costs = {cost_id(run.configuration) for run in trainable if run.run_id in best_ids}
+    return step_timer.distinct_cost_runs(trainable), costs
 
 
-def _best(runs: pd.DataFrame, axes: Sequence[str], count: int = 5) -> set[str]:
+def _best_runs(trained: pd.DataFrame, axes: Sequence[str], count: int = 5) -> set[str]:
     """One run of each of the best configurations by mean loss, of those with most seeds."""
-    if runs.empty:
-        return set()
-    ok = runs[runs["status"] == "ok"]
-    found = ok.groupby([axis for axis in axes if axis in ok], dropna=False).agg(
+    ok = trained[trained["status"] == "ok"]
+    table = ok.groupby([axis for axis in axes if axis in ok], dropna=False).agg(
         loss=("val_loss", "mean"), seeds=("seed", "nunique"), run_id=("run_id", "first")
     )
-    whole = found[found["seeds"] == found["seeds"].max()]
-    return set(whole.nsmallest(count, "loss")["run_id"])
+    complete = table[table["seeds"] == table["seeds"].max()]
+    return set(complete.nsmallest(count, "loss")["run_id"])
 
 
-_DEARER = 1.3
-"""What a configuration costs in the mean, where the first one, the control, is 1."""
+_MEAN_COST = 1.3
+"""The mean cost of a configuration, relative to that of the first one, the control."""
 
 
-def _first_look(runs: Sequence[Run]) -> float:
-    """Seconds that one repetition takes, of the first configuration that can be timed."""
+def _probe_repetition(runs: Sequence[Run]) -> float:
+    """Seconds of one repetition, from the first configuration that can be timed."""
     for run in runs:
         try:
             steps = step_timer.steps_per_repetition(run)
             step_timer.time_repetition(run, steps)  # the first of a process takes longer
             start = time.monotonic()
             step_timer.time_repetition(run, steps)
-        except Exception:  # noqa: S112 - told later, when it is its turn
+        except Exception:  # noqa: S112 - reported when its own turn comes
             continue
-        return _DEARER * (time.monotonic() - start)
+        return _MEAN_COST * (time.monotonic() - start)
     return 1.0
 
 
-def _left(
-    wanted: Sequence[Run], known: Mapping[str, int], controls: Mapping[str, object]
+def _incomplete_runs(
+    runs: Sequence[Run], blocks: Mapping[str, int], controls: Mapping[str, object]
 ) -> list[Run]:
-    """What was not timed in enough blocks, and all that it is compared with."""
-    levels = [step_timer.cost_levels(run, controls) for run in wanted]
-    short = [
-        known.get(step_timer.cost_id(run.configuration), 0) < step_timer.BLOCKS for run in wanted
-    ]
-    if not any(short):
+    """The runs that were not timed in enough blocks, and all that they are compared with."""
+    levels = [step_timer.cost_levels(run, controls) for run in runs]
+    is_short = [blocks.get(cost_id(run.configuration), 0) < step_timer.BLOCKS for run in runs]
+    if not any(is_short):
         return []
     # In the order of the controls' axes, so that equal levels are equal tuples.
     partners = {
-        tuple((own | {axis: controls[axis]}).values())
-        for own, missing in zip(levels, short, strict=True)
-        if missing
-        for axis in own
+        tuple((run_levels | {axis: controls[axis]}).values())
+        for run_levels, short in zip(levels, is_short, strict=True)
+        if short
+        for axis in run_levels
     }
     return [
         run
-        for run, own, missing in zip(wanted, levels, short, strict=True)
-        if missing
+        for run, run_levels, short in zip(runs, levels, is_short, strict=True)
+        if short
         or not step_timer.axes_off_control(run, controls)
-        or tuple(own.values()) in partners
+        or tuple(run_levels.values()) in partners
     ]
 
 
-def allowed(asked: float | None, trained: float) -> float:
+def _is_too_short(
+    runs: Sequence[Run],
+    blocks: Mapping[str, int],
+    per_block: float,
+    remaining: float,
+    reporter: Reporter,
+) -> bool:
+    """Whether the time is too short for an interval of any cost; the reporter says so."""
+    if not runs:
+        return False
+    fewest = min(blocks[cost_id(run.configuration)] for run in runs)
+    needed = step_timer.MIN_BLOCKS * per_block
+    if fewest >= step_timer.MIN_BLOCKS or needed <= remaining:
+        return False
+    reporter.say(
+        f"nothing is timed: {step_timer.MIN_BLOCKS} blocks would take about {needed:.0f} s, and "
+        f"{max(remaining, 0):.0f} s are left; 'ablations time' takes longer"
+    )
+    return True
+
+
+def _time_blocks(
+    entries: Sequence[step_timer.BlockEntry],
+    n_blocks: int,
+    last_start: float,
+    threads: int,
+    log: TimingLog,
+    reporter: Reporter,
+    is_stopped: Callable[[], bool],
+) -> None:
+    """Time blocks, none of which begins after ``last_start``."""
+    if not n_blocks:
+        return
+    reporter.begin(n_blocks * len(entries), 0, "repetitions")
+    try:
+        for _ in range(n_blocks):
+            if time.monotonic() > last_start or is_stopped():
+                break
+            log.add(step_timer.time_block(entries, threads))
+            reporter.update(Counter(ok=len(entries)))
+    finally:
+        log.write()
+        reporter.end()
+
+
+def phase_seconds(requested: float | None, trained: float) -> float:
     """Seconds that timing may take after ``trained`` seconds of training."""
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     share = min(PHASE_SECONDS, trained / 3)
-    return share if share >= WORTH else 0.0
+    return share if share >= MIN_SECONDS else 0.0
 
 
 def check(seconds: float, threads: int) -> None:

@@ -1,8 +1,7 @@
-"""Calls to joblib's workers, and what becomes of a call whose worker process dies."""
+"""Calls in joblib's workers, and what happens to a call whose worker process dies."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
 import re
@@ -11,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,12 +24,12 @@ from ablations.core.plugins import import_state, unimportable_modules
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
-_LOCAL_BACKENDS = (None, "loky", "multiprocessing", "threading", "sequential")
-
 IN_FLIGHT = 2
-"""Calls handed out for each worker at a time: one at work, one waiting."""
+"""Calls that each worker has at a time: one at work, one waiting."""
 
 _WATCH_SECONDS = 0.5
+
+_LOCAL_BACKENDS = (None, "loky", "multiprocessing", "threading", "sequential")
 
 T = TypeVar("T")
 Arguments = tuple[Any, ...]
@@ -51,19 +50,14 @@ class Pool:
     jobs: int = 1
     backend: str = "sequential"
 
-    @property
-    def one_worker(self) -> bool:
-        """Whether it is one worker process, which joblib would leave out."""
-        return self.backend == "loky" and self.jobs == 1
-
 
 class WorkerDiedError(Exception):
-    """A worker process ended before it answered.
+    """A worker process ended before it replied.
 
     Attributes
     ----------
     exit_code
-        As joblib says it: ``SIGKILL(-9)``, ``EXIT(1)``.
+        In joblib's notation: ``SIGKILL(-9)``, ``EXIT(1)``.
     memory
         Whether the system killed it for want of memory.
     """
@@ -74,7 +68,7 @@ class WorkerDiedError(Exception):
 
 
 class CannotSendError(Exception):
-    """A call, or its arguments, cannot be had in a worker process."""
+    """A call, or its arguments, cannot be loaded in a worker process."""
 
 
 def map_calls(
@@ -82,113 +76,122 @@ def map_calls(
     calls: Sequence[Arguments],
     pool: Pool,
     *,
-    again: Callable[[Arguments, WorkerDiedError], Iterable[T]],
-    stopped: Callable[[], bool] = lambda: False,
+    on_worker_death: Callable[[Arguments, WorkerDiedError], Iterable[T]],
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[T]:
-    """What a function gives for each of the arguments, in any order.
+    """Yield what a function returns for each of the arguments, in any order.
 
     Parameters
     ----------
-    again
-        What to do with a call whose worker may have been the one that died, and with its error.
-    stopped
-        Asked before each call: whether to make no more.
+    on_worker_death
+        Called with the arguments of each call that the worker that died may have worked at, and
+        with its death.
+    is_stopped
+        Called before each call: whether to make no more.
     """
-    left = dict(enumerate(calls))
-    while left and not stopped():
-        before = memory_kills()
+    remaining = dict(enumerate(calls))
+    while remaining and not is_stopped():
+        kills = count_memory_kills()
         try:
-            for index, answer in _parallel(function, tuple(left.items()), pool, stopped):
-                del left[index]
-                before = memory_kills()
-                yield answer
+            for index, value in _call_in_pool(function, tuple(remaining.items()), pool, is_stopped):
+                del remaining[index]
+                kills = count_memory_kills()
+                yield value
             break
         except TerminatedWorkerError as error:
-            death = _death(error, before, unknown=False)
-            # Calls are made in order, so the worker that died held one of the first that are left.
-            suspects = [left.pop(index) for index in list(left)[: IN_FLIGHT * pool.jobs]]
+            death = _describe_death(error, kills, memory_if_unknown=False)
+            # Calls are made in order: the worker that died had one of the first that remain.
+            suspects = [remaining.pop(index) for index in list(remaining)[: IN_FLIGHT * pool.jobs]]
             for arguments in suspects:
-                if stopped():
+                if is_stopped():
                     return
-                yield from again(arguments, death)
+                yield from on_worker_death(arguments, death)
 
 
 def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
-    """What a function gives in a worker process by itself, where its death harms nothing else.
+    """Call a function in a worker process by itself, whose death harms nothing else.
 
     Raises
     ------
     WorkerDiedError
-        If the process ends before it answers.
+        If the process ends before it replies.
+    CannotSendError
+        If the function or an argument cannot be sent to it.
     """
-    before = memory_kills()
+    kills = count_memory_kills()
     try:
-        return _in_one_worker(function, arguments)
+        return _call_in_one_process(function, arguments)
     except TerminatedWorkerError as error:
-        # Where the system keeps no count: killed twice, and nothing else says why.
-        raise _death(error, before, unknown=True) from None
+        # The calls of a worker that died come here: killed twice, and for no other known reason.
+        raise _describe_death(error, kills, memory_if_unknown=True) from None
     except (BrokenProcessPool, pickle.PicklingError) as error:
         raise CannotSendError(str(error)) from error
 
 
-def _in_one_worker(function: Callable[..., T], arguments: Arguments) -> T:
-    with _unheard():
+def _call_in_one_process(function: Callable[..., T], arguments: Arguments) -> T:
+    with _signals_blocked():
         executor = get_memmapping_executor(
-            1, initializer=_begin, initargs=_initargs(), env={"OMP_NUM_THREADS": "1"}
+            1, initializer=_start_worker, initargs=_initargs(), env={"OMP_NUM_THREADS": "1"}
         )
-        answer = executor.submit(function, *arguments)
+        future = executor.submit(function, *arguments)
     try:
-        return answer.result()  # type: ignore[no-any-return]
+        return future.result()  # type: ignore[no-any-return]
     except KeyboardInterrupt:
         executor.shutdown(kill_workers=True)
         raise
 
 
-def _parallel(
+def _call_in_pool(
     function: Callable[..., T],
     calls: Sequence[tuple[int, Arguments]],
     pool: Pool,
-    stopped: Callable[[], bool],
+    is_stopped: Callable[[], bool],
 ) -> Iterator[tuple[int, T]]:
-    wanted = ((index, arguments) for index, arguments in calls if not stopped())
+    requested = ((index, arguments) for index, arguments in calls if not is_stopped())
     if pool.backend == "sequential":
-        yield from ((index, function(*arguments)) for index, arguments in wanted)
+        yield from ((index, function(*arguments)) for index, arguments in requested)
         return
-    if pool.one_worker:
-        yield from ((index, _in_one_worker(function, arguments)) for index, arguments in wanted)
+    if pool == Pool(1, "loky"):  # joblib would make the calls in this process
+        for index, arguments in requested:
+            yield index, _call_in_one_process(function, arguments)
         return
     options: dict[str, Any] = {}
+    starting: AbstractContextManager[None] = nullcontext()
     if pool.backend == "loky":
-        options = {"inner_max_num_threads": 1, "initializer": _begin, "initargs": _initargs()}
-    # Threads of this process share how many threads torch uses: let none set it under the others.
-    one = loop.one_thread() if pool.backend == "threading" else nullcontext()
-    with one, joblib.parallel_config(backend=pool.backend, n_jobs=pool.jobs, **options):
-        streams = joblib.Parallel()._backend.supports_return_generator
+        options = {
+            "inner_max_num_threads": 1,
+            "initializer": _start_worker,
+            "initargs": _initargs(),
+        }
+        starting = _signals_blocked()
+    # Threads of this process share torch's number of threads, which none of them may change.
+    threads = loop.one_thread() if pool.backend == "threading" else nullcontext()
+    with threads, joblib.parallel_config(backend=pool.backend, n_jobs=pool.jobs, **options):
+        can_stream = joblib.Parallel()._backend.supports_return_generator
         parallel = joblib.Parallel(
             batch_size=1,
             pre_dispatch=f"{IN_FLIGHT}*n_jobs",
-            return_as="generator_unordered" if streams else "list",
+            return_as="generator_unordered" if can_stream else "list",
         )
-        # The first calls are made here, and start the workers.
-        with _unheard() if pool.backend == "loky" else nullcontext():
-            answers = parallel(joblib.delayed(_numbered)(function, *call) for call in wanted)
-        yield from answers
+        with starting:  # the first calls are made here, and start the workers
+            values = parallel(joblib.delayed(_call_numbered)(function, *call) for call in requested)
+        yield from values
 
 
-def _numbered(function: Callable[..., T], index: int, arguments: Arguments) -> tuple[int, T]:
+def _call_numbered(function: Callable[..., T], index: int, arguments: Arguments) -> tuple[int, T]:
     return index, function(*arguments)
 
 
-# ------------------------------------------------------------------------ a worker's life
+# -------------------------------------------------------------- the life of a worker process
 
 
 def _initargs() -> tuple[Any, ...]:
-    """Return the arguments of ``_begin``; a pool with other arguments starts new workers."""
+    """Return the arguments of ``_start_worker``; a pool with other arguments starts new workers."""
     return (os.getpid(), *import_state())
 
 
-def _begin(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
-    """What a worker process does first: leave signals to its parent, and not outlive it."""
+def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
+    """Initialise a worker process: leave signals to its parent, and end with it."""
     ignore_interrupts()
     sys.path[:] = path
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -197,58 +200,53 @@ def _begin(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> N
 
 
 def _end_with(parent: int) -> None:
-    # Windows tells of a dead parent as of a living one; there workers end after some idle minutes.
+    # Windows never reports that a parent has died; there workers end after some idle minutes.
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
     os._exit(1)  # files are written whole or not at all, so this is safe at any moment
 
 
-@contextlib.contextmanager
-def _unheard() -> Iterator[None]:
-    """Worker processes that start inside never hear of an interruption, not even while starting."""
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Worker processes that start inside never get an interruption, not even while starting."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _death(
-    error: TerminatedWorkerError, kills_before: int | None, unknown: bool
+def _describe_death(
+    error: TerminatedWorkerError, kills_before: int | None, memory_if_unknown: bool
 ) -> WorkerDiedError:
-    """What is known of a death.
-
-    Parameters
-    ----------
-    unknown
-        Whether it was for want of memory where the system does not count such deaths.
-    """
-    found = re.search(r"exit codes of the workers are \{(.*?)\}", str(error), re.DOTALL)
-    exit_code = found[1] if found else "unknown exit code"
-    now = memory_kills()
-    memory = now > kills_before if now is not None and kills_before is not None else unknown
+    match = re.search(r"exit codes of the workers are \{(.*?)\}", str(error), re.DOTALL)
+    exit_code = match[1] if match else "unknown exit code"
+    kills = count_memory_kills()
+    memory = memory_if_unknown
+    if kills is not None and kills_before is not None:
+        memory = kills > kills_before
     return WorkerDiedError(exit_code, memory and "SIGKILL" in exit_code)
 
 
-def memory_kills() -> int | None:
-    """How many processes the system has killed for want of memory; None where it does not say."""
-    found = [
+def count_memory_kills() -> int | None:
+    """How many processes the system has killed for want of memory; None if it keeps no count."""
+    counts = [
         int(words[1])
-        for path in (Path("/proc/vmstat"), *_cgroups())
-        for line in _lines(path)
+        for path in (Path("/proc/vmstat"), *_cgroup_files())
+        for line in _read_lines(path)
         if len(words := line.split()) == 2 and words[0] == "oom_kill"
     ]
-    return sum(found) if found else None
+    return sum(counts) if counts else None
 
 
-def _cgroups() -> Iterator[Path]:
-    """Where the control group of this process counts the same (versions 2 and 1)."""
+def _cgroup_files() -> Iterator[Path]:
+    """Where the control group of this process keeps the same count (versions 2 and 1)."""
     root = Path("/sys/fs/cgroup")
-    for line in _lines(Path("/proc/self/cgroup")):
+    for line in _read_lines(Path("/proc/self/cgroup")):
         _, controllers, path = line.split(":", 2)
         if not controllers:
             yield root / path.lstrip("/") / "memory.events"
@@ -256,7 +254,7 @@ def _cgroups() -> Iterator[Path]:
             yield root / "memory" / path.lstrip("/") / "memory.oom_control"
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

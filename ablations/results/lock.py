@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
 
 from ablations.core.errors import RequestError
+from ablations.results.store import is_results
 
 LOCK = ".lock"
 
@@ -18,7 +19,8 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Lock a folder for writing, and create it if it does not exist.
 
     If another process holds the lock, ``say`` is called and this one waits.  The operating system
-    releases the lock of a process that dies.
+    releases the lock of a process that dies.  A folder in which
+    nothing else was written is left as it was.
 
     Raises
     ------
@@ -26,6 +28,8 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         If nothing can be written there.
     """
     try:
+        new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
+        had_lock = (folder / LOCK).exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK)
         _acquire(lock, folder, say)
@@ -35,7 +39,16 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
+        if not had_lock and not is_results(folder):
+            _remove_lock(folder, new_folders)
         lock.release()
+
+
+def _remove_lock(folder: Path, new_folders: list[Path]) -> None:
+    with suppress(OSError):  # Windows keeps a file that is open; a folder may hold other files
+        (folder / LOCK).unlink()
+        for path in new_folders:
+            path.rmdir()
 
 
 def _acquire(lock: filelock.BaseFileLock, folder: Path, say: Callable[[str], None]) -> None:

@@ -7,7 +7,6 @@ still to be trained.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +17,11 @@ from ablations.results.settings import EngineSettings
 from ablations.study.configuration import Configuration, Run
 from ablations.training import cohorts
 from ablations.training.cohorts import MIN_MEMBERS, Cohort, count_steps
-from ablations.training.fused import compilation, trainer
+from ablations.training.fused import compilation
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import NotStackableError
 from ablations.training.fused.program import CohortProgram
+from ablations.training.probe import probe_training
 from ablations.training.result import error_message
 
 Engine = Literal["auto", "fused", "loop"]
@@ -136,19 +136,13 @@ def _relative_depth(program: CohortProgram) -> float:
 
 
 def eager_seconds(choice: EngineChoice) -> float:
-    """Measure a run's share of an eager step, in seconds of one core."""
-    size = choice.size or 1
-    runs = choice.runs[:size]
-    epochs = min(3, runs[0].configuration.epochs)
-    seconds: dict[int, list[float]] = {1: [], epochs: []}
-    for stop in (1, 1, epochs, 1, epochs):  # the first one fills caches
-        start = time.perf_counter()
-        trainer.train(runs, size, stop=stop)
-        seconds[stop].append(time.perf_counter() - start)
-    # Other work only adds to the shortest time, and must not make compiling look worth it.
-    first, total = min(seconds[1]), min(seconds[epochs])
-    per_epoch = (total - first) / (epochs - 1) if epochs > 1 else total
-    return max(per_epoch, 0.0) / (size * runs[0].configuration.steps_per_epoch)
+    """What a run's step costs without compiling, from a few steps of the cohort that comes first.
+
+    In seconds of one core, a run's share of the program.
+    """
+    size, configuration = choice.size or 1, choice.runs[0].configuration
+    cost = probe_training(choice.runs[:size], choice.size)
+    return cost.per_epoch / (size * configuration.steps_per_epoch)
 
 
 def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 import ablations
 from ablations import RequestError, Study
 from ablations.cli import Question, app
-from ablations.execution import run as pipeline
+from ablations.execution.run import compare_levels
 from ablations.report.export import FORMATS
 from ablations.report.formatting import format_percent
 
@@ -34,8 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
 def test_effects_are_those_of_the_report_with_the_seeds_that_are_missing(
     results: ablations.Results,
 ) -> None:
-    study = Study.from_toml(results.folder / "study.toml")
-    theirs = pipeline.effects(study, results).effects
+    theirs = compare_levels(results).effects
     ours = results.effects()
     pd.testing.assert_frame_equal(ours[theirs.columns], theirs)
     undecided = ours["verdict"] == "not enough evidence"
@@ -144,7 +144,7 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
     results = run(study, tmp_path, jobs=1, with_report=True)
     assert results.effects()["axis"].tolist() == ["norm"]
     assert results.effects(tune_over=[])["axis"].tolist() == ["norm", "lr"]
-    told = pipeline.effects(study, results)
+    told = compare_levels(results)
     pd.testing.assert_frame_equal(told.effects[results.effects().columns], results.effects())
     page = (tmp_path / "report.html").read_text()
     said = "judged at its best lr, chosen on one half of the seeds and reported on the other"
@@ -180,7 +180,7 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
     untimed = CliRunner().invoke(app, ["effects", folder, "--of", "costs"])
     assert untimed.exit_code == 2
     assert "no step was timed here; 'ablations time STUDY --out DIR'" in untimed.stderr
-    for question in (question for question in Question if question is not Question.costs):
+    for question in (question for question in get_args(Question) if question != "costs"):
         asked = getattr(results, question.replace("-", "_"))()
         done = CliRunner().invoke(app, ["effects", folder, "--of", question, "--format", "json"])
         assert done.exit_code == 0, done.output

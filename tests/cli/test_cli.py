@@ -28,8 +28,7 @@ QUICK = 'task = "notebook"\nepochs = 2\nseeds = 3\n[axes]\nnorm = ["none", "laye
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # How long it takes is tested elsewhere; here a plan need not look twice.
-    for name, value in (("PROBE", 0.1), ("_startup", lambda: 1.0)):
-        monkeypatch.setattr(f"ablations.execution.estimate.{name}", value)
+    monkeypatch.setattr("ablations.execution.estimate.PROBE_SECONDS", 0.1)
 
 
 def ablations(*words: str) -> Result:
@@ -42,15 +41,15 @@ def study(text: str) -> str:
 
 
 def test_run_trains_prints_the_table_and_writes_the_report() -> None:
-    done = ablations("run", study(QUICK))
-    assert done.exit_code == 0, done.output
-    assert "norm" in done.stdout
+    result = ablations("run", study(QUICK))
+    assert result.exit_code == 0, result.output
+    assert "norm" in result.stdout
     assert re.search(
-        r"layer +none +(helps|hurts|practically equal|not enough evidence) +[+−]\d", done.stdout
+        r"layer +none +(helps|hurts|practically equal|not enough evidence) +[+−]\d", result.stdout
     )
-    assert "Of 1 level compared with its control" in done.stdout
-    assert "random noise" in done.stdout
-    assert "6/6 runs" in done.stderr
+    assert "Of 1 level compared with its control" in result.stdout
+    assert "random noise" in result.stdout
+    assert "6/6 runs" in result.stderr
     folder = Path("results/mine")
     assert (folder / "report.html").stat().st_size > 10_000
     assert list((folder / "figures").glob("*.png"))
@@ -63,12 +62,12 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
 
 
 def test_options_reach_the_study() -> None:
-    done = ablations(
+    result = ablations(
         "run", study(QUICK), "--out", "here", "--seeds", "5:7", "--epochs", "1", "--no-report",
         "--axis", "norm=none,batch", "--axis", "lr=0.1,1e-3", "--jobs", "1",
         "--axis", 'regularizer=["none", {name="dropout", p=[0.3]}]',
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     runs = load("here").runs
     assert len(runs) == 2 * 2 * 2 * 2
     assert set(runs["seed"]) == {5, 6}
@@ -79,33 +78,33 @@ def test_options_reach_the_study() -> None:
 
 
 def test_dry_run_says_what_would_be_done_and_writes_nothing() -> None:
-    done = ablations("run", "everything", "--dry-run", "--axis", "device=cpu")
-    assert done.exit_code == 0
-    assert "15,120 runs of 3,024 configurations" in done.stdout
-    assert re.search(r"to train +13,440", done.stdout)
-    assert "skipping 1,680 runs: label smoothing needs classes" in done.stdout
+    result = ablations("run", "everything", "--dry-run", "--axis", "device=cpu")
+    assert result.exit_code == 0
+    assert "15,120 runs of 3,024 configurations" in result.stdout
+    assert re.search(r"to train +13,440", result.stdout)
+    assert "skipping 1,680 runs: label smoothing needs classes" in result.stdout
     assert list(Path().iterdir()) == []
 
 
 def test_report_writes_the_page_anew() -> None:
     ablations("run", study(QUICK), "--no-report", "--out", "r")
-    done = ablations("report", "r")
-    assert done.exit_code == 0
-    assert done.stdout.strip() == "r/report.html"
+    result = ablations("report", "r")
+    assert result.exit_code == 0
+    assert result.stdout.strip() == "r/report.html"
     assert Path("r/report.html").exists()
 
 
 def test_the_resolved_study_is_runnable_as_it_is() -> None:
     ablations("run", study(QUICK), "--no-report", "--out", "r", "--seeds", "2")
-    done = ablations("run", "r/study.toml", "--no-report", "--out", "again")
-    assert done.exit_code == 0
+    result = ablations("run", "r/study.toml", "--no-report", "--out", "again")
+    assert result.exit_code == 0
     assert load("again").runs["run_id"].tolist() == load("r").runs["run_id"].tolist()
 
 
 @pytest.mark.parametrize("kind", ["techniques", "tasks", "models", "studies"])
 def test_list(kind: str) -> None:
-    done = ablations("list", kind)
-    assert done.exit_code == 0
+    result = ablations("list", kind)
+    assert result.exit_code == 0
     words = {
         "techniques": [
             "decoupled_weight_decay",
@@ -119,7 +118,7 @@ def test_list(kind: str) -> None:
         "models": ["mlp (hidden=[64, 32]"],
         "studies": list(shipped_studies()),
     }[kind]
-    assert all(word in done.stdout for word in words)
+    assert all(word in result.stdout for word in words)
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:
@@ -345,24 +344,24 @@ def test_bad_words_on_the_command_line(words: list[str], fragments: list[str]) -
 
 @pytest.mark.parametrize("words", [["--epochs", "ten"], ["--nonsense"], ["notebook", "digits"]])
 def test_usage_errors_are_exit_code_2_as_well(words: list[str]) -> None:
-    done = ablations("run", *words)
-    assert done.exit_code == 2
+    result = ablations("run", *words)
+    assert result.exit_code == 2
     assert list(Path().iterdir()) == []
 
 
 def test_a_folder_that_is_not_ours_is_refused() -> None:
     Path("results").write_text("a file")
-    done = ablations("run", study(QUICK))
-    assert done.exit_code == 2
-    assert "results" in done.stderr
+    result = ablations("run", study(QUICK))
+    assert result.exit_code == 2
+    assert "results" in result.stderr
     assert Path("results").read_text() == "a file"
     refused(ablations("report", "."), "no study.toml", allowed={"mine.toml", "results"})
 
 
-def refused(done: Result, *fragments: str, allowed: set[str] | None = None) -> None:
-    assert done.exit_code == 2, done.output
-    assert done.stdout == ""
-    (message,) = done.stderr.strip().splitlines()
+def refused(result: Result, *fragments: str, allowed: set[str] | None = None) -> None:
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    (message,) = result.stderr.strip().splitlines()
     assert message.startswith("error: ")
     assert [fragment for fragment in fragments if fragment not in message] == []
     assert {path.name for path in Path().iterdir()} <= (allowed or {"mine.toml"})
@@ -373,9 +372,9 @@ def test_failed_runs_are_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError("broken machine")
 
     monkeypatch.setattr("ablations.training.loop.train", fails)
-    done = ablations("run", study(QUICK), "--jobs", "1", "--engine", "loop")
-    assert done.exit_code == cli.FAILED
-    assert "6 runs failed, the first: RuntimeError: broken machine" in done.stderr
+    result = ablations("run", study(QUICK), "--jobs", "1", "--engine", "loop")
+    assert result.exit_code == cli.FAILED
+    assert "6 runs failed, the first: RuntimeError: broken machine" in result.stderr
     assert Path("results/mine/report.html").exists()
 
 
@@ -393,8 +392,8 @@ def test_interrupt_is_exit_code_130_and_the_same_command_continues(jobs: str) ->
     assert f"to continue: ablations run mine.toml --no-report --jobs {jobs}" in stderr
     finished = len(load("results/mine").runs)
     assert 0 < finished < 800
-    done = ablations("run", "mine.toml", "--dry-run")
-    assert re.search(rf"finished +{finished}\b", done.stdout)
+    result = ablations("run", "mine.toml", "--dry-run")
+    assert re.search(rf"finished +{finished}\b", result.stdout)
 
 
 def test_a_damaged_folder_is_named_repaired_and_continued() -> None:
@@ -403,11 +402,11 @@ def test_a_damaged_folder_is_named_repaired_and_continued() -> None:
     before = load("there")
     shard = next(Path("there/runs").glob("*.parquet"))
     shard.write_bytes(shard.read_bytes()[:-1])
-    said = (shard.name, "was changed", "ablations repair there")
-    refused(ablations("report", "there"), *said, allowed={"mine.toml", "there"})
-    done = ablations("repair", "there")
-    assert done.exit_code == 0
-    assert "aside" in done.stdout
+    fragments = (shard.name, "was changed", "ablations repair there")
+    refused(ablations("report", "there"), *fragments, allowed={"mine.toml", "there"})
+    result = ablations("repair", "there")
+    assert result.exit_code == 0
+    assert "aside" in result.stdout
     assert ablations("repair", "there").stdout == "nothing to repair\n"
     assert ablations(*command, "--out", "there", "--no-report").exit_code == 0
     assert load("there").curves.equals(before.curves)
@@ -424,10 +423,10 @@ def test_what_is_no_results_folder_is_not_repaired_and_nothing_is_made() -> None
 def test_merge_says_what_the_new_folder_holds() -> None:
     text = study('task = "notebook"\nepochs = 2\nseeds = 2\naxes.device = ["cpu"]')
     for name, seeds in (("one", "0:2"), ("two", "1:3")):
-        done = ablations("run", text, "--seeds", seeds, "--out", name, "--no-report")
-        assert done.exit_code == 0
-    done = ablations("merge", "one", "two", "--out", "all")
-    assert done.exit_code == 0
-    assert "3 runs (3 ok) in all" in done.stdout
+        result = ablations("run", text, "--seeds", seeds, "--out", name, "--no-report")
+        assert result.exit_code == 0
+    result = ablations("merge", "one", "two", "--out", "all")
+    assert result.exit_code == 0
+    assert "3 runs (3 ok) in all" in result.stdout
     there = {"mine.toml", "one", "two", "all"}
     refused(ablations("merge", "one", "two", "--out", "all"), "is there already", allowed=there)

@@ -238,11 +238,11 @@ PLACE = re.compile(r" \(test_failures\.py, line \d+\)")
 
 def reasons(results: ablations.Results, axis: str) -> dict[str, set[tuple[str, str | None]]]:
     """Level to the different endings of its runs, without the line where one came up."""
-    found: dict[str, set[tuple[str, str | None]]] = {}
+    endings: dict[str, set[tuple[str, str | None]]] = {}
     for _, row in results.runs.iterrows():
         reason = PLACE.sub("", row["reason"]) if isinstance(row["reason"], str) else None
-        found.setdefault(row[axis], set()).add((row["status"], reason))
-    return found
+        endings.setdefault(row[axis], set()).add((row["status"], reason))
+    return endings
 
 
 def test_every_misfortune_is_a_row_with_its_reason_and_all_others_finish(tmp_path: Path) -> None:
@@ -272,12 +272,12 @@ def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: 
     levels = [*(Odd(which) for which in ODD), Unlearns(), "none"]
     study = Study(**(SMALL | {"seeds": 1, "axes": {"regularizer": levels}}))
     results = run(study, tmp_path, engine="loop", jobs=1)
-    found = reasons(results, "regularizer")
-    assert found.pop("none") == {("ok", None)}
-    assert {status for ending in found.values() for status, _ in ending} == {"failed"}
-    assert found["odd(which=surrogate)"] == {("failed", r"ValueError: bad \udcff name")}
-    assert found["odd(which=interrupt)"] == {("failed", "KeyboardInterrupt: ")}
-    (speechless,) = found["odd(which=speechless)"]
+    endings = reasons(results, "regularizer")
+    assert endings.pop("none") == {("ok", None)}
+    assert {status for ending in endings.values() for status, _ in ending} == {"failed"}
+    assert endings["odd(which=surrogate)"] == {("failed", r"ValueError: bad \udcff name")}
+    assert endings["odd(which=interrupt)"] == {("failed", "KeyboardInterrupt: ")}
+    (speechless,) = endings["odd(which=speechless)"]
     assert speechless == ("failed", "SpeechlessError: (its message cannot be read)")
 
 
@@ -285,9 +285,9 @@ def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: 
 def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, where: str) -> None:
     axes = {"regularizer": ["none", Refuses(where)], "norm": ["none", "layer"]}
     results = run(Study(**(SMALL | {"seeds": 1, "axes": axes})), tmp_path, jobs=1)
-    found = reasons(results, "regularizer")
-    assert found["none"] == {("ok", None)}
-    ((status, reason),) = found[f"refuses(where={where})" if where != "penalties" else "refuses"]
+    endings = reasons(results, "regularizer")
+    assert endings["none"] == {("ok", None)}
+    ((status, reason),) = endings[f"refuses(where={where})" if where != "penalties" else "refuses"]
     assert status == ("skipped" if where == "skip" else "failed")
     assert reason
 
@@ -295,10 +295,10 @@ def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, whe
 def test_a_network_that_cannot_be_built_costs_its_runs_only(tmp_path: Path) -> None:
     study = Study(**(SMALL | {"seeds": 2, "axes": {"norm": ["none", Shapes(), KillsEarly()]}}))
     heard = Heard()
-    found = reasons(run(study, tmp_path, jobs=1, reporter=heard), "norm")
-    assert found["none"] == {("ok", None)}
-    assert {status for status, _ in found["shapes"] | found["kills_early"]} == {"failed"}
-    assert found["kills_early"] == {("failed", "its worker process died each time: SIGKILL(-9)")}
+    endings = reasons(run(study, tmp_path, jobs=1, reporter=heard), "norm")
+    assert endings["none"] == {("ok", None)}
+    assert {status for status, _ in endings["shapes"] | endings["kills_early"]} == {"failed"}
+    assert endings["kills_early"] == {("failed", "its worker process died each time: SIGKILL(-9)")}
     told = [line for line in heard.lines if "cannot be built" in line]
     assert len(told) == 2
     assert sum("its process ended: SIGKILL(-9)" in line for line in told) == 1
@@ -307,9 +307,9 @@ def test_a_network_that_cannot_be_built_costs_its_runs_only(tmp_path: Path) -> N
 
 def test_in_this_process_where_somebody_asks_for_it(tmp_path: Path) -> None:
     study = Study(**(SMALL | {"axes": {"regularizer": ["none", Raises(), Exits()]}}))
-    found = reasons(run(study, tmp_path, backend="sequential"), "regularizer")
-    assert found["none"] == {("ok", None)}
-    assert found["exits"] == {("failed", "SystemExit: 3")}
+    endings = reasons(run(study, tmp_path, backend="sequential"), "regularizer")
+    assert endings["none"] == {("ok", None)}
+    assert endings["exits"] == {("failed", "SystemExit: 3")}
 
 
 def test_the_first_failure_stops_a_study_that_fails_fast_and_it_can_go_on(tmp_path: Path) -> None:
@@ -366,21 +366,21 @@ def test_a_worker_killed_for_memory_has_its_cohort_trained_in_smaller_programs_t
 ) -> None:
     death = WorkerDiedError("SIGKILL(-9)", memory=True)
 
-    def die(function: Any, calls: Any, pool: Pool, *, again: Any, stopped: Any) -> Any:
+    def die(function: Any, calls: Any, pool: Pool, *, on_worker_death: Any, is_stopped: Any) -> Any:
         for call in calls:
-            yield from again(call, death)
+            yield from on_worker_death(call, death)
 
-    def die_if_large(function: Any, parcel: Any, target: OutputContext) -> Any:
-        if parcel[0].size > 8:
+    def die_if_large(function: Any, batch: Any, context: OutputContext) -> Any:
+        if batch[0].size > 8:
             raise death
-        return function(parcel, target)
+        return function(batch, context)
 
-    monkeypatch.setattr(workers, "each", die)
-    monkeypatch.setattr(workers, "alone", die_if_large)
+    monkeypatch.setattr(workers, "map_calls", die)
+    monkeypatch.setattr(workers, "call_isolated", die_if_large)
     runs = expand(Study(task="notebook", epochs=2, seeds=20)).runs
-    target = OutputContext(tmp_path, "study", "here")
-    statuses = list(dispatch([(Cohort(runs, 32),)], target, Pool()))
-    assert sum(found["ok"] for found in statuses) == 20
+    context = OutputContext(tmp_path, "study", "here")
+    statuses = list(dispatch([(Cohort(runs, 32),)], context, Pool()))
+    assert sum(counts["ok"] for counts in statuses) == 20
     rows = pd.concat(shard.table.to_pandas() for shard in shards.read(tmp_path / "runs"))
     assert set(rows["cohort_size"]) == {8}
     assert set(rows["reason"]) == {
@@ -401,11 +401,11 @@ def test_out_of_memory_ends_with_the_plain_loop_and_then_with_a_row(
         return genuine(self, outputs, targets)
 
     monkeypatch.setattr(Regression, "losses", tight)
-    found = recovery.train_cohort(Cohort(runs, 32))
-    assert {(result.status, result.engine) for result in found} == {("ok", "loop")}
+    results = recovery.train_cohort(Cohort(runs, 32))
+    assert {(result.status, result.engine) for result in results} == {("ok", "loop")}
     expected = "trained alone, since there was no memory for 32 at a time"
-    assert {result.reason for result in found} == {expected}
-    by_run = {result.run: result for result in found}
+    assert {result.reason for result in results} == {expected}
+    by_run = {result.run: result for result in results}
     assert all(by_run[run].curve == loop.train(run).curve for run in runs)
 
     def no_room(run: Any) -> Any:

@@ -12,8 +12,9 @@ import ablations
 from ablations import RequestError, Study
 from ablations.core.errors import WriteError
 from ablations.execution import dispatch, metadata
-from ablations.execution import run as pipeline
-from ablations.execution.plan import RunOptions, plan_execution
+from ablations.execution.options import RunOptions
+from ablations.execution.plan import plan_execution
+from ablations.execution.run import compare_levels
 from ablations.execution.workers import Pool
 from ablations.results import environment
 from ablations.study.configuration import Configuration
@@ -74,7 +75,7 @@ def test_a_short_study_is_shared_by_threads_and_no_process_starts(
     assert longer.pool == Pool(2, "loky")
     # PyTorch's compiler is not for several threads.
     compiled = plan_execution(study, tmp_path / "none", RunOptions(compile="always"))
-    if compiled.settled.compiled:
+    if compiled.settings.compiled:
         assert compiled.pool.backend == "loky"
         with pytest.raises(RequestError, match="threads cannot share compiled programs"):
             plan_execution(
@@ -184,7 +185,7 @@ def test_a_backend_that_is_not_here_is_refused_before_anything_is_written(
 def test_a_parameter_of_the_model_is_compared_like_any_axis(tmp_path: Path) -> None:
     axes = {"hidden": [[4], [64]], "norm": ["none", "layer"], "activation": ["relu", "tanh"]}
     study = Study(**(SMALL | {"axes": axes}))
-    found = pipeline.effects(study, run(study, tmp_path, jobs=1))
+    found = compare_levels(run(study, tmp_path, jobs=1))
     compared = found.effects[["axis", "level", "cells", "seeds"]].to_numpy().tolist()
     assert compared == [
         ["norm", "layer", 4, 3],
@@ -252,7 +253,7 @@ def test_force_keeps_what_is_there_until_there_is_something_new(
         run(study, tmp_path, force=True)
     monkeypatch.undo()
     same(ablations.load(tmp_path), before)
-    monkeypatch.setattr(dispatch, "write", full)
+    monkeypatch.setattr(dispatch, "write_results", full)
     with pytest.raises(WriteError, match="No space left"):
         run(study, tmp_path, force=True)
     monkeypatch.undo()

@@ -62,7 +62,7 @@ def test_every_configuration_is_timed_in_every_block_and_never_again(tmp_path: P
 
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     answers = iter([False, False, True])
-    assert measure(study(), tmp_path, stopped=lambda: next(answers)) == 2 * 5
+    assert measure(study(), tmp_path, is_stopped=lambda: next(answers)) == 2 * 5
     assert measure(study(), tmp_path) == 5 * 5
     assert set(counts(tmp_path).values()) == {7}
 
@@ -91,11 +91,11 @@ def test_where_time_is_short_it_says_so_and_times_what_matters(tmp_path: Path) -
 
 
 def test_timing_takes_a_share_of_training() -> None:
-    assert timing.allowed(None, 3.0) == 0.0
-    assert timing.allowed(None, 30.0) == 10.0
-    assert timing.allowed(None, 3000.0) == timing.PHASE_SECONDS
-    assert timing.allowed(0.0, 3000.0) == 0.0
-    assert timing.allowed(50.0, 1.0) == 50.0
+    assert timing.phase_seconds(None, 3.0) == 0.0
+    assert timing.phase_seconds(None, 30.0) == 10.0
+    assert timing.phase_seconds(None, 3000.0) == timing.PHASE_SECONDS
+    assert timing.phase_seconds(0.0, 3000.0) == 0.0
+    assert timing.phase_seconds(50.0, 1.0) == 50.0
 
 
 def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from torch.utils.data import TensorDataset
 
 from ablations import RequestError, Study, from_arrays, from_dataset, load
 from ablations.core.random import Streams
+from ablations.execution.metadata import study_metadata
 from ablations.execution.rerun import rerun
-from ablations.execution.run import write_report
+from ablations.report.page import write_report
 from ablations.study.configuration import Run
 from ablations.tasks.base import Task
 from ablations.training import loop
@@ -94,7 +95,7 @@ def test_a_study_of_a_file_learns_resumes_and_is_reported(csv: Path, tmp_path: P
     same(run(elsewhere, tmp_path / "out"), results)
     # The report needs no data; training does.
     moved.unlink()
-    write_report(again, load(tmp_path / "out"))
+    write_report(load(tmp_path / "out"), study_metadata(again))
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "houses.csv: price: 96 rows to train on, 8 features; the model is mlp." in text
     assert "median of the training rows" in text

@@ -124,7 +124,7 @@ def test_a_resumed_study_keeps_its_engine(tmp_path: Path, option: Any) -> None:
     compiled = option == "always" and compilation.why_unavailable() is None
     ways = {"fused-compiled" if compiled else "fused"}
     grown = study.replace(seeds=3)
-    assert plan_execution(grown, tmp_path).settled == EngineSettings("fused", compiled)
+    assert plan_execution(grown, tmp_path).settings == EngineSettings("fused", compiled)
     assert set(ablations.run(grown, tmp_path, **options).runs["engine"]) == ways
     other = "never" if compiled else "always"
     with pytest.raises(RequestError, match=r"holds results of (eager|compiled) programs"):

@@ -1,0 +1,158 @@
+"""Which results folders a study may continue; every other one is refused, with the reason."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ablations.core import files
+from ablations.core.errors import RequestError
+from ablations.core.random import SOURCES
+from ablations.core.registry import resolve, without_imports
+from ablations.execution.options import RunOptions
+from ablations.results import environment, settings, store
+from ablations.results.lock import LOCK
+from ablations.results.settings import EngineSettings
+from ablations.study.configuration import SETTINGS
+from ablations.study.study import Study
+from ablations.training.engine import refuse_other_engine
+
+OTHER_FOLDER = "choose another folder with --out"
+
+
+def check_folder(study: Study, folder: Path, options: RunOptions) -> EngineSettings | None:
+    """Check that a study may be run in a folder.
+
+    Returns
+    -------
+    EngineSettings or None
+        The settings of the runs in the folder; None if it holds no trained runs.
+
+    Raises
+    ------
+    RequestError
+        If the folder holds something else than results, or the results of another study, engine or
+        version of a library, or a file that was changed.
+    """
+    if not store.is_results(folder):
+        refuse_other_files(folder)
+        return None
+    store.verify(folder)
+    refuse_other_study(study, folder)
+    if not options.accept_environment:
+        refuse_other_environment(folder)
+    if not (folder / settings.ENGINE_FILE).exists() and not store.engines(folder):
+        return None
+    engine_settings = settings.load_settings(folder)
+    refuse_other_engine(engine_settings, options.engine, options.compile, folder)
+    return engine_settings
+
+
+def refuse_other_files(folder: Path) -> None:
+    """Refuse a folder that holds more than the first files of a command.
+
+    Raises
+    ------
+    RequestError
+        If it does, or is no folder.
+    """
+    if not folder.exists():
+        return
+    first = (LOCK, settings.ENGINE_FILE)
+    if not folder.is_dir() or any(
+        path.name not in first and not path.name.startswith(files.WRITING)
+        for path in folder.iterdir()
+    ):
+        raise RequestError("is there already and is no results folder", source=str(folder))
+
+
+def refuse_other_study(study: Study, folder: Path) -> None:
+    """Refuse a folder whose runs were trained under other settings than those of ``study``.
+
+    Levels and seeds may differ: runs of one folder differ in these, and a study may grow.
+
+    Raises
+    ------
+    RequestError
+        Naming the first setting that differs.
+    """
+    path = folder / "study.toml"
+    if not path.exists():
+        return  # set aside by a repair
+    try:
+        stored = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    expected = study.plain()
+    _refuse_other_task(study, stored.get("task"), folder)
+    for key in ("model", *SETTINGS):
+        if expected[key] != stored.get(key):
+            _refuse(folder, f"holds results with {key} {stored.get(key)!r}, not {expected[key]!r}")
+    for name, code in stored.get("code", {}).items():
+        if study.code.get(name, code) != code:
+            _refuse(folder, f"holds runs of other code: {name} has changed since")
+    sources = list(stored.get("vary", SOURCES))
+    if sources != list(study.vary):
+        message = f"holds results in which seeds vary {', '.join(sources)}"
+        _refuse(folder, f"{message}, not {', '.join(study.vary)}")
+    _refuse_other_looks(stored, expected, folder)
+
+
+def _refuse_other_task(study: Study, spec: object, folder: Path) -> None:
+    if spec == study.plain()["task"]:
+        return
+    try:
+        with without_imports():  # the folder must not decide what code runs
+            stored = resolve("task", spec, "task").identity()
+    except RequestError:
+        stored = {"name": spec}
+    current = study.task.identity()
+    if current == stored:
+        return
+    if current | {"content": None} == stored | {"content": None}:
+        _refuse(folder, f"holds results of other data: {study.task.label} has changed since")
+    same_name = current["name"] == stored["name"]
+    keys = [key for key in current if current[key] != stored.get(key)] if same_name else ["name"]
+    differences = [f"{key} {stored.get(key)!r}, not {current[key]!r}" for key in keys]
+    _refuse(folder, f"holds results with task {', '.join(differences).removeprefix('name ')}")
+
+
+def _refuse_other_looks(
+    stored: Mapping[str, Any], expected: Mapping[str, Any], folder: Path
+) -> None:
+    """Refuse other interim analyses: under them, too little evidence would become enough."""
+    looks = stored.get("looks")
+    if looks and expected.get("looks") != looks:
+        advice = (
+            f"continue with --seeds-until decided --max-seeds {looks[-1]} and the seeds that it "
+            f"began with, or {OTHER_FOLDER}"
+        )
+        _refuse(folder, f"its looks were stated at {', '.join(map(str, looks))} seeds", advice)
+
+
+def refuse_other_environment(folder: Path) -> None:
+    """Refuse a folder whose runs were all trained by other versions of the libraries.
+
+    Raises
+    ------
+    RequestError
+        Naming the versions that differ.
+    """
+    environments = environment.read_environments(folder).values()
+    stored = [described["packages"] for described in environments if described]
+    current = environment.describe()["packages"]
+    if not stored or current in stored:
+        return
+    differences = [
+        f"{name} {stored[-1].get(name, 'not installed')} there and {version} here"
+        for name, version in current.items()
+        if stored[-1].get(name) != version
+    ]
+    advice = f"{OTHER_FOLDER}, or mix them with --accept-environment"
+    _refuse(folder, f"holds runs of other versions: {', '.join(differences)}", advice)
+
+
+def _refuse(folder: Path, message: str, advice: str = OTHER_FOLDER) -> NoReturn:
+    raise RequestError(f"{message}; {advice}", source=str(folder))

@@ -1,0 +1,84 @@
+"""How to train: every option of a run, from the command line to the workers."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import joblib
+
+from ablations.core.errors import RequestError, nearest
+from ablations.training.engine import Compile, Engine
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Every option of ``ablations.run``, which documents them."""
+
+    jobs: int | None = None
+    backend: str | None = None
+    engine: Engine = "auto"
+    compile: Compile = "auto"
+    timeout: float | None = None
+    fail_fast: bool = False
+    force: bool = False
+    accept_environment: bool = False
+    time_budget: float | None = None
+    with_report: bool = True
+
+    def check(self) -> None:
+        """Refuse values that are wrong, or a backend that is not available here.
+
+        Raises
+        ------
+        RequestError
+            Naming the option.
+        """
+        check_backend(self.backend, self.jobs)
+        if self.time_budget is not None and not 0 <= self.time_budget < 1e7:
+            message = f"expected a number of seconds from 0 up, found {self.time_budget:g}"
+            raise RequestError(message, "--time-budget")
+        if self.timeout is None:
+            return
+        if not 0 < self.timeout < 1e7:
+            message = f"expected a number of seconds above 0, found {self.timeout:g}"
+            raise RequestError(message, "--timeout")
+        if self.backend not in (None, "loky"):
+            message = f"{self.backend} cannot stop what takes too long; leave --backend out"
+            raise RequestError(message, "--timeout")
+
+
+def check_backend(backend: str | None, jobs: int | None) -> None:
+    """Refuse a backend that joblib does not have here, or an impossible number of jobs.
+
+    Raises
+    ------
+    RequestError
+        Naming the option.
+    """
+    if jobs is not None and (jobs == 0 or jobs < -1):
+        message = f"expected a number from 1 up, or -1 for all cores, found {jobs}"
+        raise RequestError(message, "--jobs")
+    if backend is None:
+        return
+    if backend == "ray":
+        _register_ray()
+    if backend == "multiprocessing":
+        message = "'multiprocessing' waits for ever when a worker dies; 'loky' does not"
+        raise RequestError(message, "--backend")
+    names = sorted({*joblib.parallel.BACKENDS, *joblib.parallel.EXTERNAL_BACKENDS, "dask", "ray"})
+    if backend not in names:
+        raise RequestError(f"unknown backend '{backend}'; {nearest(backend, names)}", "--backend")
+    try:
+        with joblib.parallel_config(backend=backend):
+            joblib.Parallel(n_jobs=2)
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise RequestError(f"'{backend}' cannot be used here: {error}", "--backend") from None
+
+
+def _register_ray() -> None:
+    try:
+        register = importlib.import_module("ray.util.joblib").register_ray
+    except ImportError:
+        raise RequestError("'ray' cannot be used here: it is not installed", "--backend") from None
+    register()

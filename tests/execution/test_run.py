@@ -271,6 +271,6 @@ def test_a_folder_whose_study_was_set_aside_continues(tmp_path: Path) -> None:
 
 def test_a_study_of_which_nothing_can_be_had_is_refused_with_the_reason(tmp_path: Path) -> None:
     study = Study(task="diabetes", model="gru", seeds=2)
-    with pytest.raises(RequestError, match=r"all 2 runs .* skipped: the model 'gru' wants rows"):
+    with pytest.raises(RequestError, match=r"all 2 runs .* skipped: the model 'gru' needs rows"):
         run(study, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -189,7 +189,7 @@ BAD_STUDIES = {
     ),
     "technique of another axis": (
         'task = "digits"\naxes.norm = ["dropout"]',
-        ["axes.norm[0]", "no norm named 'dropout'"],
+        ["axes.norm[0]", "unknown norm 'dropout'"],
     ),
     "unknown parameter": (
         'task = "digits"\naxes.regularizer = [{name = "dropout", rate = 0.3}]',
@@ -280,7 +280,7 @@ BAD_STUDIES = {
     ),
     "exclusion without levels": (
         'task = "digits"\n[[exclude]]\nnorm = []',
-        ["exclude[0].norm", "excludes nothing"],
+        ["exclude[0].norm", "no levels"],
     ),
     "published words": (
         'task = "digits"\n[[grid]]\nname = "a"\npublished = ["1.0"]',

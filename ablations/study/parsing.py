@@ -87,6 +87,9 @@ def _parse_exclusion(value: object, grids: Sequence[Grid], key: str) -> dict[str
     if not table:
         raise RequestError("an empty exclusion would leave out everything", key)
     specs = {axis: v if isinstance(v, (list, tuple)) else [v] for axis, v in table.items()}
+    empty = next((axis for axis, levels in specs.items() if not levels), None)
+    if empty is not None:
+        raise RequestError("no levels, so this excludes nothing", f"{key}.{empty}")
     axes = parse_axes(specs, grids[0].model, key, may_repeat=True)
     return {
         axis: tuple(

@@ -103,9 +103,9 @@ def test_seeds_that_would_all_be_one_run_are_refused(
     ("vary", "message"),
     [
         ([], "vary: something must vary"),
-        (["splits"], "no source of chance 'splits'; did you mean 'split'"),
-        ("seed", "no source of chance 'seed'"),
-        ([3], "no source of chance 3"),
+        (["splits"], "unknown source of chance 'splits'; did you mean 'split'"),
+        ("seed", "unknown source of chance 'seed'"),
+        ([3], "unknown source of chance 3"),
     ],
 )
 def test_an_unknown_source_is_refused(vary: Any, message: str) -> None:

@@ -1,14 +1,19 @@
-"""From the table of runs to answers: pure functions, DataFrame to DataFrame, one module
-a question.
+"""From the table of runs to answers: pure functions, DataFrame to DataFrame, one module a question.
 
-Each takes any long table: outcome, factors and block (the experimental unit) are columns by name.
+Each takes any long table and the names of its columns, ``main_effects(runs, controls, factors,
+outcome="loss", block="subject")``, or a ``Design``, which holds both; the fields of ``Design`` are
+the keywords of the functions.
 """
 
+import warnings
+from typing import Any
+
 from ablations.analysis.audit import audit_failure
-from ablations.analysis.confounding import aliases
+from ablations.analysis.coding import cell_codes, varying
+from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import cost_between, costs, noise_floor
 from ablations.analysis.curves import level_curves, published_band
-from ablations.analysis.design import Scale, cell_codes, to_observations, varying
+from ablations.analysis.design import Design, Scale, to_observations
 from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
 from ablations.analysis.inference import (
     adjust,
@@ -19,8 +24,8 @@ from ablations.analysis.inference import (
     t_interval,
 )
 from ablations.analysis.interactions import (
-    depends_on,
     interactions,
+    moderators,
     simple_effects,
     strongest_pairs,
 )
@@ -29,8 +34,8 @@ from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairing import complete_blocks, paired_differences, seed_effects
 from ablations.analysis.power import seeds_needed
 from ablations.analysis.ranking import configurations, pareto_front, ranking, seed_spread
-from ablations.analysis.selection import tuned, winner
-from ablations.analysis.variance import importance
+from ablations.analysis.selection import best_configuration, tune
+from ablations.analysis.variance import variance_shares
 from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
 
 __all__ = [
@@ -39,26 +44,27 @@ __all__ = [
     "HURTS",
     "UNDECIDED",
     "VERDICTS",
+    "Design",
     "Scale",
     "adjust",
-    "aliases",
     "audit_failure",
+    "best_configuration",
     "cell_codes",
     "complete_blocks",
     "configurations",
+    "confounding",
     "cost_between",
     "costs",
-    "depends_on",
     "divergence_effects",
     "divergence_rates",
     "endings",
     "equivalence_p",
     "hodges_lehmann",
-    "importance",
     "interactions",
     "level_curves",
     "main_effects",
     "max_t",
+    "moderators",
     "noise_floor",
     "one_factor",
     "paired_differences",
@@ -73,8 +79,27 @@ __all__ = [
     "strongest_pairs",
     "t_interval",
     "to_observations",
-    "tuned",
+    "tune",
+    "variance_shares",
     "varying",
     "verdicts",
-    "winner",
 ]
+
+
+RENAMED = {
+    "aliases": "confounding",
+    "depends_on": "moderators",
+    "importance": "variance_shares",
+    "measured": "to_observations",
+    "tuned": "tune",
+    "winner": "best_configuration",
+}
+"""Names of version 0.1, which still work."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    message = f"ablations.analysis.{name} is now called {RENAMED[name]}"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return globals()[RENAMED[name]]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.analysis.design import OUTCOME, Design
-from ablations.analysis.interactions import depends_on, interactions
-from ablations.analysis.main_effects import main_effects
+from ablations.analysis.design import OUTCOME, Design, accept_table
+from ablations.analysis.interactions import interactions, moderators
+from ablations.analysis.main_effects import Correction, main_effects
 from ablations.analysis.power import seeds_needed
-from ablations.analysis.selection import choices, tuned
+from ablations.analysis.selection import describe_choices, tune
 from ablations.results.metadata import NOT_SET, StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def tune_design(design: Design, tune_over: tuple[str, ...]) -> Design:
         return design
     return replace(
         design,
-        runs=tuned(runs, axes, design.factors, scale=design.scale),
+        runs=tune(design, axes),
         factors=tuple(name for name in design.factors if name not in axes),
         controls={axis: level for axis, level in design.controls.items() if axis not in axes},
         tune_over=axes,
@@ -56,34 +56,26 @@ def tune_design(design: Design, tune_over: tuple[str, ...]) -> Design:
 
 def ablation_effects(design: Design) -> Effects:
     """Compare every level with its control, in the study's order."""
-    columns = (design.runs, design.controls, design.factors)
-    effects = main_effects(*columns, scale=design.scale, margin=design.margin, alpha=design.alpha)
+    effects = ablation_table(design)
     effects = effects[(effects["level"] != NOT_SET) | (effects["pairs"] > 0)]
     # A study in which nothing has a pair compares nothing, and its report says so in a sentence.
     effects = effects if effects["pairs"].sum() else effects.iloc[:0]
-    pairs = interactions(*columns, scale=design.scale)
-    effects = with_advice(effects, pairs, design.bound, design.alpha)
     effects = describe_tuning(in_order(effects, design.levels), design)
-    pairs = in_order(pairs, design.levels, [("axis_a", "level_a"), ("axis_b", "level_b")])
-    return Effects(design, effects, pairs)
+    columns = [("axis_a", "level_a"), ("axis_b", "level_b")]
+    return Effects(design, effects, in_order(interactions(design), design.levels, columns))
 
 
-def with_advice(
-    effects: pd.DataFrame, interactions: pd.DataFrame, margin: float, alpha: float
-) -> pd.DataFrame:
-    """Add what each effect depends on, and how many more seeds would decide it.
-
-    Parameters
-    ----------
-    margin
-        On the scale of the effects.
+@accept_table("controls", "factors", "scale", "higher_is_better", "margin", "alpha")
+def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
+    """Return the main effects with ``depends_on``, the axes that an effect depends on
+    (``moderators``), and ``more``, the seeds that would decide it (``seeds_needed``).
     """
-    column = list(effects).index("n")
-    needed = seeds_needed(effects, margin=margin, alpha=alpha)
-    moderators = depends_on(effects, interactions, margin=margin, alpha=alpha)
-    effects = effects.copy()
+    effects = main_effects(design, correction=correction)
+    axes = moderators(effects, interactions(design), margin=design.bound, alpha=design.alpha)
+    needed = seeds_needed(effects, margin=design.bound, alpha=design.alpha)
+    column = effects.columns.get_loc("n")
     effects.insert(column, "more", needed["more"])
-    effects.insert(column, "depends_on", moderators)
+    effects.insert(column, "depends_on", axes)
     return effects
 
 
@@ -93,7 +85,7 @@ def describe_tuning(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     """
     if not design.tune_over or "procedure" not in table:
         return table
-    shares, lost = choices(design.untuned.runs, design.runs, design.tune_over)
+    shares, lost = describe_choices(design)
     axes = ", ".join(design.tune_over)
     procedure = (
         f"each configuration at its best {axes} by {OUTCOME}, chosen on the other half of the "

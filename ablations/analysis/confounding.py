@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import any_names, at_level, cell_codes, to_observations
-from ablations.analysis.pairing import Level
+from ablations.analysis.coding import Column, Ints, combine
+from ablations.analysis.design import Design, accept_table
 
-ALIAS_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
-_MOST = 4
-"""Factors that are looked at together, at most."""
+CONFOUNDING_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
 
 
-@any_names
-def aliases(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    status: str = "status",
-    order: int = 2,
-) -> pd.DataFrame:
-    """Name the effects that these runs cannot tell, and what they cannot be told from.
+MAX_FACTORS = 4
+"""Factors that are examined together, at most."""
+
+
+@accept_table("controls", "factors", scale="difference")
+def confounding(design: Design, *, order: int = 2) -> pd.DataFrame:
+    """Name the effects that these runs cannot estimate, and what they are confounded with.
 
     A main effect needs a run of the level and one of its control that agree in everything else,
     the block included; an interaction needs four runs.  Where none agree, the fewest factors
     are sought (the block among them) on which they already differ everywhere: with these the
-    effect is confounded.  (A model in which blocks only shift all runs could tell more; pairs do
-    not need to believe in it.)  In a half fraction of a two-level design with C = AB, for
-    instance, C is confounded with the interaction of A and B (Box & Hunter, 1961).
+    effect is confounded.  (A model in which blocks only shift all runs could estimate more; pairs
+    do not depend on it.)  In a half fraction of a two-level design with C = AB, for instance, C is
+    confounded with the interaction of A and B (Box & Hunter, 1961).
 
     Parameters
     ----------
@@ -44,118 +37,135 @@ def aliases(
     Returns
     -------
     DataFrame
-        One row an effect that cannot be told: ``axis, level``; ``axis_b, level_b`` (missing for a
-        main effect); ``confounded_with``: factors, an interaction written ``a × b``, alternatives
-        with commas, empty where runs are missing or more than four factors are in it;
+        One row an effect that cannot be estimated: ``axis, level``; ``axis_b, level_b`` (missing
+        for a main effect); ``confounded_with``: factors, an interaction written ``a × b``,
+        alternatives with commas, empty where runs are missing or more than four factors are in it;
         ``reason``: a sentence.
 
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do.
     """
-    table = to_observations(
-        runs, factors, outcome=outcome, block=block, scale="difference", status=status
-    )
-    axes = [axis for axis in controls if axis in runs]
-    rows = [
-        row
-        for axis in axes
-        for row in _main(runs, table, axis, controls[axis], [*factors, block], outcome)
-    ]
-    rows += [
-        row
-        for a, b in (combinations(axes, 2) if order > 1 else ())
-        for row in _pairs(table, a, controls[a], b, controls[b], [*factors, block])
-    ]
-    return pd.DataFrame(rows, columns=ALIAS_COLUMNS)
+    axes = design.contrasted_axes
+    rows = [row for axis in axes for row in _main_effects(design, axis)]
+    if order > 1:
+        rows += [row for a, b in combinations(axes, 2) for row in _interactions(design, a, b)]
+    return pd.DataFrame(rows, columns=CONFOUNDING_COLUMNS)
 
 
-def _main(
-    runs: pd.DataFrame,
-    table: pd.DataFrame,
-    axis: str,
-    control: Level,
-    names: Sequence[str],
-    outcome: str,
-) -> list[tuple[object, ...]]:
-    others = [name for name in names if name != axis]
-    rest = cell_codes(table[others])
-    here = table[axis]
-    at_control = at_level(here, control)
-    told = set(here[np.isin(rest, rest[at_control])])
-    rows: list[tuple[object, ...]] = []
-    for level in pd.unique(runs[axis].dropna()):
-        if level == control or level in told:
+def inestimable_main_effects(design: Design) -> list[tuple[str, object, str]]:
+    """Return axis, level and reason of each level that cannot be compared with its control."""
+    return [
+        (axis, row[1], row[-1])
+        for axis in design.contrasted_axes
+        for row in _main_effects(design, axis)
+    ]
+
+
+Row = tuple[str, object, str | None, object, str, str]
+
+
+def _main_effects(design: Design, axis: str) -> list[Row]:
+    data, control = design.observations, design.controls[axis]
+    column = data.columns[axis]
+    rest = _cells(design, [name for name in _names(design) if name != axis])
+    at_control = column.at(control)
+    paired = np.isin(rest, rest[at_control])
+    rows: list[Row] = []
+    for level in column.levels:
+        at = column.at(level)
+        if level == control or (paired & at).any():
             continue
-        at = at_level(here, level)
         if not at.any() or not at_control.any():
-            who = f"its control {control}" if at.any() else f"{axis} {level}"
-            found, why = "", f"no run of {who} ended with a {outcome}"
+            level_or_control = f"its control {control}" if at.any() else f"{axis} {level}"
+            reason = f"no run of {level_or_control} ended with a {design.outcome}"
+            rows.append((axis, level, None, None, "", reason))
         else:
-            what = f"{axis} {level} and its control {control}"
-            found, why = _why([table[at], table[at_control]], others, what)
-        rows.append((axis, level, None, None, found, why))
+            groups = [np.flatnonzero(at), np.flatnonzero(at_control)]
+            effect = f"{axis} {level} and its control {control}"
+            rows.append((axis, level, None, None, *_explain(design, groups, [axis], effect)))
     return rows
 
 
-def _pairs(
-    table: pd.DataFrame, a: str, a0: Level, b: str, b0: Level, names: Sequence[str]
-) -> list[tuple[object, ...]]:
-    others = [name for name in names if name not in (a, b)]
-    levels = {axis: list(pd.unique(table[axis].dropna())) for axis in (a, b)}
-    if a0 not in levels[a] or b0 not in levels[b]:
-        return []  # their main effects cannot be told either, which says more
-    rest = cell_codes(table[others])
-    size = (int(rest.max()) + 1 if len(rest) else 0, len(levels[a]), len(levels[b]))
-    ran = np.zeros(size, dtype=bool)
-    code = {axis: pd.Index(levels[axis]).get_indexer(pd.Index(table[axis])) for axis in (a, b)}
-    known = (code[a] >= 0) & (code[b] >= 0)
-    ran[rest[known], code[a][known], code[b][known]] = True
-    i0, j0 = levels[a].index(a0), levels[b].index(b0)
+def _interactions(design: Design, a: str, b: str) -> list[Row]:
+    data = design.observations
+    at_a0, at_b0 = (data.columns[axis].at(design.controls[axis]) for axis in (a, b))
+    if not at_a0.any() or not at_b0.any():
+        return []  # their main effects cannot be estimated either, which says more
+    rest = _cells(design, [name for name in _names(design) if name not in (a, b)])
+    (code_a, levels_a), (code_b, levels_b) = (_observed_levels(data.columns[x]) for x in (a, b))
+    i0, j0 = code_a[at_a0][0], code_b[at_b0][0]
+    ran = np.zeros((int(rest.max()) + 1, len(levels_a), len(levels_b)), dtype=bool)
+    present = (code_a >= 0) & (code_b >= 0)
+    ran[rest[present], code_a[present], code_b[present]] = True
     corners = ran & ran[:, [i0], :] & ran[:, :, [j0]] & ran[:, [i0], [j0]][:, :, None]
-    told = corners.any(axis=0)
-    rows: list[tuple[object, ...]] = []
-    for i, j in np.argwhere(~told):
+    rows: list[Row] = []
+    for i, j in np.argwhere(~corners.any(axis=0)):
         if i == i0 or j == j0:
             continue
         cells = [(i, j), (i, j0), (i0, j), (i0, j0)]
         empty = [cell for cell in cells if not ran[:, cell[0], cell[1]].any()]
         if empty:
             p, q = empty[0]
-            found = ""
-            why = f"{a} {levels[a][p]} and {b} {levels[b][q]} were never run together"
-        else:
-            groups = [table[(code[a] == p) & (code[b] == q)] for p, q in cells]
-            what = f"the four combinations of {a} {levels[a][i]} and {b} {levels[b][j]}"
-            # The contrast: both or neither, against one of the two.
-            sides = [pd.concat([groups[0], groups[3]]), pd.concat(groups[1:3])]
-            found, why = _why(sides, others, what)
-        rows.append((a, levels[a][i], b, levels[b][j], found, why))
+            reason = f"{a} {levels_a[p]} and {b} {levels_b[q]} were never run together"
+            rows.append((a, levels_a[i], b, levels_b[j], "", reason))
+            continue
+        corner_rows = [np.flatnonzero((code_a == p) & (code_b == q)) for p, q in cells]
+        # The contrast: both or neither, against one of the two.
+        groups = [np.concatenate(corner_rows[::3]), np.concatenate(corner_rows[1:3])]
+        effect = f"the four combinations of {a} {levels_a[i]} and {b} {levels_b[j]}"
+        explanation = _explain(design, groups, [a, b], effect)
+        rows.append((a, levels_a[i], b, levels_b[j], *explanation))
     return rows
 
 
-def _share(*groups: pd.DataFrame, columns: Sequence[str]) -> bool:
-    """Whether some combination of the columns stands in every group."""
-    codes = cell_codes(pd.concat([group[list(columns)] for group in groups], ignore_index=True))
-    parts = np.split(codes, np.cumsum([len(group) for group in groups])[:-1])
-    return bool(set(parts[0]).intersection(*parts[1:]))
+def _observed_levels(column: Column) -> tuple[Ints, list[object]]:
+    """The levels that occur in a column, in order of appearance, and its codes among them."""
+    observed = pd.unique(column.codes[column.codes >= 0])
+    position = np.full(len(column.levels) + 1, -1)
+    position[observed] = np.arange(len(observed))
+    return position[column.codes], column.levels[observed].tolist()
 
 
-def _why(groups: list[pd.DataFrame], others: Sequence[str], what: str) -> tuple[str, str]:
-    """The fewest columns that already tell the groups apart, and a sentence that says so."""
-    apart: list[tuple[str, ...]] = []
-    for size in range(1, min(_MOST, len(others)) + 1):
-        apart = [
+def _names(design: Design) -> list[str]:
+    """All columns in which two runs can differ."""
+    return [*design.factors, design.unit]
+
+
+def _cells(design: Design, names: Sequence[str]) -> Ints:
+    """Number the combinations of some factors and the block."""
+    data = design.observations
+    columns = {name: (column.codes, len(column.levels)) for name, column in data.columns.items()}
+    columns[design.unit] = data.block, len(data.blocks)
+    return combine((columns[name] for name in names), len(data))
+
+
+def _explain(
+    design: Design, groups: Sequence[Ints], axes: Sequence[str], effect: str
+) -> tuple[str, str]:
+    """Find the fewest columns in which groups of runs differ everywhere, and write it as a
+    sentence.
+    """
+    names = [name for name in _names(design) if name not in axes]
+    separating: list[tuple[str, ...]] = []
+    for size in range(1, min(MAX_FACTORS, len(names)) + 1):
+        separating = [
             columns
-            for columns in combinations(others, size)
-            if not _share(*groups, columns=columns)
+            for columns in combinations(names, size)
+            if not _share_a_cell(_cells(design, columns), groups)
         ]
-        if apart:
+        if separating:
             break
-    if not apart:
-        everything = ", ".join(others)
-        return "", f"{what} were never run with all of {everything} the same"
-    found = ", ".join(" × ".join(columns) for columns in apart)
-    same = " and ".join(apart[0])
-    return found, f"{what} were never run at the same {same}, and cannot be told from {found}"
+    if not separating:
+        return "", f"{effect} were never run with all of {', '.join(names)} the same"
+    confounded = ", ".join(" × ".join(columns) for columns in separating)
+    same = " and ".join(separating[0])
+    return confounded, (
+        f"{effect} were never run at the same {same}, and cannot be told from {confounded}"
+    )
+
+
+def _share_a_cell(cells: Ints, groups: Sequence[Ints]) -> bool:
+    first, *others = (set(cells[group]) for group in groups)
+    return bool(first.intersection(*others))

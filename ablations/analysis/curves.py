@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import Scale, cell_codes
-from ablations.analysis.inference import summarise
+from ablations.analysis.coding import Bools, Column, Ints, cell_codes, count_distinct
+from ablations.analysis.design import Scale
+from ablations.analysis.inference import group_intervals
 
 PUBLISHED_COLUMNS = [
     "label", "epoch", "low", "median", "high", "printed", "inside", "runs",
@@ -45,12 +46,12 @@ def published_band(
     KeyError
         If ``where`` names a column the runs do not have.
     """
-    chosen = np.ones(len(runs), dtype=bool)
+    selected = np.ones(len(runs), dtype=bool)
     for column, value in where.items():
-        chosen &= (runs[column] == value).to_numpy(dtype=bool, na_value=False)
-    ours = curves[curves["run_id"].isin(runs.loc[chosen, "run_id"])]
+        selected &= (runs[column] == value).to_numpy(dtype=bool, na_value=False)
+    candidates = curves[curves["run_id"].isin(runs.loc[selected, "run_id"])]
     # A curve that diverged is part of the spread: infinity is above every percentile but the last.
-    values = ours.assign(value=ours[outcome].astype(float)).dropna(subset=["value"])
+    values = candidates.assign(value=candidates[outcome].astype(float)).dropna(subset=["value"])
     grouped = values.groupby("epoch")["value"]
     table = pd.DataFrame(
         {"label": label, "epoch": np.arange(1, len(printed) + 1), "printed": list(printed)}
@@ -82,9 +83,14 @@ def level_curves(
     """Average the curves of each level of ``axis``: over cells first, then over seeds.
 
     Only cells that all drawn levels have are averaged, so that two curves differ by the level and
-    nothing else. Drawn are the levels of the richest cell; the others share no cell with them and
-    are left out. Runs that diverged are not in a curve: it is conditional on survival, and
-    ``survivors`` of ``runs`` says how much that leaves out.
+    nothing else. Drawn are the levels of the cell with most of them; the others share no cell with
+    these and are left out. Runs that diverged are not in a curve: it is conditional on survival,
+    and ``survivors`` of ``runs`` says how much that leaves out.
+
+    Parameters
+    ----------
+    curves
+        One row a run and epoch: ``run_id``, ``epoch`` and the outcome.
 
     Returns
     -------
@@ -94,56 +100,57 @@ def level_curves(
     """
     state = runs[status] if status in runs else pd.Series("ok", index=runs.index)
     planned = runs[state.isin(["ok", "diverged", "failed"]) & runs[axis].notna()]
-    planned = planned.assign(cell=cell_codes(planned[[name for name in factors if name != axis]]))
-    planned = _shared(planned, axis)
-    ok = planned[state.reindex(planned.index) == "ok"]
-    points = _points(ok, curves, axis, outcome, block, scale)
+    cell = cell_codes(planned[[name for name in factors if name != axis]])
+    level = Column.of(planned[axis])
+    shared = _shared_rows(cell, level.codes)
+    planned, cell, codes = planned[shared], cell[shared], level.codes[shared]
+    ok = (state.reindex(planned.index) == "ok").to_numpy()
+    points = _points(planned[ok], codes[ok], curves, outcome, block, scale)
     if points.empty:
         return pd.DataFrame(columns=CURVE_COLUMNS)
-    by_seed = points.groupby(["level", "epoch", block], sort=False, observed=True)["value"].mean()
-    table = summarise(by_seed.reset_index(), ["level", "epoch"], "value").reset_index()
-    table["level"] = table["level"].astype(object)
+    means = points.groupby(["level", "epoch", "block"], sort=False)["value"].mean().reset_index()
+    table = group_intervals(means["value"], [means["level"], means["epoch"]])
     if scale == "log":
         table[["mean", "low", "high"]] = np.exp(table[["mean", "low", "high"]])
-    counts = planned.groupby(axis, sort=False).agg(runs=("cell", "size"), cells=("cell", "nunique"))
-    counts["survivors"] = ok.groupby(axis, sort=False).size()
-    table = table.rename(columns={"n": "seeds"}).join(counts, on="level").assign(axis=axis)
-    return table[CURVE_COLUMNS].sort_values("epoch", kind="stable")
+    table = table.rename(columns={"n": "seeds"}).reset_index()
+    codes_of = table["level"].to_numpy()
+    size = len(level.levels)
+    return table.assign(
+        axis=axis,
+        level=level.levels.astype(object).take(codes_of),
+        runs=np.bincount(codes, minlength=size)[codes_of],
+        cells=count_distinct(codes, cell, size)[codes_of],
+        survivors=np.bincount(codes[ok], minlength=size)[codes_of],
+    )[CURVE_COLUMNS].sort_values("epoch", kind="stable")
 
 
-def _shared(planned: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """Keep the levels of the richest kind of cell, in the cells that have them all."""
-    pairs = planned[["cell", axis]].drop_duplicates()
-    pairs = pairs.assign(code=pd.factorize(pairs[axis])[0])
-    sets = pairs.groupby("cell", sort=False)["code"].agg(frozenset)
+def _shared_rows(cell: Ints, level: Ints) -> Bools:
+    """Mark the levels of the cells with most levels, in the cells that have all of these."""
+    sets = pd.Series(level).groupby(cell, sort=False).agg(frozenset)
     # The most levels first, then the most cells; the rest only makes the choice the same each time.
-    ranked = sets.value_counts(sort=False)
-    if ranked.empty or max(map(len, ranked.index)) < 2:
-        return planned.iloc[:0]
-    best = max(ranked.index, key=lambda held: (len(held), ranked[held]))
-    cells = sets.index[[held >= best for held in sets]]
-    levels = pairs.loc[pairs["code"].isin(best), axis].unique()
-    return planned[planned["cell"].isin(cells) & planned[axis].isin(levels)]
+    counts = sets.value_counts(sort=False)
+    if counts.empty or max(map(len, counts.index)) < 2:
+        return np.zeros(len(cell), dtype=bool)
+    largest = max(counts.index, key=lambda levels: (len(levels), counts[levels]))
+    cells = sets.index[[levels >= largest for levels in sets]]
+    return np.isin(cell, cells) & np.isin(level, list(largest))
 
 
 def _points(
-    ok: pd.DataFrame, curves: pd.DataFrame, axis: str, outcome: str, block: str, scale: Scale
+    runs: pd.DataFrame, level: Ints, curves: pd.DataFrame, outcome: str, block: str, scale: Scale
 ) -> pd.DataFrame:
-    place = pd.Index(ok["run_id"]).get_indexer(pd.Index(curves["run_id"]))
+    """The points of the runs' curves, with codes for the levels: there may be millions."""
+    row = pd.Index(runs["run_id"]).get_indexer(pd.Index(curves["run_id"]))
     value = curves[outcome].to_numpy(dtype=float, na_value=np.nan)
     if scale == "log":
         value = np.log(np.where(value > 0, value, np.nan))
-    keep = (place >= 0) & np.isfinite(value)
-    codes, levels = pd.factorize(ok[axis])
-    blocks = ok[block].to_numpy()
-    place = place[keep]
-    # Levels travel as integers through the grouping of millions of points, and get their
-    # names back at the end.
+    present = (row >= 0) & np.isfinite(value)
+    row = row[present]
     return pd.DataFrame(
         {
-            "level": pd.Categorical.from_codes(codes[place], categories=levels),
-            "epoch": curves["epoch"].to_numpy()[keep],
-            block: blocks[place],
-            "value": value[keep],
+            "level": level[row],
+            "epoch": curves["epoch"].to_numpy()[present],
+            "block": pd.factorize(runs[block])[0][row],
+            "value": value[present],
         }
     )

@@ -1,306 +1,31 @@
-"""Columns may be called anything: a table's own names never meet those of whoever brings it."""
+"""What is compared with what: one table of runs with the roles of its columns."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from ablations.analysis.coding import (
+    Bools,
+    Column,
+    Floats,
+    Ints,
+    combine,
+    number_pairs,
+    rank_texts,
+    varying,
+)
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
-
-P = ParamSpec("P")
-
-
-_MARK = "\ue000"
-"""A character of the private use area, which no column begins with but ours."""
-
-
-_NAMED = ("block", "status")
-
-
-_LISTED = ("factors", "axes", "tune_over")
-
-
-_KEYED = ("controls", "full", "control", "one", "other")
-
-
-def any_names(function: Callable[P, pd.DataFrame]) -> Callable[P, pd.DataFrame]:
-    """Let a function of a long table work on columns under names of their own.
-
-    Its arguments that name columns are checked: they must be lists (or mappings), of columns that
-    are there, each named once.  Texts and columns of what it returns have the names that were
-    given; a factor that is called like one of the function's own columns gets ``factor `` before
-    its name.
-    """
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> pd.DataFrame:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
-        runs = given["runs"]
-        if any(str(column).startswith(_MARK) for column in runs.columns):
-            return function(*args, **kwargs)  # called by one that has done this
-        names = _columns(given, runs)
-        marked = {name: f"{_MARK}{name}" for name in names}
-        given["runs"] = runs.rename(columns=marked)
-        for argument in _NAMED:
-            if given.get(argument) is not None:
-                given[argument] = marked.get(given[argument], given[argument])
-        for argument in _LISTED:
-            if argument in given:
-                given[argument] = [marked.get(name, name) for name in given[argument]]
-        for argument in _KEYED:
-            if given.get(argument) is not None:
-                found = given[argument].items()
-                given[argument] = {marked.get(name, name): level for name, level in found}
-        try:
-            return _unmarked(function(*bound.args, **bound.kwargs))
-        except ValueError as error:
-            said = str(error).replace(_MARK, "").replace(repr(_MARK)[1:-1], "")
-            raise ValueError(said) from None
-
-    return checked
-
-
-def _columns(given: Mapping[str, Any], runs: pd.DataFrame) -> list[str]:
-    """The columns that play a part, checked."""
-    block, outcome = given.get("block"), given.get("outcome")
-    factors: list[str] = []
-    for argument in _LISTED:
-        listed = given.get(argument, [])
-        if isinstance(listed, str) or not isinstance(listed, Sequence):
-            raise ValueError(  # noqa: TRY004 - as for every other wrong request
-                f"{argument} must be a list of columns, not {listed!r}"
-            )
-        if len(set(listed)) < len(listed):
-            raise ValueError(f"{argument} names a column twice: {', '.join(map(str, listed))}")
-        if argument != "tune_over":
-            factors += listed
-    for argument in _KEYED:
-        if given.get(argument) is not None and not isinstance(given[argument], Mapping):
-            raise ValueError(f"{argument} must map columns to levels, not {given[argument]!r}")
-    for name in (*factors, block, outcome):
-        if name is not None and name not in runs:
-            there = ", ".join(map(str, runs.columns))
-            raise ValueError(f"there is no column {name!r}; there are {there}")
-    if block is not None and block in factors:
-        raise ValueError(f"{block!r} is the block, and cannot be a factor as well")
-    if block is not None and runs[block].isna().any():
-        raise ValueError(f"the block {block!r} is missing in {int(runs[block].isna().sum())} rows")
-    status = given.get("status")
-    controls = [name for name in given.get("controls") or {} if name in runs]
-    named = dict.fromkeys([*factors, *controls])
-    if block is not None:
-        named[block] = None
-    return [str(name) for name in named if name not in (outcome, status)]
-
-
-def _unmarked(table: pd.DataFrame) -> pd.DataFrame:
-    plain = [str(name).replace(_MARK, "") for name in table.columns]
-    own = {name for name in table.columns if not str(name).startswith(_MARK)}
-    table.columns = pd.Index(
-        [
-            f"factor {name}" if str(marked).startswith(_MARK) and name in own else name
-            for name, marked in zip(plain, table.columns, strict=True)
-        ]
-    )
-    for place, (name, kind) in enumerate(zip(table.columns, table.dtypes, strict=True)):
-        if pd.api.types.is_object_dtype(kind) or isinstance(kind, pd.StringDtype):
-            column = table.iloc[:, place]
-            if column.map(lambda value: isinstance(value, str) and _MARK in value).any():
-                table[name] = column.map(
-                    lambda value: value.replace(_MARK, "") if isinstance(value, str) else value
-                )
-    return table
-
-
-Scale = Literal["log", "difference"]
-
-
-Floats = npt.NDArray[np.float64]
-
-
-Ints = npt.NDArray[np.int64]
-
-
-STATED = ["n", "procedure", "assumes", "left_out"]
-"""The last columns of every table of answers: how many blocks (seeds) it rests on, what was done,
-what that takes for granted, and what is not in it, in words."""
-
-
-def assumed(block: str) -> str:
-    """What a paired comparison takes for granted, whatever the outcome."""
-    return (
-        f"{block}s independent of one another; p: a technique without effect is as often so much "
-        f"better as so much worse in a {block}; interval: differences by {block} about normal"
-    )
-
-
-def on_scale(margin: float, scale: Scale) -> float:
-    """A margin where the comparison is: of a fraction, the logarithm of what it multiplies by."""
-    return float(np.log1p(margin)) if scale == "log" else margin
-
-
-def cell_codes(levels: pd.DataFrame) -> Ints:
-    """Number the distinct rows of ``levels``, one integer a distinct combination.
-
-    Missing values are a level of their own: in a union of grids an axis that one grid does not
-    have is missing there. Nothing is sorted, so levels of mixed types are welcome.
-    """
-    key = np.zeros(len(levels), dtype=np.int64)
-    for column in levels.columns:
-        code, uniques = pd.factorize(levels[column], use_na_sentinel=False)
-        # Compressed after every column, so that the product of many axes never overflows.
-        key, _ = pd.factorize(key * max(len(uniques), 1) + code)
-    return np.asarray(key, dtype=np.int64)
-
-
-def named_codes(levels: pd.DataFrame) -> Ints:
-    """Number the distinct rows of ``levels`` like ``cell_codes``, in the order of their names."""
-    codes = cell_codes(levels)
-    named = spelled(levels.iloc[np.unique(codes, return_index=True)[1]])
-    return np.argsort(np.argsort(named, kind="stable"))[codes] if len(codes) else codes
-
-
-def to_observations(
-    runs: pd.DataFrame,
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    status: str = "status",
-) -> pd.DataFrame:
-    """Keep the rows that carry a result, with the result on the scale of the comparison.
-
-    Parameters
-    ----------
-    runs : any long table; without a ``status`` column every row counts as ``ok``.
-    factors : columns that tell one configuration from another.
-    outcome, block : columns with the number to compare and the experimental unit.
-    scale : ``"log"`` compares ratios (losses), ``"difference"`` compares the numbers themselves.
-
-    Returns
-    -------
-    DataFrame
-        The factors, ``block``, ``raw`` (the outcome as given), ``value`` (on the scale; missing
-        where the run diverged) and ``diverged``. Failed, skipped and unmeasured rows are left out.
-
-    Raises
-    ------
-    ValueError
-        If two rows share configuration and block, a logarithm is asked of a number that has none,
-        the outcome is no number, or the scale is none that there is.
-    """
-    if scale not in ("log", "difference"):
-        raise ValueError(f"scale must be 'log' or 'difference', not {scale!r}")
-    if not pd.api.types.is_numeric_dtype(runs[outcome]) and runs[outcome].notna().any():
-        raise ValueError(f"{outcome!r} is no column of numbers")
-    raw = runs[outcome].to_numpy(dtype=float, na_value=np.nan)
-    state = runs[status].astype(object).to_numpy() if status in runs else np.full(len(runs), "ok")
-    # An infinite number under another name is still a run that diverged.
-    diverged = (state == "diverged") | ((state == "ok") & np.isinf(raw))
-    usable = (state == "ok") & np.isfinite(raw)
-    if scale == "log" and (raw[usable] <= 0).any():
-        raise ValueError(
-            f"{outcome!r} has values that are not positive: compare it with scale='difference'"
-        )
-    table = runs[[*factors, block]].copy()
-    table["raw"] = np.where(usable, raw, np.nan)
-    table["value"] = np.log(table["raw"]) if scale == "log" else table["raw"]
-    table["diverged"] = diverged
-    table = table[usable | diverged].reset_index(drop=True)
-    _require_one_row_each(table, factors, block)
-    return table
-
-
-def _require_one_row_each(table: pd.DataFrame, factors: Sequence[str], block: str) -> None:
-    doubles = int(pd.Series(cell_codes(table[[*factors, block]])).duplicated().sum())
-    if doubles:
-        raise ValueError(
-            f"{doubles} rows repeat the configuration and {block} of another row: "
-            f"name the column that tells them apart among the factors {list(factors)}"
-        )
-
-
-def at_level(column: pd.Series, level: object) -> npt.NDArray[np.bool_]:
-    """Where a column has a level, of whatever type levels are."""
-    codes, uniques = pd.factorize(column, use_na_sentinel=True)
-    same = np.asarray([*(_equal(value, level) for value in uniques), False], dtype=bool)
-    return np.asarray(same[codes])
-
-
-def _equal(value: object, level: object) -> bool:
-    if isinstance(value, bool) is not isinstance(level, bool):
-        return False  # True is no 1 here
-    return isinstance(value, tuple) == isinstance(level, tuple) and bool(value == level)
-
-
-def fixed_order(d: Floats) -> Ints:
-    """An order of the rows of ``d`` (seeds x contrasts) that follows from their numbers alone: not
-    from their labels, the order of columns, the sign or the unit.
-    """
-    size = np.abs(np.nan_to_num(d))
-    ranks = np.empty_like(size)
-    for j, column in enumerate(size.T):
-        ranks[:, j] = np.unique(np.round(column / (column.max() or 1.0), 9), return_inverse=True)[1]
-    sums = ranks.sum(axis=1), (ranks**2).sum(axis=1), (ranks**3).sum(axis=1)
-    return np.asarray(np.lexsort(sums[::-1]), dtype=np.int64)
-
-
-def by_configuration(
-    table: pd.DataFrame, factors: Sequence[str], block: str, column: str = "value"
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Spread a column of what ``measured`` gives, and say what each configuration is.
-
-    Returns
-    -------
-    wide, levels
-        One row a block and one column a configuration, numbered, missing where it has no number;
-        and the factors' levels, one row a configuration.
-    """
-    table = table.assign(configuration=cell_codes(table[list(factors)]))
-    levels = table.drop_duplicates("configuration").set_index("configuration")[list(factors)]
-    return table.pivot(index=block, columns="configuration", values=column), levels  # noqa: PD010
-
-
-def spelled(levels: pd.DataFrame) -> list[str]:
-    """Each configuration as one text, by which ties are put in the same order always."""
-    return [" ".join(map(str, row)) for row in levels.itertuples(index=False, name=None)]
-
-
-def format_counts(*parts: tuple[int, str]) -> str:
-    """Say what there is any of: ``"2 seeds, 1 pair of which one diverged"``."""
-    said = []
-    for n, noun in parts:
-        first, space, rest = noun.partition(" ")
-        if n:
-            said.append(f"{int(n):,} {first}{'' if n == 1 else 's'}{space}{rest}")
-    return ", ".join(said)
-
-
-def done(n: pd.Series, what: str) -> list[str]:
-    """What was done in each row; nothing was, where there are fewer than two blocks."""
-    return [what if blocks >= 2 else "nothing, with fewer than two to compare" for blocks in n]
-
-
-def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return those of ``columns`` that take at least two values: one level is not a factor (trap
-    11).
-    """
-    return [name for name in columns if name in runs and len(runs[name].drop_duplicates()) > 1]
-
 
 OUTCOME = "val_loss"
 
@@ -310,6 +35,67 @@ SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 each of its configurations for a number of epochs of its own."""
 
 
+Scale = Literal["log", "difference"]
+
+
+@dataclass(frozen=True, eq=False)
+class Observations:
+    """The runs that carry a result, as arrays with one entry a run.
+
+    Columns of the table have no names here, so they may be called anything.
+
+    Attributes
+    ----------
+    rows
+        Positions in the design's ``runs``.
+    raw
+        The outcome; missing where the run diverged.
+    value
+        The outcome on the scale of the comparison.
+    diverged
+        Whether the run diverged.
+    block
+        The position of its block in ``blocks``.
+    blocks
+        The labels of all blocks, sorted.
+    columns
+        The factors.
+    """
+
+    rows: Ints
+    raw: Floats
+    value: Floats
+    diverged: Bools
+    block: Ints
+    blocks: pd.Index
+    columns: Mapping[str, Column]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def cells(self, factors: Sequence[str]) -> Ints:
+        """Number the combinations of some factors, in order of appearance."""
+        columns = (self.columns[name] for name in factors)
+        return combine(((column.codes, len(column.levels)) for column in columns), len(self))
+
+    def sorted_cells(self, factors: Sequence[str]) -> Ints:
+        """Number the combinations of some factors, in the order of their levels as text."""
+        cells = self.cells(factors)
+        if not len(cells):
+            return cells
+        first = np.unique(cells, return_index=True)[1]
+        columns = [self.columns[name] for name in factors]
+        parts = [[column.texts[code] for code in column.codes[first]] for column in columns]
+        texts = [" ".join(row) for row in zip(*parts, strict=True)] or [""] * len(first)
+        return rank_texts(texts)[cells]
+
+    def levels(self, factors: Sequence[str], rows: Ints | slice = slice(None)) -> pd.DataFrame:
+        """Return the levels of some factors, one row an observation."""
+        columns = {name: self.columns[name].values for name in factors}
+        table = pd.DataFrame(columns) if columns else pd.DataFrame(index=range(len(self)))
+        return table.iloc[rows]
+
+
 @dataclass(frozen=True, eq=False)
 class Design:
     """What is compared with what.
@@ -317,13 +103,15 @@ class Design:
     Attributes
     ----------
     runs
-        Any long table, one row a run; without a ``status`` column every row counts as ``ok``.
+        Any long table, one row a run, in any order; without a ``status`` column every row counts
+        as ``ok``.
     factors
         Every column that tells one configuration from another, the axes included.
     controls
-        Axis to its control level.
+        Axis to its control level.  An axis that the table lacks is ignored.
     outcome, block
-        Columns with the number to compare and the experimental unit.
+        Columns with the number to compare and the experimental unit.  Without a block every row
+        is a unit of its own.
     scale
         ``"log"`` compares ratios (losses), ``"difference"`` compares the numbers themselves.
     margin
@@ -331,23 +119,31 @@ class Design:
         otherwise.
     alpha
         The level of a verdict.
+    status
+        Column with ``ok``, ``diverged``, ``failed`` or ``skipped``.
     axes
-        Axes of the study with at least two levels that ran, those tuned over included.
+        Axes of a study with at least two levels that ran, those tuned over included.
     levels
         Axis to its levels, in the study's order.
     looks
         Numbers of seeds at which more could be added; ``alpha`` is corrected for all of them.
     tune_over
         Axes at whose best level each configuration is compared.
-    untuned
-        The design before it was tuned over these axes; the design itself where it was not.
+    source
+        The design before it was tuned over these axes.
+
+    Raises
+    ------
+    ValueError
+        If the factors are not a list of different columns, the controls are not a mapping, a
+        column is missing, or the block is a factor or missing in some row.
     """
 
     runs: pd.DataFrame
-    factors: tuple[str, ...] = ()
+    factors: Sequence[str] = ()
     controls: Mapping[str, Any] = field(default_factory=dict)
     outcome: str = OUTCOME
-    block: str = "seed"
+    block: str | None = "seed"
     scale: Scale = "log"
     higher_is_better: bool = False
     margin: float = 0.02
@@ -359,14 +155,19 @@ class Design:
     tune_over: tuple[str, ...] = ()
     source: Design | None = None
 
-    @property
-    def bound(self) -> float:
-        """The margin on the scale of the effects."""
-        return on_scale(self.margin, self.scale)
-
-    @property
-    def untuned(self) -> Design:
-        return self.source or self
+    def __post_init__(self) -> None:
+        if self.scale not in ("log", "difference"):
+            raise ValueError(f"scale must be 'log' or 'difference', not {self.scale!r}")
+        check_names("factors", self.factors)
+        check_mapping("controls", self.controls)
+        check_columns(self.runs, [*self.factors, self.block, self.outcome])
+        if self.block is None:
+            return
+        if self.block in self.factors:
+            raise ValueError(f"{self.block!r} is the block, and cannot be a factor as well")
+        missing = int(self.runs[self.block].isna().sum())
+        if missing:
+            raise ValueError(f"the block {self.block!r} is missing in {missing} rows")
 
     @classmethod
     def from_runs(cls, results: StoredResults, metadata: StudyMetadata) -> Design:
@@ -400,6 +201,248 @@ class Design:
             levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
             looks=metadata.looks,
         )
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale of the effects: of a fraction, log(1 + margin)."""
+        return float(np.log1p(self.margin)) if self.scale == "log" else self.margin
+
+    @property
+    def untuned(self) -> Design:
+        """The design before tuning, or this one where nothing was tuned."""
+        return self.source or self
+
+    @property
+    def unit(self) -> str:
+        """What the experimental unit is called in texts."""
+        return self.block or "replicate"
+
+    @property
+    def contrasted_axes(self) -> list[str]:
+        """The axes that have a control and are in the table."""
+        axes = [axis for axis in self.controls if axis in self.runs]
+        for axis in axes:
+            if axis not in self.factors:
+                raise ValueError(f"{axis!r} has a control, and must be among the factors")
+        return axes
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """The factors of all runs as codes."""
+        return {name: Column.of(self.runs[name]) for name in self.factors}
+
+    @cached_property
+    def blocks(self) -> tuple[Ints, pd.Index]:
+        """The block of each run, as a position among the sorted labels, and these labels."""
+        if self.block is None:
+            return np.arange(len(self.runs)), pd.RangeIndex(len(self.runs))
+        column = pd.Categorical(self.runs[self.block])
+        return np.asarray(column.codes, dtype=np.int64), column.categories
+
+    @cached_property
+    def planned(self) -> Bools:
+        """Which runs were not skipped."""
+        if self.status not in self.runs:
+            return np.ones(len(self.runs), dtype=bool)
+        return np.asarray(self.runs[self.status] != "skipped", dtype=bool)
+
+    @property
+    def n_blocks(self) -> int:
+        """The number of blocks in the table."""
+        return len(np.unique(self.blocks[0]))
+
+    @cached_property
+    def observations(self) -> Observations:
+        """The runs that ended with a result or diverged; others carry no information.
+
+        Raises
+        ------
+        ValueError
+            If two of them share configuration and block, the outcome is no number, or a logarithm
+            is needed of a number that is not positive.
+        """
+        outcome = self.runs[self.outcome]
+        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
+            raise ValueError(f"{self.outcome!r} is no column of numbers")
+        raw = outcome.to_numpy(dtype=float, na_value=np.nan)
+        ok, diverged = np.ones(len(raw), dtype=bool), np.zeros(len(raw), dtype=bool)
+        if self.status in self.runs:
+            status = self.runs[self.status].astype(object).to_numpy()
+            ok, diverged = status == "ok", status == "diverged"
+        # An infinite number under another name is still a run that diverged.
+        diverged = diverged | (ok & np.isinf(raw))
+        usable = ok & np.isfinite(raw)
+        if self.scale == "log" and (raw[usable] <= 0).any():
+            raise ValueError(
+                f"{self.outcome!r} has values that are not positive: compare it with "
+                "scale='difference'"
+            )
+        raw = np.where(usable, raw, np.nan)
+        rows = np.flatnonzero(usable | diverged)
+        codes, blocks = self.blocks
+        observations = Observations(
+            rows,
+            raw[rows],
+            np.log(raw[rows]) if self.scale == "log" else raw[rows],
+            diverged[rows],
+            codes[rows],
+            blocks,
+            {
+                name: Column(column.codes[rows], column.levels, column.values.iloc[rows])
+                for name, column in self.columns.items()
+            },
+        )
+        self._check_distinct(observations)
+        return observations
+
+    def _check_distinct(self, observations: Observations) -> None:
+        _, first = number_pairs(observations.cells(self.factors), observations.block)
+        repeated = len(observations) - len(first)
+        if repeated:
+            raise ValueError(
+                f"{repeated} rows repeat the configuration and {self.unit} of another row: "
+                f"name the column that tells them apart among the factors {list(self.factors)}"
+            )
+
+    @cached_property
+    def _answers(self) -> dict[Any, pd.DataFrame]:
+        return {}
+
+    def compute_once(
+        self, function: Callable[..., pd.DataFrame], *args: Any, **options: Any
+    ) -> pd.DataFrame:
+        """Return ``function(self, ...)``, computed the first time only."""
+        frozen = tuple((name, _freeze(value)) for name, value in sorted(options.items()))
+        key = (function.__module__, function.__name__, tuple(map(_freeze, args)), frozen)
+        try:
+            hash(key)
+        except TypeError:
+            return function(self, *args, **options)
+        if key not in self._answers:
+            self._answers[key] = function(self, *args, **options)
+        return self._answers[key].copy(deep=False)
+
+
+def _freeze(value: Any) -> Any:
+    """A list or mapping as something that can be the key of a dictionary."""
+    if isinstance(value, Mapping):
+        return tuple(value.items())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def accept_table(
+    *uses: str, **presets: Any
+) -> Callable[[Callable[..., pd.DataFrame]], Callable[..., pd.DataFrame]]:
+    """Let a function of a ``Design`` also take a table of runs with the fields of its design.
+
+    ``function(runs, controls, factors, outcome="loss")`` makes the design first.
+    ``function(design)`` computes its answer once and remembers it with the design;
+    ``function(design, alpha=0.1)`` changes the design's field for this answer.
+
+    Parameters
+    ----------
+    uses
+        The fields of ``Design`` that matter to the function, beside ``runs``, ``outcome``,
+        ``block`` and ``status``; ``controls`` and ``factors`` may be passed by position, after
+        positional parameters of the function itself.
+    presets
+        Fields of the design that is made of a table, which a caller cannot change.
+    """
+    names = [*uses, "outcome", "block", "status"]
+
+    def decorate(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
+        signature = _table_signature(function, names)
+
+        @functools.wraps(function)
+        def answer(runs: pd.DataFrame | Design, *args: Any, **options: Any) -> pd.DataFrame:
+            if isinstance(runs, Design):
+                changes = {name: options.pop(name) for name in names if name in options}
+                design = replace(runs, **changes) if changes else runs
+                return design.compute_once(function, *args, **options)
+            arguments = signature.bind(runs, *args, **options).arguments
+            values = {name: arguments.pop(name) for name in names if name in arguments}
+            return function(Design(arguments.pop("runs"), **values, **presets), **arguments)
+
+        answer.__signature__ = signature  # type: ignore[attr-defined]
+        return answer
+
+    return decorate
+
+
+def _table_signature(
+    function: Callable[..., pd.DataFrame], names: Sequence[str]
+) -> inspect.Signature:
+    """The signature of a function of a design, with the fields of a design in its place."""
+    signature = inspect.signature(function)
+    by_position, by_keyword = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    items = {item.name: item for item in fields(Design)}
+    columns = [name for name in ("controls", "factors") if name in names]
+    options = list(signature.parameters.values())[1:]
+    return signature.replace(
+        parameters=[
+            inspect.Parameter("runs", by_position, annotation=items["runs"].type),
+            *(option for option in options if option.kind is by_position),
+            *(inspect.Parameter(x, by_position, annotation=items[x].type) for x in columns),
+            *(option for option in options if option.kind is by_keyword),
+            *(
+                inspect.Parameter(
+                    name, by_keyword, default=items[name].default, annotation=items[name].type
+                )
+                for name in names
+                if name not in columns
+            ),
+        ]
+    )
+
+
+def check_names(argument: str, names: object) -> None:
+    """Raise ``ValueError`` unless an argument is a list of different columns."""
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        message = f"{argument} must be a list of columns, not {names!r}"
+        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
+    if len(set(names)) < len(names):
+        raise ValueError(f"{argument} names a column twice: {', '.join(map(str, names))}")
+
+
+def check_mapping(argument: str, levels: object) -> None:
+    """Raise ``ValueError`` unless an argument maps columns to levels."""
+    if not isinstance(levels, Mapping):
+        message = f"{argument} must map columns to levels, not {levels!r}"
+        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
+
+
+def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
+    """Raise ``ValueError`` if a table lacks a column; None stands for no column."""
+    for name in names:
+        if name is not None and name not in runs:
+            columns = ", ".join(map(str, runs.columns))
+            raise ValueError(f"there is no column {name!r}; there are {columns}")
+
+
+@accept_table("factors", "scale")
+def to_observations(design: Design) -> pd.DataFrame:
+    """Keep the runs that carry a result, with the result on the scale of the comparison.
+
+    Returns
+    -------
+    DataFrame
+        The factors, the block, ``raw`` (the outcome), ``value`` (the outcome on the scale; missing
+        where the run diverged) and ``diverged``.  Failed, skipped and unmeasured runs are left out.
+
+    Raises
+    ------
+    ValueError
+        As ``Design`` and its ``observations`` do.
+    """
+    observations = design.observations
+    names = [*design.factors, *([] if design.block is None else [design.block])]
+    table = design.runs[names].iloc[observations.rows]
+    return table.reset_index(drop=True).assign(
+        raw=observations.raw, value=observations.value, diverged=observations.diverged
+    )
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:

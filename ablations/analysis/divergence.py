@@ -4,24 +4,39 @@ reason.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.design import STATED, Floats, Scale, any_names, assumed, done, format_counts
-from ablations.analysis.inference import max_t, over_seeds, sign_flip_p
-from ablations.analysis.pairing import Level, complete_blocks, paired_differences
+from ablations.analysis.coding import Bools, Floats, Ints
+from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.inference import max_t, mean_intervals, sign_flip_p
+from ablations.analysis.pairing import balanced_pairs, mean_by_block, pair_runs
+from ablations.analysis.statements import (
+    STATED,
+    assumptions_text,
+    format_counts,
+    procedure_texts,
+)
 
-_PROCEDURE = (
+RATE_COLUMNS = ["axis", "level", "diverged", "runs", "rate", "low", "high", "seeds"]
+
+
+DIVERGENCE_COLUMNS = [
+    "axis", "level", "control", "pairs", "only_level", "only_control", "p_mcnemar", "advantage",
+    "low", "high", "p_advantage", "p_adjusted", "seeds", *STATED,
+]  # fmt: skip
+
+
+PROCEDURE = (
     "McNemar's exact test over pairs, taken as independent; wins less losses with diverged as the "
     "worst, mean over cells, then t interval and sign flips over blocks"
 )
 
 
-@any_names
 def divergence_rates(
     runs: pd.DataFrame, axes: Sequence[str], *, block: str = "seed", status: str = "status"
 ) -> pd.DataFrame:
@@ -32,39 +47,35 @@ def divergence_rates(
     DataFrame
         ``axis, level, diverged, runs, rate, low, high`` (Clopper-Pearson, 95 %, by statsmodels; it
         takes runs as independent, which runs that share a seed are not, so read it as a lower
-        bound on the doubt), and ``seeds``: seeds in which at least one run diverged.
+        bound on the uncertainty), and ``seeds``: seeds in which at least one run diverged.
+
+    Raises
+    ------
+    ValueError
+        If ``axes`` is not a list of different columns, or a column is missing.
     """
+    check_names("axes", axes)
+    check_columns(runs, [*axes, block])
     ended = runs[runs[status].isin(["ok", "diverged"])]
-    ended = ended.assign(diverged=ended[status] == "diverged")
-    tables = [_rates(ended, axis, block) for axis in axes]
-    columns = ["axis", "level", "diverged", "runs", "rate", "low", "high", "seeds"]
-    return (
-        pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
-    )
+    diverged = (ended[status] == "diverged").rename("diverged")
+    tables = []
+    for axis in axes:
+        level = ended[axis].rename("level")
+        table = diverged.groupby(level, sort=False).agg(diverged="sum", runs="size")
+        low, high = proportion_confint(table["diverged"], table["runs"], method="beta")
+        seeds = ended.loc[diverged, block].groupby(level[diverged]).nunique()
+        table = table.assign(
+            rate=table["diverged"] / table["runs"],
+            low=np.asarray(low, dtype=float),
+            high=np.asarray(high, dtype=float),
+            seeds=seeds.reindex(table.index).fillna(0).astype(int),
+        )
+        tables.append(table.reset_index().assign(axis=axis)[RATE_COLUMNS])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=RATE_COLUMNS)
 
 
-def _rates(ended: pd.DataFrame, axis: str, block: str) -> pd.DataFrame:
-    table = ended.groupby(axis, sort=False)["diverged"].agg(diverged="sum", runs="size")
-    low, high = proportion_confint(table["diverged"], table["runs"], method="beta")
-    table["rate"] = table["diverged"] / table["runs"]
-    table["low"], table["high"] = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-    seeds = ended[ended["diverged"]].groupby(axis)[block].nunique()
-    table["seeds"] = seeds.reindex(table.index).fillna(0).astype(int)
-    return table.rename_axis("level").reset_index().assign(axis=axis)
-
-
-@any_names
-def divergence_effects(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    higher_is_better: bool = False,
-    status: str = "status",
-) -> pd.DataFrame:
+@accept_table("controls", "factors", "scale", "higher_is_better")
+def divergence_effects(design: Design) -> pd.DataFrame:
     """Compare every level with its control where runs may have diverged: two views that drop none.
 
     Returns
@@ -84,62 +95,70 @@ def divergence_effects(
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do.
     """
-    rows, gains = [], {}
-    for axis in (name for name in controls if name in runs):
-        pairs = paired_differences(
-            runs, axis, controls[axis], factors,
-            outcome=outcome, block=block, scale=scale, status=status,
-        )  # fmt: skip
-        found = pairs.groupby("level", sort=False).size()
-        pairs = complete_blocks(pairs.reset_index(drop=True), block=block)
-        gain = np.sign(pairs["difference"].fillna(0.0)) * (1 if higher_is_better else -1)
-        gain += pairs["control_diverged"].astype(float) - pairs["diverged"].astype(float)
-        pairs = pairs.assign(gain=gain)
-        for level, kept in pairs.groupby("level", sort=False):
-            by_seed = kept.groupby(block, sort=False)["gain"].mean()
-            gains[axis, level] = by_seed
-            row = _compared(kept, axis, level, controls[axis], block)
-            lost = format_counts(
-                (int(found[level]) - len(kept), f"pair of an incomplete {block} or cell"),
-                (runs[block].nunique() - len(by_seed), f"{block} without a pair"),
-            )
-            rows.append([*row, row[-1], _PROCEDURE, assumed(block), lost])
-    columns = [
-        "axis", "level", "control", "pairs", "only_level", "only_control", "p_mcnemar",
-        "advantage", "low", "high", "p_advantage", "seeds",
-        *STATED,
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=columns)
-    table["procedure"] = done(table["n"], _PROCEDURE)
-    table.insert(columns.index("p_advantage") + 1, "p_adjusted", _adjusted(gains, table))
-    return table
+    parts = [_compare_axis(design, axis) for axis in design.contrasted_axes]
+    rows = [row for part, _, _ in parts for row in part]
+    table = pd.DataFrame(rows, columns=[*DIVERGENCE_COLUMNS[: -len(STATED)], "left_out"])
+    adjusted = np.empty(0)
+    if rows:
+        order = pd.unique(np.concatenate([blocks for _, _, blocks in parts]))
+        adjusted = max_t(np.hstack([gains for _, gains, _ in parts])[order])
+    return table.assign(
+        p_adjusted=adjusted,
+        n=table["seeds"],
+        procedure=procedure_texts(table["seeds"], PROCEDURE),
+        assumes=assumptions_text(design.unit),
+    )[DIVERGENCE_COLUMNS]
 
 
-def _adjusted(gains: dict[tuple[str, object], pd.Series], table: pd.DataFrame) -> Floats:
-    """Max-T over all levels; what is the same in all blocks of all has nothing to flip."""
-    if table.empty:
-        return np.empty(0)
-    keys = zip(table["axis"], table["level"], strict=True)
-    wide = pd.concat([gains[key] for key in keys], axis=1)
-    return max_t(wide.to_numpy(dtype=float))
+def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats, Ints]:
+    """The rows of one axis, the mean gains of blocks x levels, and the blocks in the order of
+    their appearance, level by level.
+    """
+    data, block = design.observations, design.unit
+    column, control = data.columns[axis], design.controls[axis]
+    pairs = design.compute_once(balanced_pairs, axis)
+    contrast, level = pd.factorize(pairs["level"].to_numpy())
+    levels = pd.Series(column.levels[level].tolist()).tolist()
+    n_pairs = np.bincount(
+        design.compute_once(pair_runs, axis)["level"], minlength=len(column.levels)
+    )
+    diverged = pairs["diverged"].to_numpy()
+    control_diverged = pairs["control_diverged"].to_numpy()
+    gain = np.sign(pairs["difference"].fillna(0.0).to_numpy())
+    gain = gain * (1 if design.higher_is_better else -1)
+    gain += control_diverged.astype(float) - diverged.astype(float)
+    blocks = pairs["block"].to_numpy()
+    gains = mean_by_block(gain, contrast, blocks, (len(data.blocks), len(level)))
+    orders = [pd.unique(blocks[contrast == k]) for k in range(len(level))]
+    rows: list[list[object]] = []
+    for k, code in enumerate(level):
+        at = contrast == k
+        by_block = gains[orders[k], k][:, None]
+        effect = mean_intervals(by_block, "difference")
+        # A share of wins less one of losses lies between -1 and 1, and so do its bounds.
+        bounds = [float(np.clip(effect[name][0], -1, 1)) for name in ("effect", "low", "high")]
+        left_out = format_counts(
+            (n_pairs[code] - at.sum(), f"pair of an incomplete {block} or cell"),
+            (design.n_blocks - len(by_block), f"{block} without a pair"),
+        )
+        counts = _count_outcomes(diverged[at], control_diverged[at])
+        p = float(sign_flip_p(by_block)[0])
+        rows.append(
+            [axis, levels[k], control, *counts, *bounds, p, np.nan, len(by_block), left_out]
+        )
+    return rows, gains, np.concatenate([np.empty(0, dtype=np.int64), *orders])
 
 
-def _compared(
-    pairs: pd.DataFrame, axis: str, level: Hashable, control: Level, block: str
-) -> list[object]:
-    ours, theirs = pairs["diverged"].astype(bool), pairs["control_diverged"].astype(bool)
-    both, neither = int((ours & theirs).sum()), int((~ours & ~theirs).sum())
-    only_level, only_control = int((ours & ~theirs).sum()), int((~ours & theirs).sum())
-    table = [[both, only_level], [only_control, neither]]
-    p = float(mcnemar(table, exact=True).pvalue) if only_level + only_control else 1.0
-    by_seed = pairs.groupby(block, sort=False)["gain"].mean().to_numpy(dtype=float)[:, None]
-    effect = over_seeds(by_seed, "difference")
-    # A share of wins less one of losses lies between -1 and 1, and so do its bounds.
-    bounds = (float(np.clip(effect[name][0], -1, 1)) for name in ("effect", "low", "high"))
-    counts = (len(pairs), only_level, only_control, p)
-    return [axis, level, control, *counts, *bounds, float(sign_flip_p(by_seed)[0]), len(by_seed)]
+def _count_outcomes(level: Bools, control: Bools) -> tuple[int, int, int, float]:
+    """Pairs; those in which only the level and only the control diverged; McNemar's p."""
+    only_level, only_control = int((level & ~control).sum()), int((~level & control).sum())
+    both, neither = int((level & control).sum()), int((~level & ~control).sum())
+    p = 1.0
+    if only_level + only_control:
+        p = float(mcnemar([[both, only_level], [only_control, neither]], exact=True).pvalue)
+    return len(level), only_level, only_control, p
 
 
 def endings(

@@ -7,13 +7,16 @@ not have.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from ablations.analysis.design import Floats, Ints, Scale, fixed_order
+from ablations.analysis.coding import Floats, Ints, fixed_order
+from ablations.analysis.design import Scale
 
 EXACT_BLOCKS = 14
 
@@ -30,14 +33,14 @@ def t_interval(mean: Floats, sd: Floats, n: Floats, level: float = 0.95) -> tupl
 
 
 def mean_and_sd(d: Floats) -> tuple[Floats, Floats]:
-    """Mean and standard deviation of what is present in every column of ``d``."""
+    """Return mean and standard deviation of the numbers present in each column of ``d``."""
     n = np.isfinite(d).sum(axis=0).astype(float)
     mean = np.where(n > 0, np.nansum(d, axis=0) / np.maximum(n, 1), np.nan)
     return mean, np.sqrt(np.nansum((d - mean) ** 2, axis=0) / np.where(n >= 2, n - 1, np.nan))
 
 
-def over_seeds(d: Floats, scale: Scale) -> dict[str, Floats]:
-    """Mean of every column of ``d`` (seeds x contrasts) with its 95 % t interval.
+def mean_intervals(d: Floats, scale: Scale) -> dict[str, Floats]:
+    """Return the mean of each column of ``d`` (seeds x contrasts) with its 95 % t interval.
 
     Returns
     -------
@@ -47,31 +50,38 @@ def over_seeds(d: Floats, scale: Scale) -> dict[str, Floats]:
     """
     mean, sd = mean_and_sd(d)
     low, high = t_interval(mean, sd, np.isfinite(d).sum(axis=0))
-    change = {
-        name: np.expm1(value) if scale == "log" else np.full(len(mean), np.nan)
-        for name, value in (("change", mean), ("change_low", low), ("change_high", high))
+    return {"effect": mean, "low": low, "high": high, **relative_changes(mean, low, high, scale)}
+
+
+def relative_changes(mean: Floats, low: Floats, high: Floats, scale: Scale) -> dict[str, Floats]:
+    """Return log ratios as fractions: ``change, change_low, change_high``; missing on another
+    scale.
+    """
+    names = ("change", "change_low", "change_high")
+    return {
+        name: np.expm1(value) if scale == "log" else np.full_like(value, np.nan)
+        for name, value in zip(names, (mean, low, high), strict=True)
     }
-    return {"effect": mean, "low": low, "high": high, **change}
 
 
 def share_positive(merit: Floats) -> Floats:
-    """Share of what is present in every column that is positive; zeros count half."""
+    """Return the share of positive numbers among those present in each column; zeros count half."""
     n = np.isfinite(merit).sum(axis=0)
     wins = (merit > 0).sum(axis=0) + (merit == 0).sum(axis=0) / 2
     return np.where(n > 0, wins / np.maximum(n, 1), np.nan)
 
 
-def summarise(values: pd.DataFrame, by: list[str], column: str) -> pd.DataFrame:
-    """Mean of ``column`` within each group of ``by``, with its t interval.
+def group_intervals(values: pd.Series, keys: Any) -> pd.DataFrame:
+    """Return the mean of ``values`` within each group of ``keys``, with its t interval.
 
     Returns
     -------
     DataFrame
-        Indexed by ``by``: ``mean``, ``sd``, ``n`` (numbers present), ``low``, ``high`` (95 %,
-        missing when n < 2).
+        Indexed by group, in order of appearance: ``mean``, ``sd``, ``n`` (numbers present),
+        ``low``, ``high`` (95 %, missing when n < 2).
     """
-    grouped = values.groupby(by, sort=False, dropna=False, observed=True)[column]
-    table = grouped.agg(mean="mean", sd="std", n="count")
+    grouped = values.groupby(keys, sort=False, dropna=False, observed=True)
+    table = grouped.agg(["mean", "std", "count"]).rename(columns={"std": "sd", "count": "n"})
     low, high = t_interval(*(table[name].to_numpy(dtype=float) for name in ("mean", "sd", "n")))
     return table.assign(low=low, high=high)
 
@@ -108,11 +118,11 @@ def _flip(d: Floats) -> Floats:
 def max_t(differences: Floats) -> Floats:
     """Family-wise adjusted p of every column by step-down sign-flip max-T (Westfall & Young, 1993).
 
-    All contrasts of a seed flip together, so their correlation is used rather than feared, and the
-    smallest p that can be reached is that of one test, however many contrasts there are: with ten
-    seeds Holm could not call a single one of 26.  The statistic is |t|; where contrasts have
-    different numbers of seeds, its p in Student's distribution, since |t| of few seeds is larger by
-    nature.
+    All contrasts of a seed flip together, which uses their correlation, and the smallest p that
+    can be reached is that of one test, however many contrasts there are; with ten seeds, Holm's
+    smallest p over 26 contrasts is above 0.05.  The statistic is |t|; where contrasts have
+    different numbers of seeds, its p in Student's distribution, since |t| of few seeds tends to be
+    larger.
     """
     n = np.isfinite(differences).sum(axis=0)
     d = np.nan_to_num(differences)
@@ -148,8 +158,8 @@ def _surprise(size: Floats, n: Ints) -> Floats:
         # Rounded, so that flips of equal numbers stay equal; near its bound t knows no end.
         share = np.round(np.minimum(size / np.sqrt(n), 1.0), 9)
         t = share * np.sqrt(degrees / (1 - share**2))
-        found = -stats.t.logsf(t, degrees)
-    return np.where(np.isnan(found), 0.0, found)
+        surprise = -stats.t.logsf(t, degrees)
+    return np.where(np.isnan(surprise), 0.0, surprise)
 
 
 def smallest_p(n: Ints, tests: int = 1) -> Floats:
@@ -160,7 +170,9 @@ def smallest_p(n: Ints, tests: int = 1) -> Floats:
     return np.where(n >= 2, np.minimum(1.0, tests * least), np.nan)
 
 
+@lru_cache(maxsize=8)
 def _signs(n: int) -> Floats:
+    """All patterns of n signs, or as many random ones, always the same; not to be written to."""
     if n <= EXACT_BLOCKS:
         bits = np.arange(2**n)[:, None] >> np.arange(n)
         return np.asarray(1 - 2 * (bits & 1), dtype=float)
@@ -193,8 +205,8 @@ def equivalence_p(mean: Floats, sd: Floats, n: Floats, margin: float) -> Floats:
     return np.where(np.isnan(n), np.nan, np.where(error == 0, certain, p))
 
 
-_EXACT = 50
-"""Pairs up to which the signed-rank distribution is counted out; beyond, it is normal."""
+MAX_EXACT_PAIRS = 50
+"""Pairs up to which the signed-rank distribution is enumerated; beyond, it is normal."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +220,8 @@ class Location:
     low, high
         The interval over Walsh averages (Bauer, 1972), missing where n is too small for any.
     confidence
-        What the interval really has; it steps, and is the least that is at least what was asked,
-        or the widest there is.
+        The coverage of the interval, which takes discrete values: the smallest that reaches the
+        requested level, or that of the widest interval.
     n
         Differences.
     """
@@ -241,16 +253,16 @@ def hodges_lehmann(differences: Floats, level: float = 0.95) -> Location:
     # The bounds are the k-th Walsh averages from both ends, k the largest that covers enough.
     k = int(np.searchsorted(below, (1 - level) / 2, side="right"))
     if not k:
-        whole = 1 - 2 * float(below[0])
-        return Location(estimate, float(walsh[0]), float(walsh[-1]), whole, n)
-    covered = 1 - 2 * float(below[k - 1])
-    return Location(estimate, float(walsh[k - 1]), float(walsh[-k]), covered, n)
+        coverage = 1 - 2 * float(below[0])
+        return Location(estimate, float(walsh[0]), float(walsh[-1]), coverage, n)
+    coverage = 1 - 2 * float(below[k - 1])
+    return Location(estimate, float(walsh[k - 1]), float(walsh[-k]), coverage, n)
 
 
 def signed_rank_cdf(n: int) -> Floats:
     """P(V <= v) of Wilcoxon's signed-rank statistic without ties, for v = 0, 1, ..., n(n+1)/2."""
     top = n * (n + 1) // 2
-    if n > _EXACT:
+    if n > MAX_EXACT_PAIRS:
         mean, sd = top / 2, np.sqrt(n * (n + 1) * (2 * n + 1) / 24)
         return np.asarray(stats.norm.cdf((np.arange(top + 1) + 0.5 - mean) / sd))
     ways = np.zeros(top + 1)

@@ -4,33 +4,28 @@ axis.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import (
-    STATED,
-    Scale,
-    any_names,
-    assumed,
-    at_level,
-    cell_codes,
-    done,
-    format_counts,
-    named_codes,
-    to_observations,
-)
+from ablations.analysis.coding import Bools, Floats, Ints, combine, count_distinct, number_pairs
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     adjust,
+    group_intervals,
     max_t,
-    over_seeds,
+    mean_intervals,
     sign_flip_p,
     smallest_p,
-    summarise,
 )
-from ablations.analysis.pairing import Level, complete_blocks, paired_differences
+from ablations.analysis.pairing import count_pairs, find_balanced, mean_by_block, pair_runs
+from ablations.analysis.statements import (
+    STATED,
+    assumptions_text,
+    format_counts,
+    procedure_texts,
+)
 
 SIMPLE_COLUMNS = [
     "axis", "level", "control", "given", "given_level", "effect", "low", "high", "change",
@@ -39,20 +34,18 @@ SIMPLE_COLUMNS = [
 ]  # fmt: skip
 
 
+INTERACTION_COLUMNS = [
+    "axis_a", "level_a", "axis_b", "level_b", "effect", "low", "high", "seeds", "cells",
+    "diverged", "double", "double_low", "double_high", "double_seeds", "p", "p_adjusted",
+    "p_family", "p_floor", "reachable", *STATED,
+]  # fmt: skip
+
+
 UNKNOWN = "unknown: too few seeds"
 
 
-@any_names
-def simple_effects(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    status: str = "status",
-) -> pd.DataFrame:
+@accept_table("controls", "factors", "scale")
+def simple_effects(design: Design) -> pd.DataFrame:
     """Compare every level with its control at each level of every other axis, one at a time.
 
     Returns
@@ -66,155 +59,124 @@ def simple_effects(
           fraction (log scale only).
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all rows, for
           exploring.
-        - ``cells, seeds, pairs, diverged, control_diverged``: as in ``effects.main_effects``, whose
-          effects these are averaged to; ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
+        - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose
+          effects are averages of these; ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do.
     """
-    axes = [axis for axis in controls if axis in runs]
-    parts = []
-    for axis, given in permutations(axes, 2):
-        pairs = paired_differences(
-            runs, axis, controls[axis], factors,
-            outcome=outcome, block=block, scale=scale, status=status, keep=[given],
-        )  # fmt: skip
-        pairs = pairs[pairs[given].notna()]
-        if len(pairs):
-            parts.append(_given(pairs, given, block, scale, runs[block].nunique()))
+    parts = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
+    parts = [part for part in parts if part is not None]
     if not parts:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
     table = pd.concat(parts, ignore_index=True)
-    table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
+    procedure = (
+        "differences paired within blocks, mean over cells, then t interval and sign flips "
+        f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
+    )
     return table.assign(
+        p_adjusted=adjust(table["p"].to_numpy(dtype=float), "fdr_bh"),
         n=table["seeds"],
-        procedure=done(
-            table["seeds"],
-            "differences paired within blocks, mean over cells, then t interval and sign flips "
-            f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}",
-        ),
-        assumes=assumed(block),
+        procedure=procedure_texts(table["seeds"], procedure),
+        assumes=assumptions_text(design.unit),
     )[SIMPLE_COLUMNS]
 
 
-def _given(pairs: pd.DataFrame, given: str, block: str, scale: Scale, blocks: int) -> pd.DataFrame:
-    keys = ["axis", "level", "control", given]
-    pairs = pairs.assign(contrast=cell_codes(pairs[["level", given]]))
-    found = pairs.groupby("contrast", sort=True).size()
-    kept = complete_blocks(pairs.reset_index(drop=True), contrast="contrast", block=block)
-    by_contrast = kept.groupby("contrast", sort=True)
-    table = by_contrast.agg(
-        cells=("cell", "nunique"),
-        pairs=("cell", "size"),
-        survivors=("difference", "count"),
-        identical=("identical", "sum"),
-        diverged=("diverged", "sum"),
-        control_diverged=("control_diverged", "sum"),
-    )
-    named = kept.drop_duplicates("contrast").set_index("contrast")[keys]
-    means = kept.groupby([block, "contrast"], sort=False)["difference"].mean()
-    d = means.unstack("contrast").reindex(columns=table.index)  # noqa: PD010
-    values = d.to_numpy(dtype=float)
-    incomplete = found.reindex(table.index) - table["pairs"]
-    lost = table["pairs"] - table["survivors"]
-    present = kept.groupby("contrast", sort=True)[block].nunique().reindex(table.index)
-    planned = np.full(len(table), blocks)
-    said = [
-        format_counts(
-            (gone, f"pair of an incomplete {block} or cell"),
-            (bad, "pair of which a run diverged"),
-            (asked - n, f"{block} without a pair"),
-        )
-        for gone, bad, asked, n in zip(incomplete, lost, planned, present, strict=True)
-    ]
-    numbers = over_seeds(values, scale)
-    table = table.join(named).rename(columns={given: "given_level"})
-    return table.assign(
+def _effects_at(design: Design, axis: str, given: str) -> pd.DataFrame | None:
+    """The effects of the levels of ``axis`` at each level of ``given``; None without any pair."""
+    data, block = design.observations, design.unit
+    pairs = design.compute_once(pair_runs, axis)
+    at = data.columns[given].codes[pairs["row"]]
+    pairs, at = pairs[at >= 0], at[at >= 0]
+    if pairs.empty:
+        return None
+    contrast = pd.factorize(pairs["level"].to_numpy() * (at.max() + 1) + at)[0]
+    n_pairs = np.bincount(contrast)
+    balanced = find_balanced(contrast, pairs["cell"].to_numpy(), pairs["block"].to_numpy())
+    pairs = pairs[balanced]
+    present, first, contrast = np.unique(contrast[balanced], return_index=True, return_inverse=True)
+    blocks = pairs["block"].to_numpy()
+    shape = len(data.blocks), len(present)
+    d = mean_by_block(pairs["difference"].to_numpy(), contrast, blocks, shape)
+    d = d[pd.unique(blocks)]
+    counts = pd.DataFrame(count_pairs(pairs, contrast, len(present)))
+    rows = pairs["row"].to_numpy()[first]
+    return counts.assign(
+        axis=axis,
+        level=data.columns[axis].values.iloc[rows].array,
+        control=[design.controls[axis]] * len(rows),
         given=given,
-        **numbers,
-        p=sign_flip_p(values),
-        seeds=np.isfinite(values).sum(axis=0),
-        left_out=said,
+        given_level=data.columns[given].values.iloc[rows].array,
+        **mean_intervals(d, design.scale),
+        p=sign_flip_p(d),
+        seeds=np.isfinite(d).sum(axis=0),
+        left_out=[
+            format_counts(
+                (incomplete, f"pair of an incomplete {block} or cell"),
+                (row.pairs - row.survivors, "pair of which a run diverged"),
+                (design.n_blocks - row.blocks, f"{block} without a pair"),
+            )
+            for incomplete, row in zip(
+                n_pairs[present] - counts["pairs"], counts.itertuples(), strict=True
+            )
+        ],
     )
 
 
-def depends_on(
+def moderators(
     effects: pd.DataFrame, interactions: pd.DataFrame, *, margin: float, alpha: float = 0.05
 ) -> pd.Series:
     """Name the axes that the effect of each level depends on, the one that matters most first.
 
     An axis counts where some double difference of the level with a level of it is both certain
     (``p_adjusted`` or ``p_family`` at most ``alpha``) and larger than ``margin``: then the main
-    effect is a mean over different effects, and ``simple_effects`` says which.
+    effect is a mean over different effects, which ``simple_effects`` lists.
 
     Parameters
     ----------
     effects
-        Of ``effects.main_effects``.
+        Of ``main_effects``.
     interactions
-        Of ``interactions.interactions``.
+        Of ``interactions``.
     margin
         On the scale of the effects: log(1 + margin) for a margin that is a fraction.
 
     Returns
     -------
     Series of str
-        On the index of ``effects``: axes joined by ``", "``; empty where none is known to matter;
-        ``UNKNOWN`` where so few seeds could not tell.
+        On the index of ``effects``: axes joined by ``", "``; empty where no axis is known to
+        matter; ``UNKNOWN`` where so few seeds could not show it.
     """
-    double = interactions["double"].astype(float).abs()
-    p = interactions[["p_adjusted", "p_family"]].astype(float).min(axis=1)
-    real = (p <= alpha) & (double > margin)
+    columns = {"axis_a": "axis", "level_a": "level", "axis_b": "on"}
+    swapped = {"axis_b": "axis", "level_b": "level", "axis_a": "on"}
     sides = [
-        pd.DataFrame(
-            {
-                "axis": interactions[f"axis_{one}"],
-                "level": interactions[f"level_{one}"],
-                "on": interactions[f"axis_{other}"],
-                "size": double,
-            }
-        )[real]
-        for one, other in ("ab", "ba")
+        interactions.rename(columns=names)[["axis", "level", "on"]] for names in (columns, swapped)
     ]
-    found = pd.concat(sides).sort_values("size", ascending=False, kind="stable")
-    found = found.drop_duplicates(["axis", "level", "on"])
-    named = {
+    size = interactions["double"].astype(float).abs()
+    p = interactions[["p_adjusted", "p_family"]].astype(float).min(axis=1)
+    certain = (p <= alpha) & (size > margin)
+    able = interactions["double"].notna() & (interactions["p_floor"] <= alpha)
+    table = pd.concat([side.assign(size=size)[certain] for side in sides])
+    table = table.sort_values("size", ascending=False, kind="stable")
+    table = table.drop_duplicates(["axis", "level", "on"])
+    names = {
         key: ", ".join(map(str, group["on"]))
-        for key, group in found.groupby(["axis", "level"], sort=False)
+        for key, group in table.groupby(["axis", "level"], sort=False)
     }
-    asked = interactions.dropna(subset="double")
-    told = asked[asked["p_floor"] <= alpha]
-    able = {
-        (row[f"axis_{side}"], row[f"level_{side}"]) for side in "ab" for _, row in told.iterrows()
-    }
-    hidden = {
-        (row[f"axis_{side}"], row[f"level_{side}"]) for side in "ab" for _, row in asked.iterrows()
-    } - able
-    keys = list(zip(effects["axis"], effects["level"], strict=True))
-    words = [UNKNOWN if key in hidden else named.get(key, "") for key in keys]
+    examined, testable = (
+        {key for side in sides for key in zip(side["axis"][rows], side["level"][rows], strict=True)}
+        for rows in (interactions["double"].notna(), able)
+    )
+    unknown = examined - testable
+    keys = zip(effects["axis"], effects["level"], strict=True)
+    words = [UNKNOWN if key in unknown else names.get(key, "") for key in keys]
     return pd.Series(words, index=effects.index, dtype=object)
 
 
-INTERACTION_COLUMNS = [
-    "axis_a", "level_a", "axis_b", "level_b", "effect", "low", "high", "seeds", "cells",
-    "diverged", "double", "double_low", "double_high", "double_seeds", "p", "p_adjusted",
-    "p_family", "p_floor", "reachable", *STATED,
-]  # fmt: skip
-
-
-@any_names
-def interactions(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    status: str = "status",
-) -> pd.DataFrame:
+@accept_table("controls", "factors", "scale")
+def interactions(design: Design) -> pd.DataFrame:
     """Compare every pair of levels, on every pair of axes, with the joint control.
 
     Returns
@@ -233,102 +195,144 @@ def interactions(
           differences, for exploring; ``p_family``: step-down max-T over them, which holds for all
           together; ``p_floor``: the smallest that this can be with these seeds, ``reachable``:
           whether that is at most 0.05.  The F test of all levels of two axes at once is a row of
-          ``importance.importance``.
+          ``variance_shares``.
         - ``n`` (blocks of the double difference, or of the effect where there is none),
           ``procedure``, ``assumes``, ``left_out``.
 
-    Pairs of levels of which not all four corners were run are in ``aliases.aliases``.
+    Pairs of levels of which not all four corners were run are in ``confounding``.
 
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do.
     """
-    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    axes = [axis for axis in controls if axis in table]
-    found = [
-        _two_factors(table, a, controls[a], b, controls[b], factors, block)
-        for a, b in combinations(axes, 2)
-    ]
-    found = [(part, wide) for part, wide in found if len(part)]
-    if not found:
+    axes = [axis for axis in design.controls if axis in design.factors]
+    parts = [_compare_axes(design, a, b) for a, b in combinations(axes, 2)]
+    parts = [(part, wide) for part, wide in parts if len(part)]
+    if not parts:
         return pd.DataFrame(columns=INTERACTION_COLUMNS)
-    both = pd.concat([part for part, _ in found], ignore_index=True)
-    both["p_adjusted"] = adjust(both["p"].to_numpy(dtype=float), "fdr_bh")
-    blocks = pd.Index(table[block].unique())
-    d = np.hstack([wide.reindex(index=blocks).to_numpy(dtype=float) for _, wide in found])
-    both["p_family"] = max_t(d)
-    both["p_floor"] = smallest_p(np.isfinite(d).sum(axis=0))
-    both["reachable"] = both["p_floor"] <= 0.05
-    both["n"] = both["double_seeds"].fillna(both["seeds"]).astype(int)
-    both["procedure"] = done(
-        both["n"],
+    table = pd.concat([part for part, _ in parts], ignore_index=True)
+    d = np.hstack([wide for _, wide in parts])
+    floor = smallest_p(np.isfinite(d).sum(axis=0))
+    n = table["double_seeds"].fillna(table["seeds"]).astype(int)
+    procedure = (
         "double differences paired within blocks, mean over cells, then t interval and sign flips "
-        f"over blocks; Benjamini-Hochberg and max-T over {int(both['p'].notna().sum())}",
+        f"over blocks; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
     )
-    both["assumes"] = assumed(block)
-    return both[INTERACTION_COLUMNS]
+    return table.assign(
+        p_adjusted=adjust(table["p"].to_numpy(dtype=float), "fdr_bh"),
+        p_family=max_t(d),
+        p_floor=floor,
+        reachable=floor <= 0.05,
+        n=n,
+        procedure=procedure_texts(n, procedure),
+        assumes=assumptions_text(design.unit),
+    )[INTERACTION_COLUMNS]
 
 
-def _two_factors(
-    table: pd.DataFrame, a: str, a0: Level, b: str, b0: Level, factors: Sequence[str], block: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of two axes, and their double differences by block, one column a row."""
-    cell = named_codes(table[[name for name in factors if name not in (a, b)]])
-    slim = table[[a, b, block, "value", "diverged"]].assign(cell=cell)
-    slim.columns = pd.Index(["level_a", "level_b", block, "value", "diverged", "cell"])
-    slim = slim[slim["level_a"].notna() & slim["level_b"].notna()]
-    at_a0, at_b0 = at_level(slim["level_a"], a0), at_level(slim["level_b"], b0)
-    key = ["cell", block]
-    joint = slim.loc[at_a0 & at_b0, [*key, "value"]].rename(columns={"value": "joint"})
-    alone_a = slim.loc[at_b0, [*key, "level_a", "value"]].rename(columns={"value": "alone_a"})
-    alone_b = slim.loc[at_a0, [*key, "level_b", "value"]].rename(columns={"value": "alone_b"})
-    cross = slim.merge(joint, on=key)
-    cross["difference"] = cross["value"] - cross["joint"]
-    corners = cross[~at_level(cross["level_a"], a0) & ~at_level(cross["level_b"], b0)]
-    corners = corners.merge(alone_a, on=[*key, "level_a"]).merge(alone_b, on=[*key, "level_b"])
-    corners["difference"] = (
-        corners["value"] - corners["alone_a"] - corners["alone_b"] + corners["joint"]
+def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]:
+    """The rows of two axes, and their double differences, blocks x rows."""
+    data, block = design.observations, design.unit
+    runs = _partners(design, a, b)
+    value, size = data.value, int(runs["contrast"].max()) + 1 if len(runs) else 0
+    cross = runs[runs["joint"] >= 0]
+    cross = cross.assign(difference=value[cross["row"]] - value[cross["joint"]])
+    corners = cross[cross["treated"] & (cross["alone_a"] >= 0) & (cross["alone_b"] >= 0)]
+    corners = corners.assign(
+        difference=value[corners["row"]] - value[corners["alone_a"]] - value[corners["alone_b"]]
+        + value[corners["joint"]]
+    )  # fmt: skip
+    effects, _, incomplete = _average(cross, len(data.blocks), size)
+    doubles, wide, incomplete_corners = _average(corners, len(data.blocks), size)
+    contrast = effects.index.to_numpy(dtype=np.int64)
+    n_runs, n_cross, n_corners, lost = (
+        np.bincount(part["contrast"], minlength=size)
+        for part in (runs, cross, corners, cross[cross["difference"].isna()])
     )
-    effects, _, dropped = _over_seeds(cross, block)
-    doubles, wide, corners_dropped = _over_seeds(corners, block)
-    levels = ["level_a", "level_b"]
-    alone = slim.groupby(levels, sort=False).size() - cross.groupby(levels, sort=False).size()
-    lost = cross[cross["difference"].isna()].groupby(levels, sort=False).size()
-    dropped = corners_dropped.reindex(dropped.index).fillna(dropped)
-    effects["left_out"] = [
-        format_counts(
-            (int(dropped.get(key, 0)), f"pair of an incomplete {block} or cell"),
-            (int(alone.get(key, 0)), "run without its like at both controls"),
-            (int(lost.get(key, 0)), "pair of which a run diverged"),
-        )
-        for key in effects.index
-    ]
-    doubles = doubles[["mean", "low", "high", "seeds", "p"]]
-    doubles.columns = pd.Index(["double", "double_low", "double_high", "double_seeds", "p"])
-    effects = effects.drop(columns="p").rename(columns={"mean": "effect"})
-    wide = wide.reindex(columns=effects.index)
-    return effects.join(doubles).reset_index().assign(axis_a=a, axis_b=b), wide
+    dropped = np.where(n_corners > 0, incomplete_corners, incomplete)
+    rows = runs["row"].to_numpy()[np.unique(runs["contrast"], return_index=True)[1]][contrast]
+    names = {"mean": "double", "low": "double_low", "high": "double_high", "seeds": "double_seeds"}
+    table = effects.drop(columns="p").rename(columns={"mean": "effect"})
+    table = table.join(doubles.rename(columns=names)[[*names.values(), "p"]]).assign(
+        axis_a=a,
+        level_a=data.columns[a].infer_levels(rows).array,
+        axis_b=b,
+        level_b=data.columns[b].infer_levels(rows).array,
+        left_out=[
+            format_counts(
+                (dropped[key], f"pair of an incomplete {block} or cell"),
+                (n_runs[key] - n_cross[key], "run without its like at both controls"),
+                (lost[key], "pair of which a run diverged"),
+            )
+            for key in contrast
+        ],
+    )
+    return table, wide[pd.unique(data.block)][:, contrast]
 
 
-def _over_seeds(cross: pd.DataFrame, block: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """Each pair of levels over its blocks; the numbers themselves, blocks by pairs; and how many
-    rows were dropped as incomplete.
+def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
+    """Find the partners of each run at the controls of two axes, all else equal.
+
+    Returns
+    -------
+    DataFrame
+        One row a run that has a level on both axes, all columns numbers: ``row``, ``cell``,
+        ``block``, ``diverged``; ``contrast``: its pair of levels; ``joint, alone_a, alone_b``:
+        the rows of its partners at both controls, at the control of b, and at that of a, -1 where
+        there is none; ``treated``: whether it is at neither control.
     """
-    levels = ["level_a", "level_b"]
-    cross = cross.assign(contrast=cell_codes(cross[levels]))
-    before = cross.groupby(levels, sort=False).size()
-    cross = complete_blocks(cross.reset_index(drop=True), contrast="contrast", block=block)
-    grouped = cross.groupby(levels, sort=False)
-    by_seed = cross.groupby([*levels, block], sort=False)["difference"].mean().reset_index()
-    table = summarise(by_seed, levels, "difference")
-    table["cells"] = grouped["cell"].nunique()
-    table["diverged"] = grouped["diverged"].sum()
-    wide = by_seed.set_index([block, *levels])["difference"].unstack(levels)  # noqa: PD010
-    wide = wide.reindex(columns=table.index)
-    p = sign_flip_p(wide.to_numpy(dtype=float)) if len(table) else np.empty(0)
-    dropped = before - grouped.size().reindex(before.index).fillna(0)
-    return table.assign(seeds=table["n"], p=p), wide, dropped
+    data = design.observations
+    column_a, column_b = data.columns[a], data.columns[b]
+    rows = np.flatnonzero((column_a.codes >= 0) & (column_b.codes >= 0))
+    cell = data.sorted_cells([name for name in design.factors if name not in (a, b)])[rows]
+    at_a, at_b = (data.columns[axis].at(design.controls[axis])[rows] for axis in (a, b))
+    levels = [(column.codes[rows], len(column.levels)) for column in (column_a, column_b)]
+    place = cell * len(data.blocks) + data.block[rows]
+
+    def find(key: Ints, candidates: Bools) -> Ints:
+        position = pd.Index(key[candidates]).get_indexer(pd.Index(key))
+        return np.asarray(np.append(rows[candidates], -1)[position])
+
+    return pd.DataFrame(
+        {
+            "row": rows,
+            "cell": cell,
+            "block": data.block[rows],
+            "diverged": data.diverged[rows],
+            "contrast": combine(levels, len(rows)),
+            "joint": find(place, at_a & at_b),
+            "alone_a": find(place * len(column_a.levels) + levels[0][0], at_b),
+            "alone_b": find(place * len(column_b.levels) + levels[1][0], at_a),
+            "treated": ~at_a & ~at_b,
+        }
+    )
+
+
+def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame, Floats, Ints]:
+    """Average the balanced part of each contrast over cells, then over blocks.
+
+    Returns
+    -------
+    table, wide, dropped
+        One row a contrast, by its number; the means of blocks x contrasts; and how many rows of
+        each contrast are not balanced.
+    """
+    before = np.bincount(rows["contrast"], minlength=size)
+    codes = (rows[name].to_numpy() for name in ("contrast", "cell", "block"))
+    rows = rows[find_balanced(*codes)]
+    contrast, block = rows["contrast"].to_numpy(), rows["block"].to_numpy()
+    wide = mean_by_block(rows["difference"].to_numpy(), contrast, block, (n_blocks, size))
+    order = np.sort(number_pairs(contrast, block)[1])
+    table = group_intervals(pd.Series(wide[block[order], contrast[order]]), contrast[order])
+    present = table.index.to_numpy(dtype=np.int64)
+    diverged = contrast[rows["diverged"].to_numpy()]
+    table = table.assign(
+        seeds=table["n"],
+        cells=count_distinct(contrast, rows["cell"].to_numpy(), size)[present],
+        diverged=np.bincount(diverged, minlength=size)[present],
+        p=sign_flip_p(wide[:, present]) if len(present) else np.empty(0),
+    )
+    return table, wide, before - np.bincount(contrast, minlength=size)
 
 
 def strongest_pairs(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,53 +8,48 @@ interaction.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.design import (
+from ablations.analysis.coding import Bools, Ints
+from ablations.analysis.design import Design, Observations, accept_table
+from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
+from ablations.analysis.pairing import complete_configurations, spread_cells
+from ablations.analysis.statements import (
     STATED,
-    Scale,
-    any_names,
-    assumed,
-    at_level,
-    by_configuration,
+    UNTESTED,
+    assumptions_text,
     format_counts,
-    spelled,
-    to_observations,
 )
-from ablations.analysis.inference import max_t, over_seeds, share_positive, sign_flip_p
-from ablations.analysis.pairing import Level, complete_configurations
+from ablations.results.metadata import Level
 
 ONE_FACTOR_COLUMNS = [
     "view", "axis", "level", "against", "effect", "low", "high", "change", "change_low",
     "change_high", "p", "p_adjusted", "better", "seeds", "diverged", "against_diverged",
     *STATED,
 ]  # fmt: skip
+
+
 PLUS, MINUS = "control plus", "full minus"
 
 
-@any_names
-def one_factor(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    full: Mapping[str, Level] | None = None,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    higher_is_better: bool = False,
-    status: str = "status",
-) -> pd.DataFrame:
+LookUp = tuple[str, str, object, object, tuple[int, int]]
+"""View, axis, level, the level it is compared with, and the numbers of both cells."""
+
+
+@accept_table("controls", "factors", "scale", "higher_is_better")
+def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd.DataFrame:
     """Compare the control with each level added, and the full model with each level taken out.
 
     Parameters
     ----------
     controls
         Axis to its control level.  Factors that are no axis must have one level where the control
-        was run; rows of other levels are not looked at.
+        was run; rows of other levels are ignored.
     full
         Axis to its level in the full model.  By default the configuration with the best mean of
         those that ended well in every seed; chosen on the same runs, it flatters every level in
@@ -81,138 +76,149 @@ def one_factor(
     Raises
     ------
     ValueError
-        As ``measured`` does; if ``full`` names an axis without a control or a level that was not
-        run; if the control was run with several settings of the other factors.
+        As ``Design`` and its ``observations`` do; if ``full`` names an axis without a control or a
+        level that was not run; if the control was run with several settings of the other factors.
     """
-    axes = [axis for axis in controls if axis in runs]
-    full = _full(runs, controls, axes, full)
-    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    others = [name for name in factors if name not in axes]
-    base = _matching(table, {axis: controls[axis] for axis in axes})
-    if base.empty and full is not None:
-        base = _matching(table, full)
-    if others and base.empty:
+    if full is not None:
+        full = _complete_full(design, full)
+    inner = _hold_settings(design, full)
+    look_ups = [] if inner is None else _list_look_ups(inner, full)
+    if inner is None or not look_ups:
         return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
-    if others:
-        # What no axis names (epochs, say) is held at what the control was trained with.
-        settings = base[others].drop_duplicates()
-        if len(settings) > 1:
-            raise ValueError(
-                f"the control was run with {len(settings)} settings of {', '.join(others)}: "
-                "give only the runs of one of them"
-            )
-        table = table[_same(table, settings.iloc[0])]
-    wide, levels = by_configuration(table, axes, block)
-    diverged, _ = by_configuration(table, axes, block, "diverged")
-    control = _find(levels, {axis: controls[axis] for axis in axes})
-    sign = 1 if higher_is_better else -1
-    top = _find(levels, full) if full is not None else _best(runs, table, axes, block, sign)
-    rows = []
-    for axis in axes:
-        for level in pd.unique(levels[axis]):
-            if control is None or at_level(pd.Series([level]), controls[axis])[0]:
-                continue
-            added = _find(levels, {**_levels(levels, control), axis: level})
-            rows.append((PLUS, axis, level, controls[axis], added, control))
-        if top is not None and levels.loc[top, axis] != controls[axis]:
-            taken = _find(levels, {**_levels(levels, top), axis: controls[axis]})
-            rows.append((MINUS, axis, controls[axis], levels.loc[top, axis], taken, top))
-    found = [row for row in rows if row[4] is not None]
-    if not found:
-        return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
-    result = pd.DataFrame([row[:4] for row in found], columns=ONE_FACTOR_COLUMNS[:4])
-    first, second = ([row[place] for row in found] for place in (4, 5))
-    d = wide[first].to_numpy(dtype=float) - wide[second].to_numpy(dtype=float)
-    both = diverged[first].notna().to_numpy() & diverged[second].notna().to_numpy()
-    ended = [
-        np.where(both, diverged[side].to_numpy(dtype=float), 0).sum(axis=0).astype(int)
-        for side in (first, second)
-    ]
-    views = result["view"].to_numpy()
-    adjusted = np.full(len(result), np.nan)
-    for view in (PLUS, MINUS):
-        if (views == view).any():
-            adjusted[views == view] = max_t(d[:, views == view])
-    sizes = {view: int((views == view).sum()) for view in (PLUS, MINUS)}
-    seeds, asked = np.isfinite(d).sum(axis=0), runs[block].nunique()
-    return result.assign(
-        **over_seeds(d, scale), p=sign_flip_p(d), p_adjusted=adjusted,
-        better=share_positive(sign * d), seeds=seeds,
-        diverged=ended[0], against_diverged=ended[1], n=seeds,
-        procedure=[
-            "two cells paired by block; t interval and sign flips over blocks; "
-            f"step-down max-T over {sizes[view]}"
-            if n >= 2
-            else "nothing, with fewer than two to compare"
-            for view, n in zip(views, seeds, strict=True)
-        ],
-        assumes=[_assumed(block, view, chosen=full is None) for view in views],
+    cells = spread_cells(inner)
+    first, second = ([row[-1][side] for row in look_ups] for side in (0, 1))
+    d = np.ascontiguousarray(cells.values[:, first] - cells.values[:, second])
+    both = cells.present[:, first] & cells.present[:, second]
+    diverged, against_diverged = (
+        (both & cells.diverged[:, side]).sum(axis=0) for side in (first, second)
+    )
+    table = pd.DataFrame([row[:-1] for row in look_ups], columns=ONE_FACTOR_COLUMNS[:4])
+    views, adjusted = table["view"].to_numpy(), np.full(len(table), np.nan)
+    for view in set(views):
+        adjusted[views == view] = max_t(d[:, views == view])
+    seeds, block = np.isfinite(d).sum(axis=0), design.unit
+    sign = 1 if design.higher_is_better else -1
+    return table.assign(
+        **mean_intervals(d, design.scale),
+        p=sign_flip_p(d),
+        p_adjusted=adjusted,
+        better=share_positive(sign * d),
+        seeds=seeds,
+        diverged=diverged,
+        against_diverged=against_diverged,
+        n=seeds,
+        procedure=_procedures(views, seeds),
+        assumes=[_assumptions(block, view, selected=full is None) for view in views],
         left_out=[
             format_counts(
                 (lost, f"{block} in which one of the two diverged"),
-                (asked - run, f"{block} in which one of the two has no result"),
+                (design.n_blocks - ended, f"{block} in which one of the two has no result"),
             )
-            for lost, run in zip(both.sum(axis=0) - seeds, both.sum(axis=0), strict=True)
+            for lost, ended in zip(both.sum(axis=0) - seeds, both.sum(axis=0), strict=True)
         ],
-    )[ONE_FACTOR_COLUMNS]  # fmt: skip
+    )[ONE_FACTOR_COLUMNS]
 
 
-def _assumed(block: str, view: str, *, chosen: bool) -> str:
+def _procedures(views: Sequence[str], seeds: Ints) -> list[str]:
+    procedure = (
+        "two cells paired by block; t interval and sign flips over blocks; step-down max-T over "
+    )
+    sizes = Counter(views)
+    return [
+        f"{procedure}{sizes[view]}" if n >= 2 else UNTESTED
+        for view, n in zip(views, seeds, strict=True)
+    ]
+
+
+def _assumptions(block: str, view: str, *, selected: bool) -> str:
     luck = "; the full model was chosen on these same runs, which flatters it"
-    return assumed(block) + (luck if view == MINUS and chosen else "")
+    return assumptions_text(block) + (luck if view == MINUS and selected else "")
 
 
-def _matching(table: pd.DataFrame, levels: Mapping[str, Level]) -> pd.DataFrame:
-    return table[_same(table, pd.Series(dict(levels), dtype=object))]
-
-
-def _same(table: pd.DataFrame, levels: pd.Series) -> pd.Series:
-    same = pd.Series(data=True, index=table.index)
-    for name, level in levels.items():
-        same &= table[name].isna() if _missing(level) else at_level(table[name], level)
-    return same
-
-
-def _missing(level: object) -> bool:
-    return not isinstance(level, tuple) and bool(pd.isna(level))
-
-
-def _find(levels: pd.DataFrame, wanted: Mapping[str, Level]) -> int | None:
-    """The configuration with some levels; None where it was not run, or they do not name one."""
-    found = levels.index[_same(levels, pd.Series(dict(wanted), dtype=object))]
-    return int(found[0]) if len(found) == 1 else None
-
-
-def _levels(levels: pd.DataFrame, configuration: int) -> dict[str, Level]:
-    return {str(axis): level for axis, level in levels.loc[configuration].items()}
-
-
-def _full(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    axes: Sequence[str],
-    full: Mapping[str, Level] | None,
-) -> dict[str, Level] | None:
-    """The full model's level on every axis; the control's where it does not say."""
-    if full is None:
-        return None
+def _complete_full(design: Design, full: Mapping[str, Level]) -> dict[str, Level]:
+    """The full model's level on every axis; the control's where it names none."""
+    axes = design.contrasted_axes
     for axis, level in full.items():
         if axis not in axes:
-            there = ", ".join(axes)
-            raise ValueError(f"the full model names {axis!r}, which is no axis; there are {there}")
-        if not at_level(runs[axis], level).any():
-            there = ", ".join(map(repr, pd.unique(runs[axis])))
-            raise ValueError(f"{level!r} is no level of {axis!r}; there are {there}")
-    return {axis: full.get(axis, controls[axis]) for axis in axes}
+            names = ", ".join(axes)
+            raise ValueError(f"the full model names {axis!r}, which is no axis; there are {names}")
+        if not design.columns[axis].at(level).any():
+            levels = ", ".join(map(repr, pd.unique(design.runs[axis])))
+            raise ValueError(f"{level!r} is no level of {axis!r}; there are {levels}")
+    return {axis: full.get(axis, design.controls[axis]) for axis in axes}
 
 
-def _best(
-    runs: pd.DataFrame, table: pd.DataFrame, axes: Sequence[str], block: str, sign: int
-) -> int | None:
-    """The configuration with the best mean, numbered as in ``by_configuration``."""
-    kept = complete_configurations(runs, table, axes, block)
-    if kept.values.empty:
+def _hold_settings(design: Design, full: Mapping[str, Level] | None) -> Design | None:
+    """The design of the axes alone, at the settings of the other factors that the control was run
+    with (or the full model, where the control was not run); None where neither was.
+    """
+    data, axes = design.observations, design.contrasted_axes
+    others = [name for name in design.factors if name not in axes]
+    rows = np.ones(len(data), dtype=bool)
+    if others:
+        base = _matching(data, {axis: design.controls[axis] for axis in axes})
+        if not base.any() and full is not None:
+            base = _matching(data, full)
+        settings = data.cells(others)
+        held = pd.unique(settings[base])
+        if not len(held):
+            return None
+        if len(held) > 1:
+            raise ValueError(
+                f"the control was run with {len(held)} settings of {', '.join(others)}: "
+                "give only the runs of one of them"
+            )
+        rows = settings == held[0]
+    return replace(design, runs=design.runs.iloc[data.rows[rows]], factors=tuple(axes))
+
+
+def _matching(data: Observations, levels: Mapping[str, Level]) -> Bools:
+    codes = ((data.columns[axis], level) for axis, level in levels.items())
+    parts = [column.codes == column.code_of(level) for column, level in codes]
+    return np.all(parts, axis=0) if parts else np.ones(len(data), dtype=bool)
+
+
+def _list_look_ups(design: Design, full: Mapping[str, Level] | None) -> list[LookUp]:
+    data, axes = design.observations, list(design.factors)
+    levels = spread_cells(design).levels
+    first = np.unique(data.cells(axes), return_index=True)[1]
+    codes = (
+        np.array([data.columns[axis].codes[first] for axis in axes])
+        .reshape(len(axes), len(first))
+        .T
+    )
+
+    def find(cell: Ints) -> int | None:
+        rows = np.flatnonzero((codes == cell).all(axis=1))
+        return int(rows[0]) if len(rows) == 1 else None
+
+    def encode(configuration: Mapping[str, Level]) -> Ints:
+        return np.array([data.columns[axis].code_of(configuration[axis]) for axis in axes])
+
+    at_control = encode(design.controls)
+    control = find(at_control)
+    best = _find_best(design) if full is None else find(encode(full))
+    look_ups: list[LookUp] = []
+    for k, axis in enumerate(axes):
+        for code in pd.unique(codes[:, k]) if control is not None else ():
+            added = find(np.where(np.arange(len(axes)) == k, code, at_control))
+            if added is not None and control is not None and code != at_control[k]:
+                level = levels[axis].iloc[added]
+                cells = added, control
+                look_ups.append((PLUS, axis, level, design.controls[axis], cells))
+        if best is not None and codes[best, k] != at_control[k]:
+            without = find(np.where(np.arange(len(axes)) == k, at_control, codes[best]))
+            if without is not None:
+                level = levels[axis].iloc[best]
+                cells = without, best
+                look_ups.append((MINUS, axis, design.controls[axis], level, cells))
+    return look_ups
+
+
+def _find_best(design: Design) -> int | None:
+    """The number of the configuration with the best mean."""
+    complete = complete_configurations(design)
+    if not complete.values.size:
         return None
-    order = np.argsort(spelled(kept.levels), kind="stable")
-    merit = sign * kept.values.mean().to_numpy(dtype=float)[order]
-    return int(kept.values.columns[order[int(np.argmax(merit))]])
+    sign = 1 if design.higher_is_better else -1
+    return int(complete.levels.index[int(np.argmax(sign * complete.values.mean(axis=0)))])

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from ablations.analysis.design import Floats
+from ablations.analysis.coding import Floats
 from ablations.analysis.inference import EXACT_BLOCKS
 from ablations.analysis.verdicts import UNDECIDED
 

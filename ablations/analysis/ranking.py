@@ -1,27 +1,24 @@
-"""Which configuration does best, and what does it cost? Summaries and the Pareto front."""
+"""Which configuration does best, and what does it cost? Summaries, ranks and the Pareto front."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.design import (
+from ablations.analysis.coding import Bools, Floats, combine, rank_texts, row_labels
+from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.inference import group_intervals, max_t
+from ablations.analysis.pairing import complete_configurations, join_factors
+from ablations.analysis.statements import (
     STATED,
-    Floats,
-    Scale,
-    any_names,
-    cell_codes,
-    done,
     format_counts,
-    spelled,
-    to_observations,
+    join_statements,
+    procedure_texts,
 )
-from ablations.analysis.inference import max_t, summarise
-from ablations.analysis.pairing import complete_configurations
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
 
@@ -32,18 +29,21 @@ MEASURES = [
 ]  # fmt: skip
 
 
-@any_names
+SPREAD_COLUMNS = ["axis", "level", "spread", "low", "high", "cells", "seeds", *STATED]
+
+
+RANKING_COLUMNS = [
+    "place", "mean", "iqm", "iqm_low", "iqm_high", "mean_rank", "apart", "first_better", "p_first",
+    "seeds", "friedman", "p", "critical_difference", *STATED,
+]  # fmt: skip
+
+
+RESAMPLES = 2_000
+
+
+@accept_table("factors", "scale", "higher_is_better")
 def configurations(
-    runs: pd.DataFrame,
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    metric: str = "metric",
-    seconds: str = "train_seconds",
-    block: str = "seed",
-    scale: Scale = "log",
-    higher_is_better: bool = False,
-    status: str = "status",
+    design: Design, *, metric: str = "metric", seconds: str = "train_seconds"
 ) -> pd.DataFrame:
     """Summarise every configuration over its seeds, best first.
 
@@ -57,49 +57,30 @@ def configurations(
         better in one. Complete configurations come first, by their mean: a configuration that is
         good only where it survived does not lead the table.
     """
-    runs = runs.assign(configuration=cell_codes(runs[list(factors)]))
-    table = _described(runs, factors).join(_status_counts(runs, status))
-    how = {"outcome": outcome, "block": block, "scale": scale, "status": status}
-    values = to_observations(runs, ["configuration"], **how)  # type: ignore[arg-type]
-    losses = summarise(values, ["configuration"], "value")[["mean", "low", "high"]]
-    table = table.join(np.exp(losses) if scale == "log" else losses)
-    ok = runs[runs[status] == "ok"] if status in runs else runs
-    spent = ok.groupby("configuration")[seconds].median().rename("seconds")
-    table = table.join(_metric(ok, metric)).join(spent)
+    runs, data = design.runs, design.observations
+    columns = ((column.codes, len(column.levels)) for column in design.columns.values())
+    cell = combine(columns, len(runs))
+    status = runs[design.status] if design.status in runs else pd.Series("ok", index=runs.index)
+    counts = pd.crosstab(cell, status.to_numpy()).reindex(columns=list(STATUSES), fill_value=0)
+    table = counts.assign(runs=np.bincount(cell))
+    losses = group_intervals(pd.Series(data.value), cell[data.rows])[["mean", "low", "high"]]
+    table = table.join(np.exp(losses) if design.scale == "log" else losses)
+    ok = (status == "ok").to_numpy()
+    metrics = pd.to_numeric(runs.loc[ok, metric]) if metric in runs else pd.Series(np.nan, cell[ok])
+    scores = group_intervals(metrics, cell[ok])[["mean", "low", "high"]]
+    table = table.join(scores.set_axis(["metric", "metric_low", "metric_high"], axis=1))
+    table["seconds"] = runs.loc[ok, seconds].groupby(cell[ok]).median()
     table["complete"] = (table["ok"] == table["runs"]) & table["mean"].notna()
-    merit = table["mean"].to_numpy(dtype=float) * (-1 if higher_is_better else 1)
-    front = pareto_front(np.where(table["complete"], merit, np.nan), table["seconds"].to_numpy())
-    table = table.assign(pareto=front, merit=merit, incomplete=~table["complete"])
-    table = table.sort_values(["incomplete", "merit", "name"], kind="stable")
-    return table[[*factors, *MEASURES]].reset_index(drop=True)
-
-
-def _described(runs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
-    """The levels of every configuration, and all of them as one ``name`` that orders ties."""
-    table = runs.drop_duplicates("configuration").set_index("configuration")[list(factors)]
+    merit = table["mean"].to_numpy(dtype=float) * (-1 if design.higher_is_better else 1)
+    complete = table["complete"].to_numpy()
+    table["pareto"] = pareto_front(np.where(complete, merit, np.nan), table["seconds"].to_numpy())
+    levels = runs.iloc[np.unique(cell, return_index=True)[1]][list(design.factors)]
     # Ties come out in the same order whatever order the rows came in.
-    table["name"] = spelled(table) if factors else ""
-    return table
+    order = np.lexsort((rank_texts(row_labels(levels)), merit, ~complete))
+    return join_factors(levels.iloc[order], table[MEASURES].iloc[order])
 
 
-def _status_counts(runs: pd.DataFrame, status: str) -> pd.DataFrame:
-    state = runs[status] if status in runs else pd.Series("ok", index=runs.index)
-    counts = pd.crosstab(runs["configuration"], state).reindex(columns=list(STATUSES), fill_value=0)
-    counts.columns.name = None
-    return counts.assign(runs=runs.groupby("configuration").size())
-
-
-def _metric(ok: pd.DataFrame, metric: str) -> pd.DataFrame:
-    columns = {"mean": "metric", "low": "metric_low", "high": "metric_high"}
-    numbers = ok[["configuration"]].assign(
-        metric=pd.to_numeric(ok[metric]) if metric in ok else np.nan
-    )
-    return summarise(numbers, ["configuration"], "metric").rename(columns=columns)[
-        [*columns.values()]
-    ]
-
-
-def pareto_front(loss: Floats, cost: Floats) -> npt.NDArray[np.bool_]:
+def pareto_front(loss: Floats, cost: Floats) -> Bools:
     """Mark the points that no other point beats; smaller is better in both, and missing points are
     never on it.
     """
@@ -111,20 +92,8 @@ def pareto_front(loss: Floats, cost: Floats) -> npt.NDArray[np.bool_]:
     return front
 
 
-SPREAD_COLUMNS = ["axis", "level", "spread", "low", "high", "cells", "seeds", *STATED]
-
-
-@any_names
-def seed_spread(
-    runs: pd.DataFrame,
-    axes: Sequence[str],
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    status: str = "status",
-) -> pd.DataFrame:
+@accept_table("factors", "scale")
+def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
     """Describe the standard deviation over seeds of a configuration's outcome, level by level.
 
     Returns
@@ -141,69 +110,50 @@ def seed_spread(
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do.
     """
-    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    cell = cell_codes(table[list(factors)])
-    of_cell = table.groupby(cell)["value"].agg(spread="std", seeds="count")
-    levels = table.assign(cell=cell).drop_duplicates("cell").set_index("cell")
-    lost = table.groupby(cell)["diverged"].sum()
+    check_names("axes", axes)
+    check_columns(design.runs, axes)
+    data = design.observations
+    cell = data.cells(design.factors)
+    of_cell = pd.Series(data.value).groupby(cell).agg(spread="std", seeds="count")
+    of_cell["lost"] = np.bincount(cell[data.diverged], minlength=len(of_cell))
+    rows = data.rows[np.unique(cell, return_index=True)[1]]
     parts = []
     for axis in axes:
-        by_level = of_cell.assign(lost=lost).groupby(levels[axis], sort=False, dropna=True)
-        spread = by_level["spread"]
+        levels = design.runs[axis].iloc[rows].reset_index(drop=True)
+        groups = of_cell.groupby(levels.rename("level"), sort=False, dropna=True)
+        spread = groups["spread"]
         part = pd.DataFrame(
             {
                 "spread": spread.median(),
                 "low": spread.quantile(0.25),
                 "high": spread.quantile(0.75),
                 "cells": spread.count(),
-                "seeds": by_level["seeds"].max(),
-                "left_out": [
-                    format_counts((int(n), "run that diverged")) for n in by_level["lost"].sum()
-                ],
+                "seeds": groups["seeds"].max(),
+                "left_out": [format_counts((n, "run that diverged")) for n in groups["lost"].sum()],
             }
         )
-        parts.append(part.rename_axis("level").reset_index().assign(axis=axis))
+        parts.append(part.reset_index().assign(axis=axis))
     if not parts:
         return pd.DataFrame(columns=SPREAD_COLUMNS)
-    return pd.concat(parts, ignore_index=True).assign(
-        n=lambda t: t["seeds"],
-        procedure=lambda t: done(
-            t["n"], "median over configurations of the standard deviation over blocks"
-        ),
-        assumes=f"{block}s independent of one another",
+    table = pd.concat(parts, ignore_index=True)
+    procedure = "median over configurations of the standard deviation over blocks"
+    return table.assign(
+        n=table["seeds"],
+        procedure=procedure_texts(table["seeds"], procedure),
+        assumes=f"{design.unit}s independent of one another",
     )[SPREAD_COLUMNS]
 
 
-RANKING_COLUMNS = [
-    "place", "mean", "iqm", "iqm_low", "iqm_high", "mean_rank", "apart", "first_better", "p_first",
-    "seeds", "friedman", "p", "critical_difference", *STATED,
-]  # fmt: skip
-
-
-RESAMPLES = 2_000
-
-
-@any_names
-def ranking(
-    runs: pd.DataFrame,
-    factors: Sequence[str],
-    *,
-    best: int = 10,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    higher_is_better: bool = False,
-    alpha: float = 0.05,
-    status: str = "status",
-) -> pd.DataFrame:
+@accept_table("factors", "scale", "higher_is_better", "alpha")
+def ranking(design: Design, *, best: int = 10) -> pd.DataFrame:
     """Rank the best configurations by seed.
 
     Only configurations that ended well in every seed are ranked (one that diverged in some is
     not among the best; seeds that lack runs for another reason are left out).  Which ones are best
     is decided by their mean, on the scale, so ranks among few best of many look more different than
-    they are: ``winner.winner`` says how much.
+    they are: ``best_configuration`` says how much.
 
     Parameters
     ----------
@@ -231,60 +181,65 @@ def ranking(
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do; or if ``best`` is below 1.
     """
-    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
-    kept = complete_configurations(runs, table, factors, block)
-    wide, named = kept.values, kept.levels
-    complete = wide.columns
-    if wide.empty:
-        return pd.DataFrame(columns=[*factors, *RANKING_COLUMNS])
-    sign = -1 if higher_is_better else 1
-    merit = wide[complete].to_numpy(dtype=float) * sign
-    order = np.lexsort((spelled(named.loc[complete]), merit.mean(axis=0)))[:best]
-    chosen, merit = complete[order], merit[:, order]
-    ranks = stats.rankdata(merit, axis=1)
-    statistic, p = friedman(ranks)
-    distance = critical_difference(len(chosen), len(merit), alpha)
-    low, high = _interval(merit)
-    first = np.full(len(chosen), np.nan)
-    first[1:] = max_t(merit[:, 1:] - merit[:, :1])
-    away = np.abs(ranks.mean(axis=0) - ranks[:, 0].mean())
-
-    def shown(value: Floats) -> Floats:
-        return np.exp(sign * value) if scale == "log" else sign * value
-
-    bounds = np.sort([shown(low), shown(high)], axis=0)
-    better = _share_below(merit[:, :1], merit)
-    better[0] = np.nan
-    said = format_counts((len(complete) - len(chosen), "configuration beyond the best"))
-    found = named.loc[chosen].assign(
-        place=np.arange(1, len(chosen) + 1),
-        mean=shown(merit.mean(axis=0)),
-        iqm=shown(interquartile_mean(merit)),
-        iqm_low=bounds[0],
-        iqm_high=bounds[1],
-        mean_rank=ranks.mean(axis=0),
-        apart=away > distance,
-        first_better=better,
-        p_first=first,
-        seeds=len(merit),
-        friedman=statistic,
-        p=p,
-        critical_difference=distance,
-        n=len(merit),
-        procedure=done(
-            pd.Series(len(merit), index=chosen),
-            f"ranks within blocks of the best {len(chosen)}, Friedman's test, Nemenyi's critical "
-            f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips against "
-            "the first, max-T",
-        ),
-        assumes=f"{block}s independent of one another; chosen on the same runs that rank them",
-        left_out="; ".join(filter(None, [kept.left_out, said])),
+    complete = complete_configurations(design)
+    if not complete.values.size:
+        return pd.DataFrame(columns=[*design.factors, *RANKING_COLUMNS])
+    sign = -1 if design.higher_is_better else 1
+    merit = complete.values * sign
+    order = np.argsort(merit.mean(axis=0), kind="stable")[:best]
+    merit = merit[:, order]
+    left_out = join_statements(
+        complete.left_out,
+        format_counts((len(complete.levels) - len(order), "configuration beyond the best")),
     )
-    return found.reset_index(drop=True)
+    table = pd.DataFrame(_rank(merit, sign, design)).assign(left_out=left_out)
+    return join_factors(complete.levels.iloc[order], table[RANKING_COLUMNS])
+
+
+def _rank(merit: Floats, sign: int, design: Design) -> dict[str, object]:
+    """The columns of ``ranking`` for merits of blocks x configurations, best first."""
+    n, k = merit.shape
+    ranks = stats.rankdata(merit, axis=1)
+    mean_ranks = ranks.mean(axis=0)
+    statistic, p = friedman(ranks)
+    distance = critical_difference(k, n, design.alpha)
+    first_better = share_below(merit[:, :1], merit)
+    p_first = np.full(k, np.nan)
+    first_better[0], p_first[1:] = np.nan, max_t(merit[:, 1:] - merit[:, :1])
+
+    def to_unit(value: Floats) -> Floats:
+        return np.exp(sign * value) if design.scale == "log" else sign * value
+
+    low, high = np.sort([to_unit(bound) for bound in _bootstrap_interval(merit)], axis=0)
+    procedure = (
+        f"ranks within blocks of the best {k}, Friedman's test, Nemenyi's critical "
+        f"difference at {design.alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
+        "against the first, max-T"
+    )
+    return {
+        "place": np.arange(1, k + 1),
+        "mean": to_unit(merit.mean(axis=0)),
+        "iqm": to_unit(interquartile_mean(merit)),
+        "iqm_low": low,
+        "iqm_high": high,
+        "mean_rank": mean_ranks,
+        "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
+        "first_better": first_better,
+        "p_first": p_first,
+        "seeds": n,
+        "friedman": statistic,
+        "p": p,
+        "critical_difference": distance,
+        "n": n,
+        "procedure": procedure_texts([n] * k, procedure),
+        "assumes": (
+            f"{design.unit}s independent of one another; chosen on the same runs that rank them"
+        ),
+    }
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
@@ -308,8 +263,9 @@ def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
     return float(statistic), float(stats.chi2.sf(statistic, k - 1))
 
 
+@lru_cache
 def critical_difference(treatments: int, blocks: int, alpha: float = 0.05) -> float:
-    """How far two mean ranks must be apart (Nemenyi's test; Demsar, 2006)."""
+    """Return how far two mean ranks must be apart (Nemenyi's test; Demsar, 2006)."""
     if treatments < 2:
         return np.nan
     q = stats.studentized_range.ppf(1 - alpha, treatments, np.inf) / np.sqrt(2)
@@ -321,34 +277,18 @@ def interquartile_mean(values: Floats) -> Floats:
     return np.asarray(stats.trim_mean(values, 0.25, axis=0), dtype=float)
 
 
-def probability_of_improvement(x: Floats, y: Floats) -> float:
-    """Probability that a run of ``x`` is larger than one of ``y``, ties half.
-
-    Source: Agarwal et al. (2021), after Mann and Whitney.
-
-    Parameters
-    ----------
-    x, y
-        Runs x tasks; runs need not be paired, tasks must be the same.
-    """
-    shares = []
-    for a, b in zip(np.asarray(x).T, np.asarray(y).T, strict=True):
-        greater, equal = a[:, None] > b, a[:, None] == b
-        shares.append(greater.mean() + equal.mean() / 2)
-    return float(np.mean(shares))
-
-
-def _share_below(first: Floats, others: Floats) -> Floats:
+def share_below(first: Floats, others: Floats) -> Floats:
+    """Return the share of rows in which ``first`` is smaller than each column; ties count half."""
     return np.asarray((first < others).mean(axis=0) + (first == others).mean(axis=0) / 2)
 
 
-def _interval(merit: Floats) -> tuple[Floats, Floats]:
-    """Percentile bootstrap of the interquartile means, seeds drawn once for all columns."""
+def _bootstrap_interval(merit: Floats) -> tuple[Floats, Floats]:
+    """Percentile bootstrap of the interquartile means, seeds resampled jointly for all columns."""
     n = len(merit)
     if n < 2:
         missing = np.full(merit.shape[1], np.nan)
         return missing, missing
-    # Sorted by what they hold, so that the labels of the seeds do not choose the draws.
+    # Sorted by their numbers, so that the labels of the seeds do not change the draws.
     merit = merit[np.lexsort(merit.T)]
     draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
     means = stats.trim_mean(merit[draws], 0.25, axis=1)

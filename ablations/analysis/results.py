@@ -1,8 +1,8 @@
-"""A results folder that can be asked: what helps, what interacts, what matters, what wins.
+"""The questions that a results folder answers: what helps, what interacts, what matters, what wins.
 
 Each method is one function of ``ablations.analysis`` with what the folder's study says about axes,
-controls, direction and margin; its docstring there says what the columns are and where the method
-comes from.
+controls, direction and margin; the docstring of the function describes the columns and names the
+source of the method.
 """
 
 from __future__ import annotations
@@ -12,27 +12,55 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
+from ablations.analysis.ablation import (
+    ablation_table,
+    describe_tuning,
+    tune_design,
+)
+from ablations.analysis.confounding import confounding
+from ablations.analysis.costs import time_costs
+from ablations.analysis.design import OUTCOME, Design, typical_size
+from ablations.analysis.divergence import divergence_effects
+from ablations.analysis.interactions import interactions, simple_effects
+from ablations.analysis.one_factor import one_factor
+from ablations.analysis.ranking import ranking
+from ablations.analysis.selection import best_configuration
+from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
 from ablations.results import store
-
-if TYPE_CHECKING:
-    from ablations.analysis.design import Design
-    from ablations.results.metadata import StudyMetadata
+from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
 
-Level = str | float
 
-_DIRECTED = ("scale", "higher_is_better")
-_OUTCOMES = ("val_loss", "train_loss", "objective", "metric")
-_INCLUDES = {
+OUTCOMES = (OUTCOME, "train_loss", "objective", "metric")
+
+
+CAUTIONS = {
     "objective": "the objective holds penalties, which techniques add to by what they are",
     "train_loss": "a training loss tells how well rows are remembered",
 }
+
+
+VERDICT_COLUMNS = [
+    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
+    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
+]  # fmt: skip
+
+
+ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
+    ablation_table: [("axis", "level")],
+    divergence_effects: [("axis", "level")],
+    interactions: [("axis_a", "level_a"), ("axis_b", "level_b")],
+    one_factor: [("axis", "level"), ("axis", "against")],
+    simple_effects: [("axis", "level"), ("given", "given_level")],
+}
+"""Columns of an axis and its level by which the rows of an answer are put into the study's order;
+other answers are in an order of their own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,14 +73,14 @@ class Results(store.StoredResults):
 
     All questions take ``outcome``: ``val_loss`` by default, ``train_loss`` or ``objective``, for
     which lower is better, or ``metric``, of which the study knows the direction; and ``tune_over``:
-    axes, ``["lr"]`` for instance, at whose best level each configuration is judged, chosen by
-    validation loss on the other half of the seeds (``analysis.tuning``), instead of those of the
-    study.  Other keywords go to the function, whose docstring names the columns.
+    axes, ``["lr"]`` for instance, at whose best level each configuration is compared, chosen by
+    validation loss on the other half of the seeds (``analysis.tune``), instead of those of the
+    study.  Other keywords go to the function, or change a field of its ``Design``.
 
     Raises
     ------
     RequestError
-        From every question, if an outcome, axis, level or keyword is none that there is.
+        From every question, if it names an unknown outcome, axis, level or keyword.
     """
 
     def _repr_html_(self) -> str:
@@ -70,9 +98,9 @@ class Results(store.StoredResults):
         html: str = shown.to_html(index=False, border=0, float_format="{:.3g}".format)
         return f"{html}<p>{escape(repr(self)[1:-1])}</p>"
 
-    def effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def effects(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends
-        on (``analysis.depends_on``), and how many more seeds would decide it
+        on (``analysis.moderators``), and how many more seeds would decide it
         (``analysis.seeds_needed``).
 
         Returns
@@ -81,22 +109,9 @@ class Results(store.StoredResults):
             One row a level, in the study's order: the columns of ``main_effects``, among them
             ``depends_on`` and ``more``.
         """
-        from ablations import analysis
-        from ablations.analysis.ablation import with_advice
-        from ablations.analysis.design import on_scale
+        return self._answer(ablation_table, outcome, **options)
 
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            level = {"alpha": of.alpha} | asked
-            table = analysis.main_effects(of.runs, of.controls, of.factors, **level)
-            both = analysis.interactions(
-                of.runs, of.controls, of.factors, outcome=outcome, scale=level["scale"]
-            )
-            bound = on_scale(level["margin"], level["scale"])
-            return with_advice(table, both, bound, level["alpha"])
-
-        return self._ask(ask, outcome, (*_DIRECTED, "margin"), [("axis", "level")], **how)
-
-    def verdicts(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def verdicts(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """What each level does, in four words.
 
         Returns
@@ -105,55 +120,28 @@ class Results(store.StoredResults):
             Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
             effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
         """
-        columns = [
-            "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect",
-            "low", "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes",
-            "left_out",
-        ]  # fmt: skip
-        return self.effects(outcome, **how)[columns]
+        return self.effects(outcome, **options)[VERDICT_COLUMNS]
 
-    def interactions(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def interactions(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """Whether the effect of one level depends on another (``analysis.interactions``)."""
-        from ablations import analysis
+        return self._answer(interactions, outcome, **options)
 
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.interactions(of.runs, of.controls, of.factors, **asked)
-
-        pairs = [("axis_a", "level_a"), ("axis_b", "level_b")]
-        return self._ask(ask, outcome, ("scale",), pairs, **how)
-
-    def simple_effects(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def simple_effects(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """The effect of each level at each level of every other axis
         (``analysis.simple_effects``).
         """
-        from ablations import analysis
+        return self._answer(simple_effects, outcome, **options)
 
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.simple_effects(of.runs, of.controls, of.factors, **asked)
+    def aliases(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+        """What these runs cannot estimate, and why (``analysis.confounding``)."""
+        return self._answer(confounding, outcome, **options)
 
-        pairs = [("axis", "level"), ("given", "given_level")]
-        return self._ask(ask, outcome, ("scale",), pairs, **how)
-
-    def aliases(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
-        """What these runs cannot tell, and why (``analysis.aliases``)."""
-        from ablations import analysis
-
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.aliases(of.runs, of.controls, of.factors, **asked)
-
-        return self._ask(ask, outcome, **how)
-
-    def importance(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
-        """Which axis matters: shares of the variance (``analysis.importance``)."""
-        from ablations import analysis
-
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.importance(of.runs, of.factors, **asked)
-
-        return self._ask(ask, outcome, ("scale",), **how)
+    def importance(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+        """Which axis matters: shares of the variance (``analysis.variance_shares``)."""
+        return self._answer(variance_shares, outcome, **options)
 
     def one_factor(
-        self, outcome: str = "val_loss", full: Mapping[str, Level] | None = None, **how: Any
+        self, outcome: str = OUTCOME, full: Mapping[str, Level] | None = None, **options: Any
     ) -> pd.DataFrame:
         """The control plus each level, and the full model minus each (``analysis.one_factor``).
 
@@ -163,153 +151,136 @@ class Results(store.StoredResults):
             Axis to its level in the full model, its control where it is not named; by default the
             best configuration.
         """
-        from ablations import analysis
-        from ablations.results.metadata import label
-
-        named = None if full is None else {axis: label(level) for axis, level in full.items()}
-
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.one_factor(of.runs, of.controls, of.factors, full=named, **asked)
-
-        table = self._ask(ask, outcome, _DIRECTED, [("axis", "level"), ("axis", "against")], **how)
+        levels = None if full is None else {axis: label(level) for axis, level in full.items()}
+        table = self._answer(one_factor, outcome, full=levels, **options)
         return table.sort_values("view", kind="stable").reset_index(drop=True)
 
-    def ranking(self, best: int = 10, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def ranking(self, best: int = 10, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """The best configurations, and which of them are apart (``analysis.ranking``)."""
-        from ablations import analysis
+        return self._answer(ranking, outcome, best=best, **options)
 
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.ranking(of.runs, of.factors, best=best, **asked)
-
-        return self._ask(ask, outcome, _DIRECTED, **how)
-
-    def winner(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def winner(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """The best configuration, what of its lead is luck, and how far it is from the controls
-        (``analysis.winner``).
+        (``analysis.best_configuration``).
         """
-        from ablations import analysis
+        controls = self.design(outcome, options.get("tune_over")).controls
+        return self._answer(best_configuration, outcome, **({"control": controls} | options))
 
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            level = {"control": of.controls} | asked
-            return analysis.winner(of.runs, of.factors, **level)
-
-        return self._ask(ask, outcome, _DIRECTED, **how)
-
-    def divergence(self, outcome: str = "val_loss", **how: Any) -> pd.DataFrame:
+    def divergence(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
         """Every level against its control, diverged runs counted as the worst
         (``analysis.divergence_effects``).
         """
-        from ablations import analysis
-
-        def ask(of: Design, **asked: Any) -> pd.DataFrame:
-            return analysis.divergence_effects(of.runs, of.controls, of.factors, **asked)
-
-        return self._ask(ask, outcome, _DIRECTED, [("axis", "level")], **how)
+        return self._answer(divergence_effects, outcome, **options)
 
     def costs(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None
+        self, outcome: str = OUTCOME, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """What each level costs in time, as far as it was timed (``analysis.costs``)."""
-        from ablations.analysis.costs import time_costs
-
-        if outcome != "val_loss" or tune_over:
+        if outcome != OUTCOME or tune_over:
             raise RequestError("times have no outcome and nothing to tune", "costs")
-        return time_costs(self, self._story)
+        return time_costs(self, self._metadata)
 
     def tuning(
-        self, outcome: str = "val_loss", *, tune_over: Sequence[str] | None = None
+        self, outcome: str = OUTCOME, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """The levels that were chosen for each configuration: one row each, with the ``seeds`` that
-        it is judged on there.
+        it is compared on there.
         """
-        self._asked(outcome)
-        of = self._tuned(tune_over)
-        columns = [*of.factors, *of.tune_over]
-        if not of.tune_over:
+        design = self.design(outcome, tune_over)
+        columns = [*design.factors, *design.tune_over]
+        if not design.tune_over:
             return pd.DataFrame(columns=[*columns, "seeds"])
-        found = of.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
-        return found.rename("seeds").reset_index().sort_values(columns, kind="stable")
+        seeds = design.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
+        return seeds.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
-    def _ask(
+    def design(self, outcome: str = OUTCOME, tune_over: Sequence[str] | None = None) -> Design:
+        """Return the design behind the answers on an outcome; it remembers what was computed.
+
+        Parameters
+        ----------
+        tune_over
+            Axes at whose best level each configuration is compared; by default those of the study.
+        """
+        if isinstance(tune_over, str):
+            raise RequestError(f"expected a list of axes, found {tune_over!r}", "tune_over")
+        axes = self._metadata.tune_over if tune_over is None else tuple(tune_over)
+        if (outcome, axes) not in self._designs:
+            self._designs[outcome, axes] = self._make_design(outcome, axes)
+        return self._designs[outcome, axes]
+
+    def _make_design(self, outcome: str, tune_over: tuple[str, ...]) -> Design:
+        if outcome == OUTCOME:
+            return self._tuned_design(tune_over)
+        _refuse_other_outcomes(outcome)
+        default, metadata = self.design(), self._metadata
+        values = pd.to_numeric(self.runs.loc[self.runs["status"] == "ok", outcome])
+        is_log = outcome != "metric" and bool((values.dropna() > 0).all())
+        runs = default.untuned.runs
+        size = 1.0 if is_log else typical_size(runs, default.controls, outcome)
+        return replace(
+            self.design(OUTCOME, tune_over),
+            outcome=outcome,
+            scale="log" if is_log else "difference",
+            margin=metadata.margin * size,
+            higher_is_better=outcome == "metric" and metadata.higher_is_better,
+        )
+
+    def _tuned_design(self, tune_over: tuple[str, ...]) -> Design:
+        design = self._untuned_design
+        if tune_over != self._metadata.tune_over:
+            for axis in tune_over:
+                if axis not in design.axes:
+                    message = f"there is no axis '{axis}' here; {nearest(axis, design.axes)}"
+                    raise RequestError(message)
+            if not set(design.axes) - set(tune_over):
+                raise RequestError(
+                    "all axes are tuned over, and none is left to compare", "tune_over"
+                )
+        return tune_design(design, tune_over)
+
+    def _answer(
         self,
-        ask: Callable[..., pd.DataFrame],
+        function: Callable[..., pd.DataFrame],
         outcome: str,
-        names: Sequence[str] = (),
-        pairs: Sequence[tuple[str, str]] = (),
         *,
         tune_over: Sequence[str] | None = None,
-        **how: Any,
+        **options: Any,
     ) -> pd.DataFrame:
-        """Ask one question of the design, in the study's order, with what it takes for granted."""
-        from ablations.analysis.ablation import describe_tuning
-        from ablations.results.metadata import in_order
-
-        of = self._tuned(tune_over)
-        asked = self._asked(outcome, *names) | how
+        """Answer one question in the study's order, with the assumptions behind it."""
+        design = self.design(outcome, tune_over)
         try:
-            table = ask(of, **asked)
+            table = function(design, **options)
         except (ValueError, TypeError) as error:
             raise RequestError(str(error)) from None
-        if outcome in _INCLUDES and "assumes" in table:
-            table["assumes"] = [f"{text}; {_INCLUDES[outcome]}" for text in table["assumes"]]
-        table = describe_tuning(table, of)
-        return in_order(table, of.levels, pairs) if pairs else table
-
-    def _tuned(self, axes: Sequence[str] | None) -> Design:
-        """The design, its configurations judged at their best levels of ``axes``."""
-        from ablations.analysis.ablation import study_design
-
-        if isinstance(axes, str):
-            raise RequestError(f"expected a list of axes, found {axes!r}", "tune_over")
-        if axes is None or tuple(axes) == self._story.tune_over:
-            return self._design
-        known = self._design.axes
-        for axis in axes:
-            if axis not in known:
-                raise RequestError(f"there is no axis '{axis}' here; {nearest(axis, known)}")
-        if not set(known) - set(axes):
-            raise RequestError("all axes are tuned over, and none is left to compare", "tune_over")
-        return study_design(self, replace(self._story, tune_over=tuple(axes)))
-
-    @property
-    def _story(self) -> StudyMetadata:
-        return self.require_metadata()
+        if outcome in CAUTIONS and "assumes" in table:
+            table["assumes"] = [f"{text}; {CAUTIONS[outcome]}" for text in table["assumes"]]
+        table = describe_tuning(table, design)
+        columns = ORDERS.get(function)
+        return in_order(table, design.levels, columns) if columns else table
 
     @cached_property
-    def _design(self) -> Design:
-        from ablations.analysis.ablation import study_design
+    def _designs(self) -> dict[tuple[str, tuple[str, ...]], Design]:
+        return {}
 
-        return study_design(self, self._story)
+    @cached_property
+    def _untuned_design(self) -> Design:
+        return Design.from_runs(self, self._metadata)
 
-    def _asked(self, outcome: str, *names: str) -> dict[str, Any]:
-        """The outcome and, of its scale, direction and margin, what is named."""
-        from ablations.analysis.design import typical_size
+    @property
+    def _metadata(self) -> StudyMetadata:
+        return self.require_metadata()
 
-        if outcome not in _OUTCOMES:
-            said = f"there is no outcome '{outcome}'; {nearest(outcome, _OUTCOMES)}"
-            if outcome.endswith("seconds"):
-                said = (
-                    "the time of a run that is trained with others is its share of theirs, and "
-                    "tells nothing of a technique"
-                )
-            raise RequestError(said, "outcome")
-        if outcome == "val_loss":
-            of = self._design
-            how = {"scale": of.scale, "margin": of.margin, "higher_is_better": False}
-        else:
-            values = pd.to_numeric(self.runs.loc[self.runs["status"] == "ok", outcome])
-            log = outcome != "metric" and bool((values.dropna() > 0).all())
-            size = (
-                1.0
-                if log
-                else typical_size(self._design.untuned.runs, self._design.controls, outcome)
-            )
-            how = {
-                "scale": "log" if log else "difference",
-                "margin": self._story.margin * size,
-                "higher_is_better": outcome == "metric" and self._story.higher_is_better,
-            }
-        return {"outcome": outcome} | {name: how[name] for name in names}
+
+def _refuse_other_outcomes(outcome: str) -> None:
+    if outcome in OUTCOMES:
+        return
+    message = f"there is no outcome '{outcome}'; {nearest(outcome, OUTCOMES)}"
+    if outcome.endswith("seconds"):
+        message = (
+            "the time of a run that is trained with others is its share of theirs, and tells "
+            "nothing of a technique"
+        )
+    raise RequestError(message, "outcome")
 
 
 def load(folder: Path | str) -> Results:

@@ -1,82 +1,74 @@
-"""Is the winner really that good? Chosen on some seeds, judged on the others."""
+"""Is the best configuration really that good? Selected on some seeds, evaluated on the others."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.design import (
-    STATED,
+from ablations.analysis.coding import (
+    Bools,
+    Column,
     Floats,
     Ints,
-    Scale,
-    any_names,
-    at_level,
-    cell_codes,
-    done,
+    combine,
     fixed_order,
-    spelled,
-    to_observations,
+    number_pairs,
 )
-from ablations.analysis.pairing import Level, complete_configurations
+from ablations.analysis.design import Design, accept_table, check_mapping, check_names
+from ablations.analysis.pairing import CompleteDesign, complete_configurations, join_factors
+from ablations.analysis.statements import STATED, procedure_texts
+from ablations.results.metadata import Level
 
 SPLITS = 200
 
 
-_FEWER = 30
+JACKKNIFE_SPLITS = 30
 """Splits of each turn that leaves a seed out."""
 
 
-WINNER_COLUMNS = [
+BEST_COLUMNS = [
     "naive", "held_out", "optimism", "chosen", "against", "effect", "low", "high", "change",
     "change_low", "change_high", "candidates", "seeds", *STATED,
 ]  # fmt: skip
 
 
-@any_names
-def winner(
-    runs: pd.DataFrame,
-    factors: Sequence[str],
-    *,
-    control: Mapping[str, Level] | None = None,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    higher_is_better: bool = False,
-    status: str = "status",
+@accept_table("factors", "scale", "higher_is_better")
+def best_configuration(
+    design: Design, *, control: Mapping[str, Level] | None = None
 ) -> pd.DataFrame:
-    """Choose the configuration with the best mean, and take the luck out of it.
+    """Select the configuration with the best mean, and take the luck out of it.
 
-    Each split chooses on one half of the seeds and reports on the other, and then the other way
-    round; with fewer than two seeds nothing can be held out, and ``held_out`` is missing.
+    Each split selects on one half of the seeds and reports on the other, and then the other way
+    round; with fewer than two seeds no seed can be held out, and ``held_out`` is missing.
 
     Parameters
     ----------
     control
-        Factor to its level in the configuration that the winner is compared with; what it does not
-        name must not vary, or none is found.
+        Factor to its level in the configuration that the best one is compared with; factors that
+        it does not name must not vary, or there is no comparison.
 
     Returns
     -------
     DataFrame
         One row: the factors' levels of the best configuration, and
 
-        - ``naive``: its mean over all seeds, those that chose it (geometric on the log scale).
-        - ``held_out``: what the configuration that half of the seeds choose (which need not be
+        - ``naive``: its mean over all seeds, those that selected it (geometric on the log scale).
+        - ``held_out``: what the configuration that half of the seeds select (which need not be
           this one) gives on the other half, over all ways to halve the seeds (or 200 of them).
         - ``optimism``: how much better ``naive`` is than ``held_out``: a ratio on the log scale
           (0.02: 2 %), a difference otherwise; positive where it looks better than it is.
-        - ``chosen``: in what share of the splits half of the seeds choose this configuration.
+        - ``chosen``: in what share of the splits half of the seeds select this configuration.
         - ``effect, low, high``: ``held_out`` less ``against``, the control, paired by seed, and its
-          95 % interval by the jackknife over seeds of the whole procedure, choices included
+          95 % interval by the jackknife over seeds of the whole procedure, selection included
           (Efron & Stein, 1981); ``change, change_low, change_high`` as a fraction (log scale).
           Missing where the control did not end well in every seed.
-        - ``candidates, seeds``: how many configurations it was chosen from, on how many seeds;
+        - ``candidates, seeds``: how many configurations it was selected from, on how many seeds;
           ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
         Empty where no configuration ended well in every seed.
@@ -84,63 +76,67 @@ def winner(
     Raises
     ------
     ValueError
-        As ``measured`` does.
+        As ``Design`` and its ``observations`` do; or if ``control`` is not a mapping.
     """
-    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    kept = complete_configurations(runs, table, factors, block)
-    if kept.values.empty:
-        return pd.DataFrame(columns=[*factors, *WINNER_COLUMNS])
-    # Ties go to the same one, and the same splits are drawn, in whatever order the rows came.
-    order = np.argsort(spelled(kept.levels), kind="stable")
-    levels = kept.levels.iloc[order]
-    sign = -1 if higher_is_better else 1
-    merit = kept.values.to_numpy(dtype=float)[:, order] * sign
+    if control is not None:
+        check_mapping("control", control)
+    complete = complete_configurations(design)
+    if not complete.values.size:
+        return pd.DataFrame(columns=[*design.factors, *BEST_COLUMNS])
+    # The same splits are drawn, whatever the order of the rows.
+    merit = complete.values * (-1 if design.higher_is_better else 1)
     merit = merit[fixed_order(merit - merit.mean(axis=0))]
-    seeds, candidates = merit.shape
     best = int(np.argmin(merit.mean(axis=0)))
-    outside, chosen = _held_out(merit, best, SPLITS)
-    base = _control(levels, control)
-    effect = half = np.nan
+    row = pd.DataFrame([_evaluate(design, complete, merit, best, control)])[BEST_COLUMNS]
+    return join_factors(complete.levels.iloc[[best]], row)
+
+
+def _evaluate(
+    design: Design,
+    complete: CompleteDesign,
+    merit: Floats,
+    best: int,
+    control: Mapping[str, Level] | None,
+) -> dict[str, Any]:
+    seeds, candidates = merit.shape
+    sign, block = -1 if design.higher_is_better else 1, design.unit
+    outside, chosen = _hold_out(merit, best, SPLITS)
+    base = _find_control(complete.levels, control)
+    effect = half_width = np.nan
     if base is not None and seeds >= 2:
-        effect = float((outside - merit[:, base]).mean())
-        half = _jackknife(merit, base)
-
-    def shown(value: float) -> float:
-        return float(np.exp(sign * value) if scale == "log" else sign * value)
-
+        effect = sign * float((outside - merit[:, base]).mean())
+        half_width = _jackknife(merit, base)
     naive, held_out = float(merit[:, best].mean()), float(outside.mean())
-    ends = {"effect": sign * effect, "low": sign * effect - half, "high": sign * effect + half}
-    changes = ("change", "change_low", "change_high")
-    rest = {
-        "naive": shown(naive),
-        "held_out": shown(held_out),
-        "optimism": float(np.expm1(held_out - naive)) if scale == "log" else held_out - naive,
+    is_log, ends = design.scale == "log", (effect, effect - half_width, effect + half_width)
+    n_splits = 2 * len(halves(seeds, SPLITS)) if seeds >= 2 else 0
+    return {
+        "naive": float(np.exp(sign * naive)) if is_log else sign * naive,
+        "held_out": float(np.exp(sign * held_out)) if is_log else sign * held_out,
+        "optimism": float(np.expm1(held_out - naive)) if is_log else held_out - naive,
         "chosen": chosen,
-        "against": "" if base is None else _described(levels.iloc[base]),
-        **ends,
+        "against": "" if base is None else _describe(complete.levels.iloc[base]),
+        **dict(zip(("effect", "low", "high"), ends, strict=True)),
         **{
-            name: float(np.expm1(value)) if scale == "log" else np.nan
-            for name, value in zip(changes, ends.values(), strict=True)
+            name: float(np.expm1(value)) if is_log else np.nan
+            for name, value in zip(("change", "change_low", "change_high"), ends, strict=True)
         },
         "candidates": candidates,
         "seeds": seeds,
         "n": seeds,
-        "procedure": done(
-            pd.Series([seeds]),
+        "procedure": procedure_texts(
+            [seeds],
             "best mean on half of the blocks, judged on the other half, over "
-            f"{2 * len(halves(seeds, SPLITS)) if seeds >= 2 else 0} choices; jackknife over blocks",
+            f"{n_splits} choices; jackknife over blocks",
         )[0],
         "assumes": (
             f"{block}s independent of one another; held_out and effect are of what half of the "
             f"{block}s choose, whichever that is"
         ),
-        "left_out": kept.left_out,
+        "left_out": complete.left_out,
     }
-    row = pd.DataFrame([rest])[WINNER_COLUMNS]
-    return pd.concat([levels.iloc[[best]].reset_index(drop=True), row], axis=1)
 
 
-def _described(levels: pd.Series) -> str:
+def _describe(levels: pd.Series) -> str:
     return ", ".join(f"{name} {level}" for name, level in levels.items())
 
 
@@ -152,38 +148,42 @@ def _jackknife(merit: Floats, base: int) -> float:
     without = []
     for seed in range(n):
         rest = np.delete(merit, seed, axis=0)
-        outside, _ = _held_out(rest, 0, _FEWER)
+        outside, _ = _hold_out(rest, 0, JACKKNIFE_SPLITS)
         without.append(float((outside - rest[:, base]).mean()))
     error = np.sqrt((n - 1) / n * ((np.array(without) - np.mean(without)) ** 2).sum())
     return float(stats.t.ppf(0.975, n - 1) * error)
 
 
-def _control(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> int | None:
-    """The place of the configuration with some levels, where exactly one has them."""
+def _find_control(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> int | None:
+    """The position of the configuration with some levels, where exactly one has them."""
     if control is None:
         return None
-    known = [name for name in control if name in levels]
-    same = np.all([at_level(levels[name], control[name]) for name in known], axis=0)
-    places = np.flatnonzero(np.broadcast_to(same, len(levels)))
-    return int(places[0]) if len(places) == 1 else None
+    at = [Column.of(levels[name]).at(level) for name, level in control.items() if name in levels]
+    positions = np.flatnonzero(np.broadcast_to(np.all(at, axis=0), len(levels)))
+    return int(positions[0]) if len(positions) == 1 else None
 
 
-def _held_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
-    """What the chosen gives in each seed, over the splits in which that seed did not choose; and
-    how often the chosen is ``best``.
+def _hold_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
+    """Evaluate what half of the seeds select on the other half.
+
+    Returns
+    -------
+    outside, chosen
+        What the selected configuration gives in each seed, over the splits in which that seed did
+        not select; and how often the selected one is ``best``.
     """
     n = len(merit)
-    sums, counts, same = np.zeros(n), np.zeros(n), []
+    sums, counts, hits = np.zeros(n), np.zeros(n), []
     for half in halves(n, splits) if n >= 2 else []:
         rest = np.setdiff1d(np.arange(n), half)
-        for judge, jury in ((half, rest), (rest, half)):
-            pick = int(np.argmin(merit[judge].mean(axis=0)))
-            sums[jury] += merit[jury, pick]
-            counts[jury] += 1
-            same.append(pick == best)
-    if not same:
+        for selecting, reporting in ((half, rest), (rest, half)):
+            pick = int(np.argmin(merit[selecting].mean(axis=0)))
+            sums[reporting] += merit[reporting, pick]
+            counts[reporting] += 1
+            hits.append(pick == best)
+    if not hits:
         return np.full(n, np.nan), np.nan
-    return sums / counts, float(np.mean(same))
+    return sums / counts, float(np.mean(hits))
 
 
 def halves(n: int, splits: int = SPLITS) -> list[Ints]:
@@ -198,24 +198,14 @@ def halves(n: int, splits: int = SPLITS) -> list[Ints]:
     return [random.permutation(n)[:size] for _ in range(splits)]
 
 
-@any_names
-def tuned(
-    runs: pd.DataFrame,
-    tune_over: Sequence[str],
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str = "seed",
-    scale: Scale = "log",
-    higher_is_better: bool = False,
-    status: str = "status",
-) -> pd.DataFrame:
-    """Judge each configuration at its best level of some axes, chosen on the other half of seeds.
+@accept_table("factors", "scale", "higher_is_better")
+def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
+    """Report each configuration at its best level of some axes, chosen on the other half of seeds.
 
     The seeds are halved at random, always the same way for the same numbers, whatever the seeds
     are called.  For each combination of the other factors, the level of ``tune_over`` with the best
     mean on one half is reported on the other, and the other way round; so no seed chooses the level
-    that it is judged at.  A level that diverged on a seed of the half that chooses is chosen only
+    that it is reported at.  A level that diverged on a seed of the half that chooses is chosen only
     where all did; among those, one that diverged least often.  All levels of a combination are
     compared on the same seeds: a seed that lacks a run of any of them is left out there, or, where
     that would cost more than half of the seeds, the levels with most runs missing.
@@ -229,9 +219,7 @@ def tuned(
     Parameters
     ----------
     tune_over
-        The axes to choose from, learning rate for instance.
-    factors
-        Every column that tells configurations apart, those of ``tune_over`` included.
+        The axes to choose from, learning rate for instance; they are among the factors.
 
     Returns
     -------
@@ -242,85 +230,99 @@ def tuned(
     Raises
     ------
     ValueError
-        As ``measured`` does; if an axis is not among the factors; or with fewer than two seeds.
+        As ``Design`` and its ``observations`` do; if an axis is not among the factors; or with
+        fewer than two seeds.
     """
-    missing = [axis for axis in tune_over if axis not in factors]
+    check_names("tune_over", tune_over)
+    missing = [axis for axis in tune_over if axis not in design.factors]
     if missing:
         raise ValueError(f"{missing[0]!r} is to be tuned over, and is none of the factors")
-    table = to_observations(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    others = [name for name in factors if name not in tune_over]
-    table = table.assign(cell=cell_codes(table[others]), level=cell_codes(table[[*tune_over]]))
-    table["half"] = table[block].map(_halves(table, factors, block))
-    kept = _comparable(table, block)
-    chosen = _chosen(kept, tune_over, -1 if higher_is_better else 1)
-    judged = kept.merge(chosen, on=["cell", "half", "level"])[[*factors, block]].drop_duplicates()
-    codes = cell_codes(pd.concat([judged, runs[[*factors, block]]], ignore_index=True))
-    return runs[np.isin(codes[len(judged) :], codes[: len(judged)])]
+    data = design.observations
+    half = _assign_halves(design)
+    cell = data.cells([name for name in design.factors if name not in tune_over])
+    table = pd.DataFrame(
+        {
+            "cell": cell,
+            "block": data.block,
+            "half": half[data.block],
+            "level": data.sorted_cells(tune_over),
+            "diverged": data.diverged,
+            "merit": (-1 if design.higher_is_better else 1) * data.value,
+        }
+    )
+    table = table[_comparable(cell, data.block, table["level"].to_numpy())]
+    best = _choose_levels(table)
+    reported = table.index[best[table["cell"], table["half"]] == table["level"]]
+    # Every row of a reported configuration and block, whatever became of it.
+    cells = combine(
+        ((column.codes, len(column.levels)) for column in design.columns.values()),
+        len(design.runs),
+    )
+    run = number_pairs(cells, design.blocks[0])[0]
+    return design.runs[np.isin(run, run[data.rows[reported]])]
 
 
-def choices(
-    runs: pd.DataFrame, judged: pd.DataFrame, tune_over: Sequence[str], block: str = "seed"
-) -> tuple[str, str]:
-    """Say which levels were chosen and what was left out for it.
-
-    Parameters
-    ----------
-    judged
-        Of ``tuned``, from ``runs``.
+def describe_choices(design: Design) -> tuple[str, str]:
+    """Write which levels a tuned design has, and how many blocks it lost.
 
     Returns
     -------
     chosen, left_out
-        ``"lr 0.01 in 60 %, 0.1 in 40 %"`` of what is judged; and the seeds that nothing is judged
-        on, in words.
+        ``"lr 0.01 in 60 %, 0.1 in 40 %"`` of the runs; and the seeds of which none is reported.
     """
-    said = []
-    for axis in tune_over:
-        shares = judged[axis].value_counts(normalize=True)
+    parts = []
+    for axis in design.tune_over:
+        shares = design.runs[axis].value_counts(normalize=True)
         order = sorted(shares.index, key=lambda level: (-shares[level], str(level)))
-        said.append(f"{axis} " + ", ".join(f"{level} in {shares[level]:.0%}" for level in order))
-    gone = runs[block].nunique() - judged[block].nunique()
-    lost = f"{gone} {block}{'s' if gone > 1 else ''} without all levels to choose from"
-    return "; ".join(said), lost if gone else ""
+        parts.append(f"{axis} " + ", ".join(f"{level} in {shares[level]:.0%}" for level in order))
+    lost, block = design.untuned.n_blocks - design.n_blocks, design.unit
+    left_out = f"{lost} {block}{'s' if lost > 1 else ''} without all levels to choose from"
+    return "; ".join(parts), left_out if lost else ""
 
 
-def _halves(table: pd.DataFrame, factors: Sequence[str], block: str) -> dict[object, int]:
-    """Which half each block belongs to, by what is in it and by no name.
+def _assign_halves(design: Design) -> Ints:
+    """Assign a half, 0 or 1, to each block, by its numbers and not by its label.
 
     Blocks are ordered by a hash of their ranks within each configuration, which neither labels, the
-    order of rows nor the unit change, and which has nothing to do with who is better.
+    order of rows nor the unit change, and which is independent of which block is better.
     """
-    configuration = cell_codes(table[list(factors)])
-    named = table.drop_duplicates(list(factors))[list(factors)]
-    place = pd.Series(np.argsort(np.argsort(spelled(named))), index=configuration[named.index])
-    wide = table.assign(place=place.loc[configuration].to_numpy())
-    values = wide.pivot(index=block, columns="place", values="value")  # noqa: PD010
-    ranks = values.round(12).rank(method="dense").fillna(0).astype(int).to_numpy()
-    if len(values) < 2:
-        raise ValueError(f"tuning needs at least two {block}s, to choose on one half of them")
+    data = design.observations
+    cell = data.sorted_cells(design.factors)
+    blocks, block = np.unique(data.block, return_inverse=True)
+    if len(blocks) < 2:
+        raise ValueError(f"tuning needs at least two {design.unit}s, to choose on one half of them")
+    values = np.full((len(blocks), cell.max() + 1), np.nan)
+    values[block, cell] = data.value
+    ranks = pd.DataFrame(values).round(12).rank(method="dense").fillna(0).astype(int).to_numpy()
     keys = [hashlib.blake2b(row.tobytes()).digest() for row in ranks]
-    order = sorted(range(len(keys)), key=keys.__getitem__)
-    return {values.index[row]: place % 2 for place, row in enumerate(order)}
+    half = np.zeros(len(data.blocks), dtype=np.int64)
+    half[blocks[sorted(range(len(keys)), key=keys.__getitem__)]] = np.arange(len(keys)) % 2
+    return half
 
 
-def _comparable(table: pd.DataFrame, block: str) -> pd.DataFrame:
-    """Within each cell, the same blocks for all levels that are left."""
-    of_cell = table.groupby("cell")
-    levels = of_cell["level"].transform("nunique")
-    whole = table.groupby(["cell", block])["level"].transform("size") == levels
-    blocks = of_cell[block].transform("nunique")
-    kept = table[block].where(whole).groupby(table["cell"]).transform("nunique")
-    runs = table.groupby(["cell", "level"])[block].transform("size")
-    most = runs == runs.groupby(table["cell"]).transform("max")
-    return table[np.where(2 * kept >= blocks, whole, most)]
+def _comparable(cell: Ints, block: Ints, level: Ints) -> Bools:
+    """Mark, within each cell, the same blocks for all remaining levels."""
+    by_block, first = number_pairs(cell, block)
+    by_level, first_of_level = number_pairs(cell, level)
+    of_block, of_level = cell[first], cell[first_of_level]
+    n_levels, n_blocks = np.bincount(of_level), np.bincount(of_block)
+    full = np.bincount(by_block) == n_levels[of_block]
+    n_full = np.bincount(of_block, weights=full)
+    n_runs = np.bincount(by_level)
+    most = np.zeros(len(n_levels), dtype=np.int64)
+    np.maximum.at(most, of_level, n_runs)
+    enough = 2 * n_full >= n_blocks
+    return np.asarray(
+        np.where(enough[cell], full[by_block], (n_runs == most[of_level])[by_level]), dtype=bool
+    )
 
 
-def _chosen(table: pd.DataFrame, tune_over: Sequence[str], sign: int) -> pd.DataFrame:
-    """The level that is reported in each cell and half: the best one of the other half."""
-    merit = table.assign(merit=sign * table["value"]).groupby(["cell", "level", "half"])
-    score = merit.agg(diverged=("diverged", "sum"), mean=("merit", "mean")).reset_index()
-    named = table.drop_duplicates("level").set_index("level")[[*tune_over]]
-    score["name"] = pd.Series(spelled(named), index=named.index).reindex(score["level"]).to_numpy()
-    order = ["cell", "half", "diverged", "mean", "name"]
-    best = score.sort_values(order, kind="stable").drop_duplicates(["cell", "half"])
-    return best.assign(half=1 - best["half"])[["cell", "half", "level"]]
+def _choose_levels(table: pd.DataFrame) -> Ints:
+    """The level that is reported in each cell and half, cells x 2: the best of the other half."""
+    groups = table.groupby(["cell", "level", "half"])
+    score = groups.agg(diverged=("diverged", "sum"), mean=("merit", "mean")).reset_index()
+    score = score.sort_values(["cell", "half", "diverged", "mean", "level"], kind="stable")
+    score = score.drop_duplicates(["cell", "half"])
+    best = np.full((int(table["cell"].max()) + 1, 2), -1)
+    best[score["cell"], 1 - score["half"]] = score["level"]
+    return best

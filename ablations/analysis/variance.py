@@ -1,34 +1,25 @@
-"""The part of a design that is balanced: every combination of some levels, in the same blocks."""
+"""Shares of the variance, of the balanced part of a design: every combination of some levels, in
+the same blocks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 from scipy.linalg import helmert
 
-from ablations.analysis.design import (
-    STATED,
-    Floats,
-    Ints,
-    Scale,
-    any_names,
-    format_counts,
-    to_observations,
-    varying,
-)
-from ablations.analysis.pairing import unmeasured
-
-Bools = npt.NDArray[np.bool_]
+from ablations.analysis.coding import Bools, Column, Floats, Ints, count_distinct, varying
+from ablations.analysis.design import Design, accept_table
+from ablations.analysis.pairing import describe_unmeasured
+from ablations.analysis.statements import STATED, UNTESTED, format_counts, join_statements
 
 
 @dataclass(frozen=True)
-class Balanced:
+class BalancedPart:
     """A full cross of factors with blocks.
 
     Attributes
@@ -37,101 +28,90 @@ class Balanced:
         One axis a factor, in their order, then one of blocks (or of replicates).
     levels
         Factor to its levels, in the order of ``values``.
-    blocks
-        The labels of the last axis; None where it is of replicates.
+    has_blocks
+        Whether the last axis is of blocks; else it is of replicates.
     left_out
-        What is not in it, in words; empty where that is nothing.
+        What is not in it, in words; empty where the whole design is balanced.
     """
 
     values: Floats
     levels: dict[str, tuple[object, ...]]
-    blocks: tuple[object, ...] | None
+    has_blocks: bool
     left_out: tuple[str, ...]
 
 
-def balanced(
-    runs: pd.DataFrame,
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str | None = "seed",
-    scale: Scale = "log",
-    status: str = "status",
-) -> Balanced:
-    """The largest full cross that a greedy search finds, with the blocks that have all of it.
+def find_balanced_part(design: Design) -> BalancedPart:
+    """Find the largest full cross of varying factors with blocks, by a greedy search.
 
     While combinations of levels are missing, the level that has the smallest share of its
-    combinations goes (of two that are alike the one whose name comes last).  Runs that diverged
-    have no number and count as missing.  Then blocks that lack a combination go, unless that would
-    leave fewer than half of them, or than two: then levels go instead, or blocks that all lack the
-    same.  The choice never looks at an outcome, nor at the order of rows or the names of blocks.
-
-    Parameters
-    ----------
-    block
-        The experimental unit that is crossed with the factors, a column; None where rows of a
-        combination are independent replicates, of which each combination must have as many.
+    combinations goes (of two alike the one whose text comes last).  Runs that diverged count as
+    missing.  Then blocks that lack a combination go, unless that would leave fewer than half of
+    them, or than two: then levels go instead, or blocks that all lack the same.  The choice
+    depends neither on an outcome, nor on the order of rows or the labels of blocks.
 
     Raises
     ------
     ValueError
-        As ``measured`` does; or if combinations have different numbers of replicates.
+        As ``Design`` and its ``observations`` do; if a factor never varies within a block; or if
+        combinations have different numbers of replicates.
     """
-    names = varying(runs, factors)
-    unit = block or "replicate"
-    if block is None:
-        runs = runs.assign(**{unit: np.arange(len(runs))})
-    table = to_observations(runs, names, outcome=outcome, block=unit, scale=scale, status=status)
-    said = unmeasured(runs, table, names, unit) if block is not None else []
-    lost = int(table["diverged"].sum())
-    table = table[~table["diverged"]].copy()
-    if block is None:
-        # Numbered where they have one: what is missing is no replicate.
-        cells = table.groupby(names, sort=False, dropna=False) if names else None
-        table[unit] = np.arange(len(table)) if cells is None else cells.cumcount()
-    elif names:
-        _refuse_nested(table, names, unit)
-    coded = {name: _by_name(table[name]) for name in names}
-    units, labels = pd.factorize(table[unit])
-    shape = [*(len(uniques) for _, uniques in coded.values()), len(labels)]
-    cube = np.full(shape, np.nan)
-    cube[(*(codes for codes, _ in coded.values()), units)] = table["value"]
-    kept = _full_cross(np.isfinite(cube), replicates=block is None)
-    levels = {
-        name: tuple(uniques[index] for index in kept[axis])
-        for axis, (name, (_, uniques)) in enumerate(coded.items())
-    }
-    said += [
-        f"{name} {', '.join(str(uniques[i]) for i in range(len(uniques)) if i not in kept[axis])}"
-        for axis, (name, (_, uniques)) in enumerate(coded.items())
-        if len(kept[axis]) < len(uniques)
+    design = replace(design, factors=tuple(varying(design.runs, design.factors)))
+    data, has_blocks = design.observations, design.block is not None
+    left_out = describe_unmeasured(design) if has_blocks else []
+    rows = np.flatnonzero(~data.diverged)
+    if has_blocks:
+        unit, labels = pd.factorize(data.block[rows])
+        _refuse_nested(design, rows)
+    else:
+        # Numbered within each combination: what is missing is no replicate.
+        cells = data.cells(design.factors)[rows]
+        unit = pd.Series(cells).groupby(cells).cumcount().to_numpy()
+        labels = np.unique(unit)
+    coded = {name: _sort_levels(column, rows) for name, column in data.columns.items()}
+    cube = np.full([*(len(levels) for _, levels in coded.values()), len(labels)], np.nan)
+    cube[(*(codes for codes, _ in coded.values()), unit)] = data.value[rows]
+    remaining = _full_cross(np.isfinite(cube), replicates=not has_blocks)
+    for (name, (_, levels)), axis in zip(coded.items(), remaining, strict=False):
+        removed = [str(level) for i, level in enumerate(levels) if i not in axis]
+        left_out += [f"{name} {', '.join(removed)}"] if removed else []
+    left_out += [
+        format_counts((len(labels) - len(remaining[-1]), design.unit)),
+        format_counts((len(data) - len(rows), "run that diverged")),
     ]
-    parts = ((len(labels) - len(kept[-1]), unit), (lost, "run that diverged"))
-    said += [text for part in parts if (text := format_counts(part))]
-    blocks = None if block is None else tuple(labels[index] for index in kept[-1])
-    return Balanced(cube[np.ix_(*kept)], levels, blocks, tuple(said))
+    return BalancedPart(
+        cube[np.ix_(*remaining)],
+        {
+            name: tuple(levels[index] for index in axis)
+            for (name, (_, levels)), axis in zip(coded.items(), remaining, strict=False)
+        },
+        has_blocks,
+        tuple(filter(None, left_out)),
+    )
 
 
-def _refuse_nested(table: pd.DataFrame, names: Sequence[str], block: str) -> None:
+def _refuse_nested(design: Design, rows: Ints) -> None:
     """Blocks that each have one level of a factor are no blocks for it."""
-    for name in names:
-        if len(set(table[name])) > 1 and (table.groupby(block)[name].nunique() < 2).all():
+    data = design.observations
+    for name, column in data.columns.items():
+        codes, present = column.codes[rows], rows[column.codes[rows] >= 0]
+        per_block = count_distinct(data.block[present], column.codes[present], len(data.blocks))
+        if len(np.unique(codes)) > 1 and (per_block < 2).all():
             raise ValueError(
-                f"no {block} was measured at two levels of {name!r}; where rows are independent, "
-                "give block=None"
+                f"no {design.unit} was measured at two levels of {name!r}; where rows are "
+                "independent, give block=None"
             )
 
 
-def _by_name(column: pd.Series) -> tuple[Ints, list[object]]:
-    """Levels as numbers, in the order of their names: that of the rows must not matter."""
-    codes, uniques = pd.factorize(column, use_na_sentinel=False)
-    order = sorted(range(len(uniques)), key=lambda i: str(uniques[i]))
-    return np.argsort(order)[codes], [uniques[i] for i in order]
+def _sort_levels(column: Column, rows: Ints) -> tuple[Ints, list[object]]:
+    """Levels as numbers, in the order of their text: that of the rows must not matter."""
+    codes, levels = pd.factorize(column.values.iloc[rows], use_na_sentinel=False)
+    order = sorted(range(len(levels)), key=lambda i: str(levels[i]))
+    return np.argsort(order)[codes], [levels[i] for i in order]
 
 
 def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
     """Indices on each axis of a sub-array in which all entries are present."""
-    kept = [list(range(size)) for size in present.shape]
+    remaining = [list(range(size)) for size in present.shape]
     if replicates and not present.all():
         counts = present.sum(axis=-1)
         raise ValueError(
@@ -139,55 +119,68 @@ def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
             "variance shares need as many of each"
         )
     while True:
-        part = present[np.ix_(*kept)]
+        part = present[np.ix_(*remaining)]
         if part.size == 0 or part.all():
-            return kept
-        whole = np.atleast_1d(part.reshape(-1, part.shape[-1]).all(axis=0))
-        ever = part.any(axis=-1)
-        if ever.all() and whole.sum() >= min(2, len(whole)) and 2 * whole.sum() >= len(whole):
-            kept[-1] = [index for index, ok in zip(kept[-1], whole, strict=True) if ok]
-            continue
-        # Of all levels, and of blocks where no level may go, the one that has the least.
-        shares = [
-            (part.mean(axis=tuple(a for a in range(part.ndim) if a != axis)), axis)
-            for axis in range(part.ndim)
-            if len(kept[axis]) > 1
-        ]
-        _, axis, index = min(
-            (round(float(share), 9), axis, -index)
-            for found, axis in shares
-            for index, share in enumerate(found)
-        )
-        going = {-index}
-        if axis == part.ndim - 1:
-            # Blocks have no names to choose by, only what they lack.
-            lacks = [part[..., i].tobytes() for i in range(part.shape[-1])]
-            fewest = np.flatnonzero(np.isclose(shares[-1][0], shares[-1][0].min()))
-            worst = max(lacks[i] for i in fewest)
-            going = {int(i) for i in fewest if lacks[i] == worst}
-        kept[axis] = [place for i, place in enumerate(kept[axis]) if i not in going]
+            return remaining
+        complete = np.atleast_1d(part.reshape(-1, part.shape[-1]).all(axis=0))
+        enough = complete.sum() >= min(2, len(complete)) and 2 * complete.sum() >= len(complete)
+        if part.any(axis=-1).all() and enough:
+            removed = set(np.flatnonzero(~complete).tolist())
+            axis = part.ndim - 1
+        else:
+            axis, removed = _emptiest(part)
+        remaining[axis] = [index for i, index in enumerate(remaining[axis]) if i not in removed]
 
 
-IMPORTANCE_COLUMNS = [
+def _emptiest(part: Bools) -> tuple[int, set[int]]:
+    """The axis and index of which the smallest share is present: one level, or the blocks that all
+    lack the same.
+    """
+    shares = [
+        (part.mean(axis=tuple(a for a in range(part.ndim) if a != axis)), axis)
+        for axis in range(part.ndim)
+        if part.shape[axis] > 1
+    ]
+    _, axis, index = min(
+        (round(float(share), 9), axis, -index)
+        for of_axis, axis in shares
+        for index, share in enumerate(of_axis)
+    )
+    if axis < part.ndim - 1:
+        return axis, {-index}
+    # Blocks have no names to choose by, only what they lack.
+    lacks = [part[..., i].tobytes() for i in range(part.shape[-1])]
+    fewest = np.flatnonzero(np.isclose(shares[-1][0], shares[-1][0].min()))
+    worst = max(lacks[i] for i in fewest)
+    return axis, {int(i) for i in fewest if lacks[i] == worst}
+
+
+SHARE_COLUMNS = [
     "source", "kind", "ss", "df", "ms", "eta2", "omega2", "error_ms", "error_df", "f", "p",
     "epsilon", "p_epsilon", "numbers", *STATED,
 ]  # fmt: skip
 
 
-@any_names
-def importance(
-    runs: pd.DataFrame,
-    factors: Sequence[str],
-    *,
-    outcome: str = "val_loss",
-    block: str | None = "seed",
-    scale: Scale = "log",
-    order: int = 2,
-    status: str = "status",
-) -> pd.DataFrame:
+WITHIN = (
+    "balanced analysis of variance, repeated measures: each effect against its interaction with "
+    "the blocks",
+    "blocks independent of one another, differences about normal; p: differences between levels "
+    "vary alike (p_epsilon does without)",
+)
+
+
+BETWEEN = (
+    "balanced analysis of variance, between groups: each effect against the spread within "
+    "combinations",
+    "numbers independent of one another, about normal, and of one spread in all combinations",
+)
+
+
+@accept_table("factors", "scale")
+def variance_shares(design: Design, *, order: int = 2) -> pd.DataFrame:
     """Split the variance of the outcome into shares of factors, interactions, seeds and chance.
 
-    An analysis of variance of the balanced part of the design (``balance.balanced``), in which
+    An analysis of variance of the balanced part of the design (``find_balanced_part``), in which
     sums of squares add up to the total without any model fitted.  With blocks, each block is
     measured under every combination, and the error of an effect is its own interaction with the
     blocks (repeated measures); with replicates, the error is the spread within combinations.
@@ -220,114 +213,97 @@ def importance(
     Raises
     ------
     ValueError
-        As ``balance.balanced`` does; but replicates of one factor alone may be of different
+        As ``find_balanced_part`` does; but replicates of one factor alone may be of different
         numbers.
     """
-    if block is None and len(varying(runs, factors)) == 1:
-        return _one_way(runs, varying(runs, factors)[0], outcome, scale, status)
-    design = balanced(runs, factors, outcome=outcome, block=block, scale=scale, status=status)
-    factors = [name for name, levels in design.levels.items() if len(levels) > 1]
-    values = design.values.reshape([s for s in design.values.shape[:-1] if s > 1] + [-1])
+    factors = varying(design.runs, design.factors)
+    if design.block is None and len(factors) == 1:
+        return _one_way(replace(design, factors=tuple(factors)))
+    balanced = find_balanced_part(design)
+    factors = [name for name, levels in balanced.levels.items() if len(levels) > 1]
+    values = balanced.values.reshape([s for s in balanced.values.shape[:-1] if s > 1] + [-1])
     if values.size < 2:
-        return pd.DataFrame(columns=IMPORTANCE_COLUMNS)
-    table = _shares(values, factors, order, design)
-    if design.blocks is None:
-        n, how = values.size, _BETWEEN
-    else:
-        n = len(design.blocks)
-        how = _WITHIN if n >= 2 else ("nothing, with fewer than two to compare", _WITHIN[1])
-    return table.assign(
+        return pd.DataFrame(columns=SHARE_COLUMNS)
+    n = balanced.values.shape[-1] if balanced.has_blocks else values.size
+    procedure, assumptions = WITHIN if balanced.has_blocks else BETWEEN
+    return _split_variance(values, factors, order, has_blocks=balanced.has_blocks).assign(
         numbers=values.size,
         n=n,
-        procedure=how[0],
-        assumes=how[1],
-        left_out="; ".join(design.left_out),
-    )[IMPORTANCE_COLUMNS]
+        procedure=procedure if n >= 2 else UNTESTED,
+        assumes=assumptions,
+        left_out=join_statements(*balanced.left_out),
+    )[SHARE_COLUMNS]
 
 
-_WITHIN = (
-    "balanced analysis of variance, repeated measures: each effect against its interaction with "
-    "the blocks",
-    "blocks independent of one another, differences about normal; p: differences between levels "
-    "vary alike (p_epsilon does without)",
-)
-
-
-_BETWEEN = (
-    "balanced analysis of variance, between groups: each effect against the spread within "
-    "combinations",
-    "numbers independent of one another, about normal, and of one spread in all combinations",
-)
-
-
-def _one_way(
-    runs: pd.DataFrame, factor: str, outcome: str, scale: Scale, status: str
-) -> pd.DataFrame:
+def _one_way(design: Design) -> pd.DataFrame:
     """One factor, replicates: sums of squares add up however many each level has."""
-    runs = runs.assign(replicate=np.arange(len(runs)))
-    how = {"outcome": outcome, "block": "replicate", "scale": scale, "status": status}
-    table = to_observations(runs, [factor], **how)  # type: ignore[arg-type]
-    lost = format_counts((int(table["diverged"].sum()), "run that diverged"))
-    table = table[~table["diverged"]]
-    centred = table["value"] - table["value"].mean()
-    groups = centred.groupby(table[factor], sort=False, dropna=False)
+    data, (factor,) = design.observations, design.factors
+    rows = np.flatnonzero(~data.diverged)
+    if len(rows) < 2:
+        return pd.DataFrame(columns=SHARE_COLUMNS)
+    values = pd.Series(data.value[rows])
+    centred = values - values.mean()
+    groups = centred.groupby(data.columns[factor].codes[rows], sort=False)
     within = float(((centred - groups.transform("mean")) ** 2).sum())
     between = float((groups.mean() ** 2 * groups.size()).sum())
-    df, error_df = groups.ngroups - 1, len(table) - groups.ngroups
-    if len(table) < 2:
-        return pd.DataFrame(columns=IMPORTANCE_COLUMNS)
-    rows = [
-        (factor, "factor", between, df, within, error_df),
-        ("residual", "residual", within, error_df, np.nan, np.nan),
+    df, error_df = groups.ngroups - 1, len(rows) - groups.ngroups
+    sources = [
+        (factor, "factor", between, df, within, error_df, np.nan),
+        ("residual", "residual", within, error_df, np.nan, np.nan, np.nan),
     ]
-    found = pd.DataFrame(rows, columns=["source", "kind", "ss", "df", "error_ss", "error_df"])
-    return _tested(found.assign(epsilon=np.nan), total=between + within).assign(
-        numbers=len(table), n=len(table), procedure=_BETWEEN[0], assumes=_BETWEEN[1], left_out=lost
-    )[IMPORTANCE_COLUMNS]
+    table = pd.DataFrame(sources, columns=SOURCE_COLUMNS)
+    procedure, assumptions = BETWEEN
+    return _tested(table, total=between + within).assign(
+        numbers=len(rows),
+        n=len(rows),
+        procedure=procedure,
+        assumes=assumptions,
+        left_out=format_counts((int(data.diverged.sum()), "run that diverged")),
+    )[SHARE_COLUMNS]
 
 
-def _shares(values: Floats, factors: list[str], order: int, design: Balanced) -> pd.DataFrame:
+SOURCE_COLUMNS = ["source", "kind", "ss", "df", "error_ss", "error_df", "epsilon"]
+
+
+def _split_variance(
+    values: Floats, factors: list[str], order: int, *, has_blocks: bool
+) -> pd.DataFrame:
     k = len(factors)
-    effects = _components(values)
-    within = [subset for subset in effects if subset and subset[-1] == k]
-    residual_ss = sum(effects[s][0] for s in within if len(s) > 1)
-    residual_df = sum(effects[s][1] for s in within if len(s) > 1)
-    block_ss, block_df = effects.get((k,), (0.0, 0))
-    if design.blocks is None:
+    components = _components(values)
+    residuals = [s for s in components if s and s[-1] == k and len(s) > 1]
+    residual_ss = sum(components[s][0] for s in residuals)
+    residual_df = sum(components[s][1] for s in residuals)
+    block_ss, block_df = components.get((k,), (0.0, 0))
+    if not has_blocks:
         # Replicates are numbered at will: all that varies with the number is chance.
         residual_ss, residual_df = residual_ss + block_ss, residual_df + block_df
-    rows = []
-    for subset, (ss, df) in effects.items():
-        if not subset or subset[-1] == k:
-            continue
-        if design.blocks is None:
-            error_ss, error_df = residual_ss, residual_df
-        else:
-            error_ss, error_df = effects[(*subset, k)]
-        epsilon = np.nan if design.blocks is None else _epsilon(values, subset)
-        rows.append((subset, ss, df, error_ss, error_df, epsilon))
-    shown = [row for row in rows if len(row[0]) <= order]
-    higher = [row for row in rows if len(row[0]) > order]
-    named = [
+    effects = []
+    for subset, (ss, df) in components.items():
+        if subset and subset[-1] != k:
+            error = components[(*subset, k)] if has_blocks else (residual_ss, residual_df)
+            epsilon = _epsilon(values, subset) if has_blocks else np.nan
+            effects.append((subset, ss, df, *error, epsilon))
+    shown = sorted(
+        (row for row in effects if len(row[0]) <= order), key=lambda row: (len(row[0]) > 1, -row[1])
+    )
+    rows: list[tuple[object, ...]] = [
         (
             " × ".join(factors[i] for i in subset),
             "factor" if len(subset) == 1 else "interaction",
             *numbers,
         )
-        for subset, *numbers in sorted(shown, key=lambda row: (len(row[0]) > 1, -row[1]))
+        for subset, *numbers in shown
     ]
+    higher = [row[1:] for row in effects if len(row[0]) > order]
     if higher:
-        parts = np.array([row[1:] for row in higher]).sum(axis=0)
-        if design.blocks is None:
-            parts[2:4] = residual_ss, residual_df
-        parts[4] = np.nan
-        named.append(("higher interactions", "interaction", *parts))
-    missing = (np.nan, np.nan, np.nan)
-    if design.blocks is not None:
-        named.append(("blocks", "block", block_ss, block_df, *missing))
-    named.append(("residual", "residual", residual_ss, residual_df, *missing))
-    columns = ["source", "kind", "ss", "df", "error_ss", "error_df", "epsilon"]
-    table = pd.DataFrame(named, columns=columns)
+        total = np.array(higher).sum(axis=0)
+        if not has_blocks:
+            total[2:4] = residual_ss, residual_df
+        rows.append(("higher interactions", "interaction", *total[:4], np.nan))
+    if has_blocks:
+        rows.append(("blocks", "block", block_ss, block_df, np.nan, np.nan, np.nan))
+    rows.append(("residual", "residual", residual_ss, residual_df, np.nan, np.nan, np.nan))
+    table = pd.DataFrame(rows, columns=SOURCE_COLUMNS)
     return _tested(table, total=float(table["ss"].sum()))
 
 
@@ -372,16 +348,16 @@ def _components(values: Floats) -> dict[tuple[int, ...], tuple[float, int]]:
     centred = values - values.mean()
     axes = range(values.ndim)
     components: dict[tuple[int, ...], Floats] = {(): np.zeros((1,) * values.ndim)}
-    found: dict[tuple[int, ...], tuple[float, int]] = {}
+    result: dict[tuple[int, ...], tuple[float, int]] = {}
     for size in range(1, values.ndim + 1):
         for subset in combinations(axes, size):
             others = tuple(axis for axis in axes if axis not in subset)
             effect = centred.mean(axis=others, keepdims=True)
             for smaller in range(1, size):
-                for part in combinations(subset, smaller):
-                    effect = effect - components[part]
+                for inner in combinations(subset, smaller):
+                    effect = effect - components[inner]
             components[subset] = effect
             repeats = values.size / effect.size
             df = int(np.prod([values.shape[axis] - 1 for axis in subset]))
-            found[subset] = (float(repeats * (effect**2).sum()), df)
-    return found
+            result[subset] = (float(repeats * (effect**2).sum()), df)
+    return result

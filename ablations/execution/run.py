@@ -333,9 +333,9 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
 
 def compare_levels(results: Results) -> Effects:
     """The ablation table: every level against its control."""
-    from ablations.analysis.ablation import ablation_effects, study_design
+    from ablations.analysis.ablation import ablation_effects
 
-    return ablation_effects(study_design(results, results.require_metadata()))
+    return ablation_effects(results.design())
 
 
 def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:

@@ -140,7 +140,10 @@ class Model(Component):
         return self.name
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        """Return the network from (batch, task.inputs) to (batch, task.outputs), not filled."""
+        """Return the network before its weights are filled.
+
+        It maps (batch, task.inputs) to (batch, task.outputs).
+        """
         raise NotImplementedError
 
     def widths(self, task: Task) -> tuple[int, ...]:
@@ -216,7 +219,13 @@ def hidden_block(
     norm_position: NormPosition,
     regularizer: Regularizer,
 ) -> OrderedDict[str, nn.Module | None]:
-    """Return the hidden layer of a position (from 1) with its other layers, by name, in order."""
+    """Return a hidden layer, its norm, activation and regularizer by name, in their order.
+
+    Parameters
+    ----------
+    position
+        The number of the hidden layer, from 1.
+    """
     normal: dict[str, nn.Module | None] = {f"norm{position}": norm}
     act: dict[str, nn.Module | None] = {f"activation{position}": ACTIVATIONS[activation][0]()}
     return OrderedDict(

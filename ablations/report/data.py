@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -20,13 +20,18 @@ from ablations.analysis import (
     seed_effects,
 )
 from ablations.analysis.ablation import Effects, ablation_effects, study_design
-from ablations.analysis.costs import clocked, time_costs, timings_of, winner_cost
+from ablations.analysis.costs import (
+    best_configuration_cost,
+    label_timings,
+    time_costs,
+    with_step_seconds,
+)
 from ablations.analysis.design import OUTCOME, Design, typical_size
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.power import min_seeds
 from ablations.analysis.ranking import ranking, seed_spread
-from ablations.analysis.selection import winner
-from ablations.analysis.variance import importance
+from ablations.analysis.selection import best_configuration
+from ablations.analysis.variance import variance_shares
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -80,61 +85,55 @@ class ReportData:
 def build_report_data(results: StoredResults, metadata: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
     ablation = ablation_effects(study_design(results, metadata))
-    design, scale = ablation.design, ablation.design.scale
-    columns = (design.runs, design.controls, design.factors)
-    runs, factors, axes = design.untuned.runs, design.untuned.factors, design.axes
-    best = winner(design.runs, design.factors, control=design.controls, scale=scale)
-    timings, timed_axes = timings_of(results, metadata)
-    alone = clocked(runs, timings, timed_axes)
+    design, untuned = ablation.design, ablation.design.untuned
+    best = best_configuration(design, control=design.controls)
+    timings, timed_axes = label_timings(results, metadata)
+    timed = with_step_seconds(untuned.runs, timings, timed_axes)
+    curves = results.curves.sort_values(["run_id", "epoch"])
+    order = [("axis", "level"), ("given", "given_level")]
     return ReportData(
         ablation=ablation,
-        by_seed=seed_effects(*columns, scale=scale),
-        metric_effects=_metric_effects(*columns, metadata),
-        simple=in_order(
-            simple_effects(*columns, scale=scale),
-            design.levels,
-            [("axis", "level"), ("given", "given_level")],
-        ),
-        shares=importance(design.runs, design.factors, scale=scale),
-        spread=in_order(seed_spread(runs, axes, factors, scale=scale), design.levels),
-        ranked=ranking(design.runs, design.factors, scale=scale),
+        by_seed=seed_effects(design),
+        metric_effects=_metric_effects(design, metadata),
+        simple=in_order(simple_effects(design), design.levels, order),
+        shares=variance_shares(design),
+        spread=in_order(seed_spread(untuned, design.axes), design.levels),
+        ranked=ranking(design),
         winner=best,
-        curves=_curves(runs, results.curves.sort_values(["run_id", "epoch"]), axes, factors),
-        configurations=configurations(runs if alone is None else alone, factors, scale=scale),
+        curves=_curves(untuned.runs, curves, design.axes, untuned.factors),
+        configurations=configurations(untuned if timed is None else replace(untuned, runs=timed)),
         published=_published(results, metadata),
-        rates=in_order(divergence_rates(runs, axes), design.levels),
-        endings=endings(runs, axes),
+        rates=in_order(divergence_rates(untuned.runs, design.axes), design.levels),
+        endings=endings(untuned.runs, design.axes),
         costs=time_costs(results, metadata),
         floors=noise_floor(results.timings),
-        winner_cost=winner_cost(best, timings, timed_axes, design.controls),
-        ranks_tell=runs["seed"].nunique() >= min_seeds(design.alpha),
-        timed=alone is not None,
+        winner_cost=best_configuration_cost(best, timings, timed_axes, design.controls),
+        ranks_tell=untuned.n_blocks >= min_seeds(design.alpha),
+        timed=timed is not None,
     )
 
 
-def _metric_effects(
-    runs: pd.DataFrame,
-    controls: Mapping[str, str],
-    factors: tuple[str, ...],
-    metadata: StudyMetadata,
-) -> pd.DataFrame:
-    metric = pd.to_numeric(runs["metric"]).astype(float)
+def _metric_effects(design: Design, metadata: StudyMetadata) -> pd.DataFrame:
+    metric = pd.to_numeric(design.runs["metric"]).astype(float)
     # A metric that merely repeats the loss would say everything twice.
-    told = metric.notna().any() and not metric.equals(runs[OUTCOME].astype(float))
-    runs = runs.assign(metric=metric)
+    differs = metric.notna().any() and not metric.equals(design.runs[OUTCOME].astype(float))
+    runs = design.runs.assign(metric=metric)
     return main_effects(
-        runs,
-        controls if told else {},
-        list(factors),
-        outcome="metric",
-        scale="difference",
-        higher_is_better=metadata.higher_is_better,
-        margin=metadata.margin * typical_size(runs, controls, "metric"),
+        replace(
+            design,
+            runs=runs,
+            controls=design.controls if differs else {},
+            outcome="metric",
+            scale="difference",
+            higher_is_better=metadata.higher_is_better,
+            margin=metadata.margin * typical_size(runs, design.controls, "metric"),
+            alpha=0.05,
+        )
     )
 
 
 def _curves(
-    runs: pd.DataFrame, curves: pd.DataFrame, axes: tuple[str, ...], factors: tuple[str, ...]
+    runs: pd.DataFrame, curves: pd.DataFrame, axes: tuple[str, ...], factors: Sequence[str]
 ) -> dict[str, dict[str, pd.DataFrame]]:
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for axis in axes:

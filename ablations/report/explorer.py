@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis import cell_codes
-from ablations.analysis.design import OUTCOME, Floats, Ints
+from ablations.analysis.coding import Floats, Ints
+from ablations.analysis.design import OUTCOME
 from ablations.report.data import ReportData
 from ablations.results.metadata import StudyMetadata
 

@@ -16,8 +16,8 @@ from scipy import stats
 from ablations.analysis import EQUAL, HELPS, HURTS, interactions, main_effects
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.power import for_difference, for_equivalence
-from ablations.analysis.selection import tuned, winner
-from ablations.analysis.variance import importance
+from ablations.analysis.selection import best_configuration, tune
+from ablations.analysis.variance import variance_shares
 
 from .generators import grid
 
@@ -154,7 +154,7 @@ def test_f_tests_err_as_often_as_they_say_where_spreads_differ(grids: int) -> No
     spread = runs["norm"].map(dict(zip("abcd", (0.1, 0.1, 0.1, 0.6), strict=True))).to_numpy()
     for _ in range(grids):
         log_loss = random.normal(0, 1, 10)[runs["seed"]] + spread * random.normal(size=len(runs))
-        table = importance(runs.assign(val_loss=np.exp(log_loss)), ["norm"])
+        table = variance_shares(runs.assign(val_loss=np.exp(log_loss)), ["norm"])
         found.append(table.loc[0, ["p", "p_epsilon"]].astype(float) <= 0.05)
     plain, corrected = np.mean(found, axis=0)
     tell("F test, one level more uncertain, 10 seeds", p=plain, p_epsilon=corrected)
@@ -174,7 +174,7 @@ def test_tuned_effects_are_those_at_the_levels_that_were_chosen(seeds: int, grid
     for _ in range(grids):
         luck = 0.3 * random.normal(size=(2, seeds))[new, runs["seed"]]
         log_loss = runs["lr"] + luck + 0.3 * random.normal(size=len(runs))
-        chosen = tuned(runs.assign(val_loss=np.exp(log_loss)), ["lr"], [*axes])
+        chosen = tune(runs.assign(val_loss=np.exp(log_loss)), ["lr"], [*axes])
         row = main_effects(chosen, {"norm": "none"}, ["norm", "init"]).iloc[0]
         rates = chosen.groupby("norm")["lr"].mean()
         truth = rates["new"] - rates["none"]
@@ -194,7 +194,9 @@ def test_what_the_winner_gains_is_nothing_where_all_are_equal(seeds: int, grids:
     runs = pd.DataFrame(cells, columns=["cell", "seed"])
     for _ in range(grids):
         runs["y"] = random.normal(size=len(runs))
-        row = winner(runs, ["cell"], outcome="y", scale="difference", control={"cell": 0}).iloc[0]
+        row = best_configuration(
+            runs, ["cell"], outcome="y", scale="difference", control={"cell": 0}
+        ).iloc[0]
         found.append((row["held_out"], row["naive"], row["low"] <= 0 <= row["high"]))
     held_out, naive, covered = np.mean(found, axis=0)
     tell(f"winner of 216, {seeds} seeds", naive=naive, held_out=held_out, covered=covered)

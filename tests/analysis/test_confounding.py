@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import UNDECIDED, main_effects
-from ablations.analysis.confounding import aliases
-from ablations.analysis.design import STATED
+from ablations.analysis.confounding import confounding
+from ablations.analysis.statements import STATED
 
 from .generators import AXES, CONTROLS, FACTORS, planted
 
@@ -24,14 +24,14 @@ def fraction() -> pd.DataFrame:
 
 
 def told(runs: pd.DataFrame, controls: dict[str, str | float]) -> dict[tuple[object, ...], str]:
-    table = aliases(runs, controls, [*controls])
+    table = confounding(runs, controls, [*controls])
     keys = ["axis", "level", "axis_b", "level_b"]
     rows = table[keys].astype(object).where(table[keys].notna(), None).itertuples(index=False)
     return dict(zip(map(tuple, rows), table["confounded_with"], strict=True))
 
 
 def test_a_full_cross_tells_all() -> None:
-    assert aliases(planted({}), CONTROLS, FACTORS).empty
+    assert confounding(planted({}), CONTROLS, FACTORS).empty
 
 
 def test_a_half_fraction_confounds_each_factor_with_the_interaction_of_the_others() -> None:
@@ -59,30 +59,30 @@ def test_nobody_is_accused_falsely() -> None:
 def test_levels_that_always_come_together_are_named() -> None:
     runs = planted({})
     rate = np.where(runs["norm"] == "layer", 0.1, 0.01)
-    table = aliases(runs.assign(lr=rate), {"norm": "none"}, [*FACTORS, "lr"])
+    table = confounding(runs.assign(lr=rate), {"norm": "none"}, [*FACTORS, "lr"])
     assert table["confounded_with"].tolist() == ["lr"]
     assert "norm layer and its control none were never run at the same lr" in table["reason"][0]
     by_seed = runs[(runs["norm"] == "layer") == (runs["seed"] < 3)]
-    assert aliases(by_seed, {"norm": "none"}, FACTORS)["confounded_with"].tolist() == ["seed"]
+    assert confounding(by_seed, {"norm": "none"}, FACTORS)["confounded_with"].tolist() == ["seed"]
 
 
 def test_one_axis_at_a_time_tells_no_interaction() -> None:
     runs = planted({})
     changed = sum((runs[axis] != CONTROLS[axis]).astype(int) for axis in AXES)
-    table = aliases(runs[changed <= 1], CONTROLS, FACTORS)
+    table = confounding(runs[changed <= 1], CONTROLS, FACTORS)
     assert table["axis_b"].notna().all()
     assert len(table) == 2 + 2 + 1
     assert table["reason"].str.contains("never run together").all()
-    assert aliases(runs[changed <= 1], CONTROLS, FACTORS, order=1).empty
+    assert confounding(runs[changed <= 1], CONTROLS, FACTORS, order=1).empty
 
 
 def test_runs_that_did_not_end_tell_nothing() -> None:
     runs = planted({})
     failed = runs.assign(status=np.where(runs["norm"] == "layer", "failed", "ok"))
-    table = aliases(failed, CONTROLS, FACTORS)
+    table = confounding(failed, CONTROLS, FACTORS)
     assert table.loc[0, "reason"] == "no run of norm layer ended with a val_loss"
     gone = runs[runs["norm"] != "none"]
-    table = aliases(gone, CONTROLS, FACTORS)
+    table = confounding(gone, CONTROLS, FACTORS)
     assert table.loc[0, "reason"] == "no run of its control none ended with a val_loss"
 
 
@@ -122,5 +122,5 @@ def test_many_levels_take_no_time_to_speak_of(size: tuple[int, ...]) -> None:
     axes = {name: tuple(range(n)) for name, n in zip("abc", size, strict=True)}
     runs = planted({}, axes, seeds=20)
     once = sum((runs[axis] != 0).astype(int) for axis in axes)
-    table = aliases(runs[once <= 1], dict.fromkeys(axes, 0), [*axes])
+    table = confounding(runs[once <= 1], dict.fromkeys(axes, 0), [*axes])
     assert len(table) == 5 * 4 + 5 * 3 + 4 * 3

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from ablations.analysis import adjust, equivalence_p, max_t, sign_flip_p, t_interval
-from ablations.analysis.design import Floats
+from ablations.analysis.coding import Floats
 
 
 def by_enumeration(d: Floats) -> float:

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations.analysis import interactions, main_effects
-from ablations.analysis.confounding import aliases
-from ablations.analysis.design import STATED
+from ablations.analysis.confounding import confounding
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.ranking import ranking
-from ablations.analysis.selection import winner
-from ablations.analysis.variance import importance
+from ablations.analysis.selection import best_configuration
+from ablations.analysis.statements import STATED
+from ablations.analysis.variance import variance_shares
 
 from .generators import CONTROLS, FACTORS, planted
 
@@ -32,11 +32,11 @@ QUESTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "holm": lambda runs, **how: main_effects(runs, CONTROLS, FACTORS, correction="holm", **how),
     "interactions": lambda runs, **how: interactions(runs, CONTROLS, FACTORS, **how),
     "simple_effects": lambda runs, **how: simple_effects(runs, CONTROLS, FACTORS, **how),
-    "aliases": lambda runs, **how: aliases(runs, CONTROLS, FACTORS, **how),
-    "importance": lambda runs, **how: importance(runs, FACTORS, **how),
+    "aliases": lambda runs, **how: confounding(runs, CONTROLS, FACTORS, **how),
+    "importance": lambda runs, **how: variance_shares(runs, FACTORS, **how),
     "one_factor": lambda runs, **how: one_factor(runs, CONTROLS, FACTORS, full=FULL, **how),
     "ranking": lambda runs, **how: ranking(runs, FACTORS, **how),
-    "winner": lambda runs, **how: winner(runs, FACTORS, control=CONTROLS, **how),
+    "winner": lambda runs, **how: best_configuration(runs, FACTORS, control=CONTROLS, **how),
     "divergence": lambda runs, **how: divergence_effects(runs, CONTROLS, FACTORS, **how),
 }
 KEYS = [

@@ -15,7 +15,7 @@ TECHNIQUE: dict[str, str | float] = {"technique": "none"}
 
 
 def effects_of(runs: pd.DataFrame, **how: object) -> pd.DataFrame:
-    table = main_effects(runs, CONTROLS, FACTORS, **how)  # type: ignore[arg-type]
+    table = main_effects(runs, CONTROLS, FACTORS, **how)
     return table.set_index(["axis", "level"])
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ablations import analysis
-from ablations.analysis.design import at_level
+from ablations.analysis.coding import at_level
 
 from .generators import CONTROLS, FACTORS, planted
 from .test_invariance import FULL, QUESTIONS, alike
@@ -34,7 +34,7 @@ def asked(question: str, names: dict[str, str], block: str) -> tuple[pd.DataFram
     factors = [names.get(name, name) for name in FACTORS]
     ask: Callable[..., pd.DataFrame] = getattr(analysis, question)
     given: dict[str, Any] = {"factors": factors, "block": block, "controls": controls, "full": full}
-    if question == "winner":
+    if question == "best_configuration":
         given["control"] = controls
     wanted = inspect.signature(ask).parameters
     other = ask(renamed, **{name: value for name, value in given.items() if name in wanted})
@@ -49,10 +49,10 @@ NAMED = {
     "main_effects": "effects",
     "interactions": "interactions",
     "simple_effects": "simple_effects",
-    "importance": "importance",
+    "variance_shares": "importance",
     "one_factor": "one_factor",
     "ranking": "ranking",
-    "winner": "winner",
+    "best_configuration": "winner",
     "divergence_effects": "divergence",
 }
 
@@ -114,8 +114,17 @@ def test_levels_may_be_of_any_type() -> None:
     )
     table = analysis.main_effects(
         runs,
-        {"hidden": (32,)},  # type: ignore[dict-item]
+        {"hidden": (32,)},
         ["regularizer", "init", "hidden"],
     )
     assert table["level"].tolist() == [(32, 16)]
     assert table["seeds"].tolist() == [6]
+
+
+@pytest.mark.parametrize(("old", "new"), analysis.RENAMED.items())
+def test_a_former_name_still_works_and_warns(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{old} is now called {new}"):
+        assert getattr(analysis, old) is getattr(analysis, new)
+    assert old not in analysis.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        _ = analysis.nonsense

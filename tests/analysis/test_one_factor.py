@@ -16,7 +16,7 @@ FULL: dict[str, str | float] = {"regularizer": "dropout", "norm": "layer", "init
 
 
 def looked_up(runs: pd.DataFrame, **how: object) -> pd.DataFrame:
-    table = one_factor(runs, CONTROLS, FACTORS, **how)  # type: ignore[arg-type]
+    table = one_factor(runs, CONTROLS, FACTORS, **how)
     return table.set_index(["view", "axis", "level"])
 
 

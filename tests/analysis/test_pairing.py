@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.analysis import complete_blocks, to_observations
-from ablations.analysis.pairing import complete_configurations, unmeasured
+from ablations.analysis import Design, complete_blocks
+from ablations.analysis.pairing import complete_configurations, describe_unmeasured
 
 from .generators import FACTORS, planted
 
@@ -58,9 +59,9 @@ def test_whole_configurations_and_what_is_said_of_the_others() -> None:
     late = (runs["seed"] == 5) & (runs["init"] == "kaiming")
     status = pd.Series("ok", index=runs.index).mask(bad, "diverged").mask(late, "failed")
     found = runs.assign(status=status)[~rare]
-    kept = complete_configurations(found, to_observations(found, FACTORS), FACTORS, "seed")
+    kept = complete_configurations(Design(found, FACTORS))
     assert kept.values.shape == (5, 8)
-    assert kept.values.notna().all(axis=None)
+    assert np.isfinite(kept.values).all()
     assert kept.left_out == (
         "2 configurations that diverged in some seed, 2 configurations with runs missing, "
         "1 seed with runs missing; 5 runs without a result"
@@ -69,9 +70,6 @@ def test_whole_configurations_and_what_is_said_of_the_others() -> None:
 
 
 def test_nothing_is_said_where_nothing_is_left_out() -> None:
-    runs = planted({})
-    assert unmeasured(runs, to_observations(runs, FACTORS), FACTORS, "seed") == []
-    assert (
-        complete_configurations(runs, to_observations(runs, FACTORS), FACTORS, "seed").left_out
-        == ""
-    )
+    design = Design(planted({}), FACTORS)
+    assert describe_unmeasured(design) == []
+    assert complete_configurations(design).left_out == ""

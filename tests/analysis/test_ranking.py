@@ -11,10 +11,9 @@ from ablations.analysis.ranking import (
     critical_difference,
     friedman,
     interquartile_mean,
-    probability_of_improvement,
     ranking,
 )
-from ablations.analysis.selection import halves, winner
+from ablations.analysis.selection import best_configuration, halves
 
 from .generators import CONTROLS, FACTORS, planted
 from .known import demsar
@@ -35,7 +34,7 @@ def test_demsar_s_table() -> None:
 
 def test_any_table_is_ranked_in_the_direction_that_is_named() -> None:
     how = {"outcome": "auc", "block": "data", "scale": "difference", "higher_is_better": True}
-    found = ranking(demsar(), ["learner"], **how)  # type: ignore[arg-type]
+    found = ranking(demsar(), ["learner"], **how)
     table = found.set_index("learner")
     assert table["critical_difference"].to_numpy() == pytest.approx(1.2536, abs=5e-5)
     assert table["n"].tolist() == [14] * 4
@@ -52,7 +51,6 @@ def test_rliable_s_numbers() -> None:
     x, y = np.array([[1, 2], [2, 2], [1, 1], [2, 1]]), np.array([[1, 1], [2, 2], [3, 3]])
     assert interquartile_mean(x.reshape(-1, 1)) == pytest.approx([1.5])
     assert interquartile_mean(y.reshape(-1, 1)) == pytest.approx([2])
-    assert probability_of_improvement(x, y) == pytest.approx(1 / 3)
 
 
 def test_the_best_that_is_certain_is_not_tied() -> None:
@@ -75,19 +73,19 @@ def test_a_configuration_that_diverged_once_is_not_among_the_best() -> None:
     said = "2 configurations that diverged in some seed"
     assert set(found["left_out"]) == {said}
     assert len(found) == 10
-    first = winner(runs, FACTORS).iloc[0]
+    first = best_configuration(runs, FACTORS).iloc[0]
     assert (first["candidates"], first["left_out"]) == (10, said)
     nothing = ranking(runs.iloc[:0], FACTORS)
     assert nothing.empty
-    assert winner(runs.iloc[:0], FACTORS).empty
+    assert best_configuration(runs.iloc[:0], FACTORS).empty
 
 
 def test_a_seed_that_is_not_done_yet_costs_no_configuration() -> None:
     runs = planted({("norm", "layer"): -1.0}, noise=0.1)
     extra = runs[runs["seed"] == 0].iloc[:3].assign(seed=6)
     grown = pd.concat([runs, extra])
-    found = winner(grown, FACTORS).iloc[0]
-    whole = winner(runs, FACTORS).iloc[0]
+    found = best_configuration(grown, FACTORS).iloc[0]
+    whole = best_configuration(runs, FACTORS).iloc[0]
     assert (
         found[["candidates", "seeds", "held_out"]].tolist()
         == whole[["candidates", "seeds", "held_out"]].tolist()
@@ -96,7 +94,7 @@ def test_a_seed_that_is_not_done_yet_costs_no_configuration() -> None:
     assert (ranking(grown, FACTORS)["n"] == 6).all()
     hit = (grown["seed"] == 5) & (grown["norm"] == "layer")
     failed = grown.assign(status=np.where(hit, "failed", "ok"))
-    row = winner(failed, FACTORS).iloc[0]
+    row = best_configuration(failed, FACTORS).iloc[0]
     assert (row["norm"], row["seeds"]) == ("layer", 5)
     assert "2 seeds with runs missing" in row["left_out"]
     assert "6 runs without a result" in row["left_out"]
@@ -105,7 +103,7 @@ def test_a_seed_that_is_not_done_yet_costs_no_configuration() -> None:
 def test_a_configuration_that_was_hardly_run_costs_no_seed() -> None:
     runs = planted({}, noise=0.1)
     rare = (runs["regularizer"] == "l1") & (runs["norm"] == "layer") & (runs["seed"] > 0)
-    row = winner(runs[~rare], FACTORS).iloc[0]
+    row = best_configuration(runs[~rare], FACTORS).iloc[0]
     assert (row["candidates"], row["seeds"]) == (10, 6)
     assert row["left_out"] == "2 configurations with runs missing"
 
@@ -114,7 +112,9 @@ def test_order_and_labels_do_not_matter() -> None:
     runs = planted({("norm", "layer"): -0.1}, noise=0.1)
     changed = runs.sample(frac=1, random_state=1).assign(seed=lambda t: 50 - t["seed"])
     pd.testing.assert_frame_equal(ranking(runs, FACTORS), ranking(changed, FACTORS))
-    pd.testing.assert_frame_equal(winner(runs, FACTORS), winner(changed, FACTORS))
+    pd.testing.assert_frame_equal(
+        best_configuration(runs, FACTORS), best_configuration(changed, FACTORS)
+    )
 
 
 @pytest.mark.parametrize(("seeds", "naive"), [(5, 1.23), (20, 0.62)])
@@ -128,7 +128,7 @@ def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
     for _ in range(100):
         runs["y"] = random.normal(size=len(runs))
         how = {"outcome": "y", "scale": "difference", "control": {"cell": 0}}
-        found.append(winner(runs, ["cell"], **how))  # type: ignore[arg-type]
+        found.append(best_configuration(runs, ["cell"], **how))
     table = pd.concat(found)
     assert table["naive"].mean() == pytest.approx(-naive, abs=0.06)
     assert abs(table["held_out"].mean()) < 0.05
@@ -140,12 +140,12 @@ def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
 
 def test_a_true_winner_has_no_luck_to_lose() -> None:
     runs = planted({("norm", "layer"): -1.0, ("init", "kaiming"): -0.5})
-    found = winner(runs, FACTORS, control=CONTROLS).iloc[0]
+    found = best_configuration(runs, FACTORS, control=CONTROLS).iloc[0]
     assert (found["norm"], found["init"]) == ("layer", "kaiming")
     assert found["optimism"] == pytest.approx(0, abs=1e-9)
     assert found["held_out"] == pytest.approx(found["naive"])
     assert found["change"] == pytest.approx(np.expm1(-1.5))
-    one = winner(planted({}, seeds=1), FACTORS).iloc[0]
+    one = best_configuration(planted({}, seeds=1), FACTORS).iloc[0]
     assert np.isnan(one["held_out"])
     assert one["candidates"] == 12
 

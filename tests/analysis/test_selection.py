@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import EQUAL, main_effects
-from ablations.analysis.selection import choices, tuned
+from ablations.analysis import EQUAL, Design, main_effects
+from ablations.analysis.ablation import tune_design
+from ablations.analysis.selection import describe_choices, tune
 
 LR = (0.1, 0.01, 0.001)
 
@@ -29,7 +30,7 @@ def test_a_technique_that_only_likes_another_rate_is_no_better() -> None:
     at_one_rate = runs[runs["lr"] == 0.01]
     unfair = main_effects(at_one_rate, {"norm": "none"}, ["norm"]).iloc[0]
     assert unfair["effect"] == pytest.approx(-0.5)
-    chosen = tuned(runs, ["lr"], ["norm", "lr"])
+    chosen = tune(runs, ["lr"], ["norm", "lr"])
     assert len(chosen) == 2 * 8
     assert chosen.groupby("norm")["lr"].unique().map(list).to_dict() == {
         "none": [0.1],
@@ -48,7 +49,7 @@ def test_no_seed_chooses_the_level_that_it_is_judged_at() -> None:
     )
     for _ in range(200):
         runs = cells.assign(val_loss=np.exp(random.normal(0, 1, len(cells))))
-        found.append(np.log(tuned(runs, ["lr"], ["norm", "lr"])["val_loss"]).mean())
+        found.append(np.log(tune(runs, ["lr"], ["norm", "lr"])["val_loss"]).mean())
     assert abs(np.mean(found)) < 0.1
 
 
@@ -56,7 +57,7 @@ def test_a_rate_that_diverged_is_not_chosen_and_one_that_is_reported_may_have() 
     runs = rates({"none": 0.1, "layer": 0.01})
     hit = (runs["norm"] == "none") & (runs["lr"] == 0.1) & (runs["seed"] == 0)
     runs = runs.assign(status=np.where(hit, "diverged", "ok"))
-    chosen = tuned(runs, ["lr"], ["norm", "lr"])
+    chosen = tune(runs, ["lr"], ["norm", "lr"])
     none = chosen[chosen["norm"] == "none"].set_index("seed")["lr"]
     # Half of the seeds, those whose choosers saw it diverge, are judged at another rate.
     assert (none == 0.1).sum() == (none == 0.01).sum() == 4
@@ -71,7 +72,7 @@ def test_one_failed_run_does_not_make_a_technique_worse() -> None:
     runs = runs.assign(val_loss=runs["val_loss"] * np.exp(random.normal(0, 0.02, len(runs))))
     hit = (runs["norm"] == "layer") & (runs["lr"] == 0.1) & (runs["seed"] == 4)
     failed = runs.assign(status=np.where(hit, "failed", "ok"))
-    chosen = tuned(failed, ["lr"], ["norm", "lr"])
+    chosen = tune(failed, ["lr"], ["norm", "lr"])
     assert set(chosen["lr"]) == {0.1}
     row = main_effects(chosen, {"norm": "none"}, ["norm"]).iloc[0]
     assert row["seeds"] == 19
@@ -81,8 +82,8 @@ def test_one_failed_run_does_not_make_a_technique_worse() -> None:
 
 def test_what_was_chosen_is_told() -> None:
     runs = rates({"none": 0.1, "layer": 0.01})
-    chosen = tuned(runs, ["lr"], ["norm", "lr"])
-    assert choices(runs, chosen, ["lr"]) == ("lr 0.01 in 50%, 0.1 in 50%", "")
+    design = tune_design(Design(runs, ["norm", "lr"], axes=("norm", "lr")), ("lr",))
+    assert describe_choices(design) == ("lr 0.01 in 50%, 0.1 in 50%", "")
 
 
 def test_halves_have_nothing_to_do_with_labels_order_or_unit() -> None:
@@ -92,16 +93,16 @@ def test_halves_have_nothing_to_do_with_labels_order_or_unit() -> None:
     other = runs.sample(frac=1, random_state=2).assign(
         seed=lambda t: labels[t["seed"]], val_loss=lambda t: t["val_loss"] * 37
     )
-    one, changed = (tuned(table, ["lr"], ["norm", "lr"]) for table in (runs, other))
+    one, changed = (tune(table, ["lr"], ["norm", "lr"]) for table in (runs, other))
     assert sorted(one.index) == sorted(changed.index)
 
 
 def test_order_does_not_matter_and_wrong_requests_are_named() -> None:
     runs = rates({"none": 0.1, "layer": 0.01}, noise=0.3)
     shuffled = runs.sample(frac=1, random_state=1)
-    one, other = tuned(runs, ["lr"], ["norm", "lr"]), tuned(shuffled, ["lr"], ["norm", "lr"])
+    one, other = tune(runs, ["lr"], ["norm", "lr"]), tune(shuffled, ["lr"], ["norm", "lr"])
     assert set(one.index) == set(other.index)
     with pytest.raises(ValueError, match="'lr' is to be tuned over"):
-        tuned(runs, ["lr"], ["norm"])
+        tune(runs, ["lr"], ["norm"])
     with pytest.raises(ValueError, match="at least two seeds"):
-        tuned(runs[runs["seed"] == 0], ["lr"], ["norm", "lr"])
+        tune(runs[runs["seed"] == 0], ["lr"], ["norm", "lr"])

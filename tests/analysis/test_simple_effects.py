@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import interactions, main_effects
-from ablations.analysis.interactions import UNKNOWN, depends_on, simple_effects
+from ablations.analysis.interactions import UNKNOWN, moderators, simple_effects
 
 from .generators import CONTROLS, FACTORS, planted
 
@@ -22,7 +22,7 @@ def crossed(noise: float = 0.0, seeds: int = 8) -> pd.DataFrame:
 def named(runs: pd.DataFrame, margin: float = 0.02) -> dict[str, str]:
     effects = main_effects(runs, CONTROLS, FACTORS)
     both = interactions(runs, CONTROLS, FACTORS)
-    return dict(zip(effects["level"], depends_on(effects, both, margin=margin), strict=True))
+    return dict(zip(effects["level"], moderators(effects, both, margin=margin), strict=True))
 
 
 def test_simple_effects_are_the_effects_of_a_part() -> None:

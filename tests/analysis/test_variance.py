@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.anova import AnovaRM
 
-from ablations.analysis.variance import balanced, importance
+from ablations.analysis import Design
+from ablations.analysis.variance import find_balanced_part, variance_shares
 
 from .generators import AXES, FACTORS, grid, planted
 from .known import nist, tooth_growth
 
 
 def shares(runs: pd.DataFrame, factors: list[str] = FACTORS, **how: object) -> pd.DataFrame:
-    return importance(runs, factors, **how).set_index("source")  # type: ignore[arg-type]
+    return variance_shares(runs, factors, **how).set_index("source")
 
 
 @pytest.mark.parametrize(
@@ -100,25 +101,25 @@ def test_large_numbers_that_differ_little_keep_their_digits() -> None:
 def test_what_is_not_balanced_is_left_out_and_said() -> None:
     runs = planted({("norm", "layer"): 0.2}, noise=0.1)
     lost = runs[~((runs["seed"] == 3) & (runs["init"] == "kaiming") & (runs["norm"] == "layer"))]
-    table = importance(lost, FACTORS)
+    table = variance_shares(lost, FACTORS)
     assert set(table["left_out"]) == {"1 seed"}
     assert set(table["n"]) == {5}
     assert set(table["numbers"]) == {60}
     union = runs[(runs["regularizer"] != "dropout") | (runs["norm"] == "none")]
-    table = importance(union, FACTORS)
+    table = variance_shares(union, FACTORS)
     assert set(table["left_out"]) == {"regularizer dropout"}
     assert table["eta2"].sum() == pytest.approx(1)
     diverged = runs.assign(status=np.where(runs.index == 5, "diverged", "ok"))
-    assert "1 run that diverged" in importance(diverged, FACTORS)["left_out"].iloc[0]
+    assert "1 run that diverged" in variance_shares(diverged, FACTORS)["left_out"].iloc[0]
 
 
 def test_balance_never_looks_at_outcomes_and_gives_a_full_cross() -> None:
     runs = planted({})
     part = runs.sample(frac=0.7, random_state=1)
-    found = balanced(part, FACTORS)
+    found = find_balanced_part(Design(part, FACTORS))
     assert np.isfinite(found.values).all()
     other = part.assign(val_loss=part["val_loss"] ** 2)
-    assert balanced(other, FACTORS).levels == found.levels
+    assert find_balanced_part(Design(other, FACTORS)).levels == found.levels
 
 
 def test_seeds_are_not_given_up_for_one_bad_cell() -> None:
@@ -126,25 +127,25 @@ def test_seeds_are_not_given_up_for_one_bad_cell() -> None:
     runs = planted({("a", "x"): 0.3}, axes, seeds=10, noise=0.1)
     bad = (runs["a"] == "z") & (runs["b"] == "v") & (runs["seed"] < 8)
     diverged = runs.assign(status=np.where(bad, "diverged", "ok"))
-    table = importance(diverged, ["a", "b"])
+    table = variance_shares(diverged, ["a", "b"])
     assert (table["n"].iloc[0], table["numbers"].iloc[0]) == (10, 90)
     assert table["left_out"].iloc[0] == "a z; 8 runs that diverged"
     scattered = runs.drop(index=[runs.index[i * 13] for i in range(8)])
-    assert importance(scattered, ["a", "b"])["n"].iloc[0] >= 5
+    assert variance_shares(scattered, ["a", "b"])["n"].iloc[0] >= 5
 
 
 def test_levels_and_seeds_of_which_nothing_is_left_are_named() -> None:
     runs = planted({("norm", "layer"): 0.2}, noise=0.1)
     gone = (runs["regularizer"] == "l1") | (runs["seed"] == 5)
     failed = runs.assign(status=np.where(gone, "failed", "ok"))
-    said = importance(failed, FACTORS)["left_out"].iloc[0]
+    said = variance_shares(failed, FACTORS)["left_out"].iloc[0]
     assert said == "32 runs without a result; regularizer l1; 1 seed"
 
 
 def test_blocks_that_hold_one_level_each_are_no_blocks() -> None:
     runs = tooth_growth().assign(animal=range(60))
     with pytest.raises(ValueError, match="no animal was measured at two levels of 'supp'"):
-        importance(runs, ["supp"], outcome="len", block="animal", scale="difference")
+        variance_shares(runs, ["supp"], outcome="len", block="animal", scale="difference")
 
 
 def test_replicates_without_a_number_are_none() -> None:
@@ -152,15 +153,15 @@ def test_replicates_without_a_number_are_none() -> None:
     more = pd.concat([runs, runs.iloc[::7].assign(len=np.nan)]).sample(frac=1, random_state=1)
     how: dict[str, Any] = {"outcome": "len", "block": None, "scale": "difference"}
     one, other = (
-        importance(runs, ["supp", "dose"], **how),
-        importance(more, ["supp", "dose"], **how),
+        variance_shares(runs, ["supp", "dose"], **how),
+        variance_shares(more, ["supp", "dose"], **how),
     )
     assert other["f"].dropna().tolist() == pytest.approx(one["f"].dropna().tolist())
 
 
 def test_replicates_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="between 9 and 10 replicates"):
-        importance(tooth_growth().iloc[1:], ["supp", "dose"], outcome="len", block=None)
+        variance_shares(tooth_growth().iloc[1:], ["supp", "dose"], outcome="len", block=None)
 
 
 def test_one_factor_may_have_groups_of_any_size() -> None:
@@ -204,18 +205,18 @@ def test_which_of_two_alike_goes_depends_on_no_order() -> None:
     lost = runs.set_index([*FACTORS, "seed"]).drop(gaps).reset_index()
     labels = {seed: (7 * seed + 3) % 11 for seed in range(6)}
     other = lost.sample(frac=1, random_state=3).assign(seed=lambda t: t["seed"].map(labels))
-    first, second = importance(lost, FACTORS), importance(other, FACTORS)
+    first, second = variance_shares(lost, FACTORS), variance_shares(other, FACTORS)
     pd.testing.assert_frame_equal(first, second)
     rare = runs[runs["seed"] < 2].drop(index=runs.index[[0, 7]], errors="ignore")
     mixed = rare.iloc[::-1].assign(seed=1 - rare["seed"])
-    pd.testing.assert_frame_equal(importance(rare, FACTORS), importance(mixed, FACTORS))
+    pd.testing.assert_frame_equal(variance_shares(rare, FACTORS), variance_shares(mixed, FACTORS))
 
 
 def test_one_level_is_no_factor_and_nothing_is_an_empty_table() -> None:
     runs = planted({}).assign(device="cpu")
-    assert "device" not in set(importance(runs, [*FACTORS, "device"])["source"])
-    assert importance(runs.iloc[:0], FACTORS).empty
-    assert importance(runs.iloc[:1], FACTORS).empty
+    assert "device" not in set(variance_shares(runs, [*FACTORS, "device"])["source"])
+    assert variance_shares(runs.iloc[:0], FACTORS).empty
+    assert variance_shares(runs.iloc[:1], FACTORS).empty
 
 
 @settings(max_examples=25)

@@ -16,13 +16,13 @@ import pytest
 from ablations.analysis import (
     EQUAL,
     HURTS,
-    importance,
+    best_configuration,
     interactions,
     main_effects,
     ranking,
     seed_spread,
     simple_effects,
-    winner,
+    variance_shares,
 )
 from ablations.report.data import build_report_data
 from ablations.report.figures.gallery import draw_figures, list_figures
@@ -99,7 +99,9 @@ def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
     usual: tuple[StoredResults, Page],
 ) -> None:
     results, page = usual
-    row = winner(results.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}).iloc[0]
+    row = best_configuration(
+        results.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}
+    ).iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
     message = f"what a half chooses gives {size} [{low}, {high}] against all"
     assert row["chosen"] == 1
@@ -123,7 +125,7 @@ def test_the_tables_of_the_whole_are_those_of_the_analysis(
     usual: tuple[StoredResults, Page],
 ) -> None:
     results, page = usual
-    shares = importance(results.runs, list(SMALL))
+    shares = variance_shares(results.runs, list(SMALL))
     rows = page.rows("shares")
     assert [row["η²"].value for row in rows] == pytest.approx(shares["eta2"].tolist())
     assert [row["source"].text for row in rows][:2] == ["norm", "regularizer"]

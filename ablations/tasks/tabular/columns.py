@@ -85,7 +85,6 @@ class TableColumns:
     """A table ready to be split."""
 
     table: TableFile
-    """The rows with a target, all columns."""
     kind: Kind
     numbers: np.ndarray
     """Shape (row, number), float64, NaN where missing."""
@@ -95,6 +94,11 @@ class TableColumns:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     """Sentences about omitted columns and rows and imputed values."""
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The rows with a target, all columns."""
+        return self.table.frame
 
     @property
     def inputs(self) -> int:
@@ -110,7 +114,10 @@ class TableColumns:
 def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     """Decide what each column is.
 
-    A ``RequestError`` names the column that cannot be used, and a line that shows the reason.
+    Raises
+    ------
+    RequestError
+        Naming the column that cannot be used, and a line that shows the reason.
     """
     _check_names(table, options)
     table, target_notes = _omit_rows_without_target(table, options.target)

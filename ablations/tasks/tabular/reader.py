@@ -46,14 +46,23 @@ class TableFile:
 
 
 def content_hash(path: str) -> str:
-    """Return 80 bits of a hash of a file's bytes, in hexadecimal."""
+    """Return 80 bits of a hash of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be read.
+    """
     return _hash(path, *_file_state(path))
 
 
 def read_table(path: str, format_: Format) -> TableFile:
     """Return the table in a file; a column is typed where all of its values have the type.
 
-    A ``RequestError`` names the file, and the line or column that is wrong.
+    Raises
+    ------
+    RequestError
+        Naming the file, and the line or column that is wrong.
     """
     return _read(path, format_, *_file_state(path))
 
@@ -68,9 +77,10 @@ def _file_state(path: str) -> tuple[int, int]:
     """Return time of change and size: a file with another state is read again."""
     try:
         stat = Path(path).stat()
-    except (OSError, ValueError) as error:  # ValueError: an impossible file name
-        reason = getattr(error, "strerror", error)
-        raise RequestError(f"cannot be read: {reason}", source=path) from None
+    except OSError as error:
+        raise RequestError(f"cannot be read: {error.strerror}", source=path) from None
+    except ValueError as error:  # an impossible file name
+        raise RequestError(f"cannot be read: {error}", source=path) from None
     return stat.st_mtime_ns, stat.st_size
 
 

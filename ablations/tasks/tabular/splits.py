@@ -33,10 +33,16 @@ class SplitPlan:
 
 
 def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
-    """Plan the split of a table; a ``RequestError`` names a column that cannot define it."""
+    """Plan the split of a table.
+
+    Raises
+    ------
+    RequestError
+        Naming the column that cannot define the split.
+    """
     if options.split == "column":
         return _by_column(columns, options.by)
-    rows = len(columns.table.frame)
+    rows = len(columns.frame)
     n_validation = round(rows * options.validation)
     if min(n_validation, rows - n_validation) < 2:
         message = f"a validation share of {options.validation:g} of {rows:,} rows"
@@ -50,7 +56,7 @@ def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
 
 def _at_random(columns: TableColumns, n_validation: int) -> SplitPlan:
     """Draw rows at random, of each class its share."""
-    rows = len(columns.table.frame)
+    rows = len(columns.frame)
     class_of = columns.targets if columns.classes else np.zeros(rows, dtype=np.int64)
     quota = _quotas(np.bincount(class_of), n_validation)
 
@@ -124,7 +130,7 @@ def _by_time(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
 
 def _by_column(columns: TableColumns, name: str) -> SplitPlan:
     """Split as a column says, the same for each seed."""
-    column, table = columns.table.frame[name], columns.table
+    column, table = columns.frame[name], columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
     is_validation = words.str.lower().map(_IS_VALIDATION)
     if is_validation.isna().any():
@@ -145,7 +151,7 @@ def _by_column(columns: TableColumns, name: str) -> SplitPlan:
 
 
 def _complete_column(columns: TableColumns, name: str, noun: str) -> pd.Series:
-    column = columns.table.frame[name]
+    column = columns.frame[name]
     if column.isna().any():
         row = columns.table.locate_first(column.isna())
         raise columns.table.error(f"column '{name}' has no {noun} in {row}")

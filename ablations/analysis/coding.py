@@ -1,0 +1,154 @@
+"""Levels and configurations as integers, in an order that follows from no chance of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+Floats = npt.NDArray[np.float64]
+
+
+Ints = npt.NDArray[np.int64]
+
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """A column of levels of any type.
+
+    Attributes
+    ----------
+    codes
+        The position of each row's level in ``levels``; -1 where the level is missing.
+    levels
+        The distinct levels, in order of appearance.
+    values
+        The column itself.
+    """
+
+    codes: Ints
+    levels: pd.Index
+    values: pd.Series
+
+    @classmethod
+    def of(cls, values: pd.Series) -> Column:
+        codes, levels = pd.factorize(values)
+        return cls(np.asarray(codes, dtype=np.int64), pd.Index(levels), values)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The levels as text, and last, where code -1 finds it, a missing level."""
+        missing = self.values[self.codes < 0].head(1).tolist()
+        return [str(level) for level in [*self.levels, *missing]]
+
+    def at(self, level: object) -> Bools:
+        """Mark the rows that have a level."""
+        same = [_is_same(value, level) for value in self.levels]
+        return np.array([*same, False], dtype=bool)[self.codes]
+
+    def infer_levels(self, rows: Ints) -> pd.Series:
+        """Return the levels of some rows, in the narrowest type that holds them."""
+        return self.values.iloc[rows].reset_index(drop=True).infer_objects()
+
+    def code_of(self, level: object) -> int:
+        """Return the code of a level: -1 for a missing one, -2 where the column lacks it."""
+        if not isinstance(level, tuple) and pd.isna(level):
+            return -1
+        return next((i for i, value in enumerate(self.levels) if _is_same(value, level)), -2)
+
+
+def _is_same(value: object, level: object) -> bool:
+    if isinstance(value, bool) is not isinstance(level, bool):
+        return False  # a level True is not the level 1
+    return isinstance(value, tuple) == isinstance(level, tuple) and bool(value == level)
+
+
+def at_level(column: pd.Series, level: object) -> Bools:
+    """Mark the rows of a column that have a level, of whatever type levels are."""
+    return Column.of(column).at(level)
+
+
+def cell_codes(levels: pd.DataFrame) -> Ints:
+    """Number the distinct rows of ``levels``, one integer a distinct combination.
+
+    Missing values are a level of their own: in a union of grids an axis that one grid does not
+    have is missing there. Nothing is sorted, so levels of mixed types are welcome.
+    """
+    columns = [Column.of(levels[name]) for name in levels.columns]
+    return combine(((column.codes, len(column.levels)) for column in columns), len(levels))
+
+
+def combine(columns: Iterable[tuple[Ints, int]], size: int) -> Ints:
+    """Number the distinct rows of several columns of codes, in order of appearance.
+
+    Parameters
+    ----------
+    columns
+        Codes from -1, and how many levels these are.
+    size
+        Rows.
+    """
+    key = np.zeros(size, dtype=np.int64)
+    for codes, levels in columns:
+        # Compressed after every column, so that the product of many axes never overflows.
+        key, _ = pd.factorize(key * (levels + 1) + codes + 1)
+    return np.asarray(key, dtype=np.int64)
+
+
+def number_pairs(first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    """Number the distinct pairs of two columns of codes from 0.
+
+    Returns
+    -------
+    numbers, rows
+        The number of each row's pair, and the first row of each pair.
+    """
+    key = first * (second.max(initial=0) + 1) + second
+    _, rows, numbers = np.unique(key, return_index=True, return_inverse=True)
+    return numbers, rows
+
+
+def count_distinct(first: Ints, second: Ints, size: int) -> Ints:
+    """Count the distinct codes of ``second`` beside each of the codes 0 to ``size`` - 1."""
+    _, rows = number_pairs(first, second)
+    return np.bincount(first[rows], minlength=size)
+
+
+def row_labels(levels: pd.DataFrame) -> list[str]:
+    """Write each configuration as one text, by which ties are always put in the same order."""
+    return [" ".join(map(str, row)) for row in levels.itertuples(index=False, name=None)]
+
+
+def rank_texts(texts: Sequence[str]) -> Ints:
+    """Return the position of each text in their order; equal texts keep theirs."""
+    return np.argsort(np.argsort(np.asarray(texts, dtype=str), kind="stable"))
+
+
+def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return those of ``columns`` that take at least two values: one level is not a factor (trap
+    11).
+    """
+    return [
+        name
+        for name in columns
+        if name in runs and len(pd.factorize(runs[name], use_na_sentinel=False)[1]) > 1
+    ]
+
+
+def fixed_order(d: Floats) -> Ints:
+    """An order of the rows of ``d`` (seeds x contrasts) that follows from their numbers alone: not
+    from their labels, the order of columns, the sign or the unit.
+    """
+    size = np.abs(np.nan_to_num(d))
+    ranks = np.empty_like(size)
+    for j, column in enumerate(size.T):
+        ranks[:, j] = np.unique(np.round(column / (column.max() or 1.0), 9), return_inverse=True)[1]
+    sums = ranks.sum(axis=1), (ranks**2).sum(axis=1), (ranks**3).sum(axis=1)
+    return np.asarray(np.lexsort(sums[::-1]), dtype=np.int64)

@@ -1,0 +1,40 @@
+"""What an answer rests on, in words: the last columns of every table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+STATED = ["n", "procedure", "assumes", "left_out"]
+"""The last columns of every table of answers: the number of blocks (seeds) behind it, what was
+computed, what that assumes, and which runs are not in it."""
+
+
+UNTESTED = "nothing, with fewer than two to compare"
+
+
+def assumptions_text(block: str) -> str:
+    """Write what a paired comparison assumes, whatever the outcome."""
+    return (
+        f"{block}s independent of one another; p: a technique without effect is as often so much "
+        f"better as so much worse in a {block}; interval: differences by {block} about normal"
+    )
+
+
+def procedure_texts(counts: Iterable[float], procedure: str) -> list[str]:
+    """Write what was computed in each row; with fewer than two blocks nothing was."""
+    return [procedure if count >= 2 else UNTESTED for count in counts]
+
+
+def format_counts(*counts: tuple[int, str]) -> str:
+    """List the counts that are not zero: ``"2 seeds, 1 pair of which one diverged"``."""
+    parts = []
+    for count, noun in counts:
+        first, space, rest = noun.partition(" ")
+        if count:
+            parts.append(f"{int(count):,} {first}{'' if count == 1 else 's'}{space}{rest}")
+    return ", ".join(parts)
+
+
+def join_statements(*parts: str) -> str:
+    """Join the statements that are not empty by semicolons."""
+    return "; ".join(filter(None, parts))

@@ -93,6 +93,6 @@ def this_command() -> str:
 
 def complain(message: str) -> None:
     """Print an error message on standard error."""
-    from ablations.report.terminal import printable
+    from ablations.report.render import printable
 
     print(printable(f"error: {message}"), file=sys.stderr)

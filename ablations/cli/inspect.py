@@ -77,8 +77,7 @@ def effects(
     """Print every level against its control, or the answer to another question."""
     from ablations.analysis import audit_failure
     from ablations.execution.trust import load
-    from ablations.report.export import FORMATS
-    from ablations.report.terminal import print_table
+    from ablations.report.render import FORMATS, print_table
 
     question = of.replace("-", "_")
     results = load(folder, trust=trust)
@@ -112,7 +111,7 @@ def compare(
 
     with interruptible():
         found = compared(first, second, out, trust=trust)
-    from ablations.report.terminal import printable
+    from ablations.report.render import printable
 
     print("\n".join(map(printable, found.lines)))
     if found.regressions and fail_on_regression:

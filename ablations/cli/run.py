@@ -94,7 +94,7 @@ def run(
     from ablations.execution import sequential
     from ablations.execution.options import RunOptions
     from ablations.execution.run import results_folder, run_study
-    from ablations.report.terminal import print_answer
+    from ablations.report.render import print_answer
 
     options = RunOptions(
         jobs=jobs,
@@ -242,7 +242,7 @@ def time(
     from ablations.execution.run import results_folder
     from ablations.execution.timing import measure
     from ablations.report.page import write_report
-    from ablations.report.terminal import print_floors, print_table
+    from ablations.report.render import print_floors, print_table
     from ablations.results.lock import write_lock
 
     requested = parse_study(study, None, axis or [], None, trust=trust)
@@ -266,7 +266,7 @@ def rerun(
 ) -> None:
     """Train one run again, alone and in plain PyTorch, and show all of its numbers."""
     from ablations.execution.rerun import rerun as train_again
-    from ablations.report.terminal import printable
+    from ablations.report.render import printable
 
     with interruptible():
         comparison = train_again(folder, run_id, trust=trust)

@@ -115,7 +115,7 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
 
 def _metric_effects(design: Design, metadata: StudyMetadata) -> pd.DataFrame:
     metric = pd.to_numeric(design.runs["metric"]).astype(float)
-    # A metric that merely repeats the loss would say everything twice.
+    # A metric that merely repeats the loss would show everything twice.
     differs = metric.notna().any() and not metric.equals(design.runs[OUTCOME].astype(float))
     runs = design.runs.assign(metric=metric)
     return main_effects(
@@ -135,7 +135,7 @@ def _metric_effects(design: Design, metadata: StudyMetadata) -> pd.DataFrame:
 def _curves(
     runs: pd.DataFrame, curves: pd.DataFrame, axes: tuple[str, ...], factors: Sequence[str]
 ) -> dict[str, dict[str, pd.DataFrame]]:
-    found: dict[str, dict[str, pd.DataFrame]] = {}
+    curves_by_axis: dict[str, dict[str, pd.DataFrame]] = {}
     for axis in axes:
         tables = {}
         for outcome in (OUTCOME, "train_loss"):
@@ -146,8 +146,8 @@ def _curves(
             )
         # One epoch is a point, and the effects show it better.
         if any(len(table) and table["epoch"].max() > 1 for table in tables.values()):
-            found[axis] = tables
-    return found
+            curves_by_axis[axis] = tables
+    return curves_by_axis
 
 
 def _published(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:

@@ -41,25 +41,25 @@ def build_explorer(data: ReportData, curves: pd.DataFrame, metadata: StudyMetada
     are means over seeds, thinned.
     """
     axes = tuple(
-        (name, data.design.levels.get(name) or _found(data.design.untuned.runs[name]))
+        (name, data.design.levels.get(name) or _list_levels(data.design.untuned.runs[name]))
         for name in data.design.untuned.factors
         if name in data.design.axes or len(set(data.design.untuned.runs[name].astype(str))) > 1
     )
     runs = data.design.untuned.runs.assign(configuration=_order(data))
     runs = runs.sort_values(["configuration", "seed"], kind="stable")
-    known: dict[str, Any] = {
+    content: dict[str, Any] = {
         "axes": [[name, list(levels)] for name, levels in axes],
         "configurations": _configurations(data, axes),
         "metric": metadata.metric_name,
         **_runs(runs),
     }
-    how, drawn = _curves(runs, curves)
-    known["epochs"], known["curves"] = drawn
-    text = json.dumps(known, separators=(",", ":"), allow_nan=False)
-    return Explorer(axes, how, text.replace("<", "\\u003c"))
+    curves_kind, points = _curves(runs, curves)
+    content["epochs"], content["curves"] = points
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Explorer(axes, curves_kind, text.replace("<", "\\u003c"))
 
 
-def _found(levels: pd.Series) -> tuple[str, ...]:
+def _list_levels(levels: pd.Series) -> tuple[str, ...]:
     return tuple(dict.fromkeys(levels.astype(str)))
 
 
@@ -124,15 +124,15 @@ def _curves(runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[str, tuple[list[A
     wide[place[place >= 0], np.searchsorted(epochs, mine["epoch"])] = mine[OUTCOME].astype(float)
     if wide.size <= MOST_CURVES:
         return "by seed", (epochs.tolist(), [_numbers(row) for row in wide])
-    kept = np.unique(np.linspace(0, len(epochs) - 1, POINTS).round().astype(int))
-    ok = np.isfinite(wide[:, kept])
+    columns = np.unique(np.linspace(0, len(epochs) - 1, POINTS).round().astype(int))
+    ok = np.isfinite(wide[:, columns])
     codes = runs["configuration"].to_numpy()
-    sums = np.zeros((int(codes.max()) + 1, len(kept)))
+    sums = np.zeros((int(codes.max()) + 1, len(columns)))
     counts = np.zeros_like(sums)
-    np.add.at(sums, codes, np.where(ok, wide[:, kept], 0.0))
+    np.add.at(sums, codes, np.where(ok, wide[:, columns], 0.0))
     np.add.at(counts, codes, ok)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-    return "means over seeds", (epochs[kept].tolist(), [_numbers(row, 4) for row in means])
+    return "means over seeds", (epochs[columns].tolist(), [_numbers(row, 4) for row in means])
 
 
 def _numbers(values: pd.Series | Floats, digits: int = 5) -> list[float | None]:

@@ -66,13 +66,13 @@ def round_percent(fraction: float) -> str:
     return f"{100 * fraction:+.3g}".replace("-", MINUS) + f"{NARROW}%"
 
 
-def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, part: str = "") -> str:
+def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, end: str = "") -> str:
     """Write one row's effect, or its ``low`` or ``high``, in percent, or in the outcome's unit
     where it has no ratio.
     """
     if scale == "log":
-        return format_percent(row[f"change_{part}" if part else "change"])
-    return format_signed(row[part or "effect"])
+        return format_percent(row[f"change_{end}" if end else "change"])
+    return format_signed(row[end or "effect"])
 
 
 def format_interval(row: Mapping[str, Any] | pd.Series, scale: Scale) -> str:
@@ -137,14 +137,16 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _named(rows: pd.DataFrame, scale: Scale) -> str:
+def _name_effects(rows: pd.DataFrame, scale: Scale) -> str:
     rows = rows.reindex(rows["effect"].abs().sort_values(ascending=False, kind="stable").index)
-    names = [f"{row['axis']} {row['level']}{_size(row, scale)}" for _, row in rows.iterrows()]
+    names = [
+        f"{row['axis']} {row['level']}{_describe_cause(row, scale)}" for _, row in rows.iterrows()
+    ]
     more = len(names) - MOST_NAMES
     return ", ".join([*names[:MOST_NAMES], f"{more} more"] if more > 0 else names)
 
 
-def _size(row: pd.Series, scale: Scale) -> str:
+def _describe_cause(row: pd.Series, scale: Scale) -> str:
     """Write what decided a row: its change, or its divergence where the change says otherwise."""
     if row["verdict"] == UNDECIDED and row["diverged"] == row["pairs"]:
         return f", of which all {row['pairs']:,} runs diverged"
@@ -167,7 +169,7 @@ def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
     """Say in one sentence, with numbers and names, what the effects show."""
     effects = effects[effects["pairs"] > 0]
     parts = []
-    for verdict, one, many in (
+    for verdict, singular, plural in (
         (HELPS, "helps", "help"),
         (HURTS, "hurts", "hurt"),
         (EQUAL, "is practically equal", "are practically equal"),
@@ -175,8 +177,8 @@ def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
     ):
         rows = effects[effects["verdict"] == verdict]
         if len(rows):
-            does = one if len(rows) == 1 else many
-            parts.append(f"{len(rows)} {does} ({_named(rows, scale)})")
+            verb = singular if len(rows) == 1 else plural
+            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, scale)})")
         elif verdict == HELPS:
             parts.append(f"no {noun} helps")
     whose = "its control" if len(effects) == 1 else "their controls"

@@ -168,6 +168,6 @@ def _page_tables(
         "endings": endings_table(data),
         "rates": rates_table(data),
         "published": published_table(data),
-        "audit": audit_table(results.audit, results.runs, metadata),
+        "audit": audit_table(results.audit, data.design.untuned.runs, metadata),
         "environment": environment_table(results.environment, results.runs),
     }

@@ -185,26 +185,26 @@ def simple_tables(data: ReportData) -> list[Table]:
     return [table for table in tables if table]
 
 
-def _simple_table(data: ReportData, given: str, axis: str) -> Table | None:
+def _simple_table(data: ReportData, condition: str, axis: str) -> Table | None:
     """Rows: levels of one axis; columns: the effect of each level of the axis that has fewer."""
     design = data.design
-    if len(design.levels[axis]) > len(design.levels[given]):
-        axis, given = given, axis
-    effects = data.simple[(data.simple["axis"] == axis) & (data.simple["given"] == given)]
+    if len(design.levels[axis]) > len(design.levels[condition]):
+        axis, condition = condition, axis
+    effects = data.simple[(data.simple["axis"] == axis) & (data.simple["given"] == condition)]
     records = {(row["given_level"], row["level"]): row for row in effects.to_dict("records")}
-    columns = [level_column("at", "{given} {at}")] + [
+    columns = [level_column("at", "{condition} {at}")] + [
         Column(level, partial(_simple_cell, level=level, scale=design.scale))
         for level in design.levels[axis]
         if level in set(effects["level"])
     ]
     rows = [
-        {"given": given, "at": at, "effects": records}
-        for at in design.levels[given]
+        {"condition": condition, "at": at, "effects": records}
+        for at in design.levels[condition]
         if at in set(effects["given_level"])
     ]
     caption = (
-        f"{axis} {TIMES} {given}: the change that each level of {axis} makes against "
-        f"{design.controls[axis]}, at each level of {given}, with its 95 % interval."
+        f"{axis} {TIMES} {condition}: the change that each level of {axis} makes against "
+        f"{design.controls[axis]}, at each level of {condition}, with its 95 % interval."
     )
     return build_table(caption, columns, rows)
 

@@ -20,8 +20,8 @@ import ablations
 from ablations import RequestError, Study
 from ablations.cli import Question, app
 from ablations.execution.run import compare_levels
-from ablations.report.export import FORMATS
 from ablations.report.formatting import format_percent
+from ablations.report.render import FORMATS
 
 from ..studies import SMALL, run
 

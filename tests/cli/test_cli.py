@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from ablations import cli, load
 from ablations.cli import app, parse_levels
 from ablations.report import summary
-from ablations.report.terminal import print_answer
+from ablations.report.render import print_answer
 from ablations.study.study import shipped_studies
 
 QUICK = 'task = "notebook"\nepochs = 2\nseeds = 3\n[axes]\nnorm = ["none", "layer"]\n'

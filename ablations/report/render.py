@@ -1,0 +1,280 @@
+"""Answers as tables of text: for a terminal, Markdown, LaTeX, CSV and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import textwrap
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from ablations.analysis import noise_floor
+from ablations.report.columns import Column, Row
+from ablations.report.formatting import MINUS, describe_noise_floor, format_percent
+from ablations.report.summary import advise_seeds
+from ablations.results.answer import COLUMNS, Answer
+
+_WIDTH = 200
+"""Characters in a line of a pipe or a file, where no level's name may be cut."""
+
+_CHANGE = ("change", "change_low", "change_high")
+"""Columns that the effect on its own scale replaces where it has no ratio."""
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "effects": (
+        "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "better", "seeds",
+        "diverged", "depends_on", "more",
+    ),
+    "verdicts": (
+        "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "depends_on", "n", "more",
+    ),
+    "interactions": (
+        "axis_a", "level_a", "axis_b", "level_b", "effect", "double", "double_low", "double_high",
+        "p", "p_adjusted", "p_family", "n", "diverged",
+    ),
+    "simple_effects": (
+        "axis", "level", "control", "given", "given_level", *_CHANGE, "p_adjusted", "seeds",
+        "diverged",
+    ),
+    "importance": (
+        "source", "kind", "df", "eta2", "omega2", "f", "error_df", "p", "epsilon", "p_epsilon",
+    ),
+    "costs": (
+        "axis", "level", "control", "verdict", "ratio", "low", "high", "floor", "seconds",
+        "memory_ratio", "cells", "blocks",
+    ),
+    "one_factor": (
+        "view", "axis", "level", "against", *_CHANGE, "p_adjusted", "better", "seeds", "diverged",
+    ),
+}  # fmt: skip
+"""The columns of each question that fit beside one another; by default all but the notes."""
+
+_NOTES = ("procedure", "assumes", "left_out")
+_HEADINGS = {"change_low": "95 % low", "change_high": "95 % high", "p_adjusted": "adjusted p"}
+_MOST_NAMES = 4
+"""Rows that a note names."""
+
+
+def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
+    """The columns that show the answer to a question; those of numbers have ``sort``."""
+    default = tuple(name for name in table if name not in (*_NOTES, "n"))
+    names = _COLUMNS.get(question, default)
+    if "change" in names and not table["change"].notna().any():
+        effect = dict(zip(_CHANGE, ("effect", "low", "high"), strict=True))
+        names = tuple(effect.get(name, name) for name in names)
+    return [
+        Column(
+            _HEADINGS.get(name, name.replace("_", " ")),
+            partial(_write_value, name=name),
+            name if pd.api.types.is_numeric_dtype(table[name]) else None,
+        )
+        for name in names
+    ]
+
+
+def _write_value(row: Row, name: str) -> str:
+    """Write a value as a reader needs it: changes in percent, three digits of p."""
+    value = row[name]
+    if isinstance(value, (bool, np.bool_)):
+        return "yes" if value else "no"
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, Number):
+        return str(value)
+    number = float(value)  # type: ignore[arg-type]
+    if name.startswith("change"):
+        return format_percent(number)
+    if name == "p" or name.startswith("p_"):
+        return "< 0.001" if number < 0.001 else f"{number:.3f}"
+    if name in ("eta2", "omega2", "chosen"):
+        return f"{100 * number:.1f} %".replace("-", MINUS)
+    if number.is_integer() and abs(number) < 1e15:
+        return f"{int(number):,}"
+    return f"{number:.4g}".replace("-", MINUS)
+
+
+def _write_rows(columns: Sequence[Column], table: pd.DataFrame) -> list[list[str]]:
+    records = table.to_dict("records")
+    return [[str(column.format(row)) for column in columns] for row in records]
+
+
+def list_notes(table: pd.DataFrame) -> list[str]:
+    """Say what an answer rests on; a note that holds for some rows only names them."""
+    notes = []
+    for name in (note for note in _NOTES if note in table):
+        texts = table[name].fillna("").astype(str)
+        for text in texts[texts != ""].unique():
+            rows = table[texts == text]
+            scope = "" if len(rows) == len(table) else f" ({_name_rows(rows)})"
+            notes.append(f"{name.replace('_', ' ')}{scope}: {text}")
+    return notes
+
+
+def _name_rows(rows: pd.DataFrame) -> str:
+    """Name rows by their levels if they are few; else count them."""
+    keys = [name for name in rows if str(name).startswith(("axis", "level", "given"))]
+    if len(rows) > _MOST_NAMES or not keys:
+        return f"{len(rows):,} rows"
+    levels = rows[keys].itertuples(index=False, name=None)
+    return ", ".join(" ".join(str(name) for name in row if name is not None) for row in levels)
+
+
+def print_answer(answer: Answer) -> None:
+    """Print the ablation table, then the answer in sentences."""
+    if not answer.rows:
+        return
+    _print_rows(COLUMNS, answer.rows, [i >= 4 for i in range(len(COLUMNS))], no_wrap=True)
+    print()
+    _print_sentences(answer.sentences)
+
+
+def print_table(question: str, table: pd.DataFrame) -> None:
+    """Print the main columns of the answer to a question, then what it rests on."""
+    if table.empty:
+        print("nothing to tell")
+        return
+    columns = question_columns(question, table)
+    _print_rows(
+        [column.heading for column in columns],
+        _write_rows(columns, table),
+        [column.sort is not None for column in columns],
+    )
+    if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
+        print("In no pair did one run diverge alone: advantage is of losses only.")
+    _print_sentences(list_notes(table))
+    if question in ("effects", "verdicts"):
+        _print_sentences([advise_seeds(table.assign(seeds=table["n"]))])
+
+
+def print_floors(timings: pd.DataFrame) -> None:
+    """Print by how much the control's time differs from itself."""
+    _print_sentences(map(describe_noise_floor, noise_floor(timings).itertuples()))
+
+
+def _print_rows(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    are_numbers: Sequence[bool],
+    *,
+    no_wrap: bool = False,
+) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, is_number in zip(headings, are_numbers, strict=True):
+        table.add_column(
+            heading,
+            justify="right" if is_number else "left",
+            overflow="fold",
+            no_wrap=is_number and no_wrap,
+        )
+    for row in rows:
+        table.add_row(*map(printable, row))
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(file=sys.stdout, width=width, markup=False).print(table)
+
+
+def _print_sentences(sentences: Iterable[str]) -> None:
+    for sentence in filter(None, sentences):
+        print(textwrap.fill(printable(sentence), 100))
+
+
+def printable(text: str) -> str:
+    """Escape characters of a results folder that would control the terminal."""
+    return "".join(c if _is_harmless(c) else repr(c)[1:-1] for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    is_space = unicodedata.category(character) == "Zs"  # includes spaces that do not break
+    return character.isprintable() or character in "\n\t" or is_space
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """Comma-separated values, numbers in full.
+
+    A text that a spreadsheet would take for a formula gets a quotation mark in front (OWASP's
+    advice on CSV injection).
+    """
+    return str(table.map(_quote_formula).to_csv(index=False))
+
+
+def _quote_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def to_json(table: pd.DataFrame) -> str:
+    """A JSON list with one object per row; missing values are null."""
+    return json.dumps([_to_plain(row) for row in table.to_dict("records")], indent=1) + "\n"
+
+
+def _to_plain(row: dict[Any, Any]) -> dict[str, object]:
+    values = {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
+
+
+def to_markdown(question: str, table: pd.DataFrame) -> str:
+    """A table of GitHub's Markdown with the main columns, and notes below."""
+    columns = question_columns(question, table)
+    rows = [[column.heading for column in columns], ["---"] * len(columns)]
+    rows += [
+        [_to_line(text).replace("|", "\\|") for text in row] for row in _write_rows(columns, table)
+    ]
+    body = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return body + "".join(f"\n{_to_line(note)}\n" for note in list_notes(table))
+
+
+def to_latex(question: str, table: pd.DataFrame) -> str:
+    """A table of LaTeX (booktabs) with the main columns, and notes below."""
+    columns = question_columns(question, table)
+    rows = [[_escape_latex(text) for text in row] for row in _write_rows(columns, table)]
+    headings = [_escape_latex(column.heading) for column in columns]
+    texts = pd.DataFrame(rows, columns=headings, dtype=object).style.hide(axis="index")
+    sides = "".join("l" if column.sort is None else "r" for column in columns)
+    body = texts.to_latex(hrules=True, column_format=sides)
+    notes = "".join(f"\n\\smallskip\n{_escape_latex(note)}\n" for note in list_notes(table))
+    return f"% needs \\usepackage{{booktabs}}\n{body}{notes}"
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": "$<$",
+        ">": "$>$",
+        "\N{MINUS SIGN}": "$-$",
+        "\N{MULTIPLICATION SIGN}": r"$\times$",
+        "\N{PLUS-MINUS SIGN}": r"$\pm$",
+        "\N{NARROW NO-BREAK SPACE}": r"\,",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+def _escape_latex(text: str) -> str:
+    return _to_line(text).translate(_LATEX)
+
+
+def _to_line(text: str) -> str:
+    return text.replace("\n", " ").replace("\r", " ")
+
+
+FORMATS: dict[str, Callable[[str, pd.DataFrame], str]] = {
+    "csv": lambda _, table: to_csv(table),
+    "json": lambda _, table: to_json(table),
+    "markdown": to_markdown,
+    "latex": to_latex,
+}

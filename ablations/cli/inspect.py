@@ -1,11 +1,11 @@
-"""Commands that mend and join results folders: repair, merge."""
+"""Commands that read, repair and merge results folders, and that list what is available."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,20 +13,24 @@ from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible
 from ablations.cli.options import Format, KeepWhich, Kind, Question, ResultsFolder, Trust
 from ablations.core.errors import RequestError
 
+if TYPE_CHECKING:
+    from ablations.core.registry import Component
+
 
 @command
 def repair(
     folder: ResultsFolder,
 ) -> None:
     """Set aside the files of a results folder that cannot be read."""
-    from ablations.results import lock, store
-    from ablations.results.repair import repair as repair_folder
+    from ablations.results.lock import write_lock
+    from ablations.results.repair import repair_folder
+    from ablations.results.store import is_results
 
-    if not store.is_results(folder):
+    if not is_results(folder):
         raise RequestError("not a results folder", source=str(folder))
-    with lock.write_lock(folder, print):
-        done = repair_folder(folder)
-    print("\n".join(done) or "nothing to repair")
+    with write_lock(folder, print):
+        lines = repair_folder(folder)
+    print("\n".join(lines) or "nothing to repair")
 
 
 @command
@@ -39,10 +43,10 @@ def merge(
     trust: Trust = False,
 ) -> None:
     """Put the runs of several results folders, of one study, into a new one."""
-    from ablations.execution.merge import merge_results as merged
+    from ablations.execution.merge import merge_results
 
     with interruptible():
-        print(merged(folders, out, keep, trust=trust))
+        print(merge_results(folders, out, keep, trust=trust))
 
 
 @command
@@ -63,7 +67,9 @@ def report(
 @command
 def effects(
     folder: ResultsFolder,
-    of: Annotated[Question, typer.Option(help="What to tell.", show_default=True)] = "effects",
+    question: Annotated[
+        Question, typer.Option("--of", help="What to tell.", show_default=True)
+    ] = "effects",
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
     outcome: Annotated[
         str, typer.Option(help="val_loss, train_loss, objective or metric.")
@@ -79,18 +85,18 @@ def effects(
     from ablations.execution.trust import load
     from ablations.report.render import FORMATS, print_table
 
-    question = of.replace("-", "_")
+    method = question.replace("-", "_")
     results = load(folder, trust=trust)
-    table = getattr(results, question)(outcome=outcome, tune_over=tune_over)
+    table = getattr(results, method)(outcome=outcome, tune_over=tune_over)
     if wrong := audit_failure(results.audit):
         complain(f"{wrong}; {DISTRUST}")
-    if of == "costs" and table.empty:
+    if question == "costs" and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
         raise RequestError(message, source=str(folder))
     if format_ == "table":
-        print_table(question, table)
+        print_table(method, table)
     else:
-        print(FORMATS[format_](question, table), end="")
+        print(FORMATS[format_](method, table), end="")
 
 
 @command
@@ -107,14 +113,14 @@ def compare(
     trust: Trust = False,
 ) -> None:
     """Compare two results folders run by run, and write a page of it."""
-    from ablations.execution.compare import compare_folders as compared
+    from ablations.execution.compare import compare_folders
 
     with interruptible():
-        found = compared(first, second, out, trust=trust)
+        comparison = compare_folders(first, second, out, trust=trust)
     from ablations.report.render import printable
 
-    print("\n".join(map(printable, found.lines)))
-    if found.regressions and fail_on_regression:
+    print("\n".join(map(printable, comparison.lines)))
+    if comparison.regressions and fail_on_regression:
         raise typer.Exit(FAILED)
 
 
@@ -129,22 +135,26 @@ def list_(
         for name, path in shipped_studies().items():
             print(f"{name:12} {Study.from_toml(path).description}")
         return
-    from ablations.core.registry import format_value, origin, registered
+    from ablations.core.registry import registered
     from ablations.study.configuration import TECHNIQUES
 
-    kinds = (*TECHNIQUES, "optimizer") if kind == "techniques" else (kind[:-1],)
-    for found in kinds:
-        print(found)
-        for name, cls in registered(found).items():
-            parameters = ", ".join(
-                field.name
-                if field.default is MISSING
-                else f"{field.name}={format_value(field.default)}"
-                for field in fields(cls)  # type: ignore[arg-type]
-            )
-            whence = f", from {origin(cls)}" if origin(cls) else ""
-            given = f" ({parameters})" if parameters else ""
-            print(f"  {name}{given}{whence}\n      {cls.caption()}")
+    roles = (*TECHNIQUES, "optimizer") if kind == "techniques" else (kind[:-1],)
+    for role in roles:
+        print(role)
+        for name, cls in registered(role).items():
+            print(f"  {name}{_describe_component(cls)}\n      {cls.caption()}")
+
+
+def _describe_component(cls: type[Component]) -> str:
+    """The parameters of a component, with their defaults, and where it comes from."""
+    from ablations.core.registry import format_value, origin
+
+    parameters = ", ".join(
+        field.name if field.default is MISSING else f"{field.name}={format_value(field.default)}"
+        for field in fields(cls)  # type: ignore[arg-type]
+    )
+    source = f", from {origin(cls)}" if origin(cls) else ""
+    return f" ({parameters}){source}" if parameters else source
 
 
 @command

@@ -40,7 +40,7 @@ _FILES = (
 )
 
 
-def repair(folder: Path) -> list[str]:
+def repair_folder(folder: Path) -> list[str]:
     """Move files that cannot be read to the folder ``aside``, and describe each step in a line.
 
     The command that made the folder trains again what is missing then.

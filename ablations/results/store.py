@@ -191,9 +191,6 @@ def is_results(folder: Path) -> bool:
     return described and (folder / CURVES.name).is_dir()
 
 
-# ------------------------------------------------------------------------------ reading tables
-
-
 def load_table(folder: Path, spec: TableSpec) -> pd.DataFrame:
     """Read a table of a results folder: each row once, in the order of the table."""
     return _unique_rows(spec, _combine(spec, shards.read(folder / spec.name)))
@@ -279,24 +276,26 @@ def finished(folder: Path, session: int | None = None) -> dict[str, str]:
     session
         Only those that the command with this number wrote.
     """
-    columns = ["run_id", "status"]
-    parts = shards.read(folder / RUNS.name, columns)
-    runs = _combine(RUNS, [part for part in parts if session in (None, part.session)], columns)
+    runs = _read_runs(folder, ["run_id", "status"], session)
     trained = runs[runs["status"].isin(TRAINED)]
     return dict(zip(trained["run_id"], trained["status"], strict=True))
 
 
 def run_ids(folder: Path) -> set[str]:
     """The ids of all runs that a folder holds."""
-    runs = _combine(RUNS, shards.read(folder / RUNS.name, ["run_id"]), ["run_id"])
-    return set(runs["run_id"])
+    return set(_read_runs(folder, ["run_id"])["run_id"])
 
 
 def engines(folder: Path) -> set[str]:
     """The engines that trained the runs of a folder."""
-    columns = ["status", "engine"]
-    runs = _combine(RUNS, shards.read(folder / RUNS.name, columns), columns)
+    runs = _read_runs(folder, ["status", "engine"])
     return set(runs.loc[runs["status"].isin(TRAINED), "engine"])
+
+
+def _read_runs(folder: Path, columns: list[str], session: int | None = None) -> pd.DataFrame:
+    """Read some columns of all rows of runs, or of those that a session wrote."""
+    parts = shards.read(folder / RUNS.name, columns)
+    return _combine(RUNS, [s for s in parts if session in (None, s.session)], columns)
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -320,15 +319,9 @@ def content_hash(folder: Path) -> str:
     """Hash all that a report shows."""
     tables = [path for spec in TABLES for path in shards.paths(folder / spec.name)]
     described = [folder / name for name in (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE)]
-    lines = [
-        f"{path.name} {digest(path.read_bytes())}"
-        for path in (*tables, *described)
-        if path.is_file()
-    ]
+    files = [path for path in (*tables, *described) if path.is_file()]
+    lines = [f"{path.name} {digest(path.read_bytes())}" for path in files]
     return digest("\n".join(lines).encode())
-
-
-# ------------------------------------------------------------------------------------- writing
 
 
 def start(

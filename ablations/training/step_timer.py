@@ -14,7 +14,6 @@ always the same; drawing batches and evaluating, which no technique changes, are
 from __future__ import annotations
 
 import gc
-import hashlib
 import itertools
 import os
 import statistics
@@ -32,6 +31,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ablations.core.files import digest
 from ablations.core.random import Draws, Streams
 from ablations.core.registry import canonical
 from ablations.models.base import initialise_network
@@ -161,7 +161,7 @@ def with_plain_layers(network: nn.Module, streams: Streams) -> nn.Module:
 def cost_id(configuration: Configuration) -> str:
     """Hash what the cost of a step depends on: everything but init and learning rate."""
     levels = {axis: level for axis, level in configuration.columns.items() if axis not in COSTLESS}
-    return hashlib.blake2b(canonical(levels).encode(), digest_size=8).hexdigest()
+    return digest(canonical(levels).encode(), size=8)
 
 
 def time_repetition(run: Run, steps: int) -> Repetition:

@@ -169,7 +169,7 @@ def test_a_folder_of_an_earlier_version_is_completed_once(sound: Path, tmp_path:
     (tmp_path / "study.toml").write_text(text)
     python(tmp_path, "run", "study.toml", "--out", "out", "--seeds", "3", "--jobs", "1")
     effects = python(tmp_path, "effects", "out", "--format", "csv")
-    written = (folder / METADATA_FILE).read_bytes()
+    content = (folder / METADATA_FILE).read_bytes()
     (folder / METADATA_FILE).unlink()
     refused = subprocess.run(
         [sys.executable, "-m", "ablations", "effects", "out"],
@@ -178,7 +178,7 @@ def test_a_folder_of_an_earlier_version_is_completed_once(sound: Path, tmp_path:
     assert refused.returncode == 2
     assert "--trust" in refused.stderr
     assert python(tmp_path, "effects", "out", "--format", "csv", "--trust") == effects
-    assert (folder / METADATA_FILE).read_bytes() == written
+    assert (folder / METADATA_FILE).read_bytes() == content
     # From now on the folder needs nobody's module.
     (tmp_path / "net.py").unlink()
     shutil.copytree(folder, tmp_path / "elsewhere")

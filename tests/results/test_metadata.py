@@ -64,8 +64,8 @@ def test_a_folder_of_an_earlier_version_has_no_metadata(tmp_path: Path) -> None:
 def write(folder: Path, **changes: Any) -> None:
     """Metadata with other values, sealed as the writer seals them; None drops a key."""
     content = {"schema": 1, **asdict(METADATA), **changes}
-    kept = {key: value for key, value in content.items() if value is not None}
-    write_sealed_json(folder / METADATA_FILE, kept)
+    remaining = {key: value for key, value in content.items() if value is not None}
+    write_sealed_json(folder / METADATA_FILE, remaining)
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,12 @@ def harmed(content: bytes, other: bytes, data: st.DataObject) -> bytes:
     return {"cut": content[:place], "empty": b"", "swap": other}.get(harm, content + b"\n#")
 
 
-def answered(done: Result) -> None:
-    """It worked, or said in one line what is wrong; never a traceback."""
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-    assert done.exit_code in (0, 2), done.output
-    if done.exit_code == 2:
-        (message,) = done.stderr.strip().splitlines()
+def assert_answered(result: Result) -> None:
+    """It worked, or expected in one line what is wrong; never a traceback."""
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    assert result.exit_code in (0, 2), result.output
+    if result.exit_code == 2:
+        (message,) = result.stderr.strip().splitlines()
         assert message.startswith("error: ")
 
 
@@ -61,19 +61,19 @@ def test_commands_give_the_right_numbers_or_a_named_error_and_repair_finds_a_way
     path.write_bytes(harmed(path.read_bytes(), other.read_bytes(), data))
     study = folder.parent / "study.toml"
     study.write_text(STUDY.to_toml(), encoding="utf-8")
-    said = ablations("run", study, "--out", sound.folder, "--no-report")
+    expected = ablations("run", study, "--out", sound.folder, "--no-report")
     run_id = sound.runs["run_id"].iloc[0]
-    answered(ablations("rerun", folder, run_id))
-    answered(ablations("merge", folder, "--out", folder.parent / "merged"))
+    assert_answered(ablations("rerun", folder, run_id))
+    assert_answered(ablations("merge", folder, "--out", folder.parent / "merged"))
     if (folder.parent / "merged").exists():
         same(load(folder.parent / "merged"), sound)
-    done = ablations("run", study, "--out", folder, "--no-report")
-    answered(done)
-    if done.exit_code == 0:
-        assert done.stdout == said.stdout
+    result = ablations("run", study, "--out", folder, "--no-report")
+    assert_answered(result)
+    if result.exit_code == 0:
+        assert result.stdout == expected.stdout
     assert ablations("repair", folder).exit_code == 0
-    done = ablations("run", study, "--out", folder, "--no-report")
-    assert done.exit_code == 0, done.output
+    result = ablations("run", study, "--out", folder, "--no-report")
+    assert result.exit_code == 0, result.output
     same(load(folder), sound)
 
 
@@ -116,10 +116,10 @@ def test_what_is_not_where_it_belongs_is_named_and_set_aside(
             else ablations("run", study, "--out", folder, "--seeds", "4")
         )
         assert refused.exit_code == 2
-        answered(refused)
-    done = ablations("repair", folder)
-    assert done.exit_code == 0
-    assert "aside" in done.stdout
+        assert_answered(refused)
+    result = ablations("repair", folder)
+    assert result.exit_code == 0
+    assert "aside" in result.stdout
     assert ablations("run", study, "--out", folder).exit_code == 0
     same(load(folder), sound)
 
@@ -129,18 +129,18 @@ def test_what_cannot_be_read_is_not_taken_for_lost(
 ) -> None:
     folder = tmp_path / "results"
     shutil.copytree(sound.folder, folder)
-    listed = Path.iterdir
+    iterdir = Path.iterdir
 
     def denied(path: Path) -> Any:
         if path.name == "curves":
             raise PermissionError(13, "Permission denied")
-        return listed(path)
+        return iterdir(path)
 
     monkeypatch.setattr(Path, "iterdir", denied)
     for command in ("report", "repair"):
-        done = ablations(command, folder)
-        answered(done)
-        assert "curves: cannot be read: Permission denied" in done.stderr
+        result = ablations(command, folder)
+        assert_answered(result)
+        assert "curves: cannot be read: Permission denied" in result.stderr
     monkeypatch.undo()
     same(load(folder), sound)
 

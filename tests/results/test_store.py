@@ -34,8 +34,8 @@ E1, E2 = environment.identify(HERE), environment.identify(THERE)
 
 
 def row(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
-    given = {"run_id": run_id, "status": status, "norm": "none", "seed": 0, "val_loss": 0.1}
-    return given | more
+    values = {"run_id": run_id, "status": status, "norm": "none", "seed": 0, "val_loss": 0.1}
+    return values | more
 
 
 def curve(run_id: str, epochs: int = 2) -> list[dict[str, Any]]:
@@ -124,8 +124,8 @@ def test_a_writer_that_dies_leaves_nothing_that_a_reader_sees(
     monkeypatch.setattr("os.fsync", die)
     with pytest.raises(OSError, match="No space"):
         store.write_shard(folder, [row("a")], curve("a"))
-    left = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert left == {"environment.json", "study.toml"}
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert names == {"environment.json", "study.toml"}
     assert load(folder).runs.empty
 
 
@@ -170,11 +170,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def same(one: store.StoredResults, other: store.StoredResults) -> bool:
+def same(results: store.StoredResults, expected: store.StoredResults) -> bool:
     tables = ("runs", "curves", "timings", "audit")
-    equal = all(getattr(one, name).equals(getattr(other, name)) for name in tables)
+    equal = all(getattr(results, name).equals(getattr(expected, name)) for name in tables)
     described = ("environment", "study_toml", "metadata")
-    return equal and all(getattr(one, name) == getattr(other, name) for name in described)
+    return equal and all(getattr(results, name) == getattr(expected, name) for name in described)
 
 
 FILES = ("runs", "curves", "audit", "environment.json", "study.toml", "metadata.json")
@@ -216,15 +216,15 @@ def test_repair_sets_aside_what_is_broken_and_keeps_the_rest(sound: Path, tmp_pa
     broken.write_bytes(broken.read_bytes()[:-7])
     with pytest.raises(RequestError, match="ablations repair"):
         load(folder)
-    assert len(repair.repair(folder)) == 1
+    assert len(repair.repair_folder(folder)) == 1
     assert load(folder).runs["run_id"].tolist() == ["c", "d"]
     assert [path.name for path in (folder / "aside").iterdir()] == [f"runs-{broken.name}"]
     shards.paths(folder / "curves")[1].unlink()
     with pytest.raises(RequestError, match="curves of 2 runs are missing"):
         load(folder)
-    repair.repair(folder)
+    repair.repair_folder(folder)
     assert load(folder).runs.empty
-    assert repair.repair(folder) == []
+    assert repair.repair_folder(folder) == []
 
 
 def test_tidying_keeps_every_row_once_whatever_is_read_meanwhile(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from ablations import RequestError, Study
 from ablations.execution.plan import plan_execution
 from ablations.execution.progress import Silent
 from ablations.results import settings
-from ablations.results.repair import repair
+from ablations.results.repair import repair_folder
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import Run
 from ablations.study.expand import expand
@@ -150,9 +150,9 @@ def test_what_was_decided_is_known_from_the_runs(
             (tmp_path / "engine.json").write_bytes(harm)
         with pytest.raises(RequestError, match=r"engine\.json.*ablations repair"):
             plan_execution(study.replace(seeds=2), tmp_path)
-        assert repair(tmp_path)
+        assert repair_folder(tmp_path)
         assert settings.load_settings(tmp_path) == engine_settings
-    assert repair(tmp_path) == []
+    assert repair_folder(tmp_path) == []
     assert plan_execution(study, tmp_path).todo == 0
 
 

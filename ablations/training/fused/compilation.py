@@ -6,7 +6,6 @@ with the seconds that compiling and loading it took and how much faster it is th
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import json
 import os
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from ablations.core import files
+from ablations.core.files import digest, write_bytes
 from ablations.training import timeout
 
 IMPORT_SECONDS = 3.0
@@ -175,7 +174,7 @@ def record_cost(identity: str, size: int, function: str, seconds: float, gain: f
         notes[function] = {"compile": seconds}
     notes[function]["gain"] = gain
     try:
-        files.write_bytes(path, json.dumps(notes).encode())
+        write_bytes(path, json.dumps(notes).encode())
     except OSError:
         return  # without the note, only the next estimate is worse
 
@@ -184,7 +183,7 @@ def _note_path(identity: str, size: int) -> Path:
     """Path of a program's note, in the folder of PyTorch's own cache."""
     folder = importlib.import_module("torch._inductor.runtime.cache_dir_utils").cache_dir()
     text = f"{_hash_sources()}/{torch.__version__}/{size}/{identity}"
-    name = hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    name = digest(text.encode(), size=10)
     return Path(folder) / "ablations" / f"{name}.json"
 
 
@@ -193,8 +192,8 @@ def _hash_sources() -> str:
     """Hash the source files that the arithmetic of a program depends on."""
     package = Path(__file__).parents[2]
     folders = (package / "training", package / "techniques", package / "models")
-    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
-    return hashlib.blake2b(b"".join(path.read_bytes() for path in files), digest_size=8).hexdigest()
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return digest(b"".join(path.read_bytes() for path in paths), size=8)
 
 
 def _read_note(path: Path) -> dict[str, dict[str, float]]:

@@ -112,7 +112,7 @@ class Estimate:
         phase = min(PHASE_SECONDS, training / 3)
         if self.options.time_budget is not None:
             phase = self.options.time_budget
-        phase = min(phase, step_timer.BLOCKS * (self.n_timed + 1) * REPETITION)
+        phase = min(phase, step_timer.DEFAULT_SETTINGS.blocks * (self.n_timed + 1) * REPETITION)
         total = training + (phase if phase >= MIN_SECONDS else 0.0)
         n_runs = sum(len(runs) for _, runs in parts)
         return total + (REPORT + REPORT_A_RUN * n_runs if self.options.with_report else 0.0)

@@ -25,7 +25,7 @@ from ablations.study.configuration import Run
 from ablations.study.expand import expand
 from ablations.study.study import Study
 from ablations.training import step_timer
-from ablations.training.step_timer import cost_id
+from ablations.training.step_timer import DEFAULT_SETTINGS, TimerSettings, cost_id
 
 SECONDS = 100.0
 """What ``ablations time`` may take."""
@@ -75,12 +75,13 @@ def measure(
     seconds: float = SECONDS,
     threads: int = 1,
     is_stopped: Callable[[], bool] = lambda: False,
+    settings: TimerSettings = DEFAULT_SETTINGS,
 ) -> int:
     """Time the steps of a study into its results folder, which need not exist.
 
     Parameters
     ----------
-    seconds, threads, is_stopped
+    seconds, threads, is_stopped, settings
         As for ``time_steps``.
 
     Returns
@@ -120,6 +121,7 @@ def measure(
         seconds=deadline - time.monotonic(),
         threads=threads,
         is_stopped=is_stopped,
+        settings=settings,
     )
     with suppress(OSError):  # on a full disk many files stay many
         store.tidy(folder, session)
@@ -137,11 +139,12 @@ def time_steps(
     seconds: float,
     threads: int = 1,
     is_stopped: Callable[[], bool] = lambda: False,
+    settings: TimerSettings = DEFAULT_SETTINGS,
 ) -> None:
     """Time the configurations of a study that were not timed in enough blocks.
 
     Every block holds each configuration once.  A measurement is complete after
-    ``step_timer.BLOCKS`` of them; earlier ones, on this machine with these versions, count.
+    ``settings.blocks`` of them; earlier ones, on this machine with these versions, count.
 
     Parameters
     ----------
@@ -158,6 +161,8 @@ def time_steps(
         Threads of PyTorch.
     is_stopped
         Called before each block: whether to end.
+    settings
+        How long a measurement is.
     """
     deadline = time.monotonic() + seconds
     control_levels = controls(study)
@@ -165,29 +170,38 @@ def time_steps(
     # Idle worker processes would still share the caches.
     loky.get_reusable_executor().shutdown(wait=True)
     with step_timer.exclusive_timing(threads):
-        per_run, blocks = _probe_repetition(candidates), log.count_blocks(timings, threads)
+        per_run, blocks = (
+            _probe_repetition(candidates, settings),
+            log.count_blocks(timings, threads),
+        )
         remaining = deadline - time.monotonic()
-        n_affordable = int(remaining / per_run / step_timer.BLOCKS)
+        n_affordable = int(remaining / per_run / settings.blocks)
         selected = step_timer.select_runs(candidates, control_levels, n_affordable, best_ids)
-        missing = _incomplete_runs(selected, blocks, control_levels)
+        missing = _incomplete_runs(selected, blocks, control_levels, settings.blocks)
         per_block = per_run * (len(missing) + 1)
         if _is_too_short(missing, blocks, per_block, remaining, reporter):
             return
         if missing and len(selected) < len(candidates):
-            reporter.say(
-                f"timing {len(selected):,} of the {len(candidates):,} configurations that differ "
-                "in cost"
-            )
-        entries, failures = step_timer.build_block(missing, control_levels)
-        for run, reason in failures:
-            levels = step_timer.describe_levels(run, control_levels)
-            reporter.say(f"cannot be timed: {levels}: {reason}")
-        fewest = min(
-            (blocks[cost_id(entry.run.configuration)] for entry in entries),
-            default=step_timer.BLOCKS,
-        )
-        n_blocks, last_start = step_timer.BLOCKS - fewest, deadline - per_block
-        _time_blocks(entries, n_blocks, last_start, threads, log, reporter, is_stopped)
+            counts_text = f"{len(selected):,} of the {len(candidates):,} configurations"
+            reporter.say(f"timing {counts_text} that differ in cost")
+        entries = _build_entries(missing, control_levels, settings, reporter)
+        counts = [blocks[cost_id(entry.run.configuration)] for entry in entries]
+        n_blocks = settings.blocks - min(counts, default=settings.blocks)
+        _time_blocks(entries, n_blocks, deadline - per_block, threads, log, reporter, is_stopped)
+
+
+def _build_entries(
+    runs: Sequence[Run],
+    controls: Mapping[str, object],
+    settings: TimerSettings,
+    reporter: Reporter,
+) -> list[step_timer.BlockEntry]:
+    """Build the entries of a block, and report the runs that cannot be timed."""
+    entries, failures = step_timer.build_block(runs, controls, settings)
+    for run, reason in failures:
+        levels = step_timer.describe_levels(run, controls)
+        reporter.say(f"cannot be timed: {levels}: {reason}")
+    return entries
 
 
 def _candidates(
@@ -219,11 +233,11 @@ _MEAN_COST = 1.3
 """The mean cost of a configuration, relative to that of the first one, the control."""
 
 
-def _probe_repetition(runs: Sequence[Run]) -> float:
+def _probe_repetition(runs: Sequence[Run], settings: TimerSettings) -> float:
     """Seconds of one repetition, from the first configuration that can be timed."""
     for run in runs:
         try:
-            steps = step_timer.steps_per_repetition(run)
+            steps = step_timer.steps_per_repetition(run, settings.seconds)
             step_timer.time_repetition(run, steps)  # the first of a process takes longer
             start = time.monotonic()
             step_timer.time_repetition(run, steps)
@@ -234,11 +248,14 @@ def _probe_repetition(runs: Sequence[Run]) -> float:
 
 
 def _incomplete_runs(
-    runs: Sequence[Run], blocks: Mapping[str, int], controls: Mapping[str, object]
+    runs: Sequence[Run],
+    blocks: Mapping[str, int],
+    controls: Mapping[str, object],
+    n_blocks: int,
 ) -> list[Run]:
     """The runs that were not timed in enough blocks, and all that they are compared with."""
     levels = [step_timer.cost_levels(run, controls) for run in runs]
-    is_short = [blocks.get(cost_id(run.configuration), 0) < step_timer.BLOCKS for run in runs]
+    is_short = [blocks.get(cost_id(run.configuration), 0) < n_blocks for run in runs]
     if not any(is_short):
         return []
     # In the order of the controls' axes, so that equal levels are equal tuples.

@@ -41,12 +41,8 @@ from ablations.training.cohorts import count_steps
 from ablations.training.loop import PlainStep, on_device
 from ablations.training.result import error_message
 
-BLOCKS = 20
-"""Blocks of a complete measurement."""
 MIN_BLOCKS = 6
 """Fewest blocks for a 95 % interval (Wilcoxon's signed ranks)."""
-SECONDS = 0.008
-"""Seconds of one repetition, without its warm-up."""
 CHUNKS = 5
 """Chunks of a repetition, whose median time counts."""
 WARM_UP_STEPS = 3
@@ -58,6 +54,19 @@ LOCK = f"ablations-clock-{os.getuid() if hasattr(os, 'getuid') else 'user'}.lock
 """A lock of this user: one process times at a time."""
 COSTLESS = ("init", "lr")
 """Axes that change numbers and not the cost of a step."""
+
+
+@dataclass(frozen=True)
+class TimerSettings:
+    """How long a measurement is."""
+
+    blocks: int = 20
+    """Blocks of a complete measurement."""
+    seconds: float = 0.008
+    """Seconds of one repetition, without its warm-up."""
+
+
+DEFAULT_SETTINGS = TimerSettings()
 
 
 @dataclass(frozen=True)
@@ -216,8 +225,8 @@ def _time_step(step: TimedStep, steps: int) -> Repetition:
     )
 
 
-def steps_per_repetition(run: Run) -> int:
-    """Time a few steps, and return how many steps take about ``SECONDS``."""
+def steps_per_repetition(run: Run, seconds: float = DEFAULT_SETTINGS.seconds) -> int:
+    """Time a few steps, and return how many steps take about ``seconds``."""
     device = run.configuration.device
     with run.streams.isolated(device.torch_device()):
         step = TimedStep(run, 2 * WARM_UP_STEPS)
@@ -229,7 +238,7 @@ def steps_per_repetition(run: Run) -> int:
             step()
         device.synchronize()
     step_seconds = (time.perf_counter() - start) / WARM_UP_STEPS
-    return CHUNKS * max(1, min(MAX_STEPS, round(SECONDS / max(step_seconds, 1e-9))) // CHUNKS)
+    return CHUNKS * max(1, min(MAX_STEPS, round(seconds / max(step_seconds, 1e-9))) // CHUNKS)
 
 
 @contextmanager
@@ -310,7 +319,9 @@ class BlockEntry:
 
 
 def build_block(
-    runs: Sequence[Run], controls: Mapping[str, object]
+    runs: Sequence[Run],
+    controls: Mapping[str, object],
+    settings: TimerSettings = DEFAULT_SETTINGS,
 ) -> tuple[list[BlockEntry], list[tuple[Run, str]]]:
     """Build the entries of a block: all runs, and the control again under a second name.
 
@@ -321,7 +332,7 @@ def build_block(
     entries, failures = [], []
     for run in runs:
         try:
-            entries.append(BlockEntry(run, "", steps_per_repetition(run)))
+            entries.append(BlockEntry(run, "", steps_per_repetition(run, settings.seconds)))
         except Exception as error:  # a user's technique may raise anything
             failures.append((run, error_message(error)))
     if entries:

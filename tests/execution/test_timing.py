@@ -26,18 +26,15 @@ from ..studies import SMALL, Heard, run
 AXES = {"norm": ["none", "layer"], "regularizer": ["none", "dropout"]}
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_timer, "BLOCKS", 7)
-    monkeypatch.setattr(step_timer, "SECONDS", 0.001)
+QUICK = step_timer.TimerSettings(blocks=7, seconds=0.001)
 
 
 def study(**changes: Any) -> Study:
     return Study(**(SMALL | {"axes": AXES, "seeds": 2} | changes))
 
 
-def measure(asked: Study, folder: Path, **how: Any) -> int:
-    return timing.measure(asked, folder, Heard(), **({"seconds": 60.0} | how))
+def measure(study: Study, folder: Path, **options: Any) -> int:
+    return timing.measure(study, folder, Heard(), **{"seconds": 60.0, "settings": QUICK, **options})
 
 
 def counts(folder: Path) -> Counter[tuple[str, str, str]]:

@@ -26,7 +26,6 @@ from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training.cohorts import CohortKey, cohort_key
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import Tensors
-from ablations.training.fused.program import CohortProgram
 from ablations.training.loop import on_device
 
 _CACHED_KEYS = 4
@@ -53,11 +52,16 @@ class Member:
 
 
 class InitialStateCache:
-    """What the runs of one cohort key start from."""
+    """What the runs of one cohort key start from.
+
+    Building a network takes as long as training it for a few epochs.  If building draws nothing
+    and no layer is wrapped, one network serves all members and is filled again for each.
+    """
 
     def __init__(self, configuration: Configuration) -> None:
         self.program = build_program(configuration)
-        self._initial = lru_cache(maxsize=256)(InitialStates(self.program))
+        self._template = _shared_template(configuration)
+        self._initial = lru_cache(maxsize=256)(self._initialise)
         self._data = lru_cache(maxsize=64)(partial(_load_data, configuration))
 
     def member(self, run: Run) -> Member:
@@ -68,6 +72,48 @@ class InitialStateCache:
         if not c.schedule.adaptive:
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
         return Member(run, initial, self._data(run.seed), lr_S)
+
+    def _initialise(self, init: Init, seed: int) -> InitialState:
+        network, c = self.program.network, self.program.configuration.with_(init=init)
+        streams, device = c.streams(seed), c.device.torch_device()
+        if self._template is None:
+            with streams.isolated(device):
+                module = initialise_network(c, streams)
+        else:
+            module = self._template
+            fill_network(module, c, streams)
+        buffers = {
+            name: buffer.to(device, c.torch_dtype if buffer.is_floating_point() else buffer.dtype)
+            for name, buffer in network.initial_state(module).items()
+        }
+        n_parameters = sum(parameter.numel() for parameter in module.parameters())
+        return InitialState(
+            network.flatten(module).to(device, c.torch_dtype), buffers, n_parameters
+        )
+
+
+def _shared_template(configuration: Configuration) -> nn.Module | None:
+    """Build a network that can be filled for every member; None if there is no such network."""
+    c = configuration
+    if c.model.has_random_build or type(c.norm).wrap is not Norm.wrap:
+        return None
+    template, other = (_build_unfilled(c, c.streams(seed)) for seed in (0, 1))
+    states = zip(template.state_dict().values(), other.state_dict().values(), strict=True)
+    return template if all(torch.equal(*pair) for pair in states) else None
+
+
+def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module:
+    """Build a network, with zeros for the weights that an init fills."""
+    with streams.isolated(configuration.device.torch_device()):
+        network = build_network(configuration)
+    for _, layer, _ in configuration.model.weights(network):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return network
+
+
+def _load_data(configuration: Configuration, seed: int) -> Data:
+    return on_device(configuration.task.data(configuration.streams(seed)), configuration)
 
 
 class _ThreadCaches(threading.local):
@@ -88,56 +134,6 @@ def initial_state_cache(configuration: Configuration) -> InitialStateCache:
             del caches[next(iter(caches))]
         caches[key] = InitialStateCache(configuration)
     return caches[key]
-
-
-class InitialStates:
-    """Function from an init and a seed to an initial state.
-
-    Building a network takes as long as training it for a few epochs.  If building draws nothing
-    and no layer is wrapped, one network serves all members and is filled again for each.
-    """
-
-    def __init__(self, program: CohortProgram) -> None:
-        self._program = program
-        self._template: nn.Module | None = None
-        c = program.configuration
-        if c.model.has_random_build or type(c.norm).wrap is not Norm.wrap:
-            return
-        candidate, other = (_build_unfilled(c, c.streams(seed)) for seed in (0, 1))
-        states = zip(candidate.state_dict().values(), other.state_dict().values(), strict=True)
-        if all(torch.equal(*pair) for pair in states):
-            self._template = candidate
-
-    def __call__(self, init: Init, seed: int) -> InitialState:
-        network, c = self._program.network, self._program.configuration.with_(init=init)
-        streams, device = c.streams(seed), c.device.torch_device()
-        if self._template is None:
-            with streams.isolated(device):
-                module = initialise_network(c, streams)
-        else:
-            module = self._template
-            fill_network(module, c, streams)
-        buffers = {
-            name: buffer.to(device, c.torch_dtype if buffer.is_floating_point() else buffer.dtype)
-            for name, buffer in network.initial_state(module).items()
-        }
-        n_parameters = sum(parameter.numel() for parameter in module.parameters())
-        flat_P = network.flatten(module).to(device, c.torch_dtype)
-        return InitialState(flat_P, buffers, n_parameters)
-
-
-def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module:
-    """Build a network, with zeros for the weights that an init fills."""
-    with streams.isolated(configuration.device.torch_device()):
-        network = build_network(configuration)
-    for _, layer, _ in configuration.model.weights(network):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    return network
-
-
-def _load_data(configuration: Configuration, seed: int) -> Data:
-    return on_device(configuration.task.data(configuration.streams(seed)), configuration)
 
 
 @lru_cache(maxsize=256)

@@ -13,7 +13,7 @@ from ablations.analysis.coding import cell_codes, varying
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import cost_between, costs, noise_floor
 from ablations.analysis.curves import level_curves, published_band
-from ablations.analysis.design import Design, Scale, to_observations
+from ablations.analysis.design import Design, Scale
 from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
 from ablations.analysis.inference import (
     adjust,
@@ -31,7 +31,12 @@ from ablations.analysis.interactions import (
 )
 from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
-from ablations.analysis.pairing import complete_blocks, paired_differences, seed_effects
+from ablations.analysis.pairing import (
+    complete_blocks,
+    paired_differences,
+    seed_effects,
+    to_observations,
+)
 from ablations.analysis.power import seeds_needed
 from ablations.analysis.ranking import configurations, pareto_front, ranking, seed_spread
 from ablations.analysis.selection import best_configuration, tune
@@ -39,53 +44,15 @@ from ablations.analysis.variance import variance_shares
 from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
 
 __all__ = [
-    "EQUAL",
-    "HELPS",
-    "HURTS",
-    "UNDECIDED",
-    "VERDICTS",
-    "Design",
-    "Scale",
-    "adjust",
-    "audit_failure",
-    "best_configuration",
-    "cell_codes",
-    "complete_blocks",
-    "configurations",
-    "confounding",
-    "cost_between",
-    "costs",
-    "divergence_effects",
-    "divergence_rates",
-    "endings",
-    "equivalence_p",
-    "hodges_lehmann",
-    "interactions",
-    "level_curves",
-    "main_effects",
-    "max_t",
-    "moderators",
-    "noise_floor",
-    "one_factor",
-    "paired_differences",
-    "pareto_front",
-    "published_band",
-    "ranking",
-    "seed_effects",
-    "seed_spread",
-    "seeds_needed",
-    "sign_flip_p",
-    "simple_effects",
-    "strongest_pairs",
-    "t_interval",
-    "to_observations",
-    "tune",
-    "variance_shares",
-    "varying",
-    "verdicts",
-]
-
-
+    "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",
+    "audit_failure", "best_configuration", "cell_codes", "complete_blocks", "configurations",
+    "confounding", "cost_between", "costs", "divergence_effects", "divergence_rates", "endings",
+    "equivalence_p", "hodges_lehmann", "interactions", "level_curves", "main_effects", "max_t",
+    "moderators", "noise_floor", "one_factor", "paired_differences", "pareto_front",
+    "published_band", "ranking", "seed_effects", "seed_spread", "seeds_needed", "sign_flip_p",
+    "simple_effects", "strongest_pairs", "t_interval", "to_observations", "tune", "variance_shares",
+    "varying", "verdicts",
+]  # fmt: skip
 RENAMED = {
     "aliases": "confounding",
     "depends_on": "moderators",

@@ -11,11 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 Floats = npt.NDArray[np.float64]
-
-
 Ints = npt.NDArray[np.int64]
-
-
 Bools = npt.NDArray[np.bool_]
 
 

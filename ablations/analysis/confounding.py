@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Column, Ints, combine
-from ablations.analysis.design import Design, accept_table
+from ablations.analysis.design import Design
+from ablations.analysis.questions import accept_table
 
 CONFOUNDING_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
-
-
 MAX_FACTORS = 4
 """Factors that are examined together, at most."""
 
@@ -41,11 +40,6 @@ def confounding(design: Design, *, order: int = 2) -> pd.DataFrame:
         for a main effect); ``confounded_with``: factors, an interaction written ``a × b``,
         alternatives with commas, empty where runs are missing or more than four factors are in it;
         ``reason``: a sentence.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
     """
     axes = design.contrasted_axes
     rows = [row for axis in axes for row in _main_effects(design, axis)]

@@ -25,28 +25,16 @@ if TYPE_CHECKING:
     from ablations.results.store import StoredResults
 
 SLOWER, FASTER, NO_SLOWER = "slower", "faster", "no measurable difference"
-
-
 FLOOR_QUANTILE = 0.975
-
-
 RESAMPLES = 2_000
-
-
 MACHINE = ["environment_id", "threads"]
 """Times that differ in one of these are never pooled."""
-
-
 COST_COLUMNS = [
     *MACHINE, "axis", "level", "control", "ratio", "low", "high", "floor", "verdict", "seconds",
     "control_seconds", "forward_seconds", "backward_seconds", "update_seconds", "memory_ratio",
     "cells", "blocks", *STATED,
 ]  # fmt: skip
-
-
 TIME_COLUMNS = ["seconds", "forward_seconds", "backward_seconds", "update_seconds"]
-
-
 FLOOR_COLUMNS = [*MACHINE, "ratio", "low", "high", "floor", "blocks"]
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -28,13 +26,9 @@ if TYPE_CHECKING:
     from ablations.results.store import StoredResults
 
 OUTCOME = "val_loss"
-
-
 SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 """Columns that tell configurations apart even where no axis names them: the study ``cells`` trains
 each of its configurations for a number of epochs of its own."""
-
-
 Scale = Literal["log", "difference"]
 
 
@@ -305,22 +299,16 @@ class Design:
             )
 
     @cached_property
-    def _answers(self) -> dict[Any, pd.DataFrame]:
+    def _answers(self) -> dict[Any, Any]:
         return {}
 
-    def compute_once(
-        self, function: Callable[..., pd.DataFrame], *args: Any, **options: Any
-    ) -> pd.DataFrame:
-        """Return ``function(self, ...)``, computed the first time only."""
+    def compute_once(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Return ``function(self, ...)``, computed the first time only; not to be changed."""
         frozen = tuple((name, _freeze(value)) for name, value in sorted(options.items()))
-        key = (function.__module__, function.__name__, tuple(map(_freeze, args)), frozen)
-        try:
-            hash(key)
-        except TypeError:
-            return function(self, *args, **options)
+        key = (function, tuple(map(_freeze, args)), frozen)
         if key not in self._answers:
             self._answers[key] = function(self, *args, **options)
-        return self._answers[key].copy(deep=False)
+        return self._answers[key]
 
 
 def _freeze(value: Any) -> Any:
@@ -328,74 +316,6 @@ def _freeze(value: Any) -> Any:
     if isinstance(value, Mapping):
         return tuple(value.items())
     return tuple(value) if isinstance(value, list) else value
-
-
-def accept_table(
-    *uses: str, **presets: Any
-) -> Callable[[Callable[..., pd.DataFrame]], Callable[..., pd.DataFrame]]:
-    """Let a function of a ``Design`` also take a table of runs with the fields of its design.
-
-    ``function(runs, controls, factors, outcome="loss")`` makes the design first.
-    ``function(design)`` computes its answer once and remembers it with the design;
-    ``function(design, alpha=0.1)`` changes the design's field for this answer.
-
-    Parameters
-    ----------
-    uses
-        The fields of ``Design`` that matter to the function, beside ``runs``, ``outcome``,
-        ``block`` and ``status``; ``controls`` and ``factors`` may be passed by position, after
-        positional parameters of the function itself.
-    presets
-        Fields of the design that is made of a table, which a caller cannot change.
-    """
-    names = [*uses, "outcome", "block", "status"]
-
-    def decorate(function: Callable[..., pd.DataFrame]) -> Callable[..., pd.DataFrame]:
-        signature = _table_signature(function, names)
-
-        @functools.wraps(function)
-        def answer(runs: pd.DataFrame | Design, *args: Any, **options: Any) -> pd.DataFrame:
-            if isinstance(runs, Design):
-                changes = {name: options.pop(name) for name in names if name in options}
-                design = replace(runs, **changes) if changes else runs
-                return design.compute_once(function, *args, **options)
-            arguments = signature.bind(runs, *args, **options).arguments
-            values = {name: arguments.pop(name) for name in names if name in arguments}
-            return function(Design(arguments.pop("runs"), **values, **presets), **arguments)
-
-        answer.__signature__ = signature  # type: ignore[attr-defined]
-        return answer
-
-    return decorate
-
-
-def _table_signature(
-    function: Callable[..., pd.DataFrame], names: Sequence[str]
-) -> inspect.Signature:
-    """The signature of a function of a design, with the fields of a design in its place."""
-    signature = inspect.signature(function)
-    by_position, by_keyword = (
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.KEYWORD_ONLY,
-    )
-    items = {item.name: item for item in fields(Design)}
-    columns = [name for name in ("controls", "factors") if name in names]
-    options = list(signature.parameters.values())[1:]
-    return signature.replace(
-        parameters=[
-            inspect.Parameter("runs", by_position, annotation=items["runs"].type),
-            *(option for option in options if option.kind is by_position),
-            *(inspect.Parameter(x, by_position, annotation=items[x].type) for x in columns),
-            *(option for option in options if option.kind is by_keyword),
-            *(
-                inspect.Parameter(
-                    name, by_keyword, default=items[name].default, annotation=items[name].type
-                )
-                for name in names
-                if name not in columns
-            ),
-        ]
-    )
 
 
 def check_names(argument: str, names: object) -> None:
@@ -420,29 +340,6 @@ def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
         if name is not None and name not in runs:
             columns = ", ".join(map(str, runs.columns))
             raise ValueError(f"there is no column {name!r}; there are {columns}")
-
-
-@accept_table("factors", "scale")
-def to_observations(design: Design) -> pd.DataFrame:
-    """Keep the runs that carry a result, with the result on the scale of the comparison.
-
-    Returns
-    -------
-    DataFrame
-        The factors, the block, ``raw`` (the outcome), ``value`` (the outcome on the scale; missing
-        where the run diverged) and ``diverged``.  Failed, skipped and unmeasured runs are left out.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
-    """
-    observations = design.observations
-    names = [*design.factors, *([] if design.block is None else [design.block])]
-    table = design.runs[names].iloc[observations.rows]
-    return table.reset_index(drop=True).assign(
-        raw=observations.raw, value=observations.value, diverged=observations.diverged
-    )
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:

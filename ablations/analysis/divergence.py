@@ -12,9 +12,10 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 from ablations.analysis.coding import Bools, Floats, Ints
-from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.design import Design, check_columns, check_names
 from ablations.analysis.inference import max_t, mean_intervals, sign_flip_p
-from ablations.analysis.pairing import balanced_pairs, mean_by_block, pair_runs
+from ablations.analysis.pairing import Pairs, balanced_pairs, mean_by_block, pair_runs
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     assumptions_text,
@@ -23,14 +24,10 @@ from ablations.analysis.statements import (
 )
 
 RATE_COLUMNS = ["axis", "level", "diverged", "runs", "rate", "low", "high", "seeds"]
-
-
 DIVERGENCE_COLUMNS = [
     "axis", "level", "control", "pairs", "only_level", "only_control", "p_mcnemar", "advantage",
     "low", "high", "p_advantage", "p_adjusted", "seeds", *STATED,
 ]  # fmt: skip
-
-
 PROCEDURE = (
     "McNemar's exact test over pairs, taken as independent; wins less losses with diverged as the "
     "worst, mean over cells, then t interval and sign flips over blocks"
@@ -91,19 +88,14 @@ def divergence_effects(design: Design) -> pd.DataFrame:
           t interval; ``p_advantage``: sign-flip over seeds; ``p_adjusted``: step-down max-T over
           the rows; ``seeds``.
         - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
     """
-    parts = [_compare_axis(design, axis) for axis in design.contrasted_axes]
-    rows = [row for part, _, _ in parts for row in part]
+    by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
+    rows = [row for axis_rows, _, _ in by_axis for row in axis_rows]
     table = pd.DataFrame(rows, columns=[*DIVERGENCE_COLUMNS[: -len(STATED)], "left_out"])
     adjusted = np.empty(0)
     if rows:
-        order = pd.unique(np.concatenate([blocks for _, _, blocks in parts]))
-        adjusted = max_t(np.hstack([gains for _, gains, _ in parts])[order])
+        order = pd.unique(np.concatenate([blocks for _, _, blocks in by_axis]))
+        adjusted = max_t(np.hstack([gains for _, gains, _ in by_axis])[order])
     return table.assign(
         p_adjusted=adjusted,
         n=table["seeds"],
@@ -118,20 +110,14 @@ def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats
     """
     data, block = design.observations, design.unit
     column, control = data.columns[axis], design.controls[axis]
-    pairs = design.compute_once(balanced_pairs, axis)
-    contrast, level = pd.factorize(pairs["level"].to_numpy())
+    pairs: Pairs = design.compute_once(balanced_pairs, axis)
+    contrast, level = pd.factorize(pairs.level)
     levels = pd.Series(column.levels[level].tolist()).tolist()
-    n_pairs = np.bincount(
-        design.compute_once(pair_runs, axis)["level"], minlength=len(column.levels)
-    )
-    diverged = pairs["diverged"].to_numpy()
-    control_diverged = pairs["control_diverged"].to_numpy()
-    gain = np.sign(pairs["difference"].fillna(0.0).to_numpy())
-    gain = gain * (1 if design.higher_is_better else -1)
-    gain += control_diverged.astype(float) - diverged.astype(float)
-    blocks = pairs["block"].to_numpy()
-    gains = mean_by_block(gain, contrast, blocks, (len(data.blocks), len(level)))
-    orders = [pd.unique(blocks[contrast == k]) for k in range(len(level))]
+    n_pairs = np.bincount(design.compute_once(pair_runs, axis).level, minlength=len(column.levels))
+    gain = np.sign(np.nan_to_num(pairs.difference)) * (1 if design.higher_is_better else -1)
+    gain += pairs.control_diverged.astype(float) - pairs.diverged.astype(float)
+    gains = mean_by_block(gain, contrast, pairs.block, (len(data.blocks), len(level)))
+    orders = [pd.unique(pairs.block[contrast == k]) for k in range(len(level))]
     rows: list[list[object]] = []
     for k, code in enumerate(level):
         at = contrast == k
@@ -143,11 +129,10 @@ def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats
             (n_pairs[code] - at.sum(), f"pair of an incomplete {block} or cell"),
             (design.n_blocks - len(by_block), f"{block} without a pair"),
         )
-        counts = _count_outcomes(diverged[at], control_diverged[at])
+        counts = _count_outcomes(pairs.diverged[at], pairs.control_diverged[at])
         p = float(sign_flip_p(by_block)[0])
-        rows.append(
-            [axis, levels[k], control, *counts, *bounds, p, np.nan, len(by_block), left_out]
-        )
+        numbers = (*counts, *bounds, p, np.nan, len(by_block))
+        rows.append([axis, levels[k], control, *numbers, left_out])
     return rows, gains, np.concatenate([np.empty(0, dtype=np.int64), *orders])
 
 

@@ -19,8 +19,6 @@ from ablations.analysis.coding import Floats, Ints, fixed_order
 from ablations.analysis.design import Scale
 
 EXACT_BLOCKS = 14
-
-
 RESAMPLES = 9_999
 
 

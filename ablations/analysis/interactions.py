@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Bools, Floats, Ints, combine, count_distinct, number_pairs
-from ablations.analysis.design import Design, accept_table
+from ablations.analysis.design import Design
 from ablations.analysis.inference import (
     adjust,
     group_intervals,
@@ -19,7 +19,8 @@ from ablations.analysis.inference import (
     sign_flip_p,
     smallest_p,
 )
-from ablations.analysis.pairing import count_pairs, find_balanced, mean_by_block, pair_runs
+from ablations.analysis.pairing import Pairs, count_pairs, find_balanced, mean_by_block, pair_runs
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     assumptions_text,
@@ -32,15 +33,11 @@ SIMPLE_COLUMNS = [
     "change_low", "change_high", "p", "p_adjusted", "cells", "seeds", "pairs", "identical",
     "diverged", "control_diverged", *STATED,
 ]  # fmt: skip
-
-
 INTERACTION_COLUMNS = [
     "axis_a", "level_a", "axis_b", "level_b", "effect", "low", "high", "seeds", "cells",
     "diverged", "double", "double_low", "double_high", "double_seeds", "p", "p_adjusted",
     "p_family", "p_floor", "reachable", *STATED,
 ]  # fmt: skip
-
-
 UNKNOWN = "unknown: too few seeds"
 
 
@@ -61,17 +58,12 @@ def simple_effects(design: Design) -> pd.DataFrame:
           exploring.
         - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose
           effects are averages of these; ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
     """
-    parts = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
-    parts = [part for part in parts if part is not None]
-    if not parts:
+    tables = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
+    tables = [table for table in tables if table is not None]
+    if not tables:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     procedure = (
         "differences paired within blocks, mean over cells, then t interval and sign flips "
         f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
@@ -84,43 +76,39 @@ def simple_effects(design: Design) -> pd.DataFrame:
     )[SIMPLE_COLUMNS]
 
 
-def _effects_at(design: Design, axis: str, given: str) -> pd.DataFrame | None:
-    """The effects of the levels of ``axis`` at each level of ``given``; None without any pair."""
+def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
+    """The effects of the levels of ``axis`` at each level of ``other``; None without any pair."""
     data, block = design.observations, design.unit
-    pairs = design.compute_once(pair_runs, axis)
-    at = data.columns[given].codes[pairs["row"]]
-    pairs, at = pairs[at >= 0], at[at >= 0]
-    if pairs.empty:
+    pairs: Pairs = design.compute_once(pair_runs, axis)
+    at = data.columns[other].codes[pairs.row]
+    pairs, at = pairs.take(at >= 0), at[at >= 0]
+    if not len(at):
         return None
-    contrast = pd.factorize(pairs["level"].to_numpy() * (at.max() + 1) + at)[0]
+    contrast = pd.factorize(pairs.level * (at.max() + 1) + at)[0]
     n_pairs = np.bincount(contrast)
-    balanced = find_balanced(contrast, pairs["cell"].to_numpy(), pairs["block"].to_numpy())
-    pairs = pairs[balanced]
+    balanced = find_balanced(contrast, pairs.cell, pairs.block)
+    pairs = pairs.take(balanced)
     present, first, contrast = np.unique(contrast[balanced], return_index=True, return_inverse=True)
-    blocks = pairs["block"].to_numpy()
     shape = len(data.blocks), len(present)
-    d = mean_by_block(pairs["difference"].to_numpy(), contrast, blocks, shape)
-    d = d[pd.unique(blocks)]
+    d = mean_by_block(pairs.difference, contrast, pairs.block, shape)[pd.unique(pairs.block)]
     counts = pd.DataFrame(count_pairs(pairs, contrast, len(present)))
-    rows = pairs["row"].to_numpy()[first]
+    rows = pairs.row[first]
     return counts.assign(
         axis=axis,
         level=data.columns[axis].values.iloc[rows].array,
         control=[design.controls[axis]] * len(rows),
-        given=given,
-        given_level=data.columns[given].values.iloc[rows].array,
+        given=other,
+        given_level=data.columns[other].values.iloc[rows].array,
         **mean_intervals(d, design.scale),
         p=sign_flip_p(d),
         seeds=np.isfinite(d).sum(axis=0),
         left_out=[
             format_counts(
-                (incomplete, f"pair of an incomplete {block} or cell"),
+                (n - row.pairs, f"pair of an incomplete {block} or cell"),
                 (row.pairs - row.survivors, "pair of which a run diverged"),
                 (design.n_blocks - row.blocks, f"{block} without a pair"),
             )
-            for incomplete, row in zip(
-                n_pairs[present] - counts["pairs"], counts.itertuples(), strict=True
-            )
+            for n, row in zip(n_pairs[present], counts.itertuples(), strict=True)
         ],
     )
 
@@ -200,11 +188,6 @@ def interactions(design: Design) -> pd.DataFrame:
           ``procedure``, ``assumes``, ``left_out``.
 
     Pairs of levels of which not all four corners were run are in ``confounding``.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
     """
     axes = [axis for axis in design.controls if axis in design.factors]
     parts = [_compare_axes(design, a, b) for a, b in combinations(axes, 2)]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import inestimable_main_effects
-from ablations.analysis.design import Design, accept_table
+from ablations.analysis.design import Design
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     RESAMPLES,
@@ -30,12 +30,14 @@ from ablations.analysis.inference import (
     smallest_p,
 )
 from ablations.analysis.pairing import (
+    Pairs,
     balanced_pairs,
     count_pairs,
     mean_by_block,
     mean_differences,
     pair_runs,
 )
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, format_counts
 from ablations.analysis.verdicts import UNDECIDED, verdicts
 
@@ -45,14 +47,10 @@ EFFECT_COLUMNS = [
     "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged",
     "control_diverged", "p_divergence", "conditional", "verdict", *STATED,
 ]  # fmt: skip
-
-
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
     "diverged", "control_diverged", "n",
 ]  # fmt: skip
-
-
 Correction = Literal["max_t", "holm"]
 
 
@@ -95,9 +93,12 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         or if a number is out of its range.
     """
     _check_request(design, correction)
-    parts = [_compare_axis(design, axis) for axis in design.contrasted_axes]
-    contrasts = [part for part in parts if len(part.counts)]
-    missing = [*inestimable_main_effects(design), *(row for part in parts for row in part.missing)]
+    by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
+    contrasts = [axis for axis in by_axis if len(axis.counts)]
+    missing = [
+        *inestimable_main_effects(design),
+        *(row for axis in by_axis for row in axis.missing),
+    ]
     tables = []
     if contrasts:
         tables.append(_tested(design, contrasts, correction))
@@ -144,34 +145,34 @@ class _Contrasts:
 def _compare_axis(design: Design, axis: str) -> _Contrasts:
     data, control = design.observations, design.controls[axis]
     column = data.columns[axis]
-    pairs = design.compute_once(pair_runs, axis)
-    balanced = design.compute_once(balanced_pairs, axis)
-    contrast, level = pd.factorize(balanced["level"].to_numpy())
-    n_pairs = np.bincount(pairs["level"], minlength=len(column.levels))
+    pairs: Pairs = design.compute_once(pair_runs, axis)
+    balanced: Pairs = design.compute_once(balanced_pairs, axis)
+    contrast, level = pd.factorize(balanced.level)
+    size = len(column.levels)
+    n_pairs = np.bincount(pairs.level, minlength=size)
+    n_runs = np.bincount(column.codes[column.codes >= 0], minlength=size)
+    n_cells = count_distinct(pairs.level, pairs.cell, size)
     missing = [
         (axis, column.levels[code], f"{axis} {column.levels[code]} and its control {control} have "
          f"{n_pairs[code]:,} pairs, but no two {design.unit}s of the same cells")
-        for code in pd.unique(pairs["level"].to_numpy()) if code not in set(level)
+        for code in pd.unique(pairs.level) if code not in set(level)
     ]  # fmt: skip
-    codes, size = column.codes[column.codes >= 0], len(column.levels)
-    n_cells = count_distinct(pairs["level"].to_numpy(), pairs["cell"].to_numpy(), size)
     counts = count_pairs(balanced, contrast, len(level))
-    shape = len(data.blocks), len(level)
-    first = balanced["row"].to_numpy()[np.unique(contrast, return_index=True)[1]]
     table = pd.DataFrame(
         {
             "axis": pd.Series([axis] * len(level), dtype="str"),
-            "level": column.infer_levels(first),
+            "level": column.infer_levels(balanced.row[np.unique(contrast, return_index=True)[1]]),
             "control": pd.Series([control] * len(level)),
             **counts,
             "conditional": counts["survivors"] < counts["pairs"],
             "helped": _share_helped(design, balanced, contrast, len(level)),
             "seeds_dropped": _planned_blocks(design, axis)[level] - counts["blocks"],
             "cells_dropped": n_cells[level] - counts["cells"],
-            "unpaired": np.bincount(codes, minlength=size)[level] - n_pairs[level],
+            "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
         }
     )
+    shape = len(data.blocks), len(level)
     return _Contrasts(table, *mean_differences(balanced, contrast, shape), missing)
 
 
@@ -182,22 +183,19 @@ def _planned_blocks(design: Design, axis: str) -> Ints:
     return count_distinct(column.codes[rows], design.blocks[0][rows], len(column.levels))
 
 
-def _share_helped(design: Design, pairs: pd.DataFrame, contrast: Ints, size: int) -> Floats:
+def _share_helped(design: Design, pairs: Pairs, contrast: Ints, size: int) -> Floats:
     """The share of cells in which each level is better on average."""
-    cell = pairs["cell"].to_numpy()
-    shape = cell.max(initial=-1) + 1, size
-    gains = mean_by_block(pairs["difference"].to_numpy(), contrast, cell, shape)
+    shape = pairs.cell.max(initial=-1) + 1, size
+    gains = mean_by_block(pairs.difference, contrast, pairs.cell, shape)
     wins = gains > 0 if design.higher_is_better else gains < 0
     n = np.isfinite(gains).sum(axis=0)
     return np.where(n > 0, wins.sum(axis=0) / np.maximum(n, 1), np.nan)
 
 
 def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) -> pd.DataFrame:
-    table = pd.concat([part.counts for part in contrasts], ignore_index=True)
-    d, excess = (
-        np.asfortranarray(np.hstack(parts))
-        for parts in zip(*((part.differences, part.divergence) for part in contrasts), strict=True)
-    )
+    table = pd.concat([axis.counts for axis in contrasts], ignore_index=True)
+    d = np.asfortranarray(np.hstack([axis.differences for axis in contrasts]))
+    excess = np.asfortranarray(np.hstack([axis.divergence for axis in contrasts]))
     compared = np.isfinite(excess).any(axis=1)
     d, excess = d[compared], excess[compared]
     sign = 1 if design.higher_is_better else -1

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Bools, Ints
-from ablations.analysis.design import Design, Observations, accept_table
+from ablations.analysis.design import Design, Observations
 from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
 from ablations.analysis.pairing import complete_configurations, spread_cells
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     UNTESTED,
@@ -32,11 +33,7 @@ ONE_FACTOR_COLUMNS = [
     "change_high", "p", "p_adjusted", "better", "seeds", "diverged", "against_diverged",
     *STATED,
 ]  # fmt: skip
-
-
 PLUS, MINUS = "control plus", "full minus"
-
-
 LookUp = tuple[str, str, object, object, tuple[int, int]]
 """View, axis, level, the level it is compared with, and the numbers of both cells."""
 

@@ -5,8 +5,8 @@ Every choice here depends on which runs are missing and never on an outcome.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,91 +20,105 @@ from ablations.analysis.coding import (
     rank_texts,
     row_labels,
 )
-from ablations.analysis.design import Design, accept_table
+from ablations.analysis.design import Design
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import format_counts, join_statements
 from ablations.results.metadata import Level
-
-PAIR_COLUMNS = [
-    "axis", "level", "control", "cell", "difference", "identical", "diverged",
-    "control_diverged",
-]  # fmt: skip
-
 
 MAX_CELLS = 150
 """Cells up to which all pairs of cells are tried in the search for a balanced part."""
 
 
-def pair_runs(design: Design, axis: str) -> pd.DataFrame:
-    """Pair every run with the run that differs from it in one thing: ``axis`` at its control.
+@accept_table("factors", "scale")
+def to_observations(design: Design) -> pd.DataFrame:
+    """Keep the runs that carry a result, with the result on the scale of the comparison.
 
     Returns
     -------
     DataFrame
-        One row a pair of which both runs ended (``ok`` or ``diverged``), all columns numbers:
-        ``row`` (the run's position in ``design.observations``), ``level`` and ``block`` (codes),
-        ``cell`` (all other factors, numbered), ``difference`` (level - control on the scale;
-        missing where either diverged), ``identical`` (equal to the last bit), ``diverged``,
-        ``control_diverged``.
+        The factors, the block, ``raw`` (the outcome), ``value`` (the outcome on the scale; missing
+        where the run diverged) and ``diverged``.  Failed, skipped and unmeasured runs are left out.
     """
+    observations = design.observations
+    names = [*design.factors, *([] if design.block is None else [design.block])]
+    table = design.runs[names].iloc[observations.rows]
+    return table.reset_index(drop=True).assign(
+        raw=observations.raw, value=observations.value, diverged=observations.diverged
+    )
+
+
+class Pairs(NamedTuple):
+    """Runs paired with the run that differs from them in one thing: an axis at its control.
+
+    One entry a pair of which both runs ended (``ok`` or ``diverged``): ``row`` (the run's position
+    in ``design.observations``), ``level`` and ``block`` (codes), ``cell`` (all other factors,
+    numbered), ``difference`` (level - control on the scale; missing where either diverged),
+    ``identical`` (equal to the last bit), ``diverged``, ``control_diverged``.
+    """
+
+    row: Ints
+    level: Ints
+    cell: Ints
+    block: Ints
+    difference: Floats
+    identical: Bools
+    diverged: Bools
+    control_diverged: Bools
+
+    def take(self, rows: Bools) -> Pairs:
+        """Return some of the pairs."""
+        return Pairs._make(column[rows] for column in self)
+
+
+def pair_runs(design: Design, axis: str) -> Pairs:
+    """Pair the runs on an axis with those at its control."""
     data = design.observations
     column = data.columns[axis]
     cell = data.sorted_cells([name for name in design.factors if name != axis])
     at_control = column.at(design.controls[axis])
-    key = cell * len(data.blocks) + data.block
     rows = np.flatnonzero(~at_control & (column.codes >= 0))
     controls = np.flatnonzero(at_control)
-    controls = controls[np.argsort(key[controls])]
-    position = np.searchsorted(key[controls], key[rows])
-    inside = position < len(controls)
-    rows, position = rows[inside], position[inside]
-    matches = key[controls[position]] == key[rows]
-    rows, control = rows[matches], controls[position[matches]]
-    return pd.DataFrame(
-        {
-            "row": rows,
-            "level": column.codes[rows],
-            "cell": cell[rows],
-            "block": data.block[rows],
-            "difference": data.value[rows] - data.value[control],
-            "identical": data.raw[rows] == data.raw[control],
-            "diverged": data.diverged[rows],
-            "control_diverged": data.diverged[control],
-        }
+    key = cell * len(data.blocks) + data.block
+    position = pd.Index(key[controls]).get_indexer(pd.Index(key[rows]))
+    rows, control = rows[position >= 0], controls[position[position >= 0]]
+    return Pairs(
+        rows,
+        column.codes[rows],
+        cell[rows],
+        data.block[rows],
+        data.value[rows] - data.value[control],
+        data.raw[rows] == data.raw[control],
+        data.diverged[rows],
+        data.diverged[control],
     )
 
 
-def paired_differences(
-    runs: pd.DataFrame, axis: str, control: Level, factors: Sequence[str], **fields: object
-) -> pd.DataFrame:
-    """Pair every run with the run that differs from it in one thing: ``axis`` at its control.
+def balanced_pairs(design: Design, axis: str) -> Pairs:
+    """Return the pairs of an axis that are balanced within each level, as ``complete_blocks``."""
+    pairs: Pairs = design.compute_once(pair_runs, axis)
+    return pairs.take(find_balanced(pairs.level, pairs.cell, pairs.block))
 
-    Parameters
-    ----------
-    fields
-        ``outcome``, ``block``, ``scale`` and ``status`` of ``Design``.
+
+@accept_table("factors", "scale")
+def paired_differences(design: Design, axis: str, control: Level) -> pd.DataFrame:
+    """Pair every run with the run that differs from it in one thing: ``axis`` at its control.
 
     Returns
     -------
     DataFrame
-        One row a pair of which both sides ended (``ok`` or ``diverged``): ``axis``, ``level``,
-        ``control``, ``cell`` (all other factors, numbered), ``difference`` (level - control on the
-        scale; missing where either diverged), ``identical`` (equal to the last bit), ``diverged``,
-        ``control_diverged``, and the block.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
+        One row a pair: ``axis``, ``level``, ``control``, the columns of ``Pairs``, and the block.
     """
-    design = Design(runs, factors, {axis: control}, **fields)  # type: ignore[arg-type]
-    data, pairs = design.observations, pair_runs(design, axis)
-    table = pairs.assign(
-        axis=axis,
-        level=data.columns[axis].values.iloc[pairs["row"]].reset_index(drop=True),
-        control=[control] * len(pairs),
-    )[PAIR_COLUMNS]
-    labels = data.blocks.take(pairs["block"])
-    return table.assign(**{label_column(design.unit, table.columns): labels})
+    pairs = pair_runs(replace(design, controls={axis: control}), axis)
+    data = design.observations
+    table = pd.DataFrame(
+        {
+            "axis": axis,
+            "level": data.columns[axis].values.iloc[pairs.row].reset_index(drop=True),
+            "control": [control] * len(pairs.row),
+            **{name: getattr(pairs, name) for name in ("cell", *Pairs._fields[4:])},
+        }
+    )
+    return table.assign(**{label_column(design.unit, table.columns): data.blocks.take(pairs.block)})
 
 
 def label_column(name: str, columns: pd.Index) -> str:
@@ -113,19 +127,9 @@ def label_column(name: str, columns: pd.Index) -> str:
 
 
 def join_factors(levels: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Put the factors' columns before those of a table; ``factor `` comes before the name of a
-    factor that is called like one of them.
-    """
-    names = {name: f"factor {name}" for name in levels if name in table}
-    parts = [levels.rename(columns=names).reset_index(drop=True), table.reset_index(drop=True)]
-    return pd.concat(parts, axis=1)
-
-
-def balanced_pairs(design: Design, axis: str) -> pd.DataFrame:
-    """Return the pairs of an axis that are balanced within each level, as ``complete_blocks``."""
-    pairs = design.compute_once(pair_runs, axis)
-    codes = (pairs[name].to_numpy() for name in ("level", "cell", "block"))
-    return pairs[find_balanced(*codes)]
+    """Put the factors' columns before those of a table, under names that the table lacks."""
+    levels = levels.rename(columns=lambda name: label_column(name, table.columns))
+    return pd.concat([levels.reset_index(drop=True), table.reset_index(drop=True)], axis=1)
 
 
 @accept_table("controls", "factors", "scale")
@@ -141,46 +145,39 @@ def seed_effects(design: Design) -> pd.DataFrame:
     """
     data, tables = design.observations, []
     for axis in design.contrasted_axes:
-        pairs = design.compute_once(balanced_pairs, axis)
-        level, block = pairs["level"].to_numpy(), pairs["block"].to_numpy()
-        numbers, first = number_pairs(level, block)
+        column, pairs = data.columns[axis], design.compute_once(balanced_pairs, axis)
+        point, first = number_pairs(pairs.level, pairs.block)
         order = np.sort(first)
-        difference, divergence = mean_differences(
-            pairs, level, (len(data.blocks), len(data.columns[axis].levels))
-        )
+        shape = len(data.blocks), len(column.levels)
+        differences, divergence = mean_differences(pairs, pairs.level, shape)
+        at = pairs.block[order], pairs.level[order]
         table = pd.DataFrame(
             {
                 "axis": pd.Series([axis] * len(order), dtype="str"),
-                "level": data.columns[axis].infer_levels(pairs["row"].iloc[order]),
-                "difference": difference[block[order], level[order]],
-                "divergence": divergence[block[order], level[order]],
-                "cells": np.bincount(numbers)[numbers[order]],
+                "level": column.infer_levels(pairs.row[order]),
+                "difference": differences[at],
+                "divergence": divergence[at],
+                "cells": np.bincount(point)[point[order]],
             }
         )
-        labels = data.blocks.take(block[order])
-        name = label_column(design.unit, table.columns)
-        table.insert(2, name, labels)
+        table.insert(2, label_column(design.unit, table.columns), data.blocks.take(at[0]))
         tables.append(table)
     columns = ["axis", "level", design.unit, "difference", "divergence", "cells"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
 
 
-def mean_differences(
-    pairs: pd.DataFrame, contrast: Ints, shape: tuple[int, int]
-) -> tuple[Floats, Floats]:
+def mean_differences(pairs: Pairs, contrast: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """Average the differences, and the excess of diverged runs, over the cells of each block.
 
     Returns
     -------
     Two arrays, blocks x contrasts, missing where a block has no number.
     """
-    block = pairs["block"].to_numpy()
-    excess = pairs["diverged"].to_numpy(float) - pairs["control_diverged"].to_numpy(float)
-    difference = pairs["difference"].to_numpy()
-    return (
-        mean_by_block(difference, contrast, block, shape),
-        mean_by_block(excess, contrast, block, shape),
+    excess = pairs.diverged.astype(float) - pairs.control_diverged.astype(float)
+    differences, divergence = (
+        mean_by_block(values, contrast, pairs.block, shape) for values in (pairs.difference, excess)
     )
+    return differences, divergence
 
 
 def mean_by_block(values: Floats, contrast: Ints, block: Ints, shape: tuple[int, int]) -> Floats:
@@ -193,16 +190,20 @@ def mean_by_block(values: Floats, contrast: Ints, block: Ints, shape: tuple[int,
     return wide
 
 
-def count_pairs(pairs: pd.DataFrame, contrast: Ints, size: int) -> dict[str, Ints]:
+def count_pairs(pairs: Pairs, contrast: Ints, size: int) -> dict[str, Ints]:
     """Count what each contrast rests on."""
-    cell, block, difference = (pairs[name].to_numpy() for name in ("cell", "block", "difference"))
-    marks = ("identical", "diverged", "control_diverged")
+
+    def count(rows: Bools) -> Ints:
+        return np.bincount(contrast[rows], minlength=size)
+
     return {
-        "cells": count_distinct(contrast, cell, size),
-        "blocks": count_distinct(contrast, block, size),
+        "cells": count_distinct(contrast, pairs.cell, size),
+        "blocks": count_distinct(contrast, pairs.block, size),
         "pairs": np.bincount(contrast, minlength=size),
-        "survivors": np.bincount(contrast[np.isfinite(difference)], minlength=size),
-        **{name: np.bincount(contrast[pairs[name].to_numpy()], minlength=size) for name in marks},
+        "survivors": count(np.isfinite(pairs.difference)),
+        "identical": count(pairs.identical),
+        "diverged": count(pairs.diverged),
+        "control_diverged": count(pairs.control_diverged),
     }
 
 

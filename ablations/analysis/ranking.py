@@ -10,9 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from ablations.analysis.coding import Bools, Floats, combine, rank_texts, row_labels
-from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.design import Design, check_columns, check_names
 from ablations.analysis.inference import group_intervals, max_t
 from ablations.analysis.pairing import complete_configurations, join_factors
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     format_counts,
@@ -21,23 +22,15 @@ from ablations.analysis.statements import (
 )
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
-
-
 MEASURES = [
     "mean", "low", "high", "metric", "metric_low", "metric_high", "seconds", "runs", "ok",
     "diverged", "failed", "skipped", "complete", "pareto",
 ]  # fmt: skip
-
-
 SPREAD_COLUMNS = ["axis", "level", "spread", "low", "high", "cells", "seeds", *STATED]
-
-
 RANKING_COLUMNS = [
     "place", "mean", "iqm", "iqm_low", "iqm_high", "mean_rank", "apart", "first_better", "p_first",
     "seeds", "friedman", "p", "critical_difference", *STATED,
 ]  # fmt: skip
-
-
 RESAMPLES = 2_000
 
 
@@ -106,11 +99,6 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
           differ by is chance and configuration together).
         - ``cells``: configurations with at least two results; ``seeds``: the most that one has.
         - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do.
     """
     check_names("axes", axes)
     check_columns(design.runs, axes)

@@ -35,23 +35,15 @@ from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-
-
 OUTCOMES = (OUTCOME, "train_loss", "objective", "metric")
-
-
 CAUTIONS = {
     "objective": "the objective holds penalties, which techniques add to by what they are",
     "train_loss": "a training loss tells how well rows are remembered",
 }
-
-
 VERDICT_COLUMNS = [
     "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
     "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
 ]  # fmt: skip
-
-
 ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
     ablation_table: [("axis", "level")],
     divergence_effects: [("axis", "level")],

@@ -20,18 +20,15 @@ from ablations.analysis.coding import (
     fixed_order,
     number_pairs,
 )
-from ablations.analysis.design import Design, accept_table, check_mapping, check_names
+from ablations.analysis.design import Design, check_mapping, check_names
 from ablations.analysis.pairing import CompleteDesign, complete_configurations, join_factors
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import STATED, procedure_texts
 from ablations.results.metadata import Level
 
 SPLITS = 200
-
-
 JACKKNIFE_SPLITS = 30
 """Splits of each turn that leaves a seed out."""
-
-
 BEST_COLUMNS = [
     "naive", "held_out", "optimism", "chosen", "against", "effect", "low", "high", "change",
     "change_low", "change_high", "candidates", "seeds", *STATED,

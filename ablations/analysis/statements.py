@@ -7,8 +7,6 @@ from collections.abc import Iterable
 STATED = ["n", "procedure", "assumes", "left_out"]
 """The last columns of every table of answers: the number of blocks (seeds) behind it, what was
 computed, what that assumes, and which runs are not in it."""
-
-
 UNTESTED = "nothing, with fewer than two to compare"
 
 

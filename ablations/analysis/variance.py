@@ -13,8 +13,9 @@ from scipy import stats
 from scipy.linalg import helmert
 
 from ablations.analysis.coding import Bools, Column, Floats, Ints, count_distinct, varying
-from ablations.analysis.design import Design, accept_table
+from ablations.analysis.design import Design
 from ablations.analysis.pairing import describe_unmeasured
+from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import STATED, UNTESTED, format_counts, join_statements
 
 
@@ -159,16 +160,12 @@ SHARE_COLUMNS = [
     "source", "kind", "ss", "df", "ms", "eta2", "omega2", "error_ms", "error_df", "f", "p",
     "epsilon", "p_epsilon", "numbers", *STATED,
 ]  # fmt: skip
-
-
 WITHIN = (
     "balanced analysis of variance, repeated measures: each effect against its interaction with "
     "the blocks",
     "blocks independent of one another, differences about normal; p: differences between levels "
     "vary alike (p_epsilon does without)",
 )
-
-
 BETWEEN = (
     "balanced analysis of variance, between groups: each effect against the spread within "
     "combinations",

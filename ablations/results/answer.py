@@ -12,7 +12,11 @@ import pandas as pd
 
 from ablations.core.errors import RequestError
 from ablations.core.files import digest, read_sealed_json, write_sealed_json
-from ablations.results import environment, store
+from ablations.results import shards
+from ablations.results.environment import ENVIRONMENT_FILE, sources
+from ablations.results.metadata import METADATA_FILE
+from ablations.results.schema import TABLES
+from ablations.results.store import STUDY_FILE
 
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
@@ -93,7 +97,11 @@ def load_answer(
 
 
 def _content_hash(folder: Path) -> str:
-    return digest(f"{store.content_hash(folder)} {environment.sources()}".encode())
+    """Hash all that a report shows, and this installation."""
+    files = [path for spec in TABLES for path in shards.paths(folder / spec.name)]
+    files += [folder / name for name in (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE)]
+    lines = [f"{path.name} {digest(path.read_bytes())}" for path in files if path.is_file()]
+    return digest("\n".join([*lines, sources()]).encode())
 
 
 def _hash_ids(run_ids: Iterable[str]) -> str:

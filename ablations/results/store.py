@@ -315,15 +315,6 @@ def verify(folder: Path) -> None:
         shards.read(folder / spec.name, columns=[])
 
 
-def content_hash(folder: Path) -> str:
-    """Hash all that a report shows."""
-    tables = [path for spec in TABLES for path in shards.paths(folder / spec.name)]
-    described = [folder / name for name in (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE)]
-    files = [path for path in (*tables, *described) if path.is_file()]
-    lines = [f"{path.name} {digest(path.read_bytes())}" for path in files]
-    return digest("\n".join(lines).encode())
-
-
 def start(
     folder: Path,
     study_toml: str,

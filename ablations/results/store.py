@@ -7,7 +7,7 @@ the tables of ``schema`` as folders of Parquet shards (``shards``).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -78,6 +78,9 @@ class StoredResults:
             f"{n:,} {status}" for status, n in self.runs["status"].value_counts().items()
         )
         return f"<Results of {len(self.runs):,} runs ({counts}) in {self.folder}>"
+
+    def __getstate__(self) -> dict[str, object]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}  # no caches
 
     def only(self, run_ids: Collection[str]) -> Self:
         """Return the same folder with the rows of some runs only."""

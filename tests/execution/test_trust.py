@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -202,6 +203,19 @@ def test_components_of_this_package_need_no_trust(sound: Path, tmp_path: Path) -
     results = ablations.load(folder)
     pd.testing.assert_frame_equal(results.effects(), ablations.load(sound).effects())
     assert load_metadata(folder) == load_metadata(sound)
+
+
+def test_results_know_their_study_wherever_they_are(sound: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    shutil.copytree(sound, folder)
+    results = ablations.load(folder)
+    effects = results.effects()
+    shutil.rmtree(folder)
+    sent = pickle.loads(pickle.dumps(results))  # as a worker process receives it
+    pd.testing.assert_frame_equal(sent.effects(), effects)
+    part = sent.only(results.runs.loc[results.runs["norm"] == "none", "run_id"])
+    assert part.effects()["axis"].tolist() == ["regularizer"]
+    assert "<td>dropout</td>" in part._repr_html_()
 
 
 def test_a_report_shows_the_runs_of_the_last_study_only(sound: Path, tmp_path: Path) -> None:

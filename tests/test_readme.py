@@ -41,6 +41,7 @@ def test_the_two_commands_do_all_of_the_set_up() -> None:
         assert session in sessions
 
 
+@pytest.mark.slow
 def test_every_other_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, value in (("PROBE", 0.1), ("_startup", lambda: 1.0)):
@@ -82,7 +83,12 @@ def test_the_python_snippets_run(
 
 
 @pytest.mark.parametrize(
-    ("study", "files"), [("wine", ()), ("net", ("net.py",)), ("mine", ("mine.py",))]
+    ("study", "files"),
+    [
+        ("wine", ()),
+        pytest.param("net", ("net.py",), marks=pytest.mark.slow),
+        pytest.param("mine", ("mine.py",), marks=pytest.mark.slow),
+    ],
 )
 def test_your_own_from_an_empty_folder_with_the_installed_package(
     study: str, files: tuple[str, ...], tmp_path: Path

@@ -21,6 +21,8 @@ from ablations.analysis.variance import variance_shares
 
 from .generators import grid
 
+pytestmark = pytest.mark.slow
+
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 
 LUCK: dict[str, Draw] = {

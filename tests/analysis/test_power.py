@@ -54,6 +54,7 @@ def test_undecided_contrasts_need_more_and_decided_ones_none() -> None:
     assert (found["needed"] == np.fmin(found["by_difference"], found["by_equivalence"])).all()
 
 
+@pytest.mark.slow
 def test_the_power_that_is_promised_is_the_power_there_is() -> None:
     """A technique one standard deviation better, at the seeds that one contrast needs."""
     seeds, random = int(for_difference(1.0)), np.random.default_rng(1)

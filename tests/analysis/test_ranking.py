@@ -117,7 +117,9 @@ def test_order_and_labels_do_not_matter() -> None:
     )
 
 
-@pytest.mark.parametrize(("seeds", "naive"), [(5, 1.23), (20, 0.62)])
+@pytest.mark.parametrize(
+    ("seeds", "naive"), [(5, 1.23), pytest.param(20, 0.62, marks=pytest.mark.slow)]
+)
 def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
     seeds: int, naive: float
 ) -> None:

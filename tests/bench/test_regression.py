@@ -101,6 +101,7 @@ def test_two_processes_take_turns_and_what_one_cannot_run_is_named(tmp_path: Pat
     assert (row["ratio"], row["verdict"]) == (0.5, timing.FASTER)
 
 
+@pytest.mark.slow
 def test_every_benchmark_runs(tmp_path: Path) -> None:
     shutil.copy(ROOT / "bench" / "regression" / "suite.py", tmp_path)
     toml = ROOT / "bench" / "regression" / "quality.toml"
@@ -143,6 +144,7 @@ def test_a_stored_baseline_is_shown_and_said_to_judge_nothing() -> None:
     assert "stored" not in out.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in trials.KINDS if kind != "same"])
 def test_what_is_planted_slows_or_shifts_and_breaks_nothing(kind: str, tmp_path: Path) -> None:
     place, code = trials.KINDS[kind]

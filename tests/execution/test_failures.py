@@ -245,6 +245,7 @@ def reasons(results: ablations.Results, axis: str) -> dict[str, set[tuple[str, s
     return endings
 
 
+@pytest.mark.slow
 def test_every_misfortune_is_a_row_with_its_reason_and_all_others_finish(tmp_path: Path) -> None:
     levels = ["none", *(cls() for cls in (Raises, Explodes, Hangs, Clings, Kills, Leaves, Exits))]
     study = Study(**(SMALL | {"seeds": 1, "axes": {"regularizer": levels}}))
@@ -281,7 +282,10 @@ def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: 
     assert speechless == ("failed", "SpeechlessError: (its message cannot be read)")
 
 
-@pytest.mark.parametrize("where", ["penalties", "layer", "exit", "skip"])
+SLOW_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("exit", "skip")]
+
+
+@pytest.mark.parametrize("where", ["penalties", "layer", *SLOW_PLACES])
 def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, where: str) -> None:
     axes = {"regularizer": ["none", Refuses(where)], "norm": ["none", "layer"]}
     results = run(Study(**(SMALL | {"seeds": 1, "axes": axes})), tmp_path, jobs=1)
@@ -292,6 +296,7 @@ def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, whe
     assert reason
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_built_costs_its_runs_only(tmp_path: Path) -> None:
     study = Study(**(SMALL | {"seeds": 2, "axes": {"norm": ["none", Shapes(), KillsEarly()]}}))
     heard = Heard()

@@ -95,6 +95,7 @@ def test_a_study_that_is_decided_at_once_stops_there_and_the_report_says_the_lev
     assert "needs --seeds-until decided" in refused.stderr
 
 
+@pytest.mark.slow
 def test_trap_4_all_looks_together_err_no_more_often_than_one() -> None:
     """A null technique, looked at with 7, 14 and 28 seeds until there is a verdict."""
     random, wrong = np.random.default_rng(0), 0

@@ -100,6 +100,7 @@ def finish(words: list[str], out: Path, calm: Results) -> None:
     assert not [path for path in out.rglob("*") if path.name.startswith((".writing", ".stop"))]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("pgrep") is None, reason="there is no pgrep to find workers with")
 def test_killed_at_random_moments_and_continued_every_run_is_there_once_with_the_same_bits(
     calm: Results, words: list[str], tmp_path: Path, pytestconfig: pytest.Config
@@ -148,6 +149,7 @@ def kill_at_random(
     return struck
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_interrupted_at_random_moments_and_continued_it_is_the_same(
     calm: Results, words: list[str], tmp_path: Path, jobs: str, pytestconfig: pytest.Config
@@ -169,8 +171,8 @@ def test_interrupted_at_random_moments_and_continued_it_is_the_same(
     "how",
     [
         ("--backend", "sequential"),
-        ("--backend", "threading", "--jobs", "2"),
-        ("--jobs", "1", "--timeout", "60"),
+        pytest.param(("--backend", "threading", "--jobs", "2"), marks=pytest.mark.slow),
+        pytest.param(("--jobs", "1", "--timeout", "60"), marks=pytest.mark.slow),
         ("--jobs", "2"),
     ],
 )
@@ -216,6 +218,7 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+@pytest.mark.slow
 def test_two_writers_started_at_once_lose_double_and_mix_nothing(
     tmp_path: Path, pytestconfig: pytest.Config
 ) -> None:
@@ -256,6 +259,7 @@ def cannot_mount() -> str:
 CANNOT_MOUNT = cannot_mount()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(CANNOT_MOUNT), reason=f"no small file system: {CANNOT_MOUNT}")
 def test_on_a_full_disk_what_is_finished_can_be_read_and_with_room_it_goes_on(
     calm: Results, tmp_path: Path

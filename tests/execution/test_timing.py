@@ -64,6 +64,7 @@ def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert set(counts(tmp_path).values()) == {7}
 
 
+@pytest.mark.slow
 def test_a_new_level_is_timed_together_with_what_it_is_compared_with(tmp_path: Path) -> None:
     measure(study(), tmp_path)
     grown = study(axes=AXES | {"norm": ["none", "layer", "batch"]})
@@ -114,6 +115,7 @@ def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(kept, ablations.load(tmp_path).timings)
 
 
+@pytest.mark.slow
 def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
     from ablations.execution.merge import merge_results
 

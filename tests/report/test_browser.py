@@ -37,9 +37,12 @@ QUIET = (
 )
 EVIL = "<script>alert(1)</script>"
 
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM and not REQUIRED, reason="Chromium is not installed: apt-get install chromium"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not CHROMIUM and not REQUIRED, reason="Chromium is not installed: apt-get install chromium"
+    ),
+]
 
 
 def write(results: StoredResults, metadata: StudyMetadata) -> Path:

@@ -449,6 +449,7 @@ def test_the_figures_of_an_unusual_study_can_be_drawn(name: str, tmp_path: Path)
         assert to_svg(freeze_layout(spec.draw())).endswith("</svg>\n"), spec.name
 
 
+@pytest.mark.slow
 def test_thousands_of_configurations_are_never_a_row_each(tmp_path: Path) -> None:
     axes = {f"axis{i}": tuple(f"level{j}" for j in range(11)) for i in range(3)}
     results = make_results(tmp_path, axes, seeds=2, epochs=2)

@@ -49,6 +49,7 @@ def assert_answered(result: Result) -> None:
         assert message.startswith("error: ")
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_commands_give_the_right_numbers_or_a_named_error_and_repair_finds_a_way_back(

@@ -12,6 +12,8 @@ from ablations import Study
 from ablations.execution.progress import Silent
 from ablations.study.study import published
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from ablations import Results, Study
 
 from ..studies import run
+
+pytestmark = pytest.mark.slow
 
 
 def medians(results: Results, *axes: str, outcome: str = "val_loss") -> pd.Series:

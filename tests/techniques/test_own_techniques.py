@@ -141,6 +141,7 @@ def ablations(*words: str, env: dict[str, str], cwd: Path) -> subprocess.Complet
     return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_study_names_a_technique_of_an_installed_package(tmp_path: Path) -> None:
     package, work = tmp_path / "package", tmp_path / "work"
     package.mkdir()

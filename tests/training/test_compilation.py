@@ -25,7 +25,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
 def test_a_compiled_run_stopped_early_has_the_same_bits(dtype: str) -> None:
     """Where the last training loss comes from a step whose result is dropped."""
     runs = runs_of(dtype=dtype, seeds=9, epochs=6)
@@ -47,6 +47,7 @@ def test_compiled_programs_are_the_loop_s_and_bit_for_bit_in_any_company() -> No
     assert_same_bits(cohorts, first, SIZE, compiled=True)
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_compiled_convolutions_are_the_loop_s() -> None:
     (run,) = runs_of(

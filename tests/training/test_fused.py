@@ -125,6 +125,7 @@ WITH_SHAPE: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=20, deadline=None)
 @hypothesis.given(data=st.data())
 def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:

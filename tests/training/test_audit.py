@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +71,8 @@ def test_a_few_runs_of_each_kind_are_chosen_by_hash_whatever_their_order() -> No
     }
 
 
-def test_a_program_that_does_something_else_fails_the_study_loudly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def plant_wrong_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs take steps that are a little too long."""
     genuine = Adam.update
 
     def planted(
@@ -84,6 +82,12 @@ def test_a_program_that_does_something_else_fails_the_study_loudly(
         return change * 1.001, moments
 
     monkeypatch.setattr(Adam, "update", planted)
+
+
+def test_a_program_that_does_something_else_fails_the_study_loudly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant_wrong_updates(monkeypatch)
     with pytest.raises(AuditError, match=r"the fusion audit failed for \d of 8 runs"):
         ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent())
     assert len(ablations.load(tmp_path).runs) == 12
@@ -160,15 +164,7 @@ def test_a_judge_that_raises_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_command_ends_with_1_and_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def distrusting(
-        runs: Any, engine: str, size: int, stored: Any, seconds: Any = None
-    ) -> list[audit.AuditRecord]:
-        return [
-            replace(record, reason="it is not") for record in genuine(runs, engine, size, stored)
-        ]
-
-    genuine = audit.audit_runs
-    monkeypatch.setattr(audit, "audit_runs", distrusting)
+    plant_wrong_updates(monkeypatch)
     words = ["run", "notebook", "--seeds", "1", "--epochs", "2", "--axis", "norm=none"]
     words += ["--axis", "init=default", "--jobs", "1", "--no-report", "--out", str(tmp_path)]
     command = CliRunner().invoke(app, words)
@@ -184,12 +180,12 @@ def test_what_was_judged_is_not_judged_again(
     first = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert len(first.audit) == 8
     assert audit_failure(first.audit) is None
-    monkeypatch.setattr(audit, "audit_runs", None)
+    monkeypatch.setattr(loop, "train", None)
     again = ablations.run(Study(**SMALL), tmp_path, jobs=1, reporter=Silent(), with_report=False)
     assert again.audit.equals(first.audit)
 
 
-def test_the_plain_loop_is_not_audit_fused(tmp_path: Path) -> None:
+def test_the_plain_loop_is_not_judged(tmp_path: Path) -> None:
     options: dict[str, Any] = {"engine": "loop", "reporter": Silent(), "with_report": False}
     assert ablations.run(Study(**SMALL), tmp_path, jobs=1, **options).audit.empty
 

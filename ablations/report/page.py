@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from ablations.core.errors import RequestError
 from ablations.core.files import write_bytes
 from ablations.report.columns import Table
 from ablations.report.data import ReportData, build_report_data
@@ -94,6 +95,8 @@ def write_report(results: StoredResults, metadata: StudyMetadata) -> tuple[Path,
 
 def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
     """Write figures as PNG and SVG, and remove those of an earlier report."""
+    if folder.is_symlink():  # in a folder from elsewhere, it could lead anywhere
+        raise RequestError("is a link, and the figures in it would be replaced", source=str(folder))
     for figure in figures:
         write_bytes(folder / f"{figure.spec.name}.png", figure.png)
         write_bytes(folder / f"{figure.spec.name}.svg", figure.svg.encode())

@@ -247,6 +247,18 @@ def test_effects_import_no_torch_and_no_figures(sound: Path) -> None:
         subprocess.run([sys.executable, "-c", script + check + last], check=True)
 
 
+def test_a_link_for_the_figures_leads_nowhere(sound: Path, tmp_path: Path) -> None:
+    folder, pictures = tmp_path / "sent", tmp_path / "pictures"
+    shutil.copytree(sound, folder)
+    pictures.mkdir()
+    (pictures / "holiday.png").write_bytes(b"sea")
+    (folder / "figures").symlink_to(pictures)
+    result = invoke(["report", str(folder)])
+    assert result.exit_code == 2
+    assert "figures: is a link" in result.stderr
+    assert [path.name for path in pictures.iterdir()] == ["holiday.png"]
+
+
 class Tags(HTMLParser):
     """The names of all attributes of a page, and the text of its scripts that run."""
 

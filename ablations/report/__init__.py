@@ -1,4 +1,4 @@
-"""The report: the answer on the first screen, and below it why to believe it.
+"""The report: the answer on the first screen, and below it the reasons to believe it.
 
-``page.write`` makes it; ``headline.answer`` is what the command prints.
+``page.write_report`` writes it; ``summary.summarise`` is what the command prints.
 """

@@ -343,6 +343,7 @@ def _draw_heat_map(
         sns.heatmap(
             effect, ax=panel, cmap=COOL_WARM, norm=colours, annot=np.array(texts),
             fmt="", cbar=False, linewidths=1.2, linecolor=PAPER, annot_kws={"size": size},
+            xticklabels=False, yticklabels=False,
         )  # fmt: skip
     # Text on a coloured cell keeps its colour where the page inverts the others.
     for text, value in zip(panel.texts, effect.to_numpy()[np.isfinite(effect)], strict=True):
@@ -350,12 +351,15 @@ def _draw_heat_map(
     panel.set_facecolor(GAP)
     panel.set(xlabel="", ylabel="")
     is_narrow = len(columns) <= 5
-    panel.set_xticklabels(
-        [wrap_name(name, 15) for name in columns],
+    # Labels of seaborn's own would be laid out here to see whether they overlap.
+    panel.set_xticks(
+        np.arange(len(columns)) + 0.5, [wrap_name(name, 15) for name in columns],
         rotation=0 if is_narrow else 40, ha="center" if is_narrow else "right",
         rotation_mode="anchor", va="top",
     )  # fmt: skip
-    panel.set_yticklabels([wrap_name(name, 18) for name in rows], rotation=0)
+    panel.set_yticks(
+        np.arange(len(rows)) + 0.5, [wrap_name(name, 18) for name in rows], va="center"
+    )
     panel.tick_params(length=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -59,7 +60,14 @@ def draw_figures(
     most_inline
         Characters of SVG up to which a figure can be part of a page.
     """
-    return tuple(_draw(spec, most_inline) for spec in specs)
+    is_enabled = gc.isenabled()
+    # Figures are full of reference cycles, and each collection searches the whole process.
+    gc.disable()
+    try:
+        return tuple(_draw(spec, most_inline) for spec in specs)
+    finally:
+        if is_enabled:
+            gc.enable()
 
 
 def _draw(spec: FigureSpec, most_inline: int) -> RenderedFigure:

@@ -13,7 +13,7 @@ from ablations.report import comparison
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """What a comparison found: in lines of text, where it is worse, and its page."""
+    """A comparison in lines of text, where the second folder is worse, and the page."""
 
     lines: tuple[str, ...]
     regressions: tuple[str, ...]
@@ -39,25 +39,23 @@ def compare_folders(
     """
     if first.resolve() == second.resolve():
         raise RequestError("is compared with itself", source=str(second))
-    parts = [load(folder, trust=trust) for folder in (first, second)]
-    stories = [part.require_metadata() for part in parts]
-    found = comparison.compare(
-        parts[0], parts[1], (stories[0], stories[1]), names_of(first, second)
-    )
+    before, after = (load(folder, trust=trust) for folder in (first, second))
+    metadata = before.require_metadata(), after.require_metadata()
+    result = comparison.compare(before, after, metadata, distinct_names(first, second))
     page = out or second / "comparison.html"
     if page.is_dir():
         raise RequestError("is a folder; name a file", f"--out {page}")
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, comparison.render_comparison(found, stories[1]))
-    told = [temper.text for temper in comparison.find_caveats(found)]
-    lines = (*comparison.sentences(found), *told, f"page: {page}")
-    return ComparisonReport(lines, found.regressions, page)
+    write_text(page, comparison.render_comparison(result, metadata[1]))
+    caveats = [caveat.text for caveat in comparison.find_caveats(result)]
+    lines = (*comparison.sentences(result), *caveats, f"page: {page}")
+    return ComparisonReport(lines, result.regressions, page)
 
 
-def names_of(first: Path, second: Path) -> tuple[str, str]:
-    """Two folders by the ends of their paths that tell them apart."""
-    ours, theirs = first.resolve().parts, second.resolve().parts
-    for n in range(1, max(len(ours), len(theirs)) + 1):
-        if ours[-n:] != theirs[-n:]:
-            return str(Path(*ours[-n:])), str(Path(*theirs[-n:]))
+def distinct_names(first: Path, second: Path) -> tuple[str, str]:
+    """The shortest ends of two paths that differ."""
+    parts = first.resolve().parts, second.resolve().parts
+    for n in range(1, max(map(len, parts)) + 1):
+        if parts[0][-n:] != parts[1][-n:]:
+            return str(Path(*parts[0][-n:])), str(Path(*parts[1][-n:]))
     return str(first), str(second)

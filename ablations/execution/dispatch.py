@@ -111,8 +111,8 @@ def _train_again(
             parts = _split_into_runs(cohort)
         else:
             parts = recovery.shrink_cohort(cohort) if death.memory else [cohort]
-        for part in parts:
-            yield from _train_isolated(part, context)
+        for smaller in parts:
+            yield from _train_isolated(smaller, context)
 
 
 def _train_isolated(cohort: Cohort, context: OutputContext) -> Iterator[Counter[str]]:
@@ -132,9 +132,9 @@ def _train_isolated(cohort: Cohort, context: OutputContext) -> Iterator[Counter[
         write_results([_result_of_death(cohort, death, seconds, context)], context)
         yield Counter(failed=1)
         return
-    for part in parts:
+    for smaller in parts:
         if not context.stop_file.exists():
-            yield from _train_isolated(part, context)
+            yield from _train_isolated(smaller, context)
 
 
 def _split_into_runs(cohort: Cohort) -> list[Cohort]:

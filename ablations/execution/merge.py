@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,8 @@ from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.execution.metadata import study_metadata
 from ablations.execution.trust import load_study
 from ablations.results import settings, store
+from ablations.results.settings import EngineSettings
+from ablations.results.store import StoredResults
 from ablations.study.configuration import SETTINGS
 from ablations.study.expand import expand
 from ablations.study.study import Study
@@ -48,73 +51,93 @@ def merge_results(
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError("is there already; merge into a new folder", source=str(out))
-    parts = [store.load(folder) for folder in folders]
+    inputs = [store.load(folder) for folder in folders]
     studies = [load_study(folder, trust=trust) for folder in folders]
-    settled = [settings.load_settings(folder) for folder in folders]
-    for folder, study, one in zip(folders, studies, settled, strict=True):
-        _refuse_others(folder, study, folders[0], studies[0])
-        if one != settled[0]:
-            message = f"holds results of another engine than {folders[0]}: {one}, not {settled[0]}"
-            raise RequestError(message, source=str(folder))
-    runs = pd.concat([part.runs for part in parts], ignore_index=True)
-    curves = pd.concat([part.curves for part in parts], ignore_index=True)
-    origin = np.repeat(np.arange(len(parts)), [len(part.runs) for part in parts])
-    of_curve = np.repeat(np.arange(len(parts)), [len(part.curves) for part in parts])
-    differing = _differing(runs, curves)
-    if differing and keep is None:
-        named = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")
-        message = f"{len(differing):,} runs have other numbers in another folder: {named}"
-        raise RequestError(f"{message}; say which to keep, first or last", "--keep")
-    rank = runs["status"].map(STATUS_RANK).to_numpy()
-    order = np.lexsort((-origin if keep == "last" else origin, rank))
-    chosen = runs.iloc[order].drop_duplicates("run_id")
-    source = pd.Series(origin[chosen.index], index=chosen["run_id"])
-    curves = curves[curves["run_id"].map(source).to_numpy() == of_curve]
-    audit = pd.concat([part.audit for part in parts], ignore_index=True)
-    environments = {name: text for part in parts for name, text in part.environment.items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
+    engine_settings = [settings.load_settings(folder) for folder in folders]
+    _refuse_other_studies(folders, studies)
+    _refuse_other_settings(folders, engine_settings)
+    runs, curves = _merge_runs(inputs, keep)
     study = union_of_studies(studies)
     metadata = study_metadata(study, set(runs["run_id"]) - expand(study).run_ids)
-    beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
-        store.start(beside, study.to_toml(), environments, metadata)
-        chosen = chosen.sort_values("run_id")
-        timings = pd.concat([part.timings for part in parts], ignore_index=True)
-        store.write_tables(beside, chosen, curves, audit.drop_duplicates("run_id"), timings)
-        settings.save_settings(beside, settled[0])
-        beside.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        beside.replace(out)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    environments = {name: text for each in inputs for name, text in each.environment.items()}
+    audit = pd.concat([each.audit for each in inputs], ignore_index=True)
+    timings = pd.concat([each.timings for each in inputs], ignore_index=True)
+    with _new_folder(out) as folder:
+        store.start(folder, study.to_toml(), environments, metadata)
+        store.write_tables(folder, runs, curves, audit.drop_duplicates("run_id"), timings)
+        settings.save_settings(folder, engine_settings[0])
     return load(out)
 
 
-def _refuse_others(folder: Path, study: Study, first: Path, of_first: Study) -> None:
-    found, wanted = study.plain(), of_first.plain()
-    for key in ("task", "model", *SETTINGS, "exclude"):
-        if found.get(key) != wanted.get(key):
-            message = f"has {key} {found.get(key)!r}, and {first} has {wanted.get(key)!r}"
-            raise RequestError(
-                f"{message}; only results of one study can be merged", source=str(folder)
-            )
+def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> None:
+    first = studies[0].plain()
+    for folder, study in zip(folders, studies, strict=True):
+        fields = study.plain()
+        for key in ("task", "model", *SETTINGS, "exclude"):
+            if fields.get(key) != first.get(key):
+                message = f"has {key} {fields.get(key)!r}, and {folders[0]} has {first.get(key)!r}"
+                advice = "only results of one study can be merged"
+                raise RequestError(f"{message}; {advice}", source=str(folder))
 
 
-def _differing(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
+def _refuse_other_settings(folders: Sequence[Path], stored: Sequence[EngineSettings]) -> None:
+    for folder, current in zip(folders, stored, strict=True):
+        if current != stored[0]:
+            message = f"holds results of another engine than {folders[0]}"
+            raise RequestError(f"{message}: {current}, not {stored[0]}", source=str(folder))
+
+
+def _merge_runs(
+    inputs: Sequence[StoredResults], keep: Keep | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """One row for each run, trained ones first, and the curves of these rows."""
+    runs = pd.concat([each.runs for each in inputs], ignore_index=True)
+    curves = pd.concat([each.curves for each in inputs], ignore_index=True)
+    ids = _ids_with_other_numbers(runs, curves)
+    if ids and keep is None:
+        first = ", ".join(ids[:3]) + (", …" if len(ids) > 3 else "")
+        message = f"{len(ids):,} runs have other numbers in another folder: {first}"
+        raise RequestError(f"{message}; say which to keep, first or last", "--keep")
+    numbers = np.arange(len(inputs))
+    run_input = np.repeat(numbers, [len(each.runs) for each in inputs])
+    curve_input = np.repeat(numbers, [len(each.curves) for each in inputs])
+    rank = runs["status"].map(STATUS_RANK).to_numpy()
+    order = np.lexsort((-run_input if keep == "last" else run_input, rank))
+    merged = runs.iloc[order].drop_duplicates("run_id")
+    source = pd.Series(run_input[merged.index], index=merged["run_id"])
+    curves = curves[curves["run_id"].map(source).to_numpy() == curve_input]
+    return merged.sort_values("run_id"), curves
+
+
+def _ids_with_other_numbers(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     """The runs that were trained more than once, with different numbers."""
     trained = runs[runs["status"].isin(TRAINED)]
-    twice = trained[trained["run_id"].duplicated(keep=False)]
-    rows = twice[["run_id", *_NUMBERS]].drop_duplicates()
-    own = curves[curves["run_id"].isin(twice["run_id"])].drop_duplicates()
-    of_curve = own[own.duplicated(["run_id", "epoch"])]
-    of_row = rows[rows["run_id"].duplicated()]
-    return sorted({*of_row["run_id"], *of_curve["run_id"]})
+    repeated = trained[trained["run_id"].duplicated(keep=False)]
+    rows = repeated[["run_id", *_NUMBERS]].drop_duplicates()
+    epochs = curves[curves["run_id"].isin(repeated["run_id"])].drop_duplicates()
+    differing_rows = rows[rows["run_id"].duplicated()]
+    differing_epochs = epochs[epochs.duplicated(["run_id", "epoch"])]
+    return sorted({*differing_rows["run_id"], *differing_epochs["run_id"]})
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes ``path`` if nothing fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        if path.exists():
+            path.rmdir()
+        folder.replace(path)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def union_of_studies(studies: Sequence[Study]) -> Study:
-    """The study that asks for all that any of the studies asks for."""
+    """The study that includes the grids and seeds of all the studies."""
     first = studies[0]
     seeds = sorted({seed for study in studies for seed in study.seeds})
     grids: list[dict[str, object]] = []

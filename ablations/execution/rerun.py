@@ -12,8 +12,8 @@ import pandas as pd
 from ablations.core.errors import RequestError
 from ablations.execution.trust import load_study
 from ablations.results import store
-from ablations.study import expand
 from ablations.study.configuration import Run
+from ablations.study.expand import expand
 from ablations.study.study import Study
 from ablations.training import loop
 from ablations.training.result import RunResult
@@ -23,7 +23,7 @@ _LOSSES = ("objective", "train_loss", "val_loss")
 
 @dataclass(frozen=True)
 class Rerun:
-    """What came of it, beside what the folder holds.
+    """A run trained again, beside what the folder holds.
 
     Attributes
     ----------
@@ -44,10 +44,10 @@ class Rerun:
     epochs: int
 
     def lines(self) -> Iterator[str]:
-        """All of it as text, numbers in full."""
+        """Lines of text, with all digits of the numbers."""
         result, run = self.result, self.result.run
-        named = {**run.configuration.columns, "seed": run.seed, "run_id": run.run_id}
-        yield from (f"{name:14}{value}" for name, value in named.items())
+        labels = {**run.configuration.columns, "seed": run.seed, "run_id": run.run_id}
+        yield from (f"{name:14}{value}" for name, value in labels.items())
         if result.curve:
             yield ""
             yield "epoch" + "".join(f"{name:>25}" for name in (*_LOSSES, "lr"))
@@ -111,18 +111,17 @@ def rerun(folder: Path, run_id: str, *, trust: bool = False) -> Rerun:
 
 
 def _find(study: Study, folder: Path, run_id: str) -> Run:
-    plan = expand.expand(study)
-    wanted = run_id.strip().lower()
-    found = [run for run in plan.runs if run.run_id.startswith(wanted)] if wanted else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        message = f"{len(found):,} runs begin with '{run_id}'; give more of the id"
-        raise RequestError(message, source=str(folder))
-    skipped = [reason for run, reason in plan.skipped if wanted and run.run_id.startswith(wanted)]
-    if skipped:
-        raise RequestError(f"run '{run_id}' is skipped: {skipped[0]}", source=str(folder))
-    message = f"study.toml asks for no run '{run_id}'; the ids stand in the column run_id"
+    grid, prefix = expand(study), run_id.strip().lower()
+    runs = [run for run in grid.runs if prefix and run.run_id.startswith(prefix)]
+    if len(runs) == 1:
+        return runs[0]
+    skipped = [reason for run, reason in grid.skipped if prefix and run.run_id.startswith(prefix)]
+    if runs:
+        message = f"{len(runs):,} runs begin with '{run_id}'; give more of the id"
+    elif skipped:
+        message = f"run '{run_id}' is skipped: {skipped[0]}"
+    else:
+        message = f"study.toml asks for no run '{run_id}'; the ids stand in the column run_id"
     raise RequestError(message, source=str(folder))
 
 

@@ -82,7 +82,7 @@ class Hangs(Own):
 
 @frozen
 class Clings(Own):
-    """Never comes back, whatever it is told."""
+    """Never comes back, whatever it is lines."""
 
     name = "clings"
 
@@ -304,10 +304,10 @@ def test_a_network_that_cannot_be_built_costs_its_runs_only(tmp_path: Path) -> N
     assert endings["none"] == {("ok", None)}
     assert {status for status, _ in endings["shapes"] | endings["kills_early"]} == {"failed"}
     assert endings["kills_early"] == {("failed", "its worker process died each time: SIGKILL(-9)")}
-    told = [line for line in heard.lines if "cannot be built" in line]
-    assert len(told) == 2
-    assert sum("its process ended: SIGKILL(-9)" in line for line in told) == 1
-    assert sum("RuntimeError: " in line for line in told) == 1
+    lines = [line for line in heard.lines if "cannot be built" in line]
+    assert len(lines) == 2
+    assert sum("its process ended: SIGKILL(-9)" in line for line in lines) == 1
+    assert sum("RuntimeError: " in line for line in lines) == 1
 
 
 def test_in_this_process_where_somebody_asks_for_it(tmp_path: Path) -> None:
@@ -323,9 +323,9 @@ def test_the_first_failure_stops_a_study_that_fails_fast_and_it_can_go_on(tmp_pa
     options: dict[str, Any] = {"fail_fast": True, "backend": "sequential", "engine": "loop"}
     with pytest.raises(FailedError, match="failed: ArithmeticError: no objective today") as raised:
         run(study, tmp_path, **options)
-    left = ablations.load(tmp_path).runs
-    assert raised.value.run_id in set(left.loc[left["status"] == "failed", "run_id"])
-    assert 0 < len(left) < 150
+    stored = ablations.load(tmp_path).runs
+    assert raised.value.run_id in set(stored.loc[stored["status"] == "failed", "run_id"])
+    assert 0 < len(stored) < 150
     assert not (tmp_path / "report.html").exists()
     assert list(tmp_path.glob(".stop-*")) == []
     more = run(study.replace(seeds=2), tmp_path, backend="sequential")

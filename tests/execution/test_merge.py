@@ -25,23 +25,25 @@ def run(folder: Path, seeds: str, epochs: int = 2, **axes: list[str]) -> store.S
 def test_parts_merge_into_what_one_machine_would_have_trained(tmp_path: Path) -> None:
     run(tmp_path / "a", "0:2")
     run(tmp_path / "b", "1:4")
-    whole = run(tmp_path / "whole", "0:4")
+    complete = run(tmp_path / "complete", "0:4")
     merged = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     timed = ["train_seconds"]
-    pd.testing.assert_frame_equal(merged.runs.drop(columns=timed), whole.runs.drop(columns=timed))
-    pd.testing.assert_frame_equal(merged.curves, whole.curves)
+    pd.testing.assert_frame_equal(
+        merged.runs.drop(columns=timed), complete.runs.drop(columns=timed)
+    )
+    pd.testing.assert_frame_equal(merged.curves, complete.curves)
     assert (tmp_path / "c" / "study.toml").read_text() == (
-        tmp_path / "whole" / "study.toml"
+        tmp_path / "complete" / "study.toml"
     ).read_text()
     # It is a results folder like any other: nothing is left to train.
     assert plan_execution(Study.from_toml(tmp_path / "c" / "study.toml"), tmp_path / "c").todo == 0
 
 
 def test_merging_a_folder_with_itself_changes_nothing(tmp_path: Path) -> None:
-    one = run(tmp_path / "a", "0:2")
+    first = run(tmp_path / "a", "0:2")
     merged = merge_results([tmp_path / "a", tmp_path / "a"], tmp_path / "c")
-    pd.testing.assert_frame_equal(merged.runs, one.runs)
-    pd.testing.assert_frame_equal(merged.curves, one.curves)
+    pd.testing.assert_frame_equal(merged.runs, first.runs)
+    pd.testing.assert_frame_equal(merged.curves, first.curves)
 
 
 @pytest.fixture

@@ -23,23 +23,23 @@ from ..studies import SMALL, Heard, run, same
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
-    return run(Study(**SMALL), tmp_path_factory.mktemp("whole"), jobs=1)
+def complete(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
+    return run(Study(**SMALL), tmp_path_factory.mktemp("complete"), jobs=1)
 
 
-def test_one_row_a_run_with_the_promised_columns(whole: ablations.Results) -> None:
+def test_one_row_a_run_with_the_promised_columns(complete: ablations.Results) -> None:
     promised = [
         "run_id", "study", "task", "model", "regularizer", "norm", "init", "schedule", "device",
         "seed", "status", "reason", "engine", "cohort_size", "epochs", "parameters", "objective",
         "train_loss", "val_loss", "metric", "metric_name", "train_seconds", "environment_id",
     ]  # fmt: skip
-    assert set(promised) <= set(whole.runs.columns)
-    assert len(whole.runs) == whole.runs["run_id"].nunique() == 12
-    assert (whole.runs["status"] == "ok").all()
-    assert whole.runs[["objective", "train_loss", "val_loss", "metric"]].notna().all(axis=None)
-    assert (whole.runs["train_seconds"] > 0).all()
-    assert whole.runs["environment_id"].isin(whole.environment).all()
-    assert list(whole.curves.columns) == [
+    assert set(promised) <= set(complete.runs.columns)
+    assert len(complete.runs) == complete.runs["run_id"].nunique() == 12
+    assert (complete.runs["status"] == "ok").all()
+    assert complete.runs[["objective", "train_loss", "val_loss", "metric"]].notna().all(axis=None)
+    assert (complete.runs["train_seconds"] > 0).all()
+    assert complete.runs["environment_id"].isin(complete.environment).all()
+    assert list(complete.curves.columns) == [
         "run_id",
         "epoch",
         "objective",
@@ -47,18 +47,18 @@ def test_one_row_a_run_with_the_promised_columns(whole: ablations.Results) -> No
         "val_loss",
         "lr",
     ]
-    assert len(whole.curves) == 12 * 3
-    last = whole.curves[whole.curves["epoch"] == 3].set_index("run_id")["val_loss"]
-    assert whole.runs.set_index("run_id")["val_loss"].to_dict() == last.to_dict()
+    assert len(complete.curves) == 12 * 3
+    last = complete.curves[complete.curves["epoch"] == 3].set_index("run_id")["val_loss"]
+    assert complete.runs.set_index("run_id")["val_loss"].to_dict() == last.to_dict()
 
 
-def test_two_jobs_give_the_numbers_of_one(whole: ablations.Results, tmp_path: Path) -> None:
-    same(run(Study(**SMALL), tmp_path, jobs=2), whole)
+def test_two_jobs_give_the_numbers_of_one(complete: ablations.Results, tmp_path: Path) -> None:
+    same(run(Study(**SMALL), tmp_path, jobs=2), complete)
 
 
-def test_threads_give_the_numbers_of_processes(whole: ablations.Results, tmp_path: Path) -> None:
+def test_threads_give_the_numbers_of_processes(complete: ablations.Results, tmp_path: Path) -> None:
     before = torch.get_num_threads()
-    same(run(Study(**SMALL), tmp_path, jobs=2, backend="threading"), whole)
+    same(run(Study(**SMALL), tmp_path, jobs=2, backend="threading"), complete)
     assert torch.get_num_threads() == before
 
 
@@ -86,7 +86,7 @@ def test_a_short_study_is_shared_by_threads_and_no_process_starts(
 
 
 def test_a_narrower_study_shows_its_own_runs_and_says_that_there_are_others(
-    whole: ablations.Results, tmp_path: Path
+    complete: ablations.Results, tmp_path: Path
 ) -> None:
     run(Study(**SMALL), tmp_path, jobs=1)
     heard = Heard()
@@ -99,30 +99,30 @@ def test_a_narrower_study_shows_its_own_runs_and_says_that_there_are_others(
     assert "4 runs" in (tmp_path / "report.html").read_text(encoding="utf-8")
     # Nothing is lost: the wider study finds them all.
     heard = Heard()
-    same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), whole)
+    same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), complete)
     assert heard.trained == {}
 
 
 def test_a_study_that_grew_trains_only_what_is_missing(
-    whole: ablations.Results, tmp_path: Path
+    complete: ablations.Results, tmp_path: Path
 ) -> None:
     small = Study(**(SMALL | {"seeds": [1], "axes": {"norm": ["none"]}}))
     run(small, tmp_path, jobs=1)
     heard = Heard()
     grown = run(Study(**SMALL), tmp_path, jobs=1, reporter=heard)
     assert heard.trained == {"ok": 11}
-    same(grown, whole)
+    same(grown, complete)
     heard = Heard()
-    same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), whole)
+    same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), complete)
     assert heard.trained == {}
 
 
-def test_what_a_killed_study_left_is_continued(whole: ablations.Results, tmp_path: Path) -> None:
+def test_what_a_killed_study_left_is_continued(complete: ablations.Results, tmp_path: Path) -> None:
     run(Study(**SMALL), tmp_path, jobs=1)
     first = sorted((tmp_path / "runs").glob("*.parquet"))[0]
     first.unlink()
     (tmp_path / "runs" / ".writing-abc").write_bytes(b"half")
-    same(run(Study(**SMALL), tmp_path, jobs=1), whole)
+    same(run(Study(**SMALL), tmp_path, jobs=1), complete)
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_a_backend_that_is_not_here_is_refused_before_anything_is_written(
 def test_a_parameter_of_the_model_is_compared_like_any_axis(tmp_path: Path) -> None:
     axes = {"hidden": [[4], [64]], "norm": ["none", "layer"], "activation": ["relu", "tanh"]}
     study = Study(**(SMALL | {"axes": axes}))
-    found = compare_levels(run(study, tmp_path, jobs=1))
-    compared = found.effects[["axis", "level", "cells", "seeds"]].to_numpy().tolist()
+    table = compare_levels(run(study, tmp_path, jobs=1))
+    compared = table.effects[["axis", "level", "cells", "seeds"]].to_numpy().tolist()
     assert compared == [
         ["norm", "layer", 4, 3],
         ["hidden", "[64]", 4, 3],
         ["activation", "tanh", 4, 3],
     ]
-    assert (found.effects["pairs"] > 0).all()
+    assert (table.effects["pairs"] > 0).all()
 
 
 def test_controls_are_each_axis_control_or_its_first_level() -> None:

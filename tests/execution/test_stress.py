@@ -72,11 +72,11 @@ def started(*words: str | Path) -> multiprocessing.process.BaseProcess:
 
 def workers(parent: int) -> list[int]:
     """The worker processes of a command."""
-    done = subprocess.run(
+    result = subprocess.run(
         ["pgrep", "-f", "popen_loky_posix", "-P", str(parent)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    return [int(word) for word in done.stdout.split()]
+    return [int(word) for word in result.stdout.split()]
 
 
 @pytest.fixture(scope="module")
@@ -130,9 +130,9 @@ def kill_at_random(
                 shutil.rmtree(out)  # there has to be work to disturb
             process = started(*words, "--jobs", str(jobs))
         if not pace:
-            begun = time.monotonic()
+            start = time.monotonic()
             appears(lambda: any(out.glob("runs/*.parquet")))
-            pace = time.monotonic() - begun
+            pace = time.monotonic() - start
         time.sleep(dice.uniform(0, pace))
         victims = workers(process.pid or 0)
         if victims and dice.random() < 0.6:
@@ -168,7 +168,7 @@ def test_interrupted_at_random_moments_and_continued_it_is_the_same(
 
 
 @pytest.mark.parametrize(
-    "how",
+    "options",
     [
         ("--backend", "sequential"),
         pytest.param(("--backend", "threading", "--jobs", "2"), marks=pytest.mark.slow),
@@ -177,19 +177,19 @@ def test_interrupted_at_random_moments_and_continued_it_is_the_same(
     ],
 )
 def test_the_second_signal_stops_at_once_and_leaves_no_process(
-    words: list[str], tmp_path: Path, how: tuple[str, ...]
+    words: list[str], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    words = [sys.executable, "-m", "ablations", *words, "--engine", "loop", *how]
+    words = [sys.executable, "-m", "ablations", *words, "--engine", "loop", *options]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     appears(lambda: any((tmp_path / "out").glob("runs/*.parquet")))
-    left = workers(process.pid)
+    worker_ids = workers(process.pid)
     for number in (signal.SIGINT, signal.SIGTERM):
         process.send_signal(number)
         time.sleep(0.3)
-    _, said = process.communicate(timeout=20)
-    assert process.returncode == cli.INTERRUPTED, said
-    assert "to continue: ablations run" in said
-    appears(lambda: not any(map(alive, left)))
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == cli.INTERRUPTED, stderr
+    assert "to continue: ablations run" in stderr
+    appears(lambda: not any(map(alive, worker_ids)))
 
 
 def test_workers_that_are_only_starting_do_not_outlive_a_command_that_is_killed(
@@ -197,9 +197,9 @@ def test_workers_that_are_only_starting_do_not_outlive_a_command_that_is_killed(
 ) -> None:
     process = started(*words, "--jobs", "2")
     appears(lambda: len(workers(process.pid or 0)) == 2)
-    left = workers(process.pid or 0)
+    worker_ids = workers(process.pid or 0)
     process.kill()
-    appears(lambda: not any(map(alive, left)))
+    appears(lambda: not any(map(alive, worker_ids)))
 
 
 def appears(there: Callable[[], bool], seconds: float = 60) -> None:
@@ -232,8 +232,8 @@ def test_two_writers_started_at_once_lose_double_and_mix_nothing(
             process.join(60)
         assert [process.exitcode for process in both] == [0, 0]
         same(load(out), alone)
-        written = shards.read(out / "runs")
-        assert sum(len(shard.table) for shard in written) == len(alone.runs)
+        stored = shards.read(out / "runs")
+        assert sum(len(shard.table) for shard in stored) == len(alone.runs)
 
 
 FULL = """
@@ -252,8 +252,8 @@ def cannot_mount() -> str:
     if shutil.which("unshare") is None:
         return "there is no unshare here"
     script = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    return (done.stderr.strip() or "unshare failed") if done.returncode else ""
+    result = subprocess.run(script, capture_output=True, text=True, check=False)
+    return (result.stderr.strip() or "unshare failed") if result.returncode else ""
 
 
 CANNOT_MOUNT = cannot_mount()
@@ -267,10 +267,10 @@ def test_on_a_full_disk_what_is_finished_can_be_read_and_with_room_it_goes_on(
     small = tmp_path / "small"
     small.mkdir()
     (tmp_path / "study.toml").write_text(STUDY.to_toml(), encoding="utf-8")
-    said, out = tmp_path / "said", tmp_path / "out"
-    arguments = [str(small), sys.executable, str(tmp_path / "study.toml"), str(said), str(out)]
+    stderr, out = tmp_path / "stderr", tmp_path / "out"
+    arguments = [str(small), sys.executable, str(tmp_path / "study.toml"), str(stderr), str(out)]
     subprocess.run(["unshare", "-rm", "bash", "-c", FULL, "-", *arguments], check=True)
-    *_, error, code, finished = said.read_text(encoding="utf-8").splitlines()
+    *_, error, code, finished = stderr.read_text(encoding="utf-8").splitlines()
     assert error.startswith("error: ")
     assert "No space left on device; what was finished is kept" in error
     assert code == "1"

@@ -1,4 +1,4 @@
-"""Timings of a study: measured once, kept beside the runs, never pooled, and in the report."""
+"""Timings of a study: measured once, stored beside the runs, never pooled, and in the report."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def test_a_new_level_is_timed_together_with_what_it_is_compared_with(tmp_path: P
     measure(study(), tmp_path)
     grown = study(axes=AXES | {"norm": ["none", "layer", "batch"]})
     assert measure(grown, tmp_path) == 7 * 5
-    found = counts(tmp_path)
-    assert found["batch", "dropout", ""] == 7
-    assert found["none", "dropout", ""] == 14
-    assert found["layer", "dropout", ""] == 7
+    blocks = counts(tmp_path)
+    assert blocks["batch", "dropout", ""] == 7
+    assert blocks["none", "dropout", ""] == 14
+    assert blocks["layer", "dropout", ""] == 7
     table = ablations.load(tmp_path).costs().set_index("level")
     assert table.loc["batch", "blocks"] == table.loc["layer", "blocks"] == 7
 
@@ -97,10 +97,10 @@ def test_timing_takes_a_share_of_training() -> None:
 
 
 def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
-    asked = study(seeds=6)
-    run(asked, tmp_path, with_report=True, time_budget=0.0)
+    requested = study(seeds=6)
+    run(requested, tmp_path, with_report=True, time_budget=0.0)
     assert "What a step costs" not in read_page(tmp_path / "report.html").words
-    run(asked.replace(seeds=7), tmp_path, with_report=True, time_budget=60.0)
+    run(requested.replace(seeds=7), tmp_path, with_report=True, time_budget=60.0)
     page = read_page(tmp_path / "report.html")
     costs = ablations.load(tmp_path).costs()
     rows = page.rows("timings")
@@ -111,8 +111,8 @@ def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
     assert cells["norm \N{RIGHTWARDS ARROW} layer"] == pytest.approx(layer)
     assert "its steps, timed alone, without evaluation" in page.words
     assert (tmp_path / "figures" / "step-times.svg").exists()
-    kept = store.load(tmp_path).timings
-    pd.testing.assert_frame_equal(kept, ablations.load(tmp_path).timings)
+    stored = store.load(tmp_path).timings
+    pd.testing.assert_frame_equal(stored, ablations.load(tmp_path).timings)
 
 
 @pytest.mark.slow
@@ -120,11 +120,11 @@ def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
     from ablations.execution.merge import merge_results
 
     for name, seeds in (("a", "0:1"), ("b", "1:2")):
-        one = study().replace(seeds=parse_seeds(seeds))
-        run(one, tmp_path / name, time_budget=0.0)
-        measure(one, tmp_path / name)
-    whole = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
-    assert len(whole.timings) == 2 * 7 * 5
+        part_study = study().replace(seeds=parse_seeds(seeds))
+        run(part_study, tmp_path / name, time_budget=0.0)
+        measure(part_study, tmp_path / name)
+    merged = merge_results([tmp_path / "a", tmp_path / "b"], tmp_path / "both")
+    assert len(merged.timings) == 2 * 7 * 5
     shard = next((tmp_path / "a" / "timings").glob("*.parquet"))  # several on a slow machine
     shard.write_bytes(shard.read_bytes()[:-1] + b"x")
     with pytest.raises(RequestError, match="was changed since it was written"):
@@ -135,10 +135,10 @@ def test_the_command_prints_what_each_level_costs(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(study().to_toml(), encoding="utf-8")
     words = ["time", str(path), "--out", str(tmp_path / "out"), "--budget", "60"]
-    done = CliRunner().invoke(app, words)
-    assert done.exit_code == 0, done.output
-    assert "no measurable difference" in done.stdout or "slower" in done.stdout
-    assert "The control timed twice, under two names:" in done.stdout
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    assert "no measurable difference" in result.stdout or "slower" in result.stdout
+    assert "The control timed twice, under two names:" in result.stdout
     wrong = CliRunner().invoke(app, [*words[:-1], "-1"])
     assert wrong.exit_code == 2
     assert "--budget" in wrong.stderr

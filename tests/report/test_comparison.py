@@ -15,7 +15,7 @@ from ablations import Study
 from ablations.analysis import results as answers
 from ablations.cli import app
 from ablations.core.errors import RequestError
-from ablations.execution.compare import names_of
+from ablations.execution.compare import distinct_names
 from ablations.report.comparison import (
     Comparison,
     compare,
@@ -215,5 +215,8 @@ def test_the_command_compares_and_fails_where_it_is_told_to(
 
 
 def test_folders_are_called_by_what_tells_them_apart() -> None:
-    assert names_of(Path("/a/old/digits"), Path("/a/new/digits")) == ("old/digits", "new/digits")
-    assert names_of(Path("/a/old"), Path("/a/new")) == ("old", "new")
+    assert distinct_names(Path("/a/old/digits"), Path("/a/new/digits")) == (
+        "old/digits",
+        "new/digits",
+    )
+    assert distinct_names(Path("/a/old"), Path("/a/new")) == ("old", "new")

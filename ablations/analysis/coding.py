@@ -34,7 +34,7 @@ class Column:
     values: pd.Series
 
     @classmethod
-    def of(cls, values: pd.Series) -> Column:
+    def from_values(cls, values: pd.Series) -> Column:
         codes, levels = pd.factorize(values)
         return cls(np.asarray(codes, dtype=np.int64), pd.Index(levels), values)
 
@@ -68,7 +68,7 @@ def _is_same(value: object, level: object) -> bool:
 
 def at_level(column: pd.Series, level: object) -> Bools:
     """Mark the rows of a column that have a level, of whatever type levels are."""
-    return Column.of(column).at(level)
+    return Column.from_values(column).at(level)
 
 
 def cell_codes(levels: pd.DataFrame) -> Ints:
@@ -77,7 +77,7 @@ def cell_codes(levels: pd.DataFrame) -> Ints:
     Missing values are a level of their own: in a union of grids an axis that one grid does not
     have is missing there. Nothing is sorted, so levels of mixed types are welcome.
     """
-    columns = [Column.of(levels[name]) for name in levels.columns]
+    columns = [Column.from_values(levels[name]) for name in levels.columns]
     return combine(((column.codes, len(column.levels)) for column in columns), len(levels))
 
 

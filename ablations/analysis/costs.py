@@ -85,11 +85,11 @@ def time_costs(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
     controls = {axis: label(metadata.controls[axis]) for axis in axes}
     levels = {axis: levels_in_order(timings[axis], metadata, axis) for axis in axes}
     table = costs(timings, controls, axes)
-    parts = [
-        in_order(part.reset_index(drop=True), levels)
-        for _, part in table.groupby(MACHINE, sort=True)
+    tables = [
+        in_order(rows.reset_index(drop=True), levels)
+        for _, rows in table.groupby(MACHINE, sort=True)
     ]
-    return pd.concat(parts or [table], ignore_index=True)
+    return pd.concat(tables or [table], ignore_index=True)
 
 
 def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -117,9 +117,9 @@ def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
     pairs = again.merge(first, on=[*MACHINE, "block", "cost_id"], suffixes=("_again", ""))
     pairs["log"] = np.log(pairs["seconds_again"] / pairs["seconds"])
     rows = []
-    for machine, part in pairs.groupby(MACHINE, sort=True):
-        location = hodges_lehmann(part["log"].to_numpy(), confidence)
-        floor = _noise_quantile(np.sort(part["log"].to_numpy(dtype=float)))
+    for machine, ratios in pairs.groupby(MACHINE, sort=True)["log"]:
+        location = hodges_lehmann(ratios.to_numpy(), confidence)
+        floor = _noise_quantile(np.sort(ratios.to_numpy(dtype=float)))
         logs = [location.estimate, *_sufficient_interval(location, confidence), floor]
         rows.append((*machine, *np.exp(logs), location.n))
     return pd.DataFrame(rows, columns=FLOOR_COLUMNS)
@@ -180,10 +180,10 @@ def costs(
         return pd.DataFrame(columns=COST_COLUMNS)
     floors = noise_floor(runs, confidence).set_index(MACHINE)["floor"]
     rows = []
-    for machine, part in runs[runs["alias"] == ""].groupby(MACHINE, sort=True):
+    for machine, timings in runs[runs["alias"] == ""].groupby(MACHINE, sort=True):
         columns = dict(zip(MACHINE, machine, strict=True))
         floor = float(floors.get(machine, np.nan))
-        levels = _compare_levels(part, controls, factors, floor, confidence)
+        levels = _compare_levels(timings, controls, factors, floor, confidence)
         rows += [columns | row for row in levels]
     return pd.DataFrame(rows, columns=COST_COLUMNS)
 
@@ -208,8 +208,8 @@ def _compare_levels(
         "difference counts beyond the noise floor"
     )
     rows: list[dict[str, object]] = []
-    for (axis, level), part in points.groupby(["axis", "level"], sort=False):
-        location = hodges_lehmann(part["difference"].to_numpy(), confidence)
+    for (axis, level), contrast in points.groupby(["axis", "level"], sort=False):
+        location = hodges_lehmann(contrast["difference"].to_numpy(), confidence)
         low, high = _sufficient_interval(location, confidence)
         beyond = abs(location.estimate) > np.log(floor) and (low > 0 or high < 0)
         n_blocks = timings.loc[timings[axis] == level, "block"].nunique()
@@ -226,7 +226,7 @@ def _compare_levels(
                 **medians[axis].loc[level].to_dict(),
                 "control_seconds": medians[axis].loc[controls[axis], "seconds"],
                 "memory_ratio": np.exp(memory_ratios[axis, level]),
-                "cells": int(part["cells"].max()),
+                "cells": int(contrast["cells"].max()),
                 "blocks": location.n,
                 "n": location.n,
                 "procedure": procedure,
@@ -271,9 +271,9 @@ def cost_between(
         median_times(baseline), on=[*MACHINE, "block"], suffixes=("", "_baseline")
     )
     rows = []
-    for machine, part in pairs.groupby(MACHINE, sort=True):
-        logs = np.log(part["time"] / part["time_baseline"]).to_numpy()
-        location = hodges_lehmann(logs, confidence)
+    pairs["log"] = np.log(pairs["time"] / pairs["time_baseline"])
+    for machine, ratios in pairs.groupby(MACHINE, sort=True)["log"]:
+        location = hodges_lehmann(ratios.to_numpy(), confidence)
         bounds = _sufficient_interval(location, confidence)
         rows.append((*machine, *np.exp([location.estimate, *bounds]), location.n))
     return pd.DataFrame(rows, columns=[*MACHINE, "ratio", "low", "high", "blocks"])

@@ -101,7 +101,7 @@ def level_curves(
     state = runs[status] if status in runs else pd.Series("ok", index=runs.index)
     planned = runs[state.isin(["ok", "diverged", "failed"]) & runs[axis].notna()]
     cell = cell_codes(planned[[name for name in factors if name != axis]])
-    level = Column.of(planned[axis])
+    level = Column.from_values(planned[axis])
     shared = _shared_rows(cell, level.codes)
     planned, cell, codes = planned[shared], cell[shared], level.codes[shared]
     ok = (state.reindex(planned.index) == "ok").to_numpy()

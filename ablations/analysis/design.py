@@ -223,7 +223,7 @@ class Design:
     @cached_property
     def columns(self) -> Mapping[str, Column]:
         """The factors of all runs as codes."""
-        return {name: Column.of(self.runs[name]) for name in self.factors}
+        return {name: Column.from_values(self.runs[name]) for name in self.factors}
 
     @cached_property
     def blocks(self) -> tuple[Ints, pd.Index]:

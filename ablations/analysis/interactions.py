@@ -190,12 +190,12 @@ def interactions(design: Design) -> pd.DataFrame:
     Pairs of levels of which not all four corners were run are in ``confounding``.
     """
     axes = [axis for axis in design.controls if axis in design.factors]
-    parts = [_compare_axes(design, a, b) for a, b in combinations(axes, 2)]
-    parts = [(part, wide) for part, wide in parts if len(part)]
-    if not parts:
+    answers = [_compare_axes(design, a, b) for a, b in combinations(axes, 2)]
+    tables = [table for table, _ in answers if len(table)]
+    if not tables:
         return pd.DataFrame(columns=INTERACTION_COLUMNS)
-    table = pd.concat([part for part, _ in parts], ignore_index=True)
-    d = np.hstack([wide for _, wide in parts])
+    table = pd.concat(tables, ignore_index=True)
+    d = np.hstack([wide for _, wide in answers])
     floor = smallest_p(np.isfinite(d).sum(axis=0))
     n = table["double_seeds"].fillna(table["seeds"]).astype(int)
     procedure = (
@@ -229,11 +229,11 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
     doubles, wide, incomplete_corners = _average(corners, len(data.blocks), size)
     contrast = effects.index.to_numpy(dtype=np.int64)
     n_runs, n_cross, n_corners, lost = (
-        np.bincount(part["contrast"], minlength=size)
-        for part in (runs, cross, corners, cross[cross["difference"].isna()])
+        np.bincount(rows["contrast"], minlength=size)
+        for rows in (runs, cross, corners, cross[cross["difference"].isna()])
     )
     dropped = np.where(n_corners > 0, incomplete_corners, incomplete)
-    rows = runs["row"].to_numpy()[np.unique(runs["contrast"], return_index=True)[1]][contrast]
+    rows = runs.drop_duplicates("contrast").set_index("contrast")["row"][contrast]
     names = {"mean": "double", "low": "double_low", "high": "double_high", "seeds": "double_seeds"}
     table = effects.drop(columns="p").rename(columns={"mean": "effect"})
     table = table.join(doubles.rename(columns=names)[[*names.values(), "p"]]).assign(

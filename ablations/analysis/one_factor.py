@@ -82,38 +82,42 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
     look_ups = [] if inner is None else _list_look_ups(inner, full)
     if inner is None or not look_ups:
         return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
-    cells = spread_cells(inner)
+    table = _compare_cells(inner, look_ups)
+    ended, block = table.pop("ended"), design.unit
+    return table.assign(
+        n=table["seeds"],
+        procedure=_procedures(table["view"], table["seeds"]),
+        assumes=[_assumptions(block, view, selected=full is None) for view in table["view"]],
+        left_out=[
+            format_counts(
+                (n - seeds, f"{block} in which one of the two diverged"),
+                (design.n_blocks - n, f"{block} in which one of the two has no result"),
+            )
+            for n, seeds in zip(ended, table["seeds"], strict=True)
+        ],
+    )[ONE_FACTOR_COLUMNS]
+
+
+def _compare_cells(design: Design, look_ups: Sequence[LookUp]) -> pd.DataFrame:
+    """The numbers of each look-up; ``ended``: seeds that both cells were run on."""
+    cells = spread_cells(design)
     first, second = ([row[-1][side] for row in look_ups] for side in (0, 1))
     d = np.ascontiguousarray(cells.values[:, first] - cells.values[:, second])
     both = cells.present[:, first] & cells.present[:, second]
-    diverged, against_diverged = (
-        (both & cells.diverged[:, side]).sum(axis=0) for side in (first, second)
-    )
     table = pd.DataFrame([row[:-1] for row in look_ups], columns=ONE_FACTOR_COLUMNS[:4])
     views, adjusted = table["view"].to_numpy(), np.full(len(table), np.nan)
     for view in set(views):
         adjusted[views == view] = max_t(d[:, views == view])
-    seeds, block = np.isfinite(d).sum(axis=0), design.unit
-    sign = 1 if design.higher_is_better else -1
     return table.assign(
         **mean_intervals(d, design.scale),
         p=sign_flip_p(d),
         p_adjusted=adjusted,
-        better=share_positive(sign * d),
-        seeds=seeds,
-        diverged=diverged,
-        against_diverged=against_diverged,
-        n=seeds,
-        procedure=_procedures(views, seeds),
-        assumes=[_assumptions(block, view, selected=full is None) for view in views],
-        left_out=[
-            format_counts(
-                (lost, f"{block} in which one of the two diverged"),
-                (design.n_blocks - ended, f"{block} in which one of the two has no result"),
-            )
-            for lost, ended in zip(both.sum(axis=0) - seeds, both.sum(axis=0), strict=True)
-        ],
-    )[ONE_FACTOR_COLUMNS]
+        better=share_positive(d if design.higher_is_better else -d),
+        seeds=np.isfinite(d).sum(axis=0),
+        diverged=(both & cells.diverged[:, first]).sum(axis=0),
+        against_diverged=(both & cells.diverged[:, second]).sum(axis=0),
+        ended=both.sum(axis=0),
+    )
 
 
 def _procedures(views: Sequence[str], seeds: Ints) -> list[str]:
@@ -157,22 +161,23 @@ def _hold_settings(design: Design, full: Mapping[str, Level] | None) -> Design |
         if not base.any() and full is not None:
             base = _matching(data, full)
         settings = data.cells(others)
-        held = pd.unique(settings[base])
-        if not len(held):
+        of_control = pd.unique(settings[base])
+        if not len(of_control):
             return None
-        if len(held) > 1:
+        if len(of_control) > 1:
             raise ValueError(
-                f"the control was run with {len(held)} settings of {', '.join(others)}: "
+                f"the control was run with {len(of_control)} settings of {', '.join(others)}: "
                 "give only the runs of one of them"
             )
-        rows = settings == held[0]
+        rows = settings == of_control[0]
     return replace(design, runs=design.runs.iloc[data.rows[rows]], factors=tuple(axes))
 
 
 def _matching(data: Observations, levels: Mapping[str, Level]) -> Bools:
-    codes = ((data.columns[axis], level) for axis, level in levels.items())
-    parts = [column.codes == column.code_of(level) for column, level in codes]
-    return np.all(parts, axis=0) if parts else np.ones(len(data), dtype=bool)
+    matches = np.ones(len(data), dtype=bool)
+    for axis, level in levels.items():
+        matches &= data.columns[axis].codes == data.columns[axis].code_of(level)
+    return matches
 
 
 def _list_look_ups(design: Design, full: Mapping[str, Level] | None) -> list[LookUp]:

@@ -372,12 +372,12 @@ def _complete_part(present: Bools, columns: Ints, rank: Ints) -> tuple[Ints, Int
         The order of all columns; of those that lack most, the last goes first.
     """
     rows = np.arange(len(present))
-    while not (part := present[np.ix_(rows, columns)]).all():
-        complete = part.all(axis=1)
+    while not (inside := present[np.ix_(rows, columns)]).all():
+        complete = inside.all(axis=1)
         if 2 * complete.sum() >= len(rows) and complete.sum() >= min(2, len(rows)):
             rows = rows[complete]
             continue
-        shares = part.mean(axis=0)
+        shares = inside.mean(axis=0)
         worst = columns[shares == shares.min()]
         columns = columns[columns != worst[np.argmax(rank[worst])]]
     return rows, columns

@@ -107,25 +107,25 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
     of_cell = pd.Series(data.value).groupby(cell).agg(spread="std", seeds="count")
     of_cell["lost"] = np.bincount(cell[data.diverged], minlength=len(of_cell))
     rows = data.rows[np.unique(cell, return_index=True)[1]]
-    parts = []
+    tables = []
     for axis in axes:
-        levels = design.runs[axis].iloc[rows].reset_index(drop=True)
-        groups = of_cell.groupby(levels.rename("level"), sort=False, dropna=True)
-        spread = groups["spread"]
-        part = pd.DataFrame(
+        levels = design.runs[axis].iloc[rows].reset_index(drop=True).rename("level")
+        groups = of_cell.groupby(levels, sort=False, dropna=True)
+        spread, lost = groups["spread"], groups["lost"].sum()
+        table = pd.DataFrame(
             {
                 "spread": spread.median(),
                 "low": spread.quantile(0.25),
                 "high": spread.quantile(0.75),
                 "cells": spread.count(),
                 "seeds": groups["seeds"].max(),
-                "left_out": [format_counts((n, "run that diverged")) for n in groups["lost"].sum()],
+                "left_out": [format_counts((n, "run that diverged")) for n in lost],
             }
         )
-        parts.append(part.reset_index().assign(axis=axis))
-    if not parts:
+        tables.append(table.reset_index().assign(axis=axis))
+    if not tables:
         return pd.DataFrame(columns=SPREAD_COLUMNS)
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
     procedure = "median over configurations of the standard deviation over blocks"
     return table.assign(
         n=table["seeds"],

@@ -97,7 +97,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     seeds, candidates = merit.shape
     sign, block = -1 if design.higher_is_better else 1, design.unit
-    outside, chosen = _hold_out(merit, best, SPLITS)
+    outside, share = _hold_out(merit, best, SPLITS)
     base = _find_control(complete.levels, control)
     effect = half_width = np.nan
     if base is not None and seeds >= 2:
@@ -110,7 +110,7 @@ def _evaluate(
         "naive": float(np.exp(sign * naive)) if is_log else sign * naive,
         "held_out": float(np.exp(sign * held_out)) if is_log else sign * held_out,
         "optimism": float(np.expm1(held_out - naive)) if is_log else held_out - naive,
-        "chosen": chosen,
+        "chosen": share,
         "against": "" if base is None else _describe(complete.levels.iloc[base]),
         **dict(zip(("effect", "low", "high"), ends, strict=True)),
         **{
@@ -155,7 +155,11 @@ def _find_control(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> 
     """The position of the configuration with some levels, where exactly one has them."""
     if control is None:
         return None
-    at = [Column.of(levels[name]).at(level) for name, level in control.items() if name in levels]
+    at = [
+        Column.from_values(levels[name]).at(level)
+        for name, level in control.items()
+        if name in levels
+    ]
     positions = np.flatnonzero(np.broadcast_to(np.all(at, axis=0), len(levels)))
     return int(positions[0]) if len(positions) == 1 else None
 
@@ -165,7 +169,7 @@ def _hold_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
 
     Returns
     -------
-    outside, chosen
+    outside, share
         What the selected configuration gives in each seed, over the splits in which that seed did
         not select; and how often the selected one is ``best``.
     """
@@ -209,9 +213,8 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
 
     What is then compared are configurations at the levels that were chosen.  That another choice
     might have been better is in no interval; the seeds of a half share theirs, so where levels
-    hardly differ a technique that does nothing at its best is called certain in 7 % of studies
-    rather than in 5 (``tests/analysis/test_calibration.py``, over four cells), in up to 10 where
-    there is one cell only.
+    hardly differ a technique without effect is called certain in 7 % of studies rather than in 5
+    (over four cells), in up to 10 over one cell.
 
     Parameters
     ----------

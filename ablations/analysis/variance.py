@@ -120,37 +120,37 @@ def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
             "variance shares need as many of each"
         )
     while True:
-        part = present[np.ix_(*remaining)]
-        if part.size == 0 or part.all():
+        inside = present[np.ix_(*remaining)]
+        if inside.size == 0 or inside.all():
             return remaining
-        complete = np.atleast_1d(part.reshape(-1, part.shape[-1]).all(axis=0))
+        complete = np.atleast_1d(inside.reshape(-1, inside.shape[-1]).all(axis=0))
         enough = complete.sum() >= min(2, len(complete)) and 2 * complete.sum() >= len(complete)
-        if part.any(axis=-1).all() and enough:
+        if inside.any(axis=-1).all() and enough:
             removed = set(np.flatnonzero(~complete).tolist())
-            axis = part.ndim - 1
+            axis = inside.ndim - 1
         else:
-            axis, removed = _emptiest(part)
+            axis, removed = _emptiest(inside)
         remaining[axis] = [index for i, index in enumerate(remaining[axis]) if i not in removed]
 
 
-def _emptiest(part: Bools) -> tuple[int, set[int]]:
+def _emptiest(inside: Bools) -> tuple[int, set[int]]:
     """The axis and index of which the smallest share is present: one level, or the blocks that all
     lack the same.
     """
     shares = [
-        (part.mean(axis=tuple(a for a in range(part.ndim) if a != axis)), axis)
-        for axis in range(part.ndim)
-        if part.shape[axis] > 1
+        (inside.mean(axis=tuple(a for a in range(inside.ndim) if a != axis)), axis)
+        for axis in range(inside.ndim)
+        if inside.shape[axis] > 1
     ]
     _, axis, index = min(
         (round(float(share), 9), axis, -index)
         for of_axis, axis in shares
         for index, share in enumerate(of_axis)
     )
-    if axis < part.ndim - 1:
+    if axis < inside.ndim - 1:
         return axis, {-index}
     # Blocks have no names to choose by, only what they lack.
-    lacks = [part[..., i].tobytes() for i in range(part.shape[-1])]
+    lacks = [inside[..., i].tobytes() for i in range(inside.shape[-1])]
     fewest = np.flatnonzero(np.isclose(shares[-1][0], shares[-1][0].min()))
     worst = max(lacks[i] for i in fewest)
     return axis, {int(i) for i in fewest if lacks[i] == worst}

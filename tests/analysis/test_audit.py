@@ -20,8 +20,8 @@ def audit(drift: list[float | None], reasons: list[str | None] | None = None) ->
 
 
 def test_a_single_wrong_run_is_a_fault_and_named() -> None:
-    found = audit_failure(audit([0.0, 0.0], [None, "its losses deviate"]))
-    assert found == "the fusion audit failed for 1 of 2 runs; run 0001: its losses deviate"
+    failure = audit_failure(audit([0.0, 0.0], [None, "its losses deviate"]))
+    assert failure == "the fusion audit failed for 1 of 2 runs; run 0001: its losses deviate"
 
 
 @pytest.mark.parametrize("drift", [[], [None] * 9, [0.5, 0.5, 0.5], [0.04] * 9])

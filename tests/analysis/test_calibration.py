@@ -64,10 +64,10 @@ def within(share: float, low: float, high: float, trials: int) -> bool:
     return bool(low - slack <= share <= high + slack)
 
 
-def tell(what: str, **found: float) -> None:
+def print_rates(what: str, **answers: float) -> None:
     """Print what was measured, which ``pytest -rP`` shows."""
     print(
-        f"| {what} | " + " | ".join(f"{name} {value:.3f}" for name, value in found.items()) + " |"
+        f"| {what} | " + " | ".join(f"{name} {value:.3f}" for name, value in answers.items()) + " |"
     )
 
 
@@ -76,15 +76,15 @@ def tell(what: str, **found: float) -> None:
 def test_effects_err_and_intervals_cover_as_often_as_they_say(
     luck: str, seeds: int, grids: int
 ) -> None:
-    found = [
+    answers = [
         main_effects(runs, {"norm": "none"}, [*AXES]) for runs in generated(grids, seeds, luck)
     ]
     # The eight contrasts of a grid share their control: they count for three.
-    table, trials = pd.concat(found), 3 * grids
+    table, trials = pd.concat(answers), 3 * grids
     covered = float(((table["low"] <= 0) & (table["high"] >= 0)).mean())
-    wrong = float(np.mean([one["verdict"].isin([HELPS, HURTS]).any() for one in found]))
+    wrong = float(np.mean([table["verdict"].isin([HELPS, HURTS]).any() for table in answers]))
     called = float((table["p"] <= 0.05).mean())
-    tell(f"main effects, {luck}, {seeds} seeds", covered=covered, p=called, family=wrong)
+    print_rates(f"main effects, {luck}, {seeds} seeds", covered=covered, p=called, family=wrong)
     assert within(covered, 0.93, 0.97, trials)
     assert within(wrong, 0.0, 0.05, grids)
     if seeds == 5:  # trap 3
@@ -109,11 +109,11 @@ def test_where_one_side_alone_is_skewed_intervals_cover_less(
     for _ in range(2 * grids):
         luck = 0.3 * (random.exponential(size=seeds) - 1)[runs["seed"]] * new
         log_loss = random.normal(0, 1, seeds)[runs["seed"]] + luck
-        found = main_effects(
+        answers = main_effects(
             runs.assign(val_loss=np.exp(log_loss)), {"norm": "none"}, ["norm", "init"]
         )
-        hits.append(found["low"].iloc[0] <= 0 <= found["high"].iloc[0])
-    tell(f"main effects, one side exponential, {seeds} seeds", covered=float(np.mean(hits)))
+        hits.append(answers["low"].iloc[0] <= 0 <= answers["high"].iloc[0])
+    print_rates(f"main effects, one side exponential, {seeds} seeds", covered=float(np.mean(hits)))
     assert least - 0.05 <= np.mean(hits) <= 0.97
 
 
@@ -121,45 +121,45 @@ def test_where_one_side_alone_is_skewed_intervals_cover_less(
 @pytest.mark.parametrize("luck", LUCK)
 def test_interactions_err_as_often_as_they_say(luck: str, seeds: int, grids: int) -> None:
     controls: dict[str, str | float] = {"norm": "none", "init": "default"}
-    found = [
+    answers = [
         interactions(table, controls, [*AXES]).dropna(subset="p")
         for table in generated(grids, seeds, luck)
     ]
-    table = pd.concat(found)
+    table = pd.concat(answers)
     assert len(table) == 8 * grids
     called = float((table["p"] <= 0.05).mean())
     covered = float(((table["double_low"] <= 0) & (table["double_high"] >= 0)).mean())
-    some = float(np.mean([(one["p_adjusted"] <= 0.05).any() for one in found]))
-    tell(f"interactions, {luck}, {seeds} seeds", covered=covered, p=called, family=some)
+    family = float(np.mean([(table["p_adjusted"] <= 0.05).any() for table in answers]))
+    print_rates(f"interactions, {luck}, {seeds} seeds", covered=covered, p=called, family=family)
     assert within(called, 0.03, 0.07, 3 * grids)
     assert within(covered, 0.93, 0.97, 3 * grids)
-    assert within(some, 0.0, 0.05, grids)
+    assert within(family, 0.0, 0.05, grids)
 
 
 def test_simple_effects_err_and_cover_as_often_as_they_say(grids: int) -> None:
     controls: dict[str, str | float] = {"norm": "none", "init": "default"}
-    found = [
+    answers = [
         simple_effects(runs, controls, [*AXES]) for runs in generated(grids // 2, 10, "normal")
     ]
-    table = pd.concat(found)
+    table = pd.concat(answers)
     called = float((table["p"] <= 0.05).mean())
     covered = float(((table["low"] <= 0) & (table["high"] >= 0)).mean())
-    tell("simple effects, normal, 10 seeds", covered=covered, p=called)
+    print_rates("simple effects, normal, 10 seeds", covered=covered, p=called)
     assert within(called, 0.03, 0.07, 3 * grids)
     assert within(covered, 0.93, 0.97, 3 * grids)
 
 
 def test_f_tests_err_as_often_as_they_say_where_spreads_differ(grids: int) -> None:
     """Four levels, one of them six times as uncertain: F alone errs, with epsilon it does not."""
-    random, found = np.random.default_rng(0), []
+    random, answers = np.random.default_rng(0), []
     runs = grid({"norm": tuple("abcd")}, 10)
     spread = runs["norm"].map(dict(zip("abcd", (0.1, 0.1, 0.1, 0.6), strict=True))).to_numpy()
     for _ in range(grids):
         log_loss = random.normal(0, 1, 10)[runs["seed"]] + spread * random.normal(size=len(runs))
         table = variance_shares(runs.assign(val_loss=np.exp(log_loss)), ["norm"])
-        found.append(table.loc[0, ["p", "p_epsilon"]].astype(float) <= 0.05)
-    plain, corrected = np.mean(found, axis=0)
-    tell("F test, one level more uncertain, 10 seeds", p=plain, p_epsilon=corrected)
+        answers.append(table.loc[0, ["p", "p_epsilon"]].astype(float) <= 0.05)
+    plain, corrected = np.mean(answers, axis=0)
+    print_rates("F test, one level more uncertain, 10 seeds", p=plain, p_epsilon=corrected)
     assert within(corrected, 0.03, 0.07, grids)
     assert plain > corrected
 
@@ -169,29 +169,29 @@ def test_tuned_effects_are_those_at_the_levels_that_were_chosen(seeds: int, grid
     """Of these the interval covers what it says.  The seeds of a half share a choice, though: that
     the choice itself was lucky is not in it, and where rates hardly differ that is felt.
     """
-    random, found = np.random.default_rng(seeds), []
+    random, answers = np.random.default_rng(seeds), []
     axes = {"norm": ("none", "new"), "init": tuple(range(4)), "lr": (0.1, 0.2, 0.3)}
     runs = grid(axes, seeds)
     new = (runs["norm"] == "new").to_numpy(dtype=int)
     for _ in range(grids):
         luck = 0.3 * random.normal(size=(2, seeds))[new, runs["seed"]]
         log_loss = runs["lr"] + luck + 0.3 * random.normal(size=len(runs))
-        chosen = tune(runs.assign(val_loss=np.exp(log_loss)), ["lr"], [*axes])
-        row = main_effects(chosen, {"norm": "none"}, ["norm", "init"]).iloc[0]
-        rates = chosen.groupby("norm")["lr"].mean()
+        tuned_runs = tune(runs.assign(val_loss=np.exp(log_loss)), ["lr"], [*axes])
+        row = main_effects(tuned_runs, {"norm": "none"}, ["norm", "init"]).iloc[0]
+        rates = tuned_runs.groupby("norm")["lr"].mean()
         truth = rates["new"] - rates["none"]
         called, covered = row["p"] <= 0.05, row["low"] <= truth <= row["high"]
-        found.append((called, covered, row["low"] <= 0 <= row["high"]))
-    called, covered, whole = np.mean(found, axis=0)
+        answers.append((called, covered, row["low"] <= 0 <= row["high"]))
+    called, covered, covered_best = np.mean(answers, axis=0)
     what = f"main effects, tuned over rates that hardly differ, {seeds} seeds"
-    tell(what, covered_at_the_chosen=covered, covered_at_the_best=whole, p=called)
+    print_rates(what, covered_at_the_chosen=covered, covered_at_the_best=covered_best, p=called)
     assert within(covered, 0.93, 0.97, grids)
     assert within(called, 0.03, 0.11, grids)
 
 
 @pytest.mark.parametrize("seeds", [5, 20])
 def test_what_the_winner_gains_is_nothing_where_all_are_equal(seeds: int, grids: int) -> None:
-    random, found = np.random.default_rng(seeds), []
+    random, answers = np.random.default_rng(seeds), []
     cells = list(product(range(216), range(seeds)))
     runs = pd.DataFrame(cells, columns=["cell", "seed"])
     for _ in range(grids):
@@ -199,9 +199,9 @@ def test_what_the_winner_gains_is_nothing_where_all_are_equal(seeds: int, grids:
         row = best_configuration(
             runs, ["cell"], outcome="y", scale="difference", control={"cell": 0}
         ).iloc[0]
-        found.append((row["held_out"], row["naive"], row["low"] <= 0 <= row["high"]))
-    held_out, naive, covered = np.mean(found, axis=0)
-    tell(f"winner of 216, {seeds} seeds", naive=naive, held_out=held_out, covered=covered)
+        answers.append((row["held_out"], row["naive"], row["low"] <= 0 <= row["high"]))
+    held_out, naive, covered = np.mean(answers, axis=0)
+    print_rates(f"winner of 216, {seeds} seeds", naive=naive, held_out=held_out, covered=covered)
     assert abs(held_out) < 0.05
     assert within(covered, 0.93, 1.0, grids)
 
@@ -217,10 +217,10 @@ def test_power_is_what_seeds_needed_promises(size: float, grids: int) -> None:
     hits = 0
     for column in d.T[: grids // 2]:
         log_loss = 0.1 * column[runs["seed"]] * new
-        found = main_effects(runs.assign(val_loss=np.exp(log_loss)), {"norm": "none"}, ["norm"])
-        hits += found["p"].iloc[0] <= 0.05
+        answers = main_effects(runs.assign(val_loss=np.exp(log_loss)), {"norm": "none"}, ["norm"])
+        hits += answers["p"].iloc[0] <= 0.05
     ours = hits / (grids // 2)
-    tell(f"power at {size} SD, {seeds} seeds, promised 0.8", t_test=by_t, sign_flips=ours)
+    print_rates(f"power at {size} SD, {seeds} seeds, promised 0.8", t_test=by_t, sign_flips=ours)
     assert by_t == pytest.approx(0.8, abs=0.06)
     assert ours == pytest.approx(0.8, abs=0.08)
 
@@ -230,11 +230,11 @@ def test_power_of_equivalence_is_what_seeds_needed_promises(grids: int) -> None:
     seeds = int(for_equivalence(0.0, margin, margin))
     runs = grid({"norm": ("none", "new")}, seeds)
     new = (runs["norm"] == "new").to_numpy()
-    random, found = np.random.default_rng(1), []
+    random, answers = np.random.default_rng(1), []
     for _ in range(grids):
         log_loss = margin * random.normal(size=seeds)[runs["seed"]] * new
         table = main_effects(runs.assign(val_loss=np.exp(log_loss)), {"norm": "none"}, ["norm"])
-        found.append(table["verdict"].iloc[0] == EQUAL)
-    share = float(np.mean(found))
-    tell(f"power of equivalence, {seeds} seeds, promised 0.8", equal=share)
+        answers.append(table["verdict"].iloc[0] == EQUAL)
+    share = float(np.mean(answers))
+    print_rates(f"power of equivalence, {seeds} seeds, promised 0.8", equal=share)
     assert share == pytest.approx(0.8, abs=0.1)

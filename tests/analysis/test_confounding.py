@@ -23,7 +23,9 @@ def fraction() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["A", "B", "C", "seed"]).assign(val_loss=1.0)
 
 
-def told(runs: pd.DataFrame, controls: dict[str, str | float]) -> dict[tuple[object, ...], str]:
+def confounded_with(
+    runs: pd.DataFrame, controls: dict[str, str | float]
+) -> dict[tuple[object, ...], str]:
     table = confounding(runs, controls, [*controls])
     keys = ["axis", "level", "axis_b", "level_b"]
     rows = table[keys].astype(object).where(table[keys].notna(), None).itertuples(index=False)
@@ -35,25 +37,25 @@ def test_a_full_cross_tells_all() -> None:
 
 
 def test_a_half_fraction_confounds_each_factor_with_the_interaction_of_the_others() -> None:
-    found = told(fraction(), LETTERS)
-    assert found["A", 1, None, None] == "B × C"
-    assert found["C", 1, None, None] == "A × B"
-    assert {key[0::2] for key in found if key[2]} == {("A", "B"), ("A", "C"), ("B", "C")}
-    assert found["A", 1, "B", 1] == "C"
+    reasons = confounded_with(fraction(), LETTERS)
+    assert reasons["A", 1, None, None] == "B × C"
+    assert reasons["C", 1, None, None] == "A × B"
+    assert {key[0::2] for key in reasons if key[2]} == {("A", "B"), ("A", "C"), ("B", "C")}
+    assert reasons["A", 1, "B", 1] == "C"
 
 
 def test_nobody_is_accused_falsely() -> None:
     """A quarter of a 2^5 design with D = AB and E = AC; and a half with E = ABCD."""
     rows = [(a, b, c, a * b, a * c, s) for a, b, c, s in product(*[[-1, 1]] * 3, range(3))]
     runs = pd.DataFrame(rows, columns=[*"ABCDE", "seed"]).assign(val_loss=1.0)
-    found = told(runs, dict.fromkeys("ABCDE", -1))
-    assert found["B", 1, "C", 1] == "D × E"
-    assert found["B", 1, "E", 1] == "C × D"
-    assert found["A", 1, "B", 1] == "D"
-    assert found["A", 1, None, None] == "B × D, C × E"
+    reasons = confounded_with(runs, dict.fromkeys("ABCDE", -1))
+    assert reasons["B", 1, "C", 1] == "D × E"
+    assert reasons["B", 1, "E", 1] == "C × D"
+    assert reasons["A", 1, "B", 1] == "D"
+    assert reasons["A", 1, None, None] == "B × D, C × E"
     rows = [(a, b, c, d, a * b * c * d, s) for a, b, c, d, s in product(*[[-1, 1]] * 4, range(2))]
     half = pd.DataFrame(rows, columns=[*"ABCDE", "seed"]).assign(val_loss=1.0)
-    assert told(half, dict.fromkeys("ABCDE", -1))["A", 1, None, None] == "B × C × D × E"
+    assert confounded_with(half, dict.fromkeys("ABCDE", -1))["A", 1, None, None] == "B × C × D × E"
 
 
 def test_levels_that_always_come_together_are_named() -> None:

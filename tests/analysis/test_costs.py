@@ -94,7 +94,7 @@ def test_machines_and_threads_are_never_pooled() -> None:
     here, there = timings(), timings(machine="there", pace=20, seed=1)
     more = timings(seed=2).assign(threads=2)
     both = costs(pd.concat([there, more, here]), CONTROLS, AXES)
-    alone = [costs(part, CONTROLS, AXES) for part in (here, more, there)]
+    alone = [costs(timed, CONTROLS, AXES) for timed in (here, more, there)]
     pd.testing.assert_frame_equal(both, pd.concat(alone, ignore_index=True))
     assert len(noise_floor(pd.concat([here, there, more]))) == 3
 
@@ -129,11 +129,11 @@ def test_neither_order_nor_names_matter() -> None:
 
 
 def test_two_configurations_are_compared_where_both_were_timed() -> None:
-    one = {"norm": "layer", "regularizer": "dropout"}
-    (row,) = cost_between(timings(), AXES, one, CONTROLS).to_dict("records")
+    candidate = {"norm": "layer", "regularizer": "dropout"}
+    (row,) = cost_between(timings(), AXES, candidate, CONTROLS).to_dict("records")
     assert row["low"] < 1.4 * 1.2 < row["high"]
     assert row["blocks"] == 12
-    assert cost_between(timings(), AXES, {**one, "norm": "never timed"}, CONTROLS).empty
+    assert cost_between(timings(), AXES, {**candidate, "norm": "never timed"}, CONTROLS).empty
 
 
 def test_nothing_timed_is_nothing_told() -> None:

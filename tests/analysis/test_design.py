@@ -16,9 +16,9 @@ levels = st.one_of(st.none(), st.sampled_from(["a", "b"]), st.sampled_from([0.1,
 @given(st.lists(st.tuples(levels, levels), min_size=1, max_size=30))
 def test_rows_get_one_code_exactly_when_they_are_equal(rows: list[tuple[object, object]]) -> None:
     codes = cell_codes(pd.DataFrame(rows, columns=["x", "y"], dtype=object))
-    for i, one in enumerate(rows):
+    for i, first in enumerate(rows):
         for j, other in enumerate(rows):
-            assert (codes[i] == codes[j]) == (one == other)
+            assert (codes[i] == codes[j]) == (first == other)
 
 
 def test_no_factor_is_one_cell() -> None:

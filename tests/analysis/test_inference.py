@@ -51,11 +51,11 @@ def test_sign_flip_is_exact() -> None:
 
 def test_sign_flip_is_scipys_where_that_is_exact() -> None:
     d = np.random.default_rng(11).normal(0.2, 1, (9, 4))
-    wanted = stats.permutation_test(
+    expected = stats.permutation_test(
         (d,), lambda x, axis: np.mean(x, axis=axis), permutation_type="samples",
         vectorized=True, n_resamples=2**9,
     )  # fmt: skip
-    assert sign_flip_p(d) == pytest.approx(wanted.pvalue)
+    assert sign_flip_p(d) == pytest.approx(expected.pvalue)
 
 
 @pytest.mark.parametrize("seeds", [8, 16, 30])
@@ -78,7 +78,7 @@ def test_max_t_lets_few_seeds_speak_beside_many() -> None:
     assert max_t(d[:6])[0] == pytest.approx(2 / 64)
     null = random.normal(0, 1, (200, 12, 6))
     null[:, 7:, :3] = np.nan
-    assert np.mean([(max_t(one) <= 0.05).any() for one in null]) <= 0.05 + 0.04
+    assert np.mean([(max_t(d) <= 0.05).any() for d in null]) <= 0.05 + 0.04
 
 
 def test_sign_flip_ignores_the_seeds_a_contrast_lacks() -> None:
@@ -131,8 +131,8 @@ def test_max_t_keeps_the_family_wise_error() -> None:
 def test_t_interval_is_scipys() -> None:
     x = np.random.default_rng(8).normal(1, 2, 9)
     low, high = t_interval(np.array([x.mean()]), np.array([x.std(ddof=1)]), np.array([9.0]))
-    wanted = stats.ttest_1samp(x, 0).confidence_interval(0.95)
-    assert (low[0], high[0]) == pytest.approx((wanted.low, wanted.high))
+    expected = stats.ttest_1samp(x, 0).confidence_interval(0.95)
+    assert (low[0], high[0]) == pytest.approx((expected.low, expected.high))
     assert np.isnan(t_interval(np.zeros(1), np.array([np.nan]), np.ones(1))[0]).all()
 
 

@@ -9,9 +9,9 @@ from ablations.analysis import interactions, main_effects, strongest_pairs
 from .generators import CONTROLS, FACTORS, planted
 
 
-def together(effect: float, **how: float) -> pd.DataFrame:
+def together(effect: float, **options: float) -> pd.DataFrame:
     """A grid where dropout and layer norm do something beyond their sum."""
-    runs = planted({("regularizer", "dropout"): -0.2, ("norm", "layer"): 0.1}, **how)  # type: ignore[arg-type]
+    runs = planted({("regularizer", "dropout"): -0.2, ("norm", "layer"): 0.1}, **options)  # type: ignore[arg-type]
     both = (runs["regularizer"] == "dropout") & (runs["norm"] == "layer")
     return runs.assign(val_loss=runs["val_loss"] * np.exp(effect * both))
 
@@ -55,10 +55,10 @@ def test_diverged_runs_are_counted_and_their_seeds_kept() -> None:
     lost &= runs["init"] == "kaiming"
     runs = runs.assign(status=np.where(lost, "diverged", "ok"))
     table = interactions(runs, CONTROLS, FACTORS)
-    found = table[(table["level_a"] == "dropout") & (table["level_b"] == "layer")]
-    assert found["diverged"].tolist() == [2]
-    assert found["seeds"].tolist() == [6]
-    assert found["double"].tolist() == pytest.approx([0.5])
+    pair = table[(table["level_a"] == "dropout") & (table["level_b"] == "layer")]
+    assert pair["diverged"].tolist() == [2]
+    assert pair["seeds"].tolist() == [6]
+    assert pair["double"].tolist() == pytest.approx([0.5])
 
 
 def test_one_axis_or_no_common_cell_gives_no_row() -> None:

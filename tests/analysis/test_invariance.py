@@ -28,16 +28,20 @@ from .generators import CONTROLS, FACTORS, planted
 FULL = {"regularizer": "dropout", "norm": "layer", "init": "kaiming"}
 
 QUESTIONS: dict[str, Callable[..., pd.DataFrame]] = {
-    "effects": lambda runs, **how: main_effects(runs, CONTROLS, FACTORS, **how),
-    "holm": lambda runs, **how: main_effects(runs, CONTROLS, FACTORS, correction="holm", **how),
-    "interactions": lambda runs, **how: interactions(runs, CONTROLS, FACTORS, **how),
-    "simple_effects": lambda runs, **how: simple_effects(runs, CONTROLS, FACTORS, **how),
-    "aliases": lambda runs, **how: confounding(runs, CONTROLS, FACTORS, **how),
-    "importance": lambda runs, **how: variance_shares(runs, FACTORS, **how),
-    "one_factor": lambda runs, **how: one_factor(runs, CONTROLS, FACTORS, full=FULL, **how),
-    "ranking": lambda runs, **how: ranking(runs, FACTORS, **how),
-    "winner": lambda runs, **how: best_configuration(runs, FACTORS, control=CONTROLS, **how),
-    "divergence": lambda runs, **how: divergence_effects(runs, CONTROLS, FACTORS, **how),
+    "effects": lambda runs, **options: main_effects(runs, CONTROLS, FACTORS, **options),
+    "holm": lambda runs, **options: main_effects(
+        runs, CONTROLS, FACTORS, correction="holm", **options
+    ),
+    "interactions": lambda runs, **options: interactions(runs, CONTROLS, FACTORS, **options),
+    "simple_effects": lambda runs, **options: simple_effects(runs, CONTROLS, FACTORS, **options),
+    "aliases": lambda runs, **options: confounding(runs, CONTROLS, FACTORS, **options),
+    "importance": lambda runs, **options: variance_shares(runs, FACTORS, **options),
+    "one_factor": lambda runs, **options: one_factor(runs, CONTROLS, FACTORS, full=FULL, **options),
+    "ranking": lambda runs, **options: ranking(runs, FACTORS, **options),
+    "winner": lambda runs, **options: best_configuration(
+        runs, FACTORS, control=CONTROLS, **options
+    ),
+    "divergence": lambda runs, **options: divergence_effects(runs, CONTROLS, FACTORS, **options),
 }
 KEYS = [
     *("view", "axis", "level", "against", "axis_a", "level_a", "axis_b", "level_b", "given"),
@@ -63,19 +67,21 @@ def sorted_by_key(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(keys, key=lambda c: c.astype(str)).reset_index(drop=True)
 
 
-def alike(one: pd.DataFrame, other: pd.DataFrame, *, but: frozenset[str] = frozenset()) -> None:
-    one, other = sorted_by_key(one), sorted_by_key(other)
-    assert len(one) == len(other)
-    for name in one:
-        if name in but:
+def assert_alike(
+    first: pd.DataFrame, second: pd.DataFrame, *, ignore: frozenset[str] = frozenset()
+) -> None:
+    first, second = sorted_by_key(first), sorted_by_key(second)
+    assert len(first) == len(second)
+    for name in first:
+        if name in ignore:
             continue
-        if pd.api.types.is_float_dtype(one[name]):
-            numbers = other[name].to_numpy(dtype=float)
+        if pd.api.types.is_float_dtype(first[name]):
+            numbers = second[name].to_numpy(dtype=float)
             assert numbers == pytest.approx(
-                one[name].to_numpy(dtype=float), rel=1e-7, abs=1e-9, nan_ok=True
+                first[name].to_numpy(dtype=float), rel=1e-7, abs=1e-9, nan_ok=True
             ), name
         else:
-            assert other[name].astype(str).tolist() == one[name].astype(str).tolist(), name
+            assert second[name].astype(str).tolist() == first[name].astype(str).tolist(), name
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -94,10 +100,10 @@ def test_order_labels_and_units_do_not_matter(
     labels = random.permutation(1000)[:7]
     changed = runs.sample(frac=1, random_state=seed).assign(seed=lambda t: labels[t["seed"]])
     ask = QUESTIONS[question]
-    alike(ask(runs), ask(changed))
+    assert_alike(ask(runs), ask(changed))
     rescaled = changed.assign(val_loss=changed["val_loss"] * unit)
-    but = frozenset(UNITS) if question in ("ranking", "winner") else frozenset()
-    alike(ask(runs), ask(rescaled), but=but)
+    ignore = frozenset(UNITS) if question in ("ranking", "winner") else frozenset()
+    assert_alike(ask(runs), ask(rescaled), ignore=ignore)
 
 
 @pytest.mark.parametrize("question", [name for name in QUESTIONS if name != "aliases"])
@@ -108,8 +114,8 @@ def test_each_answer_says_what_it_rests_on(question: str) -> None:
     assert (table["n"] == 7).all()
     for name in ("procedure", "assumes"):
         assert table[name].str.len().min() > 15
-    named = set() if question != "ranking" else {"2 configurations beyond the best"}
-    assert set(table["left_out"]) - {""} == named
+    texts = set() if question != "ranking" else {"2 configurations beyond the best"}
+    assert set(table["left_out"]) - {""} == texts
     wrong: Any = planted({}).assign(val_loss=-1.0)
     with pytest.raises(ValueError, match="not positive"):
         QUESTIONS[question](wrong)

@@ -19,19 +19,19 @@ def test_hollander_and_wolfe() -> None:
     assert test.statistic == 40
     assert test.pvalue == pytest.approx(0.01953, abs=5e-6)
     assert 1 - signed_rank_cdf(9)[39] == pytest.approx(test.pvalue)
-    found = hodges_lehmann(d)
-    assert found.estimate == pytest.approx(0.460)
-    assert (found.low, found.high) == pytest.approx((0.010, 0.786))
-    assert found.confidence == pytest.approx(1 - 2 * 10 / 512)
-    assert found.n == 9
+    locations = hodges_lehmann(d)
+    assert locations.estimate == pytest.approx(0.460)
+    assert (locations.low, locations.high) == pytest.approx((0.010, 0.786))
+    assert locations.confidence == pytest.approx(1 - 2 * 10 / 512)
+    assert locations.n == 9
 
 
 @pytest.mark.parametrize("n", [3, 6, 12])
 def test_the_distribution_is_counted_out(n: int) -> None:
     flips = np.array(np.meshgrid(*[[0, 1]] * n)).reshape(n, -1)
     sums = (flips * np.arange(1, n + 1)[:, None]).sum(axis=0)
-    wanted = [(sums <= v).mean() for v in range(n * (n + 1) // 2 + 1)]
-    assert signed_rank_cdf(n) == pytest.approx(wanted)
+    expected = [(sums <= v).mean() for v in range(n * (n + 1) // 2 + 1)]
+    assert signed_rank_cdf(n) == pytest.approx(expected)
 
 
 def test_beyond_exact_the_normal_takes_over_without_a_step() -> None:
@@ -41,10 +41,10 @@ def test_beyond_exact_the_normal_takes_over_without_a_step() -> None:
 
 def test_it_covers_what_it_says_and_too_few_say_less() -> None:
     random = np.random.default_rng(0)
-    found = [hodges_lehmann(random.normal(size=8)) for _ in range(400)]
-    covered = np.mean([one.low <= 0 <= one.high for one in found])
-    assert covered == pytest.approx(found[0].confidence, abs=0.035)
-    assert found[0].confidence >= 0.95
+    locations = [hodges_lehmann(random.normal(size=8)) for _ in range(400)]
+    covered = np.mean([location.low <= 0 <= location.high for location in locations])
+    assert covered == pytest.approx(locations[0].confidence, abs=0.035)
+    assert locations[0].confidence >= 0.95
     few = hodges_lehmann(np.array([1.0, 2.0, 3.0, np.nan]))
     assert (few.estimate, few.low, few.high, few.n) == (2.0, 1.0, 3.0, 3)
     assert few.confidence == 0.75

@@ -14,8 +14,8 @@ from .generators import AXES, CONTROLS, FACTORS, grid, null_grid, planted, self_
 TECHNIQUE: dict[str, str | float] = {"technique": "none"}
 
 
-def effects_of(runs: pd.DataFrame, **how: object) -> pd.DataFrame:
-    table = main_effects(runs, CONTROLS, FACTORS, **how)
+def effects_of(runs: pd.DataFrame, **options: object) -> pd.DataFrame:
+    table = main_effects(runs, CONTROLS, FACTORS, **options)
     return table.set_index(["axis", "level"])
 
 
@@ -56,10 +56,10 @@ def test_the_interval_is_students_over_seed_means() -> None:
 def test_null_techniques_are_called_significant_as_often_as_promised() -> None:
     random = np.random.default_rng(0)
     grids = [null_grid(random) for _ in range(100)]
-    found = [main_effects(g, TECHNIQUE, ["technique", "configuration"]).loc[0] for g in grids]
-    wrong = np.mean([row["p"] <= 0.05 for row in found])
+    rows = [main_effects(g, TECHNIQUE, ["technique", "configuration"]).loc[0] for g in grids]
+    wrong = np.mean([row["p"] <= 0.05 for row in rows])
     assert 0.01 <= wrong <= 0.11
-    assert np.mean([row["low"] <= 0 <= row["high"] for row in found]) >= 0.90
+    assert np.mean([row["low"] <= 0 <= row["high"] for row in rows]) >= 0.90
     pooled = np.mean([_pooled(g) <= 0.05 for g in grids])
     assert pooled > 0.2  # what pairing configurations as if independent would have done
 
@@ -137,12 +137,12 @@ def test_a_cell_that_fails_in_most_seeds_goes_instead_of_the_seeds() -> None:
 def test_what_lacks_runs_everywhere_is_still_compared_on_what_is_balanced() -> None:
     """Neither seeds nor cells are whole: a part of both is, the same whatever they are called."""
     runs = planted({("norm", "layer"): 0.2}, noise=0.05, seeds=8)
-    part = runs.sample(frac=0.6, random_state=1)
-    table = effects_of(part)
+    sample = runs.sample(frac=0.6, random_state=1)
+    table = effects_of(sample)
     assert (table["seeds"] >= 2).all()
     assert table.loc[("norm", "layer"), "effect"] == pytest.approx(0.2, abs=0.1)
     labels = np.random.default_rng(0).permutation(8)
-    other = effects_of(part.iloc[::-1].assign(seed=lambda t: labels[t["seed"]]))
+    other = effects_of(sample.iloc[::-1].assign(seed=lambda t: labels[t["seed"]]))
     pd.testing.assert_frame_equal(table.sort_index(), other.sort_index())
 
 
@@ -192,8 +192,8 @@ def test_few_seeds_decide_nothing(seeds: int) -> None:
 
 def test_directions_are_explicit() -> None:
     runs = planted({("norm", "layer"): 0.3}).rename(columns={"val_loss": "accuracy"})
-    how = {"outcome": "accuracy", "scale": "difference", "higher_is_better": True}
-    row = effects_of(runs, **how).loc[("norm", "layer")]
+    options = {"outcome": "accuracy", "scale": "difference", "higher_is_better": True}
+    row = effects_of(runs, **options).loc[("norm", "layer")]
     assert row["verdict"] == HELPS
     assert row["better"] == row["helped"] == 1
     assert np.isnan(row["change"])
@@ -248,9 +248,9 @@ def test_order_labels_and_units_do_not_matter(random: object, unit: float, seeds
     moved = runs.assign(seed=labels[runs["seed"]], val_loss=runs["val_loss"] * unit)
     moved = moved.iloc[rng.permutation(len(moved))]
     axes = {axis: CONTROLS[axis] for axis in rng.permutation(FACTORS)}
-    one = effects_of(runs).sort_index()
+    original = effects_of(runs).sort_index()
     other = main_effects(moved, axes, FACTORS[::-1]).set_index(["axis", "level"]).sort_index()
-    pd.testing.assert_frame_equal(one, other, check_dtype=False, rtol=1e-6, atol=1e-9)
+    pd.testing.assert_frame_equal(original, other, check_dtype=False, rtol=1e-6, atol=1e-9)
 
 
 def test_the_floor_of_p_is_that_of_the_flips_that_are_made() -> None:

@@ -13,7 +13,7 @@ from ablations import analysis
 from ablations.analysis.coding import at_level
 
 from .generators import CONTROLS, FACTORS, planted
-from .test_invariance import FULL, QUESTIONS, alike
+from .test_invariance import FULL, QUESTIONS, assert_alike
 
 OWN = sorted(
     {
@@ -25,7 +25,9 @@ OWN = sorted(
 )
 
 
-def asked(question: str, names: dict[str, str], block: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def ask_under_names(
+    question: str, names: dict[str, str], block: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The answer with our names, and the one with others, its names put back."""
     runs = planted({("norm", "layer"): 0.2}, noise=0.1, seeds=7)
     renamed = runs.rename(columns={**names, "seed": block})
@@ -33,19 +35,26 @@ def asked(question: str, names: dict[str, str], block: str) -> tuple[pd.DataFram
     full = {names.get(axis, axis): level for axis, level in FULL.items()}
     factors = [names.get(name, name) for name in FACTORS]
     ask: Callable[..., pd.DataFrame] = getattr(analysis, question)
-    given: dict[str, Any] = {"factors": factors, "block": block, "controls": controls, "full": full}
+    arguments: dict[str, Any] = {
+        "factors": factors,
+        "block": block,
+        "controls": controls,
+        "full": full,
+    }
     if question == "best_configuration":
-        given["control"] = controls
-    wanted = inspect.signature(ask).parameters
-    other = ask(renamed, **{name: value for name, value in given.items() if name in wanted})
+        arguments["control"] = controls
+    parameters = inspect.signature(ask).parameters
+    other = ask(renamed, **{name: value for name, value in arguments.items() if name in parameters})
     answer = other.columns.tolist()
     back = {
         f"factor {new}" if f"factor {new}" in answer else new: old for old, new in names.items()
     }
-    return QUESTIONS[NAMED[question]](runs), other.rename(columns=lambda name: back.get(name, name))
+    return QUESTIONS[QUESTION_OF[question]](runs), other.rename(
+        columns=lambda name: back.get(name, name)
+    )
 
 
-NAMED = {
+QUESTION_OF = {
     "main_effects": "effects",
     "interactions": "interactions",
     "simple_effects": "simple_effects",
@@ -57,28 +66,28 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize("question", NAMED)
+@pytest.mark.parametrize("question", QUESTION_OF)
 def test_no_name_of_a_factor_or_block_changes_an_answer(question: str) -> None:
     words = {"source", "procedure", "assumes", "left_out", "against"}
     for first, second, block in zip(OWN[::3], OWN[1::3], OWN[2::3], strict=False):
-        ours, theirs = asked(question, {"norm": first, "init": second}, block)
+        ours, theirs = ask_under_names(question, {"norm": first, "init": second}, block)
         keep = [c for c in ours.columns if c in theirs.columns and c not in words]
         assert len(keep) > 6
         for column in ("axis", "axis_a", "axis_b", "given"):
             if column in keep:
                 theirs[column] = theirs[column].replace({first: "norm", second: "init"})
-        alike(ours[keep], theirs[keep])
+        assert_alike(ours[keep], theirs[keep])
         assert not theirs.astype(str).map(lambda text: "\ue000" in str(text)).to_numpy().any()
 
 
-@pytest.mark.parametrize("question", NAMED)
+@pytest.mark.parametrize("question", QUESTION_OF)
 def test_what_is_not_there_is_one_sentence(question: str) -> None:
     ask: Callable[..., pd.DataFrame] = getattr(analysis, question)
     runs = planted({})
-    given: dict[str, Any] = {"factors": FACTORS, "controls": CONTROLS}
-    known = inspect.signature(ask).parameters
-    given = {name: value for name, value in given.items() if name in known}
-    for wrong, said in (
+    arguments: dict[str, Any] = {"factors": FACTORS, "controls": CONTROLS}
+    parameters = inspect.signature(ask).parameters
+    arguments = {name: value for name, value in arguments.items() if name in parameters}
+    for wrong, message in (
         ({"outcome": "loss"}, "there is no column 'loss'; there are regularizer"),
         ({"block": "Seed"}, "there is no column 'Seed'"),
         ({"factors": "norm"}, "factors must be a list of columns"),
@@ -89,12 +98,12 @@ def test_what_is_not_there_is_one_sentence(question: str) -> None:
         ({"outcome": "norm"}, "'norm' is no column of numbers"),
         ({"controls": ["norm"]}, "controls must map columns to levels"),
     ):
-        if set(wrong) <= set(known):
-            with pytest.raises(ValueError, match=said):
-                ask(runs, **(given | wrong))
+        if set(wrong) <= set(parameters):
+            with pytest.raises(ValueError, match=message):
+                ask(runs, **(arguments | wrong))
     without = runs.assign(seed=runs["seed"].astype(float).where(runs["seed"] > 0))
     with pytest.raises(ValueError, match="the block 'seed' is missing in 12 rows"):
-        ask(without, **given)
+        ask(without, **arguments)
 
 
 def test_a_control_of_another_type_is_a_mistake() -> None:

@@ -34,22 +34,22 @@ def test_what_is_kept_is_balanced_and_something_is_where_anything_can_be(
     holes: set[tuple[int, int]],
 ) -> None:
     table = table_of(holes)
-    kept = complete_blocks(table)
-    cells, seeds = kept["cell"].nunique(), kept["seed"].nunique()
-    assert len(kept) == cells * seeds
+    complete = complete_blocks(table)
+    cells, seeds = complete["cell"].nunique(), complete["seed"].nunique()
+    assert len(complete) == cells * seeds
     possible = [size for size in crosses(table) if size[1] >= 2] if len(table) else []
-    assert bool(possible) <= bool(len(kept))
+    assert bool(possible) <= bool(len(complete))
     # One of the rules kept it: no more than half of the seeds gone, no seed gone, or the largest.
     largest = max((a * b for a, b in possible), default=0)
-    asked = table["seed"].nunique()
-    assert 2 * seeds >= asked or cells * seeds == largest or not possible
+    n_seeds = table["seed"].nunique()
+    assert 2 * seeds >= n_seeds or cells * seeds == largest or not possible
 
 
 def test_blocks_go_before_cells_while_enough_are_left() -> None:
-    one = complete_blocks(table_of({(0, 0)}))
-    assert (one["cell"].nunique(), one["seed"].nunique()) == (4, 3)
-    most = complete_blocks(table_of({(0, 0), (0, 1), (0, 2)}))
-    assert (most["cell"].nunique(), most["seed"].nunique()) == (3, 4)
+    fewer_seeds = complete_blocks(table_of({(0, 0)}))
+    assert (fewer_seeds["cell"].nunique(), fewer_seeds["seed"].nunique()) == (4, 3)
+    fewer_cells = complete_blocks(table_of({(0, 0), (0, 1), (0, 2)}))
+    assert (fewer_cells["cell"].nunique(), fewer_cells["seed"].nunique()) == (3, 4)
 
 
 def test_whole_configurations_and_what_is_said_of_the_others() -> None:
@@ -58,15 +58,15 @@ def test_whole_configurations_and_what_is_said_of_the_others() -> None:
     bad = (runs["regularizer"] == "dropout") & (runs["norm"] == "layer") & (runs["seed"] == 1)
     late = (runs["seed"] == 5) & (runs["init"] == "kaiming")
     status = pd.Series("ok", index=runs.index).mask(bad, "diverged").mask(late, "failed")
-    found = runs.assign(status=status)[~rare]
-    kept = complete_configurations(Design(found, FACTORS))
-    assert kept.values.shape == (5, 8)
-    assert np.isfinite(kept.values).all()
-    assert kept.left_out == (
+    ended = runs.assign(status=status)[~rare]
+    complete = complete_configurations(Design(ended, FACTORS))
+    assert complete.values.shape == (5, 8)
+    assert np.isfinite(complete.values).all()
+    assert complete.left_out == (
         "2 configurations that diverged in some seed, 2 configurations with runs missing, "
         "1 seed with runs missing; 5 runs without a result"
     )
-    assert set(kept.levels["regularizer"]) == {"none", "l1", "dropout"}
+    assert set(complete.levels["regularizer"]) == {"none", "l1", "dropout"}
 
 
 def test_nothing_is_said_where_nothing_is_left_out() -> None:

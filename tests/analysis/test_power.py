@@ -27,9 +27,9 @@ def test_the_power_of_equivalence_is_what_happens(effect: float, sd: float, n: i
     random = np.random.default_rng(0)
     d = random.normal(effect, sd, size=(20_000, n))
     error = d.std(axis=1, ddof=1) / np.sqrt(n)
-    found = stats.t.sf((0.5 - np.abs(d.mean(axis=1))) / error, n - 1) <= 0.05
-    said = float(equivalence_power(effect, sd, 0.5, np.array([n]))[0])
-    assert found.mean() == pytest.approx(said, abs=0.015)
+    needed = stats.t.sf((0.5 - np.abs(d.mean(axis=1))) / error, n - 1) <= 0.05
+    expected = float(equivalence_power(effect, sd, 0.5, np.array([n]))[0])
+    assert needed.mean() == pytest.approx(expected, abs=0.015)
 
 
 def test_the_first_number_that_is_enough() -> None:
@@ -45,13 +45,13 @@ def test_the_first_number_that_is_enough() -> None:
 def test_undecided_contrasts_need_more_and_decided_ones_none() -> None:
     runs = planted({("norm", "layer"): 1.0, ("regularizer", "l1"): 0.08}, noise=0.12, rng=4)
     effects = main_effects(runs, CONTROLS, FACTORS)
-    found = seeds_needed(effects, margin=np.log(1.02))
+    needed = seeds_needed(effects, margin=np.log(1.02))
     undecided = effects["verdict"] == UNDECIDED
     assert undecided.any()
     assert not undecided.all()
-    assert (found["more"][~undecided] == 0).all()
-    assert (found["more"][undecided] >= 1).all()
-    assert (found["needed"] == np.fmin(found["by_difference"], found["by_equivalence"])).all()
+    assert (needed["more"][~undecided] == 0).all()
+    assert (needed["more"][undecided] >= 1).all()
+    assert (needed["needed"] == np.fmin(needed["by_difference"], needed["by_equivalence"])).all()
 
 
 @pytest.mark.slow
@@ -71,11 +71,11 @@ def test_the_power_that_is_promised_is_the_power_there_is() -> None:
 
 def test_a_difference_needs_at_least_what_a_sign_flip_can_tell() -> None:
     runs = planted({("norm", "layer"): 1.0}, seeds=4, noise=0.01)
-    found = seeds_needed(main_effects(runs, CONTROLS, FACTORS), margin=0.02)
-    assert found["by_difference"].min() == 6
+    needed = seeds_needed(main_effects(runs, CONTROLS, FACTORS), margin=0.02)
+    assert needed["by_difference"].min() == 6
 
 
 def test_one_seed_says_nothing_about_how_many_are_needed() -> None:
     effects = main_effects(planted({}, seeds=1), CONTROLS, FACTORS)
-    found = seeds_needed(effects, margin=0.02)
-    assert found["more"].isna().all()
+    needed = seeds_needed(effects, margin=0.02)
+    assert needed["more"].isna().all()

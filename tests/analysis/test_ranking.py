@@ -33,9 +33,9 @@ def test_demsar_s_table() -> None:
 
 
 def test_any_table_is_ranked_in_the_direction_that_is_named() -> None:
-    how = {"outcome": "auc", "block": "data", "scale": "difference", "higher_is_better": True}
-    found = ranking(demsar(), ["learner"], **how)
-    table = found.set_index("learner")
+    options = {"outcome": "auc", "block": "data", "scale": "difference", "higher_is_better": True}
+    table = ranking(demsar(), ["learner"], **options)
+    table = table.set_index("learner")
     assert table["critical_difference"].to_numpy() == pytest.approx(1.2536, abs=5e-5)
     assert table["n"].tolist() == [14] * 4
     assert table.loc["m+cf", "mean_rank"] == pytest.approx(1.929, abs=5e-4)
@@ -55,26 +55,26 @@ def test_rliable_s_numbers() -> None:
 
 def test_the_best_that_is_certain_is_not_tied() -> None:
     effects = {("regularizer", "l1"): 0.5, ("norm", "layer"): -1.0, ("init", "kaiming"): 0.2}
-    found = ranking(planted(effects, seeds=20, noise=0.01), FACTORS, best=4)
-    first = found.iloc[0]
+    table = ranking(planted(effects, seeds=20, noise=0.01), FACTORS, best=4)
+    first = table.iloc[0]
     assert (first["norm"], first["init"]) == ("layer", "default")
     assert first["regularizer"] in ("none", "dropout")
-    assert found["apart"].tolist() == [False, False, True, True]
-    assert found["first_better"].iloc[2:].tolist() == [1, 1]
-    assert (found["p_first"].iloc[2:] < 0.01).all()
-    assert (found["p"] < 1e-6).all()
+    assert table["apart"].tolist() == [False, False, True, True]
+    assert table["first_better"].iloc[2:].tolist() == [1, 1]
+    assert (table["p_first"].iloc[2:] < 0.01).all()
+    assert (table["p"] < 1e-6).all()
 
 
 def test_a_configuration_that_diverged_once_is_not_among_the_best() -> None:
     runs = planted({("norm", "layer"): -1.0}, noise=0.1)
     hit = (runs["norm"] == "layer") & (runs["seed"] == 0) & (runs["regularizer"] == "l1")
     runs = runs.assign(status=np.where(hit, "diverged", "ok"))
-    found = ranking(runs, FACTORS)
-    said = "2 configurations that diverged in some seed"
-    assert set(found["left_out"]) == {said}
-    assert len(found) == 10
+    table = ranking(runs, FACTORS)
+    message = "2 configurations that diverged in some seed"
+    assert set(table["left_out"]) == {message}
+    assert len(table) == 10
     first = best_configuration(runs, FACTORS).iloc[0]
-    assert (first["candidates"], first["left_out"]) == (10, said)
+    assert (first["candidates"], first["left_out"]) == (10, message)
     nothing = ranking(runs.iloc[:0], FACTORS)
     assert nothing.empty
     assert best_configuration(runs.iloc[:0], FACTORS).empty
@@ -84,13 +84,13 @@ def test_a_seed_that_is_not_done_yet_costs_no_configuration() -> None:
     runs = planted({("norm", "layer"): -1.0}, noise=0.1)
     extra = runs[runs["seed"] == 0].iloc[:3].assign(seed=6)
     grown = pd.concat([runs, extra])
-    found = best_configuration(grown, FACTORS).iloc[0]
-    whole = best_configuration(runs, FACTORS).iloc[0]
+    table = best_configuration(grown, FACTORS).iloc[0]
+    original = best_configuration(runs, FACTORS).iloc[0]
     assert (
-        found[["candidates", "seeds", "held_out"]].tolist()
-        == whole[["candidates", "seeds", "held_out"]].tolist()
+        table[["candidates", "seeds", "held_out"]].tolist()
+        == original[["candidates", "seeds", "held_out"]].tolist()
     )
-    assert found["left_out"] == "1 seed with runs missing"
+    assert table["left_out"] == "1 seed with runs missing"
     assert (ranking(grown, FACTORS)["n"] == 6).all()
     hit = (grown["seed"] == 5) & (grown["norm"] == "layer")
     failed = grown.assign(status=np.where(hit, "failed", "ok"))
@@ -126,12 +126,12 @@ def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
     random = np.random.default_rng(0)
     cells = pd.MultiIndex.from_product([range(216), range(seeds)], names=["cell", "seed"])
     runs = cells.to_frame(index=False)
-    found = []
+    table = []
     for _ in range(100):
         runs["y"] = random.normal(size=len(runs))
-        how = {"outcome": "y", "scale": "difference", "control": {"cell": 0}}
-        found.append(best_configuration(runs, ["cell"], **how))
-    table = pd.concat(found)
+        options = {"outcome": "y", "scale": "difference", "control": {"cell": 0}}
+        table.append(best_configuration(runs, ["cell"], **options))
+    table = pd.concat(table)
     assert table["naive"].mean() == pytest.approx(-naive, abs=0.06)
     assert abs(table["held_out"].mean()) < 0.05
     assert table["optimism"].mean() == pytest.approx(naive, abs=0.06)
@@ -142,14 +142,14 @@ def test_trap_5_the_luck_of_the_best_of_216_is_gone_on_held_out_seeds(
 
 def test_a_true_winner_has_no_luck_to_lose() -> None:
     runs = planted({("norm", "layer"): -1.0, ("init", "kaiming"): -0.5})
-    found = best_configuration(runs, FACTORS, control=CONTROLS).iloc[0]
-    assert (found["norm"], found["init"]) == ("layer", "kaiming")
-    assert found["optimism"] == pytest.approx(0, abs=1e-9)
-    assert found["held_out"] == pytest.approx(found["naive"])
-    assert found["change"] == pytest.approx(np.expm1(-1.5))
-    one = best_configuration(planted({}, seeds=1), FACTORS).iloc[0]
-    assert np.isnan(one["held_out"])
-    assert one["candidates"] == 12
+    table = best_configuration(runs, FACTORS, control=CONTROLS).iloc[0]
+    assert (table["norm"], table["init"]) == ("layer", "kaiming")
+    assert table["optimism"] == pytest.approx(0, abs=1e-9)
+    assert table["held_out"] == pytest.approx(table["naive"])
+    assert table["change"] == pytest.approx(np.expm1(-1.5))
+    single = best_configuration(planted({}, seeds=1), FACTORS).iloc[0]
+    assert np.isnan(single["held_out"])
+    assert single["candidates"] == 12
 
 
 def test_all_halves_where_they_are_few_and_always_the_same_ones() -> None:

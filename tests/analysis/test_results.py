@@ -61,8 +61,8 @@ def test_each_question_has_a_table(results: ablations.Results) -> None:
     assert len(again.simple_effects()) == 4
     looked_up = again.one_factor(full={"regularizer": "dropout", "norm": "batch"})
     assert looked_up["view"].value_counts().to_dict() == {"control plus": 2, "full minus": 2}
-    part = again.one_factor(full={"norm": "batch"})
-    assert part["view"].tolist() == ["control plus", "control plus", "full minus"]
+    subset = again.one_factor(full={"norm": "batch"})
+    assert subset["view"].tolist() == ["control plus", "control plus", "full minus"]
     assert (again.divergence()["only_level"] == 0).all()
 
 
@@ -70,16 +70,16 @@ def test_another_outcome_has_its_own_direction(results: ablations.Results) -> No
     by_metric = results.effects("metric")
     better = by_metric["effect"] > 0
     assert ((by_metric["better"] > 0.5) == better)[by_metric["better"] != 0.5].all()
-    told = results.effects("objective")["assumes"]
-    assert told.str.contains("the objective holds penalties").all()
-    for wrong, said in {
+    lines = results.effects("objective")["assumes"]
+    assert lines.str.contains("the objective holds penalties").all()
+    for wrong, message in {
         "validation_loss": "did you mean 'val_loss'",
         "train_seconds": "its share of theirs",
         "norm": "there is no outcome 'norm'",
         "seed": "there is no outcome 'seed'",
     }.items():
         for ask in (results.effects, results.winner, results.tuning):
-            with pytest.raises(RequestError, match=said):
+            with pytest.raises(RequestError, match=message):
                 ask(wrong)
 
 
@@ -95,8 +95,8 @@ def test_wrong_requests_are_one_sentence(results: ablations.Results) -> None:
         (lambda: results.one_factor(full={"norm": "layr"}), "'layr' is no level of 'norm'"),
         (lambda: results.one_factor(full={"depth": 3}), "'depth', which is no axis"),
     ]
-    for ask, said in wrong:
-        with pytest.raises(RequestError, match=said):
+    for ask, message in wrong:
+        with pytest.raises(RequestError, match=message):
             ask()
 
 
@@ -120,8 +120,8 @@ def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
     table = results.effects(tune_over=["lr"])
     assert table["axis"].tolist() == ["norm"]
     assert (table["seeds"].iloc[0], table["cells"].iloc[0]) == (6, 1)
-    asked = ["effects", str(tmp_path), "--tune-over", "lr", "--format", "json"]
-    (row,) = json.loads(CliRunner().invoke(app, asked).stdout)
+    request = ["effects", str(tmp_path), "--tune-over", "lr", "--format", "json"]
+    (row,) = json.loads(CliRunner().invoke(app, request).stdout)
     assert (
         "at its best lr by val_loss, chosen on the other half of the seeds (lr 0.0"
         in (row["procedure"])
@@ -129,9 +129,9 @@ def test_a_technique_is_judged_at_its_own_learning_rate(tmp_path: Path) -> None:
     assert "7 to 10 % of techniques" in row["assumes"]
     untuned = results.effects()
     assert not untuned["procedure"].str.contains("at its best").any()
-    chosen = results.tuning(tune_over=["lr"])
-    assert chosen.groupby("norm")["seeds"].sum().to_dict() == {"batch": 6, "none": 6}
-    assert set(chosen["lr"]) <= {"0.001", "0.01"}
+    tuning = results.tuning(tune_over=["lr"])
+    assert tuning.groupby("norm")["seeds"].sum().to_dict() == {"batch": 6, "none": 6}
+    assert set(tuning["lr"]) <= {"0.001", "0.01"}
     assert results.tuning().empty
     with pytest.raises(RequestError, match="there is no axis 'rate'"):
         results.effects(tune_over=["rate"])
@@ -144,11 +144,11 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
     results = run(study, tmp_path, jobs=1, with_report=True)
     assert results.effects()["axis"].tolist() == ["norm"]
     assert results.effects(tune_over=[])["axis"].tolist() == ["norm", "lr"]
-    told = compare_levels(results)
-    pd.testing.assert_frame_equal(told.effects[results.effects().columns], results.effects())
+    lines = compare_levels(results)
+    pd.testing.assert_frame_equal(lines.effects[results.effects().columns], results.effects())
     page = (tmp_path / "report.html").read_text()
-    said = "judged at its best lr, chosen on one half of the seeds and reported on the other"
-    assert said in page
+    message = "judged at its best lr, chosen on one half of the seeds and reported on the other"
+    assert message in page
     again = ablations.load(tmp_path)
     assert again.effects()["n"].tolist() == [6]
     for question in ("interactions", "one_factor", "ranking", "winner", "importance", "aliases"):
@@ -160,7 +160,7 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"tune_over": ["rate"]}, "'rate' is no axis of several levels here"),
         ({"tune_over": ["init"]}, "'init' is no axis of several levels here"),
@@ -169,9 +169,9 @@ def test_a_study_can_say_that_it_is_tuned_over(tmp_path: Path) -> None:
         ({"tune_over": ["lr", "norm"]}, "none is left to compare"),
     ],
 )
-def test_what_cannot_be_tuned_over_is_said(wrong: dict[str, object], said: str) -> None:
+def test_what_cannot_be_tuned_over_is_said(wrong: dict[str, object], message: str) -> None:
     axes = {"norm": ["none", "batch"], "lr": [1e-3, 1e-2]}
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(RequestError, match=message):
         Study(**(SMALL | {"axes": axes} | wrong))
 
 
@@ -181,10 +181,10 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
     assert untimed.exit_code == 2
     assert "no step was timed here; 'ablations time STUDY --out DIR'" in untimed.stderr
     for question in (question for question in get_args(Question) if question != "costs"):
-        asked = getattr(results, question.replace("-", "_"))()
-        done = CliRunner().invoke(app, ["effects", folder, "--of", question, "--format", "json"])
-        assert done.exit_code == 0, done.output
-        assert [*map(str, asked.columns)] == [*(json.loads(done.stdout) or [asked])[0]]
+        request = getattr(results, question.replace("-", "_"))()
+        outcome = CliRunner().invoke(app, ["effects", folder, "--of", question, "--format", "json"])
+        assert outcome.exit_code == 0, outcome.output
+        assert [*map(str, request.columns)] == [*(json.loads(outcome.stdout) or [request])[0]]
         shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
         assert shown.exit_code == 0, shown.output
         if question not in ("aliases", "tuning"):
@@ -195,28 +195,28 @@ def test_the_command_writes_every_format(results: ablations.Results) -> None:
     table = results.effects()
     folder = str(results.folder)
 
-    def said(*words: str) -> str:
-        done = CliRunner().invoke(app, ["effects", folder, *words])
-        assert done.exit_code == 0, done.output
-        return done.stdout
+    def message(*words: str) -> str:
+        outcome = CliRunner().invoke(app, ["effects", folder, *words])
+        assert outcome.exit_code == 0, outcome.output
+        return outcome.stdout
 
-    rows = list(csv.DictReader(io.StringIO(said("--format", "csv"))))
+    rows = list(csv.DictReader(io.StringIO(message("--format", "csv"))))
     assert [float(row["effect"]) for row in rows] == table["effect"].tolist()
-    objects = json.loads(said("--format", "json"))
-    assert [found["p"] for found in objects] == table["p"].tolist()
+    objects = json.loads(message("--format", "json"))
+    assert [row["p"] for row in objects] == table["p"].tolist()
     shown = [format_percent(change) for change in table["change"]]
-    markdown = said("--format", "markdown")
+    markdown = message("--format", "markdown")
     assert markdown.startswith("| axis | level | control | verdict | change | 95 % low |")
     assert all(change in markdown for change in shown)
     assert "\nprocedure: val_loss, lower is better, log ratio" in markdown
-    latex = said("--format", "latex")
+    latex = message("--format", "latex")
     assert r"\usepackage{booktabs}" in latex
     assert r"\toprule" in latex
     assert r"val\_loss" in latex
     assert "_" not in re.sub(r"\\_", "", latex.split("booktabs}")[1])
-    assert "dropout" in said()
-    assert all(change in said() for change in shown)
-    by_metric = said("--of", "verdicts", "--outcome", "metric")
+    assert "dropout" in message()
+    assert all(change in message() for change in shown)
+    by_metric = message("--of", "verdicts", "--outcome", "metric")
     assert "metric, higher is better, difference" in by_metric
     refused = CliRunner().invoke(app, ["effects", folder, "--outcome", "loss"])
     assert refused.exit_code == 2
@@ -249,11 +249,11 @@ def test_a_notebook_shows_the_answer_and_the_ablation_table(tmp_path: Path) -> N
     assert "<out>" not in html
 
     # The stored answer is of all runs, so a part of them is shown by its verdicts.
-    part = results.only(results.runs.loc[results.runs["regularizer"] == "none", "run_id"])
-    verdicts = part._repr_html_()
+    subset = results.only(results.runs.loc[results.runs["regularizer"] == "none", "run_id"])
+    verdicts = subset._repr_html_()
     assert re.findall(r"<td>(.*?)</td>", verdicts)[:2] == ["norm", "batch"]
     assert "4 ok" in verdicts
     # Without metadata, nobody knows the axes.
-    bare = dataclasses.replace(part, metadata=None)._repr_html_()
+    bare = dataclasses.replace(subset, metadata=None)._repr_html_()
     assert bare.startswith("<p>&lt;Results of 4 runs")
     assert "no metadata.json" in bare

@@ -30,38 +30,38 @@ def test_a_technique_that_only_likes_another_rate_is_no_better() -> None:
     at_one_rate = runs[runs["lr"] == 0.01]
     unfair = main_effects(at_one_rate, {"norm": "none"}, ["norm"]).iloc[0]
     assert unfair["effect"] == pytest.approx(-0.5)
-    chosen = tune(runs, ["lr"], ["norm", "lr"])
-    assert len(chosen) == 2 * 8
-    assert chosen.groupby("norm")["lr"].unique().map(list).to_dict() == {
+    tuned_runs = tune(runs, ["lr"], ["norm", "lr"])
+    assert len(tuned_runs) == 2 * 8
+    assert tuned_runs.groupby("norm")["lr"].unique().map(list).to_dict() == {
         "none": [0.1],
         "layer": [0.01],
     }
-    fair = main_effects(chosen, {"norm": "none"}, ["norm"]).iloc[0]
+    fair = main_effects(tuned_runs, {"norm": "none"}, ["norm"]).iloc[0]
     assert fair["effect"] == pytest.approx(0)
     assert fair["seeds"] == 8
 
 
 def test_no_seed_chooses_the_level_that_it_is_judged_at() -> None:
     """Choosing on the seeds themselves would find the luckiest of twelve equal rates."""
-    random, found = np.random.default_rng(1), []
+    random, means = np.random.default_rng(1), []
     cells = pd.DataFrame(
         list(product(["none"], range(12), range(6))), columns=["norm", "lr", "seed"]
     )
     for _ in range(200):
         runs = cells.assign(val_loss=np.exp(random.normal(0, 1, len(cells))))
-        found.append(np.log(tune(runs, ["lr"], ["norm", "lr"])["val_loss"]).mean())
-    assert abs(np.mean(found)) < 0.1
+        means.append(np.log(tune(runs, ["lr"], ["norm", "lr"])["val_loss"]).mean())
+    assert abs(np.mean(means)) < 0.1
 
 
 def test_a_rate_that_diverged_is_not_chosen_and_one_that_is_reported_may_have() -> None:
     runs = rates({"none": 0.1, "layer": 0.01})
     hit = (runs["norm"] == "none") & (runs["lr"] == 0.1) & (runs["seed"] == 0)
     runs = runs.assign(status=np.where(hit, "diverged", "ok"))
-    chosen = tune(runs, ["lr"], ["norm", "lr"])
-    none = chosen[chosen["norm"] == "none"].set_index("seed")["lr"]
+    tuned_runs = tune(runs, ["lr"], ["norm", "lr"])
+    none = tuned_runs[tuned_runs["norm"] == "none"].set_index("seed")["lr"]
     # Half of the seeds, those whose choosers saw it diverge, are judged at another rate.
     assert (none == 0.1).sum() == (none == 0.01).sum() == 4
-    assert chosen["status"].eq("diverged").sum() == 1
+    assert tuned_runs["status"].eq("diverged").sum() == 1
     assert none[0] == 0.1
 
 
@@ -72,9 +72,9 @@ def test_one_failed_run_does_not_make_a_technique_worse() -> None:
     runs = runs.assign(val_loss=runs["val_loss"] * np.exp(random.normal(0, 0.02, len(runs))))
     hit = (runs["norm"] == "layer") & (runs["lr"] == 0.1) & (runs["seed"] == 4)
     failed = runs.assign(status=np.where(hit, "failed", "ok"))
-    chosen = tune(failed, ["lr"], ["norm", "lr"])
-    assert set(chosen["lr"]) == {0.1}
-    row = main_effects(chosen, {"norm": "none"}, ["norm"]).iloc[0]
+    tuned_runs = tune(failed, ["lr"], ["norm", "lr"])
+    assert set(tuned_runs["lr"]) == {0.1}
+    row = main_effects(tuned_runs, {"norm": "none"}, ["norm"]).iloc[0]
     assert row["seeds"] == 19
     assert row["verdict"] == EQUAL
     assert "1 run of the control without a partner" in row["left_out"]
@@ -93,15 +93,15 @@ def test_halves_have_nothing_to_do_with_labels_order_or_unit() -> None:
     other = runs.sample(frac=1, random_state=2).assign(
         seed=lambda t: labels[t["seed"]], val_loss=lambda t: t["val_loss"] * 37
     )
-    one, changed = (tune(table, ["lr"], ["norm", "lr"]) for table in (runs, other))
-    assert sorted(one.index) == sorted(changed.index)
+    original, changed = (tune(table, ["lr"], ["norm", "lr"]) for table in (runs, other))
+    assert sorted(original.index) == sorted(changed.index)
 
 
 def test_order_does_not_matter_and_wrong_requests_are_named() -> None:
     runs = rates({"none": 0.1, "layer": 0.01}, noise=0.3)
     shuffled = runs.sample(frac=1, random_state=1)
-    one, other = tune(runs, ["lr"], ["norm", "lr"]), tune(shuffled, ["lr"], ["norm", "lr"])
-    assert set(one.index) == set(other.index)
+    original, other = tune(runs, ["lr"], ["norm", "lr"]), tune(shuffled, ["lr"], ["norm", "lr"])
+    assert set(original.index) == set(other.index)
     with pytest.raises(ValueError, match="'lr' is to be tuned over"):
         tune(runs, ["lr"], ["norm"])
     with pytest.raises(ValueError, match="at least two seeds"):

@@ -19,7 +19,7 @@ def crossed(noise: float = 0.0, seeds: int = 8) -> pd.DataFrame:
     return runs.assign(val_loss=runs["val_loss"] * np.where(both, np.exp(-0.5), 1.0))
 
 
-def named(runs: pd.DataFrame, margin: float = 0.02) -> dict[str, str]:
+def moderators_of(runs: pd.DataFrame, margin: float = 0.02) -> dict[str, str]:
     effects = main_effects(runs, CONTROLS, FACTORS)
     both = interactions(runs, CONTROLS, FACTORS)
     return dict(zip(effects["level"], moderators(effects, both, margin=margin), strict=True))
@@ -30,28 +30,30 @@ def test_simple_effects_are_the_effects_of_a_part() -> None:
     table = simple_effects(runs, CONTROLS, FACTORS)
     assert len(table) == 2 * 2 + 2 * 2 + 1 * 3 + 1 * 2 + 1 * 3 + 1 * 2
     for row in table.itertuples():
-        part = runs[runs[row.given] == row.given_level]
-        whole = main_effects(part, {row.axis: row.control}, FACTORS).set_index("level")
+        subset = runs[runs[row.given] == row.given_level]
+        main = main_effects(subset, {row.axis: row.control}, FACTORS).set_index("level")
         for name in ("effect", "low", "high", "change", "p", "cells", "seeds", "pairs"):
-            assert getattr(row, name) == pytest.approx(whole.loc[row.level, name]), name
+            assert getattr(row, name) == pytest.approx(main.loc[row.level, name]), name
     assert (table["p_adjusted"] >= table["p"]).all()
 
 
 def test_planted_simple_effects_are_recovered_exactly() -> None:
     table = simple_effects(crossed(), CONTROLS, FACTORS)
-    found = table.set_index(["level", "given_level"])["effect"]
-    assert found["dropout", "none"] == pytest.approx(0, abs=1e-12)
-    assert found["dropout", "layer"] == pytest.approx(-0.5)
-    assert found["layer", "dropout"] == pytest.approx(-0.3)
+    effects = table.set_index(["level", "given_level"])["effect"]
+    assert effects["dropout", "none"] == pytest.approx(0, abs=1e-12)
+    assert effects["dropout", "layer"] == pytest.approx(-0.5)
+    assert effects["layer", "dropout"] == pytest.approx(-0.3)
 
 
 def test_what_an_effect_depends_on_is_named_where_it_is_certain_and_matters() -> None:
     expected = {"l1": "", "dropout": "norm", "layer": "regularizer", "kaiming": ""}
-    assert named(crossed(noise=0.02)) == expected
-    assert set(named(crossed(noise=0.02), margin=1.0).values()) == {""}
-    assert set(named(planted({("norm", "layer"): 0.2}, noise=0.02)).values()) == {""}
-    assert named(crossed(noise=0.02, seeds=6)) == expected  # one too few for each test of many
-    assert set(named(crossed(noise=0.02, seeds=4)).values()) == {UNKNOWN}
+    assert moderators_of(crossed(noise=0.02)) == expected
+    assert set(moderators_of(crossed(noise=0.02), margin=1.0).values()) == {""}
+    assert set(moderators_of(planted({("norm", "layer"): 0.2}, noise=0.02)).values()) == {""}
+    assert (
+        moderators_of(crossed(noise=0.02, seeds=6)) == expected
+    )  # one too few for each test of many
+    assert set(moderators_of(crossed(noise=0.02, seeds=4)).values()) == {UNKNOWN}
 
 
 def test_incomplete_parts_say_so_and_nothing_is_an_empty_table() -> None:

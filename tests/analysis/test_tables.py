@@ -73,11 +73,11 @@ def test_configurations_are_summarised_and_ranked() -> None:
     runs = runs.assign(metric=runs["val_loss"] * 2, train_seconds=runs["seed"] + 1.0)
     table = configurations(runs, FACTORS)
     first = table.iloc[0]
-    chosen = runs[(runs[FACTORS] == first[FACTORS]).all(axis=1)]
+    selected_runs = runs[(runs[FACTORS] == first[FACTORS]).all(axis=1)]
     assert len(table) == 12
     assert (first["regularizer"], first["norm"]) == ("dropout", "none")
-    assert first["mean"] == pytest.approx(stats.gmean(chosen["val_loss"]))
-    assert first["metric"] == pytest.approx(chosen["metric"].mean())
+    assert first["mean"] == pytest.approx(stats.gmean(selected_runs["val_loss"]))
+    assert first["metric"] == pytest.approx(selected_runs["metric"].mean())
     assert first["seconds"] == 3.5
     assert first[["runs", "ok", "diverged", "failed", "skipped"]].tolist() == [6, 6, 0, 0, 0]
     assert table["mean"].is_monotonic_increasing
@@ -111,8 +111,8 @@ def test_the_pareto_front_is_what_nothing_beats() -> None:
 
 def test_printed_losses_are_set_against_percentiles_of_our_runs() -> None:
     runs, curves = with_curves(planted({}, seeds=200))
-    chosen = runs[(runs["norm"] == "layer") & (runs["init"] == "default")]
-    low, median, high = np.percentile(chosen["val_loss"], [0.5, 50, 99.5])
+    selected_runs = runs[(runs["norm"] == "layer") & (runs["init"] == "default")]
+    low, median, high = np.percentile(selected_runs["val_loss"], [0.5, 50, 99.5])
     table = published_band(
         runs, curves, {"norm": "layer", "init": "default"}, [median, 4 * high, high, 1.0]
     )

@@ -19,8 +19,8 @@ from .generators import AXES, FACTORS, grid, planted
 from .known import nist, tooth_growth
 
 
-def shares(runs: pd.DataFrame, factors: list[str] = FACTORS, **how: object) -> pd.DataFrame:
-    return variance_shares(runs, factors, **how).set_index("source")
+def shares(runs: pd.DataFrame, factors: list[str] = FACTORS, **options: object) -> pd.DataFrame:
+    return variance_shares(runs, factors, **options).set_index("source")
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_nist_certified_values(name: str, f: float, r2: float | None, digits: fl
 def test_tooth_growth() -> None:
     factors = ["supp", "dose"]
     table = shares(tooth_growth(), factors, outcome="len", block=None, scale="difference")
-    found = table.loc[["supp", "dose", "supp × dose"], "f"].tolist()
-    assert found == pytest.approx([15.572, 92.000, 4.107], abs=5e-4)
+    answer = table.loc[["supp", "dose", "supp × dose"], "f"].tolist()
+    assert answer == pytest.approx([15.572, 92.000, 4.107], abs=5e-4)
     assert table.loc["supp", "p"] == pytest.approx(0.000231, abs=5e-7)
     assert table.loc["supp × dose", "p"] == pytest.approx(0.02186, abs=5e-6)
     assert table.loc["residual", "ss"] == pytest.approx(712.1, abs=0.05)
@@ -78,12 +78,12 @@ def test_trap_7_a_large_main_effect_is_a_share_of_the_whole() -> None:
 
 def test_omega_is_zero_on_average_where_there_is_nothing() -> None:
     random = np.random.default_rng(0)
-    found = []
+    answer = []
     for _ in range(200):
         runs = grid(seeds=6)
         runs = runs.assign(val_loss=np.exp(random.normal(0, 1, len(runs))))
-        found.append(shares(runs).loc["regularizer", ["eta2", "omega2"]])
-    eta2, omega2 = np.mean(found, axis=0)
+        answer.append(shares(runs).loc["regularizer", ["eta2", "omega2"]])
+    eta2, omega2 = np.mean(answer, axis=0)
     assert eta2 > 0.02
     assert abs(omega2) < 0.005
 
@@ -92,9 +92,9 @@ def test_large_numbers_that_differ_little_keep_their_digits() -> None:
     runs = planted({("norm", "layer"): 0.2}, noise=0.1)
     small = runs.assign(y=np.log(runs["val_loss"]))
     large = small.assign(y=small["y"] + 1e9)
-    how: dict[str, Any] = {"outcome": "y", "scale": "difference"}
-    assert shares(large, **how)["eta2"].to_numpy() == pytest.approx(
-        shares(small, **how)["eta2"].to_numpy(), rel=1e-4, abs=1e-6
+    options: dict[str, Any] = {"outcome": "y", "scale": "difference"}
+    assert shares(large, **options)["eta2"].to_numpy() == pytest.approx(
+        shares(small, **options)["eta2"].to_numpy(), rel=1e-4, abs=1e-6
     )
 
 
@@ -115,11 +115,11 @@ def test_what_is_not_balanced_is_left_out_and_said() -> None:
 
 def test_balance_never_looks_at_outcomes_and_gives_a_full_cross() -> None:
     runs = planted({})
-    part = runs.sample(frac=0.7, random_state=1)
-    found = find_balanced_part(Design(part, FACTORS))
-    assert np.isfinite(found.values).all()
-    other = part.assign(val_loss=part["val_loss"] ** 2)
-    assert find_balanced_part(Design(other, FACTORS)).levels == found.levels
+    subset = runs.sample(frac=0.7, random_state=1)
+    answer = find_balanced_part(Design(subset, FACTORS))
+    assert np.isfinite(answer.values).all()
+    other = subset.assign(val_loss=subset["val_loss"] ** 2)
+    assert find_balanced_part(Design(other, FACTORS)).levels == answer.levels
 
 
 def test_seeds_are_not_given_up_for_one_bad_cell() -> None:
@@ -138,8 +138,8 @@ def test_levels_and_seeds_of_which_nothing_is_left_are_named() -> None:
     runs = planted({("norm", "layer"): 0.2}, noise=0.1)
     gone = (runs["regularizer"] == "l1") | (runs["seed"] == 5)
     failed = runs.assign(status=np.where(gone, "failed", "ok"))
-    said = variance_shares(failed, FACTORS)["left_out"].iloc[0]
-    assert said == "32 runs without a result; regularizer l1; 1 seed"
+    text = variance_shares(failed, FACTORS)["left_out"].iloc[0]
+    assert text == "32 runs without a result; regularizer l1; 1 seed"
 
 
 def test_blocks_that_hold_one_level_each_are_no_blocks() -> None:
@@ -151,12 +151,12 @@ def test_blocks_that_hold_one_level_each_are_no_blocks() -> None:
 def test_replicates_without_a_number_are_none() -> None:
     runs = tooth_growth()
     more = pd.concat([runs, runs.iloc[::7].assign(len=np.nan)]).sample(frac=1, random_state=1)
-    how: dict[str, Any] = {"outcome": "len", "block": None, "scale": "difference"}
-    one, other = (
-        variance_shares(runs, ["supp", "dose"], **how),
-        variance_shares(more, ["supp", "dose"], **how),
+    options: dict[str, Any] = {"outcome": "len", "block": None, "scale": "difference"}
+    original, other = (
+        variance_shares(runs, ["supp", "dose"], **options),
+        variance_shares(more, ["supp", "dose"], **options),
     )
-    assert other["f"].dropna().tolist() == pytest.approx(one["f"].dropna().tolist())
+    assert other["f"].dropna().tolist() == pytest.approx(original["f"].dropna().tolist())
 
 
 def test_replicates_must_be_as_many() -> None:
@@ -171,8 +171,8 @@ def test_one_factor_may_have_groups_of_any_size() -> None:
     rows = [(name, y) for name, ys in zip("abc", groups, strict=True) for y in ys]
     runs = pd.DataFrame(rows, columns=["feed", "y"])
     table = shares(runs, ["feed"], outcome="y", block=None, scale="difference")
-    wanted = stats.f_oneway(*groups)
-    assert table.loc["feed", ["f", "p"]].tolist() == pytest.approx([*wanted])
+    expected = stats.f_oneway(*groups)
+    assert table.loc["feed", ["f", "p"]].tolist() == pytest.approx([*expected])
     assert (table.loc["residual", "df"], table["n"].iloc[0]) == (13, 16)
     assert table["eta2"].sum() == pytest.approx(1)
 
@@ -227,8 +227,10 @@ def test_order_labels_and_units_do_not_matter(seed: int, unit: float) -> None:
     changed = runs.sample(frac=1, random_state=seed).assign(val_loss=lambda t: t["val_loss"] * unit)
     labels = random.permutation(100)[:6]
     changed["seed"] = labels[changed["seed"]]
-    one, other = shares(runs), shares(changed)
-    assert other.index.tolist() == one.index.tolist()
+    original, other = shares(runs), shares(changed)
+    assert other.index.tolist() == original.index.tolist()
     for name in ("eta2", "f", "p"):
-        assert other[name].to_numpy() == pytest.approx(one[name].to_numpy(), rel=1e-6, nan_ok=True)
+        assert other[name].to_numpy() == pytest.approx(
+            original[name].to_numpy(), rel=1e-6, nan_ok=True
+        )
     assert len(AXES) == 3

@@ -40,10 +40,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportData:
-    """The tables of one report."""
+    """The results of a study, and every table that the report computes from them."""
 
+    results: StoredResults
+    metadata: StudyMetadata
     ablation: Effects
-
     by_seed: pd.DataFrame
     metric_effects: pd.DataFrame
     simple: pd.DataFrame
@@ -92,6 +93,8 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
     curves = results.curves.sort_values(["run_id", "epoch"])
     order = [("axis", "level"), ("given", "given_level")]
     return ReportData(
+        results=results,
+        metadata=metadata,
         ablation=ablation,
         by_seed=seed_effects(design),
         metric_effects=_metric_effects(design, metadata),

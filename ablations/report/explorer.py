@@ -14,7 +14,6 @@ from ablations.analysis import cell_codes
 from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import OUTCOME
 from ablations.report.data import ReportData
-from ablations.results.metadata import StudyMetadata
 
 MOST_CURVES = 180_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
@@ -34,7 +33,7 @@ class Explorer:
     json: str
 
 
-def build_explorer(data: ReportData, curves: pd.DataFrame, metadata: StudyMetadata) -> Explorer:
+def build_explorer(data: ReportData) -> Explorer:
     """Put configurations, runs and curves into one JSON text that is safe inside a page.
 
     Numbers have five significant digits.  Where there are more than ``MOST_CURVES`` points, curves
@@ -50,10 +49,10 @@ def build_explorer(data: ReportData, curves: pd.DataFrame, metadata: StudyMetada
     content: dict[str, Any] = {
         "axes": [[name, list(levels)] for name, levels in axes],
         "configurations": _configurations(data, axes),
-        "metric": metadata.metric_name,
+        "metric": data.metadata.metric_name,
         **_runs(runs),
     }
-    curves_kind, points = _curves(runs, curves)
+    curves_kind, points = _curves(runs, data.results.curves)
     content["epochs"], content["curves"] = points
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Explorer(axes, curves_kind, text.replace("<", "\\u003c"))

@@ -10,19 +10,11 @@ import jinja2
 
 from ablations.core.errors import RequestError
 from ablations.core.files import write_bytes
-from ablations.report.columns import Table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import describe_audit, format_margin
-from ablations.report.run_tables import (
-    audit_table,
-    best_table,
-    endings_table,
-    environment_table,
-    published_table,
-    rates_table,
-)
+from ablations.report.run_tables import RUN_TABLES
 from ablations.report.style import theme_declarations
 from ablations.report.summary import (
     answer_sentences,
@@ -31,16 +23,7 @@ from ablations.report.summary import (
     run_counts,
     summarise,
 )
-from ablations.report.tables import (
-    ablation_table,
-    costs_table,
-    doubles_table,
-    ends_table,
-    ranking_table,
-    shares_table,
-    simple_tables,
-    spread_table,
-)
+from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
 
@@ -89,7 +72,7 @@ def write_report(results: StoredResults, metadata: StudyMetadata) -> tuple[Path,
     figures = draw_figures(list_figures(data))
     _write_figures(figures, results.folder / "figures")
     page = results.folder / "report.html"
-    write_bytes(page, render_page(data, results, metadata, figures).encode())
+    write_bytes(page, render_page(data, figures).encode())
     return page, summarise(data.ablation, metadata.cautions)
 
 
@@ -117,60 +100,35 @@ def load_templates() -> jinja2.Environment:
     )
 
 
-def render_page(
-    data: ReportData,
-    results: StoredResults,
-    metadata: StudyMetadata,
-    drawings: Sequence[RenderedFigure],
-) -> str:
+def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
     """Fill the template of the page."""
+    results, design = data.results, data.design
     figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawings:
         figures.setdefault(figure.spec.section, []).append(figure)
-    page_tables = _page_tables(data, results, metadata)
-    explorer = build_explorer(data, results.curves, metadata) if len(results.runs) else None
-    sections = {*figures, *(name for name, table in page_tables.items() if table), "study"}
+    tables = {name: build(data) for name, build in (EFFECT_TABLES | RUN_TABLES).items()}
+    explorer = build_explorer(data) if len(results.runs) else None
+    sections = {*figures, *(name for name, table in tables.items() if table), "study"}
     sections |= {"explorer"} if explorer else set()
     sections -= {"best"} if "time" in figures else set()
     return (
         load_templates()
         .get_template("report.html.j2")
         .render(
-            metadata=metadata,
+            metadata=data.metadata,
             toml=results.study_toml,
             theme=theme_declarations(),
-            band=format_margin(data.design.margin, data.design.scale),
-            alpha=f"{data.design.alpha:.2g}",
+            band=format_margin(design.margin, design.scale),
+            alpha=f"{design.alpha:.2g}",
             answers=answer_sentences(data),
             facts=run_counts(data),
             caveats=[*find_caveats(data.ablation), *audit_caveats(results.audit)],
             sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
             figures=figures,
             explorer=explorer,
-            geometric=data.design.scale == "log",
+            geometric=design.scale == "log",
             audit_said=describe_audit(results.audit) if len(results.audit) else "",
             simple_effects=simple_tables(data),
-            **page_tables,
+            **tables,
         )
     )
-
-
-def _page_tables(
-    data: ReportData, results: StoredResults, metadata: StudyMetadata
-) -> dict[str, Table | None]:
-    """Return each table of the page, None where it would be empty."""
-    return {
-        "ablation": ablation_table(data, metadata),
-        "shares": shares_table(data),
-        "doubles": doubles_table(data),
-        "ends": ends_table(data),
-        "spread": spread_table(data),
-        "timings": costs_table(data),
-        "ranking": ranking_table(data),
-        "best": best_table(data, metadata),
-        "endings": endings_table(data),
-        "rates": rates_table(data),
-        "published": published_table(data),
-        "audit": audit_table(results.audit, data.design.untuned.runs, metadata),
-        "environment": environment_table(results.environment, results.runs),
-    }

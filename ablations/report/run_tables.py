@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pandas as pd
@@ -27,7 +27,6 @@ from ablations.report.formatting import (
     format_count,
     format_number,
 )
-from ablations.results.metadata import StudyMetadata
 
 BEST = 10
 """Configurations in the table of the best."""
@@ -35,7 +34,7 @@ MOST_REASONS = 20
 """Reasons in the table of runs that did not end well."""
 
 
-def best_table(data: ReportData, metadata: StudyMetadata) -> Table | None:
+def best_table(data: ReportData) -> Table | None:
     """The best configurations of which no run diverged or failed."""
     complete = data.configurations[data.configurations["complete"]]
     best = complete.head(BEST)
@@ -51,7 +50,7 @@ def best_table(data: ReportData, metadata: StudyMetadata) -> Table | None:
         interval_column("95 % interval", "low", "high", format_number, lambda row: row["ok"] > 1),
     ]
     if best["metric"].notna().any():
-        columns.append(number_column(metadata.metric_name, "metric", format_number))
+        columns.append(number_column(data.metadata.metric_name, "metric", format_number))
     columns += [number_column("seconds", "seconds", two_digits), number_column("seeds", "ok")]
     caption = (
         f"The best of {format_count(len(complete), 'configuration')} whose runs all ended well, by "
@@ -126,10 +125,9 @@ def published_table(data: ReportData) -> Table | None:
     return build_table("Printed losses against our runs.", columns, rows)
 
 
-def environment_table(
-    environments: Mapping[str, Mapping[str, object]], runs: pd.DataFrame
-) -> Table | None:
+def environment_table(data: ReportData) -> Table | None:
     """One column per environment, one row per fact."""
+    environments, runs = data.results.environment, data.results.runs
     facts = {name: flatten(environments[name]) for name in sorted(environments)}
     counts = runs["environment_id"].value_counts()
     titles = {name: f"{name} ({format_count(int(counts.get(name, 0)), 'run')})" for name in facts}
@@ -165,11 +163,12 @@ def flatten(description: Mapping[str, object], prefix: str = "") -> dict[str, st
     return facts
 
 
-def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, metadata: StudyMetadata) -> Table | None:
+def audit_table(data: ReportData) -> Table | None:
     """One row per run that the plain loop trained again."""
+    audit, runs = data.results.audit, data.design.untuned.runs
     if audit.empty:
         return None
-    axes = [name for name in metadata.axes if len(set(runs[name])) > 1]
+    axes = [name for name in data.metadata.axes if len(set(runs[name])) > 1]
     rows = audit.merge(runs[["run_id", "seed", *axes]], on="run_id")
     columns = (
         text_column("run", "run_id", "name"),
@@ -204,3 +203,14 @@ def audit_table(audit: pd.DataFrame, runs: pd.DataFrame, metadata: StudyMetadata
 
 def _write_tiny(value: float) -> str:
     return "" if pd.isna(value) else f"{value:.1e}"
+
+
+RUN_TABLES: dict[str, Callable[[ReportData], Table | None]] = {
+    "best": best_table,
+    "endings": endings_table,
+    "rates": rates_table,
+    "published": published_table,
+    "audit": audit_table,
+    "environment": environment_table,
+}
+"""By the names that the templates use."""

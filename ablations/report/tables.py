@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import pandas as pd
@@ -43,7 +43,6 @@ from ablations.report.formatting import (
     format_signed,
     format_spread,
 )
-from ablations.results.metadata import StudyMetadata
 
 MOST_SIMPLE = 3
 """Pairs of axes whose simple effects are shown."""
@@ -51,11 +50,11 @@ MOST_DOUBLES = 60
 """Pairs of levels in the table of interactions."""
 
 
-def ablation_table(data: ReportData, metadata: StudyMetadata) -> Table | None:
+def ablation_table(data: ReportData) -> Table | None:
     """Each level against its control: what changed, how certain that is, and what the level is."""
     rows, scale = data.effects, data.design.scale
     columns = [
-        Column("technique", partial(_level_cell, captions=metadata.captions)),
+        Column("technique", partial(_level_cell, captions=data.metadata.captions)),
         Column("verdict", _verdict_cell),
         change_column(
             "change of loss", scale, lambda row: bool(row["conditional"] and row["seeds"] > 0)
@@ -73,7 +72,7 @@ def ablation_table(data: ReportData, metadata: StudyMetadata) -> Table | None:
         metric = data.metric_effects[[*levels, "effect"]]
         rows = rows.merge(metric, how="left", on=levels, suffixes=("", "_metric"))
         columns.append(
-            number_column(f"change of {metadata.metric_name}", "effect_metric", format_signed)
+            number_column(f"change of {data.metadata.metric_name}", "effect_metric", format_signed)
         )
     if len(data.costs):
         costs = _most_timed(data.costs)[[*levels, "ratio", "low", "high", "verdict"]]
@@ -359,3 +358,15 @@ def _describe_optimism(winner: pd.Series, scale: Scale) -> str:
         f"looks {gap} better than what half of the seeds choose gives on the other half; "
         f"{winner['chosen']:.0%} of the halves choose the same one."
     )
+
+
+EFFECT_TABLES: dict[str, Callable[[ReportData], Table | None]] = {
+    "ablation": ablation_table,
+    "shares": shares_table,
+    "doubles": doubles_table,
+    "ends": ends_table,
+    "spread": spread_table,
+    "timings": costs_table,
+    "ranking": ranking_table,
+}
+"""By the names that the templates use."""

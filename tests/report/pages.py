@@ -83,4 +83,4 @@ def render_undrawn(results: StoredResults, metadata: StudyMetadata) -> Page:
     """The page with an empty picture in place of every figure, which takes most of the time."""
     data = build_report_data(results, metadata)
     figures = [RenderedFigure(spec, b"", "", "<svg></svg>") for spec in list_figures(data)]
-    return Page(render_page(data, results, metadata, figures))
+    return Page(render_page(data, figures))

@@ -21,7 +21,7 @@ def explore(
     results: StoredResults, axes: dict[str, Any] = SMALL
 ) -> tuple[Explorer, dict[str, Any]]:
     metadata = make_metadata(axes)
-    explorer = build_explorer(build_report_data(results, metadata), results.curves, metadata)
+    explorer = build_explorer(build_report_data(results, metadata))
     return explorer, json.loads(explorer.json)
 
 

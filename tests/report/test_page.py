@@ -198,7 +198,7 @@ def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
     data = build_report_data(results, make_metadata())
     specs = [spec for spec in list_figures(data) if spec.name in ("time", "interactions")]
     figures = draw_figures(specs, most_inline=10_000)
-    page = Page(render_page(data, results, make_metadata(), figures))
+    page = Page(render_page(data, figures))
     (picture,) = page.attributes("img")
     content = base64.b64decode((picture["src"] or "").partition("base64,")[2])
     assert content == (results.folder / "figures" / "time.png").read_bytes()

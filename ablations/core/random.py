@@ -207,6 +207,9 @@ class StackedStreams:
         return torch.argsort(self._words(count, purpose, counter, CPU), dim=1, stable=True)
 
 
+AnyStreams = Streams | StackedStreams
+
+
 @dataclass
 class Draws:
     """The streams of a run at its current step; every random layer holds one."""

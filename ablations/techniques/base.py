@@ -34,7 +34,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, cast
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -43,40 +43,19 @@ from ablations.core.deprecation import renamed_attributes
 from ablations.core.registry import Component
 from ablations.core.registry import register as technique
 from ablations.tasks.base import Task
-from ablations.techniques.layers import (
-    PerPosition,
-    RandomLayer,
-    l1_norm,
-    shrinking,
-    uniform_loss,
-)
+from ablations.techniques.layers import PerPosition, RandomLayer, l1_norm, shrinking, uniform_loss
 
-__all__ = [
-    "AXES",
-    "CONTROLS",
-    "Decay",
-    "Device",
-    "Init",
-    "Loss",
-    "Norm",
-    "Optimizer",
-    "Penalties",
-    "PerPosition",
-    "RandomLayer",
-    "Regularizer",
-    "Schedule",
-    "Technique",
-    "TrainingContext",
-    "l1_norm",
-    "shrinking",
-    "technique",
-    "uniform_loss",
-]
+__all__ = ["Device", "Init", "Norm", "Optimizer", "Regularizer", "Schedule", "Technique"]
+__all__ += ["AXES", "CONTROLS", "Decay", "Loss", "Penalties", "TrainingContext", "technique"]
+__all__ += ["PerPosition", "RandomLayer", "l1_norm", "shrinking", "uniform_loss"]
 
 __getattr__ = renamed_attributes(__name__, {"Terms": "Penalties"})
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """``loss(outputs, targets)``: the task's mean loss over a batch, a scalar."""
+Tensors = tuple[Tensor, ...]
+Update = tuple[Tensor, Tensors]
+"""The change of the parameters at a learning rate of 1, and the moments after the step."""
 
 
 class ModelFacts(Protocol):
@@ -87,42 +66,27 @@ class ModelFacts(Protocol):
 
 
 class TrainingContext(Protocol):
-    """What ``skip`` may read of a configuration: the task, other levels, the length of a run.
+    """What ``skip`` may read of a configuration; ``ablations.Configuration`` has it.
 
-    ``ablations.Configuration`` has it.
+    ``rows_per_batch`` counts the rows of a full batch, ``steps_per_epoch`` the optimizer steps.
     """
 
     @property
-    def task(self) -> Task:
-        """The task."""
-
+    def task(self) -> Task: ...
     @property
-    def model(self) -> ModelFacts:
-        """The model."""
-
+    def model(self) -> ModelFacts: ...
     @property
-    def regularizer(self) -> Regularizer:
-        """The level of the axis ``regularizer``."""
-
+    def regularizer(self) -> Regularizer: ...
     @property
-    def norm(self) -> Norm:
-        """The level of the axis ``norm``."""
-
+    def norm(self) -> Norm: ...
     @property
-    def epochs(self) -> int:
-        """Number of epochs."""
-
+    def epochs(self) -> int: ...
     @property
-    def dtype(self) -> Literal["float32", "float64"]:
-        """The precision of parameters and data."""
-
+    def dtype(self) -> Literal["float32", "float64"]: ...
     @property
-    def rows_per_batch(self) -> int:
-        """Number of rows of a full batch."""
-
+    def rows_per_batch(self) -> int: ...
     @property
-    def steps_per_epoch(self) -> int:
-        """Number of optimizer steps in an epoch."""
+    def steps_per_epoch(self) -> int: ...
 
 
 class Technique(Component):
@@ -134,9 +98,6 @@ class Technique(Component):
     def skip(self, context: TrainingContext) -> str | None:
         """Return the reason why this technique makes no sense in a configuration, or None."""
         return None
-
-
-# ----------------------------------------------------------------------------------- regularizers
 
 
 @dataclass(frozen=True)
@@ -203,9 +164,6 @@ class Regularizer(Technique):
         return None if math.isinf(limit) else shrinking(weight, limit)
 
 
-# ------------------------------------------------------------------------------- norms and inits
-
-
 class Norm(Technique):
     """A normalisation of activations or weights in the hidden layers."""
 
@@ -255,9 +213,6 @@ class Init(Technique):
             The only source of random numbers.
         """
         raise NotImplementedError
-
-
-# --------------------------------------------------------------- schedules, devices, optimizers
 
 
 class Schedule(Technique):
@@ -329,9 +284,7 @@ class Optimizer(Technique):
         """Return what ``update`` needs of the step number (from 1); the same count each step."""
         return ()
 
-    def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def update(self, gradient: Tensor, moments: Tensors, factors: Tensors) -> Update:
         """Return the change of the parameters at a learning rate of 1, and the new moments.
 
         The rule of ``build`` as a pure function, element by element, of tensors of any shape: it
@@ -342,7 +295,7 @@ class Optimizer(Technique):
         gradient
             Includes the weight decay where it is coupled.
         moments
-            Those that the last step returned; zeros at first.
+            The moments that the last step returned; zeros at first.
         factors
             ``factors(step)`` as scalars.
         """
@@ -352,7 +305,5 @@ class Optimizer(Technique):
 AXES: tuple[type[Technique], ...] = (Regularizer, Norm, Init, Schedule, Device)
 """The technique axes, in the order of the tables' columns."""
 
-CONTROLS: dict[str, str] = {
-    axis.role: axis.control for axis in (*AXES, cast(type[Technique], Optimizer))
-}
+CONTROLS = {axis.role: axis.control for axis in AXES} | {Optimizer.role: Optimizer.control}
 """Axis to the name of its control level."""

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ablations.core.deprecation import RenamedMembers
-from ablations.core.random import Draws, StackedStreams, Streams
-
-__all__ = ["PerPosition", "RandomLayer", "l1_norm", "shrinking", "uniform_loss"]
+from ablations.core.random import AnyStreams, Draws
 
 
 class RandomLayer(RenamedMembers, nn.Module):
@@ -52,13 +50,12 @@ class RandomLayer(RenamedMembers, nn.Module):
             return self.perturb(inputs, transformed, *numbers)
         if self.draws is None:
             raise RuntimeError(f"the layer '{self.purpose}' has no random streams")
-        streams, step = self.draws.streams, self.draws.step
         numbers = tuple(
             number.to(inputs.device, inputs.dtype if number.is_floating_point() else number.dtype)
             for number in self.numbers()
         )
-        sample = self.sample(streams, inputs.shape, self.purpose, step).to(inputs.device)
-        return self.perturb(inputs, self.transform(sample, *numbers), *numbers)
+        sample = self.sample(self.draws.streams, inputs.shape, self.purpose, self.draws.step)
+        return self.perturb(inputs, self.transform(sample.to(inputs.device), *numbers), *numbers)
 
     def plain(self) -> nn.Module:
         """Return the usual PyTorch layer with the same effect, whose cost is timed."""
@@ -69,9 +66,7 @@ class RandomLayer(RenamedMembers, nn.Module):
         raise NotImplementedError
 
     @staticmethod
-    def sample(
-        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
-    ) -> Tensor:
+    def sample(streams: AnyStreams, shape: Sequence[int], purpose: str, step: int) -> Tensor:
         """Draw this step's numbers (…, batch, feature) as a function of seed and purpose alone."""
         raise NotImplementedError
 
@@ -108,10 +103,7 @@ def l1_norm(parameters: Iterable[Tensor]) -> Tensor:
 
 
 def uniform_loss(outputs: Tensor) -> Tensor:
-    """Return the cross-entropy of each row of logits (…, class) with the uniform distribution.
-
-    Its shape is (…).
-    """
+    """Return the cross-entropy (…) of logits (…, class) with the uniform distribution."""
     return -F.log_softmax(outputs, dim=-1).mean(-1)
 
 

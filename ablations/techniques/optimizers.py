@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ablations.techniques.base import Decay, Optimizer, TrainingContext, technique
+from ablations.techniques.base import Decay, Optimizer, Tensors, TrainingContext, Update, technique
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -27,9 +27,7 @@ class _Adaptive(Optimizer):
     def factors(self, step: int) -> tuple[float, ...]:
         return 1 - self.beta1**step, math.sqrt(1 - self.beta2**step)
 
-    def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def update(self, gradient: Tensor, moments: Tensors, factors: Tensors) -> Update:
         first = torch.lerp(moments[0], gradient, 1 - self.beta1)
         second = torch.addcmul(self.beta2 * moments[1], gradient, gradient, value=1 - self.beta2)
         rate, size = factors
@@ -73,8 +71,20 @@ class AdamW(_Adaptive):
         return f"adamw has its own weight decay; use '{context.regularizer.name}' with adam"
 
 
+class _Coupled(Optimizer):
+    """A rule with one moment, to which PyTorch offers only coupled weight decay."""
+
+    moments = 1
+
+    def skip(self, context: TrainingContext) -> str | None:
+        if not context.regularizer.penalties().decay.decoupled:
+            return None
+        name = type(self).__name__
+        return f"PyTorch's {name} has no decoupled weight decay; use adam, or the regularizer 'l2'"
+
+
 @technique
-class RMSprop(Optimizer):
+class RMSprop(_Coupled):
     """Steps scaled by a running mean square of the gradient (Tieleman & Hinton, 2012)."""
 
     name = "rmsprop"
@@ -85,26 +95,13 @@ class RMSprop(Optimizer):
             parameters, lr=lr, alpha=self.alpha, eps=_EPSILON, weight_decay=decay.amount
         )
 
-    moments = 1
-
-    def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def update(self, gradient: Tensor, moments: Tensors, factors: Tensors) -> Update:
         square = torch.addcmul(self.alpha * moments[0], gradient, gradient, value=1 - self.alpha)
         return gradient / (square.sqrt() + _EPSILON), (square,)
 
-    def skip(self, context: TrainingContext) -> str | None:
-        return _no_decoupled_decay(context, "RMSprop")
-
-
-def _no_decoupled_decay(context: TrainingContext, name: str) -> str | None:
-    if not context.regularizer.penalties().decay.decoupled:
-        return None
-    return f"PyTorch's {name} has no decoupled weight decay; use adam, or the regularizer 'l2'"
-
 
 @technique
-class SGD(Optimizer):
+class SGD(_Coupled):
     """Stochastic gradient descent with momentum (Polyak, 1964)."""
 
     name = "sgd"
@@ -113,13 +110,6 @@ class SGD(Optimizer):
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=decay.amount)
 
-    moments = 1
-
-    def update(
-        self, gradient: Tensor, moments: tuple[Tensor, ...], factors: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def update(self, gradient: Tensor, moments: Tensors, factors: Tensors) -> Update:
         velocity = self.momentum * moments[0] + gradient
         return velocity, (velocity,)
-
-    def skip(self, context: TrainingContext) -> str | None:
-        return _no_decoupled_decay(context, "SGD")

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ablations.core.random import LEVELS, StackedStreams, Streams
+from ablations.core.random import LEVELS, AnyStreams
 from ablations.techniques.base import (
     Decay,
     Penalties,
@@ -88,9 +88,7 @@ class DropoutLayer(RandomLayer):
         return threshold, torch.tensor(LEVELS / (LEVELS - self.dropped), dtype=torch.float64)
 
     @staticmethod
-    def sample(
-        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
-    ) -> Tensor:
+    def sample(streams: AnyStreams, shape: Sequence[int], purpose: str, step: int) -> Tensor:
         return streams.lanes(shape, purpose, step)
 
     @staticmethod
@@ -156,9 +154,7 @@ class NoiseLayer(RandomLayer):
         return (torch.tensor(self.std, dtype=torch.float64),)
 
     @staticmethod
-    def sample(
-        streams: Streams | StackedStreams, shape: Sequence[int], purpose: str, step: int
-    ) -> Tensor:
+    def sample(streams: AnyStreams, shape: Sequence[int], purpose: str, step: int) -> Tensor:
         return streams.normal(shape, purpose, step)
 
     @staticmethod

@@ -99,11 +99,7 @@ class OneCycle(_ByStep):
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         peak = optimizer.param_groups[0]["lr"]
         return lr_scheduler.OneCycleLR(
-            optimizer,
-            peak,
-            total_steps=epochs * steps,
-            pct_start=self.warmup,
-            cycle_momentum=False,
+            optimizer, peak, total_steps=epochs * steps, pct_start=self.warmup, cycle_momentum=False
         )
 
     def skip(self, context: TrainingContext) -> str | None:
@@ -142,9 +138,8 @@ class Plateau(_ByEpoch):
     patience: Fraction = 0.1
 
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
-        return lr_scheduler.ReduceLROnPlateau(
-            optimizer, factor=self.factor, patience=share(self.patience, epochs)
-        )
+        patience = share(self.patience, epochs)
+        return lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.factor, patience=patience)
 
     def after_epoch(self, scheduler: Any, objective: float) -> None:
         scheduler.step(objective)

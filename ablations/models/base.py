@@ -49,30 +49,10 @@ from ablations.tasks.base import Task
 from ablations.techniques.base import Device, Init, Norm, Regularizer, TrainingContext
 
 M = TypeVar("M", bound="Model")
-
+Layers = dict[str, nn.Module | None]
 Weighted = tuple[str, Any, str]
 """Name of a linear or convolutional layer, the layer, and the nonlinearity that follows it
 (``"linear"`` for the output layer)."""
-
-__all__ = [
-    "Activation",
-    "Model",
-    "NetworkContext",
-    "NormPosition",
-    "Weighted",
-    "Width",
-    "build_network",
-    "explain_missing_shape",
-    "feedforward",
-    "fill_network",
-    "finish_network",
-    "hidden_block",
-    "hidden_weights",
-    "initialise_network",
-    "linear",
-    "model",
-    "to_sequential",
-]
 
 __getattr__ = renamed_attributes(
     __name__,
@@ -93,8 +73,7 @@ def model(cls: type[M]) -> type[M]:
     ValueError
         If a parameter has the name of a column of the runs table.
     """
-    columns = set(RUN_COLUMNS) & set(cls.__annotations__)
-    if columns:
+    if columns := set(RUN_COLUMNS) & set(cls.__annotations__):
         message = f"model '{cls.name}' has a parameter named like a column: {sorted(columns)}"
         raise ValueError(message)
     return register(cls)
@@ -103,24 +82,17 @@ def model(cls: type[M]) -> type[M]:
 class NetworkContext(TrainingContext, Protocol):
     """What ``Model.skip`` and the functions that build a network may read of a configuration.
 
-    ``ablations.Configuration`` has it.
+    ``ablations.Configuration`` has it; ``torch_dtype`` is the precision of parameters and data.
     """
 
     @property
-    def model(self) -> Model:
-        """The model."""
-
+    def model(self) -> Model: ...
     @property
-    def init(self) -> Init:
-        """The level of the axis ``init``."""
-
+    def init(self) -> Init: ...
     @property
-    def device(self) -> Device:
-        """The level of the axis ``device``."""
-
+    def device(self) -> Device: ...
     @property
-    def torch_dtype(self) -> torch.dtype:
-        """The precision of parameters and data."""
+    def torch_dtype(self) -> torch.dtype: ...
 
 
 class Model(Component):
@@ -218,28 +190,18 @@ def hidden_block(
     activation: Activation,
     norm_position: NormPosition,
     regularizer: Regularizer,
-) -> OrderedDict[str, nn.Module | None]:
-    """Return a hidden layer, its norm, activation and regularizer by name, in their order.
-
-    Parameters
-    ----------
-    position
-        The number of the hidden layer, from 1.
-    """
-    normal: dict[str, nn.Module | None] = {f"norm{position}": norm}
-    act: dict[str, nn.Module | None] = {f"activation{position}": ACTIVATIONS[activation][0]()}
-    return OrderedDict(
-        {f"hidden{position}": layer}
-        | (act | normal if norm_position == "after" else normal | act)
-        | {f"regularizer{position}": regularizer.layer(position)}
-    )
+) -> Layers:
+    """Return hidden layer ``position`` (from 1), its norm, activation and regularizer, in order."""
+    normal: Layers = {f"norm{position}": norm}
+    act: Layers = {f"activation{position}": ACTIVATIONS[activation][0]()}
+    last: Layers = {f"regularizer{position}": regularizer.layer(position)}
+    middle = act | normal if norm_position == "after" else normal | act
+    return {f"hidden{position}": layer} | middle | last
 
 
-def to_sequential(layers: OrderedDict[str, nn.Module | None]) -> nn.Sequential:
+def to_sequential(layers: Layers) -> nn.Sequential:
     """Return the layers that are not None as one module."""
-    return nn.Sequential(
-        OrderedDict((name, layer) for name, layer in layers.items() if layer is not None)
-    )
+    return nn.Sequential(OrderedDict((k, v) for k, v in layers.items() if v is not None))
 
 
 def hidden_weights(network: nn.Module, activation: Activation) -> Iterator[Weighted]:
@@ -260,8 +222,7 @@ def feedforward(
 ) -> nn.Sequential:
     """Return fully connected layers of these widths, each with activation, norm, regularizer."""
     inputs = task.inputs
-    layers: OrderedDict[str, nn.Module | None] = OrderedDict()
-    layers["regularizer0"] = regularizer.layer(0)
+    layers: Layers = {"regularizer0": regularizer.layer(0)}
     for position, width in enumerate(widths, start=1):
         layer, normal = linear(inputs, width), norm.layer(width)
         layers |= hidden_block(position, layer, normal, activation, norm_position, regularizer)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from torch import nn
 
 from ablations.models.base import (
     Activation,
+    Layers,
     Model,
     NetworkContext,
     NormPosition,
@@ -53,13 +53,11 @@ class CNN(Model):
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
         inputs, *space = task.shape
         convolution = _CONVOLUTIONS[len(space) - 1]
-        layers: OrderedDict[str, nn.Module | None] = OrderedDict()
-        layers["regularizer0"] = regularizer.layer(0)
+        layers: Layers = {"regularizer0": regularizer.layer(0)}
         layers["maps"] = nn.Unflatten(1, task.shape)
+        window = (self.kernel, self.stride, self.kernel // 2)
         for position, width in enumerate(self.channels, start=1):
-            layer = convolution(
-                inputs, width, self.kernel, self.stride, self.kernel // 2, dtype=torch.float32
-            )
+            layer = convolution(inputs, width, *window, dtype=torch.float32)
             normal = norm.maps(width, len(space))
             layers |= hidden_block(
                 position, layer, normal, self.activation, self.norm_position, regularizer

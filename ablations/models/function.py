@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, Any, NamedTuple, Self, get_args
 
 import torch
 from pydantic import BeforeValidator
@@ -44,10 +43,8 @@ Options = Annotated[
 
 def _sort_options(options: Any) -> Any:
     """Return options as sorted pairs, which are hashable."""
-    pairs = options.items() if isinstance(options, dict) else options
-    return tuple(
-        (name, tuple(value) if isinstance(value, list) else value) for name, value in sorted(pairs)
-    )
+    pairs = sorted(options.items() if isinstance(options, dict) else options)
+    return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in pairs)
 
 
 @model
@@ -71,28 +68,26 @@ class Python(Model):
 
     def with_resolved_inputs(self) -> Self:
         defaults = self._defaults()
-        for name in defaults:
-            if name in RUN_COLUMNS:
-                message = f"'{self.target}' has a parameter '{name}', the name of a column"
-                raise RequestError(f"{message} or setting; rename it")
-        for option, _ in self.options:
-            if option not in defaults:
-                valid = nearest(option, defaults) if defaults else "it takes none"
-                raise RequestError(f"'{self.target}' has no parameter '{option}'; {valid}")
-        values = {**defaults, **dict(self.options)}
+        if columns := [name for name in defaults if name in RUN_COLUMNS]:
+            message = f"'{self.target}' has a parameter '{columns[0]}', the name of a column"
+            raise RequestError(f"{message} or setting; rename it")
+        options = dict(self.options)
+        if unknown := [name for name in options if name not in defaults]:
+            valid = nearest(unknown[0], defaults) if defaults else "it takes none"
+            raise RequestError(f"'{self.target}' has no parameter '{unknown[0]}'; {valid}")
+        values = defaults | options
         for name, value in values.items():
             if value is inspect.Parameter.empty:
                 message = f"'{self.target}' has an argument '{name}' without a value"
                 advice = f"{nearest(name, _ARGUMENTS)}, or give it a default"
                 raise RequestError(f"{message}; {advice}")
-            if name in dict(self.options) or isinstance(value, (*get_args(Scalar), tuple, list)):
+            if name in options or isinstance(value, (*get_args(Scalar), tuple, list)):
                 continue
             message = f"the parameter '{name}' of '{self.target}' is {value!r} by default"
             raise RequestError(f"{message}; expected a number, a text, true or false")
         return self._with(_sort_options(values), module_hash(self.target.partition(":")[0]))
 
     def _defaults(self) -> dict[str, Any]:
-        """Return name and default of each parameter."""
         arguments = _arguments(self._function, self.target)
         return {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
 
@@ -125,8 +120,8 @@ class Python(Model):
         """The function itself; the model takes it along to workers."""
         function = import_object(self.target, "", STUDY_DIR.get())
         if not callable(function):
-            message = f"'{self.target}' is {type(function).__name__}; expected a function"
-            raise RequestError(message)
+            type_name = type(function).__name__
+            raise RequestError(f"'{self.target}' is {type_name}; expected a function")
         return function  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -202,8 +197,7 @@ class Python(Model):
             yield name, layer, "linear" if number == len(layers) else nonlinearity
 
 
-@dataclass(frozen=True)
-class _Sizes:
+class _Sizes(NamedTuple):
     """What the engines and other techniques read of a network (see ``Model``)."""
 
     widths: tuple[int, ...]
@@ -231,15 +225,8 @@ def _arguments(function: Callable[..., Any], target: str) -> dict[str, Any]:
 def _try_network(network: nn.Module, task: Task, target: str) -> int:
     """Call a network on two rows of zeros in evaluation mode, and note the order of its layers.
 
-    Returns
-    -------
-    int
-        How many numbers a row leaves in the layers for the gradient.
-
-    Raises
-    ------
-    ValueError
-        If the outputs have another shape: a loss would broadcast them against the targets.
+    Outputs of another shape raise a ``ValueError``: a loss would broadcast them against the
+    targets.  The result is how many numbers a row leaves in the layers for the gradient.
     """
     order: dict[str, int] = {}
     sizes: list[int] = []

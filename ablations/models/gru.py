@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from ablations.models.base import (
+    Layers,
     Model,
     NetworkContext,
     Weighted,
@@ -30,16 +30,8 @@ class Recurrence(nn.Module):
 
     The products with a step's inputs and with the state are both normalised before the gates (Ba,
     Kiros & Hinton, 2016).  All steps share the two norm layers, so that batch norm has one running
-    mean for all steps, while Cooijmans et al. (2017) have one for each step.
-
-    Parameters
-    ----------
-    shape
-        Shape of a row, (channel, step, …); the inputs of a step are all its numbers.
-    width
-        Number of units.
-    norm
-        Returns the layers that normalise the products, of three times the width.
+    mean for all steps, while Cooijmans et al. (2017) have one for each step.  The inputs of a step
+    are all numbers of a row (channel, step, …) at that step.
     """
 
     def __init__(self, shape: tuple[int, ...], width: int, norm: Norm) -> None:
@@ -63,15 +55,10 @@ class Recurrence(nn.Module):
 
     @staticmethod
     def next(h: Tensor, a: Tensor, b: Tensor, dim: int = -1) -> Tensor:
-        """Return the state after a step (Cho et al., 2014), in PyTorch's form.
+        """Return the state that follows the state ``h`` (Cho et al., 2014), in PyTorch's form.
 
-        Parameters
-        ----------
-        h
-            The state before the step.
-        a, b
-            The products with the inputs and with the state: reset gate, update gate and candidate,
-            concatenated along ``dim``.
+        ``a`` and ``b`` are the products with the inputs and with the state: reset gate, update
+        gate and candidate, concatenated along ``dim``.
         """
         sizes = [2 * h.shape[dim], h.shape[dim]]
         a_gates, a_last = torch.split(a, sizes, dim)
@@ -91,14 +78,11 @@ class GRU(Model):
     width: Width = 32
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        return to_sequential(
-            OrderedDict(
-                regularizer0=regularizer.layer(0),
-                recurrence=Recurrence(task.shape, self.width, norm),
-                regularizer1=regularizer.layer(1),
-                output=linear(self.width, task.outputs),
-            )
-        )
+        layers: Layers = {"regularizer0": regularizer.layer(0)}
+        layers["recurrence"] = Recurrence(task.shape, self.width, norm)
+        layers["regularizer1"] = regularizer.layer(1)
+        layers["output"] = linear(self.width, task.outputs)
+        return to_sequential(layers)
 
     def widths(self, task: Task) -> tuple[int, ...]:
         return (_GATES * self.width,) * 2
@@ -123,6 +107,5 @@ class GRU(Model):
         self, weight: Tensor, nonlinearity: str, init: Init, generator: torch.Generator
     ) -> None:
         # Gate by gate: the fan-out of a gate is the width.
-        gates = weight.chunk(_GATES) if nonlinearity == "sigmoid" else (weight,)
-        for gate in gates:
+        for gate in weight.chunk(_GATES) if nonlinearity == "sigmoid" else (weight,):
             init.fill(gate, nonlinearity, generator)

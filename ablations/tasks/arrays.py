@@ -28,12 +28,7 @@ TARGET, GROUP, SPLIT = "target", "group", "part"
 
 
 def from_arrays(
-    x: Any,
-    y: Any,
-    *,
-    groups: Any = None,
-    folder: Path | str | None = None,
-    **options: Any,
+    x: Any, y: Any, *, groups: Any = None, folder: Path | str | None = None, **options: Any
 ) -> Task:
     """Return a task from features and targets.
 
@@ -58,9 +53,8 @@ def from_arrays(
         If the arrays do not match each other, or a column cannot be used.
     """
     frame, shape = _to_frame(x)
-    for name in (TARGET, GROUP):
-        if name in frame:
-            raise RequestError(f"a column of x is named '{name}'; rename it", "x")
+    if clashes := [name for name in (TARGET, GROUP) if name in frame]:
+        raise RequestError(f"a column of x is named '{clashes[0]}'; rename it", "x")
     frame[TARGET] = _to_column(y, len(frame), "y")
     if groups is not None:
         frame[GROUP] = _to_column(groups, len(frame), "groups")
@@ -69,11 +63,7 @@ def from_arrays(
 
 
 def from_dataset(
-    dataset: Any,
-    validation: Any = None,
-    *,
-    folder: Path | str | None = None,
-    **options: Any,
+    dataset: Any, validation: Any = None, *, folder: Path | str | None = None, **options: Any
 ) -> Task:
     """Return a task from a PyTorch dataset of pairs: inputs of one shape, and a number or class.
 
@@ -96,9 +86,10 @@ def from_dataset(
     x, y = _load_items(dataset, "dataset")
     if y.dtype.kind in "iub":
         options.setdefault("kind", "multiclass")
-    if validation is None or isinstance(validation, float):
-        share = {} if validation is None else {"validation": validation}
-        return from_arrays(x, y, folder=folder, **share, **options)
+    if validation is None:
+        return from_arrays(x, y, folder=folder, **options)
+    if isinstance(validation, float):
+        return from_arrays(x, y, folder=folder, validation=validation, **options)
     x_val, y_val = _load_items(validation, "validation")
     if x_val.shape[1:] != x.shape[1:]:
         message = f"its items have shape {list(x_val.shape[1:])}"
@@ -152,8 +143,7 @@ def _to_array(values: Any, key: str) -> np.ndarray:
 
 def _load_items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the inputs (row, …) and targets (row,) of all items."""
-    inputs: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
+    inputs, targets = [], []
     try:
         count = len(dataset)
     except TypeError:
@@ -189,9 +179,10 @@ def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, An
     except (TypeError, ValueError, pa.ArrowException) as error:
         raise RequestError(f"cannot be stored as a table: {error}", "x") from None
     content = buffer.getvalue()
-    path = (_cache_folder() if folder is None else Path(folder).absolute()) / (
-        f"{digest(content)}.parquet"
-    )
+    if folder is None:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        folder = Path(cache) / "ablations" / "data"
+    path = Path(folder).absolute() / f"{digest(content)}.parquet"
     if not path.exists():
         try:
             write_bytes(path, content)
@@ -203,8 +194,3 @@ def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, An
     task = resolve("task", spec, "task")
     assert isinstance(task, Task)  # noqa: S101 - for the type checker
     return task
-
-
-def _cache_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "ablations" / "data"

@@ -75,9 +75,8 @@ def split(
     """
     order = streams.permutation(len(inputs), "split")
     train, val = order[:rows], order[rows:]
-    x, y = _scaled(inputs, train, together), targets
-    if targets.is_floating_point():
-        y = _scaled(targets, train)
+    x = _scaled(inputs, train, together)
+    y = _scaled(targets, train) if targets.is_floating_point() else targets
     return Data(x[train], y[train], x[val], y[val])
 
 
@@ -141,13 +140,7 @@ class Task(Component):
         raise NotImplementedError
 
     def ready(self) -> None:
-        """Check that the data can be loaded, before training starts.
-
-        Raises
-        ------
-        RequestError
-            If they cannot be loaded.
-        """
+        """Raise a ``RequestError`` if the data cannot be loaded, before training starts."""
 
     def data(self, streams: Streams) -> Data:
         """Return both splits of one seed, on the CPU."""

@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Regression, Task, task
-from ablations.tasks.tabular.columns import (
-    Kind,
-    Split,
-    TableColumns,
-    TableOptions,
-    classify_columns,
-)
+from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
 from ablations.tasks.tabular.encoding import encode, scale
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
-Names = Annotated[tuple[str, ...], Field(strict=False)]
-Sizes = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)]
-Share = Annotated[float, Field(gt=0, lt=1)]
 _FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes")
 """Fields that describe the file; of these only the content is part of a run's identity."""
 
 
 @frozen
-class Table(Task):
+class Table(TableOptions, Task):
     """A table in a file: first the options of the user, then what the file holds."""
 
     format: ClassVar[Format]
-    path: str
-    target: str
-    kind: Kind = "auto"
-    features: Names = ()
-    drop: Names = ()
-    split: Split = "random"
-    by: str = ""
-    group: str = ""
-    validation: Share = 0.2
-    shape: Sizes = ()
     content: str = ""
     rows: int = 0
     inputs: int = 0
@@ -98,18 +78,18 @@ class Table(Task):
             return self  # a stored study whose file is elsewhere now
         if self.content not in ("", content):
             return self  # the file has changed: ``ready`` raises before training
-        columns, split = _prepare(path, content, self.format, self._options())
-        description = {
-            "kind": columns.kind,
-            "path": path,
-            "shape": self.shape if len(self.shape) > 1 else (columns.inputs,),
-            "content": content,
-            "rows": split.n_train,
-            "inputs": columns.inputs,
-            "outputs": columns.outputs,
-            "notes": (*columns.notes, *split.notes),
-        }
-        return type(self)(**(self.parameters() | description))
+        columns, split = replace(self, path=path)._prepare(content)
+        return replace(
+            self,
+            kind=columns.kind,
+            path=path,
+            shape=self.shape if len(self.shape) > 1 else (columns.inputs,),
+            content=content,
+            rows=split.n_train,
+            inputs=columns.inputs,
+            outputs=columns.outputs,
+            notes=(*columns.notes, *split.notes),
+        )
 
     def identity(self) -> dict[str, Any]:
         options = {key: v for key, v in self.parameters().items() if key not in _FILE_FIELDS}
@@ -122,7 +102,7 @@ class Table(Task):
 
     def data(self, streams: Streams) -> Data:
         self.ready()
-        columns, split = _prepare(self.path, self.content, self.format, self._options())
+        columns, split = self._prepare(self.content)
         train, val = split.draw(lambda count, purpose: streams.permutation(count, purpose).numpy())
         x = torch.from_numpy(encode(columns, train)).to(torch.float32)
         if columns.classes:
@@ -131,18 +111,17 @@ class Table(Task):
             y = torch.from_numpy(scale(columns.targets, train)).to(torch.float32)
         return Data(x[train], y[train], x[val], y[val])
 
-    def _options(self) -> TableOptions:
+    def _prepare(self, content: str) -> tuple[TableColumns, SplitPlan]:
         options = {field.name: getattr(self, field.name) for field in fields(TableOptions)}
-        return TableOptions(**options | {"shape": self.shape if len(self.shape) > 1 else ()})
+        options["shape"] = self.shape if len(self.shape) > 1 else ()
+        return _prepare(TableOptions(**options), self.format, content)
 
 
 @lru_cache(maxsize=4)
 def _prepare(
-    path: str,
-    content: str,  # noqa: ARG001 - a key of the cache
-    format_: Format,
-    options: TableOptions,
+    options: TableOptions, format_: Format, content: str
 ) -> tuple[TableColumns, SplitPlan]:
+    path = options.path
     if bool(options.by) != (options.split != "random"):
         message = 'split = "time" and split = "column" need the name of a column in by'
         message = f'{message}, split = "random" takes no by; found {options.by!r}'
@@ -153,7 +132,7 @@ def _prepare(
     if options.split == "column" and options.by in options.features:
         message = f"column '{options.by}' defines the split and cannot be a feature too"
         raise RequestError(message, "task.features", path)
-    columns = classify_columns(read_table(path, format_), options)
+    columns = classify_columns(read_table(path, format_, content), options)
     return columns, plan_split(columns, options)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -37,20 +36,11 @@ _SMOOTH = 2.0
 _EACH = 500
 
 
-@lru_cache(maxsize=1)
-def _templates() -> Array:
-    """Return the curves, shape (10, 12), each with deviation 1/6 and start 0."""
-    pen: Array = np.array(_PEN, dtype=np.float64)
-    pen = (pen - pen.mean(1, keepdims=True)) / pen.std(1, keepdims=True)
-    return np.asarray((pen - pen[:, :1]) / 6)
-
-
 def _interpolate(curves: Array, at: Array) -> Array:
     """Return curves (row, point) at the positions ``at`` (row, position), linearly."""
     before = np.clip(np.floor(at).astype(np.int64), 0, curves.shape[1] - 2)
     first, second = (np.take_along_axis(curves, before + step, 1) for step in (0, 1))
-    values: Array = first + (at - before) * (second - first)
-    return values
+    return np.asarray(first + (at - before) * (second - first))
 
 
 def _smooth(noise: Array) -> Array:
@@ -59,17 +49,13 @@ def _smooth(noise: Array) -> Array:
     window = np.exp(-0.5 * (np.arange(-radius, radius + 1) / _SMOOTH) ** 2)
     padded = np.pad(noise, ((0, 0), (radius, radius)), mode="symmetric")
     windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * radius + 1, axis=1)
-    smooth: Array = windows @ (window / window.sum())
-    return smooth
+    return np.asarray(windows @ (window / window.sum()))
 
 
 def draw_sequences(streams: Streams, n_each: int = _EACH) -> tuple[Tensor, Tensor]:
     """Draw ``n_each`` sequences of each digit, in the order of the digits.
 
-    Returns
-    -------
-    tuple
-        Float64 of shape (10 · n_each, 40), and the digits, int64 of shape (10 · n_each,).
+    They have shape (10 · n_each, 40), float64; the digits (10 · n_each,), int64.
     """
     digits = np.repeat(np.arange(10), n_each)
     rows = len(digits)
@@ -80,7 +66,9 @@ def draw_sequences(streams: Streams, n_each: int = _EACH) -> tuple[Tensor, Tenso
     def normal(purpose: str) -> Array:
         return np.asarray(streams.normal((rows, _LONG), f"data/{purpose}"))
 
-    templates = _templates()[digits]
+    pen: Array = np.array(_PEN, dtype=np.float64)
+    pen = (pen - pen.mean(1, keepdims=True)) / pen.std(1, keepdims=True)
+    templates = ((pen - pen[:, :1]) / 6)[digits]  # each with deviation 1/6 and start 0
     low, high = _PADDING
     length = templates.shape[1] + low + np.floor(uniform("padding") * (high - low + 1))
     at = np.linspace(0, 1, _LONG) * (length - 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ablations.core.random import Streams
 from ablations.tasks.base import Data, Regression, task
@@ -25,13 +24,10 @@ class Notebook(Regression):
     )
 
     def data(self, streams: Streams) -> Data:
-        def draw(split: str, name: str, width: int) -> Tensor:
-            values = streams.uniform((self.rows, width), f"data/{split}/{name}")
-            return values.to(torch.float32)
-
-        return Data(
-            draw("train", "inputs", self.inputs),
-            draw("train", "targets", self.outputs),
-            draw("val", "inputs", self.inputs),
-            draw("val", "targets", self.outputs),
-        )
+        widths = {"inputs": self.inputs, "targets": self.outputs}
+        draws = [
+            streams.uniform((self.rows, width), f"data/{split}/{name}").to(torch.float32)
+            for split in ("train", "val")
+            for name, width in widths.items()
+        ]
+        return Data(*draws)

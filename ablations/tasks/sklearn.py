@@ -6,7 +6,7 @@ scikit-learn is imported when the data are loaded: its import takes longer than 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,20 +16,20 @@ from ablations.tasks.base import Classification, Data, Regression, Task, split, 
 
 
 class _SklearnTask(Task):
-    """A data set of scikit-learn; each seed draws its split."""
+    """The data set of scikit-learn that ``load_<name>`` returns; each seed draws its split."""
 
-    @staticmethod
-    def load() -> Any:
-        """Return inputs (row, feature) and targets (row,) as arrays."""
-        raise NotImplementedError
+    options: ClassVar[dict[str, Any]] = {}
 
     def data(self, streams: Streams) -> Data:
-        return split(*_tensors(self), self.rows, streams)
+        return split(*_load(self), self.rows, streams)
 
 
 @lru_cache(maxsize=3)
-def _tensors(task: _SklearnTask) -> tuple[Tensor, Tensor]:
-    inputs, targets = map(torch.from_numpy, task.load())
+def _load(task: _SklearnTask) -> tuple[Tensor, Tensor]:
+    from sklearn import datasets
+
+    arrays = getattr(datasets, f"load_{task.name}")(return_X_y=True, **task.options)
+    inputs, targets = map(torch.from_numpy, arrays)
     return inputs, targets.to(torch.int64) if task.classification else targets[:, None]
 
 
@@ -42,12 +42,6 @@ class BreastCancer(Classification, _SklearnTask):
     name = "breast_cancer"
     inputs, outputs, rows = 30, 2, 455
 
-    @staticmethod
-    def load() -> Any:
-        from sklearn.datasets import load_breast_cancer
-
-        return load_breast_cancer(return_X_y=True)
-
 
 @task
 class Diabetes(Regression, _SklearnTask):
@@ -57,12 +51,7 @@ class Diabetes(Regression, _SklearnTask):
 
     name = "diabetes"
     inputs, outputs, rows = 10, 1, 354
-
-    @staticmethod
-    def load() -> Any:
-        from sklearn.datasets import load_diabetes
-
-        return load_diabetes(return_X_y=True, scaled=False)
+    options: ClassVar[dict[str, Any]] = {"scaled": False}
 
 
 @task
@@ -74,9 +63,3 @@ class Digits(Classification, _SklearnTask):
     name = "digits"
     inputs, outputs, rows = 64, 10, 1437
     shape = (1, 8, 8)
-
-    @staticmethod
-    def load() -> Any:
-        from sklearn.datasets import load_digits
-
-        return load_digits(return_X_y=True)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ablations import RequestError
 from ablations.tasks.tabular.columns import MISSING, TableColumns, TableOptions, classify_columns
 from ablations.tasks.tabular.encoding import encode
-from ablations.tasks.tabular.reader import TableFile, read_table
+from ablations.tasks.tabular.reader import TableFile, content_hash, read_table
 from ablations.tasks.tabular.splits import plan_split
 
 
@@ -25,8 +25,12 @@ def to_table(frame: pd.DataFrame) -> TableFile:
     return TableFile("a table", frame, "row")
 
 
+def read_csv(path: Path) -> TableFile:
+    return read_table(str(path), "csv", content_hash(str(path)))
+
+
 def classify(frame: pd.DataFrame, target: str = "target", **options: Any) -> TableColumns:
-    return classify_columns(to_table(frame), TableOptions(target, **options))
+    return classify_columns(to_table(frame), TableOptions("a table", target, **options))
 
 
 def shuffler(seed: int) -> Callable[[int, str], np.ndarray]:
@@ -45,7 +49,7 @@ a;NA;;;4
 def test_a_csv_file_may_have_semicolons_decimal_commas_and_gaps(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"\xef\xbb\xbf" + CSV.replace("\n", "\r\n").encode())
-    table = read_table(str(path), "csv")
+    table = read_csv(path)
     frame = table.frame
     assert list(frame.columns) == ["name", "size", "day", "flag", "price"]
     assert list(frame.index) == [2, 3, 5, 6]  # the lines of the file
@@ -61,15 +65,15 @@ def test_a_csv_file_may_have_semicolons_decimal_commas_and_gaps(tmp_path: Path) 
 def test_separators_are_detected(tmp_path: Path, separator: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text("\n".join(separator.join(row) for row in (["a", "b"], ["1.5", "x"])))
-    assert read_table(str(path), "csv").frame.iloc[0].tolist() == [1.5, "x"]
+    assert read_csv(path).frame.iloc[0].tolist() == [1.5, "x"]
 
 
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n")
-    assert read_table(str(path), "csv").frame["a"].tolist() == [1]
+    assert read_csv(path).frame["a"].tolist() == [1]
     path.write_text("a,b\n3,2\n4,2\n")
-    assert read_table(str(path), "csv").frame["a"].tolist() == [3, 4]
+    assert read_csv(path).frame["a"].tolist() == [3, 4]
 
 
 def example() -> pd.DataFrame:
@@ -173,7 +177,9 @@ def test_every_seed_has_splits_of_one_size_without_common_rows(
     target = "class" if method == "classes" else "x"
     features = ("group",) if target == "x" else ("x",)
     columns = classify(frame, target, features=features)
-    options = TableOptions(target, validation=share, group="group" if method == "group" else "")
+    options = TableOptions(
+        "a table", target, validation=share, group="group" if method == "group" else ""
+    )
     largest = frame["group"].value_counts().max()
     n_validation = round(len(frame) * share)
     if method == "group" and n_validation - largest + 1 < max(2, n_validation // 2):
@@ -198,7 +204,7 @@ def test_every_seed_has_splits_of_one_size_without_common_rows(
 
 def test_a_rare_class_is_in_both_splits() -> None:
     frame = example().assign(target=["rare" if i < 2 else "ab"[i % 2] for i in range(40)])
-    plan = plan_split(classify(frame), TableOptions("target"))
+    plan = plan_split(classify(frame), TableOptions("a table", "target"))
     for seed in range(20):
         train, validation = plan.draw(shuffler(seed))
         assert sum(train < 2) == sum(validation < 2) == 1
@@ -208,11 +214,11 @@ def test_splits_by_time_and_by_column_are_the_same_for_every_seed() -> None:
     frame = example().sample(frac=1, random_state=0)
     frame["part"] = np.where(frame["size"] > 50, "Test", "train")
     columns = classify(frame, by="day", group="part")
-    by_time = plan_split(columns, TableOptions("target", split="time", by="day"))
+    by_time = plan_split(columns, TableOptions("a table", "target", split="time", by="day"))
     train, validation = by_time.draw(shuffler(0))
     assert frame["day"].iloc[train].max() < frame["day"].iloc[validation].min()
     assert len(validation) == 8
-    by_column = plan_split(columns, TableOptions("target", split="column", by="part"))
+    by_column = plan_split(columns, TableOptions("a table", "target", split="column", by="part"))
     train, validation = by_column.draw(shuffler(1))
     assert set(frame["part"].iloc[train]) == {"train"}
     assert set(frame["part"].iloc[validation]) == {"Test"}
@@ -224,7 +230,7 @@ def test_rows_of_one_time_are_in_one_split() -> None:
     frame = example().assign(when=[i // 13 for i in range(40)])
     plan = plan_split(
         classify(frame, by="when"),
-        TableOptions("target", split="time", by="when"),
+        TableOptions("a table", "target", split="time", by="when"),
     )
     train, validation = plan.draw(shuffler(0))
     assert not set(frame["when"].iloc[train]) & set(frame["when"].iloc[validation])
@@ -235,6 +241,6 @@ def test_groups_of_one_row_omit_no_row() -> None:
     frame = example().assign(patient=range(40))
     plan = plan_split(
         classify(frame, group="patient"),
-        TableOptions("target", group="patient"),
+        TableOptions("a table", "target", group="patient"),
     )
     assert (plan.n_train, plan.n_validation, plan.notes) == (32, 8, ())

@@ -8,17 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from ablations.core.errors import nearest
-from ablations.tasks.tabular.reader import TableFile, first_true
-
-__all__ = ["Category", "Kind", "Split", "TableColumns", "TableOptions", "classify_columns"]
+from ablations.tasks.tabular.reader import TableFile
 
 Kind = Literal["auto", "regression", "binary", "multiclass"]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
 Split = Literal["random", "time", "column"]
 
 MIN_ROWS = 20
@@ -34,13 +34,9 @@ MAX_CLASSES = 20
 """Up to this count of different whole numbers, a target may be classes as well as amounts."""
 
 MISSING = "(missing)"
-_FORMATTED_NUMBER = "|".join(
-    [
-        r"[-+]?\d{1,3}(?:[ .,'\u00a0]\d{3})+(?:[.,]\d+)?",
-        r"[-+]?\d+,\d+",
-        r"[-+]?[$€£] ?\d[\d.,]*",
-        r"[-+]?\d[\d.,]* ?[$€£%]",
-    ]
+_FORMATTED_NUMBER = (
+    r"[-+]?\d{1,3}(?:[ .,'\u00a0]\d{3})+(?:[.,]\d+)?|[-+]?\d+,\d+"
+    r"|[-+]?[$€£] ?\d[\d.,]*|[-+]?\d[\d.,]* ?[$€£%]"
 )
 """Numbers that are formatted for people: thousands, decimal commas, money, percentages."""
 _DAYS_PER_YEAR = 365.2425
@@ -50,18 +46,19 @@ _DAYS_PER_YEAR = 365.2425
 class TableOptions:
     """What a study says about a table."""
 
+    path: str
     target: str
     kind: Kind = "auto"
-    features: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
+    features: Names = ()
+    drop: Names = ()
     split: Split = "random"
     by: str = ""
     """The column with the time, or with the name of the split of each row."""
     group: str = ""
     """Rows with the same value in this column stay in the same split."""
-    validation: float = 0.2
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of validation rows."""
-    shape: tuple[int, ...] = ()
+    shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = ()
     """The shape of a row; with a shape, constant columns are features too."""
 
     @property
@@ -175,9 +172,6 @@ def _is_date(column: pd.Series) -> bool:
     return bool(pd.api.types.is_datetime64_any_dtype(column))
 
 
-# ------------------------------------------------------------------------------------- the target
-
-
 def _read_target(
     table: TableFile, options: TableOptions
 ) -> tuple[Kind, np.ndarray, tuple[str, ...]]:
@@ -212,12 +206,11 @@ def _read_amounts(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
     if not _is_numeric(column):
         texts = column.astype(str)
         invalid = pd.to_numeric(texts, errors="coerce").isna()
-        index = first_true(invalid) if invalid.any() else column.index[0]
-        message = f"the target '{name}' holds {texts.loc[index]!r} in {table.locate(index)}"
+        example = table.cite(texts, invalid if invalid.any() else ~invalid)
+        message = f"the target '{name}' holds {example}"
         raise table.error(f'{message}; regression needs numbers, classes kind = "multiclass"')
     amounts: np.ndarray = column.to_numpy(dtype=float)
-    infinite = pd.Series(~np.isfinite(amounts), index=column.index)
-    if infinite.any():
+    if (infinite := ~np.isfinite(amounts)).any():
         raise table.error(f"the target '{name}' is not finite in {table.locate_first(infinite)}")
     return amounts.reshape(-1, 1)
 
@@ -239,7 +232,7 @@ def _read_classes(
     codes = column.map({v: i for i, v in enumerate(values)}).to_numpy(dtype=np.int64)
     rare = np.flatnonzero(np.bincount(codes) < 2)
     if len(rare):
-        row = table.locate_first(pd.Series(codes == rare[0], index=column.index))
+        row = table.locate_first(codes == rare[0])
         message = f"the class '{labels[rare[0]]}' of '{name}' has a single row, {row}"
         raise table.error(f"{message}; it needs one for training and one for validation")
     return codes, labels
@@ -250,19 +243,13 @@ def _label(value: object) -> str:
     return f"{value:g}" if is_number and not isinstance(value, bool) else str(value)
 
 
-# ----------------------------------------------------------------------------------- the features
-
-
 def _read_features(
     table: TableFile, options: TableOptions
 ) -> tuple[list[np.ndarray], list[Category], list[str]]:
     """Return numbers, categories, and notes about the columns."""
-    numbers: list[np.ndarray] = []
-    categories: list[Category] = []
-    constant: list[str] = []
-    imputed: list[str] = []
-    row_numbers: list[str] = []
-    text_counts: dict[str, int] = {}
+    numbers, categories = list[np.ndarray](), list[Category]()
+    constant, imputed, row_numbers = list[str](), list[str](), list[str]()
+    text_counts = dict[str, int]()
     for name in _feature_names(table, options):
         column = table.frame[name]
         if _is_constant(column) and not (options.shape and _is_numeric(column)):
@@ -272,7 +259,8 @@ def _read_features(
                 numbers += _encode_dates(column)
             else:
                 numbers.append(_read_numbers(table, name, column))
-                row_numbers += [name] * _numbers_rows(numbers[-1])
+                if len(column) > 2 and (np.diff(numbers[-1]) == 1).all():
+                    row_numbers.append(name)
             imputed += [name] * bool(column.isna().any())
         else:
             texts = column.dropna().astype(str)
@@ -283,7 +271,10 @@ def _read_features(
             else:
                 categories.append(_read_category(name, column))
     if text_counts:
-        raise table.error(_too_many_texts(text_counts))
+        names = ", ".join(f"'{name}' ({count:,})" for name, count in text_counts.items())
+        message = f"too many different texts for categories in {names}; write dates as YYYY-MM-DD"
+        drop = ", ".join(f'"{name}"' for name in text_counts)
+        raise table.error(f"{message}; leave columns out with drop = [{drop}]")
     if not numbers and not categories:
         raise table.error("has no feature that varies")
     notes = []
@@ -311,7 +302,7 @@ def _read_numbers(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
     values: np.ndarray = column.to_numpy(dtype=float, na_value=np.nan)
     wrong = np.abs(values) > MAX_NUMBER
     if wrong.any():
-        row, value = table.locate_first(pd.Series(wrong, index=column.index)), values[wrong][0]
+        row, value = table.locate_first(wrong), values[wrong][0]
         if np.isinf(value):
             raise table.error(f"column '{name}' holds an infinite number in {row}")
         raise table.error(f"column '{name}' holds {value:g} in {row}, too large to compute with")
@@ -341,26 +332,12 @@ def _refuse_unreadable_numbers(table: TableFile, name: str, texts: pd.Series) ->
         ("dates", pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)),
     ):
         if len(texts) // 2 < int(values.notna().sum()) < len(texts):
-            index = first_true(values.isna())
-            example = f"{texts.loc[index]!r} in {table.locate(index)}"
-            message = f"column '{name}' holds {noun}, but also {example}"
+            message = f"column '{name}' holds {noun}, but also {table.cite(texts, values.isna())}"
             raise table.error(f"{message}; correct it, or leave the column out with drop")
     formatted = texts.str.fullmatch(_FORMATTED_NUMBER)
     if int(formatted.sum()) > len(texts) // 2:
-        index = first_true(formatted)
-        message = f"column '{name}' holds numbers as {texts.loc[index]!r} in {table.locate(index)}"
+        message = f"column '{name}' holds numbers as {table.cite(texts, formatted)}"
         raise table.error(f"{message}; write them as 1234.5, or leave the column out with drop")
-
-
-def _too_many_texts(text_counts: dict[str, int]) -> str:
-    columns = ", ".join(f"'{name}' ({count:,})" for name, count in text_counts.items())
-    drop = ", ".join(f'"{name}"' for name in text_counts)
-    message = f"too many different texts for categories in {columns}; write dates as YYYY-MM-DD"
-    return f"{message}; leave columns out with drop = [{drop}]"
-
-
-def _numbers_rows(values: np.ndarray) -> bool:
-    return len(values) > 2 and bool((np.diff(values) == 1).all())
 
 
 def _quote(names: Iterable[str]) -> str:

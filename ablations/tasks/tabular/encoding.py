@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ablations.tasks.tabular.columns import Category, TableColumns
-
-__all__ = ["encode", "scale"]
+from ablations.tasks.tabular.columns import TableColumns
 
 
 def encode(columns: TableColumns, train: np.ndarray) -> np.ndarray:
@@ -17,9 +15,18 @@ def encode(columns: TableColumns, train: np.ndarray) -> np.ndarray:
     of a value without training rows is 0 throughout, so that every seed has the same inputs
     (scikit-learn's ``OneHotEncoder`` would omit it, or fill it if it knew all values).
     """
-    blocks = [_indicators(column, train) for column in columns.categories]
-    if columns.numbers.shape[1]:
-        blocks.insert(0, scale(_impute(columns.numbers, train), train))
+    from sklearn.impute import SimpleImputer
+
+    blocks, numbers = [], columns.numbers
+    if np.isnan(numbers).any():
+        imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+        numbers = imputer.fit(numbers[train]).transform(numbers)
+    if numbers.shape[1]:
+        blocks.append(scale(numbers, train))
+    for column in columns.categories:
+        in_training = np.zeros(len(column.values))
+        in_training[column.codes[train]] = 1
+        blocks.append(np.eye(len(column.values))[column.codes] * in_training)
     return np.concatenate(blocks, 1)
 
 
@@ -29,20 +36,3 @@ def scale(values: np.ndarray, train: np.ndarray) -> np.ndarray:
 
     scaled: np.ndarray = StandardScaler().fit(values[train]).transform(values)
     return scaled
-
-
-def _impute(values: np.ndarray, train: np.ndarray) -> np.ndarray:
-    from sklearn.impute import SimpleImputer
-
-    if not np.isnan(values).any():
-        return values
-    imputer = SimpleImputer(strategy="median", keep_empty_features=True).fit(values[train])
-    imputed: np.ndarray = imputer.transform(values)
-    return imputed
-
-
-def _indicators(column: Category, train: np.ndarray) -> np.ndarray:
-    in_training = np.zeros(len(column.values))
-    in_training[column.codes[train]] = 1
-    indicators: np.ndarray = np.eye(len(column.values))[column.codes] * in_training
-    return indicators

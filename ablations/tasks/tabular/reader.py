@@ -16,8 +16,6 @@ import pandas as pd
 from ablations.core.errors import RequestError
 from ablations.core.files import digest
 
-__all__ = ["Format", "TableFile", "content_hash", "first_true", "read_table"]
-
 Format = Literal["csv", "parquet"]
 _SEPARATORS = ",;\t|"
 _MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "<NA>", "?")
@@ -40,31 +38,36 @@ class TableFile:
         """Return where a row stands in the file: ``line 17``."""
         return f"{self.unit} {index:,}"
 
-    def locate_first(self, is_wrong: pd.Series) -> str:
+    def locate_first(self, is_wrong: pd.Series | np.ndarray) -> str:
         """Return where the first row with a true entry stands."""
-        return self.locate(first_true(is_wrong))
+        return self.locate(self.frame.index[np.argmax(is_wrong)])
+
+    def cite(self, values: pd.Series, is_wrong: pd.Series) -> str:
+        """Return the first value with a true entry, and where it stands: ``'1,5' in line 17``."""
+        index = first_true(is_wrong)
+        return f"{values.loc[index]!r} in {self.locate(index)}"
 
 
 def content_hash(path: str) -> str:
-    """Return 80 bits of a hash of a file's bytes, in hexadecimal.
+    """Return 80 bits of a hash of a file's bytes, in hexadecimal."""
+    try:
+        stat = Path(path).stat()
+    except (OSError, ValueError) as error:  # ValueError: an impossible file name
+        reason = getattr(error, "strerror", error)
+        raise RequestError(f"cannot be read: {reason}", source=path) from None
+    return _hash(path, stat.st_mtime_ns, stat.st_size)
 
-    Raises
-    ------
-    RequestError
-        If the file cannot be read.
+
+@lru_cache(maxsize=4)
+def read_table(path: str, format_: Format, content: str) -> TableFile:  # noqa: ARG001 - a cache key
+    """Return the table in a file whose hash is ``content``.
+
+    A column is typed where all of its values have the type.
     """
-    return _hash(path, *_file_state(path))
-
-
-def read_table(path: str, format_: Format) -> TableFile:
-    """Return the table in a file; a column is typed where all of its values have the type.
-
-    Raises
-    ------
-    RequestError
-        Naming the file, and the line or column that is wrong.
-    """
-    return _read(path, format_, *_file_state(path))
+    table = _read_csv(path) if format_ == "csv" else _read_parquet(path)
+    if not len(table.frame):
+        raise table.error("holds no rows of data")
+    return table
 
 
 def first_true(flags: pd.Series) -> int:
@@ -73,19 +76,8 @@ def first_true(flags: pd.Series) -> int:
     return index
 
 
-def _file_state(path: str) -> tuple[int, int]:
-    """Return time of change and size: a file with another state is read again."""
-    try:
-        stat = Path(path).stat()
-    except OSError as error:
-        raise RequestError(f"cannot be read: {error.strerror}", source=path) from None
-    except ValueError as error:  # an impossible file name
-        raise RequestError(f"cannot be read: {error}", source=path) from None
-    return stat.st_mtime_ns, stat.st_size
-
-
 @lru_cache(maxsize=64)
-def _hash(path: str, *state: int) -> str:  # noqa: ARG001 - a key of the cache
+def _hash(path: str, *state: int) -> str:  # noqa: ARG001 - a file with another state is read again
     return digest(_read_bytes(path), 10)
 
 
@@ -94,14 +86,6 @@ def _read_bytes(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise RequestError(f"cannot be read: {error.strerror}", source=path) from None
-
-
-@lru_cache(maxsize=4)
-def _read(path: str, format_: Format, *state: int) -> TableFile:  # noqa: ARG001 - a key of the cache
-    table = _read_csv(path) if format_ == "csv" else _read_parquet(path)
-    if not len(table.frame):
-        raise table.error("holds no rows of data")
-    return table
 
 
 def _check_names(names: list[str], path: str) -> None:
@@ -131,9 +115,6 @@ def _read_parquet(path: str) -> TableFile:
             raise RequestError(message, source=path)
     frame.index = pd.RangeIndex(1, len(frame) + 1)
     return TableFile(path, frame, "row")
-
-
-# -------------------------------------------------------------------------------------- CSV files
 
 
 def _read_csv(path: str) -> TableFile:
@@ -176,9 +157,7 @@ def _split_rows(
     # Not pandas' parser: it accepts short lines, and does not know the line of a row.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    line = 1
+    rows, lines, line = [], [], 1
     try:
         for row in reader:
             if row and not header:

@@ -9,16 +9,12 @@ import numpy as np
 import pandas as pd
 
 from ablations.tasks.tabular.columns import TableColumns, TableOptions
-from ablations.tasks.tabular.reader import first_true
-
-__all__ = ["SplitPlan", "plan_split"]
 
 Shuffle = Callable[[int, str], np.ndarray]
 """``(count, purpose) -> order``: a random permutation of ``range(count)``."""
 
-_IS_VALIDATION = {
-    "validation": True, "val": True, "valid": True, "test": True, "training": False, "train": False,
-}  # fmt: skip
+_VALIDATION, _TRAINING = ("validation", "val", "valid", "test"), ("training", "train")
+"""Names of the splits in a column, in lower case."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,7 @@ def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
     quota = np.floor(exact).astype(np.int64)
     for code in np.argsort(quota - exact, kind="stable")[: total - int(quota.sum())]:
         quota[code] += 1
-    limited: np.ndarray = np.clip(quota, 1, np.maximum(counts - 1, 1))
-    return limited
+    return np.asarray(np.clip(quota, 1, np.maximum(counts - 1, 1)))
 
 
 def _by_group(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
@@ -132,18 +127,16 @@ def _by_column(columns: TableColumns, name: str) -> SplitPlan:
     """Split as a column says, the same for each seed."""
     column, table = columns.frame[name], columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
-    is_validation = words.str.lower().map(_IS_VALIDATION)
-    if is_validation.isna().any():
-        index = first_true(is_validation.isna())
-        message = f"column '{name}' holds '{words.loc[index]}' in {table.locate(index)}"
+    in_validation, in_training = (words.str.lower().isin(n) for n in (_VALIDATION, _TRAINING))
+    if not (is_known := in_validation | in_training).all():
+        message = f"column '{name}' holds {table.cite(words, ~is_known)}"
         raise table.error(f"{message}; expected 'train' or 'validation'")
-    for value in (True, False):
-        synonyms = sorted(words[is_validation == value].unique())
+    for rows in (in_validation, in_training):
+        synonyms = sorted(words[rows].unique())
         if len(synonyms) > 1:
             message = f"column '{name}' says both '{synonyms[0]}' and '{synonyms[1]}'"
             raise table.error(f"{message}; leave out the rows of one of them")
-    mask = is_validation.to_numpy(dtype=bool)
-    train, validation = np.flatnonzero(~mask), np.flatnonzero(mask)
+    train, validation = np.flatnonzero(in_training), np.flatnonzero(in_validation)
     if min(len(train), len(validation)) < 2:
         counts = f"{len(train):,} training rows and {len(validation):,} validation rows"
         raise table.error(f"column '{name}' gives {counts}; each needs two")

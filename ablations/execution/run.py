@@ -24,7 +24,7 @@ from ablations.execution.metadata import study_metadata
 from ablations.execution.options import RunOptions
 from ablations.execution.plan import ExecutionPlan, plan_execution
 from ablations.execution.progress import Live, Reporter
-from ablations.execution.timing import TimingLog, phase_seconds, time_steps
+from ablations.execution.timing import TimingPhase, phase_seconds
 from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.lock import write_lock
@@ -274,17 +274,9 @@ def time_phase(
     seconds = phase_seconds(options.time_budget, trained_seconds)
     if stop() or not seconds:
         return results
-    log = TimingLog(context.folder, context.session, context.environment_id)
-    time_steps(
-        *(study, plan.grid.runs, results.runs, results.timings, log, reporter),
-        seconds=seconds,
-        is_stopped=stop,
-    )
-    return (
-        replace(results, timings=store.load_table(context.folder, TIMINGS))
-        if log.count
-        else results
-    )
+    phase = TimingPhase(context, reporter, is_stopped=stop)
+    count = phase.run(study, plan.grid.runs, results.runs, results.timings, seconds)
+    return replace(results, timings=store.load_table(context.folder, TIMINGS)) if count else results
 
 
 def raise_if_stopped(plan: ExecutionPlan, results: Results, stop: StopRequest) -> None:

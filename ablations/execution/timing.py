@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from joblib.externals import loky
 
 from ablations.core.errors import RequestError
 from ablations.execution.compatibility import refuse_other_study
+from ablations.execution.dispatch import OutputContext
 from ablations.execution.metadata import controls, study_metadata
 from ablations.execution.progress import Reporter
 from ablations.results import environment, store
@@ -37,36 +39,6 @@ WRITE_EVERY = 5.0
 """Seconds after which repetitions are written."""
 
 
-class TimingLog:
-    """Timed repetitions on their way to the disk, a few blocks at a time."""
-
-    def __init__(self, folder: Path, session: int, environment_id: str) -> None:
-        self._folder, self._session, self._environment_id = folder, session, environment_id
-        self._rows: list[dict[str, Any]] = []
-        self._last_write = time.monotonic()
-        self.count = 0
-
-    def count_blocks(self, timings: pd.DataFrame, threads: int) -> Counter[str]:
-        """How many blocks of ``timings`` hold each cost id, on this machine and these threads."""
-        current = (timings["environment_id"] == self._environment_id) & (
-            timings["threads"] == threads
-        )
-        return Counter(timings.loc[current & (timings["alias"] == ""), "cost_id"])
-
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Add one block."""
-        self._rows += [{**row, "environment_id": self._environment_id} for row in rows]
-        if time.monotonic() - self._last_write > WRITE_EVERY:
-            self.write()
-
-    def write(self) -> None:
-        """Write the repetitions that are not yet on the disk."""
-        if self._rows:
-            store.write_rows(self._folder, TIMINGS, self._rows, self._session)
-        self.count += len(self._rows)
-        self._rows, self._last_write = [], time.monotonic()
-
-
 def measure(
     study: Study,
     folder: Path,
@@ -81,8 +53,10 @@ def measure(
 
     Parameters
     ----------
-    seconds, threads, is_stopped, settings
-        As for ``time_steps``.
+    seconds
+        What it may take (``TimingPhase.run``).
+    threads, is_stopped, settings
+        As for ``TimingPhase``.
 
     Returns
     -------
@@ -97,111 +71,144 @@ def measure(
     """
     deadline = time.monotonic() + seconds
     check(seconds, threads)
-    text, trained, timings = study.to_toml(), pd.DataFrame(), store.load_table(folder, TIMINGS)
-    grid, metadata = expand(study), None
+    grid, text, metadata = expand(study), study.to_toml(), None
+    trained, timings = pd.DataFrame(columns=["run_id"]), store.load_table(folder, TIMINGS)
     if store.is_results(folder):
         refuse_other_study(study, folder)
         stored = store.load(folder)
-        text, trained, timings = stored.study_toml, stored.runs, stored.timings
-        metadata = stored.metadata
-    if metadata is None:
-        others = set(trained["run_id"]) - grid.run_ids if len(trained) else ()
-        metadata = study_metadata(study, others)
+        text, metadata = stored.study_toml, stored.metadata
+        trained, timings = stored.runs, stored.timings
+    metadata = metadata or study_metadata(study, set(trained["run_id"]) - grid.run_ids)
     described = environment.describe()
     environment_id = environment.identify(described)
     session = store.start(folder, text, {environment_id: described}, metadata)
-    log = TimingLog(folder, session, environment_id)
-    time_steps(
-        study,
-        grid.runs,
-        trained,
-        timings,
-        log,
-        reporter,
-        seconds=deadline - time.monotonic(),
-        threads=threads,
-        is_stopped=is_stopped,
-        settings=settings,
-    )
+    context = OutputContext(folder, study.name, environment_id, session=session)
+    phase = TimingPhase(context, reporter, threads, is_stopped, settings)
+    count = phase.run(study, grid.runs, trained, timings, deadline - time.monotonic())
     with suppress(OSError):  # on a full disk many files stay many
         store.tidy(folder, session)
-    return log.count
+    return count
 
 
-def time_steps(
-    study: Study,
-    runs: Sequence[Run],
-    trained: pd.DataFrame,
-    timings: pd.DataFrame,
-    log: TimingLog,
-    reporter: Reporter,
-    *,
-    seconds: float,
-    threads: int = 1,
-    is_stopped: Callable[[], bool] = lambda: False,
-    settings: TimerSettings = DEFAULT_SETTINGS,
-) -> None:
-    """Time the configurations of a study that were not timed in enough blocks.
+@dataclass(frozen=True)
+class TimingPhase:
+    """A timing of a study's steps: where repetitions are written, and how long a measurement is.
 
-    Every block holds each configuration once.  A measurement is complete after
-    ``settings.blocks`` of them; earlier ones, on this machine with these versions, count.
-
-    Parameters
+    Attributes
     ----------
-    runs
-        The runs of the study.
-    trained
-        Rows of the runs table: which runs failed, and which configurations are best.
-    timings
-        Earlier repetitions.
-    seconds
-        What it may take.  If that is too little for all configurations, those near the controls
-        are timed, and the best.
     threads
         Threads of PyTorch.
     is_stopped
         Called before each block: whether to end.
-    settings
-        How long a measurement is.
     """
-    deadline = time.monotonic() + seconds
-    control_levels = controls(study)
-    candidates, best_ids = _candidates(runs, trained, list(control_levels))
-    # Idle worker processes would still share the caches.
-    loky.get_reusable_executor().shutdown(wait=True)
-    with step_timer.exclusive_timing(threads):
-        per_run, blocks = (
-            _probe_repetition(candidates, settings),
-            log.count_blocks(timings, threads),
+
+    context: OutputContext
+    reporter: Reporter
+    threads: int = 1
+    is_stopped: Callable[[], bool] = lambda: False
+    settings: TimerSettings = DEFAULT_SETTINGS
+
+    def run(
+        self,
+        study: Study,
+        runs: Sequence[Run],
+        trained: pd.DataFrame,
+        timings: pd.DataFrame,
+        seconds: float,
+    ) -> int:
+        """Time the configurations that were not timed in enough blocks; returns the repetitions.
+
+        Every block holds each configuration once.  A measurement is complete after
+        ``settings.blocks`` of them; earlier ones, on this machine with these versions, count.
+
+        Parameters
+        ----------
+        runs
+            The runs of the study.
+        trained
+            Rows of the runs table: which runs failed, and which configurations are best.
+        timings
+            Earlier repetitions.
+        seconds
+            What it may take.  If that is too little for all configurations, those near the
+            controls are timed, and the best.
+        """
+        deadline = time.monotonic() + seconds
+        levels = controls(study)
+        candidates, best_ids = _candidates(runs, trained, list(levels))
+        # Idle worker processes would still share the caches.
+        loky.get_reusable_executor().shutdown(wait=True)
+        with step_timer.exclusive_timing(self.threads):
+            per_run, blocks = _probe_repetition(candidates, self.settings), self._blocks(timings)
+            remaining = deadline - time.monotonic()
+            n_affordable = int(remaining / per_run / self.settings.blocks)
+            selected = step_timer.select_runs(candidates, levels, n_affordable, best_ids)
+            missing = _incomplete_runs(selected, blocks, levels, self.settings.blocks)
+            per_block = per_run * (len(missing) + 1)
+            if not missing or self._is_too_short(missing, blocks, per_block, remaining):
+                return 0
+            if len(selected) < len(candidates):
+                counts = f"{len(selected):,} of the {len(candidates):,} configurations"
+                self.reporter.say(f"timing {counts} that differ in cost")
+            entries, failures = step_timer.build_block(missing, levels, self.settings)
+            for run, reason in failures:
+                names = step_timer.describe_levels(run, levels)
+                self.reporter.say(f"cannot be timed: {names}: {reason}")
+            finished = [blocks[cost_id(entry.run.configuration)] for entry in entries]
+            n_blocks = self.settings.blocks - min(finished, default=self.settings.blocks)
+            return self._time_blocks(entries, n_blocks, deadline - per_block)
+
+    def _blocks(self, timings: pd.DataFrame) -> Counter[str]:
+        """How many blocks hold each cost id, on this machine with so many threads."""
+        current = timings[
+            (timings["environment_id"] == self.context.environment_id)
+            & (timings["threads"] == self.threads)
+            & (timings["alias"] == "")
+        ]
+        return Counter(current["cost_id"])
+
+    def _is_too_short(
+        self, runs: Sequence[Run], blocks: Mapping[str, int], per_block: float, remaining: float
+    ) -> bool:
+        """Whether the time is too short for an interval of any cost; the reporter says so."""
+        fewest = min(blocks[cost_id(run.configuration)] for run in runs)
+        needed = step_timer.MIN_BLOCKS * per_block
+        if fewest >= step_timer.MIN_BLOCKS or needed <= remaining:
+            return False
+        self.reporter.say(
+            f"nothing is timed: {step_timer.MIN_BLOCKS} blocks would take about {needed:.0f} s, "
+            f"and {max(remaining, 0):.0f} s are left; 'ablations time' takes longer"
         )
-        remaining = deadline - time.monotonic()
-        n_affordable = int(remaining / per_run / settings.blocks)
-        selected = step_timer.select_runs(candidates, control_levels, n_affordable, best_ids)
-        missing = _incomplete_runs(selected, blocks, control_levels, settings.blocks)
-        per_block = per_run * (len(missing) + 1)
-        if _is_too_short(missing, blocks, per_block, remaining, reporter):
-            return
-        if missing and len(selected) < len(candidates):
-            counts_text = f"{len(selected):,} of the {len(candidates):,} configurations"
-            reporter.say(f"timing {counts_text} that differ in cost")
-        entries = _build_entries(missing, control_levels, settings, reporter)
-        counts = [blocks[cost_id(entry.run.configuration)] for entry in entries]
-        n_blocks = settings.blocks - min(counts, default=settings.blocks)
-        _time_blocks(entries, n_blocks, deadline - per_block, threads, log, reporter, is_stopped)
+        return True
 
+    def _time_blocks(
+        self, entries: Sequence[step_timer.BlockEntry], n_blocks: int, last_start: float
+    ) -> int:
+        """Time blocks, none of which begins after ``last_start``; returns the repetitions."""
+        if not n_blocks:
+            return 0
+        count, rows, last_write = 0, list[dict[str, Any]](), time.monotonic()
+        self.reporter.begin(n_blocks * len(entries), 0, "repetitions")
+        try:
+            for _ in range(n_blocks):
+                if time.monotonic() > last_start or self.is_stopped():
+                    break
+                rows += step_timer.time_block(entries, self.threads)
+                self.reporter.update(Counter(ok=len(entries)))
+                if time.monotonic() - last_write > WRITE_EVERY:
+                    count += self._write(rows)
+                    rows, last_write = [], time.monotonic()
+        finally:
+            count += self._write(rows)
+            self.reporter.end()
+        return count
 
-def _build_entries(
-    runs: Sequence[Run],
-    controls: Mapping[str, object],
-    settings: TimerSettings,
-    reporter: Reporter,
-) -> list[step_timer.BlockEntry]:
-    """Build the entries of a block, and report the runs that cannot be timed."""
-    entries, failures = step_timer.build_block(runs, controls, settings)
-    for run, reason in failures:
-        levels = step_timer.describe_levels(run, controls)
-        reporter.say(f"cannot be timed: {levels}: {reason}")
-    return entries
+    def _write(self, rows: Sequence[dict[str, Any]]) -> int:
+        """Write repetitions; returns how many."""
+        if rows:
+            described = [{**row, "environment_id": self.context.environment_id} for row in rows]
+            store.write_rows(self.context.folder, TIMINGS, described, self.context.session)
+        return len(rows)
 
 
 def _candidates(
@@ -272,51 +279,6 @@ def _incomplete_runs(
         or not step_timer.axes_off_control(run, controls)
         or tuple(run_levels.values()) in partners
     ]
-
-
-def _is_too_short(
-    runs: Sequence[Run],
-    blocks: Mapping[str, int],
-    per_block: float,
-    remaining: float,
-    reporter: Reporter,
-) -> bool:
-    """Whether the time is too short for an interval of any cost; the reporter says so."""
-    if not runs:
-        return False
-    fewest = min(blocks[cost_id(run.configuration)] for run in runs)
-    needed = step_timer.MIN_BLOCKS * per_block
-    if fewest >= step_timer.MIN_BLOCKS or needed <= remaining:
-        return False
-    reporter.say(
-        f"nothing is timed: {step_timer.MIN_BLOCKS} blocks would take about {needed:.0f} s, and "
-        f"{max(remaining, 0):.0f} s are left; 'ablations time' takes longer"
-    )
-    return True
-
-
-def _time_blocks(
-    entries: Sequence[step_timer.BlockEntry],
-    n_blocks: int,
-    last_start: float,
-    threads: int,
-    log: TimingLog,
-    reporter: Reporter,
-    is_stopped: Callable[[], bool],
-) -> None:
-    """Time blocks, none of which begins after ``last_start``."""
-    if not n_blocks:
-        return
-    reporter.begin(n_blocks * len(entries), 0, "repetitions")
-    try:
-        for _ in range(n_blocks):
-            if time.monotonic() > last_start or is_stopped():
-                break
-            log.add(step_timer.time_block(entries, threads))
-            reporter.update(Counter(ok=len(entries)))
-    finally:
-        log.write()
-        reporter.end()
 
 
 def phase_seconds(requested: float | None, trained: float) -> float:

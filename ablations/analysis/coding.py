@@ -19,14 +19,8 @@ Bools = npt.NDArray[np.bool_]
 class Column:
     """A column of levels of any type.
 
-    Attributes
-    ----------
-    codes
-        The position of each row's level in ``levels``; -1 where the level is missing.
-    levels
-        The distinct levels, in order of appearance.
-    values
-        The column itself.
+    ``codes``: the position of each row's level in ``levels``, -1 where it is missing; ``levels``:
+    the distinct levels, in order of appearance; ``values``: the column itself.
     """
 
     codes: Ints
@@ -64,11 +58,6 @@ def _is_same(value: object, level: object) -> bool:
     if isinstance(value, bool) is not isinstance(level, bool):
         return False  # a level True is not the level 1
     return isinstance(value, tuple) == isinstance(level, tuple) and bool(value == level)
-
-
-def at_level(column: pd.Series, level: object) -> Bools:
-    """Mark the rows of a column that have a level, of whatever type levels are."""
-    return Column.from_values(column).at(level)
 
 
 def cell_codes(levels: pd.DataFrame) -> Ints:

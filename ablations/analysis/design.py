@@ -36,24 +36,10 @@ Scale = Literal["log", "difference"]
 class Observations:
     """The runs that carry a result, as arrays with one entry a run.
 
-    Columns of the table have no names here, so they may be called anything.
-
-    Attributes
-    ----------
-    rows
-        Positions in the design's ``runs``.
-    raw
-        The outcome; missing where the run diverged.
-    value
-        The outcome on the scale of the comparison.
-    diverged
-        Whether the run diverged.
-    block
-        The position of its block in ``blocks``.
-    blocks
-        The labels of all blocks, sorted.
-    columns
-        The factors.
+    ``rows``: positions in the design's ``runs``; ``raw``: the outcome, missing where the run
+    ``diverged``; ``value``: the outcome on the scale of the comparison; ``block``: a position in
+    ``blocks``, the sorted labels of all blocks; ``columns``: the factors.  Columns of the table
+    have no names here, so they may be called anything.
     """
 
     rows: Ints

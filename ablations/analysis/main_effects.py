@@ -126,14 +126,9 @@ def _check_request(design: Design, correction: str) -> None:
 class _Contrasts:
     """The levels of one axis against its control.
 
-    Attributes
-    ----------
-    counts
-        One row a level: what its contrast rests on, as far as it can be counted without a test.
-    differences, divergence
-        Blocks x levels: the mean difference over cells, and the excess of diverged runs.
-    missing
-        Axis, level and reason of levels that have pairs, none of which are balanced.
+    ``counts``: one row a level, all that can be counted without a test; ``differences`` and
+    ``divergence``: blocks x levels, the mean difference over cells and the excess of diverged runs;
+    ``missing``: axis, level and reason of levels that have pairs, none of which are balanced.
     """
 
     counts: pd.DataFrame

@@ -5,6 +5,7 @@ Every choice here depends on which runs are missing and never on an outcome.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -100,13 +101,16 @@ def balanced_pairs(design: Design, axis: str) -> Pairs:
 
 
 @accept_table("factors", "scale")
-def paired_differences(design: Design, axis: str, control: Level) -> pd.DataFrame:
+def paired_differences(
+    design: Design, axis: str, control: Level, *, keep: Sequence[str] = ()
+) -> pd.DataFrame:
     """Pair every run with the run that differs from it in one thing: ``axis`` at its control.
 
     Returns
     -------
     DataFrame
-        One row a pair: ``axis``, ``level``, ``control``, the columns of ``Pairs``, and the block.
+        One row a pair: ``axis``, ``level``, ``control``, the columns of ``Pairs``, the block, and
+        the factors in ``keep``, which both runs share.
     """
     pairs = pair_runs(replace(design, controls={axis: control}), axis)
     data = design.observations
@@ -118,7 +122,8 @@ def paired_differences(design: Design, axis: str, control: Level) -> pd.DataFram
             **{name: getattr(pairs, name) for name in ("cell", *Pairs._fields[4:])},
         }
     )
-    return table.assign(**{label_column(design.unit, table.columns): data.blocks.take(pairs.block)})
+    table[label_column(design.unit, table.columns)] = data.blocks.take(pairs.block)
+    return table.assign(**data.levels(keep, pairs.row).reset_index(drop=True))
 
 
 def label_column(name: str, columns: pd.Index) -> str:
@@ -285,14 +290,8 @@ def _largest_cross(cell: Ints, block: Ints) -> Bools:
 class Cells:
     """The observations of a design as arrays of blocks x configurations.
 
-    Attributes
-    ----------
-    values
-        On the scale; missing where a run is missing or diverged.
-    present, diverged
-        Whether a run ended, and whether it diverged.
-    levels
-        The factors' levels, one row a configuration, in order of appearance.
+    ``values``: on the scale, missing where a run is missing or diverged; ``present``: whether a run
+    ended; ``levels``: one row a configuration, in order of appearance.
     """
 
     values: Floats
@@ -320,15 +319,8 @@ def spread_cells(design: Design) -> Cells:
 class CompleteDesign:
     """Configurations with a number in every block, of the blocks that remain for them.
 
-    Attributes
-    ----------
-    values
-        Blocks x configurations, on the scale.
-    levels
-        The factors' levels, one row a configuration, in the order of their text; indexed by the
-        number of the configuration in ``spread_cells``.
-    left_out
-        What is not in it, in words.
+    ``values``: blocks x configurations, on the scale; ``levels``: one row a configuration, in the
+    order of their text, indexed by the column of ``spread_cells``; ``left_out``: in words.
     """
 
     values: Floats

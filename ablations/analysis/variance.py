@@ -23,16 +23,8 @@ from ablations.analysis.statements import STATED, UNTESTED, format_counts, join_
 class BalancedPart:
     """A full cross of factors with blocks.
 
-    Attributes
-    ----------
-    values
-        One axis a factor, in their order, then one of blocks (or of replicates).
-    levels
-        Factor to its levels, in the order of ``values``.
-    has_blocks
-        Whether the last axis is of blocks; else it is of replicates.
-    left_out
-        What is not in it, in words; empty where the whole design is balanced.
+    ``values``: one axis a factor, then one of blocks (``has_blocks``) or of replicates; ``levels``:
+    factor to its levels, in the order of ``values``; ``left_out``: what is not in it, in words.
     """
 
     values: Floats

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ablations import analysis
-from ablations.analysis.coding import at_level
+from ablations.analysis.coding import Column
 
 from .generators import CONTROLS, FACTORS, planted
 from .test_invariance import FULL, QUESTIONS, assert_alike
@@ -115,9 +115,9 @@ def test_a_control_of_another_type_is_a_mistake() -> None:
 
 
 def test_levels_may_be_of_any_type() -> None:
-    column = pd.Series([1, 1.0, True, "1", None, (32,), (32, 16)], dtype=object)
-    assert at_level(column, "1").tolist() == [False] * 3 + [True] + [False] * 3
-    assert at_level(column, (32,)).tolist() == [False] * 5 + [True, False]
+    column = Column.from_values(pd.Series([1, 1.0, True, "1", None, (32,), (32, 16)], dtype=object))
+    assert column.at("1").tolist() == [False] * 3 + [True] + [False] * 3
+    assert column.at((32,)).tolist() == [False] * 5 + [True, False]
     runs = planted({}, noise=0.1).assign(
         hidden=lambda t: [(32,) if level == "none" else (32, 16) for level in t["norm"]]
     )

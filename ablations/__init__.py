@@ -21,18 +21,8 @@ if TYPE_CHECKING:
     from ablations.tasks.arrays import from_arrays, from_dataset
     from ablations.tasks.base import Task
 
-__all__ = [
-    "Configuration",
-    "RequestError",
-    "Results",
-    "Run",
-    "Study",
-    "Task",
-    "from_arrays",
-    "from_dataset",
-    "load",
-    "run",
-]
+__all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "Task"]
+__all__ += ["from_arrays", "from_dataset", "load", "run"]
 
 _HOMES = {
     "Configuration": "ablations.study.configuration",

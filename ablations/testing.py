@@ -10,13 +10,15 @@ In a test suite: ``@pytest.mark.parametrize("technique", [Mine(), Mine(strength=
 
 from __future__ import annotations
 
+import itertools
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from ablations.core.random import Draws, Streams
 from ablations.core.registry import registered, resolve
@@ -38,6 +40,7 @@ from ablations.training.cohorts import MIN_MEMBERS, cohort_key
 from ablations.training.fused import trainer
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import NotStackableError
+from ablations.training.result import RunResult
 
 __all__ = ["check"]
 
@@ -45,6 +48,9 @@ WIDTH = 16
 EPOCHS = 5
 RATE = 0.01
 HIGH_RATE = 0.3
+
+Requirements = Iterator[tuple[bool, str]]
+"""Pairs: whether a technique fulfils a requirement, and the description of a violation."""
 
 
 def check(technique: Technique, task: str = "notebook") -> None:
@@ -67,115 +73,97 @@ def check(technique: Technique, task: str = "notebook") -> None:
     AssertionError
         With a sentence about the first requirement that the technique does not fulfil.
     """
-    _check_value(technique)
-    for axis, check_axis in _AXIS_CHECKS.items():
-        if isinstance(technique, axis):
-            check_axis(technique)
-    _check_runs(technique, task)
+    checks = [f(technique) for base, f in _CHECKS.items() if isinstance(technique, base)]
+    for is_fulfilled, violation in itertools.chain(*checks, _check_runs(technique, task)):
+        if not is_fulfilled:
+            raise AssertionError(f"{technique.role} '{technique.label}': {violation}")
 
 
-def _require(condition: bool, technique: Technique, failure: str) -> None:
-    if not condition:
-        raise AssertionError(f"{technique.role} '{technique.label}': {failure}")
-
-
-def _check_value(technique: Technique) -> None:
+def _check_value(technique: Technique) -> Requirements:
     cls = type(technique)
     is_registered = registered(technique.role).get(technique.name) is cls
-    _require(is_registered, technique, "its class is not registered; decorate it with @technique")
+    yield is_registered, "its class is not registered; decorate it with @technique"
     copy = cls(**technique.parameters())
-    _require(copy == technique, technique, "its parameters give another technique")
-    _require(hash(copy) == hash(technique), technique, "its hash differs from that of its copy")
+    yield copy == technique, "its parameters give another technique"
+    yield hash(copy) == hash(technique), "its hash differs from that of its copy"
     unpickled = pickle.loads(pickle.dumps(technique))  # noqa: S301 - pickled in this line
-    _require(unpickled == technique, technique, "it is another technique after pickling")
-    is_sentence = cls.caption().endswith(".")
-    _require(is_sentence, technique, "its docstring does not begin with a sentence")
+    yield unpickled == technique, "it is another technique after pickling"
+    yield cls.caption().endswith("."), "its docstring does not begin with a sentence"
     spec = to_plain(technique)
     if not str(technique.to_spec()[0]).startswith("python:"):
         is_same = resolve(technique.role, spec, technique.role) == technique
-        _require(is_same, technique, f"{spec} in a study is another technique")
+        yield is_same, f"{spec} in a study is another technique"
 
 
-# ------------------------------------------------------------------------ requirements of the axes
-
-
-def _check_norm(norm: Norm) -> None:
+def _check_norm(norm: Norm) -> Requirements:
     layer, rows = norm.layer(WIDTH), 3 + 2 * _rows(WIDTH)
     if layer is not None:
-        _require(layer(rows).shape == rows.shape, norm, "its layer changes the shape")
-        _require(bool(layer(rows).isfinite().all()), norm, "its layer returns non-finite numbers")
+        yield layer(rows).shape == rows.shape, "its layer changes the shape"
+        yield bool(layer(rows).isfinite().all()), "its layer returns non-finite numbers"
         layer.eval()
-        _require(torch.equal(layer(rows), layer(rows)), norm, "it is random in evaluation mode")
+        yield torch.equal(layer(rows), layer(rows)), "it is random in evaluation mode"
         layer.train()
         for dims in (1, 2):
             maps, images = norm.maps(WIDTH, dims), rows.view(3, WIDTH, 4, *(1,) * (dims - 1))
-            _require(maps is not None, norm, "it has a layer for rows, but none for images")
+            yield maps is not None, "it has a layer for rows, but none for images"
             has_same_shape = maps is not None and maps(images).shape == images.shape
-            _require(has_same_shape, norm, "its layer for images changes the shape")
+            yield has_same_shape, "its layer for images changes the shape"
     linear = nn.Linear(WIDTH, WIDTH)
     outputs = linear(rows)
     norm.wrap(linear)
     is_equal = torch.allclose(linear(rows), outputs, atol=1e-5)
-    _require(is_equal, norm, "wrapping a layer changes its initial outputs")
-    _require(len(norm.lengths(linear)) == WIDTH, norm, "'lengths' has not one row for each unit")
+    yield is_equal, "wrapping a layer changes its initial outputs"
+    yield len(norm.lengths(linear)) == WIDTH, "'lengths' has not one row for each unit"
 
 
-def _check_regularizer(regularizer: Regularizer) -> None:
+def _check_regularizer(regularizer: Regularizer) -> Requirements:
     for site in range(3):
         layer = regularizer.layer(site)
         if layer is not None:
-            _check_random_layer(layer, regularizer)
+            yield from _check_random_layer(layer)
     outputs, weight = _rows(3).requires_grad_(), _rows(WIDTH)[:3].requires_grad_()
     targets = torch.arange(len(outputs)) % 3
-    loss = nn.functional.cross_entropy
-    objective = regularizer.objective(outputs, targets, [weight], loss)
+    objective = regularizer.objective(outputs, targets, [weight], cross_entropy)
     is_number = objective.shape == () and bool(objective.isfinite())
-    _require(is_number, regularizer, "its objective is not a finite number")
+    yield is_number, "its objective is not a finite number"
     factors = regularizer.shrink(weight.detach())
     if factors is not None:
-        _require(factors.shape == (3, 1), regularizer, "'shrink' has not one factor for each unit")
-        _require(bool((factors > 0).all()), regularizer, "'shrink' has a factor of 0 or less")
+        yield factors.shape == (3, 1), "'shrink' has not one factor for each unit"
+        yield bool((factors > 0).all()), "'shrink' has a factor of 0 or less"
 
 
-def _check_random_layer(layer: RandomLayer, regularizer: Regularizer) -> None:
-    _require(isinstance(layer, RandomLayer), regularizer, "its layer is not a RandomLayer")
+def _check_random_layer(layer: RandomLayer) -> Requirements:
+    yield isinstance(layer, RandomLayer), "its layer is not a RandomLayer"
     rows = _rows(WIDTH)
     layer.draws = Draws(Streams(0))
     first = layer(rows)
-    _require(first.shape == rows.shape, regularizer, "its layer changes the shape")
-    is_repeatable = torch.equal(first, layer(rows))
-    _require(is_repeatable, regularizer, "its layer draws other numbers when a step is repeated")
+    yield first.shape == rows.shape, "its layer changes the shape"
+    yield torch.equal(first, layer(rows)), "its layer draws other numbers when a step is repeated"
     layer.eval()
-    _require(torch.equal(layer(rows), rows), regularizer, "its layer acts in evaluation mode")
+    yield torch.equal(layer(rows), rows), "its layer acts in evaluation mode"
 
 
-def _check_init(init: Init) -> None:
+def _check_init(init: Init) -> Requirements:
     state = torch.get_rng_state()
-    first, again, other = (_fill(init, seed) for seed in (0, 0, 1))
-    _require(bool(first.isfinite().all()), init, "it leaves non-finite weights")
-    _require(torch.equal(first, again), init, "it ignores the generator")
+    weights = [torch.full((WIDTH, 2 * WIDTH), math.nan) for _ in range(3)]
+    for weight, seed in zip(weights, (0, 0, 1), strict=True):
+        init.fill(weight, "relu", torch.Generator().manual_seed(seed))
+    first, again, other = weights
+    yield bool(first.isfinite().all()), "it leaves non-finite weights"
+    yield torch.equal(first, again), "it ignores the generator"
     follows_seed = not torch.equal(first, other) or float(first.std()) == 0
-    _require(follows_seed, init, "it draws the same weights for every seed")
-    is_unchanged = torch.equal(state, torch.get_rng_state())
-    _require(is_unchanged, init, "it draws from PyTorch's global generator")
+    yield follows_seed, "it draws the same weights for every seed"
+    yield torch.equal(state, torch.get_rng_state()), "it draws from PyTorch's global generator"
 
 
-def _fill(init: Init, seed: int) -> Tensor:
-    weight = torch.full((WIDTH, 2 * WIDTH), math.nan)
-    init.fill(weight, "relu", torch.Generator().manual_seed(seed))
-    return weight
-
-
-def _check_schedule(schedule: Schedule) -> None:
+def _check_schedule(schedule: Schedule) -> Requirements:
     for epochs, steps in ((1, 1), (4, 3), (20, 1)):
         rates = [_rates(schedule, epochs, steps, objective) for objective in (1.0, 2.0, math.nan)]
         is_in_range = all(0 <= rate <= RATE * (1 + 1e-9) for rate in rates[0])
-        message = f"in {epochs} epochs, a rate is above the study's rate or below 0"
-        _require(is_in_range, schedule, message)
-        if not schedule.adaptive:
-            is_fixed = rates[0] == rates[1] == rates[2]
-            message = "its rates depend on the objective, but 'adaptive' is False"
-            _require(is_fixed, schedule, message)
+        yield is_in_range, f"in {epochs} epochs, a rate is above the study's rate or below 0"
+        is_fixed = rates[0] == rates[1] == rates[2]
+        violation = "its rates depend on the objective, but 'adaptive' is False"
+        yield is_fixed or schedule.adaptive, violation
 
 
 def _rates(schedule: Schedule, epochs: int, steps: int, objective: float) -> list[float]:
@@ -191,7 +179,7 @@ def _rates(schedule: Schedule, epochs: int, steps: int, objective: float) -> lis
     return rates
 
 
-def _check_optimizer(optimizer: Optimizer) -> None:
+def _check_optimizer(optimizer: Optimizer) -> Requirements:
     if type(optimizer).update is Optimizer.update:
         return  # the plain loop trains it
     expected = _rows(WIDTH)[0].double().requires_grad_()
@@ -211,10 +199,11 @@ def _check_optimizer(optimizer: Optimizer) -> None:
             parameter = parameter * (1 - RATE * decay.amount)
         parameter = parameter - RATE * change
         is_equal = torch.allclose(parameter, expected.detach(), rtol=1e-6, atol=1e-12)
-        _require(is_equal, optimizer, f"'update' and 'build' differ in step {step}")
+        yield is_equal, f"'update' and 'build' differ in step {step}"
 
 
-_AXIS_CHECKS: dict[type[Technique], Callable[[Any], None]] = {
+_CHECKS: dict[type[Technique], Callable[[Any], Requirements]] = {
+    Technique: _check_value,
     Norm: _check_norm,
     Regularizer: _check_regularizer,
     Init: _check_init,
@@ -227,31 +216,25 @@ def _rows(width: int) -> Tensor:
     return Streams(0).normal((12, width), "contract").to(torch.float32)
 
 
-# -------------------------------------------------------------------------------------------- runs
-
-
-def _check_runs(technique: Technique, task: str) -> None:
+def _check_runs(technique: Technique, task: str) -> Requirements:
     configuration = _configuration(technique, task)
     if configuration.skip is not None:
         failure = f"{technique.role} '{technique.name}' cannot say"
-        message = f"its 'skip' raises an exception: {configuration.skip}"
-        _require(not configuration.skip.startswith(failure), technique, message)
+        violation = f"its 'skip' raises an exception: {configuration.skip}"
+        yield not configuration.skip.startswith(failure), violation
         return
-    first, again = (_losses(loop.train(Run(configuration, 1))) for _ in range(2))
-    _require(first == again, technique, "the same run has other losses when it is repeated")
+    first, again = (_train(configuration) for _ in range(2))
+    yield first == again, "the same run has other losses when it is repeated"
     control = registered(technique.role)[CONTROLS[technique.role]]()
     if technique.role != "device" and technique.name != control.name:
         # At a high rate the weights move so far that every technique has an effect.
-        losses, control_losses = (
-            _losses(loop.train(Run(_configuration(level, task).with_(lr=HIGH_RATE, epochs=20), 1)))
-            for level in (technique, control)
-        )
-        message = "its losses are those of the control: it has no effect"
-        _require(losses != control_losses, technique, message)
-    _check_fused(configuration, technique)
+        pair = (_configuration(level, task) for level in (technique, control))
+        losses, control_losses = (_train(c.with_(lr=HIGH_RATE, epochs=20)) for c in pair)
+        yield losses != control_losses, "its losses are those of the control: it has no effect"
+    yield from _check_fused(configuration)
 
 
-def _check_fused(configuration: Configuration, technique: Technique) -> None:
+def _check_fused(configuration: Configuration) -> Requirements:
     try:
         cohort_key(configuration)
         engine = build_program(configuration).network.engine
@@ -259,23 +242,23 @@ def _check_fused(configuration: Configuration, technique: Technique) -> None:
         return  # the plain loop trains it, as the plan says
     for result in trainer.train([Run(configuration, seed) for seed in (1, 2)], MIN_MEMBERS):
         expected = loop.train(result.run)
-        has_same_status = result.status == expected.status
-        _require(has_same_status, technique, f"its {engine} run has the status {result.status}")
+        yield result.status == expected.status, f"its {engine} run has the status {result.status}"
         pairs = zip(_losses(result), _losses(expected), strict=True)
         is_close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in pairs)
-        message = f"its {engine} runs differ from those of the plain loop"
-        _require(is_close or expected.status == "diverged", technique, message)
+        violation = f"its {engine} runs differ from those of the plain loop"
+        yield is_close or expected.status == "diverged", violation
 
 
 def _configuration(technique: Any, task: str) -> Configuration:
-    levels = (
-        {technique.role: technique}
-        if technique.role in SETTINGS
-        else {"axes": {technique.role: [technique]}}
-    )
+    role = technique.role
+    levels = {role: technique} if role in SETTINGS else {"axes": {role: [technique]}}
     study = Study(task=task, epochs=EPOCHS, lr=RATE, batch_size=48, dtype="float64", **levels)
     return study.configurations[0]
 
 
-def _losses(result: Any) -> list[float]:
+def _train(configuration: Configuration) -> list[float]:
+    return _losses(loop.train(Run(configuration, 1)))
+
+
+def _losses(result: RunResult) -> list[float]:
     return [loss for epoch in result.curve for loss in (epoch.objective, epoch.val_loss)]

@@ -7,12 +7,7 @@ import sys
 import warnings
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, ParamSpec, TypeVar
-
-__all__ = ["RenamedMembers", "deprecated_function", "renamed_attributes"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from typing import Any, ClassVar
 
 
 class RenamedMembers:
@@ -53,11 +48,11 @@ class _DeprecatedMember:
         return bind(self.member, instance, owner) if bind else self.member
 
 
-def deprecated_function(function: Callable[P, R], old: str) -> Callable[P, R]:
+def deprecated_function(function: Callable[..., Any], old: str) -> Callable[..., Any]:
     """Return a function that warns about its name ``old`` and calls ``function``."""
 
     @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call(*args: Any, **kwargs: Any) -> Any:
         message = f"'{old}' is now called 'ablations.{function.__name__}'"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return function(*args, **kwargs)
@@ -66,15 +61,7 @@ def deprecated_function(function: Callable[P, R], old: str) -> Callable[P, R]:
 
 
 def renamed_attributes(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a ``__getattr__`` for a module, some of whose attributes have been renamed.
-
-    Parameters
-    ----------
-    module
-        The module's ``__name__``.
-    names
-        Old name to new name.
-    """
+    """Return a ``__getattr__`` for a module; ``names`` maps old to new names of its attributes."""
 
     def get_renamed(name: str) -> Any:
         if name not in names:

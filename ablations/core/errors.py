@@ -63,15 +63,7 @@ class WriteError(Exception):
 
 
 class FailedError(Exception):
-    """A run failed in a study that stops at the first failure.
-
-    Parameters
-    ----------
-    run_id
-        The failed run.
-    reason
-        The reason of the failure.
-    """
+    """A run failed in a study that stops at the first failure."""
 
     def __init__(self, run_id: str, reason: str) -> None:
         super().__init__(f"run {run_id} failed: {reason}")

@@ -13,11 +13,8 @@ from typing import Any
 
 from ablations.core.errors import RequestError
 
-WRITING = ".writing-"
-"""Prefix of the name of a file that is being written."""
-
-SEAL = "check"
-"""Key of a sealed JSON object that holds the digest of its other keys."""
+WRITING = ".writing-"  # prefix of the name of a file that is being written
+SEAL = "check"  # key of a sealed JSON object, for the digest of its other keys
 
 
 def digest(content: bytes, size: int = 16) -> str:
@@ -69,18 +66,7 @@ def write_sealed_json(path: Path, content: Mapping[str, Any], indent: int | None
 
 
 def read_sealed_json(path: Path, advice: str = "") -> dict[str, Any]:
-    """Read a JSON object that ``write_sealed_json`` wrote, without its digest.
-
-    Parameters
-    ----------
-    advice
-        What to do about a damaged file, for the error message.
-
-    Raises
-    ------
-    RequestError
-        If the file is missing, cannot be read, or was changed.
-    """
+    """Read what ``write_sealed_json`` wrote; ``advice`` ends the message about a damaged file."""
     hint = f"; {advice}" if advice else ""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -26,12 +27,6 @@ def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
     """Return the object ``my_module:name`` or ``package.module:Class.method``.
 
     Python's own search path comes first, then ``study_dir``, then the current folder.
-
-    Raises
-    ------
-    RequestError
-        If the object does not exist or its module cannot be imported; the message names the file
-        and line of an error in it.
     """
     name, colon, attributes = target.partition(":")
     words = (*name.split("."), *attributes.split("."))
@@ -68,18 +63,13 @@ def _import_module(name: str, key: str) -> ModuleType:
             message = f"no module '{error.name}' beside the study or on Python's search path"
         else:
             message = f"module '{name}' needs '{error.name}', which is not installed"
-        raise RequestError(message, key) from None
+    except SyntaxError as error:
+        reason = f"{error.filename}, line {error.lineno}: {error.msg}"
+        message = f"module '{name}' cannot be imported: {reason}"
     except (Exception, SystemExit) as error:
-        message = f"module '{name}' cannot be imported: {_describe(error)}"
-        raise RequestError(message, key) from None
-
-
-def _describe(error: BaseException) -> str:
-    """Return the type, message and location of an error."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {error.msg}"
-    message = f"{type(error).__name__}: {error}".splitlines()[0]
-    return f"{message}{error_location(error)}"
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = f"module '{name}' cannot be imported: {reason}{error_location(error)}"
+    raise RequestError(message, key)
 
 
 def _refuse_namesake(name: str, module: ModuleType, folders: list[Path], key: str) -> None:
@@ -123,13 +113,9 @@ def _folder(module: ModuleType | None) -> str | None:
 
 
 def import_state() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what the imports of a worker process depend on.
+    """Return what the imports of a worker process depend on: ``sys.path`` and hashes of modules.
 
-    Returns
-    -------
-    tuple
-        ``sys.path`` with the current folder by its name, and the hashes of the modules in folders
-        of studies: a worker that was started under other hashes may hold outdated modules.
+    A worker that was started under other hashes may hold outdated modules of a study's folder.
     """
     path = tuple(folder or str(Path.cwd()) for folder in sys.path)
     return path, tuple(_loaded_hash(name) for name in sorted(_study_modules()))
@@ -138,12 +124,8 @@ def import_state() -> tuple[tuple[str, ...], tuple[str, ...]]:
 def unimportable_modules(names: Iterable[str], same_path: bool = True) -> list[ModuleType]:
     """Return the modules that another process cannot import as they are in this process.
 
-    Parameters
-    ----------
-    names
-        Modules with user code.
-    same_path
-        Whether the other process has the same files and the same ``sys.path``.
+    ``names`` are modules with user code; ``same_path`` tells whether the other process has the
+    same files and the same ``sys.path``.
     """
     local = _study_modules()
     if same_path and all(_loaded_hash(name) in ("", _hash_files([name])) for name in local):
@@ -172,11 +154,9 @@ def source_hash(cls: type) -> str:
     """
     if cls.__module__ != "__main__":
         return module_hash(cls.__module__)
-    try:
-        text = inspect.getsource(cls)
-    except (OSError, TypeError):
-        return ""
-    return digest(text.encode(), size=10)
+    with suppress(OSError, TypeError):
+        return digest(inspect.getsource(cls).encode(), size=10)
+    return ""
 
 
 def module_hash(name: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -32,8 +32,7 @@ LEVELS = 1 << 16
 
 def _signed(word: int) -> int:
     """Return the int64 with the same 64 bits."""
-    word %= _WORD
-    return word - _WORD if word >= _WORD >> 1 else word
+    return (word + (_WORD >> 1)) % _WORD - (_WORD >> 1)
 
 
 def _mix(word: int) -> int:
@@ -80,7 +79,7 @@ def _purpose_key(seed: int, purpose: str) -> int:
 
 
 Source = Literal["split", "init", "order", "noise"]
-SOURCES: tuple[Source, ...] = ("split", "init", "order", "noise")
+SOURCES: tuple[Source, ...] = get_args(Source)
 """Sources of chance: data and validation rows, initial weights, order of the rows, and random
 numbers during training."""
 
@@ -90,9 +89,8 @@ _SOURCE_OF = {"split": "split", "data": "split", "init": "init", "global": "init
 
 def _seed(seed: int, fixed: tuple[str, ...], purpose: str) -> int:
     """Return the seed of a purpose's stream: 0 if its source is fixed."""
-    if not fixed:
-        return seed
-    return 0 if _SOURCE_OF.get(purpose.partition("/")[0], "noise") in fixed else seed
+    is_fixed = fixed and _SOURCE_OF.get(purpose.partition("/")[0], "noise") in fixed
+    return 0 if is_fixed else seed
 
 
 CPU = torch.device("cpu")
@@ -102,11 +100,6 @@ _GLOBAL = threading.RLock()
 def _fraction(words: Tensor) -> Tensor:
     """Return uniform numbers in (0, 1), float64, from the upper 53 bits of each word."""
     return torch.from_numpy(((words.numpy().view(np.uint64) >> 11) + 0.5) * 2.0**-53)
-
-
-def _fork_type(device: torch.device) -> str:
-    # fork_rng requires the name of an accelerator, even for an empty list of devices.
-    return "cuda" if device.type == "cpu" else device.type
 
 
 @dataclass(frozen=True)
@@ -161,7 +154,9 @@ class Streams:
         belong to the process, so one thread at a time is inside.
         """
         devices = [] if device.type == "cpu" else [device]
-        with _GLOBAL, torch.random.fork_rng(devices, device_type=_fork_type(device)):
+        # fork_rng requires the name of an accelerator, even for an empty list of devices.
+        accelerator = device.type if devices else "cuda"
+        with _GLOBAL, torch.random.fork_rng(devices, device_type=accelerator):
             if devices:
                 torch.manual_seed(self.key("global"))
             else:  # torch.manual_seed of all devices takes a hundred times as long
@@ -169,10 +164,7 @@ class Streams:
             yield
 
     def generator(self, purpose: str) -> torch.Generator:
-        """Return a PyTorch generator on the CPU, for functions that require one.
-
-        PyTorch uses the lower 32 bits of the key.
-        """
+        """Return a PyTorch generator on the CPU; it uses the lower 32 bits of the key."""
         return torch.Generator().manual_seed(self.key(purpose))
 
 

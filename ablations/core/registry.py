@@ -57,11 +57,8 @@ class Component(RenamedMembers):
 
     def changed_parameters(self) -> dict[str, Any]:
         """Return the values of the fields that differ from their defaults."""
-        return {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)  # type: ignore[arg-type]
-            if getattr(self, field.name) != field.default
-        }
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {f.name: value for f in fields if (value := getattr(self, f.name)) != f.default}
 
     @cached_property
     def label(self) -> str:
@@ -79,16 +76,20 @@ class Component(RenamedMembers):
         return {cls.__module__ for cls in _user_classes(type(self))}
 
     def to_spec(self) -> tuple[str, dict[str, Any]]:
-        """Return the name by which a study refers to the component, and its changed parameters."""
-        return _name_in_study(type(self)), self.changed_parameters()
+        """Return the name by which a study refers to the component, and its changed parameters.
+
+        The name is ``python:module:Class`` for an importable user's class.
+        """
+        name, cls = self.name, type(self)
+        is_importable = cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
+        if is_importable and _user_classes(cls) and cls not in _PACKAGES:
+            name = f"{PREFIX}{cls.__module__}:{cls.__qualname__}"
+        return name, self.changed_parameters()
 
     def with_resolved_inputs(self) -> Self:
         """Return a copy with external inputs, such as a file, resolved and recorded in its fields.
 
-        Raises
-        ------
-        RequestError
-            If an input does not exist or cannot be used.
+        Raise RequestError if an input does not exist or cannot be used.
         """
         return self
 
@@ -109,19 +110,8 @@ def resolve_path(path: str) -> Path:
 
 def _user_classes(cls: type[Component]) -> list[type[Component]]:
     """Return the component classes outside this package among a class and its bases."""
-    return [
-        base
-        for base in cls.__mro__
-        if issubclass(base, Component) and base.__module__.partition(".")[0] != PACKAGE
-    ]
-
-
-def _name_in_study(cls: type[Component]) -> str:
-    """Return ``python:module:Class`` for an importable user's class, else the registered name."""
-    is_importable = cls.__module__ != "__main__" and "<locals>" not in cls.__qualname__
-    if cls in _PACKAGES or not is_importable or not _user_classes(cls):
-        return cls.name
-    return f"{PREFIX}{cls.__module__}:{cls.__qualname__}"
+    bases = (base for base in cls.__mro__ if issubclass(base, Component))
+    return [base for base in bases if base.__module__.partition(".")[0] != PACKAGE]
 
 
 def canonical(value: object) -> str:
@@ -131,12 +121,11 @@ def canonical(value: object) -> str:
 
 def format_value(value: object) -> str:
     """Format a parameter's value for a label; text that reads as a number gets quotes."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    try:
-        float(value)
-    except ValueError:
-        return value
+    if isinstance(value, str):
+        try:
+            float(value)
+        except ValueError:
+            return value
     return json.dumps(value)
 
 
@@ -146,11 +135,7 @@ _IMPORTS_CODE: ContextVar[bool] = ContextVar("imports_code", default=True)
 
 @contextmanager
 def without_imports() -> Iterator[None]:
-    """Refuse names that import code while a study is read.
-
-    ``python:module:name`` is an error in this context, and the components of installed packages
-    are known only if they were loaded before.
-    """
+    """Refuse names that import code, and load no components of installed packages."""
     token = _IMPORTS_CODE.set(False)
     try:
         yield
@@ -172,25 +157,17 @@ def frozen(cls: type[C]) -> type[C]:
 def register(cls: type[C]) -> type[C]:
     """Make ``cls`` a frozen, validated dataclass; register it under ``cls.role`` and ``cls.name``.
 
-    A class made by ``frozen`` is registered as it is.
-
-    Raises
-    ------
-    ValueError
-        If another class is registered under the same kind and name.
+    A class made by ``frozen`` is registered as it is.  Raise ValueError if another class has the
+    same kind and name.
     """
     component = cls if "__pydantic_validator__" in vars(cls) else frozen(cls)
     classes = _REGISTRY.setdefault(component.role, {})
-    other = classes.get(component.name)
-    if other is not None and _qualified_name(other) != _qualified_name(component):
+    other = classes.get(component.name, component)
+    if (other.__module__, other.__qualname__) != (component.__module__, component.__qualname__):
         message = f"{component.role} '{component.name}' is registered already"
         raise ValueError(f"{message}, by {other.__module__}")
     classes[component.name] = component
     return component
-
-
-def _qualified_name(cls: type) -> tuple[str, str]:
-    return cls.__module__, cls.__qualname__
 
 
 @contextmanager
@@ -207,20 +184,14 @@ def temporary() -> Iterator[None]:
 
 def discover(package: str) -> None:
     """Import every module of a package, so that their components are registered."""
-    path = importlib.import_module(package).__path__
-    for module in pkgutil.iter_modules(path):
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")
 
 
 def registered(kind: str) -> dict[str, type[Component]]:
-    """Return name to class, including other packages' components.
+    """Return name to class, including components of installed packages.
 
     Classes with ``is_ordered`` come in the order of registration, others by name.
-
-    Raises
-    ------
-    RequestError
-        If an entry point of an installed package cannot be loaded.
     """
     if _IMPORTS_CODE.get():
         _load_entry_points()
@@ -240,8 +211,8 @@ def _load_entry_points() -> None:
             entry_point.load()
         except (Exception, SystemExit) as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            technique = f"its technique '{entry_point.name}' ({entry_point.value})"
-            message = f"{technique} cannot be loaded: {reason}"
+            name = f"'{entry_point.name}' ({entry_point.value})"
+            message = f"its technique {name} cannot be loaded: {reason}"
             raise RequestError(message, source=f"package {package}") from None
         for classes in _REGISTRY.values():
             _PACKAGES.update({cls: package for cls in classes.values() if cls not in before})
@@ -253,19 +224,9 @@ def origin(cls: type[Component]) -> str:
 
 
 def resolve(kind: str, spec: object, key: str) -> Component:
-    """Return the component that ``spec`` describes.
+    """Return the component of a name, of a table ``{name = "dropout", p = [0.5]}``, or itself.
 
-    Parameters
-    ----------
-    spec
-        A name, a table ``{name = "dropout", p = [0.5]}``, or the object itself.
-    key
-        The key of ``spec`` in the study, for error messages.
-
-    Raises
-    ------
-    RequestError
-        For an unknown name or parameter, or a value of the wrong type.
+    ``key`` is the key of ``spec`` in the study, for messages.
     """
     if isinstance(spec, Component):
         if getattr(spec, "role", None) != kind:
@@ -348,15 +309,10 @@ def _resolve_inputs(component: Component, key: str) -> Component:
 def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestError:
     """Convert pydantic's first error to one sentence with the key that it refers to."""
     first = error.errors(include_url=False)[0]
-    for location in first["loc"]:
-        if isinstance(location, int):
-            key += f"[{location}]"
-        else:
-            key += f".{location}" if key else location
+    path = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]]
+    key = "".join([key, *path]).removeprefix(".")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, RequestError):
         return cause.under(key)
-    message = first["msg"][0].lower() + first["msg"][1:]
-    # Pydantic says tuple where TOML and JSON say list.
-    message = message.replace("valid tuple", "list")
-    return RequestError(f"{message}, found {first['input']!r}", key)
+    message = first["msg"].replace("valid tuple", "list")  # the word of TOML and JSON
+    return RequestError(f"{message[0].lower()}{message[1:]}, found {first['input']!r}", key)

@@ -213,9 +213,9 @@ def test_results_know_their_study_wherever_they_are(sound: Path, tmp_path: Path)
     shutil.rmtree(folder)
     sent = pickle.loads(pickle.dumps(results))  # as a worker process receives it
     pd.testing.assert_frame_equal(sent.effects(), effects)
-    part = sent.only(results.runs.loc[results.runs["norm"] == "none", "run_id"])
-    assert part.effects()["axis"].tolist() == ["regularizer"]
-    assert "<td>dropout</td>" in part._repr_html_()
+    subset = sent.only(results.runs.loc[results.runs["norm"] == "none", "run_id"])
+    assert subset.effects()["axis"].tolist() == ["regularizer"]
+    assert "<td>dropout</td>" in subset._repr_html_()
 
 
 def test_a_report_shows_the_runs_of_the_last_study_only(sound: Path, tmp_path: Path) -> None:

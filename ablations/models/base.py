@@ -105,6 +105,8 @@ class Model(Component):
     }
     has_random_build: ClassVar[bool] = False
     """Whether ``build`` itself draws initial parameters, beside those that ``fill`` draws."""
+    needs_shape: ClassVar[bool] = False
+    """Whether rows must have a shape (channel, …), as those of images and sequences."""
 
     @property
     def title(self) -> str:
@@ -112,10 +114,7 @@ class Model(Component):
         return self.name
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        """Return the network before its weights are filled.
-
-        It maps (batch, task.inputs) to (batch, task.outputs).
-        """
+        """Return the network from (batch, task.inputs) to (batch, task.outputs), not filled."""
         raise NotImplementedError
 
     def widths(self, task: Task) -> tuple[int, ...]:
@@ -132,7 +131,7 @@ class Model(Component):
 
     def skip(self, context: NetworkContext) -> str | None:
         """Return the reason why this model cannot be used in a configuration, or None."""
-        return None
+        return explain_missing_shape(self, context.task) if self.needs_shape else None
 
     def with_(self, **levels: Any) -> Self:
         """Return a copy with other values of some parameters, validated."""
@@ -210,6 +209,16 @@ def hidden_weights(network: nn.Module, activation: Activation) -> Iterator[Weigh
         if name.startswith("hidden"):
             yield name, layer, ACTIVATIONS[activation][1]
     yield "output", network.get_submodule("output"), "linear"
+
+
+class BlockModel(Model):
+    """A model of ``hidden_block``s; subclasses give the two fields a default."""
+
+    activation: Activation
+    norm_position: NormPosition
+
+    def weights(self, network: nn.Module) -> Iterator[Weighted]:
+        return hidden_weights(network, self.activation)
 
 
 def feedforward(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -12,15 +11,11 @@ from torch import nn
 
 from ablations.models.base import (
     Activation,
+    BlockModel,
     Layers,
-    Model,
-    NetworkContext,
     NormPosition,
-    Weighted,
     Width,
-    explain_missing_shape,
     hidden_block,
-    hidden_weights,
     linear,
     model,
     to_sequential,
@@ -38,12 +33,13 @@ def _odd(size: int) -> int:
 
 
 @model
-class CNN(Model):
+class CNN(BlockModel):
     """Convolutions, which by default halve an image or sequence, and a linear output layer (LeCun
     et al., 1998).
     """
 
     name = "cnn"
+    needs_shape = True
     channels: Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = (16, 32)
     kernel: Annotated[int, Field(gt=0, le=99), AfterValidator(_odd)] = 3
     stride: Annotated[int, Field(gt=0, le=99)] = 2
@@ -82,9 +78,3 @@ class CNN(Model):
         before, after = (task.shape[0], *self.channels), self._sizes(task)[1:]
         sizes = zip(before, self.channels, after, strict=False)
         return sum((inputs * window + width) * math.prod(size) for inputs, width, size in sizes)
-
-    def skip(self, context: NetworkContext) -> str | None:
-        return explain_missing_shape(self, context.task)
-
-    def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        return hidden_weights(network, self.activation)

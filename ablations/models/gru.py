@@ -8,17 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from ablations.models.base import (
-    Layers,
-    Model,
-    NetworkContext,
-    Weighted,
-    Width,
-    explain_missing_shape,
-    linear,
-    model,
-    to_sequential,
-)
+from ablations.models.base import Layers, Model, Weighted, Width, linear, model, to_sequential
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
 
@@ -75,6 +65,7 @@ class GRU(Model):
     """
 
     name = "gru"
+    needs_shape = True
     width: Width = 32
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
@@ -92,9 +83,6 @@ class GRU(Model):
 
     def activations(self, task: Task) -> int:
         return task.shape[1] * 2 * _GATES * self.width
-
-    def skip(self, context: NetworkContext) -> str | None:
-        return explain_missing_shape(self, context.task)
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
         recurrence = network.get_submodule("recurrence")

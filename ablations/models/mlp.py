@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 from pydantic import Field
 from torch import nn
 
-from ablations.models.base import (
-    Activation,
-    Model,
-    NormPosition,
-    Weighted,
-    Width,
-    feedforward,
-    hidden_weights,
-    model,
-)
+from ablations.models.base import Activation, BlockModel, NormPosition, Width, feedforward, model
 from ablations.tasks.base import Task
 from ablations.techniques.base import Norm, Regularizer
 
 
-class _FullyConnected(Model):
+class _FullyConnected(BlockModel):
     """Fully connected layers; subclasses differ in parameters, widths and defaults."""
-
-    activation: Activation
-    norm_position: NormPosition
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
         widths = self.widths(task)
         return feedforward(task, widths, self.activation, self.norm_position, norm, regularizer)
-
-    def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        return hidden_weights(network, self.activation)
 
 
 @model

@@ -123,7 +123,7 @@ def test_rows_without_a_target_are_left_out_and_counted() -> None:
     frame = example()
     frame.loc[[4, 9], "target"] = np.nan
     columns = classify(frame)
-    assert len(columns.frame) == len(columns.targets) == 38
+    assert len(columns.table.frame) == len(columns.targets) == 38
     assert "2 rows without a target are left out, the first in row 5." in columns.notes
 
 

@@ -6,12 +6,12 @@ All statistics of rows belong to ``encoding``, which sees the training rows alon
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from pydantic import Field
 
 from ablations.core.errors import nearest
@@ -82,6 +82,7 @@ class TableColumns:
     """A table ready to be split."""
 
     table: TableFile
+    """The rows with a target, all columns."""
     kind: Kind
     numbers: np.ndarray
     """Shape (row, number), float64, NaN where missing."""
@@ -91,11 +92,6 @@ class TableColumns:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     """Sentences about omitted columns and rows and imputed values."""
-
-    @property
-    def frame(self) -> pd.DataFrame:
-        """The rows with a target, all columns."""
-        return self.table.frame
 
     @property
     def inputs(self) -> int:
@@ -109,13 +105,7 @@ class TableColumns:
 
 
 def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
-    """Decide what each column is.
-
-    Raises
-    ------
-    RequestError
-        Naming the column that cannot be used, and a line that shows the reason.
-    """
+    """Decide what each column is; a ``RequestError`` names one that cannot be used, and a line."""
     _check_names(table, options)
     table, target_notes = _omit_rows_without_target(table, options.target)
     kind, targets, classes = _read_target(table, options)
@@ -164,14 +154,6 @@ def _omit_rows_without_target(table: TableFile, target: str) -> tuple[TableFile,
     return replace(table, frame=frame), notes
 
 
-def _is_numeric(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column))
-
-
-def _is_date(column: pd.Series) -> bool:
-    return bool(pd.api.types.is_datetime64_any_dtype(column))
-
-
 def _read_target(
     table: TableFile, options: TableOptions
 ) -> tuple[Kind, np.ndarray, tuple[str, ...]]:
@@ -187,12 +169,12 @@ def _read_target(
 
 
 def _infer_kind(table: TableFile, name: str, column: pd.Series) -> Kind:
-    if _is_date(column):
+    if is_datetime64_any_dtype(column):
         raise table.error(f"the target '{name}' holds dates; expected numbers or classes")
     count = column.nunique()
     if count == 2:
         return "binary"
-    if not _is_numeric(column):
+    if not is_numeric_dtype(column):
         return "multiclass"
     values = column.to_numpy(dtype=float)
     if count <= MAX_CLASSES and (values == np.round(values)).all():
@@ -203,7 +185,7 @@ def _infer_kind(table: TableFile, name: str, column: pd.Series) -> Kind:
 
 
 def _read_amounts(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
-    if not _is_numeric(column):
+    if not is_numeric_dtype(column):
         texts = column.astype(str)
         invalid = pd.to_numeric(texts, errors="coerce").isna()
         example = table.cite(texts, invalid if invalid.any() else ~invalid)
@@ -225,11 +207,9 @@ def _read_classes(
     if count > max(2, len(column) // 4):
         message = f"{message} in {len(column):,} rows, too many for classes"
         raise table.error(f'{message}; for amounts use kind = "regression"')
-    if not _is_numeric(column):
-        column = column.astype(str)
-    values = np.sort(column.unique()) if _is_numeric(column) else sorted(column.unique())
+    column = column if is_numeric_dtype(column) else column.astype(str)
+    codes, values = pd.factorize(column, sort=True)
     labels = tuple(_label(value) for value in values)
-    codes = column.map({v: i for i, v in enumerate(values)}).to_numpy(dtype=np.int64)
     rare = np.flatnonzero(np.bincount(codes) < 2)
     if len(rare):
         row = table.locate_first(codes == rare[0])
@@ -250,12 +230,13 @@ def _read_features(
     numbers, categories = list[np.ndarray](), list[Category]()
     constant, imputed, row_numbers = list[str](), list[str](), list[str]()
     text_counts = dict[str, int]()
-    for name in _feature_names(table, options):
+    others = {options.target, *options.drop, *options.split_columns}
+    for name in options.features or [name for name in table.frame if name not in others]:
         column = table.frame[name]
-        if _is_constant(column) and not (options.shape and _is_numeric(column)):
+        if column.nunique(dropna=False) < 2 and not (options.shape and is_numeric_dtype(column)):
             constant.append(name)
-        elif _is_date(column) or _is_numeric(column):
-            if _is_date(column):
+        elif is_datetime64_any_dtype(column) or is_numeric_dtype(column):
+            if is_datetime64_any_dtype(column):
                 numbers += _encode_dates(column)
             else:
                 numbers.append(_read_numbers(table, name, column))
@@ -277,25 +258,13 @@ def _read_features(
         raise table.error(f"{message}; leave columns out with drop = [{drop}]")
     if not numbers and not categories:
         raise table.error("has no feature that varies")
-    notes = []
-    if constant:
-        notes.append(f"Left out, since they never vary: {_quote(constant)}.")
-    if imputed:
-        notes.append(f"Missing values of {_quote(imputed)} are the median of the training rows.")
-    if row_numbers:
-        notes.append(f"{_quote(row_numbers)} seems to number the rows: leave it out with drop.")
-    return numbers, categories, notes
-
-
-def _feature_names(table: TableFile, options: TableOptions) -> Sequence[str]:
-    if options.features:
-        return options.features
-    others = {options.target, *options.drop, *options.split_columns}
-    return [name for name in table.frame.columns if name not in others]
-
-
-def _is_constant(column: pd.Series) -> bool:
-    return column.nunique() < 2 and (bool(column.isna().all()) or not column.isna().any())
+    sentences = {
+        "Left out, since they never vary: {}.": constant,
+        "Missing values of {} are the median of the training rows.": imputed,
+        "{} seems to number the rows: leave it out with drop.": row_numbers,
+    }
+    notes = {text: ", ".join(f"'{name}'" for name in names) for text, names in sentences.items()}
+    return numbers, categories, [text.format(names) for text, names in notes.items() if names]
 
 
 def _read_numbers(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
@@ -338,7 +307,3 @@ def _refuse_unreadable_numbers(table: TableFile, name: str, texts: pd.Series) ->
     if int(formatted.sum()) > len(texts) // 2:
         message = f"column '{name}' holds numbers as {table.cite(texts, formatted)}"
         raise table.error(f"{message}; write them as 1234.5, or leave the column out with drop")
-
-
-def _quote(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)

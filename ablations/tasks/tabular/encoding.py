@@ -34,5 +34,4 @@ def scale(values: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Return values (row, column) minus the mean, over the deviation of the training rows."""
     from sklearn.preprocessing import StandardScaler
 
-    scaled: np.ndarray = StandardScaler().fit(values[train]).transform(values)
-    return scaled
+    return np.asarray(StandardScaler().fit(values[train]).transform(values))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -44,8 +44,8 @@ class TableFile:
 
     def cite(self, values: pd.Series, is_wrong: pd.Series) -> str:
         """Return the first value with a true entry, and where it stands: ``'1,5' in line 17``."""
-        index = first_true(is_wrong)
-        return f"{values.loc[index]!r} in {self.locate(index)}"
+        position = np.argmax(is_wrong)
+        return f"{values.iloc[position]!r} in {self.locate(values.index[position])}"
 
 
 def content_hash(path: str) -> str:
@@ -68,12 +68,6 @@ def read_table(path: str, format_: Format, content: str) -> TableFile:  # noqa: 
     if not len(table.frame):
         raise table.error("holds no rows of data")
     return table
-
-
-def first_true(flags: pd.Series) -> int:
-    """Return the index of the first true entry."""
-    index: int = flags.index[flags.to_numpy(dtype=bool)][0]
-    return index
 
 
 @lru_cache(maxsize=64)
@@ -125,9 +119,9 @@ def _read_csv(path: str) -> TableFile:
     header, rows, lines = _split_rows(text, separator, path)
     raw = pd.DataFrame(rows, columns=pd.Index(header), index=pd.Index(lines, dtype=int), dtype=str)
     raw = raw.apply(lambda column: column.str.strip())
-    raw = raw.mask(raw.isin(_MISSING)).dropna(how="all")
-    decimal = "." if separator == "," else _find_decimal(raw, path)
-    return TableFile(path, raw.apply(_to_typed, decimal=decimal), "line")
+    table = TableFile(path, raw.mask(raw.isin(_MISSING)).dropna(how="all"), "line")
+    decimal = "." if separator == "," else _find_decimal(table)
+    return replace(table, frame=table.frame.apply(_to_typed, decimal=decimal))
 
 
 def _read_text(path: str) -> str:
@@ -193,33 +187,26 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _find_decimal(raw: pd.DataFrame, path: str) -> str:
+def _find_decimal(table: TableFile) -> str:
     """Return the decimal separator of a file whose fields are not separated by commas."""
     examples: dict[str, str] = {}
     n_decimal_commas = 0
-    for name in raw:
+    for name, texts in table.frame.items():
         for sign in ",.":
-            numbers = _matches(raw[name], rf"[-+]?\d+[{sign}]\d+")
+            numbers = texts.str.fullmatch(rf"[-+]?\d+[{sign}]\d+", na=False)
             if numbers.any():
-                line = first_true(numbers)
-                example = f"column '{name}' holds '{raw[name].loc[line]}' in line {line:,}"
-                examples.setdefault(sign, example)
+                examples.setdefault(sign, f"column '{name}' holds {table.cite(texts, numbers)}")
             if sign == ",":
-                thousands = _matches(raw[name], r"[-+]?[1-9]\d{0,2},\d{3}")
+                thousands = texts.str.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", na=False)
                 n_decimal_commas += int(numbers.sum()) - int(thousands.sum())
     if "," not in examples:
         return "."
     advice = "write all numbers as 1234.5"
     if "." in examples:
-        raise RequestError(f"{examples[',']}, {examples['.']}: {advice}", source=path)
+        raise table.error(f"{examples[',']}, {examples['.']}: {advice}")
     if not n_decimal_commas:
-        message = f"{examples[',']}, which may be thousands or decimals: {advice}"
-        raise RequestError(message, source=path)
+        raise table.error(f"{examples[',']}, which may be thousands or decimals: {advice}")
     return ","
-
-
-def _matches(column: pd.Series, pattern: str) -> pd.Series:
-    return column.str.fullmatch(pattern).fillna(False).astype(bool)
 
 
 def _to_typed(column: pd.Series, decimal: str) -> pd.Series:

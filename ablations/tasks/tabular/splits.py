@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from ablations.tasks.tabular.columns import TableColumns, TableOptions
 
@@ -29,16 +30,10 @@ class SplitPlan:
 
 
 def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
-    """Plan the split of a table.
-
-    Raises
-    ------
-    RequestError
-        Naming the column that cannot define the split.
-    """
+    """Plan the split of a table; a ``RequestError`` names a column that cannot define it."""
     if options.split == "column":
         return _by_column(columns, options.by)
-    rows = len(columns.frame)
+    rows = len(columns.table.frame)
     n_validation = round(rows * options.validation)
     if min(n_validation, rows - n_validation) < 2:
         message = f"a validation share of {options.validation:g} of {rows:,} rows"
@@ -52,7 +47,7 @@ def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
 
 def _at_random(columns: TableColumns, n_validation: int) -> SplitPlan:
     """Draw rows at random, of each class its share."""
-    rows = len(columns.frame)
+    rows = len(columns.table.frame)
     class_of = columns.targets if columns.classes else np.zeros(rows, dtype=np.int64)
     quota = _quotas(np.bincount(class_of), n_validation)
 
@@ -111,8 +106,8 @@ def _by_group(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
 def _by_time(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
     """Validate on the last rows, the same for each seed."""
     column, table = _complete_column(columns, name, "time"), columns.table
-    if not (pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_numeric_dtype(column)):
-        example = f"{column.iloc[0]!r} in {table.locate(column.index[0])}"
+    if not (is_datetime64_any_dtype(column) or is_numeric_dtype(column)):
+        example = table.cite(column, column.notna())
         raise table.error(f"column '{name}' holds {example}; a time is a number or YYYY-MM-DD")
     order = np.argsort(column.to_numpy(), kind="stable")
     # Rows of one time stay in the same split.
@@ -125,7 +120,7 @@ def _by_time(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
 
 def _by_column(columns: TableColumns, name: str) -> SplitPlan:
     """Split as a column says, the same for each seed."""
-    column, table = columns.frame[name], columns.table
+    column, table = columns.table.frame[name], columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
     in_validation, in_training = (words.str.lower().isin(n) for n in (_VALIDATION, _TRAINING))
     if not (is_known := in_validation | in_training).all():
@@ -144,7 +139,7 @@ def _by_column(columns: TableColumns, name: str) -> SplitPlan:
 
 
 def _complete_column(columns: TableColumns, name: str, noun: str) -> pd.Series:
-    column = columns.frame[name]
+    column = columns.table.frame[name]
     if column.isna().any():
         row = columns.table.locate_first(column.isna())
         raise columns.table.error(f"column '{name}' has no {noun} in {row}")

@@ -1,14 +1,9 @@
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,37 +19,15 @@ from ablations.analysis import (
     simple_effects,
     variance_shares,
 )
-from ablations.report.data import build_report_data
-from ablations.report.figures.gallery import draw_figures, list_figures
 from ablations.report.formatting import TIMES, format_margin, format_percent
-from ablations.report.page import render_page, write_report
-from ablations.report.style import THEME, freeze_layout, theme_declarations, to_inline_svg, to_svg
+from ablations.report.page import write_report
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
 
 from .pages import Page, read_page, render_undrawn
 from .studies import SMALL, end_runs, make_metadata, make_results
 
-FIGURES = (
-    *("curves-norm", "curves-regularizer", "interactions", "main-effects", "ranking"),
-    *("seed-spread", "time", "variance-shares"),
-)
 ARROW = "\N{RIGHTWARDS ARROW}"
-
-
-@pytest.fixture(scope="module")
-def settings() -> dict[Any, Any]:
-    """The settings of matplotlib before anything is drawn."""
-    return dict(mpl.rcParams)
-
-
-@pytest.fixture(scope="module")
-def usual(
-    tmp_path_factory: pytest.TempPathFactory, settings: dict[Any, Any]
-) -> tuple[StoredResults, Page]:
-    results = make_results(tmp_path_factory.mktemp("usual"))
-    path, _ = write_report(results, make_metadata())
-    return results, read_page(path)
 
 
 def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResults, Page]) -> None:
@@ -178,34 +151,6 @@ def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None
         assert badge in badges
 
 
-def test_every_figure_is_in_the_page_and_beside_it(usual: tuple[StoredResults, Page]) -> None:
-    results, page = usual
-    folder = results.folder / "figures"
-    assert sorted(path.stem for path in folder.glob("*.svg")) == sorted(FIGURES)
-    assert sorted(path.stem for path in folder.glob("*.png")) == sorted(FIGURES)
-    pictures = [a for _, a in page.tags if a.get("class") == "picture"]
-    assert len(pictures) == len(page.attributes("figure")) == len(FIGURES)
-    assert all(len(p["aria-label"] or "") > 40 for p in pictures)
-    assert not page.attributes("img")
-    for name in FIGURES:
-        assert to_inline_svg((folder / f"{name}.svg").read_text(), name) in page.source
-
-
-def test_a_figure_of_too_many_marks_is_a_picture_of_dots(
-    usual: tuple[StoredResults, Page],
-) -> None:
-    results, _ = usual
-    data = build_report_data(results, make_metadata())
-    specs = [spec for spec in list_figures(data) if spec.name in ("time", "interactions")]
-    figures = draw_figures(specs, most_inline=10_000)
-    page = Page(render_page(data, figures))
-    (picture,) = page.attributes("img")
-    content = base64.b64decode((picture["src"] or "").partition("base64,")[2])
-    assert content == (results.folder / "figures" / "time.png").read_bytes()
-    assert len(picture["alt"] or "") > 40
-    assert len(page.attributes("figure")) == 2
-
-
 def test_the_page_makes_no_request(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     for _, attributes in page.tags:
@@ -214,19 +159,6 @@ def test_the_page_makes_no_request(usual: tuple[StoredResults, Page]) -> None:
     assert page.source.count("url(") == page.source.count("url(#")
     assert "@import" not in page.source
     assert len(page.source) < 2_000_000
-
-
-def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page]) -> None:
-    results, page = usual
-    light, dark = theme_declarations()
-    assert light in page.source
-    assert dark in page.source
-    names = {name for name, _ in THEME.values()}
-    assert {f"--{name}" for name in names} <= set(re.findall(r"--fig-[a-z]+", light))
-    inside = page.source[page.source.index("<figure>") : page.source.rindex("</figure>")]
-    assert set(re.findall(r"var\(--(fig-[a-z]+)\)", inside)) <= names
-    assert "#22262b" not in inside
-    assert "#22262b" in (results.folder / "figures" / "main-effects.svg").read_text()
 
 
 def test_links_and_labels_lead_somewhere(usual: tuple[StoredResults, Page]) -> None:
@@ -253,13 +185,6 @@ def test_the_same_results_give_the_same_bytes(
 def _without_noise(html: str) -> str:
     """Sums in another order differ in their last bits; pictures and the values behind texts too."""
     return re.sub(r'data-value="[^"]*"', "", html)
-
-
-def test_drawing_leaves_the_users_settings_alone(
-    settings: dict[Any, Any], usual: tuple[StoredResults, Page]
-) -> None:
-    assert dict(mpl.rcParams) == settings
-    assert plt.get_fignums() == []
 
 
 def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
@@ -413,40 +338,6 @@ def test_losses_that_have_no_ratio_are_compared_by_difference(tmp_path: Path) ->
     assert f"within {format_margin(0.02 * size, 'difference')}" in page.words
     assert "have no ratio" in page.words
     assert "%" not in page.rows("ablation")[0]["change of loss"].text
-
-
-def _diverged(folder: Path) -> StoredResults:
-    results = make_results(folder)
-    selection = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "none")
-    return end_runs(results, selection, "diverged", "not finite")
-
-
-def _with_losses(folder: Path, losses: Callable[[pd.DataFrame], object]) -> StoredResults:
-    results = make_results(folder)
-    return replace(results, runs=results.runs.assign(val_loss=losses(results.runs)))
-
-
-MANY = {f"axis{i}": tuple(f"level{j}" for j in range(11)) for i in range(2)}
-UNUSUAL: dict[str, Callable[[Path], StoredResults]] = {
-    "one seed": lambda folder: make_results(folder, seeds=1),
-    "one run": lambda folder: make_results(folder, {"norm": ("none",)}, seeds=1, epochs=1),
-    "some diverged": _diverged,
-    "nothing changed": lambda folder: _with_losses(folder, lambda runs: runs["seed"] + 1.0),
-    "one loss": lambda folder: _with_losses(folder, lambda runs: 0.7),
-    "negative losses": lambda folder: _with_losses(folder, lambda runs: runs["val_loss"] - 0.1),
-    "no curves": lambda folder: replace(
-        make_results(folder), curves=make_results(folder).curves.iloc[:0]
-    ),
-    "many levels": lambda folder: make_results(folder, MANY, seeds=2, epochs=2),
-}
-
-
-@pytest.mark.parametrize("name", UNUSUAL)
-def test_the_figures_of_an_unusual_study_can_be_drawn(name: str, tmp_path: Path) -> None:
-    metadata = make_metadata(MANY if name == "many levels" else SMALL)
-    data = build_report_data(UNUSUAL[name](tmp_path), metadata)
-    for spec in list_figures(data):
-        assert to_svg(freeze_layout(spec.draw())).endswith("</svg>\n"), spec.name
 
 
 @pytest.mark.slow

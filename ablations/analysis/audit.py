@@ -1,4 +1,4 @@
-"""The fusion audit: whether the runs that the plain loop trained again are what they should be."""
+"""The fusion audit: whether runs of the fused engine agree with the reference loop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FEWEST = 4
 
 
 def audit_failure(audit: pd.DataFrame) -> str | None:
-    """What is wrong with the audited runs, in a sentence; None where nothing is.
+    """Return what is wrong with the audited runs, in a sentence; None where all agree.
 
     Parameters
     ----------

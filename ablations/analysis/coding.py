@@ -117,9 +117,7 @@ def rank_texts(texts: Sequence[str]) -> Ints:
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return those of ``columns`` that take at least two values: one level is not a factor (trap
-    11).
-    """
+    """Return those of ``columns`` that take at least two values: one level is not a factor."""
     return [
         name
         for name in columns

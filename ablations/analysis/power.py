@@ -1,4 +1,4 @@
-"""Enough seeds? How many more would decide what is undecided."""
+"""Enough seeds? How many more would decide an undecided contrast."""
 
 from __future__ import annotations
 
@@ -13,24 +13,20 @@ from ablations.analysis.coding import Floats
 from ablations.analysis.inference import EXACT_BLOCKS
 from ablations.analysis.verdicts import UNDECIDED
 
-MOST = 10_000
-"""Beyond so many seeds a question is said to have no answer."""
+MAX_SEEDS = 10_000
+"""Beyond so many seeds no number is returned."""
 
 
 def seeds_needed(
-    effects: pd.DataFrame,
-    *,
-    margin: float,
-    alpha: float = 0.05,
-    power: float = 0.8,
+    effects: pd.DataFrame, *, margin: float, alpha: float = 0.05, power: float = 0.8
 ) -> pd.DataFrame:
-    """How many seeds would decide each contrast, were its effect and spread what they seem.
+    """Return how many seeds would decide each contrast, if its effect and spread are as estimated.
 
     A contrast is decided by a difference that is certain, or by one that is certainly within the
     margin; whichever needs fewer seeds.  The first is a paired t test at ``alpha`` over the number
     of contrasts, which is what the largest of them needs (statsmodels' ``TTestPower``); the second
-    two one-sided tests at ``alpha``.  Both take what was estimated for the truth, and so are rough:
-    an effect that happened to come out large is promised too few.
+    two one-sided tests at ``alpha``.  Both take the estimates for the truth, and so are rough: for
+    an effect that is overestimated the number is too small.
 
     Parameters
     ----------
@@ -43,17 +39,16 @@ def seeds_needed(
     -------
     DataFrame
         On the index of ``effects``: ``by_difference``, ``by_equivalence``: seeds in all, missing
-        where more than ``MOST``, or unknown with fewer than two seeds; ``needed``: the fewer;
-        ``more``: beyond those that are there, 0 where it is decided, missing where there are as
-        many already and something else than their number stands in the way.
+        where more than ``MAX_SEEDS``, or with fewer than two seeds; ``needed``: the smaller;
+        ``more``: beyond those that ran, 0 where the contrast is decided, missing where there are as
+        many already and something else (divergence, say) prevents a decision.
     """
     n = effects["seeds"].to_numpy(dtype=float)
     effect = effects["effect"].to_numpy(dtype=float)
     half = (effects["high"] - effects["low"]).to_numpy(dtype=float) / 2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sd = half * np.sqrt(n) / stats.t.ppf(0.975, np.where(n >= 2, n - 1, np.nan))
     each = alpha / max(1, int(np.isfinite(effect).sum()))
     with np.errstate(invalid="ignore", divide="ignore"):
+        sd = half * np.sqrt(n) / stats.t.ppf(0.975, np.where(n >= 2, n - 1, np.nan))
         sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
     difference = np.array([for_difference(size, each, power) for size in sizes])
     # Below, no sign-flip p can be small enough, whatever the difference.
@@ -64,29 +59,19 @@ def seeds_needed(
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()
-    # Where there are as many as should do, something else stands in the way: divergence, say.
     needed = np.where(undecided & (needed <= n), np.nan, needed)
     more = np.where(undecided, needed - n, 0.0)
-    return pd.DataFrame(
-        {
-            "by_difference": difference,
-            "by_equivalence": equivalence,
-            "needed": needed,
-            "more": more,
-        },
-        index=effects.index,
-    )
+    columns = {"by_difference": difference, "by_equivalence": equivalence, "needed": needed}
+    return pd.DataFrame({**columns, "more": more}, index=effects.index)
 
 
 def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
-    """Seeds with which a two-sided sign-flip p, Bonferroni-adjusted for so many tests, can be
-    ``alpha`` at all.
-    """
+    """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
     return 1 + math.ceil(math.log2(tests / alpha))
 
 
 def _tests(effects: pd.DataFrame) -> int:
-    """How many tests the smallest p of a table of effects is adjusted for: 1 with max-T."""
+    """The number of tests that the smallest p of a table is adjusted for: 1 with max-T."""
     if "p_floor" not in effects:
         return 1
     seeds = effects["seeds"].to_numpy(dtype=float)
@@ -98,35 +83,35 @@ def _tests(effects: pd.DataFrame) -> int:
 
 
 def for_difference(size: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Pairs that a paired t test needs for an effect of ``size`` standard deviations."""
+    """Return the pairs that a paired t test needs for an effect of ``size`` standard deviations."""
     size = abs(size)
     if np.isinf(size):
         return 2.0
     if np.isnan(size) or size < 1e-6:
         return np.nan
-    tested = TTestPower()
+    test = TTestPower()
     low, high = 2, 4
-    while tested.power(size, high, alpha) < power:
+    while test.power(size, high, alpha) < power:
         low, high = high, high * 2
-        if high > 2 * MOST:
+        if high > 2 * MAX_SEEDS:
             return np.nan
     while high - low > 1:
         middle = (low + high) // 2
-        enough = tested.power(size, middle, alpha) >= power
+        enough = test.power(size, middle, alpha) >= power
         low, high = (low, middle) if enough else (middle, high)
-    first = 2 if tested.power(size, 2, alpha) >= power else high
-    return float(first) if first <= MOST else np.nan
+    first = 2 if test.power(size, 2, alpha) >= power else high
+    return float(first) if first <= MAX_SEEDS else np.nan
 
 
 def for_equivalence(
     effect: float, sd: float, margin: float, alpha: float = 0.05, power: float = 0.8
 ) -> float:
-    """Pairs that two one-sided t tests need to find an effect within ``margin``."""
+    """Return the pairs that two one-sided t tests need to find an effect within ``margin``."""
     if not (np.isfinite(effect) and np.isfinite(sd)) or abs(effect) >= margin:
         return np.nan
     if sd == 0:
         return 2.0
-    sizes = np.unique(np.geomspace(2, MOST, 400).astype(int))
+    sizes = np.unique(np.geomspace(2, MAX_SEEDS, 400).astype(int))
     enough = equivalence_power(effect, sd, margin, sizes, alpha) >= power
     if not enough.any():
         return np.nan
@@ -141,7 +126,7 @@ def for_equivalence(
 def equivalence_power(
     effect: float, sd: float, margin: float, n: Floats, alpha: float = 0.05
 ) -> Floats:
-    """Power of two one-sided t tests, by noncentral t (Phillips, 1990), rounded down to 0."""
+    """Return the power of two one-sided t tests, by noncentral t (Phillips, 1990), at least 0."""
     n = np.asarray(n, dtype=float)
     error = sd / np.sqrt(n)
     critical = stats.t.ppf(1 - alpha, n - 1)

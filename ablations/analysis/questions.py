@@ -58,25 +58,19 @@ def _table_signature(
 ) -> inspect.Signature:
     """The signature of a function of a design, with the fields of a design in its place."""
     signature = inspect.signature(function)
-    by_position, by_keyword = (
-        inspect.Parameter.POSITIONAL_OR_KEYWORD,
-        inspect.Parameter.KEYWORD_ONLY,
-    )
     items = {item.name: item for item in fields(Design)}
-    columns = [name for name in ("controls", "factors") if name in names]
+    parameters = []
+    for name in ("runs", *names):
+        is_column = name in ("runs", "controls", "factors")
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters.append(
+            inspect.Parameter(
+                name,
+                kind if is_column else inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if is_column else items[name].default,
+                annotation=items[name].type,
+            )
+        )
     options = list(signature.parameters.values())[1:]
-    return signature.replace(
-        parameters=[
-            inspect.Parameter("runs", by_position, annotation=items["runs"].type),
-            *(option for option in options if option.kind is by_position),
-            *(inspect.Parameter(x, by_position, annotation=items[x].type) for x in columns),
-            *(option for option in options if option.kind is by_keyword),
-            *(
-                inspect.Parameter(
-                    name, by_keyword, default=items[name].default, annotation=items[name].type
-                )
-                for name in names
-                if name not in columns
-            ),
-        ]
-    )
+    parameters[1:1] = options
+    return signature.replace(parameters=sorted(parameters, key=lambda parameter: parameter.kind))

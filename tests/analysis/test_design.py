@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ablations.analysis import cell_codes, to_observations, varying
+from ablations.analysis import Design, cell_codes, to_observations, varying
+from ablations.analysis.questions import accept_table
 
 from .generators import FACTORS, grid, planted
 
@@ -39,3 +40,23 @@ def test_measured_keeps_what_ended() -> None:
 def test_varying_leaves_out_what_has_one_level() -> None:
     runs = grid().assign(device="cpu", width=[None, 64] * 36)
     assert varying(runs, ["device", "norm", "width", "absent"]) == ["norm", "width"]
+
+
+def test_a_question_of_a_design_is_answered_once_and_its_answer_is_not_shared() -> None:
+    designs = []
+
+    @accept_table("factors", "alpha")
+    def count_runs(design: Design) -> pd.DataFrame:
+        designs.append(design)
+        return pd.DataFrame({"runs": [len(design.runs)]})
+
+    design = Design(planted({}), FACTORS)
+    answer = count_runs(design)
+    answer["runs"] = 0
+    assert count_runs(design)["runs"].tolist() == [72]
+    assert len(designs) == 1
+    count_runs(design, alpha=0.1)
+    count_runs(design.runs, FACTORS)
+    assert [used.alpha for used in designs] == [0.05, 0.1, 0.05]
+    with pytest.raises(TypeError, match="margin"):
+        count_runs(design.runs, FACTORS, margin=0.1)

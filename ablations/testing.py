@@ -22,8 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from ablations.core.random import Draws, Streams
 from ablations.core.registry import registered, resolve
-from ablations.study.configuration import SETTINGS, Configuration, Run
-from ablations.study.parsing import to_plain
+from ablations.study.configuration import SETTINGS, Configuration, Run, to_plain
 from ablations.study.study import Study
 from ablations.techniques.base import (
     CONTROLS,

@@ -20,10 +20,11 @@ SCHEMA = 1
 """Version of the definition of a run; part of every run's identity."""
 
 TECHNIQUES = tuple(axis.role for axis in AXES)
-"""The technique axes."""
-
 SETTINGS = ("optimizer", "lr", "batch_size", "epochs", "dtype")
 """The settings of the training; each may be an axis."""
+
+FIELDS = (*TECHNIQUES, *SETTINGS)
+"""The axes that are fields of a configuration; other axes are parameters of the model."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,7 @@ class Configuration:
 
     def level(self, axis: str) -> Any:
         """Return the level of a technique axis, a setting or a parameter of the model."""
-        if axis in (*TECHNIQUES, *SETTINGS):
-            return getattr(self, axis)
-        return self.model.parameters()[axis]
+        return getattr(self, axis) if axis in FIELDS else self.model.parameters()[axis]
 
     def with_(self, **levels: Any) -> Configuration:
         """Return the configuration with other levels."""
@@ -89,8 +88,9 @@ class Configuration:
     def canonical(self) -> tuple[str, str]:
         """Canonical JSON before and after the seed's value."""
         axes = (*TECHNIQUES, *(name for name in SETTINGS if name != "epochs"))
+        levels = {name: getattr(self, name) for name in axes}
         before = {
-            "axes": {name: _identity(getattr(self, name)) for name in axes},
+            "axes": {k: v.identity() if isinstance(v, Component) else v for k, v in levels.items()},
             "epochs": self.epochs,
             "model": self.model.identity(),
             "schema": SCHEMA,
@@ -122,8 +122,7 @@ class Configuration:
     @cached_property
     def user_modules(self) -> frozenset[str]:
         """The modules with user code that the training executes."""
-        modules = (component.user_modules() for component in self.components)
-        return frozenset().union(*modules)
+        return frozenset().union(*(component.user_modules() for component in self.components))
 
     @cached_property
     def skip(self) -> str | None:
@@ -134,17 +133,12 @@ class Configuration:
         for name in ("model", *TECHNIQUES[:-1], "optimizer", "device"):
             component = getattr(self, name)
             try:
-                reason: str | None = component.skip(self)
+                if reason := component.skip(self):
+                    return str(reason)
             except Exception as error:
                 kind = type(error).__name__
                 return f"{name} '{component.name}' cannot say whether it fits: {kind}"
-            if reason:
-                return reason
         return None
-
-
-def _identity(level: object) -> object:
-    return level.identity() if isinstance(level, Component) else level
 
 
 def level_label(level: object) -> Any:
@@ -152,6 +146,19 @@ def level_label(level: object) -> Any:
     if isinstance(level, Component):
         return level.label
     return level if isinstance(level, (int, float, str)) else canonical(level)
+
+
+def to_plain(value: Any, *, as_table: bool = False) -> Any:
+    """Return a level, a setting or a tuple of levels as TOML can hold it.
+
+    A component without changed parameters is its name, or with ``as_table`` a table with its name.
+    """
+    if isinstance(value, Component):
+        name, parameters = value.to_spec()
+        table = {"name": name} | {key: to_plain(item) for key, item in parameters.items()}
+        return table if parameters or as_table else name
+    is_tuple = isinstance(value, tuple)
+    return [to_plain(item, as_table=as_table) for item in value] if is_tuple else value
 
 
 @dataclass(frozen=True)
@@ -170,5 +177,4 @@ class Run:
     def run_id(self) -> str:
         """An 80-bit hash of everything that defines the run, in hexadecimal."""
         before, after = self.configuration.canonical
-        text = f"{before}{self.seed}{after}"
-        return digest(text.encode(), size=10)
+        return digest(f"{before}{self.seed}{after}".encode(), size=10)

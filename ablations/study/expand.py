@@ -27,12 +27,7 @@ class ExpandedGrid:
 
 def expand(study: Study) -> ExpandedGrid:
     """Return all runs of a study, ordered by configuration, then seed."""
-    runs: list[Run] = []
-    skipped: list[tuple[Run, str]] = []
-    for configuration in study.configurations:
-        members = [Run(configuration, seed) for seed in study.seeds]
-        if configuration.skip is None:
-            runs.extend(members)
-        else:
-            skipped.extend((run, configuration.skip) for run in members)
-    return ExpandedGrid(tuple(runs), tuple(skipped))
+    runs = [Run(c, seed) for c in study.configurations for seed in study.seeds]
+    trainable = tuple(run for run in runs if run.configuration.skip is None)
+    skipped = tuple((run, reason) for run in runs if (reason := run.configuration.skip))
+    return ExpandedGrid(trainable, skipped)

@@ -13,9 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from ablations.core.errors import RequestError, nearest
 from ablations.core.registry import from_validation, registered, resolve
 from ablations.models.base import Model
-from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, level_label
+from ablations.study.configuration import FIELDS, SETTINGS, Configuration, level_label, to_plain
 from ablations.tasks.base import Task
-from ablations.techniques.base import CONTROLS, Device, Optimizer
+from ablations.techniques.base import AXES, Device, Optimizer
 
 
 def resolver(kind: str) -> BeforeValidator:
@@ -65,7 +65,7 @@ class Grid(Settings):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _check_keys(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        refuse_unknown(table, ("axes", "name", "model", *SETTINGS, "published"))
+        check_keys(table, ("axes", "name", "model", *SETTINGS, "published"))
         return table
 
     @pydantic.field_validator("axes", mode="before")
@@ -73,9 +73,8 @@ class Grid(Settings):
     def _complete_axes(cls, value: object, info: pydantic.ValidationInfo) -> dict[str, Any]:
         if "model" not in info.data:
             return {}
-        axes = parse_axes(value, info.data["model"])
-        controls = {axis: (registered(axis)[CONTROLS[axis]](),) for axis in TECHNIQUES}
-        return controls | axes
+        controls = {axis.role: (registered(axis.role)[axis.control](),) for axis in AXES}
+        return controls | parse_axes(value, info.data["model"])
 
     def levels(self, axis: str) -> tuple[Any, ...]:
         """Return the levels of an axis, or the one level of a setting or a model's parameter."""
@@ -83,42 +82,34 @@ class Grid(Settings):
             return self.axes[axis]
         return (getattr(self, axis) if axis in SETTINGS else self.model.parameters()[axis],)
 
+    def plain(self, study: Settings) -> dict[str, Any]:
+        """Return, as plain data, the axes, and the settings that differ from those of the study."""
+        table: dict[str, Any] = {"name": self.name} if self.name else {}
+        for key in ("model", *SETTINGS):
+            if getattr(self, key) != getattr(study, key):
+                table[key] = to_plain(getattr(self, key))
+        table["axes"] = {axis: to_plain(levels) for axis, levels in self.axes.items()}
+        return table | ({"published": list(self.published)} if self.published else {})
+
 
 def cross(task: Task, grid: Grid, fixed: tuple[str, ...] = ()) -> Iterator[Configuration]:
-    """Yield each configuration of a grid.
-
-    Parameters
-    ----------
-    fixed
-        Sources of chance that are the same for every seed.
-    """
+    """Yield each configuration of a grid; ``fixed`` sources of chance ignore the seed."""
     settings = {name: getattr(grid, name) for name in SETTINGS}
     for combination in itertools.product(*grid.axes.values()):
-        levels = dict(zip(grid.axes, combination, strict=True))
-        fields = {k: v for k, v in levels.items() if k in TECHNIQUES or k in SETTINGS}
-        parameters = {k: v for k, v in levels.items() if k not in fields}
+        levels = settings | dict(zip(grid.axes, combination, strict=True))
+        parameters = {name: levels.pop(name) for name in grid.axes if name not in FIELDS}
         model = grid.model.with_(**parameters) if parameters else grid.model
-        yield Configuration(task=task, model=model, fixed=fixed, **(settings | fields))
+        yield Configuration(task=task, model=model, fixed=fixed, **levels)
 
 
 def parse_axes(
     value: object, model: Model, key: str = "", *, may_repeat: bool = False
 ) -> dict[str, tuple[Any, ...]]:
-    """Return axes with validated levels.
+    """Return axes with validated levels: lists, or ``device = "available"``.
 
-    Parameters
-    ----------
-    value
-        Axis name to a list of levels, or to ``"available"`` for the devices of this machine.
-    may_repeat
-        Whether an axis may have a level twice.
-
-    Raises
-    ------
-    RequestError
-        With the axis and the level below ``key``: ``axes.norm[1]``.
+    ``key`` is the key of ``value`` in the study; ``may_repeat`` accepts a level twice.
     """
-    names = (*TECHNIQUES, *SETTINGS, *model.parameters())
+    names = (*FIELDS, *model.parameters())
     axes: dict[str, tuple[Any, ...]] = {}
     for axis, levels in check_table(value, key).items():
         path = f"{key}.{axis}" if key else axis
@@ -142,7 +133,7 @@ def _parse_levels(axis: str, value: object, model: Model, key: str) -> tuple[Any
         raise RequestError(f"expected a list of levels{also}, found {value!r}", key)
     if not value:
         raise RequestError("the axis has no levels; give at least one, or leave it out", key)
-    if axis in (*TECHNIQUES, *SETTINGS):
+    if axis in FIELDS:
         adapter = _levels_adapter(axis)
     else:
         validator = BeforeValidator(partial(_parse_parameter, model, axis))
@@ -163,7 +154,6 @@ def _levels_adapter(axis: str) -> TypeAdapter[list[Any]]:
 
 
 def _parse_parameter(model: Model, name: str, value: object) -> Any:
-    """Return the validated value of a parameter of the model."""
     try:
         return model.with_(**{name: value}).parameters()[name]
     except pydantic.ValidationError as error:
@@ -178,7 +168,7 @@ def check_table(value: object, key: str = "") -> Mapping[str, Any]:
     return value
 
 
-def refuse_unknown(table: Mapping[str, Any], names: Sequence[str]) -> None:
+def check_keys(table: Mapping[str, Any], names: Sequence[str]) -> None:
     """Raise RequestError for a key that is not among ``names``."""
     for key in table:
         if key not in names:

@@ -1,8 +1,8 @@
-"""The values of a study as plain data, as TOML holds them: reading them and writing them."""
+"""Validation of seeds, interim analyses, sources of chance and exclusions, as TOML holds them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -10,8 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES, Source
 from ablations.core.registry import Component
-from ablations.study.configuration import SETTINGS, level_label
-from ablations.study.grid import Grid, Settings, check_table, parse_axes
+from ablations.study.configuration import level_label
+from ablations.study.grid import Grid, check_table, parse_axes
 
 MAX_SEEDS = 1_000_000
 
@@ -34,7 +34,7 @@ def parse_seeds(value: object, key: str = "") -> tuple[int, ...]:
 
 
 def _parse_range(text: str) -> tuple[int, int]:
-    """Return start and stop of ``"10"`` or ``"2:10"``, or (0, 0)."""
+    """Return start and stop of ``"10"`` or ``"2:10"``, or (0, 0) for other text."""
     start, colon, stop = text.partition(":")
     ends = (start, stop) if colon else ("0", start)
     # Python refuses to parse thousands of digits; no seed needs more than 19.
@@ -48,11 +48,11 @@ def _parse_sources(value: object) -> tuple[str, ...]:
     sources = value if isinstance(value, (list, tuple)) else [value]
     for source in sources:
         if source not in SOURCES:
-            valid = nearest(source, SOURCES)
-            raise RequestError(f"unknown source of chance {source!r}; {valid}")
+            message = f"unknown source of chance {source!r}"
+            raise RequestError(f"{message}; {nearest(source, SOURCES)}")
     if not sources:
-        valid = nearest("", SOURCES)
-        raise RequestError(f"something must vary, or all seeds are the same run; {valid}")
+        message = "something must vary, or all seeds are the same run"
+        raise RequestError(f"{message}; {nearest('', SOURCES)}")
     return tuple(source for source in SOURCES if source in sources)
 
 
@@ -62,14 +62,12 @@ def _check_growing(looks: tuple[int, ...]) -> tuple[int, ...]:
     return looks
 
 
-def _drop_repeated(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(names))
-
-
 Seeds = Annotated[tuple[int, ...], BeforeValidator(parse_seeds)]
 Look = Annotated[int, Field(ge=2, le=MAX_SEEDS, strict=True)]
 Looks = Annotated[tuple[Look, ...], Field(strict=False), AfterValidator(_check_growing)]
-AxisNames = Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_drop_repeated)]
+AxisNames = Annotated[
+    tuple[str, ...], Field(strict=False), AfterValidator(lambda names: tuple(dict.fromkeys(names)))
+]
 Sources = Annotated[tuple[Source, ...], BeforeValidator(_parse_sources)]
 
 
@@ -115,47 +113,3 @@ def _matching_levels(
         message = f"'{level_label(level)}' is no level of the study, so this excludes nothing"
         raise RequestError(f"{message} (levels: {labels})", key)
     return matches
-
-
-# ------------------------------------------------------------------------------------ to plain data
-
-
-def plain_seeds(seeds: tuple[int, ...]) -> object:
-    """Return ``"start:stop"`` for consecutive seeds, else a list."""
-    start, stop = seeds[0], seeds[0] + len(seeds)
-    return f"{start}:{stop}" if seeds == tuple(range(start, stop)) else list(seeds)
-
-
-def to_plain(value: Any) -> Any:
-    """Return a level or a setting as TOML can hold it."""
-    if isinstance(value, Component):
-        spec = _to_table(value)
-        return spec if len(spec) > 1 else spec["name"]
-    return [to_plain(item) for item in value] if isinstance(value, tuple) else value
-
-
-def _to_table(component: Component) -> dict[str, Any]:
-    """Return a component's name, and its parameters that differ from their defaults."""
-    name, parameters = component.to_spec()
-    return {"name": name} | {key: to_plain(value) for key, value in parameters.items()}
-
-
-def plain_exclusion(exclusion: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
-    """Return an exclusion of exact levels: a bare name would mean every level of that name."""
-    return {
-        axis: [
-            _to_table(level) if isinstance(level, Component) else to_plain(level)
-            for level in levels
-        ]
-        for axis, levels in exclusion.items()
-    }
-
-
-def plain_grid(grid: Grid, study: Settings) -> dict[str, Any]:
-    """Return a grid's axes, and its settings that differ from those of the study."""
-    table: dict[str, Any] = {"name": grid.name} if grid.name else {}
-    for key in ("model", *SETTINGS):
-        if getattr(grid, key) != getattr(study, key):
-            table[key] = to_plain(getattr(grid, key))
-    table["axes"] = {axis: to_plain(levels) for axis, levels in grid.axes.items()}
-    return table | ({"published": list(grid.published)} if grid.published else {})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
-from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -17,27 +17,17 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
-from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration
+from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, to_plain
 from ablations.study.grid import (
     Grid,
     Settings,
+    check_keys,
     check_table,
     cross,
     parse_axes,
-    refuse_unknown,
     resolver,
 )
-from ablations.study.parsing import (
-    AxisNames,
-    Looks,
-    Seeds,
-    Sources,
-    parse_exclusions,
-    plain_exclusion,
-    plain_grid,
-    plain_seeds,
-    to_plain,
-)
+from ablations.study.parsing import AxisNames, Looks, Seeds, Sources, parse_exclusions
 from ablations.tasks.base import Task
 
 ALPHA = 0.05
@@ -113,7 +103,7 @@ class Study(Settings):
     @classmethod
     def _complete_grids(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Add to every grid the settings of the study, and the axes that the grid lacks."""
-        refuse_unknown(data, _KEYS)
+        check_keys(data, _KEYS)
         if "task" not in data:
             raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
         fields = {key: value for key, value in data.items() if key not in ("axes", "code")}
@@ -219,13 +209,9 @@ class Study(Settings):
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """The union of the grids without the exclusions, each configuration once."""
-        union = (
-            configuration
-            for grid in self.grids
-            for configuration in cross(self.task, grid, self.fixed)
-            if not self.excludes(configuration)
-        )
-        return tuple(dict.fromkeys(union))
+        crosses = (cross(self.task, grid, self.fixed) for grid in self.grids)
+        union = dict.fromkeys(itertools.chain.from_iterable(crosses))
+        return tuple(configuration for configuration in union if not self.excludes(configuration))
 
     @cached_property
     def levels(self) -> dict[str, tuple[Any, ...]]:
@@ -254,13 +240,11 @@ class Study(Settings):
         RequestError
             With the name of the file, if it cannot be read, is no TOML or is no valid study.
         """
-        path = Path(path)
-        source = str(path)
+        path, source = Path(path), str(Path(path))
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
-            message = f"cannot read the study: {error.strerror}"
-            raise RequestError(message, source=source) from None
+            raise RequestError(f"cannot read the study: {error.strerror}", source=source) from None
         except (ValueError, RecursionError) as error:
             raise RequestError(f"not a TOML file: {error}", source=source) from None
         # A file without a name takes that of its path.
@@ -302,15 +286,13 @@ class Study(Settings):
             grid["axes"] = grid["axes"] | {axis: levels}
         # An exclusion loses the levels that the study no longer has.
         complete = Study(**(data | {"exclude": []}))
-        exclusions = [complete._remaining_levels(exclusion) for exclusion in self.exclude]
+        axes = {axis for exclusion in self.exclude for axis in exclusion}
+        present = {axis: {c.level(axis) for c in complete.configurations} for axis in axes}
+        exclusions = [
+            {axis: [v for v in excluded if v in present[axis]] for axis, excluded in entry.items()}
+            for entry in self.exclude
+        ]
         return complete.replace(exclude=[entry for entry in exclusions if all(entry.values())])
-
-    def _remaining_levels(self, exclusion: Mapping[str, tuple[Any, ...]]) -> dict[str, list[Any]]:
-        levels = {axis: {c.level(axis) for c in self.configurations} for axis in exclusion}
-        return {
-            axis: [level for level in excluded if level in levels[axis]]
-            for axis, excluded in exclusion.items()
-        }
 
     def replace(self, **changes: Any) -> Study:
         """Return the study with some top-level keys replaced."""
@@ -338,16 +320,20 @@ class Study(Settings):
     def plain(self) -> dict[str, Any]:
         """Return the study as plain data: names and numbers, as ``study.toml`` holds them."""
         data = {name: to_plain(getattr(self, name)) for name in _HEAD}
-        data["seeds"] = plain_seeds(self.seeds)
+        consecutive = range(self.seeds[0], self.seeds[0] + len(self.seeds))
+        is_range = self.seeds == tuple(consecutive)
+        data["seeds"] = f"{consecutive.start}:{consecutive.stop}" if is_range else list(self.seeds)
         data |= {name: list(getattr(self, name)) for name in _LISTS if getattr(self, name)}
         if self.fixed:
             data["vary"] = list(self.vary)
         if self.code:
             data["code"] = self.code
-        grids = [plain_grid(grid, self) for grid in self.grids]
+        grids = [grid.plain(self) for grid in self.grids]
         data |= grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
         if self.exclude:
-            data["exclude"] = [plain_exclusion(exclusion) for exclusion in self.exclude]
+            # Each level is a table: a bare name would exclude every level with that name.
+            tables = [{k: to_plain(v, as_table=True) for k, v in e.items()} for e in self.exclude]
+            data["exclude"] = tables
         return data
 
 

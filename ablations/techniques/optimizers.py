@@ -24,6 +24,11 @@ class _Adaptive(Optimizer):
     beta2: float
     moments = 2
 
+    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
+        decay = self.decay(decay)
+        cls = torch.optim.AdamW if decay.decoupled else torch.optim.Adam
+        return cls(parameters, lr=lr, betas=(self.beta1, self.beta2), weight_decay=decay.amount)
+
     def factors(self, step: int) -> tuple[float, ...]:
         return 1 - self.beta1**step, math.sqrt(1 - self.beta2**step)
 
@@ -42,10 +47,6 @@ class Adam(_Adaptive):
     beta1: Beta = 0.9
     beta2: Beta = 0.999
 
-    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
-        cls = torch.optim.AdamW if decay.decoupled else torch.optim.Adam
-        return cls(parameters, lr=lr, betas=(self.beta1, self.beta2), weight_decay=decay.amount)
-
 
 @technique
 class AdamW(_Adaptive):
@@ -57,10 +58,6 @@ class AdamW(_Adaptive):
     beta1: Beta = 0.9
     beta2: Beta = 0.999
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-
-    def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
-        betas = (self.beta1, self.beta2)
-        return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=self.weight_decay)
 
     def decay(self, requested: Decay) -> Decay:
         return Decay(self.weight_decay, decoupled=True)

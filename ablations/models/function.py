@@ -17,7 +17,7 @@ from ablations.core.plugins import PREFIX, import_object, module_hash
 from ablations.core.random import Streams
 from ablations.core.registry import STUDY_DIR
 from ablations.core.schema import RUN_COLUMNS
-from ablations.models.base import Model, NetworkContext, Weighted, model
+from ablations.models.base import ACTIVATIONS, Model, NetworkContext, Weighted, model
 from ablations.tasks.base import Task
 from ablations.techniques.base import Init, Norm, Regularizer
 
@@ -26,13 +26,9 @@ _ARGUMENTS = ("inputs", "outputs", "shape", "norm", "drop")
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _ORDER = "_ablations_order"
 """The attribute of a network with the order in which its layers are called."""
-_NONLINEARITIES = {
-    nn.ReLU: "relu",
-    nn.LeakyReLU: "leaky_relu",
-    nn.Tanh: "tanh",
-    nn.SELU: "selu",
-    nn.Sigmoid: "sigmoid",
-}
+_NONLINEARITIES = {layer: gain for name, (layer, gain) in ACTIVATIONS.items() if name == gain}
+_NONLINEARITIES[nn.Sigmoid] = "sigmoid"
+"""Layer to the name of its gain in ``torch.nn.init.calculate_gain``."""
 
 Scalar = bool | int | float | str
 Options = Annotated[
@@ -88,8 +84,16 @@ class Python(Model):
         return self._with(_sort_options(values), module_hash(self.target.partition(":")[0]))
 
     def _defaults(self) -> dict[str, Any]:
-        arguments = _arguments(self._function, self.target)
-        return {name: value for name, value in arguments.items() if name not in _ARGUMENTS}
+        return {name: v for name, v in self._parameters().items() if name not in _ARGUMENTS}
+
+    def _parameters(self) -> dict[str, Any]:
+        """Return name and default of all arguments of the function."""
+        try:
+            parameters = inspect.signature(self._function).parameters.values()
+        except (TypeError, ValueError):
+            raise RequestError(f"the arguments of '{self.target}' cannot be read") from None
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return {p.name: p.default for p in parameters if p.kind in kinds}
 
     @property
     def title(self) -> str:
@@ -152,7 +156,7 @@ class Python(Model):
             return regularizer.layer(next(sites)) or nn.Identity()
 
         values = (task.inputs, task.outputs, task.shape, norm_layer, regularizer_layer)
-        names = _arguments(self._function, self.target)
+        names = self._parameters()
         arguments = {k: v for k, v in zip(_ARGUMENTS, values, strict=True) if k in names}
         network = self._function(**arguments, **dict(self.options))
         if not isinstance(network, nn.Module):
@@ -173,7 +177,7 @@ class Python(Model):
         return _sizes(self, task).activations
 
     def skip(self, context: NetworkContext) -> str | None:
-        arguments = _arguments(self._function, self.target)
+        arguments = self._parameters()
         if "norm" not in arguments and context.norm.layer(8) is not None:
             return f"the model {self.target} takes no norm layers: it has no argument 'norm'"
         if "drop" not in arguments and context.regularizer.layer(1) is not None:
@@ -209,16 +213,6 @@ class _Sizes(NamedTuple):
 def _sizes(model: Python, task: Task) -> _Sizes:
     with Streams(0).isolated(torch.device("cpu")):
         return model._build(task, Norm(), Regularizer())[1]
-
-
-def _arguments(function: Callable[..., Any], target: str) -> dict[str, Any]:
-    """Return name and default of the arguments of a function."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        raise RequestError(f"the arguments of '{target}' cannot be read") from None
-    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {p.name: p.default for p in parameters if p.kind in kinds}
 
 
 @torch.no_grad()

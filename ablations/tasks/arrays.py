@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -191,6 +191,4 @@ def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, An
             raise RequestError(message, source=str(path.parent)) from None
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
     spec = {"name": "parquet", "path": str(path), "target": TARGET} | plain
-    task = resolve("task", spec, "task")
-    assert isinstance(task, Task)  # noqa: S101 - for the type checker
-    return task
+    return cast(Task, resolve("task", spec, "task"))

@@ -23,16 +23,12 @@ Split = Literal["random", "time", "column"]
 
 MIN_ROWS = 20
 """Fewest rows with a target."""
-
 MAX_NUMBER = 1e30
 """Largest number in a feature: float32 holds little more."""
-
 MAX_CATEGORIES = 100
 """Most different texts of a column of categories."""
-
 MAX_CLASSES = 20
 """Up to this count of different whole numbers, a target may be classes as well as amounts."""
-
 MISSING = "(missing)"
 _FORMATTED_NUMBER = (
     r"[-+]?\d{1,3}(?:[ .,'\u00a0]\d{3})+(?:[.,]\d+)?|[-+]?\d+,\d+"

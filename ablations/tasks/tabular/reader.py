@@ -116,9 +116,7 @@ def _read_csv(path: str) -> TableFile:
     header_line = text.lstrip("\r\n").splitlines()[0]
     unquoted = re.sub(r'"[^"]*"', "", header_line)
     separator = max(_SEPARATORS, key=unquoted.count)  # a comma if none occurs
-    header, rows, lines = _split_rows(text, separator, path)
-    raw = pd.DataFrame(rows, columns=pd.Index(header), index=pd.Index(lines, dtype=int), dtype=str)
-    raw = raw.apply(lambda column: column.str.strip())
+    raw = _split_rows(text, separator, path).apply(lambda column: column.str.strip())
     table = TableFile(path, raw.mask(raw.isin(_MISSING)).dropna(how="all"), "line")
     decimal = "." if separator == "," else _find_decimal(table)
     return replace(table, frame=table.frame.apply(_to_typed, decimal=decimal))
@@ -144,10 +142,8 @@ def _read_text(path: str) -> str:
     return text
 
 
-def _split_rows(
-    text: str, separator: str, path: str
-) -> tuple[list[str], list[list[str]], list[int]]:
-    """Return the column names, the rows, and the line where each row starts."""
+def _split_rows(text: str, separator: str, path: str) -> pd.DataFrame:
+    """Return the fields of a text; the index is the line where each row starts."""
     # Not pandas' parser: it accepts short lines, and does not know the line of a row.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] = []
@@ -167,7 +163,8 @@ def _split_rows(
     except csv.Error as error:
         message = f"cannot be read from line {line:,} on: {error}"
         raise RequestError(f"{message}; is a quotation mark not closed?", source=path) from None
-    return header, rows, lines
+    index = pd.Index(lines, dtype=int)
+    return pd.DataFrame(rows, columns=pd.Index(header), index=index, dtype=str)
 
 
 def _check_header(row: list[str], path: str) -> list[str]:

@@ -86,15 +86,13 @@ class AuditRecord:
     """Why the run fails the audit; None if it passes."""
 
     def row(self, environment_id: str) -> dict[str, Any]:
-        """Return this record as a row of the audit table."""
         return asdict(self) | {"environment_id": environment_id}
 
 
 def sample_runs(runs: Iterable[Run]) -> list[tuple[Run, ...]]:
     """Sample ``RUNS`` runs of each cohort key: the first ones by run id."""
-    return [
-        tuple(sorted(members, key=lambda run: run.run_id)[:RUNS]) for members in group_runs(runs)
-    ]
+    groups = group_runs(runs)
+    return [tuple(sorted(group, key=lambda run: run.run_id)[:RUNS]) for group in groups]
 
 
 def audit_runs(
@@ -104,50 +102,34 @@ def audit_runs(
     stored: Mapping[str, Curve],
     seconds: float | None = None,
 ) -> list[AuditRecord]:
-    """Compare runs with one cohort key with the plain loop.
+    """Compare runs with one cohort key, and their ``stored`` curves by run id, with the plain loop.
 
-    Parameters
-    ----------
-    engine
-        The engine that trained them.
-    size
-        Members of the program that trained them.
-    stored
-        Run id to the curve in the results.
-    seconds
-        Time limit of a run.  The audit trains each run several times, and may take ``PATIENCE``
-        times as long.
+    ``engine`` and ``size`` describe the program that trained them; ``seconds`` limits a run.
     """
+    configuration = runs[0].configuration
+    window = min(configuration.epochs, max(1, STEPS // configuration.steps_per_epoch))
     try:
         with time_limit(seconds and PATIENCE * seconds):
-            return _audit_runs(runs, engine, size, stored)
+            runs_64 = [_in_precision(run, "float64") for run in runs]
+            results = [
+                *trainer.train(runs[::-1], size, compiled=engine == "fused-compiled", stop=window),
+                # Fewer members than in the study: in float64, rounding does not matter.
+                *trainer.train(runs_64, min(size, 8), stop=window),
+            ]
+            result_of = {id(result.run): result for result in results}
+            return [
+                _audit_run(
+                    AuditRecord(run.run_id, engine, size),
+                    *(run, window, np.array(stored[run.run_id], dtype=float)),
+                    *(result_of[id(run)], result_of[id(run_64)]),
+                )
+                for run, run_64 in zip(runs, runs_64, strict=True)
+            ]
     except BaseException as error:
         if not is_failure(error):
             raise
         reason = f"it could not be judged: {error_message(error)}"
         return [AuditRecord(run.run_id, engine, size, reason=reason) for run in runs]
-
-
-def _audit_runs(
-    runs: Sequence[Run], engine: str, size: int, stored: Mapping[str, Curve]
-) -> list[AuditRecord]:
-    configuration = runs[0].configuration
-    window = min(configuration.epochs, max(1, STEPS // configuration.steps_per_epoch))
-    compiled = engine == "fused-compiled"
-    repetitions = trainer.train(runs[::-1], size, compiled=compiled, stop=window)
-    runs_64 = [_in_precision(run, "float64") for run in runs]
-    # Fewer members than in the study: in float64, rounding does not matter.
-    results_64 = trainer.train(runs_64, min(size, 8), stop=window)
-    repetition_of = {id(result.run): result for result in repetitions}
-    result_64_of = {id(result.run): result for result in results_64}
-    return [
-        _audit_run(
-            AuditRecord(run.run_id, engine, size),
-            *(run, window, np.array(stored[run.run_id], dtype=float)),
-            *(repetition_of[id(run)], result_64_of[id(run_64)]),
-        )
-        for run, run_64 in zip(runs, runs_64, strict=True)
-    ]
 
 
 def _in_precision(run: Run, dtype: str) -> Run:
@@ -234,19 +216,15 @@ def perturbed_deviation(run: Run, dtype: str, expected: Array, window: int, epoc
 
 
 def _tolerance(dtype: str, amplification: float) -> float:
-    """How far rounding can move a loss."""
-    if amplification > CLOSE:
-        return CHAOTIC[dtype]
-    return TOLERANCE[dtype] + AMPLIFIED[dtype] * amplification
+    is_chaotic = amplification > CLOSE
+    return CHAOTIC[dtype] if is_chaotic else TOLERANCE[dtype] + AMPLIFIED[dtype] * amplification
 
 
 def _drift(losses: Array, expected: Array) -> float | None:
-    """Log of the final validation loss over the loop's."""
     final, expected_final = losses[-1, 2], expected[-1, 2]
     is_positive = 0 < final < math.inf and 0 < expected_final < math.inf
-    if len(losses) != len(expected) or not is_positive:
-        return None
-    return math.log(final / expected_final)
+    is_defined = is_positive and len(losses) == len(expected)
+    return math.log(final / expected_final) if is_defined else None
 
 
 def _losses(result: RunResult) -> Array:
@@ -270,5 +248,4 @@ def _deviations(losses: Array, expected: Array) -> Array:
 
 
 def _max_deviation(losses: Array, expected: Array, epochs: int) -> float:
-    """The largest deviation over the first epochs."""
     return float(_deviations(losses[:epochs], expected[:epochs]).max())

@@ -17,10 +17,8 @@ from ablations.study.configuration import Configuration, Run
 
 MAX_LOOP_RUNS = 32
 """Most runs of a cohort of the plain loop."""
-
 MAX_LOOP_STEPS = 4_000
 """Most optimizer steps of such a cohort of more than one run: about two seconds."""
-
 MIN_MEMBERS = 8
 """Fewest members of a program; a smaller one is not faster than the plain loop."""
 
@@ -42,7 +40,6 @@ class Cohort:
 
     @cached_property
     def steps(self) -> int:
-        """Optimizer steps of all its runs."""
         return len(self.runs) * count_steps(self.runs[0].configuration)
 
 
@@ -83,10 +80,7 @@ def group_runs(
 ) -> list[tuple[Run, ...]]:
     """Group runs by cohort key, sorted by seed, and in their order within a seed.
 
-    Parameters
-    ----------
-    broken
-        Configurations whose components may raise when asked for a key; each is its own group.
+    Each ``broken`` configuration, whose components may raise, is its own group.
     """
     by_configuration: dict[int, list[Run]] = {}
     for run in runs:
@@ -112,11 +106,6 @@ def assign_slots(runs: Sequence[Run], size: int, n_groups: int) -> list[int]:
 
     Slot s belongs to group s % n_groups.  A program that rounds alike in all slots of a group
     so gives a run the same numbers in any cohort.
-
-    Raises
-    ------
-    ValueError
-        If a group has more runs than slots.
     """
     free_slots = [iter(range(first, size, n_groups)) for first in range(n_groups)]
     slots = [next(free_slots[slot_group(run, n_groups)], None) for run in runs]
@@ -126,15 +115,7 @@ def assign_slots(runs: Sequence[Run], size: int, n_groups: int) -> list[int]:
 
 
 def split_runs(runs: Sequence[Run], size: int | None, n_groups: int) -> Iterator[Cohort]:
-    """Split runs with one cohort key into cohorts.
-
-    Parameters
-    ----------
-    size
-        Members of their program; None for the plain loop.
-    n_groups
-        Slot groups of their program.
-    """
+    """Split runs with one cohort key into cohorts; the plain loop has the size None."""
     if size is None:
         most = max(1, min(MAX_LOOP_RUNS, MAX_LOOP_STEPS // count_steps(runs[0].configuration)))
         for start in range(0, len(runs), most):
@@ -159,16 +140,10 @@ def batch_cohorts(
     """Batch the cohorts that one worker trains and writes at a time, in their order.
 
     A batch is small enough that all jobs share the work, and large enough that writing costs
-    little.
-
-    Parameters
-    ----------
-    most
-        Most optimizer steps of a batch of more than one cohort: one or two seconds.
+    little.  ``most`` limits the optimizer steps of a batch of several cohorts: one or two seconds.
     """
     goal = min(most, sum(cohort.steps for cohort in cohorts) // (8 * jobs))
-    batches: list[list[Cohort]] = []
-    steps = 0
+    batches, steps = list[list[Cohort]](), 0
     for cohort in cohorts:
         if batches and cohort.size and batches[-1][-1].size and steps + cohort.steps <= goal:
             batches[-1].append(cohort)

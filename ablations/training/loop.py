@@ -36,17 +36,13 @@ from ablations.training.result import EpochRecord, RunResult
 def train(run: Run, stop: int | None = None) -> RunResult:
     """Train one run to its last epoch, or to the epoch in which a loss is not finite.
 
-    Every number of the result but ``train_seconds`` depends on the run alone.
-
-    Parameters
-    ----------
-    stop
-        The epoch after which to stop; the last epoch by default.
+    Every number of the result but ``train_seconds`` depends on the run alone.  Training ends after
+    ``stop`` epochs, if given.
     """
     configuration, streams = run.configuration, run.streams
     device = configuration.device
     with one_thread(), streams.isolated(device.torch_device()):
-        data = on_device(configuration.task.data(streams), configuration)
+        data = load_data(configuration, streams)
         network = initialise_network(configuration, streams)
         device.synchronize()
         start = time.perf_counter()
@@ -80,24 +76,21 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def on_device(data: Data, configuration: Configuration) -> Data:
-    """Move the data to the configuration's device, in its precision."""
-    device, dtype = configuration.device.torch_device(), configuration.torch_dtype
+def to_device(tensor: Tensor, c: Configuration) -> Tensor:
+    """Move a tensor to the configuration's device, in its precision."""
+    dtype = c.torch_dtype if tensor.is_floating_point() else tensor.dtype
+    return tensor.to(c.device.torch_device(), dtype)
 
-    def move(tensor: Tensor) -> Tensor:
-        return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype)
 
-    return Data(move(data.x_train), move(data.y_train), move(data.x_val), move(data.y_val))
+def load_data(configuration: Configuration, streams: Streams) -> Data:
+    """Load the task's data, and move them to the configuration's device, in its precision."""
+    data = configuration.task.data(streams)
+    tensors = (data.x_train, data.y_train, data.x_val, data.y_val)
+    return Data(*(to_device(tensor, configuration) for tensor in tensors))
 
 
 class PlainStep:
-    """A network's optimizer and schedule, and an optimizer step as a user would write it.
-
-    Parameters
-    ----------
-    epochs
-        Epochs for which the schedule is built.
-    """
+    """A network's optimizer and schedule, and an optimizer step as a user would write it."""
 
     def __init__(self, configuration: Configuration, network: nn.Module, epochs: int) -> None:
         c = configuration
@@ -119,7 +112,6 @@ class PlainStep:
         self._configuration.schedule.after_step(self._scheduler)
 
     def after_epoch(self, objective: float) -> None:
-        """Tell the schedule the mean objective of an epoch."""
         self._configuration.schedule.after_epoch(self._scheduler, objective)
 
 
@@ -148,8 +140,7 @@ def train_epochs(
         with torch.no_grad():
             train_loss = float(task.loss(network(data.x_train), data.y_train))
             val_loss = float(task.loss(network(data.x_val), data.y_val))
-        epoch = EpochRecord(number, mean, train_loss, val_loss, lr)
-        yield epoch
+        yield (epoch := EpochRecord(number, mean, train_loss, val_loss, lr))
         if not epoch.finite:
             return
 

@@ -25,26 +25,14 @@ class TrainingCost:
     per_epoch: float
 
     def seconds(self, epochs: int) -> float:
-        """The cost of so many epochs."""
         return self.fixed + epochs * self.per_epoch
 
 
 def probe_training(runs: Sequence[Run], size: int | None, seconds: float = 0.0) -> TrainingCost:
-    """Train cohorts for one epoch and for a few more, and compare.
+    """Train cohorts of runs with one cohort key for one epoch and for a few more, and compare.
 
-    Parameters
-    ----------
-    runs
-        Runs of one kind.
-    size
-        Members of the program that trains them; None for the plain loop, run by run.
-    seconds
-        What the probe may take beyond a first look and two more of each length.
-
-    Raises
-    ------
-    Exception
-        Whatever training raises.
+    ``size`` is None for the plain loop.  Beyond a first look and two more of each length, the probe
+    takes about ``seconds``.
     """
     start = time.perf_counter()
     cohorts = [runs[first : first + (size or 1)] for first in range(0, len(runs), size or 1)][:4]
@@ -52,8 +40,7 @@ def probe_training(runs: Sequence[Run], size: int | None, seconds: float = 0.0) 
     first_look = _time_epochs(cohorts[0], size, 1)  # caches what the other looks reuse
     if 0 < seconds < first_look:
         return TrainingCost(0.0, min(first_look, _time_epochs(cohorts[0], size, 1)))
-    short: list[float] = []
-    long: list[float] = []
+    short, long = list[float](), list[float]()
     while len(short) < 2 or time.perf_counter() - start < seconds:
         # Other members each time, which have to be built as in training.
         short.append(_time_epochs(cohorts[len(short) % len(cohorts)], size, 1))

@@ -25,15 +25,7 @@ def train_cohort(
     """Train a cohort by a program or by the plain loop; return one result for each run.
 
     A program that needs too much memory is split into smaller ones, and the runs of a program that
-    exceeds the time limit are trained one by one.
-
-    Parameters
-    ----------
-    compiled
-        Whether programs are compiled.
-    seconds
-        Time limit of a program, and of a run that is trained alone; such a run is ``failed`` if it
-        exceeds it.
+    exceeds ``seconds`` are trained one by one.  A run that alone exceeds them is ``failed``.
     """
     _reset_torch()
     if cohort.size is None:
@@ -56,12 +48,11 @@ def train_cohort(
 def build_errors(
     configurations: Sequence[Configuration], seconds: float | None = None
 ) -> list[str | None]:
-    """Try to build the networks of configurations; return each ``build_error``."""
-    return [build_error(configuration, seconds) for configuration in configurations]
+    """Say why each configuration's network cannot be built; None if no error is found."""
+    return [_build_error(configuration, seconds) for configuration in configurations]
 
 
-def build_error(configuration: Configuration, seconds: float | None = None) -> str | None:
-    """Say why a configuration's network cannot be built; None if no error is found."""
+def _build_error(configuration: Configuration, seconds: float | None) -> str | None:
     try:
         with time_limit(seconds):
             cohorts.cohort_key(configuration)
@@ -77,15 +68,12 @@ def build_error(configuration: Configuration, seconds: float | None = None) -> s
 
 def shrink_cohort(cohort: Cohort) -> list[Cohort]:
     """Split a cohort without memory into programs of half its size, or single runs."""
-    size = cohort.size // 2 if cohort.size else None
-    n_groups = 1
-    if size is None or size < MIN_MEMBERS:
-        size = None
-    else:
+    size, n_groups = (cohort.size or 0) // 2, 1
+    if size >= MIN_MEMBERS:
         program = build_program(cohort.runs[0].configuration)
         n_groups = min(size, program.network.slot_groups)
     reduced = cohort.reduced or f"there was no memory for {cohort.size} at a time"
-    smaller = cohorts.split_runs(cohort.runs, size, n_groups)
+    smaller = cohorts.split_runs(cohort.runs, size if size >= MIN_MEMBERS else None, n_groups)
     return [replace(each, reduced=reduced) for each in smaller]
 
 

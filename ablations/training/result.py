@@ -13,7 +13,6 @@ from ablations.training.timeout import RunTimeoutError
 
 Status = Literal["ok", "diverged", "failed", "skipped"]
 
-
 _ignores_interrupts = False
 
 
@@ -60,7 +59,6 @@ class EpochRecord:
 
     @property
     def finite(self) -> bool:
-        """Whether all three losses are finite."""
         return all(map(math.isfinite, (self.objective, self.train_loss, self.val_loss)))
 
 
@@ -83,15 +81,12 @@ class RunResult:
     def from_exception(
         cls, run: Run, error: BaseException, engine: str = "loop", cohort_size: int = 1
     ) -> RunResult:
-        """Make an exception the result of its run."""
         text = _encodable("".join(traceback.format_exception(error)))
         location = "" if isinstance(error, RunTimeoutError) else error_location(error)
-        return cls(
-            run, "failed", f"{error_message(error)}{location}", engine, cohort_size, traceback=text
-        )
+        reason = f"{error_message(error)}{location}"
+        return cls(run, "failed", reason, engine, cohort_size, traceback=text)
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
-        """Return this result as a row of the runs table."""
         last = self.curve[-1] if self.curve else None
         return {
             "run_id": self.run.run_id,

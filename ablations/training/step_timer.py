@@ -38,7 +38,7 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.techniques.base import RandomLayer
 from ablations.training.cohorts import count_steps
-from ablations.training.loop import PlainStep, on_device
+from ablations.training.loop import PlainStep, load_data
 from ablations.training.result import error_message
 
 MIN_BLOCKS = 6
@@ -73,16 +73,7 @@ DEFAULT_SETTINGS = TimerSettings()
 class Repetition:
     """One timed repetition; seconds are those of one step.
 
-    Attributes
-    ----------
-    seconds
-        The whole step; the device is synchronised only at the ends of a chunk.
-    forward_seconds, backward_seconds, update_seconds
-        Its parts; the device is synchronised after each, so that on an accelerator they add up to
-        more.
-    memory
-        Bytes.  On an accelerator, the peak that the device reports; else parameters, gradients,
-        the optimizer's state, the batch, and what is stored for the backward pass.
+    The parts of a step add up to more on an accelerator, which is synchronised after each of them.
     """
 
     seconds: float
@@ -91,6 +82,8 @@ class Repetition:
     update_seconds: float
     steps: int
     memory: int
+    """Bytes.  On an accelerator, the peak that the device reports; else parameters, gradients, the
+    optimizer's state, the batch, and what is stored for the backward pass."""
     parameters: int
 
 
@@ -100,7 +93,7 @@ class TimedStep(PlainStep):
     def __init__(self, run: Run, steps: int) -> None:
         c, streams = run.configuration, run.streams
         self.device = c.device
-        data = on_device(c.task.data(streams), c)
+        data = load_data(c, streams)
         size = c.rows_per_batch
         self._batch = data.x_train[:size], data.y_train[:size]
         network = with_plain_layers(initialise_network(c, streams), streams).train()
@@ -108,7 +101,6 @@ class TimedStep(PlainStep):
         self._steps_per_epoch, self._step = c.steps_per_epoch, 0
 
     def objective(self) -> torch.Tensor:
-        """Return the objective of the batch."""
         return self.forward(*self._batch)
 
     def finish(self, objective: torch.Tensor) -> None:
@@ -126,7 +118,7 @@ class TimedStep(PlainStep):
     def count_bytes(self) -> int:
         """Count the bytes of the state, the batch and what is stored for the backward pass."""
         parameters = list(self.network.parameters())
-        inputs = {_storage(tensor) for tensor in (*parameters, *self._batch)}
+        inputs = set(map(_storage, (*parameters, *self._batch)))
         saved: set[tuple[int, int]] = set()
 
         def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -137,15 +129,11 @@ class TimedStep(PlainStep):
             objective = self.objective()
         objective.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        state = [
-            value
-            for values in self.optimizer.state.values()
-            for value in values.values()
-            if isinstance(value, torch.Tensor)
-        ]
-        gradients = [p.grad for p in parameters if p.grad is not None]
+        state = itertools.chain.from_iterable(d.values() for d in self.optimizer.state.values())
+        gradients = [parameter.grad for parameter in parameters]
         # The saved tensors are freed by now, and later ones may have their addresses.
-        later = {_storage(tensor) for tensor in (*gradients, *state)}
+        tensors = [t for t in (*gradients, *state) if isinstance(t, torch.Tensor)]
+        later = set(map(_storage, tensors))
         return sum(size for storages in (inputs, saved - inputs, later) for _, size in storages)
 
 
@@ -174,55 +162,47 @@ def cost_id(configuration: Configuration) -> str:
 
 
 def time_repetition(run: Run, steps: int) -> Repetition:
-    """Build a run's step anew and time it.
-
-    Raises
-    ------
-    Exception
-        Whatever building or training raises.
-    """
+    """Build a run's step anew and time it."""
     device = run.configuration.device
     with run.streams.isolated(device.torch_device()):
         return _time_step(TimedStep(run, 2 * steps + WARM_UP_STEPS + 1), steps)
 
 
+def _seconds_per_step(step: TimedStep, steps: int) -> float:
+    step.device.synchronize()
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    step.device.synchronize()
+    return (time.perf_counter() - start) / steps
+
+
 def _time_step(step: TimedStep, steps: int) -> Repetition:
-    synchronize, now = step.device.synchronize, time.perf_counter
+    def now() -> float:
+        step.device.synchronize()
+        return time.perf_counter()
+
     chunk_steps = max(1, steps // CHUNKS)
     step.device.forget_peak()
     for _ in range(WARM_UP_STEPS):
         step()
-    step_seconds = []
-    synchronize()
-    for _ in range(CHUNKS):
-        start = now()
-        for _ in range(chunk_steps):
-            step()
-        synchronize()
-        step_seconds.append((now() - start) / chunk_steps)
+    seconds = statistics.median(_seconds_per_step(step, chunk_steps) for _ in range(CHUNKS))
     phase_seconds = []
     for _ in range(max(CHUNKS, steps // 4)):
         times = [now()]
         objective = step.objective()
-        synchronize()
         times.append(now())
         objective.backward()  # type: ignore[no-untyped-call]
-        synchronize()
         times.append(now())
         step.finish(objective)
-        synchronize()
         times.append(now())
         phase_seconds.append([end - start for start, end in itertools.pairwise(times)])
     peak = step.device.peak()
-    forward, backward, update = (
-        statistics.median(seconds) for seconds in zip(*phase_seconds, strict=True)
-    )
+    forward, backward, update = map(statistics.median, zip(*phase_seconds, strict=True))
     memory = step.count_bytes() if peak is None else peak
     n_parameters = sum(parameter.numel() for parameter in step.network.parameters())
-    seconds = statistics.median(step_seconds)
-    return Repetition(
-        seconds, forward, backward, update, CHUNKS * chunk_steps, memory, n_parameters
-    )
+    n_steps = CHUNKS * chunk_steps
+    return Repetition(seconds, forward, backward, update, n_steps, memory, n_parameters)
 
 
 def steps_per_repetition(run: Run, seconds: float = DEFAULT_SETTINGS.seconds) -> int:
@@ -232,12 +212,7 @@ def steps_per_repetition(run: Run, seconds: float = DEFAULT_SETTINGS.seconds) ->
         step = TimedStep(run, 2 * WARM_UP_STEPS)
         for _ in range(WARM_UP_STEPS):
             step()
-        device.synchronize()
-        start = time.perf_counter()
-        for _ in range(WARM_UP_STEPS):
-            step()
-        device.synchronize()
-    step_seconds = (time.perf_counter() - start) / WARM_UP_STEPS
+        step_seconds = _seconds_per_step(step, WARM_UP_STEPS)
     return CHUNKS * max(1, min(MAX_STEPS, round(seconds / max(step_seconds, 1e-9))) // CHUNKS)
 
 
@@ -287,26 +262,17 @@ def select_runs(
     most: int,
     preferred: Collection[str] = (),
 ) -> list[Run]:
-    """Select which configurations to time if there is time for ``most`` of them.
+    """Select which of some runs with distinct costs to time if there is time for ``most`` of them.
 
     If there is not time for all, these are the controls together, every configuration that differs
-    from them on one axis, and the preferred ones.
-
-    Parameters
-    ----------
-    runs
-        One for each configuration that differs in cost.
-    preferred
-        Cost ids.
+    from them on one axis, and those with ``preferred`` cost ids.
     """
     if len(runs) <= most:
         return list(runs)
     near = [run for run in runs if len(axes_off_control(run, controls)) <= 1]
-    preferred_runs = [
-        run for run in runs if cost_id(run.configuration) in preferred and run not in near
-    ]
+    others = [run for run in runs if cost_id(run.configuration) in preferred and run not in near]
     # Without a run at the controls, no run is near them.
-    return [*near, *preferred_runs] or list(runs[:most])
+    return [*near, *others] or list(runs[:most])
 
 
 @dataclass(frozen=True)
@@ -323,11 +289,9 @@ def build_block(
     controls: Mapping[str, object],
     settings: TimerSettings = DEFAULT_SETTINGS,
 ) -> tuple[list[BlockEntry], list[tuple[Run, str]]]:
-    """Build the entries of a block: all runs, and the control again under a second name.
+    """Return the entries of a block, and the runs that cannot be timed, with the reason.
 
-    Returns
-    -------
-    The entries, and the runs that cannot be timed, with the reason.
+    The entries are all other runs, and the control again under a second name.
     """
     entries, failures = [], []
     for run in runs:
@@ -342,10 +306,8 @@ def build_block(
 
 
 def time_block(entries: Sequence[BlockEntry], threads: int) -> list[dict[str, Any]]:
-    """Time every entry once, in random order; return one row for each.
-
-    The number of a block is its start in milliseconds since 1970.
-    """
+    """Time every entry once, in random order; return one row for each."""
+    # The number of a block is its start in milliseconds since 1970.
     number = time.time_ns() // 1_000_000
     order = np.random.default_rng(number).permutation(len(entries))
     rows = []

@@ -20,19 +20,13 @@ from ablations.training.fused.program import (
     stack_member_params,
 )
 from ablations.training.fused.randomness import CohortRandomness
-from ablations.training.loop import on_device, set_draws
+from ablations.training.loop import load_data, set_draws
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def build_program(configuration: Configuration) -> CohortProgram:
-    """Build the program that trains a configuration's runs.
-
-    Raises
-    ------
-    NotStackableError
-        If only the plain loop can train them, with the reason.
-    """
+    """Build the program that trains a configuration's runs; NotStackableError if none can."""
     _check_components(configuration)
     device = configuration.device.torch_device()
     # Without an init: runs of one cohort may differ in it, and an init that raises must fail only
@@ -48,12 +42,10 @@ def build_program(configuration: Configuration) -> CohortProgram:
         return _map_over_members(configuration, template)
 
 
-def _check_components(configuration: Configuration) -> None:
-    c = configuration
+def _check_components(c: Configuration) -> None:
     if c.regularizer.has_own_hooks():
-        raise NotStackableError(
-            f"the regularizer '{c.regularizer.name}' is more than its penalties"
-        )
+        reason = f"the regularizer '{c.regularizer.name}' is more than its penalties"
+        raise NotStackableError(reason)
     if type(c.optimizer).update is Optimizer.update:
         raise NotStackableError(f"the optimizer '{c.optimizer.name}' has no 'update'")
     if type(c.task).loss is not Task.loss or type(c.task).losses is Task.losses:
@@ -88,7 +80,7 @@ def _check_random_layers(configuration: Configuration, template: nn.Module) -> N
 
 def _map_over_members(configuration: Configuration, template: nn.Module) -> CohortProgram:
     """Map a network without a stacked form over members, if that gives the same numbers."""
-    data = on_device(configuration.task.data(Streams(0)), configuration)
+    data = load_data(configuration, Streams(0))
     try:
         linears = [layer for _, layer, _ in configuration.model.weights(template)]
         program = CohortProgram(configuration, map_module(template, linears, data.x_train[:2]))

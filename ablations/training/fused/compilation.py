@@ -12,8 +12,10 @@ import os
 import shutil
 import sys
 import time
+import timeit
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from ablations.core.files import digest, write_bytes
 from ablations.training import timeout
@@ -59,21 +62,10 @@ def refused(identity: str) -> bool:
 def call(function: Callable[..., Any], identity: str, size: int, arguments: tuple[Any, ...]) -> Any:
     """Return ``function(*arguments)``, compiled for the shapes of the arguments.
 
-    Parameters
-    ----------
-    function
-        A pure function from nested tuples and dictionaries of tensors to such.
-    identity
-        Everything that its arithmetic depends on but the shapes (``CohortProgram.identity``).
-    size
-        Members of the program.
-
-    Raises
-    ------
-    CannotCompileError
-        If the compiler fails for any reason.
+    ``identity`` is everything but the shapes that the arithmetic of the pure function depends on
+    (``CohortProgram.identity``).  Raise CannotCompileError if the compiler fails for any reason.
     """
-    tensors = list(_leaves(arguments))
+    tensors = tree_leaves(arguments)
     key = f"{identity}/{function.__name__}/{[tensor.shape for tensor in tensors]}"
     if key not in _COMPILED:
         try:
@@ -91,11 +83,13 @@ class _CompiledFunction:
     def __init__(
         self, function: Callable[..., Any], identity: str, size: int, arguments: tuple[Any, ...]
     ) -> None:
-        def flat_function(*tensors: Tensor) -> list[Tensor]:
-            self._outputs = function(*_replace_leaves(arguments, iter(tensors)))
-            return list(_leaves(self._outputs))
+        tensors, argument_spec = tree_flatten(arguments)
 
-        tensors = list(_leaves(arguments))
+        def flat_function(*tensors: Tensor) -> list[Tensor]:
+            outputs = function(*tree_unflatten(tensors, argument_spec))
+            leaves, self._output_spec = tree_flatten(outputs)
+            return leaves
+
         with warnings.catch_warnings():
             # PyTorch's compiler imports deprecated parts of PyTorch.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -111,36 +105,12 @@ class _CompiledFunction:
         record_cost(identity, size, function.__name__, seconds, gain)
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
-        return _replace_leaves(self._outputs, iter(self._compiled(*tensors)))
-
-
-def _leaves(tree: Any) -> Iterator[Tensor]:
-    """The tensors of nested tuples and dictionaries, in order."""
-    if isinstance(tree, Tensor):
-        yield tree
-    else:
-        for child in tree.values() if isinstance(tree, dict) else tree:
-            yield from _leaves(child)
-
-
-def _replace_leaves(tree: Any, tensors: Iterator[Tensor]) -> Any:
-    """A tree of the same form with other tensors."""
-    if isinstance(tree, Tensor):
-        return next(tensors)
-    if isinstance(tree, dict):
-        return {name: _replace_leaves(child, tensors) for name, child in tree.items()}
-    children = [_replace_leaves(child, tensors) for child in tree]
-    return tree._make(children) if hasattr(tree, "_make") else tuple(children)
+        return tree_unflatten(self._compiled(*tensors), self._output_spec)
 
 
 def _time(function: Callable[[], Any]) -> float:
     """Seconds of the shorter of two calls."""
-    seconds = []
-    for _ in range(2):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return min(timeit.repeat(function, number=1, repeat=2))
 
 
 @lru_cache(maxsize=1)
@@ -168,23 +138,17 @@ def record_cost(identity: str, size: int, function: str, seconds: float, gain: f
     path = _note_path(identity, size)
     notes = _read_note(path)
     # PyTorch caches what it compiles, so every later process only loads it.
-    if function in notes:
-        notes[function]["load"] = seconds
-    else:
-        notes[function] = {"compile": seconds}
-    notes[function]["gain"] = gain
-    try:
+    kind = "load" if function in notes else "compile"
+    notes.setdefault(function, {}).update({kind: seconds, "gain": gain})
+    with suppress(OSError):  # without the note, only the next estimate is worse
         write_bytes(path, json.dumps(notes).encode())
-    except OSError:
-        return  # without the note, only the next estimate is worse
 
 
 def _note_path(identity: str, size: int) -> Path:
     """Path of a program's note, in the folder of PyTorch's own cache."""
     folder = importlib.import_module("torch._inductor.runtime.cache_dir_utils").cache_dir()
     text = f"{_hash_sources()}/{torch.__version__}/{size}/{identity}"
-    name = digest(text.encode(), size=10)
-    return Path(folder) / "ablations" / f"{name}.json"
+    return Path(folder) / "ablations" / f"{digest(text.encode(), size=10)}.json"
 
 
 @lru_cache(maxsize=1)

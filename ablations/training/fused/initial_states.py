@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -26,7 +26,7 @@ from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training.cohorts import CohortKey, cohort_key
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import Tensors
-from ablations.training.loop import on_device
+from ablations.training.loop import load_data, to_device
 
 _CACHED_KEYS = 4
 """Cohort keys whose initial states are cached: as many as a worker trains in turn."""
@@ -62,33 +62,32 @@ class InitialStateCache:
         self.program = build_program(configuration)
         self._template = _shared_template(configuration)
         self._initial = lru_cache(maxsize=256)(self._initialise)
-        self._data = lru_cache(maxsize=64)(partial(_load_data, configuration))
+        self._data = lru_cache(maxsize=64)(self._load_data)
 
     def member(self, run: Run) -> Member:
-        """Prepare a run for training."""
-        c = run.configuration
-        lr_S = None
+        c, lr_S = run.configuration, None
         initial = self._initial(c.init, run.seed)
         if not c.schedule.adaptive:
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
         return Member(run, initial, self._data(run.seed), lr_S)
 
+    def _load_data(self, seed: int) -> Data:
+        c = self.program.configuration
+        return load_data(c, c.streams(seed))
+
     def _initialise(self, init: Init, seed: int) -> InitialState:
         network, c = self.program.network, self.program.configuration.with_(init=init)
-        streams, device = c.streams(seed), c.device.torch_device()
-        if self._template is None:
-            with streams.isolated(device):
+        streams, module = c.streams(seed), self._template
+        if module is None:
+            with streams.isolated(c.device.torch_device()):
                 module = initialise_network(c, streams)
         else:
-            module = self._template
             fill_network(module, c, streams)
-        buffers = {
-            name: buffer.to(device, c.torch_dtype if buffer.is_floating_point() else buffer.dtype)
-            for name, buffer in network.initial_state(module).items()
-        }
-        n_parameters = sum(parameter.numel() for parameter in module.parameters())
+        buffers = network.initial_state(module)
         return InitialState(
-            network.flatten(module).to(device, c.torch_dtype), buffers, n_parameters
+            to_device(network.flatten(module), c),
+            {name: to_device(buffer, c) for name, buffer in buffers.items()},
+            n_parameters=sum(parameter.numel() for parameter in module.parameters()),
         )
 
 
@@ -112,23 +111,14 @@ def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module
     return network
 
 
-def _load_data(configuration: Configuration, seed: int) -> Data:
-    return on_device(configuration.task.data(configuration.streams(seed)), configuration)
-
-
-class _ThreadCaches(threading.local):
-    """The caches of one thread: networks are filled in place, and may not be shared."""
-
-    def __init__(self) -> None:
-        self.by_key: dict[CohortKey, InitialStateCache] = {}
-
-
-_THREAD_CACHES = _ThreadCaches()
+_THREAD = threading.local()
+"""The caches of one thread by cohort key: networks are filled in place, and may not be shared."""
 
 
 def initial_state_cache(configuration: Configuration) -> InitialStateCache:
     """Return this thread's cache for a configuration's cohort key; the oldest is dropped."""
-    key, caches = cohort_key(configuration), _THREAD_CACHES.by_key
+    caches: dict[CohortKey, InitialStateCache] = vars(_THREAD).setdefault("caches", {})
+    key = cohort_key(configuration)
     if key not in caches:
         while len(caches) >= _CACHED_KEYS:
             del caches[next(iter(caches))]
@@ -172,14 +162,14 @@ class LearningRates:
     """The learning rates of every member, computed ahead or from live schedulers."""
 
     def __init__(self, members: Sequence[Member], device: torch.device, dtype: torch.dtype) -> None:
-        c = members[0].run.configuration
-        steps = c.steps_per_epoch
-        unknown_S = torch.full((c.epochs * steps,), math.nan, dtype=torch.float64)
-        self._live: dict[int, _LiveScheduler] = {}
-        for slot, member in enumerate(members):
-            if member.lr_S is None:
-                config = member.run.configuration
-                self._live[slot] = _LiveScheduler(config.schedule, config.lr, c.epochs, steps)
+        configurations = [member.run.configuration for member in members]
+        steps = configurations[0].epochs * configurations[0].steps_per_epoch
+        unknown_S = torch.full((steps,), math.nan, dtype=torch.float64)
+        self._live = {
+            slot: _LiveScheduler(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
+            for slot, c in enumerate(configurations)
+            if members[slot].lr_S is None
+        }
         rates = [unknown_S if member.lr_S is None else member.lr_S for member in members]
         self.exact_SM = torch.stack(rates, 1)
         """The rates for the results, float64 of shape (steps, M)."""

@@ -22,6 +22,7 @@ from ablations.study.configuration import Configuration, Run
 from ablations.techniques.base import RandomLayer, Regularizer, shrinking, uniform_loss
 from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.networks import Network
+from ablations.training.loop import to_device
 
 Split = tuple[Tensor, Tensor]
 """Inputs (M, B, I) and targets (M, B, …)."""
@@ -80,12 +81,10 @@ class CohortProgram:
 
     @cached_property
     def has_smoothing(self) -> bool:
-        """Whether members smooth their targets."""
         return self.configuration.regularizer.penalties().smoothing > 0
 
     @cached_property
     def has_max_norm(self) -> bool:
-        """Whether members limit the length of incoming weights."""
         return not math.isinf(self.configuration.regularizer.penalties().max_norm)
 
     @cached_property
@@ -98,8 +97,7 @@ class CohortProgram:
     @cached_property
     def step_gives_train_loss(self) -> bool:
         """Whether the loss of a step is the evaluation loss of the training split before it."""
-        full = self.configuration.steps_per_epoch == 1
-        return full and self.network.same_in_training
+        return self.configuration.steps_per_epoch == 1 and self.network.same_in_training
 
     @cached_property
     def identity(self) -> str:
@@ -107,10 +105,8 @@ class CohortProgram:
         c = self.configuration
         components = (c.task, c.model, c.norm, c.optimizer, c.device)
         names = [[type(c).__module__, c.name, repr(c.identity())] for c in components]
-        layers = [
-            [repr(type(random.layer)), random.layer.purpose]
-            for random in self.network.stochastic_layers
-        ]
+        random_layers = [random.layer for random in self.network.stochastic_layers]
+        layers = [[repr(type(layer)), layer.purpose] for layer in random_layers]
         arithmetic = [names, c.batch_size, c.dtype, self.has_smoothing, self.has_max_norm, layers]
         return json.dumps(arithmetic)
 
@@ -121,12 +117,10 @@ class CohortProgram:
         """
         c = self.configuration
         factors = [c.optimizer.factors(step) for step in range(1, steps + 1)]
-        table = torch.tensor(factors, dtype=torch.float64)
-        table = table.to(c.device.torch_device(), c.torch_dtype)
+        table = to_device(torch.tensor(factors, dtype=torch.float64), c)
         return [tuple(row.unbind()) for row in table]
 
     def step(self, inputs: StepInput) -> StepOutput:
-        """Take one optimizer step."""
         flat_MP, moments, state, (x_MBI, y_MB), draws, params, lr_M1, factors = inputs
         noise = tuple(zip(draws, params.layers, strict=True))
         leaves = {
@@ -180,24 +174,20 @@ class CohortProgram:
 def stack_member_params(program: CohortProgram, runs: Sequence[Run]) -> MemberParams:
     """Collect the hyper-parameters of the runs, one run per member."""
     c = program.configuration
-    device, dtype = c.device.torch_device(), c.torch_dtype
     penalties = [run.configuration.regularizer.penalties() for run in runs]
     decays = [c.optimizer.decay(p.decay) for p in penalties]
     n_sites = c.model.n_regularizer_sites(c.task)
 
     def column(values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=dtype, device=device)[:, None]
+        return torch.tensor(values, dtype=c.torch_dtype, device=c.device.torch_device())[:, None]
 
     def layer_params(index: int) -> tuple[Tensor, ...]:
         random = program.network.stochastic_layers[index]
-        shape = (len(runs),) + (1,) * (random.n_dims - 1)
+        shape = (len(runs), *[1] * (random.n_dims - 1))
         layers = [regularizer_layers(run.configuration.regularizer, n_sites) for run in runs]
         numbers = [each.get(random.layer.purpose, random.layer).numbers() for each in layers]
         columns = [torch.stack(values) for values in zip(*numbers, strict=True)]
-        return tuple(
-            values.to(device, dtype if values.is_floating_point() else values.dtype).view(shape)
-            for values in columns
-        )
+        return tuple(to_device(values, c).view(shape) for values in columns)
 
     return MemberParams(
         l1=column([p.l1 for p in penalties]),

@@ -15,7 +15,6 @@ from ablations.core.random import Streams
 from ablations.core.registry import frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Regression, Task, task
 from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
-from ablations.tasks.tabular.encoding import encode, scale
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
@@ -104,11 +103,9 @@ class Table(TableOptions, Task):
         self.ready()
         columns, split = self._prepare(self.content)
         train, val = split.draw(lambda count, purpose: streams.permutation(count, purpose).numpy())
-        x = torch.from_numpy(encode(columns, train)).to(torch.float32)
-        if columns.classes:
-            y = torch.from_numpy(columns.targets.copy())
-        else:
-            y = torch.from_numpy(scale(columns.targets, train)).to(torch.float32)
+        inputs, targets = map(torch.from_numpy, columns.encode(train))
+        x = inputs.to(torch.float32)
+        y = targets if columns.classes else targets.to(torch.float32)
         return Data(x[train], y[train], x[val], y[val])
 
     def _prepare(self, content: str) -> tuple[TableColumns, SplitPlan]:

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from ablations import RequestError
 from ablations.tasks.tabular.columns import MISSING, TableColumns, TableOptions, classify_columns
-from ablations.tasks.tabular.encoding import encode
 from ablations.tasks.tabular.reader import TableFile, content_hash, read_table
 from ablations.tasks.tabular.splits import plan_split
 
@@ -99,7 +98,7 @@ def test_numbers_categories_and_days_become_features_fitted_on_training_rows() -
     assert any("'planet', 'nothing'" in note for note in columns.notes)
     assert any("'size'" in note and "median" in note for note in columns.notes)
     train = np.arange(0, 40, 2)
-    x = encode(columns, train)
+    x, _ = columns.encode(train)
     size = example()["size"]
     filled = size.fillna(size.iloc[train].median())
     mean, deviation = filled.iloc[train].mean(), filled.iloc[train].std(ddof=0)

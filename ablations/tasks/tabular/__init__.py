@@ -1,1 +1,1 @@
-"""From a table file to inputs and targets: reader, columns, splits, encoding."""
+"""From a table file to inputs and targets: reader, columns, splits."""

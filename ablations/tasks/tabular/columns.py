@@ -1,6 +1,6 @@
 """Decide what each column of a table is: numbers, categories, dates, the target; or unusable.
 
-All statistics of rows belong to ``encoding``, which sees the training rows alone.
+All statistics of rows belong to ``TableColumns.encode``, which takes them of the training rows.
 """
 
 from __future__ import annotations
@@ -98,6 +98,34 @@ class TableColumns:
     def outputs(self) -> int:
         """Number of outputs of a network."""
         return len(self.classes) or 1
+
+    def encode(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inputs of all rows, shape (row, input), float64, and their targets.
+
+        Missing numbers become the median of the training rows; numbers, and targets that are
+        amounts, then get mean 0 and standard deviation 1 on the training rows.  A category becomes
+        an indicator of each value; the indicator of a value without training rows is 0 throughout,
+        so that every seed has the same inputs (scikit-learn's ``OneHotEncoder`` would omit it, or
+        fill it if it knew all values).
+        """
+        from sklearn.impute import SimpleImputer
+        from sklearn.preprocessing import StandardScaler
+
+        def scale(values: np.ndarray) -> np.ndarray:
+            return np.asarray(StandardScaler().fit(values[train]).transform(values))
+
+        blocks, numbers = [], self.numbers
+        if np.isnan(numbers).any():
+            imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+            numbers = imputer.fit(numbers[train]).transform(numbers)
+        if numbers.shape[1]:
+            blocks.append(scale(numbers))
+        for column in self.categories:
+            in_training = np.zeros(len(column.values))
+            in_training[column.codes[train]] = 1
+            blocks.append(np.eye(len(column.values))[column.codes] * in_training)
+        targets = self.targets.copy() if self.classes else scale(self.targets)
+        return np.concatenate(blocks, 1), targets
 
 
 def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:

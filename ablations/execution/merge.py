@@ -64,7 +64,8 @@ def merge_results(
     timings = pd.concat([each.timings for each in inputs], ignore_index=True)
     with _new_folder(out) as folder:
         store.start(folder, study.to_toml(), environments, metadata)
-        store.write_tables(folder, runs, curves, audit.drop_duplicates("run_id"), timings)
+        audit = audit.drop_duplicates("run_id")
+        store.write_tables(folder, runs=runs, curves=curves, audit=audit, timings=timings)
         settings.save_settings(folder, engine_settings[0])
     return load(out)
 

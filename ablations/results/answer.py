@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,10 +15,7 @@ from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, sources
 from ablations.results.metadata import METADATA_FILE
 from ablations.results.schema import TABLES
-from ablations.results.store import STUDY_FILE
-
-if TYPE_CHECKING:
-    from ablations.results.store import StoredResults
+from ablations.results.store import STUDY_FILE, StoredResults
 
 COLUMNS = ("axis", "level", "against", "verdict", "val. loss", "95 % interval", "p (adj.)")
 
@@ -35,13 +31,7 @@ class Answer:
 
 
 def as_html(answer: Answer, source: str) -> str:
-    """The first sentence, the table and the other sentences as a fragment of HTML.
-
-    Parameters
-    ----------
-    source
-        Description of the results, for the last line.
-    """
+    """The sentences, the table and ``source``, a description of the results, as HTML."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in answer.rows]
     table = pd.DataFrame(rows).to_html(index=False, border=0) if rows else ""
     first, *others = (*answer.sentences, "")
@@ -52,10 +42,7 @@ def as_html(answer: Answer, source: str) -> str:
 def save_answer(answer: Answer, results: StoredResults, *, with_page: bool = True) -> None:
     """Write ``answer.json`` into the folder of ``results``.
 
-    Parameters
-    ----------
-    with_page
-        Whether the report was written as well; an existing one may show other results.
+    ``with_page`` says whether the report was written too; an existing one may show other results.
     """
     content = {
         "of": _content_hash(results.folder),
@@ -69,31 +56,25 @@ def save_answer(answer: Answer, results: StoredResults, *, with_page: bool = Tru
 def load_answer(
     folder: Path, run_ids: Iterable[str] | None = None, *, with_page: bool = False
 ) -> Answer | None:
-    """Read ``answer.json``; None if it is not up to date.
+    """Read ``answer.json``; None if the folder or this installation changed since it was written.
 
-    It is up to date if the folder and this installation are as they were when it was written.
-
-    Parameters
-    ----------
-    run_ids
-        The runs that it must be the answer of; by default, any.
-    with_page
-        Whether the report must be up to date as well.
+    It must be the answer of the runs ``run_ids``, by default of any, and ``with_page`` says whether
+    the report must be up to date as well.
     """
     try:
         content = read_sealed_json(folder / ANSWER_FILE)
         rows = tuple(tuple(map(str, row)) for row in content["rows"])
         answer = Answer(rows, tuple(map(str, content["sentences"])))
-        stored = content["of"], content["runs"], content["page"]
+        content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
     except (RequestError, KeyError, TypeError):
         return None
-    if any(len(row) != len(COLUMNS) for row in rows):
-        return None
-    runs = stored[1] if run_ids is None else _hash_ids(run_ids)
-    page = _page_hash(folder) if with_page else stored[2]
-    if (with_page and page is None) or stored[1:] != (runs, page):
-        return None
-    return answer if stored[0] == _content_hash(folder) else None
+    is_current = (
+        all(len(row) == len(COLUMNS) for row in rows)
+        and (run_ids is None or ids_hash == _hash_ids(run_ids))
+        and (not with_page or (page is not None and page == _page_hash(folder)))
+        and content_hash == _content_hash(folder)
+    )
+    return answer if is_current else None
 
 
 def _content_hash(folder: Path) -> str:
@@ -109,7 +90,6 @@ def _hash_ids(run_ids: Iterable[str]) -> str:
 
 
 def _page_hash(folder: Path) -> str | None:
-    """The digest of the report and its figures; None without a report."""
     page = folder / REPORT_FILE
     if not page.exists():
         return None

@@ -52,13 +52,7 @@ def sources() -> str:
 
 
 def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the environments in which runs of a results folder were trained, by id.
-
-    Raises
-    ------
-    RequestError
-        If the file cannot be read, or was changed.
-    """
+    """Read the environments in which runs of a results folder were trained, by id."""
     path = folder / ENVIRONMENT_FILE
     if not path.exists():
         return {}
@@ -108,8 +102,7 @@ def _processor() -> str:
 
 def _commit() -> str:
     """Return the commit of the checkout that this package is, or was installed from; else ""."""
-    source = _checkout()
-    git = shutil.which("git")
+    source, git = _checkout(), shutil.which("git")
     if source is None or git is None:
         return ""
     command = [git, "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]

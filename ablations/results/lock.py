@@ -19,13 +19,8 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     """Lock a folder for writing, and create it if it does not exist.
 
     If another process holds the lock, ``say`` is called and this one waits.  The operating system
-    releases the lock of a process that dies.  A folder in which
-    nothing else was written is left as it was.
-
-    Raises
-    ------
-    RequestError
-        If nothing can be written there.
+    releases the lock of a process that dies.  A folder in which nothing else was written is left
+    as it was.
     """
     try:
         new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -40,15 +35,11 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         if not had_lock and not is_results(folder):
-            _remove_lock(folder, new_folders)
+            with suppress(OSError):  # Windows keeps an open file; a folder may hold other files
+                (folder / LOCK).unlink()
+                for path in new_folders:
+                    path.rmdir()
         lock.release()
-
-
-def _remove_lock(folder: Path, new_folders: list[Path]) -> None:
-    with suppress(OSError):  # Windows keeps a file that is open; a folder may hold other files
-        (folder / LOCK).unlink()
-        for path in new_folders:
-            path.rmdir()
 
 
 def _acquire(lock: filelock.BaseFileLock, folder: Path, say: Callable[[str], None]) -> None:

@@ -58,14 +58,10 @@ def in_order(
     levels: Mapping[str, Sequence[str]],
     pairs: Sequence[tuple[str, str]] = (("axis", "level"),),
 ) -> pd.DataFrame:
-    """Sort the rows of a table of levels in the study's order.
+    """Sort the rows of a table of levels in the study's order: by the axes, then the levels.
 
-    Parameters
-    ----------
-    levels
-        Axis to its levels, in the study's order.
-    pairs
-        Pairs of columns that hold an axis and a level of it: by the axes first, then the levels.
+    ``levels`` maps an axis to its levels in that order; ``pairs`` are columns of an axis and of a
+    level of it.
     """
     if table.empty:
         return table
@@ -86,80 +82,35 @@ _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 @dataclass(frozen=True)
 class Published:
-    """A loss curve published elsewhere, and the configuration that should reproduce it.
-
-    Attributes
-    ----------
-    label
-        Name of the curve.
-    where
-        Column of the runs table to its value in that configuration.
-    objective
-        One published loss per epoch, from epoch 1.
-    """
+    """A loss curve published elsewhere, and the configuration that should reproduce it."""
 
     label: str
-    where: Mapping[str, Level]
-    objective: tuple[_Finite, ...]
+    where: Mapping[str, Level]  # column of the runs table to its value in that configuration
+    objective: tuple[_Finite, ...]  # one published loss per epoch, from epoch 1
 
 
 @dataclass(frozen=True)
 class StudyMetadata:
-    """All that analysis and report must know of a study.
+    """All that analysis and report must know of a study."""
 
-    Attributes
-    ----------
-    study, description
-        Name, and what is learnt from what by which model.
-    axes
-        Axes in the study's order.
-    controls
-        Axis to its control level.
-    levels
-        Axis to its levels, in the study's order.
-    captions
-        Axis to level to one sentence with its source.
-    cautions, badges
-        Sentences that limit what the results mean, shown on the first screen; the same in a few
-        words each.
-    metric_name, higher_is_better
-        Metric of the task, and its direction.
-    published
-        Published curves that the study reproduces.
-    margin
-        Relative change of the loss below which two levels count as practically equal.
-    command
-        Command that continues the study.
-    looks
-        Numbers of seeds at which more may be added (interim analyses).
-    alpha
-        Significance level of a verdict, corrected for the looks.
-    tune_over
-        Axes at whose best level each configuration is judged.
-    costless
-        Axes that do not change the cost of a training step.
-    other_runs
-        Ids of runs in the folder that this study does not include: other studies trained them.
-    """
-
-    study: str
-    description: str
-    axes: tuple[str, ...]
-    controls: Mapping[str, Level]
-    levels: Mapping[str, tuple[Level, ...]]
-    captions: Mapping[str, Mapping[str, str]]
-    cautions: tuple[str, ...]
+    study: str  # its name
+    description: str  # what is learnt from what by which model
+    axes: tuple[str, ...]  # in the study's order
+    controls: Mapping[str, Level]  # axis to its control level
+    levels: Mapping[str, tuple[Level, ...]]  # axis to its levels, in the study's order
+    captions: Mapping[str, Mapping[str, str]]  # axis to level to one sentence with its source
+    cautions: tuple[str, ...]  # sentences that limit what the results mean, for the first screen
     metric_name: str
-    higher_is_better: bool
-    published: tuple[Published, ...]
-    margin: Fraction
-    command: str
-    looks: tuple[int, ...] = ()
-    alpha: Fraction = 0.05
-    tune_over: tuple[str, ...] = ()
-    badges: tuple[str, ...] = ()
-    costless: tuple[str, ...] = ()
-    other_runs: tuple[str, ...] = ()
+    higher_is_better: bool  # of the metric
+    published: tuple[Published, ...]  # curves that the study reproduces
+    margin: Fraction  # relative change of the loss below which levels count as practically equal
+    command: str  # that continues the study
+    looks: tuple[int, ...] = ()  # numbers of seeds at which more may be added (interim analyses)
+    alpha: Fraction = 0.05  # significance level of a verdict, corrected for the looks
+    tune_over: tuple[str, ...] = ()  # axes at whose best level each configuration is judged
+    badges: tuple[str, ...] = ()  # the cautions in a few words each
+    costless: tuple[str, ...] = ()  # axes that do not change the cost of a training step
+    other_runs: tuple[str, ...] = ()  # ids of runs in the folder that other studies trained
 
 
 def save_metadata(folder: Path, metadata: StudyMetadata) -> None:
@@ -168,37 +119,28 @@ def save_metadata(folder: Path, metadata: StudyMetadata) -> None:
 
 
 def load_metadata(folder: Path) -> StudyMetadata | None:
-    """Read ``metadata.json`` of a results folder; None if the folder has none.
-
-    Raises
-    ------
-    RequestError
-        If the file cannot be read, was changed, or a key is missing or of the wrong type.
-    """
+    """Read ``metadata.json`` of a results folder; None if the folder has none."""
     path = folder / METADATA_FILE
     if not path.exists() and not path.is_symlink():
         return None
     advice = f"'ablations repair {folder}' sets it aside"
     content = read_sealed_json(path, advice)
-    if content.get("schema") != SCHEMA:
-        message = f"expected schema version {SCHEMA}, found {content.get('schema')!r}"
-        raise RequestError(f"{message}; {advice}", "schema", str(path))
+    try:
+        return _parse(content)
+    except RequestError as error:
+        raise RequestError(f"{error.message}; {advice}", error.key, str(path)) from None
+
+
+def _parse(content: Mapping[str, object]) -> StudyMetadata:
+    """Refuse missing keys, wrong types, and controls, levels and curves of axes that are none."""
+    if (schema := content.get("schema")) != SCHEMA:
+        raise RequestError(f"expected schema version {SCHEMA}, found {schema!r}", "schema")
     try:
         metadata = TypeAdapter(StudyMetadata).validate_json(json.dumps(content), strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
-        raise RequestError(f"{message}; {advice}", key, str(path)) from None
-    try:
-        _check_axes(metadata)
-    except RequestError as error:
-        raise RequestError(f"{error.message}; {advice}", error.key, str(path)) from None
-    return metadata
-
-
-def _check_axes(metadata: StudyMetadata) -> None:
-    """Refuse controls, levels and curves of other axes than the study's."""
+        message, key = first["msg"], ".".join(map(str, first["loc"]))
+        raise RequestError(f"{message[0].lower()}{message[1:]}", key) from None
     axes = list(metadata.axes)
     for axis in axes:
         if axis in RESULT_COLUMNS or axes.count(axis) > 1:
@@ -214,3 +156,4 @@ def _check_axes(metadata: StudyMetadata) -> None:
         for axis in names:
             if axis not in axes:
                 raise RequestError(f"'{axis}' is no axis; {nearest(axis, axes)}", key)
+    return metadata

@@ -17,86 +17,54 @@ RESULT_COLUMNS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :]} 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table of a results folder.
-
-    Attributes
-    ----------
-    name
-        Name of the table and of its folder.
-    columns
-        Reserved columns with their Arrow types; the values of other columns decide their types.
-    key
-        Columns that identify a row.
-    keep
-        Which of several rows with the same key is valid, in the order of writing.
-    order
-        Columns to sort by; empty keeps the order of writing.
-    """
+    """A table of a results folder, and of the same name its folder of shards."""
 
     name: str
-    columns: Mapping[str, pa.DataType]
-    key: tuple[str, ...]
-    keep: Literal["first", "last"] = "last"
-    order: tuple[str, ...] = ()
+    columns: Mapping[str, pa.DataType]  # reserved ones; values decide the types of others
+    key: tuple[str, ...]  # columns that identify a row
+    keep: Literal["first", "last"] = "last"  # of rows with the same key, in the order of writing
+    order: tuple[str, ...] = ()  # columns to sort by; empty keeps the order of writing
 
 
-RUNS = TableSpec(
-    "runs", {name: pa.type_for_alias(alias) for name, alias in RUN_COLUMNS.items()}, ("run_id",)
-)
+def _columns(*groups: tuple[str, str]) -> dict[str, pa.DataType]:
+    """Map columns to Arrow types, from pairs of a type and the names of its columns."""
+    return {name: pa.type_for_alias(alias) for alias, names in groups for name in names.split()}
+
+
+RUNS = TableSpec("runs", _columns(*((t, name) for name, t in RUN_COLUMNS.items())), ("run_id",))
 
 CURVES = TableSpec(
     "curves",
-    {
-        "run_id": pa.string(),
-        "epoch": pa.int64(),
-        "objective": pa.float64(),
-        "train_loss": pa.float64(),
-        "val_loss": pa.float64(),
-        "lr": pa.float64(),
-    },
+    _columns(
+        ("string", "run_id"), ("int64", "epoch"), ("float64", "objective train_loss val_loss lr")
+    ),
     key=("run_id", "epoch"),
     order=("run_id", "epoch"),
 )
 
 TIMINGS = TableSpec(
     "timings",
-    {
-        "run_id": pa.string(),
-        "cost_id": pa.string(),
-        "alias": pa.string(),
-        "block": pa.int64(),
-        "place": pa.int64(),
-        "threads": pa.int64(),
-        "seconds": pa.float64(),
-        "forward_seconds": pa.float64(),
-        "backward_seconds": pa.float64(),
-        "update_seconds": pa.float64(),
-        "steps": pa.int64(),
-        "run_steps": pa.int64(),
-        "memory": pa.int64(),
-        "parameters": pa.int64(),
-        "environment_id": pa.string(),
-    },
+    _columns(
+        ("string", "run_id cost_id alias"),
+        ("int64", "block place threads"),
+        ("float64", "seconds forward_seconds backward_seconds update_seconds"),
+        ("int64", "steps run_steps memory parameters"),
+        ("string", "environment_id"),
+    ),
     key=("environment_id", "block", "cost_id", "alias"),
     keep="first",
 )
 
 AUDIT = TableSpec(
     "audit",
-    {
-        "run_id": pa.string(),
-        "engine": pa.string(),
-        "cohort_size": pa.int64(),
-        "epochs_compared": pa.int64(),
-        "deviation": pa.float64(),
-        "tolerance": pa.float64(),
-        "deviation_float64": pa.float64(),
-        "tolerance_float64": pa.float64(),
-        "repeated": pa.bool_(),
-        "drift": pa.float64(),
-        "reason": pa.string(),
-        "environment_id": pa.string(),
-    },
+    _columns(
+        ("string", "run_id engine"),
+        ("int64", "cohort_size epochs_compared"),
+        ("float64", "deviation tolerance deviation_float64 tolerance_float64"),
+        ("bool", "repeated"),
+        ("float64", "drift"),
+        ("string", "reason environment_id"),
+    ),
     key=("run_id",),
 )
 

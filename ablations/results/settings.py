@@ -30,13 +30,7 @@ def save_settings(folder: Path, settings: EngineSettings) -> None:
 
 
 def load_settings(folder: Path) -> EngineSettings:
-    """Read the engine settings of a results folder.
-
-    Raises
-    ------
-    RequestError
-        If the file is missing, damaged or changed.
-    """
+    """Read the engine settings of a results folder; refuse a missing or damaged file."""
     path = folder / ENGINE_FILE
     advice = f"'ablations repair {folder}' makes it again from the runs"
     content = read_sealed_json(path, advice)

@@ -9,7 +9,7 @@ a reader sees complete files only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablations.core.errors import RequestError
-from ablations.core.files import WRITING, digest, write_bytes
+from ablations.core.files import digest, write_bytes
 
 SCHEMA = 2
 """Version of the tables' layout, written into every shard."""
 
+NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
 _VERSION, _TABLE = b"ablations.schema", b"ablations.table"
-
-_NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
-
 _ATTEMPTS = 100
 
 
@@ -42,18 +40,10 @@ class Shard:
     table: pa.Table
 
 
-def is_shard_name(path: Path) -> bool:
-    """Whether a file has the name of a shard."""
-    return _NAME.fullmatch(path.name) is not None
-
-
 def to_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> pa.Table:
     """Convert rows to a table with ``columns`` first; values decide the type of other columns."""
-    others = dict.fromkeys(name for row in rows for name in row if name not in columns)
-    arrays = {
-        name: pa.array([row.get(name) for row in rows], type=columns.get(name))
-        for name in (*columns, *others)
-    }
+    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
+    arrays = {n: pa.array([row.get(n) for row in rows], type=columns.get(n)) for n in names}
     return pa.table(arrays)
 
 
@@ -69,13 +59,7 @@ def write(folder: Path, content: pa.Table, session: int) -> Path:
 
 
 def paths(folder: Path) -> list[Path]:
-    """List the files of a table in the order of writing; none if the folder does not exist.
-
-    Raises
-    ------
-    RequestError
-        If the folder cannot be listed.
-    """
+    """List the files of a table in the order of writing; none if the folder does not exist."""
     try:
         return sorted(path for path in folder.iterdir() if path.suffix == ".parquet")
     except FileNotFoundError:
@@ -86,14 +70,8 @@ def paths(folder: Path) -> list[Path]:
         raise RequestError(f"cannot be read: {error.strerror}", source=str(folder)) from None
 
 
-def read(folder: Path, columns: Sequence[str] | None = None) -> list[Shard]:
-    """Read all shards of a table, in the order of writing.
-
-    Raises
-    ------
-    RequestError
-        If a file is broken or is no shard of this table: the first, and how to go on.
-    """
+def read(folder: Path, columns: list[str] | None = None) -> list[Shard]:
+    """Read all shards of a table, in the order of writing; refuse a folder with other files."""
     shards, broken = scan(folder, columns)
     if broken:
         path, reason = broken[0]
@@ -104,7 +82,7 @@ def read(folder: Path, columns: Sequence[str] | None = None) -> list[Shard]:
 
 
 def scan(
-    folder: Path, columns: Sequence[str] | None = None
+    folder: Path, columns: list[str] | None = None
 ) -> tuple[list[Shard], list[tuple[Path, str]]]:
     """Read a table: its shards, and the other files of its folder with the reason."""
     for _ in range(_ATTEMPTS):
@@ -116,7 +94,7 @@ def scan(
 
 
 def scan_files(
-    files: Sequence[Path], columns: Sequence[str] | None = None
+    files: Sequence[Path], columns: list[str] | None = None
 ) -> tuple[list[Shard], list[tuple[Path, str]]]:
     """Read some files: those that are shards, and the others with the reason."""
     shards: list[Shard] = []
@@ -129,12 +107,10 @@ def scan_files(
     return shards, broken
 
 
-def _read_shard(path: Path, columns: Sequence[str] | None) -> Shard:
+def _read_shard(path: Path, columns: list[str] | None) -> Shard:
     content = _read_content(path)
     try:
-        table = pq.read_table(
-            pa.BufferReader(content), columns=None if columns is None else list(columns)
-        )
+        table = pq.read_table(pa.BufferReader(content), columns=columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BrokenShardError(f"not a readable Parquet file: {error}") from None
     metadata = table.schema.metadata or {}
@@ -157,7 +133,7 @@ def _read_content(path: Path) -> bytes:
         raise
     except OSError as error:
         raise BrokenShardError(f"cannot be read: {error.strerror}") from None
-    name = _NAME.fullmatch(path.name)
+    name = NAME.fullmatch(path.name)
     if name and name["digest"] == digest(content):
         return content
     if name:
@@ -180,13 +156,8 @@ def _check_version(metadata: Mapping[bytes, bytes]) -> None:
 
 def next_session(folders: Sequence[Path]) -> int:
     """Return a number greater than the sessions of all shards in ``folders``."""
-    names = (_NAME.fullmatch(path.name) for folder in folders for path in paths(folder))
+    names = (NAME.fullmatch(path.name) for folder in folders for path in paths(folder))
     return 1 + max((int(name["session"]) for name in names if name), default=0)
-
-
-def leftovers(folder: Path) -> Iterator[Path]:
-    """Yield the temporary files of writers that were killed."""
-    yield from folder.glob(f"{WRITING}*")
 
 
 def compact(
@@ -195,12 +166,7 @@ def compact(
     """Write all shards of a table as one, if there are more than ``limit``.
 
     The new shard is written before an old one is deleted, so that every row exists at any moment,
-    some of them twice.
-
-    Parameters
-    ----------
-    rewrite
-        From the shards to a table that holds each row once.
+    some of them twice.  ``rewrite`` makes a table that holds each row of the shards once.
     """
     files = paths(folder)
     if len(files) <= limit:

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ablations.core.errors import RequestError
-from ablations.core.files import digest, write_text
+from ablations.core.files import WRITING, digest, write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
 from ablations.results.environment import (
@@ -32,6 +32,8 @@ from ablations.results.shards import Shard
 
 STUDY_FILE = "study.toml"
 
+Rows = Sequence[Mapping[str, Any]]
+
 STOP = ".stop-"
 """Prefix of the name of a file that tells workers to start no further run."""
 
@@ -45,17 +47,12 @@ class StoredResults:
 
     Attributes
     ----------
-    folder
-        Its path.
-    runs
-        One row per run, ordered by axes and seed.
-    curves
-        One row per run and epoch, ordered by run and epoch.
-    timings
-        One row per timed repetition (``training.step_timer.Repetition`` describes the columns).
-    audit
-        One row per run that the plain loop trained again to judge a faster engine
-        (``training.audit.AuditRecord`` describes the columns).
+    runs, curves
+        One row per run, ordered by axes and seed; one per run and epoch, ordered by these.
+    timings, audit
+        One row per timed repetition (``training.step_timer.Repetition`` describes the columns);
+        one per run that the plain loop trained again to judge a faster engine
+        (``training.audit.AuditRecord``).
     environment
         Environment id to its description.
     study_toml
@@ -74,10 +71,8 @@ class StoredResults:
     metadata: StudyMetadata | None = None
 
     def __repr__(self) -> str:
-        counts = ", ".join(
-            f"{n:,} {status}" for status, n in self.runs["status"].value_counts().items()
-        )
-        return f"<Results of {len(self.runs):,} runs ({counts}) in {self.folder}>"
+        counts = [f"{n:,} {status}" for status, n in self.runs["status"].value_counts().items()]
+        return f"<Results of {len(self.runs):,} runs ({', '.join(counts)}) in {self.folder}>"
 
     def __getstate__(self) -> dict[str, object]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # no caches
@@ -100,13 +95,7 @@ class StoredResults:
         return self.only(set(self.runs["run_id"]) - others) if others else self
 
     def require_metadata(self) -> StudyMetadata:
-        """Return the metadata of the study.
-
-        Raises
-        ------
-        RequestError
-            If the folder has none, because an earlier version wrote it.
-        """
+        """Return the metadata of the study; refuse a folder that an earlier version wrote."""
         if self.metadata is None:
             raise RequestError(
                 f"has no {METADATA_FILE}, because an earlier version wrote the folder; to make it "
@@ -118,13 +107,7 @@ class StoredResults:
 
 
 def load(folder: Path | str) -> StoredResults:
-    """Read a results folder.
-
-    Raises
-    ------
-    RequestError
-        If ``folder`` is no results folder, or one of its files cannot be read.
-    """
+    """Read a results folder; refuse one that is damaged."""
     folder = Path(folder)
     study_toml = read_study(folder)
     # The runs first: a writer adds the curves of a run before the run.
@@ -150,13 +133,7 @@ def load(folder: Path | str) -> StoredResults:
 
 
 def read_study(folder: Path) -> str:
-    """Read ``study.toml`` without its first line, the seal.
-
-    Raises
-    ------
-    RequestError
-        If ``folder`` is no results folder, or the file cannot be read or was changed.
-    """
+    """Read ``study.toml`` without its first line, the seal; refuse one that was changed."""
     path = folder / STUDY_FILE
     try:
         exists = path.is_file()
@@ -179,7 +156,6 @@ def read_study(folder: Path) -> str:
 
 
 def _seal_study(study_toml: str) -> str:
-    """Put a comment with the digest of the study above it."""
     return f"# checked by {digest(study_toml.encode())}\n{study_toml}"
 
 
@@ -187,11 +163,10 @@ def is_results(folder: Path) -> bool:
     """Whether a folder holds results, or did before something was set aside."""
     if (folder / STUDY_FILE).is_file():
         return True
-    described = any((folder / name).is_file() for name in (ENVIRONMENT_FILE, ENGINE_FILE))
     runs = folder / RUNS.name
-    if runs.is_dir() and (described or any(map(shards.is_shard_name, runs.iterdir()))):
-        return True
-    return described and (folder / CURVES.name).is_dir()
+    if any((folder / name).is_file() for name in (ENVIRONMENT_FILE, ENGINE_FILE)):
+        return runs.is_dir() or (folder / CURVES.name).is_dir()
+    return runs.is_dir() and any(shards.NAME.fullmatch(path.name) for path in runs.iterdir())
 
 
 def load_table(folder: Path, spec: TableSpec) -> pd.DataFrame:
@@ -272,13 +247,7 @@ def undescribed_environments(
 
 
 def finished(folder: Path, session: int | None = None) -> dict[str, str]:
-    """The runs that need no further training: id to status, ok or diverged.
-
-    Parameters
-    ----------
-    session
-        Only those that the command with this number wrote.
-    """
+    """The runs (that a session wrote) that need no further training: id to status."""
     runs = _read_runs(folder, ["run_id", "status"], session)
     trained = runs[runs["status"].isin(TRAINED)]
     return dict(zip(trained["run_id"], trained["status"], strict=True))
@@ -307,13 +276,7 @@ def list_shards(folder: Path) -> list[Path]:
 
 
 def verify(folder: Path) -> None:
-    """Check that every shard is as it was written.
-
-    Raises
-    ------
-    RequestError
-        Naming the first that is not.
-    """
+    """Refuse a folder with a shard that is not as it was written."""
     for spec in TABLES:
         shards.read(folder / spec.name, columns=[])
 
@@ -326,62 +289,40 @@ def start(
 ) -> int:
     """Create or continue a results folder, and write what describes the study and the machines.
 
-    Parameters
-    ----------
-    environments
-        Descriptions by id, added to those that the folder holds.
-    metadata
-        Of the study; None keeps what the folder holds.
-
-    Returns
-    -------
-    int
-        The number of this session, which its shards carry.
+    ``environments`` (descriptions by id) are added to those of the folder, and metadata of None
+    keep its own.  Returns the number of this session, which its shards carry.
     """
-    for spec in TABLES:
-        (folder / spec.name).mkdir(parents=True, exist_ok=True)
-        for path in shards.leftovers(folder / spec.name):
-            path.unlink(missing_ok=True)
-    for path in (*shards.leftovers(folder), *folder.glob(f"{STOP}*")):
+    tables = [folder / spec.name for spec in TABLES]
+    for table in tables:
+        table.mkdir(parents=True, exist_ok=True)
+    killed = [path for place in (folder, *tables) for path in place.glob(f"{WRITING}*")]
+    for path in (*killed, *folder.glob(f"{STOP}*")):
         if not path.is_dir():
             path.unlink(missing_ok=True)
     write_environments(folder, read_environments(folder) | dict(environments))
     if metadata is not None:
         save_metadata(folder, metadata)
     write_text(folder / STUDY_FILE, _seal_study(study_toml))
-    return shards.next_session([folder / spec.name for spec in TABLES])
+    return shards.next_session(tables)
 
 
-def write_rows(
-    folder: Path, spec: TableSpec, rows: Sequence[Mapping[str, Any]], session: int = 0
-) -> None:
+def write_rows(folder: Path, spec: TableSpec, rows: Rows, session: int = 0) -> None:
     """Add one shard of rows to a table."""
     shards.write(folder / spec.name, shards.to_table(rows, spec.columns), session)
 
 
-def write_shard(
-    folder: Path,
-    runs: Sequence[Mapping[str, Any]],
-    curves: Sequence[Mapping[str, Any]],
-    session: int = 0,
-) -> None:
+def write_shard(folder: Path, runs: Rows, curves: Rows, session: int = 0) -> None:
     """Add one shard of runs with their curves; the curves first, so that no run lacks its own."""
     if curves:
         write_rows(folder, CURVES, curves, session)
     write_rows(folder, RUNS, runs, session)
 
 
-def write_tables(
-    folder: Path,
-    runs: pd.DataFrame,
-    curves: pd.DataFrame,
-    audit: pd.DataFrame,
-    timings: pd.DataFrame,
-) -> None:
+def write_tables(folder: Path, **tables: pd.DataFrame) -> None:
     """Write complete tables, one shard each."""
-    for spec, frame in ((CURVES, curves), (RUNS, runs), (AUDIT, audit), (TIMINGS, timings)):
-        if len(frame):
-            table = pa.Table.from_pandas(frame, preserve_index=False)
+    for spec in TABLES:
+        if len(tables[spec.name]):
+            table = pa.Table.from_pandas(tables[spec.name], preserve_index=False)
             fields = [(f.name, spec.columns.get(f.name, f.type)) for f in table.schema]
             shards.write(folder / spec.name, table.cast(pa.schema(fields)), session=1)
 

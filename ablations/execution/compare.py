@@ -25,17 +25,7 @@ def compare_folders(
 ) -> ComparisonReport:
     """Compare the runs that two results folders share, and write the page.
 
-    Parameters
-    ----------
-    out
-        The page; ``comparison.html`` in the second folder by default.
-    trust
-        As for ``trust.load``.
-
-    Raises
-    ------
-    RequestError
-        If one is no results folder, or they have no run in common.
+    The page is ``out``, by default ``comparison.html`` in the second folder.
     """
     if first.resolve() == second.resolve():
         raise RequestError("is compared with itself", source=str(second))

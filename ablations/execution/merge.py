@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -18,15 +16,12 @@ from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.execution.metadata import study_metadata
 from ablations.execution.trust import load_study
 from ablations.results import settings, store
-from ablations.results.settings import EngineSettings
 from ablations.results.store import StoredResults
 from ablations.study.configuration import SETTINGS
 from ablations.study.expand import expand
 from ablations.study.study import Study
 
 Keep = Literal["first", "last"]
-
-
 _NUMBERS = ("status", "parameters", "objective", "train_loss", "val_loss", "metric")
 
 
@@ -35,19 +30,9 @@ def merge_results(
 ) -> Results:
     """Put the runs of several results folders into a new one.
 
-    Parameters
-    ----------
-    keep
-        Which of two results of one run that differ: that of the first or the last folder.
-    trust
-        Whether code that the folders' studies name may run.
-
-    Raises
-    ------
-    RequestError
-        If the folders hold results of different tasks, models, settings or engines; if two of them
-        hold different numbers for a run and ``keep`` does not say which to take; if ``out`` is
-        there already.  Nothing is written then.
+    ``keep`` says which of two different results of a run to take, that of the first or the last
+    folder; ``trust``, whether code that the folders' studies name may run.  If the folders do not
+    fit together, or ``out`` is there already, nothing is written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RequestError("is there already; merge into a new folder", source=str(out))
@@ -55,19 +40,35 @@ def merge_results(
     studies = [load_study(folder, trust=trust) for folder in folders]
     engine_settings = [settings.load_settings(folder) for folder in folders]
     _refuse_other_studies(folders, studies)
-    _refuse_other_settings(folders, engine_settings)
+    for folder, other in zip(folders, engine_settings, strict=True):
+        if other != engine_settings[0]:
+            message = f"holds results of another engine than {folders[0]}"
+            raise RequestError(f"{message}: {other}, not {engine_settings[0]}", source=str(folder))
     runs, curves = _merge_runs(inputs, keep)
-    study = union_of_studies(studies)
+    study = _unite_studies(studies)
     metadata = study_metadata(study, set(runs["run_id"]) - expand(study).run_ids)
     environments = {name: text for each in inputs for name, text in each.environment.items()}
-    audit = pd.concat([each.audit for each in inputs], ignore_index=True)
+    audit = pd.concat([each.audit for each in inputs], ignore_index=True).drop_duplicates("run_id")
     timings = pd.concat([each.timings for each in inputs], ignore_index=True)
-    with _new_folder(out) as folder:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as temporary:
+        folder = Path(temporary) / out.name
         store.start(folder, study.to_toml(), environments, metadata)
-        audit = audit.drop_duplicates("run_id")
         store.write_tables(folder, runs=runs, curves=curves, audit=audit, timings=timings)
         settings.save_settings(folder, engine_settings[0])
+        if out.exists():
+            out.rmdir()
+        folder.replace(out)
     return load(out)
+
+
+def _unite_studies(studies: Sequence[Study]) -> Study:
+    """Return the study that includes the grids and seeds of all the studies."""
+    seeds = sorted({seed for study in studies for seed in study.seeds})
+    grids: list[dict[str, object]] = []
+    for study in studies:
+        grids += [grid for grid in study.as_dict()["grid"] if grid not in grids]
+    return studies[0].replace(seeds=seeds, grid=grids)
 
 
 def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> None:
@@ -79,13 +80,6 @@ def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> 
                 message = f"has {key} {fields.get(key)!r}, and {folders[0]} has {first.get(key)!r}"
                 advice = "only results of one study can be merged"
                 raise RequestError(f"{message}; {advice}", source=str(folder))
-
-
-def _refuse_other_settings(folders: Sequence[Path], stored: Sequence[EngineSettings]) -> None:
-    for folder, current in zip(folders, stored, strict=True):
-        if current != stored[0]:
-            message = f"holds results of another engine than {folders[0]}"
-            raise RequestError(f"{message}: {current}, not {stored[0]}", source=str(folder))
 
 
 def _merge_runs(
@@ -119,29 +113,3 @@ def _ids_with_other_numbers(runs: pd.DataFrame, curves: pd.DataFrame) -> list[st
     differing_rows = rows[rows["run_id"].duplicated()]
     differing_epochs = epochs[epochs.duplicated(["run_id", "epoch"])]
     return sorted({*differing_rows["run_id"], *differing_epochs["run_id"]})
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes ``path`` if nothing fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        if path.exists():
-            path.rmdir()
-        folder.replace(path)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def union_of_studies(studies: Sequence[Study]) -> Study:
-    """The study that includes the grids and seeds of all the studies."""
-    first = studies[0]
-    seeds = sorted({seed for study in studies for seed in study.seeds})
-    grids: list[dict[str, object]] = []
-    for study in studies:
-        grids += [grid for grid in study.as_dict()["grid"] if grid not in grids]
-    return first.replace(seeds=seeds, grid=grids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from ablations.results.metadata import Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
@@ -22,11 +22,9 @@ def controls(study: Study) -> dict[str, str | float]:
 def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadata:
     """Collect all that analysis and report must know of a study.
 
-    Parameters
-    ----------
-    other_runs
-        Ids of runs in its results folder that it does not include.
+    ``other_runs`` are ids of runs in its results folder that it does not include.
     """
+    task = study.task
     return StudyMetadata(
         study=study.name,
         description=study.description or _describe(study),
@@ -34,15 +32,18 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [study.task.caution, _describe_fixed(study)])),
-        metric_name=study.task.metric_name,
-        higher_is_better=study.task.higher_is_better,
-        published=_published(study, list(study.levels)),
+        cautions=tuple(filter(None, [task.caution, _describe_fixed(study)])),
+        metric_name=task.metric_name,
+        higher_is_better=task.higher_is_better,
+        published=tuple(
+            Published(name, {axis: run.columns[axis] for axis in study.levels}, objective)
+            for name, run, objective in published(study)
+        ),
         margin=study.margin,
         looks=study.looks,
         alpha=study.alpha,
         tune_over=study.tune_over,
-        badges=tuple(filter(None, [study.task.badge, "not all varies" if study.fixed else ""])),
+        badges=tuple(filter(None, [task.badge, "not all varies" if study.fixed else ""])),
         command="ablations run study.toml --out .",
         costless=COSTLESS,
         other_runs=tuple(sorted(other_runs)),
@@ -50,14 +51,12 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
 
 
 def _describe(study: Study) -> str:
-    """Describe task and model, for a study without a description."""
     task = study.task
     data = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
     return f"{data}; the model is {study.model.label}."
 
 
 def _describe_fixed(study: Study) -> str:
-    """Warn of the sources of randomness that all seeds share."""
     if not study.fixed:
         return ""
     descriptions = {
@@ -77,10 +76,3 @@ def _captions(study: Study) -> dict[str, dict[str, str]]:
             for level in grid.axes.get(axis, ()):
                 captions.setdefault(axis, {})[level.label] = level.caption()
     return captions
-
-
-def _published(study: Study, axes: Sequence[str]) -> tuple[Published, ...]:
-    return tuple(
-        Published(name, {axis: configuration.columns[axis] for axis in axes}, objective)
-        for name, configuration, objective in published(study)
-    )

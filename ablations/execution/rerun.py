@@ -23,25 +23,12 @@ _LOSSES = ("objective", "train_loss", "val_loss")
 
 @dataclass(frozen=True)
 class Rerun:
-    """A run trained again, beside what the folder holds.
-
-    Attributes
-    ----------
-    result
-        As trained now.
-    row
-        The folder's row of the runs table; None where it has none.
-    deviation
-        The largest relative difference between a loss now and then, over all epochs that both
-        have; None where they have none in common.
-    epochs
-        How many epochs they have in common.
-    """
+    """A run trained again, beside what the folder holds."""
 
     result: RunResult
-    row: pd.Series | None
-    deviation: float | None
-    epochs: int
+    row: pd.Series | None  # the folder's row of the runs table
+    deviation: float | None  # largest relative difference of a loss, over the common epochs if any
+    epochs: int  # number of epochs that both have
 
     def lines(self) -> Iterator[str]:
         """Lines of text, with all digits of the numbers."""
@@ -76,19 +63,9 @@ def _ending(status: str, reason: object) -> str:
 
 
 def rerun(folder: Path, run_id: str, *, trust: bool = False) -> Rerun:
-    """Train one run again.
+    """Train the run again whose id, or the beginning of it, is ``run_id``.
 
-    Parameters
-    ----------
-    run_id
-        Its id, or the beginning of it.
-    trust
-        Whether code that the folder's study names may run.
-
-    Raises
-    ------
-    RequestError
-        If the folder's study has no such run, or several that begin so.
+    ``trust`` says whether code that the folder's study names may run.
     """
     results = store.load(folder)
     run = _find(load_study(folder, trust=trust), folder, run_id)

@@ -35,40 +35,26 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
     results = reading.load(folder)
     if results.metadata is not None:
         return results
+    from ablations.execution.metadata import study_metadata
+    from ablations.study.expand import expand
+
     try:
-        return _with_metadata(results, trust)
+        study = load_study(results.folder, trust=trust, plugins=trust)
+        metadata = study_metadata(study, set(results.runs["run_id"]) - expand(study).run_ids)
     except RequestError:
         if trust:
             raise
         return results
-
-
-def _with_metadata(results: Results, trust: bool) -> Results:
-    """Complete the results of an earlier version by the metadata of their study."""
-    from ablations.execution.metadata import study_metadata
-    from ablations.study.expand import expand
-
-    study = load_study(results.folder, trust=trust, plugins=trust)
-    metadata = study_metadata(study, set(results.runs["run_id"]) - expand(study).run_ids)
     with suppress(OSError):  # a folder that cannot be written can be read
         save_metadata(results.folder, metadata)
     return replace(results, metadata=metadata)
 
 
 def load_study(folder: Path, *, trust: bool = False, plugins: bool = True) -> Study:
-    """Read the study of a results folder.
+    """Read the study of a results folder; refuse one that names code, without trust.
 
-    Parameters
-    ----------
-    trust
-        Whether code that the study names (``python:module:name``) may be imported.
-    plugins
-        Whether components of installed packages are known without trust.
-
-    Raises
-    ------
-    RequestError
-        If it cannot be read, or names code and there is no trust.
+    ``trust`` allows to import code that the study names (``python:module:name``); ``plugins`` are
+    components of installed packages, known without trust.
     """
     from ablations.core.registry import registered, without_imports
     from ablations.study.study import Study

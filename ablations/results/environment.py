@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ _REPORT_PACKAGES = ("scipy", "statsmodels", "matplotlib", "seaborn", "jinja2")
 
 def describe() -> dict[str, Any]:
     """Describe this machine and installation as plain data, the same every time."""
+    has_affinity = hasattr(os, "sched_getaffinity")
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": _cores(),
+        "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1,
         "threads_per_worker": 1,
         "packages": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
@@ -78,12 +80,6 @@ def write_environments(folder: Path, environments: Mapping[str, Mapping[str, Any
     write_text(folder / ENVIRONMENT_FILE, text)
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -118,12 +114,9 @@ def _commit() -> str:
 def _checkout() -> Path | None:
     """Return the root of the git checkout of this package, if there is one."""
     candidates = [Path(__file__).resolve().parents[2]]
-    try:
+    with suppress(metadata.PackageNotFoundError):
         # PEP 610: pip records the folder that it installed from.
-        recorded = metadata.distribution("ablations").read_text("direct_url.json")
-    except metadata.PackageNotFoundError:
-        recorded = None
-    url = urlsplit(json.loads(recorded)["url"]) if recorded else None
-    if url is not None and url.scheme == "file":
-        candidates.append(Path(url2pathname(url.path)))
+        record = metadata.distribution("ablations").read_text("direct_url.json")
+        if record and (url := urlsplit(json.loads(record)["url"])).scheme == "file":
+            candidates.append(Path(url2pathname(url.path)))
     return next((path for path in candidates if (path / ".git").exists()), None)

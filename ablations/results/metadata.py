@@ -18,12 +18,8 @@ from ablations.core.files import read_sealed_json, write_sealed_json
 from ablations.results.schema import RESULT_COLUMNS
 
 METADATA_FILE = "metadata.json"
-
-SCHEMA = 1
-"""Version of the layout of ``metadata.json``."""
-
-NOT_SET = "not set"
-"""The level of a run without an axis that only other grids of its study have."""
+SCHEMA = 1  # version of its layout
+NOT_SET = "not set"  # level of a run without an axis that only other grids of its study have
 
 
 def label(value: object) -> str:

@@ -9,35 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ablations.core.errors import RequestError
-from ablations.results import shards
+from ablations.results import shards, store
 from ablations.results.answer import ANSWER_FILE, REPORT_FILE
-from ablations.results.environment import (
-    ENVIRONMENT_FILE,
-    read_environments,
-    write_environments,
-)
+from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.lock import LOCK
 from ablations.results.metadata import METADATA_FILE, load_metadata
 from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
-from ablations.results.settings import (
-    ENGINE_FILE,
-    infer_settings,
-    load_settings,
-    save_settings,
-)
-from ablations.results.store import (
-    STUDY_FILE,
-    engines,
-    load_table,
-    read_study,
-    runs_without_curves,
-    undescribed_environments,
-)
+from ablations.results.settings import ENGINE_FILE, infer_settings, load_settings, save_settings
+from ablations.results.store import STUDY_FILE, load_table
 
-_FILES = (
-    *(STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE, ENGINE_FILE, ANSWER_FILE, REPORT_FILE),
-    LOCK,
-)
+_READERS: dict[str, Callable[[Path], object]] = {
+    STUDY_FILE: store.read_study,
+    METADATA_FILE: load_metadata,
+    ENVIRONMENT_FILE: read_environments,
+    ENGINE_FILE: load_settings,
+}
 
 
 def repair_folder(folder: Path) -> list[str]:
@@ -49,41 +35,28 @@ def repair_folder(folder: Path) -> list[str]:
     for spec in TABLES:
         for path, reason in shards.scan(folder / spec.name)[1]:
             lines.append(f"{quarantine(folder, path)}: {reason}")
-    for name, read in (
-        (STUDY_FILE, read_study),
-        (METADATA_FILE, load_metadata),
-        (ENVIRONMENT_FILE, read_environments),
-    ):
-        lines += _repair_file(folder, name, read)
-    runs, curves = load_table(folder, RUNS), load_table(folder, CURVES)
+    for name, read in _READERS.items():
+        try:
+            if (folder / name).is_file():
+                read(folder)
+        except RequestError as error:
+            lines.append(f"{quarantine(folder, folder / name)}: {error.message.partition(';')[0]}")
+    runs, curves, timings = (load_table(folder, spec) for spec in (RUNS, CURVES, TIMINGS))
     environments = read_environments(folder)
-    lost = undescribed_environments(environments, runs, load_table(folder, TIMINGS))
+    lost = store.undescribed_environments(environments, runs, timings)
     if lost:
         write_environments(folder, environments | {name: {} for name in lost})
         lines.append(f"{len(lost)} environments that rows name are not described any more")
-    without = runs_without_curves(runs, curves)
+    without = store.runs_without_curves(runs, curves)
     if without:
         forget(folder, without)
         lines.append(f"{len(without):,} runs whose curves are missing will be trained again")
-    lines += _repair_file(folder, ENGINE_FILE, load_settings)
-    trained_by = engines(folder)
+    trained_by = store.engines(folder)
     if trained_by and not (folder / ENGINE_FILE).exists():  # else the next command decides anew
         settings = infer_settings(trained_by)
         save_settings(folder, settings)
-        path = folder / ENGINE_FILE
-        lines.append(f"{path}: made again from the runs, engine {settings.engine}")
+        lines.append(f"{folder / ENGINE_FILE}: made again from the runs, engine {settings.engine}")
     return lines
-
-
-def _repair_file(folder: Path, name: str, read: Callable[[Path], object]) -> Iterator[str]:
-    """Set a file aside if it cannot be read."""
-    path = folder / name
-    if not path.is_file():
-        return
-    try:
-        read(folder)
-    except RequestError as error:
-        yield f"{quarantine(folder, path)}: {error.message.partition(';')[0]}"
 
 
 def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -92,8 +65,9 @@ def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
     A folder that cannot be listed is not yielded: its content may be sound.
     """
     folders = (*(spec.name for spec in TABLES), "figures")
+    files = (*_READERS, ANSWER_FILE, REPORT_FILE, LOCK)
     expected = [(folder / name, Path.is_dir, "is no folder") for name in folders]
-    expected += [(folder / name, Path.is_file, "is no file") for name in _FILES]
+    expected += [(folder / name, Path.is_file, "is no file") for name in files]
     for path, is_right, reason in expected:
         if (path.exists() or path.is_symlink()) and not is_right(path):
             yield path, reason

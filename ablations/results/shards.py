@@ -9,10 +9,9 @@ a reader sees complete files only.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,9 +19,7 @@ import pyarrow.parquet as pq
 from ablations.core.errors import RequestError
 from ablations.core.files import digest, write_bytes
 
-SCHEMA = 2
-"""Version of the tables' layout, written into every shard."""
-
+SCHEMA = 2  # version of the tables' layout, written into every shard
 NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
 _VERSION, _TABLE = b"ablations.schema", b"ablations.table"
 _ATTEMPTS = 100
@@ -40,11 +37,8 @@ class Shard:
     table: pa.Table
 
 
-def to_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, pa.DataType]) -> pa.Table:
-    """Convert rows to a table with ``columns`` first; values decide the type of other columns."""
-    names = dict.fromkeys([*columns, *(name for row in rows for name in row)])
-    arrays = {n: pa.array([row.get(n) for row in rows], type=columns.get(n)) for n in names}
-    return pa.table(arrays)
+Scan = tuple[list[Shard], list[tuple[Path, str]]]
+"""Shards, and the files that are none with the reason."""
 
 
 def write(folder: Path, content: pa.Table, session: int) -> Path:
@@ -81,10 +75,8 @@ def read(folder: Path, columns: list[str] | None = None) -> list[Shard]:
     return shards
 
 
-def scan(
-    folder: Path, columns: list[str] | None = None
-) -> tuple[list[Shard], list[tuple[Path, str]]]:
-    """Read a table: its shards, and the other files of its folder with the reason."""
+def scan(folder: Path, columns: list[str] | None = None) -> Scan:
+    """Read all files of a table."""
     for _ in range(_ATTEMPTS):
         try:
             return scan_files(paths(folder), columns)
@@ -93,10 +85,8 @@ def scan(
     raise RequestError("its files vanish while they are read", source=str(folder))
 
 
-def scan_files(
-    files: Sequence[Path], columns: list[str] | None = None
-) -> tuple[list[Shard], list[tuple[Path, str]]]:
-    """Read some files: those that are shards, and the others with the reason."""
+def scan_files(files: Sequence[Path], columns: list[str] | None = None) -> Scan:
+    """Read some files of a table."""
     shards: list[Shard] = []
     broken: list[tuple[Path, str]] = []
     for path in files:
@@ -158,23 +148,3 @@ def next_session(folders: Sequence[Path]) -> int:
     """Return a number greater than the sessions of all shards in ``folders``."""
     names = (NAME.fullmatch(path.name) for folder in folders for path in paths(folder))
     return 1 + max((int(name["session"]) for name in names if name), default=0)
-
-
-def compact(
-    folder: Path, session: int, limit: int, rewrite: Callable[[Sequence[Shard]], pa.Table]
-) -> None:
-    """Write all shards of a table as one, if there are more than ``limit``.
-
-    The new shard is written before an old one is deleted, so that every row exists at any moment,
-    some of them twice.  ``rewrite`` makes a table that holds each row of the shards once.
-    """
-    files = paths(folder)
-    if len(files) <= limit:
-        return
-    shards, broken = scan_files(files)
-    if broken:
-        return  # nothing is deleted that a person may want to look at
-    compacted = write(folder, rewrite(shards), session)
-    for path in files:
-        if path != compacted:
-            path.unlink(missing_ok=True)

@@ -6,9 +6,8 @@ the tables of ``schema`` as folders of Parquet shards (``shards``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,25 +19,17 @@ from ablations.core.errors import RequestError
 from ablations.core.files import WRITING, digest, write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
-from ablations.results.environment import (
-    ENVIRONMENT_FILE,
-    read_environments,
-    write_environments,
-)
+from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
 from ablations.results.schema import AUDIT, CURVES, RESULT_COLUMNS, RUNS, TABLES, TIMINGS, TableSpec
 from ablations.results.settings import ENGINE_FILE
 from ablations.results.shards import Shard
 
 STUDY_FILE = "study.toml"
+STOP = ".stop-"  # prefix of the name of a file that tells workers to start no further run
+MOST_SHARDS = 8  # of a table, beyond which a command that ends compacts them
 
 Rows = Sequence[Mapping[str, Any]]
-
-STOP = ".stop-"
-"""Prefix of the name of a file that tells workers to start no further run."""
-
-MOST_SHARDS = 8
-"""Shards of a table beyond which a command that ends compacts them."""
 
 
 @dataclass(frozen=True)
@@ -174,14 +165,12 @@ def load_table(folder: Path, spec: TableSpec) -> pd.DataFrame:
     return _unique_rows(spec, _combine(spec, shards.read(folder / spec.name)))
 
 
-def _combine(
-    spec: TableSpec, parts: Sequence[Shard], columns: list[str] | None = None
-) -> pd.DataFrame:
+def _combine(spec: TableSpec, parts: Sequence[Shard]) -> pd.DataFrame:
     """Concatenate the rows of shards; of curves, those of the latest shard of each run.
 
     A run that is trained again may end at another epoch than before.
     """
-    table = _concatenate(spec, parts, columns).to_pandas()
+    table = _concatenate(spec, parts).to_pandas()
     if spec is not CURVES or len(parts) < 2:
         return table
     origin = np.repeat(np.arange(len(parts)), [len(shard.table) for shard in parts])
@@ -218,18 +207,14 @@ def _unique_rows(spec: TableSpec, table: pd.DataFrame) -> pd.DataFrame:
     """
     keys, order = list(spec.key), list(spec.order)
     if spec is RUNS:
-        order = _run_order(table.columns)
+        others = RESULT_COLUMNS - {"study"} | {"epochs"}
+        configuration = [name for name in table.columns if name not in others]
+        order = [*configuration, "epochs", "seed", "run_id"]
         if table["run_id"].duplicated().any():
             rank = table["status"].map(STATUS_RANK).fillna(len(STATUS_RANK)).to_numpy()
             table = table.iloc[np.lexsort((np.arange(len(table)), -rank))]
     table = table.drop_duplicates(keys, keep=spec.keep, ignore_index=True)
     return table.sort_values(order, ignore_index=True) if order else table
-
-
-def _run_order(columns: Iterable[str]) -> list[str]:
-    """The columns of a configuration, then the seed, then the id."""
-    others = RESULT_COLUMNS - {"study"} | {"epochs"}
-    return [*(name for name in columns if name not in others), "epochs", "seed", "run_id"]
 
 
 def runs_without_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
@@ -267,12 +252,8 @@ def engines(folder: Path) -> set[str]:
 def _read_runs(folder: Path, columns: list[str], session: int | None = None) -> pd.DataFrame:
     """Read some columns of all rows of runs, or of those that a session wrote."""
     parts = shards.read(folder / RUNS.name, columns)
-    return _combine(RUNS, [s for s in parts if session in (None, s.session)], columns)
-
-
-def list_shards(folder: Path) -> list[Path]:
-    """List the shards of runs; they change when another command writes."""
-    return shards.paths(folder / RUNS.name)
+    selected = [shard for shard in parts if session in (None, shard.session)]
+    return _concatenate(RUNS, selected, columns).to_pandas()
 
 
 def verify(folder: Path) -> None:
@@ -295,8 +276,8 @@ def start(
     tables = [folder / spec.name for spec in TABLES]
     for table in tables:
         table.mkdir(parents=True, exist_ok=True)
-    killed = [path for place in (folder, *tables) for path in place.glob(f"{WRITING}*")]
-    for path in (*killed, *folder.glob(f"{STOP}*")):
+    leftovers = [path for place in (folder, *tables) for path in place.glob(f"{WRITING}*")]
+    for path in (*leftovers, *folder.glob(f"{STOP}*")):
         if not path.is_dir():
             path.unlink(missing_ok=True)
     write_environments(folder, read_environments(folder) | dict(environments))
@@ -307,8 +288,10 @@ def start(
 
 
 def write_rows(folder: Path, spec: TableSpec, rows: Rows, session: int = 0) -> None:
-    """Add one shard of rows to a table."""
-    shards.write(folder / spec.name, shards.to_table(rows, spec.columns), session)
+    """Add one shard of rows to a table; the values of columns not reserved decide their types."""
+    names = dict.fromkeys([*spec.columns, *(name for row in rows for name in row)])
+    arrays = {n: pa.array([row.get(n) for row in rows], spec.columns.get(n)) for n in names}
+    shards.write(folder / spec.name, pa.table(arrays), session)
 
 
 def write_shard(folder: Path, runs: Rows, curves: Rows, session: int = 0) -> None:
@@ -328,12 +311,22 @@ def write_tables(folder: Path, **tables: pd.DataFrame) -> None:
 
 
 def tidy(folder: Path, session: int) -> None:
-    """Compact many shards of a table into one; safe to be killed, and to be read meanwhile."""
+    """Compact many shards of a table into one; safe to be killed, and to be read meanwhile.
+
+    The new shard is written before an old one is deleted, so that every row exists at any moment,
+    some of them twice.
+    """
     for spec in (CURVES, RUNS, TIMINGS):
-        shards.compact(folder / spec.name, session, MOST_SHARDS, partial(_compacted, spec))
-
-
-def _compacted(spec: TableSpec, parts: Sequence[Shard]) -> pa.Table:
-    schema = _concatenate(spec, parts).schema
-    rows = _unique_rows(spec, _combine(spec, parts))
-    return pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+        files = shards.paths(folder / spec.name)
+        if len(files) <= MOST_SHARDS:
+            continue
+        parts, broken = shards.scan_files(files)
+        if broken:
+            continue  # nothing is deleted that a person may want to look at
+        schema = _concatenate(spec, parts).schema
+        rows = _unique_rows(spec, _combine(spec, parts))
+        table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
+        compacted_file = shards.write(folder / spec.name, table, session)
+        for path in files:
+            if path != compacted_file:
+                path.unlink(missing_ok=True)

@@ -24,16 +24,8 @@ from ablations.core.random import Draws, Streams
 from ablations.core.registry import registered, resolve
 from ablations.study.configuration import SETTINGS, Configuration, Run, to_plain
 from ablations.study.study import Study
-from ablations.techniques.base import (
-    CONTROLS,
-    Init,
-    Norm,
-    Optimizer,
-    RandomLayer,
-    Regularizer,
-    Schedule,
-    Technique,
-)
+from ablations.techniques.base import Init, Norm, Optimizer, Regularizer, Schedule, Technique
+from ablations.techniques.layers import RandomLayer
 from ablations.training import loop
 from ablations.training.cohorts import MIN_MEMBERS, cohort_key
 from ablations.training.fused import trainer
@@ -224,7 +216,7 @@ def _check_runs(technique: Technique, task: str) -> Requirements:
         return
     first, again = (_train(configuration) for _ in range(2))
     yield first == again, "the same run has other losses when it is repeated"
-    control = registered(technique.role)[CONTROLS[technique.role]]()
+    control = registered(technique.role)[technique.control]()
     if technique.role != "device" and technique.name != control.name:
         # At a high rate the weights move so far that every technique has an effect.
         pair = (_configuration(level, task) for level in (technique, control))

@@ -88,12 +88,9 @@ _LIBRARIES = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib"
 
 def error_location(error: BaseException) -> str:
     """Return the location in user code, ``" (mine.py, line 3)"``, or "" if there is none."""
-    frames = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not frame.f_code.co_filename.startswith((*_LIBRARIES, "<"))
-    ]
-    return f" ({Path(frames[-1][0]).name}, line {frames[-1][1]})" if frames else ""
+    stack = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in stack if not frame.filename.startswith((*_LIBRARIES, "<"))]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 def _study_modules() -> set[str]:

@@ -67,14 +67,10 @@ class Configuration:
 
     def follows(self, source: str) -> bool:
         """Whether a source of chance (``random.SOURCES``) affects the training."""
-        if source == "split":
-            return self.task.varies
-        if source == "order":
-            return self.steps_per_epoch > 1
         if source == "noise":
             sites = range(self.model.n_regularizer_sites(self.task) + 1)
             return any(self.regularizer.layer(site) is not None for site in sites)
-        return True
+        return {"split": self.task.varies, "order": self.steps_per_epoch > 1}.get(source, True)
 
     def level(self, axis: str) -> Any:
         """Return the level of a technique axis, a setting or a parameter of the model."""
@@ -87,8 +83,7 @@ class Configuration:
     @cached_property
     def canonical(self) -> tuple[str, str]:
         """Canonical JSON before and after the seed's value."""
-        axes = (*TECHNIQUES, *(name for name in SETTINGS if name != "epochs"))
-        levels = {name: getattr(self, name) for name in axes}
+        levels = {name: getattr(self, name) for name in FIELDS if name != "epochs"}
         before = {
             "axes": {k: v.identity() if isinstance(v, Component) else v for k, v in levels.items()},
             "epochs": self.epochs,

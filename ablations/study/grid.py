@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Annotated, Any, Literal
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Field, PlainValidator, TypeAdapter
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.registry import from_validation, registered, resolve
@@ -34,17 +34,12 @@ Count = Annotated[int, Field(gt=0, le=MAX_COUNT)]
 Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 BatchSize = Annotated[int | Literal["full"], PlainValidator(_batch_size)]
 Dtype = Literal["float32", "float64"]
-Losses = Annotated[
-    tuple[Annotated[float, Field(strict=True, allow_inf_nan=False)], ...], Field(strict=False)
-]
+Loss = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Losses = Annotated[tuple[Loss, ...], Field(strict=False)]
 
 
-class Settings(BaseModel):
+class Settings(BaseModel, frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True):
     """The model, and the settings of the training that may also be axes."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, strict=True
-    )
 
     model: Annotated[Model, resolver("model")] = Field("mlp", validate_default=True)
     optimizer: Annotated[Optimizer, resolver("optimizer")] = Field("adam", validate_default=True)
@@ -65,8 +60,7 @@ class Grid(Settings):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _check_keys(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
-        check_keys(table, ("axes", "name", "model", *SETTINGS, "published"))
-        return table
+        return check_keys(table, ("axes", "name", "model", *SETTINGS, "published"))
 
     @pydantic.field_validator("axes", mode="before")
     @classmethod
@@ -168,8 +162,9 @@ def check_table(value: object, key: str = "") -> Mapping[str, Any]:
     return value
 
 
-def check_keys(table: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Raise RequestError for a key that is not among ``names``."""
+def check_keys(table: Mapping[str, Any], names: Sequence[str]) -> Mapping[str, Any]:
+    """Return a table, or refuse a key that is not among ``names``."""
     for key in table:
         if key not in names:
             raise RequestError(f"unknown key '{key}'; {nearest(key, names)}", key)
+    return table

@@ -103,8 +103,7 @@ class Study(Settings):
     @classmethod
     def _complete_grids(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Add to every grid the settings of the study, and the axes that the grid lacks."""
-        check_keys(data, _KEYS)
-        if "task" not in data:
+        if "task" not in check_keys(data, _KEYS):
             raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
         fields = {key: value for key, value in data.items() if key not in ("axes", "code")}
         model: Any = resolve("model", data.get("model", "mlp"), "model")

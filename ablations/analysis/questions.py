@@ -42,7 +42,7 @@ def accept_table(
                 changes = {name: options.pop(name) for name in names if name in options}
                 design = replace(runs, **changes) if changes else runs
                 table: pd.DataFrame = design.compute_once(function, *args, **options)
-                return table.copy(deep=False)
+                return table.copy()
             arguments = signature.bind(runs, *args, **options).arguments
             values = {name: arguments.pop(name) for name in names if name in arguments}
             return function(Design(arguments.pop("runs"), **values, **presets), **arguments)

@@ -134,8 +134,8 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
     )[SPREAD_COLUMNS]
 
 
-@accept_table("factors", "scale", "higher_is_better", "alpha")
-def ranking(design: Design, *, best: int = 10) -> pd.DataFrame:
+@accept_table("factors", "scale", "higher_is_better")
+def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFrame:
     """Rank the best configurations by seed.
 
     Only configurations that ended well in every seed are ranked (one that diverged in some is
@@ -147,6 +147,8 @@ def ranking(design: Design, *, best: int = 10) -> pd.DataFrame:
     ----------
     best
         How many; all where there are fewer.
+    alpha
+        The level of Nemenyi's test, whatever the level of verdicts.
 
     Returns
     -------
@@ -184,17 +186,17 @@ def ranking(design: Design, *, best: int = 10) -> pd.DataFrame:
         complete.left_out,
         format_counts((len(complete.levels) - len(order), "configuration beyond the best")),
     )
-    table = pd.DataFrame(_rank(merit, sign, design)).assign(left_out=left_out)
+    table = pd.DataFrame(_rank(merit, sign, design, alpha)).assign(left_out=left_out)
     return join_factors(complete.levels.iloc[order], table[RANKING_COLUMNS])
 
 
-def _rank(merit: Floats, sign: int, design: Design) -> dict[str, object]:
+def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> dict[str, object]:
     """The columns of ``ranking`` for merits of blocks x configurations, best first."""
     n, k = merit.shape
     ranks = stats.rankdata(merit, axis=1)
     mean_ranks = ranks.mean(axis=0)
     statistic, p = friedman(ranks)
-    distance = critical_difference(k, n, design.alpha)
+    distance = critical_difference(k, n, alpha)
     first_better = share_below(merit[:, :1], merit)
     p_first = np.full(k, np.nan)
     first_better[0], p_first[1:] = np.nan, max_t(merit[:, 1:] - merit[:, :1])
@@ -205,7 +207,7 @@ def _rank(merit: Floats, sign: int, design: Design) -> dict[str, object]:
     low, high = np.sort([to_unit(bound) for bound in _bootstrap_interval(merit)], axis=0)
     procedure = (
         f"ranks within blocks of the best {k}, Friedman's test, Nemenyi's critical "
-        f"difference at {design.alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
+        f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
         "against the first, max-T"
     )
     return {

@@ -101,7 +101,7 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
         simple=in_order(simple_effects(design), design.levels, order),
         shares=variance_shares(design),
         spread=in_order(seed_spread(untuned, design.axes), design.levels),
-        ranked=ranking(replace(design, alpha=0.05)),
+        ranked=ranking(design),
         winner=best,
         curves=_curves(untuned.runs, curves, design.axes, untuned.factors),
         configurations=configurations(untuned if timed is None else replace(untuned, runs=timed)),

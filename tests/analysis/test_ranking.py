@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from ablations.analysis import Design
 from ablations.analysis.ranking import (
     critical_difference,
     friedman,
@@ -156,3 +157,11 @@ def test_all_halves_where_they_are_few_and_always_the_same_ones() -> None:
     assert [len(halves(n)) for n in (2, 3, 4, 5, 10, 11)] == [1, 3, 3, 10, 126, 200]
     assert all((a == b).all() for a, b in zip(halves(20), halves(20), strict=True))
     assert {len(half) for half in halves(21)} == {10}
+
+
+def test_ranks_are_judged_at_5_percent_whatever_the_level_of_verdicts() -> None:
+    runs = planted({("norm", "layer"): -0.1}, noise=0.1)
+    usual, strict = (ranking(Design(runs, FACTORS, alpha=alpha)) for alpha in (0.05, 0.01))
+    pd.testing.assert_frame_equal(usual, strict)
+    assert "critical difference at 0.05" in strict["procedure"].iloc[0]
+    assert "critical difference at 0.01" in ranking(runs, FACTORS, alpha=0.01)["procedure"].iloc[0]

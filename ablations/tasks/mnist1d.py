@@ -53,10 +53,7 @@ def _smooth(noise: Array) -> Array:
 
 
 def draw_sequences(streams: Streams, n_each: int = _EACH) -> tuple[Tensor, Tensor]:
-    """Draw ``n_each`` sequences of each digit, in the order of the digits.
-
-    They have shape (10 · n_each, 40), float64; the digits (10 · n_each,), int64.
-    """
+    """Draw ``n_each`` sequences of each digit, float64 (10 · n_each, 40), and the digits, int64."""
     digits = np.repeat(np.arange(10), n_each)
     rows = len(digits)
 

@@ -60,10 +60,7 @@ def content_hash(path: str) -> str:
 
 @lru_cache(maxsize=4)
 def read_table(path: str, format_: Format, content: str) -> TableFile:  # noqa: ARG001 - a cache key
-    """Return the table in a file whose hash is ``content``.
-
-    A column is typed where all of its values have the type.
-    """
+    """Return the table in a file of this hash; a column has a type that all its values have."""
     table = _read_csv(path) if format_ == "csv" else _read_parquet(path)
     if not len(table.frame):
         raise table.error("holds no rows of data")

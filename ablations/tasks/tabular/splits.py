@@ -62,14 +62,12 @@ def _at_random(columns: TableColumns, n_validation: int) -> SplitPlan:
 
 
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
-    """Return shares of ``total`` in proportion to ``counts`` by largest remainders.
-
-    A class with several rows has at least one in each split.
-    """
+    """Return shares of ``total`` in proportion to ``counts`` by largest remainders."""
     exact = counts * total / counts.sum()
     quota = np.floor(exact).astype(np.int64)
     for code in np.argsort(quota - exact, kind="stable")[: total - int(quota.sum())]:
         quota[code] += 1
+    # A class with several rows has at least one in each split.
     return np.asarray(np.clip(quota, 1, np.maximum(counts - 1, 1)))
 
 

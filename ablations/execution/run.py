@@ -80,66 +80,62 @@ def run(
     with_report: bool = True,
     reporter: Reporter | None = None,
 ) -> Results:
-    """Train what is missing of a study, and write its report.
+    """Train the missing runs of a study, and write its report.
 
-    The first Ctrl-C, or SIGTERM, lets what is in training finish; the second stops at once.  The
-    same call continues.
+    The first Ctrl-C, or SIGTERM, lets the cohorts in training finish; the second stops at once.
+    The same call continues.
 
     Parameters
     ----------
     study
         What to train.
     out
-        The results folder; ``results/<study>`` by default.  Runs that it holds already as ``ok``
-        or ``diverged`` are not trained again.
+        The results folder; ``results/<study>`` by default.  Its runs with the status ``ok`` or
+        ``diverged`` are not trained again.
     jobs
-        Worker processes; by default one a core, or none for a study of a few seconds.
+        Number of workers; by default one a core, or none for a study of a few seconds.
     backend
-        A joblib backend; by default processes (``loky``), or threads for a study that is over
-        sooner than processes start.  What other people wrote is trained in processes, unless
-        ``sequential`` or ``threading`` is asked for: it may end the process that it runs in.
+        A joblib backend; by default processes (``loky``), or threads for a short study.  Other
+        people's code may end its process: unless a backend is given, processes run it.
     engine
-        ``auto`` trains runs as fused programs where they can be, one by one where not; ``fused``
-        refuses a study that needs the latter; ``loop`` trains all one by one, in plain PyTorch.
+        ``auto`` trains runs as fused programs where possible, else one by one; ``fused`` refuses
+        a study with others; ``loop`` trains all one by one, in plain PyTorch.
     compile
-        Whether programs are compiled: ``auto`` where that pays, from what was measured here.  It is
-        settled once for a results folder.
+        Whether programs are compiled; ``auto``: if that saves time.  Decided once for a folder.
     timeout
-        Seconds that a cohort, and a run by itself, may take (compiling does not count); a run that
-        takes longer is ``failed``.
+        Seconds that a cohort, and a run by itself, may take without compiling.  A run that takes
+        longer is ``failed``.
     fail_fast
         Whether to stop at the first run that fails.
     force
-        Whether to train again what the folder holds already; old results stay until new ones
-        are there.
+        Whether to train finished runs again; their old results stay until then.
     accept_environment
-        Whether to go on in a folder whose runs other versions of the libraries trained.
+        Whether to continue a folder whose runs other versions of the libraries trained.
     time_budget
-        Seconds that timing may take after training (``timing.measure``), 0 for none; by default a
-        third of what training took, at most 20 s, and none after a training of a few seconds.
+        Seconds for timing after training (``timing.measure``), 0 for none; by default a third of
+        the training time, at most 20 s, and none after a few seconds of training.
     with_report
         Whether to write ``report.html`` and the figures.
     reporter
-        Who is told of the progress; a live display on standard error by default.
+        Receives the progress; a live display on standard error by default.
 
     Returns
     -------
     Results
-        The runs of this study; ``ablations.load`` gives all that the folder holds.
+        The runs of this study; ``ablations.load`` returns all runs of the folder.
 
     Raises
     ------
     RequestError
-        If the folder holds the results of another study or engine, or the backend cannot be used.
+        If the folder holds the results of another study or engine, or an option is wrong.
     WriteError
-        If something could not be written: a full disk, say.
+        If the system refuses to write, on a full disk for instance.
     FailedError
-        With ``fail_fast``, if a run failed.
+        With ``fail_fast``, if a run fails.
     AuditError
-        If runs of the fused engine are not what the plain loop trains; all is written all the
-        same, the report included.
+        If the fused engine's runs are wrong; they are written all the same, with the report.
     Interrupted
-        A KeyboardInterrupt, once what was in training is written.
+        A KeyboardInterrupt, once the cohorts in training are written.
     """
     options = RunOptions(
         jobs=jobs,

@@ -119,11 +119,9 @@ class Streams:
         key = _purpose_key(_seed(self.seed, self.fixed, purpose), purpose)
         return _signed(_mix(key + counter * _GOLDEN))
 
-    def words(
-        self, count: int, purpose: str, counter: int = 0, device: torch.device = CPU
-    ) -> Tensor:
-        """Return ``count`` independent 64-bit words, int64 of shape (count,)."""
-        return mix(_multiples(count, device) + self.key(purpose, counter))
+    def words(self, count: int, purpose: str, counter: int = 0) -> Tensor:
+        """Return ``count`` independent 64-bit words, int64 of shape (count,), on the CPU."""
+        return mix(_multiples(count, CPU) + self.key(purpose, counter))
 
     def uniform(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
         """Return uniform numbers in the open interval (0, 1), float64, on the CPU."""
@@ -138,12 +136,10 @@ class Streams:
         """Return the numbers 0 … count-1 in random order, int64, on the CPU."""
         return torch.argsort(self.words(count, purpose, counter), stable=True)
 
-    def lanes(
-        self, shape: Sequence[int], purpose: str, counter: int = 0, device: torch.device = CPU
-    ) -> Tensor:
-        """Return uniform int16 numbers; each uses 16 bits of a word."""
+    def lanes(self, shape: Sequence[int], purpose: str, counter: int = 0) -> Tensor:
+        """Return uniform int16 numbers, on the CPU; each uses 16 bits of a word."""
         entries = math.prod(shape)
-        words = self.words(-(-entries // LANES), purpose, counter, device)
+        words = self.words(-(-entries // LANES), purpose, counter)
         return words.view(torch.int16)[:entries].reshape(*shape)
 
     @contextmanager

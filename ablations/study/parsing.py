@@ -89,27 +89,18 @@ def _parse_exclusion(value: object, grids: Sequence[Grid], key: str) -> dict[str
     if empty is not None:
         raise RequestError("no levels, so this excludes nothing", f"{key}.{empty}")
     axes = parse_axes(specs, grids[0].model, key, may_repeat=True)
-    return {
-        axis: tuple(
-            match
-            for i, level in enumerate(levels)
-            for match in _matching_levels(axis, level, specs[axis][i], grids, f"{key}.{axis}[{i}]")
-        )
-        for axis, levels in axes.items()
-    }
-
-
-def _matching_levels(
-    axis: str, level: Any, spec: object, grids: Sequence[Grid], key: str
-) -> list[Any]:
-    """Return the levels that an exclusion means; a bare name means all levels with that name."""
-    levels = dict.fromkeys(level for grid in grids for level in grid.levels(axis))
-    if isinstance(spec, str) and isinstance(level, Component):
-        matches = [other for other in levels if other.name == level.name]
-    else:
-        matches = [other for other in levels if other == level]
-    if not matches:
-        labels = ", ".join(str(level_label(other)) for other in levels)
-        message = f"'{level_label(level)}' is no level of the study, so this excludes nothing"
-        raise RequestError(f"{message} (levels: {labels})", key)
-    return matches
+    exclusion: dict[str, tuple[Any, ...]] = {}
+    for axis, excluded in axes.items():
+        levels = dict.fromkeys(level for grid in grids for level in grid.levels(axis))
+        for i, (level, spec) in enumerate(zip(excluded, specs[axis], strict=True)):
+            # A bare name means all levels with that name.
+            is_name = isinstance(spec, str) and isinstance(level, Component)
+            matches = [v for v in levels if (v.name == level.name if is_name else v == level)]
+            if not matches:
+                labels = ", ".join(str(level_label(level)) for level in levels)
+                message = (
+                    f"'{level_label(level)}' is no level of the study, so this excludes nothing"
+                )
+                raise RequestError(f"{message} (levels: {labels})", f"{key}.{axis}[{i}]")
+            exclusion[axis] = (*exclusion.get(axis, ()), *matches)
+    return exclusion

@@ -259,14 +259,11 @@ class Study(Settings):
     @classmethod
     def find(cls, name: str, **overrides: Any) -> Study:
         """Return a shipped study by name, or a study by the path of a TOML file or its folder."""
-        shipped = shipped_studies()
-        if name in shipped:
-            return cls.from_toml(shipped[name], **overrides)
-        path = Path(name)
+        shipped, path = shipped_studies(), Path(name)
         if path.is_dir():
             path /= "study.toml"
-        if path.suffix == ".toml" or path.exists():
-            return cls.from_toml(path, **overrides)
+        if name in shipped or path.suffix == ".toml" or path.exists():
+            return cls.from_toml(shipped.get(name, path), **overrides)
         files = sorted(str(file) for file in path.parent.glob("*.toml"))
         valid = nearest(name, [*shipped, *files])
         raise RequestError(f"unknown study '{name}'; {valid}; or a .toml file")

@@ -97,10 +97,9 @@ def _parse_exclusion(value: object, grids: Sequence[Grid], key: str) -> dict[str
             is_name = isinstance(spec, str) and isinstance(level, Component)
             matches = [v for v in levels if (v.name == level.name if is_name else v == level)]
             if not matches:
-                labels = ", ".join(str(level_label(level)) for level in levels)
-                message = (
-                    f"'{level_label(level)}' is no level of the study, so this excludes nothing"
-                )
-                raise RequestError(f"{message} (levels: {labels})", f"{key}.{axis}[{i}]")
+                labels = ", ".join(str(level_label(v)) for v in levels)
+                message = f"'{level_label(level)}' is no level of the study"
+                advice = f"so this excludes nothing (levels: {labels})"
+                raise RequestError(f"{message}, {advice}", f"{key}.{axis}[{i}]")
             exclusion[axis] = (*exclusion.get(axis, ()), *matches)
     return exclusion

@@ -309,7 +309,7 @@ def _resolve_inputs(component: Component, key: str) -> Component:
 def from_validation(error: pydantic.ValidationError, key: str = "") -> RequestError:
     """Convert pydantic's first error to one sentence with the key that it refers to."""
     first = error.errors(include_url=False)[0]
-    path = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]]
+    path = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]]
     key = "".join([key, *path]).removeprefix(".")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, RequestError):

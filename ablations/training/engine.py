@@ -63,13 +63,11 @@ class EngineChoice:
     program: CohortProgram | None = None
 
     def cohorts(self, runs: Sequence[Run] | None = None) -> list[Cohort]:
-        """Split the runs, or some of them, into cohorts."""
         n_groups = self.program.network.slot_groups if self.program else 1
         return list(cohorts.split_runs(self.runs if runs is None else runs, self.size, n_groups))
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of all its runs."""
         return len(self.runs) * count_steps(self.runs[0].configuration)
 
 
@@ -80,10 +78,7 @@ def choose_engines(
 ) -> list[EngineChoice]:
     """Choose an engine for each cohort key of the runs.
 
-    Parameters
-    ----------
-    broken
-        Configurations whose networks cannot be built, and why.
+    ``broken`` holds the configurations whose networks cannot be built, and why.
     """
     broken = broken or {}
     return [_choose_engine(members, engine, broken) for members in cohorts.group_runs(runs, broken)]
@@ -92,29 +87,25 @@ def choose_engines(
 def _choose_engine(
     runs: tuple[Run, ...], engine: Engine, broken: Mapping[Configuration, str]
 ) -> EngineChoice:
-    configuration = runs[0].configuration
-    reason = broken.get(configuration)
     if engine == "loop":
         return EngineChoice(runs, None, "loop")
-    if reason is not None:
-        return EngineChoice(runs, None, "loop", f"its network cannot be built: {reason}")
+    configuration = runs[0].configuration
+    if configuration in broken:
+        reason = f"its network cannot be built: {broken[configuration]}"
+        return EngineChoice(runs, None, "loop", reason)
     try:
         program = build_program(configuration)
     except NotStackableError as error:
-        return EngineChoice(runs, None, "loop", str(error))
+        reason = str(error)
     except (Exception, SystemExit) as error:
         # Each run fails with this error in its row when the loop trains it.
         reason = f"its network cannot be built: {error_message(error)}"
-        return EngineChoice(runs, None, "loop", reason)
-    size = _program_size(program)
-    if size is None:
-        n_parameters = program.network.slots[-1].stop
-        reason = (
-            f"a program gains nothing with {n_parameters:,} parameters and batches of "
-            f"{configuration.rows_per_batch:,}"
-        )
-        return EngineChoice(runs, None, "loop", reason)
-    return EngineChoice(runs, size, program.network.engine, program=program)
+    else:
+        if size := _program_size(program):
+            return EngineChoice(runs, size, program.network.engine, program=program)
+        n_parameters, rows = program.network.slots[-1].stop, configuration.rows_per_batch
+        reason = f"a program gains nothing with {n_parameters:,} parameters and batches of {rows:,}"
+    return EngineChoice(runs, None, "loop", reason)
 
 
 def _program_size(program: CohortProgram) -> int | None:
@@ -136,10 +127,7 @@ def _relative_depth(program: CohortProgram) -> float:
 
 
 def eager_seconds(choice: EngineChoice) -> float:
-    """What a run's step costs without compiling, from a few steps of the cohort that comes first.
-
-    In seconds of one core, a run's share of the program.
-    """
+    """Measure a run's share of an uncompiled step, in seconds of one core, on the first cohort."""
     size, configuration = choice.size or 1, choice.runs[0].configuration
     cost = probe_training(choice.runs[:size], choice.size)
     return cost.per_epoch / (size * configuration.steps_per_epoch)
@@ -153,11 +141,9 @@ def worth_compiling(choices: Sequence[EngineChoice], jobs: int) -> bool:
     fusable = [
         (choice, choice.program, choice.size)
         for choice in choices
-        if choice.program
-        and choice.size
-        and choice.engine == "fused"
         # A user's code must not run here only to be measured.
-        and not choice.runs[0].configuration.user_modules
+        if choice.engine == "fused" and not choice.runs[0].configuration.user_modules
+        if choice.program and choice.size
     ]
     rough = sum(choice.steps for choice, _, _ in fusable) * ROUGH_STEP_SECONDS / jobs
     if compilation.why_unavailable() or rough < MIN_EAGER_SECONDS:
@@ -194,34 +180,19 @@ def decide_settings(
 def refuse_other_engine(
     settings: EngineSettings, engine: Engine, compile_: Compile, folder: Path
 ) -> None:
-    """Refuse an engine whose numbers would be rounded differently from those in the folder.
-
-    Raises
-    ------
-    RequestError
-        With the option that differs.
-    """
+    """Refuse an engine whose numbers would be rounded differently from those in the folder."""
     if engine not in ("auto", settings.engine):
         contents, option = f"the engine '{settings.engine}', not '{engine}'", "--engine"
     elif settings.engine == "fused" and compile_ == ("never" if settings.compiled else "always"):
         contents, option = f"{_PROGRAM_KINDS[settings.compiled]} programs", "--compile"
     else:
         return
-    raise RequestError(
-        f"{folder} holds results of {contents}; leave the option out, or choose another folder "
-        "with --out",
-        option,
-    )
+    remedy = "leave the option out, or choose another folder with --out"
+    raise RequestError(f"{folder} holds results of {contents}; {remedy}", option)
 
 
 def refuse_loops(choices: Sequence[EngineChoice]) -> None:
-    """Refuse runs that only the plain loop can train.
-
-    Raises
-    ------
-    RequestError
-        With their number, and the reason.
-    """
+    """Refuse runs that only the plain loop can train."""
     by_loop = [choice for choice in choices if choice.size is None]
     if by_loop:
         count = sum(len(choice.runs) for choice in by_loop)

@@ -257,10 +257,7 @@ def describe_levels(run: Run, controls: Mapping[str, object]) -> str:
 
 
 def select_runs(
-    runs: Sequence[Run],
-    controls: Mapping[str, object],
-    most: int,
-    preferred: Collection[str] = (),
+    runs: Sequence[Run], controls: Mapping[str, object], most: int, preferred: Collection[str] = ()
 ) -> list[Run]:
     """Select which of some runs with distinct costs to time if there is time for ``most`` of them.
 
@@ -285,9 +282,7 @@ class BlockEntry:
 
 
 def build_block(
-    runs: Sequence[Run],
-    controls: Mapping[str, object],
-    settings: TimerSettings = DEFAULT_SETTINGS,
+    runs: Sequence[Run], controls: Mapping[str, object], settings: TimerSettings = DEFAULT_SETTINGS
 ) -> tuple[list[BlockEntry], list[tuple[Run, str]]]:
     """Return the entries of a block, and the runs that cannot be timed, with the reason.
 
@@ -312,20 +307,10 @@ def time_block(entries: Sequence[BlockEntry], threads: int) -> list[dict[str, An
     order = np.random.default_rng(number).permutation(len(entries))
     rows = []
     for position, index in enumerate(order):
-        entry = entries[index]
-        repetition = time_repetition(entry.run, entry.steps)
-        rows.append(
-            {
-                "run_id": entry.run.run_id,
-                "cost_id": cost_id(entry.run.configuration),
-                "alias": entry.alias,
-                "block": number,
-                "place": position,
-                "threads": threads,
-                "run_steps": count_steps(entry.run.configuration),
-                **asdict(repetition),
-                **entry.run.configuration.columns,
-            }
-        )
+        run, alias, c = entries[index].run, entries[index].alias, entries[index].run.configuration
+        repetition = time_repetition(run, entries[index].steps)
+        row = {"run_id": run.run_id, "cost_id": cost_id(c), "alias": alias, "block": number}
+        row |= {"place": position, "threads": threads, "run_steps": count_steps(c)}
+        rows.append(row | asdict(repetition) | c.columns)
     gc.collect()
     return rows

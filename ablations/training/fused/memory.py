@@ -15,22 +15,13 @@ _MAX_BLOCK_BYTES = 32 * 2**20
 
 @lru_cache(maxsize=1)
 def retain_freed_memory() -> bool:
-    """Let the C library reuse freed memory instead of returning it to the system.
-
-    Returns
-    -------
-    Whether the C library supports it (glibc does).
-    """
+    """Let the C library reuse freed memory; return whether it can (glibc can)."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    options = {
-        _MMAP_THRESHOLD: _MAX_BLOCK_BYTES,
-        _TRIM_THRESHOLD: 4 * _MAX_BLOCK_BYTES,
-        _TOP_PAD: _MAX_BLOCK_BYTES,
-    }
-    return all(mallopt(option, value) for option, value in options.items())
+    factors = {_MMAP_THRESHOLD: 1, _TRIM_THRESHOLD: 4, _TOP_PAD: 1}
+    return all(mallopt(option, factor * _MAX_BLOCK_BYTES) for option, factor in factors.items())
 
 
 def out_of_memory(error: BaseException) -> bool:

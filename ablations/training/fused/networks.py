@@ -51,7 +51,6 @@ class ParamSlot:
 
     @property
     def stop(self) -> int:
-        """One past its last element."""
         return self.start + torch.Size(self.shape).numel()
 
 
@@ -73,16 +72,10 @@ class StochasticLayer:
     def transform(
         self, draws_S: Tensor, seed_U: Tensor, params_U: Sequence[Tensor], unique_M: Tensor
     ) -> Tensor:
-        """Transform draws to what perturbs the inputs of each member, in the inputs' layout.
+        """Transform draws (S, B, …) to what perturbs the inputs of each member, in their layout.
 
-        Parameters
-        ----------
-        draws_S
-            Draws of each seed, (S, B, …).
-        seed_U, params_U
-            Index of the seed, and the layer parameters, of each unique pair.
-        unique_M
-            Index of each member's unique pair.
+        ``seed_U`` and ``params_U`` are the index of the seed and the layer parameters of each
+        unique pair; ``unique_M`` is the index of each member's pair.
         """
         draws_S = draws_S if self.feature_major is None else draws_S.flatten(2)
         transformed_U = self.layer.transform(draws_S.index_select(0, seed_U), *params_U)
@@ -135,21 +128,17 @@ class Network(ABC):
 
     def join(self, parameters: Mapping[str, Tensor]) -> Tensor:
         """Concatenate parameters or gradients to shape (M, P), with zeros as padding."""
-        columns: list[Tensor] = []
-        for slot in self.slots:
-            column = parameters[slot.name].flatten(1)
-            missing = -column.shape[1] % ALIGNMENT
-            columns.append(F.pad(column, (0, missing)) if missing else column)
-        return torch.cat(columns, 1)
+        columns = [parameters[slot.name].flatten(1) for slot in self.slots]
+        missing = [-column.shape[1] % ALIGNMENT for column in columns]
+        padded = [F.pad(c, (0, n)) if n else c for c, n in zip(columns, missing, strict=True)]
+        return torch.cat(padded, 1)
 
 
 def _param_slots(parameters: Iterable[tuple[str, Tensor, ToStacked]]) -> tuple[ParamSlot, ...]:
-    slots: list[ParamSlot] = []
-    start = 0
+    slots, start = list[ParamSlot](), 0
     for name, parameter, to_stacked in parameters:
-        slots.append(
-            ParamSlot(name, start, tuple(to_stacked(parameter.detach()).shape), to_stacked)
-        )
+        shape = tuple(to_stacked(parameter.detach()).shape)
+        slots.append(ParamSlot(name, start, shape, to_stacked))
         start = slots[-1].stop + -slots[-1].stop % ALIGNMENT
     return tuple(slots)
 
@@ -201,23 +190,14 @@ _FEATURE_MAJOR_TYPES = (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def stack_sequence(module: nn.Module, row: Tensor) -> StackedNetwork:
-    """Build the stacked form of an ``nn.Sequential``, nested or not.
+    """Build the stacked form of an ``nn.Sequential``, nested or not; NotStackableError if none.
 
-    Parameters
-    ----------
-    row
-        One row of inputs, from which the input shapes of the layers follow.
-
-    Raises
-    ------
-    NotStackableError
-        If the module is something else, or a layer in it has no stacked form.
+    The input shapes of the layers follow from ``row``, one row of inputs.
     """
     leaves = _sequence_leaves(module)
     shapes = _input_shapes(module, [leaf for _, leaf in leaves], row)
     prefer = any(isinstance(layer, _FEATURE_MAJOR_TYPES) for layer in module.modules())
-    layers: list[tuple[str, StackedLayer | int]] = []
-    stochastic_layers: list[StochasticLayer] = []
+    layers, stochastic_layers = list[tuple[str, StackedLayer | int]](), list[StochasticLayer]()
     feature_major = False
     for (name, leaf), (_, shape) in zip(leaves, shapes, strict=True):
         if isinstance(leaf, RandomLayer):
@@ -251,7 +231,6 @@ def stack_sequence(module: nn.Module, row: Tensor) -> StackedNetwork:
 
 
 def _sequence_leaves(module: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the layers of a sequence in their order, with their names."""
     if type(module) is not nn.Sequential:
         raise NotStackableError(f"{type(module).__name__} is no sequence of layers")
     leaves = list(_walk_sequence("", module))
@@ -342,12 +321,8 @@ class MappedNetwork(Network):
 def map_module(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> MappedNetwork:
     """Map any module over members.
 
-    Parameters
-    ----------
-    linears
-        Layers whose units' incoming weights a regularizer may limit in length.
-    row
-        One row of inputs, from which the input shapes of the layers follow.
+    A regularizer may limit the lengths of the units' incoming weights in ``linears``; the input
+    shapes of the layers follow from ``row``, one row of inputs.
     """
     random_layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
     shapes = dict(_input_shapes(module, random_layers, row))

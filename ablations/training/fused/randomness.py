@@ -50,12 +50,8 @@ class CohortRandomness:
         self._streams = StackedStreams(tuple(seeds), self._device, configuration.fixed)
         seed_M = [seeds.index(run.seed) for run in runs]
         self._seed_M = torch.tensor(seed_M, device=self._device)
-        self._layers = [
-            (random, _deduplicate(seed_M, layer_params, self._device))
-            for random, layer_params in zip(
-                program.network.stochastic_layers, params.layers, strict=True
-            )
-        ]
+        pairs = [_deduplicate(seed_M, values, self._device) for values in params.layers]
+        self._layers = list(zip(program.network.stochastic_layers, pairs, strict=True))
 
     def layer_draws(self, step: int, n_rows: int) -> tuple[Tensor, ...]:
         """Draw and transform what each stochastic layer needs in a step on ``n_rows`` rows."""

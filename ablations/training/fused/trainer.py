@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -71,23 +72,8 @@ def train(
     """Train runs of one cohort key as a program of ``size`` members.
 
     A member whose loss is no longer finite does not affect the others.  A member that raises an
-    exception is ``failed``, and the others are trained again without it.
-
-    Parameters
-    ----------
-    runs
-        At most ``size`` runs with the same ``cohorts.cohort_key``.
-    size
-        Members of the program.
-    compiled
-        Whether to compile the step.
-    stop
-        The epoch after which to stop; the last epoch by default.
-
-    Raises
-    ------
-    MemoryError, torch.OutOfMemoryError
-        If the memory does not suffice for this many members.
+    exception is ``failed``, and the others are trained again without it.  Only an error for lack of
+    memory (``memory.out_of_memory``) is raised.  Training ends after ``stop`` epochs, if given.
     """
     retain_freed_memory()
     with one_thread():
@@ -98,8 +84,7 @@ def train(
                 raise
             return [RunResult.from_exception(run, error, "fused", size) for run in runs]
         engine = cache.program.network.engine
-        members: list[Member] = []
-        failures: list[RunResult] = []
+        members, failures = list[Member](), list[RunResult]()
         for run in runs:
             try:
                 members.append(cache.member(run))
@@ -107,27 +92,25 @@ def train(
                 if not _fails_a_run(error):
                     raise
                 failures.append(RunResult.from_exception(run, error, engine, size))
-        attempt = partial(
-            _train_members, cache.program, compiled=compiled, stop=stop, settings=settings
-        )
+        attempt = partial(_train_members, cache.program, compiled, stop, settings)
         return [*_isolate_failures(attempt, members, size, engine), *failures]
 
 
 def _train_members(
     program: CohortProgram,
-    members: Sequence[Member],
-    size: int,
     compiled: bool,
     stop: int | None,
     settings: TrainerSettings,
+    members: Sequence[Member],
+    size: int,
 ) -> list[RunResult]:
     """Train members together; start again eagerly if the program cannot be compiled."""
+    training = partial(_CohortTraining, program, members, size, stop, settings)
     if compiled and program.network.engine == "fused" and not compilation.refused(program.identity):
-        try:
-            return _CohortTraining(program, members, size, True, stop, settings).results()
-        except compilation.CannotCompileError:
-            pass  # the results' ``engine`` column shows it
-    return _CohortTraining(program, members, size, False, stop, settings).results()
+        # If it cannot be compiled, the results' ``engine`` column shows it.
+        with suppress(compilation.CannotCompileError):
+            return training(compiled=True).results()
+    return training(compiled=False).results()
 
 
 def _isolate_failures(
@@ -168,12 +151,9 @@ def _chunk_splits(
     most = max(x.shape[1] for x, _ in splits)
     if device.type != "cpu" or most * row_bytes <= settings.max_split_bytes:
         return []
+    pairs = [(torch.split(x, rows, 1), torch.split(y, rows, 1)) for x, y in splits]
     return [
-        [
-            (x[:, start : start + rows].contiguous(), y[:, start : start + rows].contiguous())
-            for start in range(0, x.shape[1], rows)
-        ]
-        for x, y in splits
+        [(x.contiguous(), y.contiguous()) for x, y in zip(*pair, strict=True)] for pair in pairs
     ]
 
 
@@ -185,9 +165,9 @@ class _CohortTraining:
         program: CohortProgram,
         members: Sequence[Member],
         size: int,
-        compiled: bool,
         stop: int | None,
         settings: TrainerSettings,
+        compiled: bool,
     ) -> None:
         c = program.configuration
         self._program, self._size, self._compiled = program, size, compiled
@@ -203,13 +183,9 @@ class _CohortTraining:
         self._check_epochs = settings.finite_check_epochs or (1 if on_cpu else 16)
         # Losses are summed in float64 where the device has it.
         self._loss_dtype = torch.float32 if self._device.type == "mps" else torch.float64
-        self._train, self._val = (
-            (
-                torch.stack([getattr(member.data, f"x_{split}") for member in by_slot]),
-                torch.stack([getattr(member.data, f"y_{split}") for member in by_slot]),
-            )
-            for split in ("train", "val")
-        )
+        data = [member.data for member in by_slot]
+        self._train = torch.stack([d.x_train for d in data]), torch.stack([d.y_train for d in data])
+        self._val = torch.stack([d.x_val for d in data]), torch.stack([d.y_val for d in data])
         gives_train_loss = program.step_gives_train_loss
         self._splits = (self._val,) if gives_train_loss else (self._train, self._val)
         row_bytes = size * program.row_bytes
@@ -227,7 +203,7 @@ class _CohortTraining:
         self._step = 0
 
     def results(self) -> list[RunResult]:
-        """Train to the last epoch, or until no member is finite; return each run's result."""
+        """Train to the last epoch, or until no member is finite."""
         device = self._configuration.device
         device.synchronize()
         start = time.perf_counter()
@@ -265,16 +241,11 @@ class _CohortTraining:
         return compilation.call(function, self._program.identity, self._size, arguments)
 
     def _train_epochs(self) -> tuple[list[list[list[float]]], list[int]]:
-        """Train all epochs.
+        """Return objective, training loss, validation loss and rate of all epochs, lists (M, E).
 
-        Returns
-        -------
-        Objective, training loss, validation loss and rate, as lists (M, E); and the number of
-        epochs, from the first, in which all losses of a member are finite.
+        Also return the number of epochs, from the first, in which a member's losses are finite.
         """
-        objectives: list[Tensor] = []
-        train_losses: list[Tensor] = []
-        val_losses: list[Tensor] = []
+        objectives, train_losses, val_losses = list[Tensor](), list[Tensor](), list[Tensor]()
         alive_M = torch.ones(self._size, dtype=torch.bool, device=self._device)
         for epoch in range(1, self._last_epoch + 1):
             objective_M, step_loss_M, losses = self._train_epoch(epoch)
@@ -297,12 +268,10 @@ class _CohortTraining:
         return [column.t().tolist() for column in (*losses_KEM.cpu(), rates_EM)], finite_epochs
 
     def _train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-        """Train one epoch.
+        """Train one epoch; return tensors (M,).
 
-        Returns
-        -------
-        The mean objective (M,), the loss (M,) before the last step, and the losses (M,) of the
-        splits after the epoch.
+        These are the mean objective, the loss before the last step, and the losses of the splits
+        after the epoch.
         """
         c = self._configuration
         losses: tuple[Tensor, ...] = ()
@@ -345,7 +314,6 @@ class _CohortTraining:
         return loss_M
 
     def _losses(self) -> tuple[Tensor, ...]:
-        """The losses (M,) of each split in evaluation mode."""
         if not self._chunks:
             arguments = (self._flat_MP, self._state, *self._splits)
             losses: tuple[Tensor, ...] = self._call(self._program.losses, *arguments)
@@ -360,10 +328,8 @@ class _CohortTraining:
         full_rows = chunks[0][0].shape[1]
         for chunk in chunks:
             rows, arguments = chunk[0].shape[1], (self._flat_MP, self._state, chunk)
-            if rows == full_rows:
-                losses = self._call(self._program.losses, *arguments)
-            else:
-                losses = self._program.losses(*arguments)
+            is_full, function = rows == full_rows, self._program.losses
+            losses = self._call(function, *arguments) if is_full else function(*arguments)
             yield losses[0] * rows
 
     def _outputs(self) -> Tensor:
@@ -382,8 +348,5 @@ class _CohortTraining:
         x, y = (values.flatten(0, 1) for values in self._train)
         for rows_MB in torch.split(order_MN, size, dim=1):
             index = rows_MB.reshape(-1)
-            x_MBI, y_MB = (
-                values.index_select(0, index).view(*rows_MB.shape, *values.shape[1:])
-                for values in (x, y)
-            )
-            yield x_MBI, y_MB
+            x_RI, y_R = x.index_select(0, index), y.index_select(0, index)
+            yield x_RI.view(*rows_MB.shape, *x.shape[1:]), y_R.view(*rows_MB.shape, *y.shape[1:])

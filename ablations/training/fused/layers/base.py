@@ -87,19 +87,10 @@ def _layer_type(module: nn.Module) -> type[nn.Module]:
 
 
 def stack_layer(module: nn.Module, shape: Shape, feature_major: bool = False) -> StackedLayer:
-    """Build the stacked form of a layer.
+    """Build the stacked form of a layer; NotStackableError if it has none.
 
-    Parameters
-    ----------
-    shape
-        Shape of one row of its inputs, in PyTorch's order.
-    feature_major
-        The layout for layers that support both.
-
-    Raises
-    ------
-    NotStackableError
-        If the layer has no stacked form.
+    ``shape`` is that of one row of its inputs, in PyTorch's order; ``feature_major`` is the layout
+    for layers that support both.
     """
     if not has_stacked_form(module):
         raise NotStackableError(f"there is no stacked form of {type(module).__name__}")

@@ -42,7 +42,6 @@ class StackedWeights:
             self.unit_weights, self._weight_norm = (length,), (length, direction)
 
     def __call__(self, parameters: Tensors) -> Tensor:
-        """Return the weights (M, I, O)."""
         if not self._weight_norm:
             return parameters["weight"]
         length_M1O, direction_MIO = (parameters[name] for name in self._weight_norm)
@@ -93,12 +92,8 @@ def affine_map(
     """``x @ weight + bias`` of every member, rounded alike in every slot.
 
     Libraries round a matrix product depending on how the matrices lie in memory.  Matrices that
-    would begin at different offsets from 16 bytes in different slots are padded with zeros.
-
-    Parameters
-    ----------
-    x
-        Shape (M, B, I), or (M, I, B) if feature-major; the result has the same layout.
+    would begin at different offsets from 16 bytes in different slots are padded with zeros.  ``x``
+    is (M, B, I), or (M, I, B) if feature-major; the result has the same layout.
     """
     weight, bias = weight_MIO, bias_M1O
     (_, inputs, outputs), rows = weight.shape, x.shape[2 if feature_major else 1]

@@ -115,7 +115,6 @@ def _(module: nn.BatchNorm1d, shape: Shape, feature_major: bool) -> StackedLayer
     feature_major = feature_major or len(shape) > 1
 
     def running_affine(p: Tensors, state: Tensors) -> tuple[Tensor, Tensor]:
-        """Scale and shift in evaluation mode."""
         scale = p["weight"] * (state["running_var"] + module.eps).rsqrt()
         return scale, p["bias"] - state["running_mean"] * scale
 

@@ -52,7 +52,6 @@ AMPLIFIED = {"float32": 30.0, "float64": 1e-5}
 CHAOTIC = {"float32": math.inf, "float64": 1e-3}
 """Tolerance if training loses the seven digits of float32 within an epoch: of the sixteen of
 float64, it keeps some."""
-_OTHER_PRECISION = {"float32": "float64", "float64": "float32"}
 LAST_DIGIT = {"float32": 2.0**-22, "float64": 2.0**-50}
 """Relative perturbation of a number in its last digits."""
 PERTURBED = 10.0
@@ -151,7 +150,9 @@ def _audit_run(
     dtype = run.configuration.dtype
     to_end = count_steps(run.configuration) <= END_STEPS
     expected = _losses(loop.train(run, None if to_end else window))
-    other = _losses(loop.train(_in_precision(run, _OTHER_PRECISION[dtype]), window))
+    other = _losses(
+        loop.train(_in_precision(run, "float32" if dtype == "float64" else "float64"), window)
+    )
     deviations = _deviations(expected[:window], other)
     epochs = max(1, int((deviations <= CLOSE).cumprod().sum()))
     amplification = float(deviations[:epochs].max())

@@ -30,22 +30,18 @@ Compile = Literal["auto", "always", "never"]
 CPU_MEMBERS, ACCELERATOR_MEMBERS = 32, 256
 """Most members of a program.  These and ``MIN_MEMBERS`` are multiples of the width of a vector
 instruction, so that the numbers of all members go through the same instructions."""
-
 CPU_PROGRAM_BYTES, ACCELERATOR_PROGRAM_BYTES = 2**22, 2**32
 """A program has as many members as have their parameters, moments and activations in this memory:
 on a CPU, in its cache."""
-
 MAX_PROGRAM_FACTOR, LAYERS_PER_FACTOR = 4, 8
 """A program of ``MIN_MEMBERS`` may exceed this memory by ``4 * max(1, depth / 8)`` on a CPU, and
 by 4 on an accelerator.  Beyond, the plain loop is as fast, because its matrix products are large;
 a deep network has smaller products (measurements in bench/README.md)."""
-
 MIN_EAGER_SECONDS = 20.0
 """Compiling is not considered for less eager training."""
 ROUGH_STEP_SECONDS, MAX_STEP_SECONDS = 2e-4, 1e-3
 """Seconds of a run's step before anything is measured; and at most, for ``LAYERS_PER_FACTOR``
 layers."""
-
 _PROGRAM_KINDS = {False: "eager", True: "compiled"}
 
 
@@ -72,9 +68,7 @@ class EngineChoice:
 
 
 def choose_engines(
-    runs: Iterable[Run],
-    engine: Engine = "auto",
-    broken: Mapping[Configuration, str] | None = None,
+    runs: Iterable[Run], engine: Engine = "auto", broken: Mapping[Configuration, str] | None = None
 ) -> list[EngineChoice]:
     """Choose an engine for each cohort key of the runs.
 

@@ -14,8 +14,7 @@ from ablations.training.cohorts import MIN_MEMBERS, Cohort
 from ablations.training.fused import trainer
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import NotStackableError
-from ablations.training.fused.memory import out_of_memory
-from ablations.training.result import RunResult, error_message, is_failure
+from ablations.training.result import RunResult, error_message, is_failure, out_of_memory
 from ablations.training.timeout import RunTimeoutError, time_limit
 
 

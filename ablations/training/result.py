@@ -7,6 +7,8 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from ablations.core.plugins import error_location
 from ablations.study.configuration import Run
 from ablations.training.timeout import RunTimeoutError
@@ -25,6 +27,13 @@ def ignore_interrupts() -> None:
 def is_failure(error: BaseException) -> bool:
     """Whether an exception is a failure of a run, and not a user's interrupt."""
     return _ignores_interrupts or not isinstance(error, KeyboardInterrupt)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that host or device has no memory left."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
 
 
 def error_message(error: BaseException) -> str:

@@ -161,13 +161,6 @@ def cost_id(configuration: Configuration) -> str:
     return digest(canonical(levels).encode(), size=8)
 
 
-def time_repetition(run: Run, steps: int) -> Repetition:
-    """Build a run's step anew and time it."""
-    device = run.configuration.device
-    with run.streams.isolated(device.torch_device()):
-        return _time_step(TimedStep(run, 2 * steps + WARM_UP_STEPS + 1), steps)
-
-
 def _seconds_per_step(step: TimedStep, steps: int) -> float:
     step.device.synchronize()
     start = time.perf_counter()
@@ -177,32 +170,37 @@ def _seconds_per_step(step: TimedStep, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def _time_step(step: TimedStep, steps: int) -> Repetition:
+def time_repetition(run: Run, steps: int) -> Repetition:
+    """Build a run's step anew and time it."""
+    device = run.configuration.device
+
     def now() -> float:
-        step.device.synchronize()
+        device.synchronize()
         return time.perf_counter()
 
-    chunk_steps = max(1, steps // CHUNKS)
-    step.device.forget_peak()
-    for _ in range(WARM_UP_STEPS):
-        step()
-    seconds = statistics.median(_seconds_per_step(step, chunk_steps) for _ in range(CHUNKS))
-    phase_seconds = []
-    for _ in range(max(CHUNKS, steps // 4)):
-        times = [now()]
-        objective = step.objective()
-        times.append(now())
-        objective.backward()  # type: ignore[no-untyped-call]
-        times.append(now())
-        step.finish(objective)
-        times.append(now())
-        phase_seconds.append([end - start for start, end in itertools.pairwise(times)])
-    peak = step.device.peak()
-    forward, backward, update = map(statistics.median, zip(*phase_seconds, strict=True))
-    memory = step.count_bytes() if peak is None else peak
-    n_parameters = sum(parameter.numel() for parameter in step.network.parameters())
-    n_steps = CHUNKS * chunk_steps
-    return Repetition(seconds, forward, backward, update, n_steps, memory, n_parameters)
+    with run.streams.isolated(device.torch_device()):
+        step = TimedStep(run, 2 * steps + WARM_UP_STEPS + 1)
+        chunk_steps = max(1, steps // CHUNKS)
+        device.forget_peak()
+        for _ in range(WARM_UP_STEPS):
+            step()
+        seconds = statistics.median(_seconds_per_step(step, chunk_steps) for _ in range(CHUNKS))
+        phase_seconds = []
+        for _ in range(max(CHUNKS, steps // 4)):
+            times = [now()]
+            objective = step.objective()
+            times.append(now())
+            objective.backward()  # type: ignore[no-untyped-call]
+            times.append(now())
+            step.finish(objective)
+            times.append(now())
+            phase_seconds.append([end - start for start, end in itertools.pairwise(times)])
+        peak = device.peak()
+        forward, backward, update = map(statistics.median, zip(*phase_seconds, strict=True))
+        memory = step.count_bytes() if peak is None else peak
+        n_parameters = sum(parameter.numel() for parameter in step.network.parameters())
+        n_steps = CHUNKS * chunk_steps
+        return Repetition(seconds, forward, backward, update, n_steps, memory, n_parameters)
 
 
 def steps_per_repetition(run: Run, seconds: float = DEFAULT_SETTINGS.seconds) -> int:

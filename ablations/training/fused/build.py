@@ -14,12 +14,12 @@ from ablations.training.fused.layers.base import NotStackableError
 from ablations.training.fused.networks import map_module, stack_sequence
 from ablations.training.fused.program import (
     CohortProgram,
+    CohortRandomness,
     StepInput,
     StepOutput,
     regularizer_layers,
     stack_member_params,
 )
-from ablations.training.fused.randomness import CohortRandomness
 from ablations.training.loop import load_data, set_draws
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

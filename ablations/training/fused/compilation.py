@@ -47,16 +47,12 @@ class CompileCost:
 
 
 _COMPILED: dict[str, _CompiledFunction] = {}
-_REFUSED: set[str] = set()
+REFUSED: set[str] = set()
+"""Identities of the programs that could not be compiled in this process."""
 
 
 class CannotCompileError(Exception):
     """A program cannot be compiled on this machine; it can still run eagerly."""
-
-
-def refused(identity: str) -> bool:
-    """Whether compiling a program of this identity failed before, in this process."""
-    return identity in _REFUSED
 
 
 def call(function: Callable[..., Any], identity: str, size: int, arguments: tuple[Any, ...]) -> Any:
@@ -72,7 +68,7 @@ def call(function: Callable[..., Any], identity: str, size: int, arguments: tupl
             with timeout.suspend_limit():
                 _COMPILED[key] = _CompiledFunction(function, identity, size, arguments)
         except Exception as error:
-            _REFUSED.add(identity)
+            REFUSED.add(identity)
             raise CannotCompileError(f"{type(error).__name__}: {error}") from error
     return _COMPILED[key](tensors)
 

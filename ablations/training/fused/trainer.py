@@ -15,12 +15,13 @@ Letters in names: M member, B row of the batch, N row of a split, I input, E epo
 
 from __future__ import annotations
 
+import ctypes
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -30,18 +31,21 @@ from ablations.study.configuration import Run
 from ablations.training.cohorts import assign_slots
 from ablations.training.fused import compilation
 from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
-from ablations.training.fused.memory import out_of_memory, retain_freed_memory
 from ablations.training.fused.program import (
     CohortProgram,
+    CohortRandomness,
     Split,
     StepInput,
     StepOutput,
     stack_member_params,
 )
-from ablations.training.fused.randomness import CohortRandomness
 from ablations.training.loop import one_thread
-from ablations.training.result import EpochRecord, RunResult, is_failure
+from ablations.training.result import EpochRecord, RunResult, is_failure, out_of_memory
 from ablations.training.timeout import RunTimeoutError
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # options of mallopt(3)
+_MAX_BLOCK_BYTES = 32 * 2**20
+"""The greatest block for which glibc's own adaptive threshold would reuse freed memory."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def train(
 
     A member whose loss is no longer finite does not affect the others.  A member that raises an
     exception is ``failed``, and the others are trained again without it.  Only an error for lack of
-    memory (``memory.out_of_memory``) is raised.  Training ends after ``stop`` epochs, if given.
+    memory (``result.out_of_memory``) is raised.  Training ends after ``stop`` epochs, if given.
     """
     retain_freed_memory()
     with one_thread():
@@ -96,6 +100,17 @@ def train(
         return [*_isolate_failures(attempt, members, size, engine), *failures]
 
 
+@lru_cache(maxsize=1)
+def retain_freed_memory() -> bool:
+    """Let the C library reuse freed memory; return whether it can (glibc can)."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    factors = {_MMAP_THRESHOLD: 1, _TRIM_THRESHOLD: 4, _TOP_PAD: 1}
+    return all(mallopt(option, factor * _MAX_BLOCK_BYTES) for option, factor in factors.items())
+
+
 def _train_members(
     program: CohortProgram,
     compiled: bool,
@@ -106,7 +121,10 @@ def _train_members(
 ) -> list[RunResult]:
     """Train members together; start again eagerly if the program cannot be compiled."""
     training = partial(_CohortTraining, program, members, size, stop, settings)
-    if compiled and program.network.engine == "fused" and not compilation.refused(program.identity):
+    is_compilable = (
+        program.network.engine == "fused" and program.identity not in compilation.REFUSED
+    )
+    if compiled and is_compilable:
         # If it cannot be compiled, the results' ``engine`` column shows it.
         with suppress(compilation.CannotCompileError):
             return training(compiled=True).results()
@@ -209,7 +227,10 @@ class _CohortTraining:
         start = time.perf_counter()
         with torch.no_grad():
             columns, finite_epochs = self._train_epochs()
-            metrics = self._configuration.task.metric(self._outputs(), self._val[1]).tolist()
+            chunks = self._chunks[-1] if self._chunks else [self._val]
+            outputs = [self._program.outputs(self._flat_MP, self._state, x) for x, _ in chunks]
+            outputs_MNO = torch.cat(outputs, 1)
+            metrics = self._configuration.task.metric(outputs_MNO, self._val[1]).tolist()
         device.synchronize()
         share = (time.perf_counter() - start) / len(self._members)
         engine = "fused-compiled" if self._compiled else self._program.network.engine
@@ -331,12 +352,6 @@ class _CohortTraining:
             is_full, function = rows == full_rows, self._program.losses
             losses = self._call(function, *arguments) if is_full else function(*arguments)
             yield losses[0] * rows
-
-    def _outputs(self) -> Tensor:
-        """Outputs (M, N, O) of the validation split."""
-        chunks = self._chunks[-1] if self._chunks else [self._val]
-        outputs = [self._program.outputs(self._flat_MP, self._state, x) for x, _ in chunks]
-        return torch.cat(outputs, 1)
 
     def _batches(self, epoch: int) -> Iterator[Split]:
         rows, size = self._configuration.task.rows, self._configuration.rows_per_batch

@@ -51,8 +51,7 @@ def count_steps(configuration: Configuration) -> int:
 def cohort_key(configuration: Configuration) -> CohortKey:
     """Return what runs must have in common to be trained by one program.
 
-    They may differ in seed, init, schedule, learning rate, and in the numbers of a regularizer, but
-    not in what the regularizer does.
+    They may differ in seed, init, schedule, learning rate, and in the numbers of a regularizer.
     """
     c, regularizer = configuration, configuration.regularizer
     penalties = regularizer.penalties()

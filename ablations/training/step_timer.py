@@ -240,8 +240,8 @@ def distinct_cost_runs(runs: Iterable[Run]) -> list[Run]:
 
 def cost_levels(run: Run, controls: Mapping[str, object]) -> dict[str, object]:
     """Return a run's level on each axis that may cost something."""
-    columns = run.configuration.columns
-    return {axis: columns.get(axis) for axis in controls if axis not in COSTLESS}
+    levels = run.configuration.columns
+    return {axis: levels.get(axis) for axis in controls if axis not in COSTLESS}
 
 
 def axes_off_control(run: Run, controls: Mapping[str, object]) -> list[str]:

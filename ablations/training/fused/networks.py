@@ -190,10 +190,7 @@ _FEATURE_MAJOR_TYPES = (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def stack_sequence(module: nn.Module, row: Tensor) -> StackedNetwork:
-    """Build the stacked form of an ``nn.Sequential``, nested or not; NotStackableError if none.
-
-    The input shapes of the layers follow from ``row``, one row of inputs.
-    """
+    """Build the stacked form of a nested ``nn.Sequential``, from one row of its inputs."""
     leaves = _sequence_leaves(module)
     shapes = _input_shapes(module, [leaf for _, leaf in leaves], row)
     prefer = any(isinstance(layer, _FEATURE_MAJOR_TYPES) for layer in module.modules())
@@ -321,8 +318,8 @@ class MappedNetwork(Network):
 def map_module(module: nn.Module, linears: Sequence[nn.Linear], row: Tensor) -> MappedNetwork:
     """Map any module over members.
 
-    A regularizer may limit the lengths of the units' incoming weights in ``linears``; the input
-    shapes of the layers follow from ``row``, one row of inputs.
+    A regularizer may limit the lengths of the units' incoming weights in ``linears``; ``row`` is
+    one row of inputs.
     """
     random_layers = [layer for layer in module.modules() if isinstance(layer, RandomLayer)]
     shapes = dict(_input_shapes(module, random_layers, row))

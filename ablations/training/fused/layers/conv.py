@@ -25,9 +25,7 @@ Sizes = Sequence[int]
 
 @torch.library.custom_op("ablations::windows", mutates_args=())
 def _windows(x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes) -> Tensor:
-    """Copy the windows of maps (M, C, space…, B) to the columns that a convolution multiplies,
-    (M, C · kernel, output space · B).
-    """
+    """Copy the windows of maps (M, C, space…, B) to columns (M, C · kernel, output space · B)."""
     margins = [amount for side in reversed(padding) for amount in (side, side)]
     windows = F.pad(x, (0, 0, *margins)) if any(padding) else x
     for dim, (size, step) in enumerate(zip(kernel, stride, strict=True), start=2):
@@ -51,9 +49,7 @@ def _(x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes) -> Tensor:
 
 @torch.library.custom_op("ablations::fold", mutates_args=())
 def _fold(gradient: Tensor, shape: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes) -> Tensor:
-    """Sum the gradient of the windows into the gradient of the maps, one kernel position at a
-    time for all windows.
-    """
+    """Sum the gradient of the windows into that of the maps, one kernel position at a time."""
     members, channels, *space, rows = shape
     padded_space = [size + 2 * side for size, side in zip(space, padding, strict=True)]
     outputs = _output_space(space, kernel, stride, padding)

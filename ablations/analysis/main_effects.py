@@ -117,7 +117,7 @@ def _check_request(design: Design, correction: str) -> None:
     # A control "1" among levels 1 and 2 is a mistake, and no level that was not run.
     for axis in design.contrasted_axes:
         column, control = design.columns[axis], design.controls[axis]
-        if not column.at(control).any() and str(control) in column.texts:
+        if not column.at(control).any() and str(control) in map(str, column.levels):
             kind, expected = type(control).__name__, type(column.levels[0]).__name__
             raise ValueError(f"the control {control!r} of {axis!r} is a {kind}, not a {expected}")
 

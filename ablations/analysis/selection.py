@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import combinations
 from typing import Any
 
@@ -176,7 +177,7 @@ def _hold_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
     n = len(merit)
     sums, counts, hits = np.zeros(n), np.zeros(n), []
     for half in halves(n, splits) if n >= 2 else []:
-        rest = np.setdiff1d(np.arange(n), half)
+        rest = np.delete(np.arange(n), half)
         for selecting, reporting in ((half, rest), (rest, half)):
             pick = int(np.argmin(merit[selecting].mean(axis=0)))
             sums[reporting] += merit[reporting, pick]
@@ -187,6 +188,7 @@ def _hold_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
     return sums / counts, float(np.mean(hits))
 
 
+@lru_cache(maxsize=64)
 def halves(n: int, splits: int = SPLITS) -> list[Ints]:
     """Ways to choose half of n: all of them, or ``splits`` at random, always the same."""
     size = n // 2

@@ -140,13 +140,9 @@ def _in_precision(run: Run, dtype: str) -> Run:
 
 
 def _audit_run(
-    record: AuditRecord,
-    run: Run,
-    window: int,
-    stored: Array,
-    repetition: RunResult,
-    result_64: RunResult,
+    record: AuditRecord, run: Run, window: int, stored: Array, *results: RunResult
 ) -> AuditRecord:
+    repetition, result_64 = results
     dtype = run.configuration.dtype
     to_end = count_steps(run.configuration) <= END_STEPS
     expected = _losses(loop.train(run, None if to_end else window))
@@ -175,7 +171,7 @@ def _audit_run(
     repeated = _losses(repetition)
     reasons = [
         f"its program failed when it was run again: {result.reason}"
-        for result in (repetition, result_64)
+        for result in results
         if result.status == "failed"
     ]
     if not deviation <= tolerance:

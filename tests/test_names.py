@@ -6,8 +6,6 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "ablations").rglob("*.py"))
 FILES = sorted(
@@ -24,7 +22,7 @@ FORBIDDEN = {
 }  # fmt: skip
 """Names that do not say what a value is, or what a function does."""
 
-MAX_FUNCTION, MAX_MODULE, MAX_PACKAGE = 60, 400, 23_500
+MAX_FUNCTION, MAX_MODULE, MAX_PACKAGE = 60, 400, 22_200
 """Lines, with docstrings.  The package may only shrink: lower its number when it does."""
 OPTION_LISTS = {
     "ablations/execution/run.py:run",
@@ -65,25 +63,26 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_names_say_what_they_hold(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    vague = [(line, name) for line, name in bindings(tree) if name.strip("_") in FORBIDDEN]
+def test_names_say_what_they_hold() -> None:
+    vague = [
+        f"{name_of(path)}:{line} {name}"
+        for path in FILES
+        for line, name in bindings(ast.parse(path.read_text(encoding="utf-8")))
+        if name.strip("_") in FORBIDDEN
+    ]
     assert vague == []
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
-def test_functions_and_modules_are_short(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= MAX_MODULE
-    long = [
-        (node.name, node.end_lineno - node.lineno + 1)
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.end_lineno is not None
-        and node.end_lineno - node.lineno >= MAX_FUNCTION
-        and f"{name_of(path)}:{node.name}" not in OPTION_LISTS
-    ]
+def test_functions_and_modules_are_short() -> None:
+    long = []
+    for path in PACKAGE:
+        text, name = path.read_text(encoding="utf-8"), name_of(path)
+        lengths = {name: len(text.splitlines()) - MAX_MODULE}
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                lengths[f"{name}:{node.name}"] = lines - MAX_FUNCTION
+        long += [key for key, excess in lengths.items() if excess > 0 and key not in OPTION_LISTS]
     assert long == []
 
 

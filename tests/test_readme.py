@@ -85,7 +85,7 @@ def test_the_python_snippets_run(
 @pytest.mark.parametrize(
     ("study", "files"),
     [
-        ("wine", ()),
+        pytest.param("wine", (), marks=pytest.mark.slow),
         pytest.param("net", ("net.py",), marks=pytest.mark.slow),
         pytest.param("mine", ("mine.py",), marks=pytest.mark.slow),
     ],

@@ -243,7 +243,8 @@ class Results(store.StoredResults):
         try:
             table = function(design, **options)
         except (ValueError, TypeError) as error:
-            raise RequestError(str(error)) from None
+            # A call's error begins with the name of a function that the user did not call.
+            raise RequestError(str(error).split("() ", 1)[-1]) from None
         if outcome in CAUTIONS and "assumes" in table:
             table["assumes"] = [f"{text}; {CAUTIONS[outcome]}" for text in table["assumes"]]
         table = describe_tuning(table, design)

@@ -79,6 +79,7 @@ def test_a_probe_looks_at_every_kind_and_scales() -> None:
     assert all(cost.audit == 0 for cost in one_by_one.costs)
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_plan_are_probed_all_at_once() -> None:
     options = RunOptions(jobs=2)
     plan = plan_execution(STUDY.replace(seeds=8).with_epochs(3), Path("nowhere"), options)

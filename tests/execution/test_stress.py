@@ -170,7 +170,7 @@ def test_interrupted_at_random_moments_and_continued_it_is_the_same(
 @pytest.mark.parametrize(
     "options",
     [
-        ("--backend", "sequential"),
+        pytest.param(("--backend", "sequential"), marks=pytest.mark.slow),
         pytest.param(("--backend", "threading", "--jobs", "2"), marks=pytest.mark.slow),
         pytest.param(("--jobs", "1", "--timeout", "60"), marks=pytest.mark.slow),
         ("--jobs", "2"),

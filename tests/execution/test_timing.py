@@ -96,6 +96,7 @@ def test_timing_takes_a_share_of_training() -> None:
     assert timing.phase_seconds(50.0, 1.0) == 50.0
 
 
+@pytest.mark.slow
 def test_the_report_and_the_answer_say_what_it_costs(tmp_path: Path) -> None:
     requested = study(seeds=6)
     run(requested, tmp_path, with_report=True, time_budget=0.0)

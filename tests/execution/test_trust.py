@@ -160,6 +160,7 @@ def test_python_reads_a_folder_without_running_it(hostile: Path, marker: Path) -
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_a_folder_of_an_earlier_version_is_completed_once(sound: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     (tmp_path / "net.py").write_text(

@@ -131,6 +131,7 @@ def test_friedman_s_function_is_scikit_learn_s() -> None:
     assert data.y_val[:, 0].numpy() == pytest.approx(scaled[200:], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_series_of_mnist1d_are_curves_moved_and_covered_by_noise() -> None:
     x, digits = draw_sequences(Streams(0), 400)
     again, _ = draw_sequences(Streams(0), 400)

@@ -175,6 +175,7 @@ def test_a_broken_entry_point_is_an_error_that_names_the_package(
     assert process.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_workers_import_the_module_of_a_technique_and_follow_its_changes(
     module: str, tmp_path: Path
 ) -> None:
@@ -227,6 +228,7 @@ if __name__ == "__main__":
 '''
 
 
+@pytest.mark.slow
 def test_workers_train_a_technique_that_a_script_defines(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     process = subprocess.run(

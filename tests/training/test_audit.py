@@ -46,7 +46,7 @@ def audit_fused(runs: Sequence[Run]) -> list[audit.AuditRecord]:
 
 
 @pytest.mark.parametrize("axis", ["regularizer", "norm", "init", "schedule", "optimizer"])
-@pytest.mark.parametrize("task", ["notebook", "digits"])
+@pytest.mark.parametrize("task", ["notebook", pytest.param("digits", marks=pytest.mark.slow)])
 def test_every_level_in_float32_is_the_loop_s_but_for_rounding(task: str, axis: str) -> None:
     batch_size = "full" if task == "notebook" else 32
     study = Study(

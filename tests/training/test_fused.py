@@ -51,7 +51,13 @@ def results_of_levels(task: str, axis: str) -> dict[str, RunResult]:
     return {getattr(result.run.configuration, axis).name: result for result in results}
 
 
-@pytest.mark.parametrize(("task", "axis", "level"), list(levels()))
+@pytest.mark.parametrize(
+    ("task", "axis", "level"),
+    [
+        key if key[0] == "notebook" else pytest.param(*key, marks=pytest.mark.slow)
+        for key in levels()
+    ],
+)
 def test_each_level_is_the_loop_s_after_20_epochs(task: str, axis: str, level: str) -> None:
     result = results_of_levels(task, axis)[level]
     assert result.engine == "fused"

@@ -87,7 +87,7 @@ def test_the_python_snippets_run(
     [
         pytest.param("wine", (), marks=pytest.mark.slow),
         pytest.param("net", ("net.py",), marks=pytest.mark.slow),
-        pytest.param("mine", ("mine.py",), marks=pytest.mark.slow),
+        pytest.param("technique", ("mine.py",), marks=pytest.mark.slow),
     ],
 )
 def test_your_own_from_an_empty_folder_with_the_installed_package(
@@ -108,7 +108,7 @@ def test_your_own_from_an_empty_folder_with_the_installed_package(
         assert done.returncode == 0, done.stderr
     results = load(tmp_path / "results" / study)
     assert set(results.runs["status"]) == {"ok"}
-    engines = {"wine": {"fused"}, "net": {"fused"}, "mine": {"fused", "vmap"}}
+    engines = {"wine": {"fused"}, "net": {"fused"}, "technique": {"fused", "vmap"}}
     assert set(results.runs["engine"].str.removesuffix("-compiled")) == engines[study]
     assert results.runs["metric"].median() > (0.9 if study == "wine" else 0.1)
     assert (tmp_path / "results" / study / "report.html").exists() == (not quick)

@@ -32,7 +32,10 @@ RUN_COLUMNS: dict[str, str] = {
     "environment_id": "string",
     "traceback": "string",
 }
-"""Columns of every runs table, whatever the study, with the name of their Arrow type."""
+"""Columns of every runs table, whatever the study, with the name of their Arrow type.
+
+From ``status`` on they are results, which cannot be axes.
+"""
 
 STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
 """Rank of a status: of two rows of one run, the row with the lower rank replaces the other."""

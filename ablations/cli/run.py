@@ -237,10 +237,10 @@ def time(
 
     Timings lie beside the runs; the same command again continues.
     """
-    from ablations.analysis.results import load
     from ablations.execution.progress import Live
     from ablations.execution.run import results_folder
     from ablations.execution.timing import measure
+    from ablations.execution.trust import load
     from ablations.report.page import write_report
     from ablations.report.render import print_floors, print_table
     from ablations.results.lock import write_lock
@@ -250,7 +250,7 @@ def time(
     reporter = Live()
     with interruptible(), write_lock(folder, reporter.say):
         measure(requested, folder, reporter, seconds=budget, threads=threads)
-        results = load(folder)
+        results = load(folder, trust=trust)
         if len(results.runs) and (folder / "report.html").exists():
             page, _ = write_report(results.of_study(), results.require_metadata())
             reporter.say(f"report: {page}")

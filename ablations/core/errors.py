@@ -66,5 +66,5 @@ class FailedError(Exception):
     """A run failed in a study that stops at the first failure."""
 
     def __init__(self, run_id: str, reason: str) -> None:
-        super().__init__(f"run {run_id} failed: {reason}")
+        super().__init__(f"run {run_id} failed: {reason}" if run_id else reason)
         self.run_id, self.reason = run_id, reason

@@ -7,7 +7,7 @@ import inspect
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -115,7 +115,28 @@ def import_state() -> tuple[tuple[str, ...], tuple[str, ...]]:
     A worker that was started under other hashes may hold outdated modules of a study's folder.
     """
     path = tuple(folder or str(Path.cwd()) for folder in sys.path)
-    return path, tuple(_loaded_hash(name) for name in sorted(_study_modules()))
+    return path, tuple(loaded_hashes().values())
+
+
+def loaded_hashes() -> dict[str, str]:
+    """Return name to hash of the modules in folders of studies, as this process imported them."""
+    return {name: _loaded_hash(name) for name in sorted(_study_modules())}
+
+
+def refuse_changed_modules(hashes: Mapping[str, str]) -> None:
+    """Refuse to go on in a worker that imported other code than the command, which has ``hashes``.
+
+    A worker that starts late imports a file that was edited meanwhile.
+
+    Raises
+    ------
+    RequestError
+        Naming the module.
+    """
+    for name, expected in hashes.items():
+        if name in sys.modules and expected and _loaded_hash(name) not in ("", expected):
+            message = f"module '{name}' was changed while the command ran; run the command again"
+            raise RequestError(message)
 
 
 def unimportable_modules(names: Iterable[str], same_path: bool = True) -> list[ModuleType]:
@@ -174,13 +195,13 @@ def module_hash(name: str) -> str:
 
 def _loaded_hash(name: str) -> str:
     """Return a hash of a module's file, as it was when first asked for."""
-    spec: Any = sys.modules[name].__spec__
+    spec: Any = getattr(sys.modules.get(name), "__spec__", None)
     if spec is not None and not hasattr(spec, "_ablations_file"):
         spec._ablations_file = _hash_files([name])
     return str(getattr(spec, "_ablations_file", ""))
 
 
 def _hash_files(modules: list[str]) -> str:
-    files = [getattr(sys.modules[name], "__file__", None) for name in modules]
+    files = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
     content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
     return digest(b"".join(content), size=10)

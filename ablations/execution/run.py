@@ -166,7 +166,7 @@ def run_study(
     options.check()
     folder = results_folder(study, out)
     with _clear_write_errors(folder), _exclusive(folder, reporter):
-        plan = plan_execution(study, folder, options)
+        plan = _plan(study, folder, options)
         if answer := stored_answer(study, folder, plan, options):
             reporter.say(f"nothing to train{_report_note(folder, options)}")
             return RunOutcome(study, load(folder).of_study(), answer)
@@ -283,8 +283,10 @@ def raise_if_stopped(plan: ExecutionPlan, results: Results, stop: StopRequest) -
     if stop.is_interrupt:
         finished = runs["status"].isin(TRAINED).sum()
         raise Interrupted(f"{finished:,} of {len(plan.grid.runs):,} runs are finished and kept")
-    first = runs[runs["status"] == "failed"].iloc[0]
-    raise FailedError(str(first["run_id"]), str(first["reason"]))
+    failed = runs[runs["status"] == "failed"]
+    if failed.empty:  # with --force, an earlier result of the run is better than the failure
+        raise FailedError("", "a run failed; its earlier result is kept")
+    raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
 
 
 def tidy(context: OutputContext, results: Results, selected: Results, reporter: Reporter) -> None:
@@ -344,9 +346,18 @@ def _report_note(folder: Path, options: RunOptions) -> str:
 
 def _exclusive(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:
     """The lock of a folder; none for one that nobody can write to, which can still be read."""
-    if folder.exists() and not os.access(folder, os.W_OK):
+    if os.path.exists(folder) and not os.access(folder, os.W_OK):  # noqa: PTH110  (never raises)
         return nullcontext()
     return write_lock(folder, reporter.say)
+
+
+def _plan(study: Study, folder: Path, options: RunOptions) -> ExecutionPlan:
+    """Make the plan; nothing is written yet, so a file that cannot be read is a wrong request."""
+    try:
+        return plan_execution(study, folder, options)
+    except OSError as error:
+        source = str(error.filename or folder)
+        raise RequestError(f"cannot be read: {error.strerror or error}", source=source) from error
 
 
 @contextmanager

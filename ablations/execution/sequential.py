@@ -81,7 +81,7 @@ def run_until_decided(
     """
     options, reporter = options or RunOptions(), reporter or Live()
     folder = results_folder(study, out)
-    study = with_looks(study, max_seeds)
+    study, outcome = with_looks(study, max_seeds), None
     for number, count in enumerate(study.looks, 1):
         if count < _current_look(folder):
             continue  # its analysis was undecided
@@ -95,7 +95,7 @@ def run_until_decided(
         )
         if not undecided:
             break
-    if options.with_report:
+    if options.with_report or outcome is None:
         outcome = run_study(study, folder, replace(options, force=False), reporter)
     return outcome
 
@@ -104,5 +104,9 @@ def _current_look(folder: Path) -> int:
     """The seeds of the look that a folder has reached; 0 before the first."""
     if not store.is_results(folder) or not (folder / "study.toml").is_file():
         return 0
-    stored = tomllib.loads(store.read_study(folder))
-    return len(parse_seeds(stored["seeds"])) if stored.get("looks") else 0
+    path = folder / "study.toml"
+    try:  # without its seal: the command writes the file again
+        stored = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    return len(parse_seeds(stored.get("seeds"))) if stored.get("looks") else 0

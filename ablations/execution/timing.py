@@ -78,7 +78,8 @@ def measure(
         stored = store.load(folder)
         text, metadata = stored.study_toml, stored.metadata
         trained, timings = stored.runs, stored.timings
-    metadata = metadata or study_metadata(study, set(trained["run_id"]) - grid.run_ids)
+    if metadata is None and text == study.to_toml():
+        metadata = study_metadata(study, set(trained["run_id"]) - grid.run_ids)
     described = environment.describe()
     environment_id = environment.identify(described)
     session = store.start(folder, text, {environment_id: described}, metadata)

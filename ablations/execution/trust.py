@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from ablations.analysis import results as reading
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.results.metadata import save_metadata
+from ablations.results import store
+from ablations.results.metadata import load_metadata, save_metadata
 
 if TYPE_CHECKING:
     from ablations.study.study import Study
@@ -45,8 +46,11 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
         if trust:
             raise
         return results
-    with suppress(OSError):  # a folder that cannot be written can be read
-        save_metadata(results.folder, metadata)
+    with suppress(OSError, RequestError):  # a folder that cannot be written can be read
+        # A command that writes meanwhile knows better.
+        is_unchanged = store.read_study(results.folder) == results.study_toml
+        if is_unchanged and load_metadata(results.folder) is None:
+            save_metadata(results.folder, metadata)
     return replace(results, metadata=metadata)
 
 

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,12 @@ import joblib
 from joblib.executor import get_memmapping_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
-from ablations.core.plugins import import_state, unimportable_modules
+from ablations.core.plugins import (
+    import_state,
+    loaded_hashes,
+    refuse_changed_modules,
+    unimportable_modules,
+)
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
@@ -133,7 +138,7 @@ def _call_in_one_process(function: Callable[..., T], arguments: Arguments) -> T:
         executor = get_memmapping_executor(
             1, initializer=_start_worker, initargs=_initargs(), env={"OMP_NUM_THREADS": "1"}
         )
-        future = executor.submit(function, *arguments)
+        future = executor.submit(_call_checked, loaded_hashes(), function, arguments)
     try:
         return future.result()  # type: ignore[no-any-return]
     except KeyboardInterrupt:
@@ -174,12 +179,22 @@ def _call_in_pool(
             return_as="generator_unordered" if can_stream else "list",
         )
         with starting:  # the first calls are made here, and start the workers
-            values = parallel(joblib.delayed(_call_numbered)(function, *call) for call in requested)
+            hashes = loaded_hashes()
+            values = parallel(
+                joblib.delayed(_call_numbered)(hashes, function, *call) for call in requested
+            )
         yield from values
 
 
-def _call_numbered(function: Callable[..., T], index: int, arguments: Arguments) -> tuple[int, T]:
-    return index, function(*arguments)
+def _call_numbered(
+    hashes: Mapping[str, str], function: Callable[..., T], index: int, arguments: Arguments
+) -> tuple[int, T]:
+    return index, _call_checked(hashes, function, arguments)
+
+
+def _call_checked(hashes: Mapping[str, str], function: Callable[..., T], arguments: Arguments) -> T:
+    refuse_changed_modules(hashes)
+    return function(*arguments)
 
 
 # -------------------------------------------------------------- the life of a worker process

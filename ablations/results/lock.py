@@ -34,8 +34,8 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        if not had_lock and not is_results(folder):
-            with suppress(OSError):  # Windows keeps an open file; a folder may hold other files
+        with suppress(OSError):  # Windows keeps an open file; a folder may hold other files
+            if not had_lock and not is_results(folder):
                 (folder / LOCK).unlink()
                 for path in new_folders:
                     path.rmdir()

@@ -9,7 +9,15 @@ from types import ModuleType
 
 import pytest
 
-from ablations.core.plugins import import_object, import_state, unimportable_modules
+from ablations import RequestError
+from ablations.core.plugins import (
+    import_object,
+    import_state,
+    loaded_hashes,
+    refuse_changed_modules,
+    unimportable_modules,
+)
+from ablations.execution.workers import call_isolated
 
 
 @pytest.fixture
@@ -47,3 +55,21 @@ def test_an_edited_module_is_sent_as_it_is_in_memory_until_it_is_reloaded(
     assert importlib.reload(sys.modules[module]).VALUE == 22
     # The workers that imported the earlier code are replaced.
     assert import_state() != before
+
+
+def test_a_worker_that_would_import_an_edited_module_is_refused(
+    module: str, tmp_path: Path
+) -> None:
+    hashes = loaded_hashes()
+    refuse_changed_modules(hashes)
+    with pytest.raises(RequestError, match=f"module '{module}' was changed while the command ran"):
+        refuse_changed_modules(hashes | {module: "0" * 20})
+    path = tmp_path / f"{module}.py"
+    path.write_text("def double(number):\n    return 2 * number\n")
+    importlib.invalidate_caches()
+    double = importlib.reload(sys.modules[module]).double
+    assert module in loaded_hashes()
+    path.write_text(path.read_text().replace("2 *", "33 *"))
+    # The worker starts now, and imports what the file holds now.
+    with pytest.raises(RequestError, match="was changed while the command ran"):
+        call_isolated(double, 2)

@@ -93,6 +93,12 @@ def test_a_study_that_is_decided_at_once_stops_there_and_the_report_says_the_lev
     refused = CliRunner().invoke(app, ["run", str(path), "--max-seeds", "28"])
     assert refused.exit_code == 2
     assert "needs --seeds-until decided" in refused.stderr
+    # A hand that changes the folder's study.toml is repaired by the command, as by a plain run.
+    stored = tmp_path / "r" / "study.toml"
+    stored.write_text(f"{stored.read_text(encoding='utf-8')}# a note\n", encoding="utf-8")
+    again = CliRunner().invoke(app, [*words, "--max-seeds", "28", "--no-report"])
+    assert again.exit_code == 0, again.output
+    assert "# a note" not in stored.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -57,6 +57,15 @@ def test_every_configuration_is_timed_in_every_block_and_never_again(tmp_path: P
     assert measure(more, tmp_path) == 0
 
 
+def test_timing_describes_no_folder_by_a_study_that_is_not_its_own(tmp_path: Path) -> None:
+    run(study(), tmp_path, time_budget=0)
+    (tmp_path / "metadata.json").unlink()  # as a folder of an earlier version
+    measure(study(axes=AXES | {"regularizer": ["none"]}), tmp_path, seconds=1.0)
+    assert not (tmp_path / "metadata.json").exists()
+    measure(study(), tmp_path, seconds=1.0)
+    assert (tmp_path / "metadata.json").exists()
+
+
 def test_it_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     answers = iter([False, False, True])
     assert measure(study(), tmp_path, is_stopped=lambda: next(answers)) == 2 * 5

@@ -45,9 +45,9 @@ def test_the_two_commands_do_all_of_the_set_up() -> None:
 def test_every_other_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ablations.execution.estimate.PROBE_SECONDS", 0.1)
-    left = [line for line in COMMANDS if line.startswith(("ablations", "nox"))]
-    left.remove("ablations run wine.toml")  # below
-    for line in left:
+    commands = [line for line in COMMANDS if line.startswith(("ablations", "nox"))]
+    commands.remove("ablations run wine.toml")  # below
+    for line in commands:
         words = shlex.split(line.replace("--budget 20", "--budget 4"))  # time spared, not words
         if words[:4] == ["nox", "-s", "ablate", "--"]:
             # The session hands what stands behind -- to ablations run.

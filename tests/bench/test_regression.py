@@ -90,8 +90,8 @@ def test_two_processes_take_turns_and_what_one_cannot_run_is_named(tmp_path: Pat
         path.write_text(server, encoding="utf-8")
         commands.append([sys.executable, str(path)])
     over: list[float] = []
-    times, left = timing.measure(commands, [tmp_path] * 2, 1.5, [0], over.append)
-    assert left == {"b": "candidate cannot run it: ValueError: no"}
+    times, refusals = timing.measure(commands, [tmp_path] * 2, 1.5, [0], over.append)
+    assert refusals == {"b": "candidate cannot run it: ValueError: no"}
     assert set(times["benchmark"]) == {"a"}  # what only one of them has is not compared
     assert set(times["start"]) == set(range(timing.STARTS))
     assert (times["base"] == 0.5).all()

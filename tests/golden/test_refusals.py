@@ -178,8 +178,8 @@ def test_wrong_studies(golden: Golden) -> None:
 def test_wrong_words(golden: Golden) -> None:
     output = [ablations(*words) for words in WORDS]
     assert all(each.code == 2 for each in output)
-    left = sorted(path.name for path in Path().iterdir())
-    golden("refused-words.txt", f"{transcript(output)}\nwritten: {', '.join(left)}\n")
+    paths = sorted(path.name for path in Path().iterdir())
+    golden("refused-words.txt", f"{transcript(output)}\nwritten: {', '.join(paths)}\n")
 
 
 def test_wrong_folders(golden: Golden, there: Path) -> None:

@@ -45,6 +45,8 @@ class Component(RenamedMembers):
     """Whether components of this role are listed in the order of their module, not by name."""
     imports_code: ClassVar[bool] = False
     """Whether it imports the module that one of its parameters names."""
+    later_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that an earlier version lacked: their defaults are no part of a run's identity."""
     deprecated_names: ClassVar[Mapping[str, str]] = {
         "spelled": "to_spec",
         "pinned": "with_resolved_inputs",
@@ -69,7 +71,17 @@ class Component(RenamedMembers):
     def identity(self) -> dict[str, Any]:
         """Return plain values for the run's hash: name, parameters, and a user's class's source."""
         source = "".join(source_hash(cast(type, cls)) for cls in _user_classes(type(self)))
-        return {"name": self.name, **self.parameters()} | ({"source": source} if source else {})
+        values = {"name": self.name, **self.identity_parameters()}
+        return values | ({"source": source} if source else {})
+
+    def identity_parameters(self) -> dict[str, Any]:
+        """Return the parameters without ``later_fields`` that have their default."""
+        changed = self.changed_parameters()
+        return {
+            name: value
+            for name, value in self.parameters().items()
+            if name in changed or name not in self.later_fields
+        }
 
     def user_modules(self) -> set[str]:
         """Return the names of the modules outside this package that define the component."""

@@ -46,7 +46,7 @@ __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
 @dataclass(frozen=True)
 class Data:
-    """Both splits of one seed.
+    """The splits of one seed.
 
     Inputs are float32 (row, feature); targets are float32 (row, output) in regression and int64
     (row,) in classification.
@@ -56,6 +56,11 @@ class Data:
     y_train: Tensor
     x_val: Tensor
     y_val: Tensor
+    x_test: Tensor | None = None
+    """Rows that judge a run whose epoch was chosen on validation rows; None without a test split."""
+    y_test: Tensor | None = None
+    target_scale: Tensor | None = None
+    """Shape (output,): the targets' own unit per unit of ``y_train``; None if they are the same."""
 
 
 def split(

@@ -57,7 +57,7 @@ class Data:
     x_val: Tensor
     y_val: Tensor
     x_test: Tensor | None = None
-    """Rows that judge a run whose epoch was chosen on validation rows; None without a test split."""
+    """Rows that judge a run whose epoch was chosen on validation rows; None without such rows."""
     y_test: Tensor | None = None
     target_scale: Tensor | None = None
     """Shape (output,): the targets' own unit per unit of ``y_train``; None if they are the same."""

@@ -155,7 +155,7 @@ class Task(Component):
         """Return the loss of each row, shape ``outputs.shape[:-1]``."""
         raise NotImplementedError
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss over the rows, a scalar; lower is better."""
         return self.losses(outputs, targets).mean()
 

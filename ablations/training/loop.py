@@ -102,8 +102,8 @@ class PlainStep:
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the objective of a batch."""
         self.optimizer.zero_grad()
-        c = self._configuration
-        return c.regularizer.objective(self.network(x), y, self.network.parameters(), c.task.loss)
+        c, outputs = self._configuration, self.network(x)
+        return c.regularizer.objective(outputs, y, self.network.parameters(), c.task.mean_loss)
 
     def update(self) -> None:
         """Update the parameters after ``backward``."""
@@ -138,8 +138,8 @@ def train_epochs(
         step.after_epoch(mean)
         network.eval()
         with torch.no_grad():
-            train_loss = float(task.loss(network(data.x_train), data.y_train))
-            val_loss = float(task.loss(network(data.x_val), data.y_val))
+            train_loss = float(task.mean_loss(network(data.x_train), data.y_train))
+            val_loss = float(task.mean_loss(network(data.x_val), data.y_val))
         yield (epoch := EpochRecord(number, mean, train_loss, val_loss, lr))
         if not epoch.finite:
             return

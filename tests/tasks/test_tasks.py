@@ -33,7 +33,7 @@ def test_contract_of_a_task(cls: type[Task]) -> None:
     assert data.x_val.shape[1:] == (task.inputs,)
     assert data.x_train.dtype == data.x_val.dtype == torch.float32
     outputs = torch.zeros(len(data.y_val), task.outputs)
-    assert task.loss(outputs, data.y_val).shape == ()
+    assert task.mean_loss(outputs, data.y_val).shape == ()
     assert task.metric(outputs, data.y_val) <= 1
     again, other = task.data(Streams(0)), task.data(Streams(1))
     assert torch.equal(again.x_train, data.x_train)

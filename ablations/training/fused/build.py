@@ -104,7 +104,7 @@ def _check_against_module(program: CohortProgram, template: nn.Module, data: Dat
         template.eval()
         expected = template(x_BI)
         template.train()
-        expected_loss = c.task.loss(template(x_BI), y_B)
+        expected_loss = c.task.mean_loss(template(x_BI), y_B)
     set_draws(template, None)  # a layer without its perturbation raises from here on
     for name, buffer in program.network.initial_state(template).items():
         if not _all_close(output.state[name][0].to(buffer.dtype), buffer):

@@ -30,15 +30,17 @@ table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
+from ablations.core.errors import RequestError
 from ablations.core.random import Streams
-from ablations.core.registry import Component
+from ablations.core.registry import Component, from_validation, frozen
 from ablations.core.registry import register as task
 
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
@@ -64,7 +66,13 @@ class Data:
 
 
 def split(
-    inputs: Tensor, targets: Tensor, rows: int, streams: Streams, *, together: bool = False
+    inputs: Tensor,
+    targets: Tensor,
+    rows: int,
+    streams: Streams,
+    *,
+    together: bool = False,
+    test_rows: int = 0,
 ) -> Data:
     """Draw ``rows`` training rows, and scale all rows by the statistics of the training rows.
 
@@ -77,12 +85,40 @@ def split(
         Shape (row, output), floating point, scaled like the inputs; or (row,), classes.
     together
         Scale all features by one mean and deviation, as for the points of a sequence.
+    test_rows
+        How many rows are test rows; those that are neither training nor test rows validate.
     """
     order = streams.permutation(len(inputs), "split")
-    train, val = order[:rows], order[rows:]
+    train, val, test = order.tensor_split([rows, len(order) - test_rows])
     x = _scaled(inputs, train, together)
     y = _scaled(targets, train) if targets.is_floating_point() else targets
-    return Data(x[train], y[train], x[val], y[val])
+    data = Data(x[train], y[train], x[val], y[val])
+    return replace(data, x_test=x[test], y_test=y[test]) if test_rows else data
+
+
+def check_split_sizes(n_all: int, n_validation: int, n_test: int) -> None:
+    """Raise a ``RequestError`` if a split would have fewer than two rows; none tests is fine."""
+    n_train = n_all - n_validation - n_test
+    if min(n_train, n_validation) < 2 or n_test == 1:
+        counts = f"{n_train:,} to train on, {n_validation:,} to validate and {n_test:,} to test"
+        message = f"of {n_all:,} rows these shares leave {counts}; each split needs two rows"
+        raise RequestError(message, "test" if n_test else "validation")
+
+
+def _cut_test_rows(data: Data, share: float, streams: Streams) -> Data:
+    """Return the data with a random part of the validation rows, ``share`` of all, as test rows."""
+    n_all, n_validation = len(data.x_train) + len(data.x_val), len(data.x_val)
+    n_test = round(share * n_all)
+    check_split_sizes(n_all, n_validation - n_test, n_test)
+    order = streams.permutation(n_validation, "split/test")
+    test, val = order[:n_test], order[n_test:]
+    return replace(
+        data,
+        x_val=data.x_val[val],
+        y_val=data.y_val[val],
+        x_test=data.x_val[test],
+        y_test=data.y_val[test],
+    )
 
 
 def _scaled(values: Tensor, train: Tensor, together: bool = False) -> Tensor:
@@ -93,11 +129,22 @@ def _scaled(values: Tensor, train: Tensor, together: bool = False) -> Tensor:
     return ((values - mean) / std).to(torch.float32)
 
 
+@frozen
 class Task(Component):
     """A data set with its loss and metric."""
 
     role = "task"
     higher_is_better: ClassVar[bool] = True
+    later_fields = frozenset({"test"})
+    default_batch_size: ClassVar[int | Literal["full"]] = 32
+    """The batch size of a study that names none."""
+    default_epochs: ClassVar[int | None] = None
+    """The epochs of a study that names none; None: those of a number of steps."""
+    default_judge: ClassVar[Literal["last", "best"]] = "last"
+    """The epoch by which a study judges that names none."""
+    test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
+    """The share of test rows among all rows: out of the validation rows, if the task itself does
+    not draw them."""
 
     @property
     def classification(self) -> bool:
@@ -150,6 +197,45 @@ class Task(Component):
     def data(self, streams: Streams) -> Data:
         """Return both splits of one seed, on the CPU."""
         raise NotImplementedError
+
+    def splits(self, streams: Streams) -> Data:
+        """Return the splits of one seed, with test rows if the task has a share of them."""
+        data = self.data(streams)
+        if not self.test or data.x_test is not None:
+            return data
+        return _cut_test_rows(data, self.test, streams)
+
+    def with_splits(self, **shares: float) -> Self:
+        """Return the task with other shares of ``validation`` and ``test`` rows.
+
+        Raises
+        ------
+        RequestError
+            If the task fixes its validation rows, or a share leaves too few rows.
+        """
+        if "validation" in shares and "validation" not in self.parameters():
+            message = f"the task '{self.name}' has a fixed number of validation rows"
+            raise RequestError(f"{message}; leave it out", "validation")
+        try:
+            task = replace(self, **shares).with_resolved_inputs()
+        except ValidationError as error:
+            raise from_validation(error) from None
+        task.check_splits()
+        return task
+
+    def check_splits(self) -> None:
+        """Raise a ``RequestError`` if the shares of the splits leave too few rows."""
+        if self.test:
+            self.splits(Streams(0))
+
+    def default_test(self) -> float:
+        """Return the share of test rows of a study that needs some and states none.
+
+        Half of the rows that the task holds out.
+        """
+        data = self.data(Streams(0))
+        n_validation = len(data.x_val)
+        return n_validation / 2 / (n_validation + len(data.x_train))
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of each row, shape ``outputs.shape[:-1]``."""

@@ -14,6 +14,7 @@ class Notebook(Regression):
 
     name = "notebook"
     inputs, outputs, rows = 10, 1, 100
+    default_batch_size, default_epochs = "full", 20  # those of the teaching notebook
     badge = "noise targets"
     caution = (
         "The targets of this task are random noise: they do not depend on the inputs, so there is "

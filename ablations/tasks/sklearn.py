@@ -5,32 +5,71 @@ scikit-learn is imported when the data are loaded: its import takes longer than 
 
 from __future__ import annotations
 
+from dataclasses import field
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from ablations.core.random import Streams
-from ablations.tasks.base import Classification, Data, Regression, Task, split, task
+from ablations.core.registry import frozen
+from ablations.tasks.base import (
+    Classification,
+    Data,
+    Regression,
+    Task,
+    check_split_sizes,
+    split,
+    task,
+)
 
 
+@frozen
 class _SklearnTask(Task):
     """The data set of scikit-learn that ``load_<name>`` returns; each seed draws its split."""
 
+    later_fields = frozenset({"test", "validation"})
     options: ClassVar[dict[str, Any]] = {}
+    n_all: ClassVar[int]
+    """Number of rows of the data set."""
+    n_validation: ClassVar[int]
+    """Number of validation rows with the default share."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = field(default=0.2, kw_only=True)
+    """The share of validation rows."""
+
+    @property
+    def rows(self) -> int:
+        return self.n_all - self._n_held_out[0] - self._n_held_out[1]
+
+    @property
+    def _n_held_out(self) -> tuple[int, int]:
+        """Numbers of validation rows and of test rows."""
+        is_default = self.validation == 0.2
+        n_validation = self.n_validation if is_default else round(self.validation * self.n_all)
+        return n_validation, round(self.test * self.n_all)
+
+    def check_splits(self) -> None:
+        check_split_sizes(self.n_all, *self._n_held_out)
+
+    def default_test(self) -> float:
+        return self.validation
 
     def data(self, streams: Streams) -> Data:
-        return split(*_load(self), self.rows, streams)
+        inputs, targets = _load(self.name, self.classification, tuple(self.options.items()))
+        return split(inputs, targets, self.rows, streams, test_rows=self._n_held_out[1])
 
 
 @lru_cache(maxsize=3)
-def _load(task: _SklearnTask) -> tuple[Tensor, Tensor]:
+def _load(
+    name: str, classification: bool, options: tuple[tuple[str, Any], ...]
+) -> tuple[Tensor, Tensor]:
     from sklearn import datasets
 
-    arrays = getattr(datasets, f"load_{task.name}")(return_X_y=True, **task.options)
+    arrays = getattr(datasets, f"load_{name}")(return_X_y=True, **dict(options))
     inputs, targets = map(torch.from_numpy, arrays)
-    return inputs, targets.to(torch.int64) if task.classification else targets[:, None]
+    return inputs, targets.to(torch.int64) if classification else targets[:, None]
 
 
 @task
@@ -40,7 +79,8 @@ class BreastCancer(Classification, _SklearnTask):
     """
 
     name = "breast_cancer"
-    inputs, outputs, rows = 30, 2, 455
+    inputs, outputs = 30, 2
+    n_all, n_validation = 569, 114
 
 
 @task
@@ -50,7 +90,8 @@ class Diabetes(Regression, _SklearnTask):
     """
 
     name = "diabetes"
-    inputs, outputs, rows = 10, 1, 354
+    inputs, outputs = 10, 1
+    n_all, n_validation = 442, 88
     options: ClassVar[dict[str, Any]] = {"scaled": False}
 
 
@@ -61,5 +102,6 @@ class Digits(Classification, _SklearnTask):
     """
 
     name = "digits"
-    inputs, outputs, rows = 64, 10, 1437
+    inputs, outputs = 64, 10
+    n_all, n_validation = 1797, 360
     shape = (1, 8, 8)

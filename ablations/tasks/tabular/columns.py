@@ -6,7 +6,7 @@ All statistics of rows belong to ``TableColumns.encode``, which takes them of th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -56,6 +56,8 @@ class TableOptions:
     """The share of validation rows."""
     shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = ()
     """The shape of a row; with a shape, constant columns are features too."""
+    test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
+    """The share of test rows."""
 
     @property
     def split_columns(self) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ from ablations.core.registry import register as task
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
 
+Judge = Literal["last", "best"]
+"""Which epoch of a run is judged: the last one, or the one with the lowest validation loss."""
+
+
 @dataclass(frozen=True)
 class Data:
     """The splits of one seed.
@@ -140,8 +144,6 @@ class Task(Component):
     """The batch size of a study that names none."""
     default_epochs: ClassVar[int | None] = None
     """The epochs of a study that names none; None: those of a number of steps."""
-    default_judge: ClassVar[Literal["last", "best"]] = "last"
-    """The epoch by which a study judges that names none."""
     test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
     """The share of test rows among all rows: out of the validation rows, if the task itself does
     not draw them."""
@@ -165,6 +167,16 @@ class Task(Component):
     def badge(self) -> str:
         """The warning in two or three words."""
         return ""
+
+    @property
+    def default_judge(self) -> Judge:
+        """The epoch by which a study judges that names none."""
+        return "last"
+
+    @property
+    def has_test_rows(self) -> bool:
+        """Whether the data have test rows, which judge the runs."""
+        return self.test > 0
 
     @property
     def varies(self) -> bool:

@@ -13,12 +13,12 @@ from torch import Tensor
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import frozen, resolve_path
-from ablations.tasks.base import Classification, Data, Regression, Task, task
+from ablations.tasks.base import Classification, Data, Judge, Regression, Task, task
 from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
-_FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes")
+_FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes", "test_rows")
 """Fields that describe the file; of these only the content is part of a run's identity."""
 
 
@@ -32,6 +32,15 @@ class Table(TableOptions, Task):
     inputs: int = 0
     outputs: int = 0
     notes: Names = ()
+    test_rows: int = 0
+
+    @property
+    def has_test_rows(self) -> bool:
+        return self.test_rows > 0
+
+    @property
+    def default_judge(self) -> Judge:
+        return "best" if self.has_test_rows or self.split != "column" else "last"
 
     @property
     def classification(self) -> bool:
@@ -88,6 +97,7 @@ class Table(TableOptions, Task):
             inputs=columns.inputs,
             outputs=columns.outputs,
             notes=(*columns.notes, *split.notes),
+            test_rows=split.n_test,
         )
 
     def identity(self) -> dict[str, Any]:
@@ -99,14 +109,23 @@ class Table(TableOptions, Task):
             message = "has changed since the study read it; create the study again"
             raise RequestError(message, "task", self.path)
 
+    def check_splits(self) -> None:
+        """Each split is checked where it is planned."""
+
+    def default_test(self) -> float:
+        return 0.0 if self.split == "column" else self.validation
+
     def data(self, streams: Streams) -> Data:
         self.ready()
         columns, split = self._prepare(self.content)
-        train, val = split.draw(lambda count, purpose: streams.permutation(count, purpose).numpy())
+        train, val, test = split.draw(
+            lambda count, purpose: streams.permutation(count, purpose).numpy()
+        )
         inputs, targets = map(torch.from_numpy, columns.encode(train))
         x = inputs.to(torch.float32)
         y = targets if columns.classes else targets.to(torch.float32)
-        return Data(x[train], y[train], x[val], y[val])
+        data = Data(x[train], y[train], x[val], y[val])
+        return replace(data, x_test=x[test], y_test=y[test]) if len(test) else data
 
     def _prepare(self, content: str) -> tuple[TableColumns, SplitPlan]:
         options = {field.name: getattr(self, field.name) for field in fields(TableOptions)}

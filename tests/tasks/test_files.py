@@ -168,44 +168,77 @@ FRAMES = st.builds(
 
 @settings(max_examples=60)
 @hypothesis.given(
-    FRAMES, st.sampled_from(["random", "classes", "group"]), st.floats(0.1, 0.6), st.integers(0)
+    FRAMES,
+    st.sampled_from(["random", "classes", "group"]),
+    st.floats(0.1, 0.4),
+    st.sampled_from([0.0, 0.2]),
+    st.integers(0),
 )
 def test_every_seed_has_splits_of_one_size_without_common_rows(
-    frame: pd.DataFrame, method: str, share: float, seed: int
+    frame: pd.DataFrame, method: str, share: float, test: float, seed: int
 ) -> None:
     target = "class" if method == "classes" else "x"
     features = ("group",) if target == "x" else ("x",)
     columns = classify(frame, target, features=features)
-    options = TableOptions(
-        "a table", target, validation=share, group="group" if method == "group" else ""
-    )
+    group = "group" if method == "group" else ""
+    options = TableOptions("a table", target, validation=share, group=group, test=test)
     largest = frame["group"].value_counts().max()
-    n_validation = round(len(frame) * share)
-    if method == "group" and n_validation - largest + 1 < max(2, n_validation // 2):
+    sizes = [round(len(frame) * s) for s in (share, test) if s]
+    if method == "group" and any(n - largest + 1 < max(2, n // 2) for n in sizes):
         with pytest.raises(RequestError, match="largest group"):
             plan_split(columns, options)
         return
     plan = plan_split(columns, options)
+    assert (plan.n_test > 0) == (test > 0)
     for number in (seed % 1000, seed % 1000 + 1):
-        train, validation = plan.draw(shuffler(number))
-        assert (len(train), len(validation)) == (plan.n_train, plan.n_validation)
-        assert not set(train) & set(validation)
-        assert len(set(train)) == len(train)
+        splits = plan.draw(shuffler(number))
+        assert tuple(map(len, splits)) == (plan.n_train, plan.n_validation, plan.n_test)
+        rows = np.concatenate(splits)
+        assert len(set(rows)) == len(rows)
         if method == "group":
-            assert not set(frame["group"].iloc[train]) & set(frame["group"].iloc[validation])
+            groups = [set(frame["group"].iloc[split]) for split in splits]
+            assert not groups[0] & groups[1]
+            assert not groups[2] & (groups[0] | groups[1])
         else:
-            assert len(train) + len(validation) == len(frame)
+            assert len(rows) == len(frame)
         if method == "classes":
-            rows = frame["class"].value_counts()
-            validation_counts = frame["class"].iloc[validation].value_counts()
-            assert ((validation_counts - rows * share).abs() <= 1.5).all()
+            counts = frame["class"].value_counts()
+            for split, part in zip(splits[1:], (share, test), strict=True):
+                in_split = frame["class"].iloc[split].value_counts().reindex(counts.index)
+                assert ((in_split.fillna(0) - counts * part).abs() <= 2).all()
+
+
+def test_test_rows_come_out_of_the_training_rows() -> None:
+    columns = classify(example())
+    two, three = (plan_split(columns, TableOptions("", "target", test=t)) for t in (0.0, 0.3))
+    splits, others = (plan.draw(shuffler(5)) for plan in (two, three))
+    np.testing.assert_array_equal(splits[1], others[1])
+    assert set(splits[0]) == set(others[0]) | set(others[2])
+    assert (three.n_train, three.n_validation, three.n_test) == (20, 8, 12)
+
+
+def test_a_split_by_time_or_column_may_have_test_rows() -> None:
+    frame = example().sample(frac=1, random_state=0)
+    rank = frame["day"].rank().to_numpy()
+    frame["part"] = np.select([rank > 30, rank > 20], ["test", "Val"], "Train")
+    columns = classify(frame, by="day", group="part")
+    by_time = TableOptions("a table", "target", split="time", by="day", test=0.25)
+    by_column = TableOptions("a table", "target", split="column", by="part")
+    train, validation, test = plan_split(columns, by_time).draw(shuffler(0))
+    days = frame["day"].to_numpy()
+    assert days[train].max() < days[validation].min()
+    assert days[validation].max() < days[test].min()
+    assert (len(train), len(validation), len(test)) == (22, 8, 10)
+    splits = plan_split(columns, by_column).draw(shuffler(0))
+    parts = [set(frame["part"].iloc[split]) for split in splits]
+    assert parts == [{"Train"}, {"Val"}, {"test"}]
 
 
 def test_a_rare_class_is_in_both_splits() -> None:
     frame = example().assign(target=["rare" if i < 2 else "ab"[i % 2] for i in range(40)])
     plan = plan_split(classify(frame), TableOptions("a table", "target"))
     for seed in range(20):
-        train, validation = plan.draw(shuffler(seed))
+        train, validation, _ = plan.draw(shuffler(seed))
         assert sum(train < 2) == sum(validation < 2) == 1
 
 
@@ -214,11 +247,11 @@ def test_splits_by_time_and_by_column_are_the_same_for_every_seed() -> None:
     frame["part"] = np.where(frame["size"] > 50, "Test", "train")
     columns = classify(frame, by="day", group="part")
     by_time = plan_split(columns, TableOptions("a table", "target", split="time", by="day"))
-    train, validation = by_time.draw(shuffler(0))
+    train, validation, _ = by_time.draw(shuffler(0))
     assert frame["day"].iloc[train].max() < frame["day"].iloc[validation].min()
     assert len(validation) == 8
     by_column = plan_split(columns, TableOptions("a table", "target", split="column", by="part"))
-    train, validation = by_column.draw(shuffler(1))
+    train, validation, _ = by_column.draw(shuffler(1))
     assert set(frame["part"].iloc[train]) == {"train"}
     assert set(frame["part"].iloc[validation]) == {"Test"}
     for plan in (by_time, by_column):
@@ -231,7 +264,7 @@ def test_rows_of_one_time_are_in_one_split() -> None:
         classify(frame, by="when"),
         TableOptions("a table", "target", split="time", by="when"),
     )
-    train, validation = plan.draw(shuffler(0))
+    train, validation, _ = plan.draw(shuffler(0))
     assert not set(frame["when"].iloc[train]) & set(frame["when"].iloc[validation])
     assert (plan.n_train, plan.n_validation) == (26, 14)
 

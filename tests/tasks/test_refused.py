@@ -108,11 +108,15 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "true and false": (
         with_column("p", [True, False] * 15), {"split": "column", "by": "p"},
-        "column 'p' holds '1' in line 2; expected 'train' or 'validation'",
+        "column 'p' holds '1' in line 2; expected 'train', 'validation' or 'test'",
     ),
-    "validation and test": (
-        with_column("p", ["train", "val", "test"] * 10), {"split": "column", "by": "p"},
-        "column 'p' says both 'test' and 'val'",
+    "two words for validation": (
+        with_column("p", ["train", "val", "valid"] * 10), {"split": "column", "by": "p"},
+        "column 'p' says both 'val' and 'valid'",
+    ),
+    "one test row": (
+        with_column("p", ["train", "val"] * 14 + ["val", "test"]), {"split": "column", "by": "p"},
+        "and 1 test row; each needs two",
     ),
     "two notations": (
         table(line6="4,4.5,a,5").replace(",", "\t").replace("1.5", "1,5"), {},

@@ -1,4 +1,4 @@
-"""Split the rows of a table into training and validation rows, of one size for every seed."""
+"""Split the rows of a table: training, validation and test rows, of one size for every seed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from ablations.tasks.tabular.columns import TableColumns, TableOptions
 Shuffle = Callable[[int, str], np.ndarray]
 """``(count, purpose) -> order``: a random permutation of ``range(count)``."""
 
-_VALIDATION, _TRAINING = ("validation", "val", "valid", "test"), ("training", "train")
+_TRAINING, _VALIDATION, _TEST = ("training", "train"), ("validation", "val", "valid"), ("test",)
 """Names of the splits in a column, in lower case."""
+
+Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Positions of the training, validation and test rows."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,8 @@ class SplitPlan:
 
     n_train: int
     n_validation: int
-    draw: Callable[[Shuffle], tuple[np.ndarray, np.ndarray]]
-    """Returns the positions of the training rows and of the validation rows."""
+    n_test: int
+    draw: Callable[[Shuffle], Positions]
     notes: tuple[str, ...] = ()
 
 
@@ -34,31 +37,39 @@ def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
     if options.split == "column":
         return _by_column(columns, options.by)
     rows = len(columns.table.frame)
-    n_validation = round(rows * options.validation)
-    if min(n_validation, rows - n_validation) < 2:
-        message = f"a validation share of {options.validation:g} of {rows:,} rows"
-        raise columns.table.error(f"{message} leaves a split with less than two rows")
+    n_validation, n_test = round(rows * options.validation), round(rows * options.test)
+    sizes = [rows - n_validation - n_test, n_validation, *([n_test] if options.test else [])]
+    if min(sizes) < 2:
+        shares = f"a validation share of {options.validation:g}"
+        shares += f" and a test share of {options.test:g}" if options.test else ""
+        message = f"{shares} of {rows:,} rows leaves a split with less than two rows"
+        raise columns.table.error(message)
     if options.split == "time":
-        return _by_time(columns, options.by, n_validation)
+        return _by_time(columns, options.by, n_validation, n_test)
     if options.group:
-        return _by_group(columns, options.group, n_validation)
-    return _at_random(columns, n_validation)
+        return _by_group(columns, options.group, n_validation, n_test)
+    return _at_random(columns, n_validation, n_test)
 
 
-def _at_random(columns: TableColumns, n_validation: int) -> SplitPlan:
+def _at_random(columns: TableColumns, n_validation: int, n_test: int) -> SplitPlan:
     """Draw rows at random, of each class its share."""
     rows = len(columns.table.frame)
     class_of = columns.targets if columns.classes else np.zeros(rows, dtype=np.int64)
-    quota = _quotas(np.bincount(class_of), n_validation)
+    counts = np.bincount(class_of)
+    validation = _quotas(counts, n_validation)
+    # A rare class first has a training row and a validation row, then test rows.
+    test = np.minimum(_quotas(counts, n_test), np.maximum(counts - validation - 1, 0))
+    test = test if n_test else np.zeros_like(test)
 
-    def draw(shuffle: Shuffle) -> tuple[np.ndarray, np.ndarray]:
+    def draw(shuffle: Shuffle) -> Positions:
         order = shuffle(rows, "split")
         # How many rows of its class precede each row in this order.
         rank = pd.Series(class_of[order]).groupby(class_of[order]).cumcount().to_numpy()
-        in_validation = rank < quota[class_of[order]]
-        return order[~in_validation], order[in_validation]
+        first, last = validation[class_of[order]], (validation + test)[class_of[order]]
+        return order[rank >= last], order[rank < first], order[(rank >= first) & (rank < last)]
 
-    return SplitPlan(rows - int(quota.sum()), int(quota.sum()), draw)
+    n_validation, n_test = int(validation.sum()), int(test.sum())
+    return SplitPlan(rows - n_validation - n_test, n_validation, n_test, draw)
 
 
 def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
@@ -71,38 +82,47 @@ def _quotas(counts: np.ndarray, total: int) -> np.ndarray:
     return np.asarray(np.clip(quota, 1, np.maximum(counts - 1, 1)))
 
 
-def _by_group(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
+def _by_group(columns: TableColumns, name: str, n_validation: int, n_test: int) -> SplitPlan:
     """Draw whole groups at random, as many as fit, and omit surplus rows at random."""
     column = _complete_column(columns, name, "group")
     codes, groups = pd.factorize(column)
     sizes = np.bincount(codes)
     largest = int(sizes.max())
-    n_least = n_validation if largest == 1 else n_validation - largest + 1
-    if len(groups) < 2 or n_least < max(2, n_validation // 2):
+    wanted = [n_validation, *([n_test] if n_test else [])]
+    least = [size if largest == 1 else size - largest + 1 for size in wanted]
+    too_small = any(n < max(2, size // 2) for n, size in zip(least, wanted, strict=True))
+    if len(groups) <= len(wanted) or too_small:
         message = f"the largest group of '{name}' has {largest:,} of {len(codes):,} rows"
-        raise columns.table.error(f"{message}, too many for {n_validation:,} validation rows")
+        held_out = " and ".join(f"{size:,}" for size in wanted)
+        raise columns.table.error(f"{message}, too many for {held_out} validation rows")
     for code, label in enumerate(columns.classes):
         if len(set(codes[columns.targets == code])) < 2:
             raise columns.table.error(f"the class '{label}' is in a single group of '{name}'")
     rows = len(codes)
+    n_train = rows - sum(wanted)
 
-    def draw(shuffle: Shuffle) -> tuple[np.ndarray, np.ndarray]:
-        room, in_validation = n_validation, np.zeros(len(sizes), dtype=bool)
+    def draw(shuffle: Shuffle) -> Positions:
+        split_of = np.zeros(len(sizes), dtype=np.int64)  # 0 training, 1 validation, 2 test
+        free = list(wanted)
         for group in shuffle(len(sizes), "split/groups"):
-            if sizes[group] <= room:
-                in_validation[group] = True
-                room -= sizes[group]
+            for i, room in enumerate(free):
+                if sizes[group] <= room:
+                    split_of[group] = i + 1
+                    free[i] -= sizes[group]
+                    break
         order = shuffle(rows, "split")
-        mask = in_validation[codes[order]]
-        return order[~mask][: rows - n_validation], order[mask][:n_least]
+        split = split_of[codes[order]]
+        held_out = [order[split == i + 1][:n] for i, n in enumerate(least)]
+        return order[split == 0][:n_train], held_out[0], (held_out[1:] or [order[:0]])[0]
 
     surplus = largest - 1
     note = f"Groups of '{name}' stay together, which leaves out up to {surplus:,} rows of a split."
-    return SplitPlan(rows - n_validation, n_least, draw, (note,) if surplus else ())
+    n_test = least[1] if n_test else 0
+    return SplitPlan(n_train, least[0], n_test, draw, (note,) if surplus else ())
 
 
-def _by_time(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
-    """Validate on the last rows, the same for each seed."""
+def _by_time(columns: TableColumns, name: str, n_validation: int, n_test: int) -> SplitPlan:
+    """Validate on the last rows, or test on them and validate on those before, for each seed."""
     column, table = _complete_column(columns, name, "time"), columns.table
     if not (is_datetime64_any_dtype(column) or is_numeric_dtype(column)):
         example = table.cite(column, column.notna())
@@ -110,30 +130,43 @@ def _by_time(columns: TableColumns, name: str, n_validation: int) -> SplitPlan:
     order = np.argsort(column.to_numpy(), kind="stable")
     # Rows of one time stay in the same split.
     changes = len(order) - np.flatnonzero(np.diff(column.to_numpy()[order]) != 0) - 1
-    if not len(changes):
+    if len(changes) < (2 if n_test else 1):
         raise table.error(f"column '{name}' never varies, so that no row is later")
-    n_validation = int(changes[np.argmin(np.abs(changes - n_validation))])
-    return _fixed(columns, order[:-n_validation], order[-n_validation:], "The split is by time")
+
+    def nearest_change(n_rows: int, above: int = 0) -> int:
+        later = changes[changes > above]
+        if not len(later):
+            raise table.error(f"column '{name}' has too few times for three splits")
+        return int(later[np.argmin(np.abs(later - n_rows))])
+
+    n_test = nearest_change(n_test) if n_test else 0
+    n_held_out = nearest_change(n_validation + n_test, n_test)
+    ends = [len(order) - n_held_out, len(order) - n_test]
+    train, validation, test = np.split(order, ends)
+    return _fixed(columns, train, validation, test, "The split is by time")
 
 
 def _by_column(columns: TableColumns, name: str) -> SplitPlan:
     """Split as a column says, the same for each seed."""
     column, table = columns.table.frame[name], columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
-    in_validation, in_training = (words.str.lower().isin(n) for n in (_VALIDATION, _TRAINING))
-    if not (is_known := in_validation | in_training).all():
+    masks = [words.str.lower().isin(names) for names in (_TRAINING, _VALIDATION, _TEST)]
+    if not (is_known := masks[0] | masks[1] | masks[2]).all():
         message = f"column '{name}' holds {table.cite(words, ~is_known)}"
-        raise table.error(f"{message}; expected 'train' or 'validation'")
-    for rows in (in_validation, in_training):
-        synonyms = sorted(words[rows].unique())
+        raise table.error(f"{message}; expected 'train', 'validation' or 'test'")
+    for mask in masks:
+        synonyms = sorted(words[mask].unique())
         if len(synonyms) > 1:
             message = f"column '{name}' says both '{synonyms[0]}' and '{synonyms[1]}'"
             raise table.error(f"{message}; leave out the rows of one of them")
-    train, validation = np.flatnonzero(in_training), np.flatnonzero(in_validation)
-    if min(len(train), len(validation)) < 2:
+    train, validation, test = map(np.flatnonzero, masks)
+    if not len(validation):  # two splits: the test rows are those that nobody trained on
+        validation, test = test, validation
+    if min(len(train), len(validation)) < 2 or len(test) == 1:
         counts = f"{len(train):,} training rows and {len(validation):,} validation rows"
+        counts += f" and {len(test):,} test row" if len(test) else ""
         raise table.error(f"column '{name}' gives {counts}; each needs two")
-    return _fixed(columns, train, validation, f"The split is that of column '{name}'")
+    return _fixed(columns, train, validation, test, f"The split is that of column '{name}'")
 
 
 def _complete_column(columns: TableColumns, name: str, noun: str) -> pd.Series:
@@ -145,11 +178,17 @@ def _complete_column(columns: TableColumns, name: str, noun: str) -> pd.Series:
 
 
 def _fixed(
-    columns: TableColumns, train: np.ndarray, validation: np.ndarray, reason: str
+    columns: TableColumns,
+    train: np.ndarray,
+    validation: np.ndarray,
+    test: np.ndarray,
+    reason: str,
 ) -> SplitPlan:
     for code, name in enumerate(columns.classes):
         if code not in columns.targets[train]:
             raise columns.table.error(f"no training row has the class '{name}'")
     counts = f"{len(train):,} training rows, {len(validation):,} validation rows"
+    counts += f", {len(test):,} test rows" if len(test) else ""
     note = f"{reason}, {counts}, the same for every seed: the intervals say nothing of other rows."
-    return SplitPlan(len(train), len(validation), lambda _: (train, validation), (note,))
+    sizes = len(train), len(validation), len(test)
+    return SplitPlan(*sizes, lambda _: (train, validation, test), (note,))

@@ -48,7 +48,7 @@ def _check_components(c: Configuration) -> None:
         raise NotStackableError(reason)
     if type(c.optimizer).update is Optimizer.update:
         raise NotStackableError(f"the optimizer '{c.optimizer.name}' has no 'update'")
-    if type(c.task).loss is not Task.loss or type(c.task).losses is Task.losses:
+    if type(c.task).mean_loss is not Task.mean_loss or type(c.task).losses is Task.losses:
         raise NotStackableError(f"the task '{c.task.name}' has no loss of each row")
 
 

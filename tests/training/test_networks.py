@@ -77,7 +77,7 @@ def test_a_task_without_a_loss_of_each_row_goes_through_the_loop(
 ) -> None:
     (run,) = runs_of()
     task = type(run.configuration.task)
-    monkeypatch.setattr(task, "loss", lambda self, outputs, targets: outputs.mean())
+    monkeypatch.setattr(task, "mean_loss", lambda self, outputs, targets: outputs.mean())
     with pytest.raises(NotStackableError, match="'notebook' has no loss of each row"):
         build_program(run.configuration)
 

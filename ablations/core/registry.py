@@ -75,12 +75,18 @@ class Component(RenamedMembers):
         return values | ({"source": source} if source else {})
 
     def identity_parameters(self) -> dict[str, Any]:
-        """Return the parameters without ``later_fields`` that have their default."""
+        """Return the parameters without ``later_fields`` that have their default.
+
+        The ``later_fields`` of all base classes count.
+        """
         changed = self.changed_parameters()
+        later_fields = frozenset[str]().union(
+            *(vars(base).get("later_fields", ()) for base in type(self).__mro__)
+        )
         return {
             name: value
             for name, value in self.parameters().items()
-            if name in changed or name not in self.later_fields
+            if name in changed or name not in later_fields
         }
 
     def user_modules(self) -> set[str]:
@@ -288,6 +294,13 @@ def _from_python(kind: str, target: str, parameters: Mapping[str, Any], key: str
         message = f"'{target}' is {type(loaded).__name__}; expected a class of a {kind}"
         raise RequestError(message, key)
     return _construct(wrapper, {"target": target, "options": dict(parameters)}, key)
+
+
+def import_user_object(target: str, key: str) -> Any:
+    """Return the object ``module:name`` that a study names; refuse to import it without trust."""
+    if not _IMPORTS_CODE.get():
+        raise RequestError(f"'{PREFIX}{target}' imports code, which needs --trust", key)
+    return import_object(target, key, STUDY_DIR.get())
 
 
 def _construct(cls: type[Component], parameters: Mapping[str, Any], key: str) -> Component:

@@ -67,6 +67,9 @@ class Data:
     y_test: Tensor | None = None
     target_scale: Tensor | None = None
     """Shape (output,): the targets' own unit per unit of ``y_train``; None if they are the same."""
+    target_mean: Tensor | None = None
+    """Shape (output,): the number that is 0 in ``y_train``, in the targets' own unit; None if it
+    is 0."""
 
 
 def split(

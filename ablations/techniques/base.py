@@ -43,7 +43,14 @@ from ablations.core.deprecation import renamed_attributes
 from ablations.core.registry import Component
 from ablations.core.registry import register as technique
 from ablations.tasks.base import Task
-from ablations.techniques.layers import PerPosition, RandomLayer, l1_norm, shrinking, uniform_loss
+from ablations.techniques.layers import (
+    PerPosition,
+    RandomLayer,
+    l1_norm,
+    shrinking,
+    slowest_momentum,
+    uniform_loss,
+)
 
 __all__ = ["Device", "Init", "Norm", "Optimizer", "Regularizer", "Schedule", "Technique"]
 __all__ += ["AXES", "CONTROLS", "Decay", "Loss", "Penalties", "TrainingContext", "technique"]
@@ -184,6 +191,21 @@ class Norm(Technique):
 
     def wrap(self, linear: nn.Linear) -> None:
         """Reparametrise an initialised hidden layer in place."""
+
+    def recomputes_statistics(self) -> bool:
+        """Return whether evaluation takes the statistics of batch norm layers from all training
+        rows, with the present weights.
+        """
+        return False
+
+    def start_share(self, width: int, steps: int) -> float:
+        """Return the share of the start values in the running statistics after ``steps`` steps.
+
+        By default it follows from the momentum of PyTorch's batch norm layers in ``layer(width)``.
+        """
+        layer = None if self.recomputes_statistics() else self.layer(width)
+        momentum = None if layer is None else slowest_momentum(layer)
+        return 0.0 if momentum is None else (1 - momentum) ** steps
 
     def lengths(self, linear: nn.Linear) -> Tensor:
         """Return the parameter (out, …) that scales the rows of a layer's weight in proportion."""

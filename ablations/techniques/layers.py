@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ablations.core.deprecation import RenamedMembers
 from ablations.core.random import AnyStreams, Draws
@@ -82,6 +83,13 @@ class RandomLayer(RenamedMembers, nn.Module):
         An engine may pass (…, feature, batch) in place of (…, batch, feature).
         """
         raise NotImplementedError
+
+
+def slowest_momentum(module: nn.Module) -> float | None:
+    """Return the smallest momentum of the running statistics in a module; None without them."""
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    tracking = [layer for layer in layers if layer.track_running_stats]
+    return min((n.momentum for n in tracking if n.momentum is not None), default=None)
 
 
 class PerPosition(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -36,15 +36,26 @@ class LayerNorm(Norm):
 class BatchNorm(Norm):
     """Normalise each feature over the batch, in evaluation by running means (Ioffe & Szegedy,
     2015).
+
+    ``momentum`` is the share of each batch in the running means.  With ``statistics = "training
+    rows"`` every evaluation uses the statistics of all training rows under the present weights, as
+    after ``torch.optim.swa_utils.update_bn``.
     """
 
     name = "batch"
+    later_fields = frozenset({"momentum", "statistics"})
+    momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
+    statistics: Literal["running", "training rows"] = "running"
 
     def layer(self, width: int) -> nn.Module:
-        return nn.BatchNorm1d(width)
+        return nn.BatchNorm1d(width, momentum=self.momentum)
 
     def maps(self, width: int, dims: int) -> nn.Module:
-        return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1](width)
+        layer = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dims - 1]
+        return layer(width, momentum=self.momentum)
+
+    def recomputes_statistics(self) -> bool:
+        return self.statistics == "training rows"
 
     def skip(self, context: TrainingContext) -> str | None:
         rows, size = context.task.rows, context.rows_per_batch

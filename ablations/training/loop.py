@@ -11,7 +11,8 @@ The training, with the places where techniques act in capitals::
             objective = REGULARIZER.objective(network(batch), targets, parameters, loss)
             backward;  optimizer step;  REGULARIZER.shrink(weights);  SCHEDULE.after_step
         SCHEDULE.after_epoch(objective)
-        losses of both splits, in evaluation mode
+        losses of both splits, in evaluation mode (if NORM.recomputes_statistics: with statistics
+            of all training rows, taken with the present weights)
         stop as diverged if one of them is not finite
 """
 
@@ -31,6 +32,7 @@ from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
 from ablations.training.result import EpochRecord, RunResult
+from ablations.training.statistics import recompute_statistics
 
 
 def train(run: Run, stop: int | None = None) -> RunResult:
@@ -137,6 +139,8 @@ def train_epochs(
         mean = total / len(data.x_train)
         step.after_epoch(mean)
         network.eval()
+        if configuration.norm.recomputes_statistics():
+            recompute_statistics(network, data.x_train)
         with torch.no_grad():
             train_loss = float(task.mean_loss(network(data.x_train), data.y_train))
             val_loss = float(task.mean_loss(network(data.x_val), data.y_val))

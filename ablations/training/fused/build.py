@@ -21,6 +21,7 @@ from ablations.training.fused.program import (
     stack_member_params,
 )
 from ablations.training.loop import load_data, set_draws
+from ablations.training.statistics import recompute_statistics
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -111,6 +112,13 @@ def _check_against_module(program: CohortProgram, template: nn.Module, data: Dat
             raise NotStackableError(f"its buffer {name} is replaced, which is lost when mapped")
     if not _all_close(evaluated, expected) or not _all_close(output.loss_M, expected_loss):
         raise NotStackableError("its network gives other outputs when mapped over members")
+    if program.recomputes_statistics:
+        flat_MP = program.network.flatten(template).expand(2, -1)
+        state = program.refresh(flat_MP, output.state, torch.stack([x_BI] * 2))
+        recompute_statistics(template, x_BI)
+        for name, buffer in program.network.initial_state(template).items():
+            if not _all_close(state[name][0].to(buffer.dtype), buffer):
+                raise NotStackableError(f"its buffer {name} is another when mapped over members")
 
 
 def _first_step(

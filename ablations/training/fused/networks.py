@@ -34,6 +34,7 @@ from ablations.training.fused.layers.base import (
     select_prefix,
     stack_layer,
 )
+from ablations.training.statistics import averaged_statistics
 
 Perturbations = Sequence[tuple[Tensor, tuple[Tensor, ...]]]
 """For each stochastic layer: its transformed draws, and its parameters (M, 1, …)."""
@@ -108,6 +109,10 @@ class Network(ABC):
         """Return outputs (M, B, O) and the next state; a pure function."""
 
     @abstractmethod
+    def statistics(self, params: Tensors, state: Tensors, x_MBI: Tensor) -> Tensors:
+        """Return the state with the statistics of ``x_MBI`` in batch norm layers."""
+
+    @abstractmethod
     def initial_state(self, module: nn.Module) -> Tensors:
         """Return the buffers of one member."""
 
@@ -162,7 +167,7 @@ class StackedNetwork(Network):
         x, next_state, feature_major = x_MBI, dict(state), False
         for name, layer in self.layers:
             if isinstance(layer, int):
-                if training:
+                if training and noise:
                     draws, scalars = noise[layer]
                     x = self.stochastic_layers[layer].layer.perturb(x, draws, *scalars)
                 continue
@@ -173,6 +178,10 @@ class StackedNetwork(Network):
             x, changed = layer.forward(x, layer_params, buffers, training)
             next_state.update({f"{name}.{key}": value for key, value in changed.items()})
         return x.transpose(1, 2) if feature_major else x, next_state
+
+    def statistics(self, params: Tensors, state: Tensors, x_MBI: Tensor) -> Tensors:
+        # Layers without running statistics return those of the batch.
+        return state | self.forward(params, {}, x_MBI, (), True)[1]
 
     def initial_state(self, module: nn.Module) -> Tensors:
         buffers = dict(module.named_buffers())
@@ -288,7 +297,15 @@ class MappedNetwork(Network):
         self, params: Tensors, state: Tensors, x_MBI: Tensor, noise: Perturbations, training: bool
     ) -> tuple[Tensor, Tensors]:
         self.module.train(training)
+        return self._map(params, state, x_MBI, noise)
 
+    def statistics(self, params: Tensors, state: Tensors, x_MBI: Tensor) -> Tensors:
+        with averaged_statistics(self.module):
+            return self._map(params, state, x_MBI, ())[1]
+
+    def _map(
+        self, params: Tensors, state: Tensors, x_MBI: Tensor, noise: Perturbations
+    ) -> tuple[Tensor, Tensors]:
         def forward_member(
             params: Tensors, state: Tensors, x_BI: Tensor, noise: Perturbations
         ) -> tuple[Tensor, Tensors]:

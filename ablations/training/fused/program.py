@@ -102,6 +102,11 @@ class CohortProgram:
         return self.configuration.steps_per_epoch == 1 and self.network.same_in_training
 
     @cached_property
+    def recomputes_statistics(self) -> bool:
+        """Whether evaluation uses statistics of all training rows."""
+        return self.configuration.norm.recomputes_statistics()
+
+    @cached_property
     def identity(self) -> str:
         """Everything but shapes that the arithmetic depends on, as text."""
         c = self.configuration
@@ -156,6 +161,10 @@ class CohortProgram:
             parameters[name] = weight * shrinking(weight, limit, dims)
         return self.network.join(parameters)
 
+    def refresh(self, flat_MP: Tensor, state: Tensors, x_MNI: Tensor) -> Tensors:
+        """Return the buffers with the statistics of the training rows in batch norm layers."""
+        return self.network.statistics(self.network.split(flat_MP), state, x_MNI)
+
     def outputs(self, flat_MP: Tensor, state: Tensors, x_MBI: Tensor) -> Tensor:
         """Return the outputs (M, B, O) in evaluation mode."""
         return self.network.forward(self.network.split(flat_MP), state, x_MBI, (), False)[0]
@@ -170,6 +179,9 @@ class CohortProgram:
     def epoch(self, inputs: StepInput, *splits: Split) -> tuple[StepOutput, tuple[Tensor, ...]]:
         """Take the only step of an epoch, and compute the losses after it."""
         output = self.step(inputs)
+        if self.recomputes_statistics:
+            state = self.refresh(output.flat_MP, output.state, inputs.batch[0])
+            output = output._replace(state=state)
         return output, self.losses(output.flat_MP, output.state, *splits)
 
 

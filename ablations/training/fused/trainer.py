@@ -26,11 +26,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from ablations.study.configuration import Run
 from ablations.training.cohorts import assign_slots
 from ablations.training.fused import compilation
 from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
+from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.program import (
     CohortProgram,
     CohortRandomness,
@@ -175,6 +177,10 @@ def _chunk_splits(
     ]
 
 
+def _copy_members(arguments: Any, first: int, width: int) -> Any:
+    return tree_map(lambda tensor: tensor[first : first + width].clone(), arguments)
+
+
 class _CohortTraining:
     """The training of one cohort."""
 
@@ -316,6 +322,8 @@ class _CohortTraining:
             self._step += 1
             self._rates.after_step()
             total_M += output.objective_M.to(self._loss_dtype) * n_rows
+        if not losses:
+            self._state = self._refreshed_state()
         objective_M = total_M / c.task.rows
         return objective_M, output.loss_M.to(self._loss_dtype), losses or self._losses()
 
@@ -333,6 +341,19 @@ class _CohortTraining:
         output, _ = self._call(self._program.epoch, inputs, *self._splits)
         loss_M: Tensor = output.loss_M.to(self._loss_dtype)
         return loss_M
+
+    def _refreshed_state(self) -> Tensors:
+        """The buffers with which the present weights are evaluated."""
+        if not self._program.recomputes_statistics:
+            return self._state
+        # One member at a time where memory is short: a layer's statistics need all rows at once.
+        width = 1 if self._chunks else self._size
+        arguments = (self._flat_MP, self._state, self._train[0])
+        states = [
+            self._call(self._program.refresh, *_copy_members(arguments, first, width))
+            for first in range(0, self._size, width)
+        ]
+        return {name: torch.cat([state[name] for state in states]) for name in self._state}
 
     def _losses(self) -> tuple[Tensor, ...]:
         if not self._chunks:

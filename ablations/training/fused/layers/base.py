@@ -31,7 +31,9 @@ class NotStackableError(Exception):
 
 
 Forward = Callable[[Tensor, Tensors, Tensors, bool], tuple[Tensor, Tensors]]
-"""``(x, parameters, state, training) -> (y, changed state)``, with the layer's own names."""
+"""``(x, parameters, state, training) -> (y, changed state)``, with the layer's own names.
+
+In training, a layer with running statistics that receives no state returns those of the batch."""
 
 
 @dataclass(frozen=True)

@@ -120,9 +120,13 @@ def _(module: nn.BatchNorm1d, shape: Shape, feature_major: bool) -> StackedLayer
 
     def kernel(x: Tensor, p: Tensors, state: Tensors) -> tuple[Tensor, Tensors]:
         """PyTorch's batch norm, with the features of all members as its channels."""
-        mean, variance = (state[name].flatten().clone() for name in names)
         weight, bias = p["weight"].flatten(), p["bias"].flatten()
-        y = F.batch_norm(x, mean, variance, weight, bias, True, momentum, module.eps)
+        if state:
+            mean, variance = (state[name].flatten().clone() for name in names)
+        else:
+            mean, variance = (torch.zeros_like(bias) for _ in names)
+        share = momentum if state else 1.0
+        y = F.batch_norm(x, mean, variance, weight, bias, True, share, module.eps)
         running = (tensor.view(-1, 1, width) for tensor in (mean, variance))
         return y, dict(zip(names, running, strict=True))
 
@@ -139,10 +143,11 @@ def _(module: nn.BatchNorm1d, shape: Shape, feature_major: bool) -> StackedLayer
         centred = x - mean
         variance = centred.square().mean(1, keepdim=True)
         y = torch.addcmul(p["bias"], centred * (variance + module.eps).rsqrt(), p["weight"])
-        batch = (mean.detach(), variance.detach() * (count / (count - 1)))
-        return y, {
-            n: torch.lerp(state[n], new, momentum) for n, new in zip(names, batch, strict=True)
-        }
+        batch = mean.detach(), variance.detach() * (count / (count - 1))
+        statistics = dict(zip(names, batch, strict=True))
+        if not state:
+            return y, statistics
+        return y, {n: torch.lerp(state[n], new, momentum) for n, new in statistics.items()}
 
     def by_feature(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         members = x.shape[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -35,10 +36,14 @@ def _(module: Recurrence, shape: Shape, feature_major: bool) -> StackedLayer:
     def forward(x: Tensor, p: Tensors, state: Tensors, training: bool) -> tuple[Tensor, Tensors]:
         params = {name: select_prefix(name, parts[name].to_stacked, p) for name in parts}
         states = {name: select_prefix(name, norms[name].to_stacked, state) for name in norms}
+        statistics: dict[str, list[Tensors]] = {name: [] for name in norms}
 
         def normalise(name: str, y: Tensor) -> Tensor:
             y, changed = norms[name].apply(y, params[name], states[name], training, feature_major)
-            states[name] = states[name] | changed
+            if state:
+                states[name] = states[name] | changed
+            else:
+                statistics[name].append(changed)
             return y
 
         weight, bias = weights["input"](params["input"]), params["input"]["bias"]
@@ -50,6 +55,8 @@ def _(module: Recurrence, shape: Shape, feature_major: bool) -> StackedLayer:
         for a_of_step in a.unbind(step_dim):
             b = normalise("hidden_norm", affine_map(h, weight, bias, feature_major))
             h = module.next(h, a_of_step, b, feature_dim)
+        if not state:
+            states = {name: _average(calls) for name, calls in statistics.items()}
         changed = [add_prefix(name, tensors) for name, tensors in states.items()]
         return h, changed[0] | changed[1]
 
@@ -61,6 +68,11 @@ def _(module: Recurrence, shape: Shape, feature_major: bool) -> StackedLayer:
     unit_weights = tuple(f"{name}.{key}" for name in weights for key in weights[name].unit_weights)
     depth = 2 + 3 * module.shape[1]
     return StackedLayer(forward, to_stacked, unit_weights, feature_major, depth)
+
+
+def _average(calls: Sequence[Tensors]) -> Tensors:
+    """Average the statistics of several calls of a layer."""
+    return {key: torch.stack([call[key] for call in calls]).mean(0) for key in calls[0]}
 
 
 def _by_step(x: Tensor, series: Shape, feature_major: bool) -> Tensor:

@@ -13,7 +13,7 @@ from ablations.core.files import digest
 from ablations.core.random import Streams
 from ablations.core.registry import Component, canonical
 from ablations.models.base import Model
-from ablations.tasks.base import Task
+from ablations.tasks.base import Judge, Task
 from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
 
 SCHEMA = 1
@@ -45,6 +45,10 @@ class Configuration:
     dtype: Literal["float32", "float64"]
     fixed: tuple[str, ...] = ()
     """Sources of chance (``random.SOURCES``) that are the same for every seed."""
+    judge: Judge = "last"
+    """The epoch whose network is judged; ``best``: that with the lowest validation loss."""
+    metrics: tuple[str, ...] = ()
+    """Metrics to record, the first one first, beside the standard ones of the task."""
 
     def streams(self, seed: int) -> Streams:
         """Return the random streams of the run with this seed."""
@@ -89,7 +93,9 @@ class Configuration:
             "epochs": self.epochs,
             "model": self.model.identity(),
             "schema": SCHEMA,
-        } | ({"fixed": self.fixed} if self.fixed else {})
+        }
+        before |= {"fixed": self.fixed} if self.fixed else {}
+        before |= {"judge": self.judge} if self.judge != "last" else {}
         # In sorted order, "seed" comes directly after "schema" and before "task".
         task = canonical(self.task.identity())
         return canonical(before)[:-1] + ',"seed":', f',"task":{task}}}'

@@ -86,14 +86,14 @@ class Grid(Settings):
         return table | ({"published": list(self.published)} if self.published else {})
 
 
-def cross(task: Task, grid: Grid, fixed: tuple[str, ...] = ()) -> Iterator[Configuration]:
-    """Yield each configuration of a grid; ``fixed`` sources of chance ignore the seed."""
+def cross(task: Task, grid: Grid, **common: Any) -> Iterator[Configuration]:
+    """Yield each configuration of a grid; ``common`` are fields that no grid sets."""
     settings = {name: getattr(grid, name) for name in SETTINGS}
     for combination in itertools.product(*grid.axes.values()):
         levels = settings | dict(zip(grid.axes, combination, strict=True))
         parameters = {name: levels.pop(name) for name in grid.axes if name not in FIELDS}
         model = grid.model.with_(**parameters) if parameters else grid.model
-        yield Configuration(task=task, model=model, fixed=fixed, **levels)
+        yield Configuration(task=task, model=model, **common, **levels)
 
 
 def parse_axes(

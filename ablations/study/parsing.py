@@ -68,6 +68,12 @@ Looks = Annotated[tuple[Look, ...], Field(strict=False), AfterValidator(_check_g
 AxisNames = Annotated[
     tuple[str, ...], Field(strict=False), AfterValidator(lambda names: tuple(dict.fromkeys(names)))
 ]
+MetricNames = Annotated[
+    tuple[str, ...],
+    Field(strict=False),
+    BeforeValidator(lambda names: (names,) if isinstance(names, str) else names),
+    AfterValidator(lambda names: tuple(dict.fromkeys(names))),
+]
 Sources = Annotated[tuple[Source, ...], BeforeValidator(_parse_sources)]
 
 

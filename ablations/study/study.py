@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
+from collections.abc import Iterator
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
 from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, to_plain
+from ablations.study.defaults import complete_settings
 from ablations.study.grid import (
     Grid,
     Settings,
@@ -27,14 +29,24 @@ from ablations.study.grid import (
     parse_axes,
     resolver,
 )
-from ablations.study.parsing import AxisNames, Looks, Seeds, Sources, parse_exclusions
-from ablations.tasks.base import Task
+from ablations.study.parsing import (
+    AxisNames,
+    Looks,
+    MetricNames,
+    Seeds,
+    Sources,
+    parse_exclusions,
+)
+from ablations.tasks.base import Judge, Task
 
 ALPHA = 0.05
 
-_HEAD = ("name", "description", "task", "model", *SETTINGS, "margin")
-_LISTS = ("looks", "tune_over")
-_KEYS = (*_HEAD, "seeds", *_LISTS, "vary", "code", "axes", "grid", "exclude")
+_HEAD = ("name", "description", "task", "model", *SETTINGS, "judge", "margin")
+_LISTS = ("metric", "looks", "tune_over")
+_KEYS = (
+    *(*_HEAD, "validation", "test", "outcome", "seeds", *_LISTS),
+    *("vary", "code", "axes", "grid", "exclude"),
+)
 
 
 class Study(Settings):
@@ -55,7 +67,21 @@ class Study(Settings):
     seeds
         A number of seeds, ``"start:stop"``, or a list.
     epochs, lr, batch_size, dtype
-        ``batch_size`` is a number of rows or ``"full"``; ``dtype`` is float32 or float64.
+        ``batch_size`` is a number of rows or ``"full"``; ``dtype`` is float32 or float64.  By
+        default batches have 32 rows, and epochs are those of 2,000 steps, 10 at least and 100 at
+        most; the task ``notebook`` has the notebook's own.
+    judge
+        ``"best"``: the epoch of each run with the lowest validation loss, judged on test rows;
+        ``"last"``: the last epoch.  By default ``"best"`` for a table of one's own.
+    validation, test
+        Shares of the rows that validate and that judge.  A table has 0.2 of each by default, a
+        task that fixes its validation rows gives up some of them as test rows.
+    metric
+        Name or list of names of metrics to record beside the standard ones; the first one is the
+        study's metric.
+    outcome
+        What the report judges by: a loss column, ``"metric"``, or a metric's name; by default the
+        loss on test rows, or on validation rows if there are no test rows.
     grid
         Tables that each replace some axes or settings; the study is the union of their crosses.
         A grid of one configuration may have ``published`` objectives, one per epoch.
@@ -86,6 +112,9 @@ class Study(Settings):
     description: str = ""
     task: Annotated[Task, resolver("task")]
     seeds: Seeds = tuple(range(10))
+    judge: Judge
+    metric: MetricNames = ()
+    outcome: str = ""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
     looks: Looks = ()
     tune_over: AxisNames = ()
@@ -105,9 +134,10 @@ class Study(Settings):
         """Add to every grid the settings of the study, and the axes that the grid lacks."""
         if "task" not in check_keys(data, _KEYS):
             raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
-        fields = {key: value for key, value in data.items() if key not in ("axes", "code")}
         model: Any = resolve("model", data.get("model", "mlp"), "model")
         axes = parse_axes(data.get("axes", {}), model, "axes")
+        keys = {key: value for key, value in data.items() if key not in ("axes", "code")}
+        fields = complete_settings(keys, axes)
         fields["model"] = model
         settings = {name: fields[name] for name in Settings.model_fields if name in fields}
         tables = [{}] if data.get("grid") is None else data["grid"]
@@ -143,7 +173,7 @@ class Study(Settings):
                 message = f"a published curve needs a name of its own, found '{grid.name}'"
                 raise RequestError(message, f"grid[{index}].name")
             names.add(grid.name)
-            message, configurations = "", list(cross(self.task, grid, self.fixed))
+            message, configurations = "", list(self.cross(grid))
             epochs, count = configurations[0].epochs, len(configurations)
             if count != 1:
                 message = f"a published curve needs a grid of one configuration, found {count}"
@@ -205,10 +235,15 @@ class Study(Settings):
             for exclusion in self.exclude
         )
 
+    def cross(self, grid: Grid) -> Iterator[Configuration]:
+        """Yield each configuration of one of the study's grids."""
+        common = {"fixed": self.fixed, "judge": self.judge, "metrics": self.metric}
+        return cross(self.task, grid, **common)
+
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """The union of the grids without the exclusions, each configuration once."""
-        crosses = (cross(self.task, grid, self.fixed) for grid in self.grids)
+        crosses = (self.cross(grid) for grid in self.grids)
         union = dict.fromkeys(itertools.chain.from_iterable(crosses))
         return tuple(configuration for configuration in union if not self.excludes(configuration))
 
@@ -320,6 +355,8 @@ class Study(Settings):
         is_range = self.seeds == tuple(consecutive)
         data["seeds"] = f"{consecutive.start}:{consecutive.stop}" if is_range else list(self.seeds)
         data |= {name: list(getattr(self, name)) for name in _LISTS if getattr(self, name)}
+        if self.outcome:
+            data["outcome"] = self.outcome
         if self.fixed:
             data["vary"] = list(self.vary)
         if self.code:
@@ -345,5 +382,5 @@ def published(study: Study) -> list[tuple[str, Configuration, tuple[float, ...]]
         (grid.name, configuration, grid.published)
         for grid in study.grids
         if grid.published
-        for configuration in cross(study.task, grid, study.fixed)
+        for configuration in study.cross(grid)
     ]

@@ -1,0 +1,87 @@
+"""What a study that names no splits, judge, batch size or epochs means: a practitioner's choice.
+
+A table of one's own is split three ways and judged by each run's best epoch: whoever trains a
+network keeps the epoch with the lowest validation loss, and a regularizer that only repairs the
+epochs after it helps nobody.  The test rows judge, because the validation rows chose.  The data
+sets of this package are judged by the last epoch, as the sources that they repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from ablations.core.errors import RequestError
+from ablations.core.registry import resolve
+from ablations.tasks.base import Task
+
+DEFAULT_STEPS = 2_000
+"""Optimizer steps of a run, by default."""
+MIN_EPOCHS, MAX_EPOCHS = 10, 100
+"""Bounds of the epochs that these steps make."""
+
+
+def complete_settings(study: Mapping[str, Any], axes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a study with its task's splits, the judge, batch size and epochs.
+
+    Raises
+    ------
+    RequestError
+        If the task cannot be split as stated, or a judge needs test rows that it cannot have.
+    """
+    fields = {key: value for key, value in study.items() if key not in ("validation", "test")}
+    fields |= _split(study)
+    task: Task = fields["task"]
+    if "batch_size" not in fields:
+        fields["batch_size"] = default_batch_size(task)
+    if "epochs" not in fields:
+        sizes = axes.get("batch_size") or (fields["batch_size"],)
+        fields["epochs"] = default_epochs(task, sizes[0])
+    return fields
+
+
+def _split(study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the task with its splits, and the judge."""
+    spec = study["task"]
+    task = cast(Task, resolve("task", spec, "task"))
+    # An earlier version stored the file's content in study.toml, and no judge: the last epoch.
+    is_stored = isinstance(spec, Mapping) and bool(spec.get("content"))
+    judge = study.get("judge") or ("last" if is_stored else task.default_judge)
+    shares = {key: study[key] for key in ("validation", "test") if study.get(key) is not None}
+    if shares:
+        task = task.with_splits(**shares)
+    if judge == "best" and not task.has_test_rows:
+        task = _with_test_rows(task)
+    return {"task": task, "judge": judge}
+
+
+def _with_test_rows(task: Task) -> Task:
+    advice = 'judge = "last" needs no test rows'
+    share = task.default_test()
+    if not share:
+        message = f"the best epoch is judged on test rows, which the task '{task.name}' lacks"
+        raise RequestError(f"{message}; {advice}", "judge")
+    try:
+        return task.with_splits(test=share)
+    except RequestError as error:
+        message = f"the best epoch is judged on test rows: {error.message}; {advice}"
+        raise RequestError(message, "judge", error.source) from None
+
+
+def default_batch_size(task: Task) -> int | str:
+    """Return the task's own batch size, or all rows of a small table.
+
+    A size that leaves a last batch of one row, on which batch norm cannot train, is one less.
+    """
+    size = task.default_batch_size
+    if size == "full" or size >= task.rows:
+        return "full"
+    return size - 1 if task.rows % size == 1 else size
+
+
+def default_epochs(task: Task, batch_size: int | str) -> int:
+    """Return the epochs of about ``DEFAULT_STEPS`` steps, between ``MIN_`` and ``MAX_EPOCHS``."""
+    if task.default_epochs is not None:
+        return task.default_epochs
+    steps = 1 if batch_size == "full" else -(-task.rows // int(batch_size))
+    return min(MAX_EPOCHS, max(MIN_EPOCHS, -(-DEFAULT_STEPS // steps)))

@@ -26,6 +26,10 @@ RUN_COLUMNS: dict[str, str] = {
     "objective": "float64",
     "train_loss": "float64",
     "val_loss": "float64",
+    "best_epoch": "int64",
+    "best_val_loss": "float64",
+    "test_loss": "float64",
+    "baseline": "float64",
     "metric": "float64",
     "metric_name": "string",
     "train_seconds": "float64",
@@ -35,6 +39,19 @@ RUN_COLUMNS: dict[str, str] = {
 """Columns of every runs table, whatever the study, with the name of their Arrow type.
 
 From ``status`` on they are results, which cannot be axes.
+"""
+
+METRIC_COLUMNS = (
+    *("accuracy", "balanced_accuracy", "f1_macro", "roc_auc", "average_precision", "log_loss"),
+    *("f1_micro", "f1_weighted", "precision_macro", "precision_micro", "precision_weighted"),
+    *("recall_macro", "recall_micro", "recall_weighted", "matthews_corrcoef", "cohen_kappa"),
+    *("brier_score", "top_2_accuracy", "top_3_accuracy", "top_5_accuracy"),
+    *("r2", "mae", "rmse", "mse", "median_absolute_error", "mape", "max_error"),
+    "explained_variance",
+)
+"""Columns of the metrics that this package computes; a table has those that its runs recorded.
+
+A metric of one's own has the column ``python:module:function``.
 """
 
 STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}

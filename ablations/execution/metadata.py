@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 
 from ablations.results.metadata import Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
 from ablations.techniques.base import CONTROLS
+from ablations.training.cohorts import count_steps
+from ablations.training.evaluation import recorded_metrics
 from ablations.training.step_timer import COSTLESS
 
 
@@ -25,6 +27,7 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
     ``other_runs`` are ids of runs in its results folder that it does not include.
     """
     task = study.task
+    metrics = recorded_metrics(task.classification, study.metric)
     return StudyMetadata(
         study=study.name,
         description=study.description or _describe(study),
@@ -33,8 +36,8 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         levels=study.levels,
         captions=_captions(study),
         cautions=tuple(filter(None, [task.caution, _describe_fixed(study)])),
-        metric_name=task.metric_name,
-        higher_is_better=task.higher_is_better,
+        metric_name=metrics[0].name if study.metric else task.metric_name,
+        higher_is_better=(metrics[0] if study.metric else task).higher_is_better,
         published=tuple(
             Published(name, {axis: run.columns[axis] for axis in study.levels}, objective)
             for name, run, objective in published(study)
@@ -47,7 +50,48 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         command="ablations run study.toml --out .",
         costless=COSTLESS,
         other_runs=tuple(sorted(other_runs)),
+        judge=study.judge,
+        outcome=outcome_column(study),
+        metrics={metric.name: metric.higher_is_better for metric in metrics},
+        training=describe_training(study),
     )
+
+
+def outcome_column(study: Study) -> str:
+    """Return the column of the runs table that the study's verdicts are about."""
+    if study.outcome == "metric":
+        return "metric" if not study.metric else study.metric[0]
+    return study.outcome or ("test_loss" if study.task.has_test_rows else "val_loss")
+
+
+def describe_training(study: Study) -> str:
+    """Say in one sentence how long the runs train, and what judges them."""
+    configurations, task = study.configurations, study.task
+    epochs = format_range([c.epochs for c in configurations])
+    steps = format_range([count_steps(c) for c in configurations])
+    sizes = {c.batch_size for c in configurations}
+    batches = "full batches" if sizes == {"full"} else f"batches of {_format_sizes(sizes)} rows"
+    rows = f"{task.rows:,} training rows"
+    rows_of = "test rows" if task.has_test_rows else "validation rows"
+    epoch = "last epoch"
+    if study.judge == "best":
+        epoch = "epoch with the lowest validation loss"
+    metric = (*study.metric, task.metric_name)[0]
+    return (
+        f"Each run trains for {epochs} epochs in {batches} of {rows}, {steps} steps in all; its "
+        f"{epoch} is judged on {rows_of}, by loss and by {metric}."
+    )
+
+
+def format_range(numbers: Sequence[int]) -> str:
+    """Write the one number that there is, or the lowest and the highest."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _format_sizes(sizes: Set[int | str]) -> str:
+    counts = [size for size in sizes if isinstance(size, int)]
+    return format_range(counts) + (" or all" if "full" in sizes else "")
 
 
 def _describe(study: Study) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.files import read_sealed_json, write_sealed_json
-from ablations.results.schema import RESULT_COLUMNS
+from ablations.results.schema import is_result
 
 METADATA_FILE = "metadata.json"
 SCHEMA = 1  # version of its layout
@@ -107,6 +107,10 @@ class StudyMetadata:
     badges: tuple[str, ...] = ()  # the cautions in a few words each
     costless: tuple[str, ...] = ()  # axes that do not change the cost of a training step
     other_runs: tuple[str, ...] = ()  # ids of runs in the folder that other studies trained
+    judge: str = "last"  # epoch that judges a run; "best": that of the lowest validation loss
+    outcome: str = "val_loss"  # column of the runs table that the verdicts are about
+    metrics: Mapping[str, bool] = field(default_factory=dict)  # column to: is higher better?
+    training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
 
 
 def save_metadata(folder: Path, metadata: StudyMetadata) -> None:
@@ -139,7 +143,7 @@ def _parse(content: Mapping[str, object]) -> StudyMetadata:
         raise RequestError(f"{message[0].lower()}{message[1:]}", key) from None
     axes = list(metadata.axes)
     for axis in axes:
-        if axis in RESULT_COLUMNS or axes.count(axis) > 1:
+        if is_result(axis) or axes.count(axis) > 1:
             raise RequestError(f"'{axis}' cannot be an axis, or is one twice", "axes")
     for key, table in (("controls", metadata.controls), ("levels", metadata.levels)):
         if list(table) != axes:

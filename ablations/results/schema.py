@@ -8,11 +8,16 @@ from typing import Literal
 
 import pyarrow as pa
 
-from ablations.core.schema import RUN_COLUMNS
+from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS
 
 _NAMES = list(RUN_COLUMNS)
-RESULT_COLUMNS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :]} - {"epochs"}
-"""Columns of the runs table that cannot be axes."""
+_RESULTS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :], *METRIC_COLUMNS}
+_RESULTS -= {"epochs"}
+
+
+def is_result(column: str) -> bool:
+    """Whether a column of the runs table holds results, and so cannot be an axis."""
+    return column in _RESULTS or column.startswith("python:")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
-from ablations.results.schema import AUDIT, CURVES, RESULT_COLUMNS, RUNS, TABLES, TIMINGS, TableSpec
+from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS, TableSpec, is_result
 from ablations.results.settings import ENGINE_FILE
 from ablations.results.shards import Shard
 
@@ -193,7 +193,8 @@ def _concatenate(
 def _axes_as_text(table: pa.Table) -> pa.Table:
     reserved = {name for spec in (RUNS, CURVES, TIMINGS) for name in spec.columns}
     for i, field in enumerate(table.schema):
-        if field.name not in reserved and not pa.types.is_null(field.type):
+        is_axis = field.name not in reserved and not is_result(field.name)
+        if is_axis and not pa.types.is_null(field.type):
             table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
     return table
 
@@ -207,8 +208,11 @@ def _unique_rows(spec: TableSpec, table: pd.DataFrame) -> pd.DataFrame:
     """
     keys, order = list(spec.key), list(spec.order)
     if spec is RUNS:
-        others = RESULT_COLUMNS - {"study"} | {"epochs"}
-        configuration = [name for name in table.columns if name not in others]
+        configuration = [
+            name
+            for name in table.columns
+            if name == "study" or not (name == "epochs" or is_result(name))
+        ]
         order = [*configuration, "epochs", "seed", "run_id"]
         if table["run_id"].duplicated().any():
             rank = table["status"].map(STATUS_RANK).fillna(len(STATUS_RANK)).to_numpy()

@@ -14,14 +14,17 @@ The training, with the places where techniques act in capitals::
         losses of both splits, in evaluation mode (if NORM.recomputes_statistics: with statistics
             of all training rows, taken with the present weights)
         stop as diverged if one of them is not finite
+    loss and metrics of the judged epoch, on test rows if there are some
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +34,7 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
+from ablations.training.evaluation import Evaluation, evaluate, judging_rows
 from ablations.training.result import EpochRecord, RunResult
 from ablations.training.statistics import recompute_statistics
 
@@ -48,23 +52,43 @@ def train(run: Run, stop: int | None = None) -> RunResult:
         network = initialise_network(configuration, streams)
         device.synchronize()
         start = time.perf_counter()
-        epochs = train_epochs(configuration, network, data, streams)
-        curve = tuple(itertools.islice(epochs, stop))
+        epochs = itertools.islice(train_epochs(configuration, network, data, streams), stop)
+        curve = _train_to_judged_epoch(configuration, network, epochs)
         device.synchronize()
         seconds = time.perf_counter() - start
-        finite, metric = curve[-1].finite, None
+        finite, evaluation = curve[-1].finite, Evaluation()
         if finite:
+            x, y = judging_rows(data)
             with torch.no_grad():
-                metric = float(configuration.task.metric(network(data.x_val), data.y_val))
+                outputs = network(x)
+            (evaluation,) = evaluate(configuration, [data], outputs[None], y[None])
     return RunResult(
         run,
         status="ok" if finite else "diverged",
         reason=None if finite else f"non-finite loss in epoch {curve[-1].epoch}",
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        metric=metric,
+        evaluation=evaluation,
         train_seconds=seconds,
         curve=curve,
     )
+
+
+def _train_to_judged_epoch(
+    configuration: Configuration, network: nn.Module, epochs: Iterable[EpochRecord]
+) -> tuple[EpochRecord, ...]:
+    """Train all epochs, and leave the network as it was after the epoch that is judged."""
+    if configuration.judge == "last":
+        return tuple(epochs)
+    curve, lowest = list[EpochRecord](), math.inf
+    best: dict[str, Tensor] = {}
+    for record in epochs:
+        curve.append(record)
+        if record.val_loss < lowest:
+            lowest = record.val_loss
+            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    if best:
+        network.load_state_dict(best)
+    return tuple(curve)
 
 
 @contextmanager
@@ -86,9 +110,10 @@ def to_device(tensor: Tensor, c: Configuration) -> Tensor:
 
 def load_data(configuration: Configuration, streams: Streams) -> Data:
     """Load the task's data, and move them to the configuration's device, in its precision."""
-    data = configuration.task.data(streams)
-    tensors = (data.x_train, data.y_train, data.x_val, data.y_val)
-    return Data(*(to_device(tensor, configuration) for tensor in tensors))
+    data = configuration.task.splits(streams)
+    names = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test")
+    tensors = {n: tensor for n in names if (tensor := getattr(data, n)) is not None}
+    return replace(data, **{n: to_device(tensor, configuration) for n, tensor in tensors.items()})
 
 
 class PlainStep:

@@ -11,6 +11,7 @@ import torch
 
 from ablations.core.plugins import error_location
 from ablations.study.configuration import Run
+from ablations.training.evaluation import Evaluation
 from ablations.training.timeout import RunTimeoutError
 
 Status = Literal["ok", "diverged", "failed", "skipped"]
@@ -81,7 +82,7 @@ class RunResult:
     engine: str = "loop"
     cohort_size: int = 1
     parameters: int | None = None
-    metric: float | None = None
+    evaluation: Evaluation = field(default=Evaluation(), repr=False)
     train_seconds: float | None = None
     curve: tuple[EpochRecord, ...] = field(default=(), repr=False)
     traceback: str | None = None
@@ -95,12 +96,23 @@ class RunResult:
         reason = f"{error_message(error)}{location}"
         return cls(run, "failed", reason, engine, cohort_size, traceback=text)
 
+    @property
+    def metric(self) -> float | None:
+        return self.evaluation.metric
+
+    def best_epoch(self) -> EpochRecord | None:
+        """Return the first epoch with the lowest validation loss; None without a finite one."""
+        finite = [record for record in self.curve if math.isfinite(record.val_loss)]
+        return min(finite, key=lambda record: record.val_loss, default=None)
+
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
-        last = self.curve[-1] if self.curve else None
+        last, best = (self.curve[-1] if self.curve else None), self.best_epoch()
+        configuration = self.run.configuration
+        metric_name = (*configuration.metrics, configuration.task.metric_name)[0]
         return {
             "run_id": self.run.run_id,
             "study": study,
-            **self.run.configuration.columns,
+            **configuration.columns,
             "seed": self.run.seed,
             "status": self.status,
             "reason": self.reason,
@@ -110,8 +122,12 @@ class RunResult:
             "objective": last and last.objective,
             "train_loss": last and last.train_loss,
             "val_loss": last and last.val_loss,
+            "best_epoch": best and best.epoch,
+            "best_val_loss": best and best.val_loss,
+            "test_loss": self.evaluation.test_loss,
             "metric": self.metric,
-            "metric_name": self.run.configuration.task.metric_name,
+            "metric_name": metric_name,
+            **self.evaluation.metrics,
             "train_seconds": self.train_seconds,
             "environment_id": environment_id,
             "traceback": self.traceback,

@@ -6,6 +6,7 @@
             outputs, losses, penalties;  gradient;  weight decay;  optimizer;  max norm
         losses of both splits, in evaluation mode
         stop when no member has a finite loss
+    loss and metrics of the judged epoch of every member
 
 A program is always executed at its full size: slots without a run hold copies of a member, whose
 results are dropped.  So kernels round the numbers of a run alike in any cohort.
@@ -30,6 +31,7 @@ from torch.utils._pytree import tree_map
 
 from ablations.study.configuration import Run
 from ablations.training.cohorts import assign_slots
+from ablations.training.evaluation import BestEpoch, Evaluation, evaluate, judging_rows
 from ablations.training.fused import compilation
 from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
 from ablations.training.fused.layers.base import Tensors
@@ -213,7 +215,12 @@ class _CohortTraining:
         gives_train_loss = program.step_gives_train_loss
         self._splits = (self._val,) if gives_train_loss else (self._train, self._val)
         row_bytes = size * program.row_bytes
-        self._chunks = _chunk_splits(self._splits, row_bytes, self._device, settings)
+        self._data, self._judging, splits = data, self._val, [*self._splits]
+        if data[0].x_test is not None:
+            inputs, targets = zip(*map(judging_rows, data), strict=True)
+            self._judging = torch.stack(inputs), torch.stack(targets)
+            splits.append(self._judging)
+        self._chunks = _chunk_splits(splits, row_bytes, self._device, settings)
         self._params = stack_member_params(program, runs)
         self._randomness = CohortRandomness(program, runs, self._params)
         self._flat_MP = torch.stack([member.initial.flat_P for member in by_slot])
@@ -223,6 +230,9 @@ class _CohortTraining:
             for name in by_slot[0].initial.buffers
         }
         self._rates = LearningRates(by_slot, self._device, c.torch_dtype)
+        self._best = None
+        if c.judge == "best":
+            self._best = BestEpoch(self._flat_MP, self._state, self._loss_dtype)
         self._factors = program.optimizer_factors(c.epochs * c.steps_per_epoch)
         self._step = 0
 
@@ -233,10 +243,7 @@ class _CohortTraining:
         start = time.perf_counter()
         with torch.no_grad():
             columns, finite_epochs = self._train_epochs()
-            chunks = self._chunks[-1] if self._chunks else [self._val]
-            outputs = [self._program.outputs(self._flat_MP, self._state, x) for x, _ in chunks]
-            outputs_MNO = torch.cat(outputs, 1)
-            metrics = self._configuration.task.metric(outputs_MNO, self._val[1]).tolist()
+            evaluations = self._evaluate()
         device.synchronize()
         share = (time.perf_counter() - start) / len(self._members)
         engine = "fused-compiled" if self._compiled else self._program.network.engine
@@ -255,12 +262,21 @@ class _CohortTraining:
                     engine=engine,
                     cohort_size=self._size,
                     parameters=member.initial.n_parameters,
-                    metric=metrics[slot] if finite else None,
+                    evaluation=evaluations[slot] if finite else Evaluation(),
                     train_seconds=share,
                     curve=curve,
                 )
             )
         return results
+
+    def _evaluate(self) -> list[Evaluation]:
+        """Judge every slot at its judged epoch."""
+        flat_MP, state = self._flat_MP, self._state
+        if self._best is not None:
+            flat_MP, state = self._best.flat_MP, self._best.state
+        chunks = self._chunks[-1] if self._chunks else [self._judging]
+        outputs = [self._program.outputs(flat_MP, state, x) for x, _ in chunks]
+        return evaluate(self._configuration, self._data, torch.cat(outputs, 1), self._judging[1])
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not self._compiled:
@@ -282,6 +298,8 @@ class _CohortTraining:
                 train_losses.append(losses[0].to(self._loss_dtype))
             elif epoch > 1:
                 train_losses.append(step_loss_M)  # the loss after the previous epoch
+            if self._best is not None:
+                self._best.update(val_losses[-1], self._flat_MP, self._state)
             self._rates.after_epoch(objective_M)
             alive_M &= objective_M.isfinite() & val_losses[-1].isfinite()
             if epoch % self._check_epochs == 0 and not alive_M.any():
@@ -362,7 +380,7 @@ class _CohortTraining:
             return losses
         return tuple(
             torch.stack(list(self._chunk_losses(chunks))).sum(0) / x.shape[1]
-            for (x, _), chunks in zip(self._splits, self._chunks, strict=True)
+            for (x, _), chunks in zip(self._splits, self._chunks, strict=False)
         )
 
     def _chunk_losses(self, chunks: Sequence[Split]) -> Iterator[Tensor]:

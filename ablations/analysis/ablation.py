@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.analysis.design import OUTCOME, Design
+from ablations.analysis.design import OUTCOME, Design, accept_table
 from ablations.analysis.interactions import interactions, moderators
 from ablations.analysis.main_effects import Correction, main_effects
 from ablations.analysis.power import seeds_needed
-from ablations.analysis.questions import accept_table
 from ablations.analysis.selection import describe_choices, tune
 from ablations.results.metadata import NOT_SET, StudyMetadata, in_order
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Column, Ints, combine
-from ablations.analysis.design import Design
-from ablations.analysis.questions import accept_table
+from ablations.analysis.design import Design, accept_table
 
 CONFOUNDING_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
 MAX_FACTORS = 4
@@ -130,8 +129,8 @@ def _names(design: Design) -> list[str]:
 def _cells(design: Design, names: Sequence[str]) -> Ints:
     """Number the combinations of some factors and the block."""
     data = design.observations
-    columns = {name: (column.codes, len(column.levels)) for name, column in data.columns.items()}
-    columns[design.unit] = data.block, len(data.blocks)
+    block = Column(data.block, data.blocks, data.blocks.to_series())
+    columns = {**data.columns, design.unit: block}
     return combine((columns[name] for name in names), len(data))
 
 

@@ -9,8 +9,8 @@ from itertools import combinations, permutations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Floats, Ints, combine, count_distinct, number_pairs
-from ablations.analysis.design import Design
+from ablations.analysis.coding import Bools, Floats, Ints, count_distinct, number_pairs
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     adjust,
     group_intervals,
@@ -20,13 +20,7 @@ from ablations.analysis.inference import (
     smallest_p,
 )
 from ablations.analysis.pairing import Pairs, count_pairs, find_balanced, mean_by_block, pair_runs
-from ablations.analysis.questions import accept_table
-from ablations.analysis.statements import (
-    STATED,
-    assumptions_text,
-    format_counts,
-    procedure_texts,
-)
+from ablations.analysis.statements import STATED, assumptions_text, list_counts, state_basis
 
 SIMPLE_COLUMNS = [
     "axis", "level", "control", "given", "given_level", "effect", "low", "high", "change",
@@ -68,12 +62,9 @@ def simple_effects(design: Design) -> pd.DataFrame:
         "differences paired within blocks, mean over cells, then t interval and sign flips "
         f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
     )
-    return table.assign(
-        p_adjusted=adjust(table["p"].to_numpy(dtype=float), "fdr_bh"),
-        n=table["seeds"],
-        procedure=procedure_texts(table["seeds"], procedure),
-        assumes=assumptions_text(design.unit),
-    )[SIMPLE_COLUMNS]
+    table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
+    assumptions = assumptions_text(design.unit)
+    return state_basis(table, table["seeds"], procedure, assumptions)[SIMPLE_COLUMNS]
 
 
 def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
@@ -102,14 +93,11 @@ def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
         **mean_intervals(d, design.scale),
         p=sign_flip_p(d),
         seeds=np.isfinite(d).sum(axis=0),
-        left_out=[
-            format_counts(
-                (n - row.pairs, f"pair of an incomplete {block} or cell"),
-                (row.pairs - row.survivors, "pair of which a run diverged"),
-                (design.n_blocks - row.blocks, f"{block} without a pair"),
-            )
-            for n, row in zip(n_pairs[present], counts.itertuples(), strict=True)
-        ],
+        left_out=list_counts(
+            (n_pairs[present] - counts["pairs"], f"pair of an incomplete {block} or cell"),
+            (counts["pairs"] - counts["survivors"], "pair of which a run diverged"),
+            (design.n_blocks - counts["blocks"], f"{block} without a pair"),
+        ),
     )
 
 
@@ -202,15 +190,11 @@ def interactions(design: Design) -> pd.DataFrame:
         "double differences paired within blocks, mean over cells, then t interval and sign flips "
         f"over blocks; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
     )
-    return table.assign(
-        p_adjusted=adjust(table["p"].to_numpy(dtype=float), "fdr_bh"),
-        p_family=max_t(d),
-        p_floor=floor,
-        reachable=floor <= 0.05,
-        n=n,
-        procedure=procedure_texts(n, procedure),
-        assumes=assumptions_text(design.unit),
-    )[INTERACTION_COLUMNS]
+    adjusted = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
+    table = table.assign(
+        p_adjusted=adjusted, p_family=max_t(d), p_floor=floor, reachable=floor <= 0.05
+    )
+    return state_basis(table, n, procedure, assumptions_text(design.unit))[INTERACTION_COLUMNS]
 
 
 def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]:
@@ -241,14 +225,11 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
         level_a=data.columns[a].infer_levels(rows).array,
         axis_b=b,
         level_b=data.columns[b].infer_levels(rows).array,
-        left_out=[
-            format_counts(
-                (dropped[key], f"pair of an incomplete {block} or cell"),
-                (n_runs[key] - n_cross[key], "run without its like at both controls"),
-                (lost[key], "pair of which a run diverged"),
-            )
-            for key in contrast
-        ],
+        left_out=list_counts(
+            (dropped[contrast], f"pair of an incomplete {block} or cell"),
+            ((n_runs - n_cross)[contrast], "run without its like at both controls"),
+            (lost[contrast], "pair of which a run diverged"),
+        ),
     )
     return table, wide[pd.unique(data.block)][:, contrast]
 
@@ -269,7 +250,6 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
     rows = np.flatnonzero((column_a.codes >= 0) & (column_b.codes >= 0))
     cell = data.sorted_cells([name for name in design.factors if name not in (a, b)])[rows]
     at_a, at_b = (data.columns[axis].at(design.controls[axis])[rows] for axis in (a, b))
-    levels = [(column.codes[rows], len(column.levels)) for column in (column_a, column_b)]
     place = cell * len(data.blocks) + data.block[rows]
 
     def find(key: Ints, candidates: Bools) -> Ints:
@@ -282,10 +262,10 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
             "cell": cell,
             "block": data.block[rows],
             "diverged": data.diverged[rows],
-            "contrast": combine(levels, len(rows)),
+            "contrast": pd.factorize(data.cells([a, b])[rows])[0],
             "joint": find(place, at_a & at_b),
-            "alone_a": find(place * len(column_a.levels) + levels[0][0], at_b),
-            "alone_b": find(place * len(column_b.levels) + levels[1][0], at_a),
+            "alone_a": find(place * len(column_a.levels) + column_a.codes[rows], at_b),
+            "alone_b": find(place * len(column_b.levels) + column_b.codes[rows], at_a),
             "treated": ~at_a & ~at_b,
         }
     )

@@ -16,15 +16,14 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Bools, Ints
-from ablations.analysis.design import Design, Observations
+from ablations.analysis.design import Design, Observations, accept_table
 from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
 from ablations.analysis.pairing import complete_configurations, spread_cells
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     UNTESTED,
     assumptions_text,
-    format_counts,
+    list_counts,
 )
 from ablations.results.metadata import Level
 
@@ -88,13 +87,10 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
         n=table["seeds"],
         procedure=_procedures(table["view"], table["seeds"]),
         assumes=[_assumptions(block, view, selected=full is None) for view in table["view"]],
-        left_out=[
-            format_counts(
-                (n - seeds, f"{block} in which one of the two diverged"),
-                (design.n_blocks - n, f"{block} in which one of the two has no result"),
-            )
-            for n, seeds in zip(ended, table["seeds"], strict=True)
-        ],
+        left_out=list_counts(
+            (ended - table["seeds"], f"{block} in which one of the two diverged"),
+            (design.n_blocks - ended, f"{block} in which one of the two has no result"),
+        ),
     )[ONE_FACTOR_COLUMNS]
 
 

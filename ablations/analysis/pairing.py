@@ -21,8 +21,7 @@ from ablations.analysis.coding import (
     rank_texts,
     row_labels,
 )
-from ablations.analysis.design import Design
-from ablations.analysis.questions import accept_table
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.statements import format_counts, join_statements
 from ablations.results.metadata import Level
 

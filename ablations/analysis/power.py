@@ -11,7 +11,7 @@ from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Floats
 from ablations.analysis.inference import EXACT_BLOCKS
-from ablations.analysis.verdicts import UNDECIDED
+from ablations.analysis.main_effects import UNDECIDED
 
 MAX_SEEDS = 10_000
 """Beyond so many seeds no number is returned."""

@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.coding import Bools, Floats, combine, rank_texts, row_labels
-from ablations.analysis.design import Design, check_columns, check_names
+from ablations.analysis.coding import Bools, Floats, rank_texts, row_labels
+from ablations.analysis.design import Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import group_intervals, max_t
 from ablations.analysis.pairing import complete_configurations, join_factors
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     format_counts,
     join_statements,
-    procedure_texts,
+    state_basis,
 )
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
@@ -50,9 +49,7 @@ def configurations(
         better in one. Complete configurations come first, by their mean: a configuration that is
         good only where it survived does not lead the table.
     """
-    runs, data = design.runs, design.observations
-    columns = ((column.codes, len(column.levels)) for column in design.columns.values())
-    cell = combine(columns, len(runs))
+    runs, data, cell = design.runs, design.observations, design.cells
     status = runs[design.status] if design.status in runs else pd.Series("ok", index=runs.index)
     counts = pd.crosstab(cell, status.to_numpy()).reindex(columns=list(STATUSES), fill_value=0)
     table = counts.assign(runs=np.bincount(cell))
@@ -127,11 +124,8 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=SPREAD_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
     procedure = "median over configurations of the standard deviation over blocks"
-    return table.assign(
-        n=table["seeds"],
-        procedure=procedure_texts(table["seeds"], procedure),
-        assumes=f"{design.unit}s independent of one another",
-    )[SPREAD_COLUMNS]
+    assumptions = f"{design.unit}s independent of one another"
+    return state_basis(table, table["seeds"], procedure, assumptions)[SPREAD_COLUMNS]
 
 
 @accept_table("factors", "scale", "higher_is_better")
@@ -186,11 +180,11 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
         complete.left_out,
         format_counts((len(complete.levels) - len(order), "configuration beyond the best")),
     )
-    table = pd.DataFrame(_rank(merit, sign, design, alpha)).assign(left_out=left_out)
+    table = _rank(merit, sign, design, alpha).assign(left_out=left_out)
     return join_factors(complete.levels.iloc[order], table[RANKING_COLUMNS])
 
 
-def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> dict[str, object]:
+def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFrame:
     """The columns of ``ranking`` for merits of blocks x configurations, best first."""
     n, k = merit.shape
     ranks = stats.rankdata(merit, axis=1)
@@ -205,31 +199,32 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> dict[str, o
         return np.exp(sign * value) if design.scale == "log" else sign * value
 
     low, high = np.sort([to_unit(bound) for bound in _bootstrap_interval(merit)], axis=0)
+    table = pd.DataFrame(
+        {
+            "place": np.arange(1, k + 1),
+            "mean": to_unit(merit.mean(axis=0)),
+            "iqm": to_unit(interquartile_mean(merit)),
+            "iqm_low": low,
+            "iqm_high": high,
+            "mean_rank": mean_ranks,
+            "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
+            "first_better": first_better,
+            "p_first": p_first,
+            "seeds": n,
+            "friedman": statistic,
+            "p": p,
+            "critical_difference": distance,
+        }
+    )
     procedure = (
         f"ranks within blocks of the best {k}, Friedman's test, Nemenyi's critical "
         f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
         "against the first, max-T"
     )
-    return {
-        "place": np.arange(1, k + 1),
-        "mean": to_unit(merit.mean(axis=0)),
-        "iqm": to_unit(interquartile_mean(merit)),
-        "iqm_low": low,
-        "iqm_high": high,
-        "mean_rank": mean_ranks,
-        "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
-        "first_better": first_better,
-        "p_first": p_first,
-        "seeds": n,
-        "friedman": statistic,
-        "p": p,
-        "critical_difference": distance,
-        "n": n,
-        "procedure": procedure_texts([n] * k, procedure),
-        "assumes": (
-            f"{design.unit}s independent of one another; chosen on the same runs that rank them"
-        ),
-    }
+    assumptions = (
+        f"{design.unit}s independent of one another; chosen on the same runs that rank them"
+    )
+    return state_basis(table, table["seeds"], procedure, assumptions)
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:

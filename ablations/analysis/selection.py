@@ -17,14 +17,12 @@ from ablations.analysis.coding import (
     Column,
     Floats,
     Ints,
-    combine,
     fixed_order,
     number_pairs,
 )
-from ablations.analysis.design import Design, check_mapping, check_names
+from ablations.analysis.design import Design, accept_table, check_mapping, check_names
 from ablations.analysis.pairing import CompleteDesign, complete_configurations, join_factors
-from ablations.analysis.questions import accept_table
-from ablations.analysis.statements import STATED, procedure_texts
+from ablations.analysis.statements import STATED, state_basis
 from ablations.results.metadata import Level
 
 SPLITS = 200
@@ -85,7 +83,17 @@ def best_configuration(
     merit = complete.values * (-1 if design.higher_is_better else 1)
     merit = merit[fixed_order(merit - merit.mean(axis=0))]
     best = int(np.argmin(merit.mean(axis=0)))
-    row = pd.DataFrame([_evaluate(design, complete, merit, best, control)])[BEST_COLUMNS]
+    row = pd.DataFrame([_evaluate(design, complete, merit, best, control)])
+    n_splits, block = 2 * len(halves(len(merit), SPLITS)), design.unit
+    procedure = (
+        "best mean on half of the blocks, judged on the other half, over "
+        f"{n_splits} choices; jackknife over blocks"
+    )
+    assumptions = (
+        f"{block}s independent of one another; held_out and effect are of what half of the "
+        f"{block}s choose, whichever that is"
+    )
+    row = state_basis(row, row["seeds"], procedure, assumptions)[BEST_COLUMNS]
     return join_factors(complete.levels.iloc[[best]], row)
 
 
@@ -97,7 +105,7 @@ def _evaluate(
     control: Mapping[str, Level] | None,
 ) -> dict[str, Any]:
     seeds, candidates = merit.shape
-    sign, block = -1 if design.higher_is_better else 1, design.unit
+    sign = -1 if design.higher_is_better else 1
     outside, share = _hold_out(merit, best, SPLITS)
     base = _find_control(complete.levels, control)
     effect = half_width = np.nan
@@ -106,7 +114,6 @@ def _evaluate(
         half_width = _jackknife(merit, base)
     naive, held_out = float(merit[:, best].mean()), float(outside.mean())
     is_log, ends = design.scale == "log", (effect, effect - half_width, effect + half_width)
-    n_splits = 2 * len(halves(seeds, SPLITS)) if seeds >= 2 else 0
     return {
         "naive": float(np.exp(sign * naive)) if is_log else sign * naive,
         "held_out": float(np.exp(sign * held_out)) if is_log else sign * held_out,
@@ -120,16 +127,6 @@ def _evaluate(
         },
         "candidates": candidates,
         "seeds": seeds,
-        "n": seeds,
-        "procedure": procedure_texts(
-            [seeds],
-            "best mean on half of the blocks, judged on the other half, over "
-            f"{n_splits} choices; jackknife over blocks",
-        )[0],
-        "assumes": (
-            f"{block}s independent of one another; held_out and effect are of what half of the "
-            f"{block}s choose, whichever that is"
-        ),
         "left_out": complete.left_out,
     }
 
@@ -256,11 +253,7 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
     best = _choose_levels(table)
     reported = table.index[best[table["cell"], table["half"]] == table["level"]]
     # Every row of a reported configuration and block, whatever became of it.
-    cells = combine(
-        ((column.codes, len(column.levels)) for column in design.columns.values()),
-        len(design.runs),
-    )
-    run = number_pairs(cells, design.blocks[0])[0]
+    run = number_pairs(design.cells, design.blocks[0])[0]
     return design.runs[np.isin(run, run[data.rows[reported]])]
 
 

@@ -13,9 +13,8 @@ from scipy import stats
 from scipy.linalg import helmert
 
 from ablations.analysis.coding import Bools, Column, Floats, Ints, count_distinct, varying
-from ablations.analysis.design import Design
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.pairing import describe_unmeasured
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import STATED, UNTESTED, format_counts, join_statements
 
 

@@ -63,7 +63,7 @@ def interruptible() -> Iterator[None]:
     from ablations.execution import interrupts
 
     try:
-        with interrupts.raise_on_signal():
+        with interrupts.handle_signals():
             yield
     except interrupts.Interrupted as error:
         print(f"interrupted: {error}; to continue: {this_command()}", file=sys.stderr)

@@ -19,7 +19,7 @@ from ablations.core.errors import AuditError, FailedError, RequestError, WriteEr
 from ablations.core.schema import TRAINED
 from ablations.execution.audit import audit
 from ablations.execution.dispatch import OutputContext, dispatch, write_results
-from ablations.execution.interrupts import Interrupted, StopRequest, handle_signals
+from ablations.execution.interrupts import Interrupted, StopRequest
 from ablations.execution.metadata import study_metadata
 from ablations.execution.options import RunOptions
 from ablations.execution.plan import ExecutionPlan, plan_execution
@@ -172,7 +172,7 @@ def run_study(
             return RunOutcome(study, load(folder).of_study(), answer)
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
-        with handle_signals(stop):
+        with stop.on_signal():
             seconds = train(plan, context, options, reporter, stop)
             results = load(folder)
             results = audit(plan.grid.runs, results, context, plan.pool, stop, repeat=options.force)

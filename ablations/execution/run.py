@@ -168,7 +168,8 @@ def run_study(
     with _clear_write_errors(folder), _exclusive(folder, reporter):
         plan = _plan(study, folder, options)
         if answer := stored_answer(study, folder, plan, options):
-            reporter.say(f"nothing to train{_report_note(folder, options)}")
+            note = f"; report: {folder / 'report.html'}" if options.with_report else ""
+            reporter.say(f"nothing to train{note}")
             return RunOutcome(study, load(folder).of_study(), answer)
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
@@ -203,13 +204,7 @@ def stored_answer(
 def start_folder(
     study: Study, folder: Path, plan: ExecutionPlan, options: RunOptions
 ) -> OutputContext:
-    """Make the folder, describe study and machine in it, and write the rows of skipped runs.
-
-    Raises
-    ------
-    RequestError
-        If nothing can be written there.
-    """
+    """Make the folder, describe study and machine in it, and write the rows of skipped runs."""
     described = environment.describe()
     context = OutputContext(
         folder.absolute(),
@@ -298,9 +293,8 @@ def tidy(context: OutputContext, results: Results, selected: Results, reporter: 
         reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
     others = len(results.runs) - len(selected.runs)
     if others:
-        reporter.say(
-            f"{results.folder} also holds {others:,} runs that this study does not ask for"
-        )
+        note = f"also holds {others:,} runs that this study does not ask for"
+        reporter.say(f"{results.folder} {note}")
 
 
 def report(study: Study, results: Results, options: RunOptions, reporter: Reporter) -> RunOutcome:
@@ -337,11 +331,6 @@ def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:
         raise AuditError(message)
     if len(results.audit):
         reporter.say(describe_audit(results.audit))
-
-
-def _report_note(folder: Path, options: RunOptions) -> str:
-    """Where the report is, as the end of a sentence."""
-    return f"; report: {folder / 'report.html'}" if options.with_report else ""
 
 
 def _exclusive(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:

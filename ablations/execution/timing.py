@@ -51,26 +51,14 @@ def measure(
 ) -> int:
     """Time the steps of a study into its results folder, which need not exist.
 
-    Parameters
-    ----------
-    seconds
-        What it may take (``TimingPhase.run``).
-    threads, is_stopped, settings
-        As for ``TimingPhase``.
-
-    Returns
-    -------
-    int
-        The number of timed repetitions.
-
-    Raises
-    ------
-    RequestError
-        If the folder holds the results of another study, or ``seconds`` or ``threads`` makes no
-        sense.
+    ``seconds`` is what it may take; the other options are those of ``TimingPhase``.  Returns the
+    number of timed repetitions.
     """
     deadline = time.monotonic() + seconds
-    check(seconds, threads)
+    if not 0 < seconds < 1e7:
+        raise RequestError(f"expected a number of seconds above 0, found {seconds:g}", "--budget")
+    if not 1 <= threads <= 4096:
+        raise RequestError(f"expected a number from 1 up, found {threads}", "--threads")
     grid, text, metadata = expand(study), study.to_toml(), None
     trained, timings = pd.DataFrame(columns=["run_id"]), store.load_table(folder, TIMINGS)
     if store.is_results(folder):
@@ -95,12 +83,7 @@ def measure(
 class TimingPhase:
     """A timing of a study's steps: where repetitions are written, and how long a measurement is.
 
-    Attributes
-    ----------
-    threads
-        Threads of PyTorch.
-    is_stopped
-        Called before each block: whether to end.
+    ``threads`` are those of PyTorch; ``is_stopped`` is called before each block.
     """
 
     context: OutputContext
@@ -120,19 +103,9 @@ class TimingPhase:
         """Time the configurations that were not timed in enough blocks; returns the repetitions.
 
         Every block holds each configuration once.  A measurement is complete after
-        ``settings.blocks`` of them; earlier ones, on this machine with these versions, count.
-
-        Parameters
-        ----------
-        runs
-            The runs of the study.
-        trained
-            Rows of the runs table: which runs failed, and which configurations are best.
-        timings
-            Earlier repetitions.
-        seconds
-            What it may take.  If that is too little for all configurations, those near the
-            controls are timed, and the best.
+        ``settings.blocks`` of them; ``timings``, earlier ones on this machine with these versions,
+        count.  ``trained``, the runs table, tells which runs failed, and which configurations are
+        best: these and those near the controls are timed if ``seconds`` are too few for all.
         """
         deadline = time.monotonic() + seconds
         levels = controls(study)
@@ -216,12 +189,11 @@ def _candidates(
     runs: Sequence[Run], trained: pd.DataFrame, axes: Sequence[str]
 ) -> tuple[list[Run], set[str]]:
     """One run for each configuration that differs in cost, and the cost ids of the best."""
-    failed_ids: set[str] = set()
-    best_ids: set[str] = set()
-    if len(trained):
-        # Code that hangs or dies in training is not timed.
-        failed_ids.update(trained.loc[trained["status"] == "failed", "run_id"])
-        best_ids = _best_runs(trained, axes)
+    if trained.empty:
+        return step_timer.distinct_cost_runs(runs), set()
+    # Code that hangs or dies in training is not timed.
+    failed_ids = set(trained.loc[trained["status"] == "failed", "run_id"])
+    best_ids = _best_runs(trained, axes)
     trainable = [run for run in runs if run.run_id not in failed_ids]
     costs = {cost_id(run.configuration) for run in trainable if run.run_id in best_ids}
     return step_timer.distinct_cost_runs(trainable), costs
@@ -256,10 +228,7 @@ def _probe_repetition(runs: Sequence[Run], settings: TimerSettings) -> float:
 
 
 def _incomplete_runs(
-    runs: Sequence[Run],
-    blocks: Mapping[str, int],
-    controls: Mapping[str, object],
-    n_blocks: int,
+    runs: Sequence[Run], blocks: Mapping[str, int], controls: Mapping[str, object], n_blocks: int
 ) -> list[Run]:
     """The runs that were not timed in enough blocks, and all that they are compared with."""
     levels = [step_timer.cost_levels(run, controls) for run in runs]
@@ -288,17 +257,3 @@ def phase_seconds(requested: float | None, trained: float) -> float:
         return requested
     share = min(PHASE_SECONDS, trained / 3)
     return share if share >= MIN_SECONDS else 0.0
-
-
-def check(seconds: float, threads: int) -> None:
-    """Refuse a time or a number of threads that makes no sense.
-
-    Raises
-    ------
-    RequestError
-        Naming the option.
-    """
-    if not 0 < seconds < 1e7:
-        raise RequestError(f"expected a number of seconds above 0, found {seconds:g}", "--budget")
-    if not 1 <= threads <= 4096:
-        raise RequestError(f"expected a number from 1 up, found {threads}", "--threads")

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-RUN_COLUMNS: dict[str, str] = {
-    "run_id": "string",
-    "study": "string",
-    "task": "string",
-    "model": "string",
-    "regularizer": "string",
-    "norm": "string",
-    "init": "string",
-    "schedule": "string",
-    "device": "string",
-    "seed": "int64",
-    "optimizer": "string",
-    "lr": "float64",
-    "batch_size": "string",
-    "dtype": "string",
-    "status": "string",
-    "reason": "string",
-    "engine": "string",
-    "cohort_size": "int64",
-    "epochs": "int64",
-    "parameters": "int64",
-    "objective": "float64",
-    "train_loss": "float64",
-    "val_loss": "float64",
-    "metric": "float64",
-    "metric_name": "string",
-    "train_seconds": "float64",
-    "environment_id": "string",
-    "traceback": "string",
-}
+
+def columns_by_type(*groups: tuple[str, str]) -> dict[str, str]:
+    """Map columns to the name of their Arrow type, from pairs of a type and column names."""
+    return {name: kind for kind, names in groups for name in names.split()}
+
+
+RUN_COLUMNS = columns_by_type(
+    ("string", "run_id study task model regularizer norm init schedule device"),
+    ("int64", "seed"),
+    ("string", "optimizer"),
+    ("float64", "lr"),
+    ("string", "batch_size dtype status reason engine"),
+    ("int64", "cohort_size epochs parameters"),
+    ("float64", "objective train_loss val_loss metric"),
+    ("string", "metric_name"),
+    ("float64", "train_seconds"),
+    ("string", "environment_id traceback"),
+)
 """Columns of every runs table, whatever the study, with the name of their Arrow type.
 
 From ``status`` on they are results, which cannot be axes.

@@ -178,7 +178,7 @@ def _combine(spec: TableSpec, parts: Sequence[Shard]) -> pd.DataFrame:
 def _concatenate(
     spec: TableSpec, parts: Sequence[Shard], columns: list[str] | None = None
 ) -> pa.Table:
-    empty = pa.schema(list(spec.columns.items())).empty_table()
+    empty = pa.schema(dict(spec.columns)).empty_table()
     tables = [*(shard.table for shard in parts), empty.select(columns) if columns else empty]
     try:
         return pa.concat_tables(tables, promote_options="permissive")

@@ -9,7 +9,8 @@ import sys
 
 from ablations.cli import inspect, run
 from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app
-from ablations.cli.options import Question, parse_levels
+from ablations.cli.inspect import Question
+from ablations.cli.options import parse_levels
 
 __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", "parse_levels"]
 

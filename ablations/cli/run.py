@@ -36,8 +36,7 @@ def run(
     out: OutOption = None,
     seeds: Annotated[str | None, typer.Option(help="How many, or start:stop.")] = None,
     seeds_until: Annotated[
-        Literal["decided"] | None,
-        typer.Option(help="Add seeds only while something is undecided."),
+        Literal["decided"] | None, typer.Option(help="Add seeds only while something is undecided.")
     ] = None,
     max_seeds: Annotated[
         int | None, typer.Option(help="Seeds at which that ends.", show_default="40")
@@ -78,8 +77,7 @@ def run(
         ),
     ] = None,
     budget: Annotated[
-        str | None,
-        typer.Option(help="Train as many seeds as end in this time: 90s, 10m, 1h30m."),
+        str | None, typer.Option(help="Train as many seeds as end in this time: 90s, 10m, 1h30m.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")

@@ -28,5 +28,4 @@ From ``status`` on they are results, which cannot be axes.
 STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
 """Rank of a status: of two rows of one run, the row with the lower rank replaces the other."""
 
-TRAINED = ("ok", "diverged")
-"""The statuses of a run that needs no further training."""
+TRAINED = ("ok", "diverged")  # the statuses of a run that needs no further training

@@ -19,12 +19,8 @@ from ablations.training.result import RunResult
 
 IN_PROCESS_STEPS = 8_000
 """A study of fewer optimizer steps ends before worker processes have imported torch."""
-
-THREADS_STEPS = 9_000
-"""The same bound if threads of this process can share the work."""
-
-FUSED_SHARE = 0.15
-"""The cost of a run's step in a fused program, relative to one of the plain loop."""
+THREADS_STEPS = 9_000  # the same bound if threads of this process can share the work
+FUSED_SHARE = 0.15  # the cost of a run's step in a fused program, relative to the plain loop
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,9 @@ class OutputContext:
     folder: Path
     study: str
     environment_id: str
-    compiled: bool = False
-    """Whether fused programs are compiled."""
-    session: int = 0
-    """The number of this command among those that wrote to the folder."""
-    seconds: float | None = None
-    """The time limit of a cohort, and of a run by itself."""
+    compiled: bool = False  # whether fused programs are compiled
+    session: int = 0  # the number of this command among those that wrote to the folder
+    seconds: float | None = None  # the time limit of a cohort, and of a run by itself
 
     @property
     def stop_file(self) -> Path:

@@ -38,14 +38,11 @@ PROBE_SECONDS = 12.0
 """What all probes together may take, each kind its share; each takes two looks at least."""
 UNCERTAINTY = (0.75, 1.35)
 """Factors of the time for what nobody knows ahead, above all other work on the machine."""
-REPORT = 5.0
-"""Seconds until the report's libraries are loaded and its figures drawn, for any study."""
+REPORT = 5.0  # seconds until the report's libraries are loaded and its figures drawn, for any study
 REPORT_A_RUN = 0.0018
 """Seconds of the report for each run, for tables, pictures and pages (``bench/README.md``)."""
-REPETITION = 0.021
-"""Seconds of a timed repetition with its warming up (``training.step_timer``)."""
-COMMAND_STARTUP = 3.0
-"""Seconds until the command itself has imported torch."""
+REPETITION = 0.021  # seconds of a timed repetition with its warming up (``training.step_timer``)
+COMMAND_STARTUP = 3.0  # seconds until the command itself has imported torch
 
 T = TypeVar("T")
 
@@ -56,10 +53,8 @@ class CohortCost:
 
     choice: EngineChoice
     training: TrainingCost
-    audit: float = 0.0
-    """Seconds that the audit of the kind takes."""
-    memory: int = 0
-    """Peak memory of the process that probed it, in bytes; 0 if it is unknown."""
+    audit: float = 0.0  # seconds that the audit of the kind takes
+    memory: int = 0  # peak memory of the process that probed it, in bytes; 0 if it is unknown
     is_probed: bool = True
     """Whether the cost was probed, and not estimated from that of other kinds."""
 
@@ -80,11 +75,9 @@ class Estimate:
 
     costs: tuple[CohortCost, ...]
     jobs: int
-    startup: float
-    """Seconds until the command and its workers have started."""
+    startup: float  # seconds until the command and its workers have started
     compile_seconds: float
-    n_timed: int
-    """Configurations that differ in cost."""
+    n_timed: int  # configurations that differ in cost
     options: RunOptions
 
     @property

@@ -34,10 +34,8 @@ class ExecutionPlan:
 
     grid: ExpandedGrid
     finished: int
-    choices: tuple[EngineChoice, ...]
-    """What trains the remaining runs, kind by kind."""
-    cohorts: tuple[Cohort, ...]
-    """The remaining runs, as they will be trained."""
+    choices: tuple[EngineChoice, ...]  # what trains the remaining runs, kind by kind
+    cohorts: tuple[Cohort, ...]  # the remaining runs, as they will be trained
     settings: EngineSettings
     pool: Pool
 

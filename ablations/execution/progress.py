@@ -10,8 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-PLAIN_EVERY = 10.0
-"""Seconds between two plain lines."""
+PLAIN_EVERY = 10.0  # seconds between two plain lines
 
 
 class Reporter:

@@ -26,8 +26,7 @@ from ablations.study.parsing import parse_seeds
 from ablations.study.study import ALPHA, Study
 
 LOOKS = 3
-MAX_SEEDS = 40
-"""The last look's number of seeds, unless the user requests another."""
+MAX_SEEDS = 40  # the last look's number of seeds, unless the user requests another
 
 
 def looks(first: int, last: int) -> tuple[int, ...]:

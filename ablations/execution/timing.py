@@ -29,14 +29,11 @@ from ablations.study.study import Study
 from ablations.training import step_timer
 from ablations.training.step_timer import DEFAULT_SETTINGS, TimerSettings, cost_id
 
-SECONDS = 100.0
-"""What ``ablations time`` may take."""
-PHASE_SECONDS = 20.0
-"""The most that timing takes after training, unless the user requests more."""
-MIN_SECONDS = 2.0
-"""A shorter phase cannot time anything useful."""
-WRITE_EVERY = 5.0
-"""Seconds after which repetitions are written."""
+SECONDS = 100.0  # what ``ablations time`` may take
+PHASE_SECONDS = 20.0  # the most that timing takes after training, unless the user requests more
+MIN_SECONDS = 2.0  # a shorter phase cannot time anything useful
+WRITE_EVERY = 5.0  # seconds after which repetitions are written
+_MEAN_COST = 1.3  # the mean cost of a configuration, relative to that of the first one, the control
 
 
 def measure(
@@ -113,7 +110,10 @@ class TimingPhase:
         # Idle worker processes would still share the caches.
         loky.get_reusable_executor().shutdown(wait=True)
         with step_timer.exclusive_timing(self.threads):
-            per_run, blocks = _probe_repetition(candidates, self.settings), self._blocks(timings)
+            per_run = _probe_repetition(candidates, self.settings)
+            is_here = timings["environment_id"] == self.context.environment_id
+            is_alike = (timings["threads"] == self.threads) & (timings["alias"] == "")
+            blocks = Counter(timings.loc[is_here & is_alike, "cost_id"])
             remaining = deadline - time.monotonic()
             n_affordable = int(remaining / per_run / self.settings.blocks)
             selected = step_timer.select_runs(candidates, levels, n_affordable, best_ids)
@@ -131,15 +131,6 @@ class TimingPhase:
             finished = [blocks[cost_id(entry.run.configuration)] for entry in entries]
             n_blocks = self.settings.blocks - min(finished, default=self.settings.blocks)
             return self._time_blocks(entries, n_blocks, deadline - per_block)
-
-    def _blocks(self, timings: pd.DataFrame) -> Counter[str]:
-        """How many blocks hold each cost id, on this machine with so many threads."""
-        current = timings[
-            (timings["environment_id"] == self.context.environment_id)
-            & (timings["threads"] == self.threads)
-            & (timings["alias"] == "")
-        ]
-        return Counter(current["cost_id"])
 
     def _is_too_short(
         self, runs: Sequence[Run], blocks: Mapping[str, int], per_block: float, remaining: float
@@ -207,10 +198,6 @@ def _best_runs(trained: pd.DataFrame, axes: Sequence[str], count: int = 5) -> se
     )
     complete = table[table["seeds"] == table["seeds"].max()]
     return set(complete.nsmallest(count, "loss")["run_id"])
-
-
-_MEAN_COST = 1.3
-"""The mean cost of a configuration, relative to that of the first one, the control."""
 
 
 def _probe_repetition(runs: Sequence[Run], settings: TimerSettings) -> float:

@@ -29,8 +29,7 @@ from ablations.core.plugins import (
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
-IN_FLIGHT = 2
-"""Calls that each worker has at a time: one at work, one waiting."""
+IN_FLIGHT = 2  # calls that each worker has at a time: one at work, one waiting
 
 _WATCH_SECONDS = 0.5
 
@@ -100,12 +99,8 @@ def map_calls(
 def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a worker process by itself, whose death harms nothing else.
 
-    Raises
-    ------
-    WorkerDiedError
-        If the process ends before it replies.
-    CannotSendError
-        If the function or an argument cannot be sent to it.
+    Raises WorkerDiedError if it ends before it replies, and CannotSendError if it cannot be sent
+    the function or an argument.
     """
     kills = _count_memory_kills()
     try:

@@ -95,9 +95,9 @@ def _train_again(
         return
     # A program that was not killed for want of memory may be innocent: it is tried once more whole.
     remaining = [
-        part
+        smaller
         for cohort in batch
-        for part in (_split(cohort, death) if death.memory or cohort.size is None else [cohort])
+        for smaller in (_split(cohort, death) if death.memory or cohort.size is None else [cohort])
     ]
     while remaining and not context.stop_file.exists():
         cohort, start = remaining.pop(0), time.monotonic()

@@ -218,23 +218,21 @@ def _incomplete_runs(
     runs: Sequence[Run], blocks: Mapping[str, int], controls: Mapping[str, object], n_blocks: int
 ) -> list[Run]:
     """The runs that were not timed in enough blocks, and all that they are compared with."""
-    levels = [step_timer.cost_levels(run, controls) for run in runs]
-    is_short = [blocks.get(cost_id(run.configuration), 0) < n_blocks for run in runs]
-    if not any(is_short):
-        return []
+    run_of_cost = {cost_id(run.configuration): run for run in runs}
+    short_runs = {key: run for key, run in run_of_cost.items() if blocks.get(key, 0) < n_blocks}
+    short_levels = [step_timer.cost_levels(run, controls) for run in short_runs.values()]
     # In the order of the controls' axes, so that equal levels are equal tuples.
     partners = {
-        tuple((run_levels | {axis: controls[axis]}).values())
-        for run_levels, short in zip(levels, is_short, strict=True)
-        if short
-        for axis in run_levels
+        tuple((levels | {axis: controls[axis]}).values())
+        for levels in short_levels
+        for axis in levels
     }
     return [
         run
-        for run, run_levels, short in zip(runs, levels, is_short, strict=True)
-        if short
-        or not step_timer.axes_off_control(run, controls)
-        or tuple(run_levels.values()) in partners
+        for key, run in run_of_cost.items()
+        if key in short_runs
+        or (short_runs and not step_timer.axes_off_control(run, controls))
+        or tuple(step_timer.cost_levels(run, controls).values()) in partners
     ]
 
 

@@ -2,7 +2,9 @@
 
 Each takes any long table and the names of its columns, ``main_effects(runs, controls, factors,
 outcome="loss", block="subject")``, or a ``Design``, which holds both; the fields of ``Design`` are
-the keywords of the functions.
+the keywords of the functions.  Tables of answers end with the number of blocks behind a row (``n``)
+and with what was computed of them (``procedure``), what that ``assumes``, and what it ``left_out``.
+A wrong request raises ``ValueError``, as do ``Design`` and its ``observations``.
 """
 
 import warnings

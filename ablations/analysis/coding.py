@@ -32,7 +32,7 @@ class Column:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The levels as text, and last, where code -1 finds it, a missing level."""
+        """The levels as text; last, where code -1 finds it, a missing level."""
         missing = self.values[self.codes < 0].head(1).tolist()
         return [str(level) for level in [*self.levels, *missing]]
 
@@ -59,10 +59,9 @@ def _is_same(value: object, level: object) -> bool:
 
 
 def cell_codes(levels: pd.DataFrame) -> Ints:
-    """Number the distinct rows of ``levels``, one integer a distinct combination.
+    """Number the distinct rows of ``levels``, in order of appearance.
 
-    Missing values are a level of their own: in a union of grids an axis that one grid does not
-    have is missing there. Nothing is sorted, so levels of mixed types are welcome.
+    Levels may be of mixed types; a missing one is a level of its own, as in a union of grids.
     """
     return combine((Column.from_values(levels[name]) for name in levels.columns), len(levels))
 
@@ -95,17 +94,14 @@ def row_labels(levels: pd.DataFrame) -> list[str]:
 
 
 def rank_texts(texts: Sequence[str]) -> Ints:
-    """Return the position of each text in their order; equal texts keep theirs."""
+    """Return the position of each text in their order."""
     return np.argsort(np.argsort(np.asarray(texts, dtype=str), kind="stable"))
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return those of ``columns`` that take at least two values: one level is not a factor."""
-    return [
-        name
-        for name in columns
-        if name in runs and len(pd.factorize(runs[name], use_na_sentinel=False)[1]) > 1
-    ]
+    present = [name for name in columns if name in runs]
+    return [name for name in present if len(pd.factorize(runs[name], use_na_sentinel=False)[1]) > 1]
 
 
 def fixed_order(d: Floats) -> Ints:

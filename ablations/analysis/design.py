@@ -150,11 +150,7 @@ class Design:
 
     @classmethod
     def from_runs(cls, results: StoredResults, metadata: StudyMetadata) -> Design:
-        """Find the axes, factors and controls that the runs of ``results`` offer.
-
-        Levels are text throughout; losses are compared as ratios, unless one of them is zero or
-        negative.
-        """
+        """Find axes, factors and controls; levels are text, losses ratios if all are positive."""
         names = tuple(name for name in metadata.axes if name in results.runs)
         # In an order of their own, so that the same runs give the same bytes however stored.
         runs = with_text_levels(results.runs.sort_values("run_id", kind="stable"), names)
@@ -318,9 +314,7 @@ def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:
-    """Return the median absolute outcome of the runs with all axes at their controls, or of all
-    runs where no run has: a margin that is a fraction is a fraction of this.
-    """
+    """Return the median absolute outcome of runs at all controls, or of all runs, for margins."""
     ok = runs[runs["status"] == "ok"]
     at_controls = [ok[axis] == level for axis, level in controls.items()]
     base = ok[np.all(at_controls, axis=0)] if controls else ok

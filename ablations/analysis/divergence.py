@@ -43,11 +43,6 @@ def divergence_rates(
         ``axis, level, diverged, runs, rate, low, high`` (Clopper-Pearson, 95 %, by statsmodels; it
         takes runs as independent, which runs that share a seed are not, so read it as a lower
         bound on the uncertainty), and ``seeds``: seeds in which at least one run diverged.
-
-    Raises
-    ------
-    ValueError
-        If ``axes`` is not a list of different columns, or a column is missing.
     """
     check_names("axes", axes)
     check_columns(runs, [*axes, block])
@@ -85,7 +80,6 @@ def divergence_effects(design: Design) -> pd.DataFrame:
           diverged being worse than any that did not, averaged over seeds; ``low, high``: its 95 %
           t interval; ``p_advantage``: sign-flip over seeds; ``p_adjusted``: step-down max-T over
           the rows; ``seeds``.
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
     """
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     rows = [row for axis_rows, _, _ in by_axis for row in axis_rows]
@@ -100,9 +94,7 @@ def divergence_effects(design: Design) -> pd.DataFrame:
 
 
 def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats, Ints]:
-    """The rows of one axis, the mean gains of blocks x levels, and the blocks in the order of
-    their appearance, level by level.
-    """
+    """The rows of an axis; mean gains, blocks x levels; blocks as they appear, level by level."""
     data, block = design.observations, design.unit
     column, control = data.columns[axis], design.controls[axis]
     pairs: Pairs = design.compute_once(balanced_pairs, axis)
@@ -146,28 +138,17 @@ def endings(
     -------
     DataFrame
         ``status, reason`` (the first of the group), ``reasons`` (how many different ones), ``runs,
-        seeds``, ``shared``: what all runs of the group have in common, as "axis = level" joined by
-        ", ".
+        seeds``, ``shared``: the ``axis = level`` that all runs of the group have.
     """
     bad = runs[runs[status].isin(["diverged", "failed", "skipped"])]
     bad = bad.assign(reason=bad["reason"].fillna("no reason was recorded").astype(str))
     pattern = bad["reason"].str.replace(r"\d+(\.\d+)?(e[-+]?\d+)?", "0", regex=True)
     rows = []
     for (state, _), group in bad.groupby([status, pattern.rename("pattern")], sort=True):
-        rows.append(
-            {
-                "status": state,
-                "reason": group["reason"].min(),
-                "reasons": group["reason"].nunique(),
-                "runs": len(group),
-                "seeds": group[block].nunique(),
-                "shared": ", ".join(
-                    f"{axis} = {group[axis].iloc[0]}"
-                    for axis in axes
-                    if len(group[axis].drop_duplicates()) == 1
-                ),
-            }
-        )
+        reasons, seeds = group["reason"], group[block].nunique()
+        same = [axis for axis in axes if len(group[axis].drop_duplicates()) == 1]
+        shared = ", ".join(f"{axis} = {group[axis].iloc[0]}" for axis in same)
+        rows.append((state, reasons.min(), reasons.nunique(), len(group), seeds, shared))
     table = pd.DataFrame(rows, columns=["status", "reason", "reasons", "runs", "seeds", "shared"])
     return table.sort_values("runs", ascending=False, kind="stable").reset_index(drop=True)
 

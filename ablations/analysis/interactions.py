@@ -1,6 +1,4 @@
-"""Where a main effect hides what it averages over: the effect of a level at each level of another
-axis.
-"""
+"""What a main effect averages over: the effect of a level at each level of another axis."""
 
 from __future__ import annotations
 
@@ -51,7 +49,7 @@ def simple_effects(design: Design) -> pd.DataFrame:
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all rows, for
           exploring.
         - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose
-          effects are averages of these; ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
+          effects are averages of these.
     """
     tables = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
     tables = [table for table in tables if table is not None]
@@ -172,8 +170,7 @@ def interactions(design: Design) -> pd.DataFrame:
           together; ``p_floor``: the smallest that this can be with these seeds, ``reachable``:
           whether that is at most 0.05.  The F test of all levels of two axes at once is a row of
           ``variance_shares``.
-        - ``n`` (blocks of the double difference, or of the effect where there is none),
-          ``procedure``, ``assumes``, ``left_out``.
+        - ``n``: blocks of the double difference, or of the effect where there is none.
 
     Pairs of levels of which not all four corners were run are in ``confounding``.
     """
@@ -237,13 +234,8 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
 def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
     """Find the partners of each run at the controls of two axes, all else equal.
 
-    Returns
-    -------
-    DataFrame
-        One row a run that has a level on both axes, all columns numbers: ``row``, ``cell``,
-        ``block``, ``diverged``; ``contrast``: its pair of levels; ``joint, alone_a, alone_b``:
-        the rows of its partners at both controls, at the control of b, and at that of a, -1 where
-        there is none; ``treated``: whether it is at neither control.
+    ``contrast`` numbers the run's pair of levels; ``joint, alone_a, alone_b`` are the rows of its
+    partners at both controls, at that of b, and at that of a, or -1; ``treated``: at no control.
     """
     data = design.observations
     column_a, column_b = data.columns[a], data.columns[b]
@@ -274,11 +266,7 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
 def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame, Floats, Ints]:
     """Average the balanced part of each contrast over cells, then over blocks.
 
-    Returns
-    -------
-    table, wide, dropped
-        One row a contrast, by its number; the means of blocks x contrasts; and how many rows of
-        each contrast are not balanced.
+    Also returns the means, blocks x contrasts, and how many rows of each are not balanced.
     """
     before = np.bincount(rows["contrast"], minlength=size)
     codes = (rows[name].to_numpy() for name in ("contrast", "cell", "block"))
@@ -299,13 +287,7 @@ def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame
 
 
 def strongest_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Order the pairs of axes by how far they are from simply adding up.
-
-    Returns
-    -------
-    DataFrame
-        ``axis_a, axis_b, strength``: the root mean square of the double differences, largest first.
-    """
+    """Order pairs of axes (``axis_a, axis_b``) by ``strength``: root mean square of ``double``."""
     square = table.assign(strength=table["double"].astype(float) ** 2)
     mean = square.groupby(["axis_a", "axis_b"], sort=False)["strength"].mean()
     return np.sqrt(mean).sort_values(ascending=False, kind="stable").reset_index()

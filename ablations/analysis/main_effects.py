@@ -85,14 +85,6 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence.
-        - ``n`` (blocks), ``procedure``, ``assumes``, ``left_out``: what was computed, from what,
-          in words.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; if a control has another type than the levels;
-        or if a number is out of its range.
     """
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]

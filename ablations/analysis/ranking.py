@@ -71,9 +71,7 @@ def configurations(
 
 
 def pareto_front(loss: Floats, cost: Floats) -> Bools:
-    """Mark the points that no other point beats; smaller is better in both, and missing points are
-    never on it.
-    """
+    """Mark the points that no other point beats; smaller is better, missing points are never on."""
     front = np.zeros(len(loss), dtype=bool)
     best = np.inf
     for i in np.lexsort((loss, cost)):
@@ -95,7 +93,6 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
           scale, with ``low, high``, the quarter and three quarters of them (no interval: what they
           differ by is chance and configuration together).
         - ``cells``: configurations with at least two results; ``seeds``: the most that one has.
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
     """
     check_names("axes", axes)
     check_columns(design.runs, axes)
@@ -140,7 +137,7 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
     Parameters
     ----------
     best
-        How many; all where there are fewer.
+        How many, at least 1; all where there are fewer.
     alpha
         The level of Nemenyi's test, whatever the level of verdicts.
 
@@ -160,12 +157,6 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
         - the same in every row: ``friedman, p``: Friedman's statistic of the ranks, corrected for
           ties; ``critical_difference`` of two mean ranks, by Nemenyi's test at ``alpha`` (Demsar,
           2006).
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; or if ``best`` is below 1.
     """
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
@@ -228,13 +219,8 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
-    """Friedman's chi-square of ranks within blocks (blocks x treatments), and its p.
-
-    Parameters
-    ----------
-    ties
-        Whether to correct for ties, as scipy's ``friedmanchisquare`` does; Demsar's formula (2006)
-        does not.
+    """Friedman's chi-square of ranks (blocks x treatments), and its p; corrected for ties as scipy
+    does, or not, as Demsar (2006).
     """
     n, k = ranks.shape
     if n < 2 or k < 2:

@@ -325,7 +325,7 @@ def compare_levels(results: Results) -> Effects:
 def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:
     """Raise AuditError if the fused engine's runs are wrong, else say what the audit has shown."""
     from ablations.analysis import audit_failure
-    from ablations.report.formatting import describe_audit
+    from ablations.report.texts import describe_audit
 
     if message := audit_failure(results.audit):
         raise AuditError(message)

@@ -2,19 +2,25 @@
 
 Each takes any long table and the names of its columns, ``main_effects(runs, controls, factors,
 outcome="loss", block="subject")``, or a ``Design``, which holds both; the fields of ``Design`` are
-the keywords of the functions.
+the keywords of the functions.  Tables of answers end with the number of blocks behind a row (``n``)
+and with what was computed of them (``procedure``), what that ``assumes``, and what it ``left_out``.
+A wrong request raises ``ValueError``, as do ``Design`` and its ``observations``.
 """
 
 import warnings
 from typing import Any
 
-from ablations.analysis.audit import audit_failure
 from ablations.analysis.coding import cell_codes, varying
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import cost_between, costs, noise_floor
 from ablations.analysis.curves import level_curves, published_band
 from ablations.analysis.design import Design, Scale
-from ablations.analysis.divergence import divergence_effects, divergence_rates, endings
+from ablations.analysis.divergence import (
+    audit_failure,
+    divergence_effects,
+    divergence_rates,
+    endings,
+)
 from ablations.analysis.inference import (
     adjust,
     equivalence_p,
@@ -29,7 +35,15 @@ from ablations.analysis.interactions import (
     simple_effects,
     strongest_pairs,
 )
-from ablations.analysis.main_effects import main_effects
+from ablations.analysis.main_effects import (
+    EQUAL,
+    HELPS,
+    HURTS,
+    UNDECIDED,
+    VERDICTS,
+    main_effects,
+    verdicts,
+)
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairing import (
     complete_blocks,
@@ -41,7 +55,6 @@ from ablations.analysis.power import seeds_needed
 from ablations.analysis.ranking import configurations, pareto_front, ranking, seed_spread
 from ablations.analysis.selection import best_configuration, tune
 from ablations.analysis.variance import variance_shares
-from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
 
 __all__ = [
     "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",

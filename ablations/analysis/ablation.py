@@ -1,6 +1,4 @@
-"""The ablation table: every level against its control, what its effect depends on, and how many
-more seeds would decide it.
-"""
+"""Every level against its control, what its effect depends on, and how many seeds decide it."""
 
 from __future__ import annotations
 
@@ -9,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.analysis.design import OUTCOME, Design
+from ablations.analysis.design import OUTCOME, Design, accept_table
 from ablations.analysis.interactions import interactions, moderators
 from ablations.analysis.main_effects import Correction, main_effects
 from ablations.analysis.power import seeds_needed
-from ablations.analysis.questions import accept_table
 from ablations.analysis.selection import describe_choices, tune
+from ablations.analysis.statements import join_statements
 from ablations.results.metadata import NOT_SET, StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -36,10 +34,7 @@ def study_design(results: StoredResults, metadata: StudyMetadata) -> Design:
 
 
 def tune_design(design: Design, tune_over: tuple[str, ...]) -> Design:
-    """Compare each configuration at its best levels of ``tune_over``.
-
-    The design itself where none of these axes varies, or only one seed ended.
-    """
+    """Compare configurations at their best levels of these axes, if one varies over two seeds."""
     runs = design.runs
     ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
     axes = tuple(axis for axis in tune_over if axis in design.axes)
@@ -68,22 +63,17 @@ def ablation_effects(design: Design) -> Effects:
 
 @accept_table("controls", "factors", "scale", "higher_is_better", "margin", "alpha")
 def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
-    """Return the main effects with ``depends_on``, the axes that an effect depends on
-    (``moderators``), and ``more``, the seeds that would decide it (``seeds_needed``).
-    """
+    """Return main effects with ``depends_on`` (``moderators``) and ``more`` (``seeds_needed``)."""
     effects = main_effects(design, correction=correction)
-    axes = moderators(effects, interactions(design), margin=design.bound, alpha=design.alpha)
-    needed = seeds_needed(effects, margin=design.bound, alpha=design.alpha)
-    column = effects.columns.get_loc("n")
-    effects.insert(column, "more", needed["more"])
+    margin, alpha, column = design.bound, design.alpha, effects.columns.get_loc("n")
+    axes = moderators(effects, interactions(design), margin=margin, alpha=alpha)
+    effects.insert(column, "more", seeds_needed(effects, margin=margin, alpha=alpha)["more"])
     effects.insert(column, "depends_on", axes)
     return effects
 
 
 def describe_tuning(table: pd.DataFrame, design: Design) -> pd.DataFrame:
-    """Add to ``procedure``, ``assumes`` and ``left_out`` that configurations were compared at
-    their best levels, and which levels these are.
-    """
+    """Add that configurations were compared at their best levels, and which levels these are."""
     if not design.tune_over or "procedure" not in table:
         return table
     shares, lost = describe_choices(design)
@@ -98,6 +88,6 @@ def describe_tuning(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     )
     return table.assign(
         procedure=[f"{text}; {procedure}" for text in table["procedure"]],
-        assumes=["; ".join(filter(None, [text, assumption])) for text in table["assumes"]],
-        left_out=["; ".join(filter(None, [text, lost])) for text in table["left_out"]],
+        assumes=[join_statements(text, assumption) for text in table["assumes"]],
+        left_out=[join_statements(text, lost) for text in table["left_out"]],
     )

@@ -17,10 +17,8 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """A column of levels of any type.
-
-    ``codes``: the position of each row's level in ``levels``, -1 where it is missing; ``levels``:
-    the distinct levels, in order of appearance; ``values``: the column itself.
+    """A column ``values`` of levels of any type: ``levels`` are the distinct ones, in order of
+    appearance, and ``codes`` each row's position among them, -1 where its level is missing.
     """
 
     codes: Ints
@@ -34,7 +32,7 @@ class Column:
 
     @cached_property
     def texts(self) -> list[str]:
-        """The levels as text, and last, where code -1 finds it, a missing level."""
+        """The levels as text; last, where code -1 finds it, a missing level."""
         missing = self.values[self.codes < 0].head(1).tolist()
         return [str(level) for level in [*self.levels, *missing]]
 
@@ -61,40 +59,24 @@ def _is_same(value: object, level: object) -> bool:
 
 
 def cell_codes(levels: pd.DataFrame) -> Ints:
-    """Number the distinct rows of ``levels``, one integer a distinct combination.
+    """Number the distinct rows of ``levels``, in order of appearance.
 
-    Missing values are a level of their own: in a union of grids an axis that one grid does not
-    have is missing there. Nothing is sorted, so levels of mixed types are welcome.
+    Levels may be of mixed types; a missing one is a level of its own, as in a union of grids.
     """
-    columns = [Column.from_values(levels[name]) for name in levels.columns]
-    return combine(((column.codes, len(column.levels)) for column in columns), len(levels))
+    return combine((Column.from_values(levels[name]) for name in levels.columns), len(levels))
 
 
-def combine(columns: Iterable[tuple[Ints, int]], size: int) -> Ints:
-    """Number the distinct rows of several columns of codes, in order of appearance.
-
-    Parameters
-    ----------
-    columns
-        Codes from -1, and how many levels these are.
-    size
-        Rows.
-    """
+def combine(columns: Iterable[Column], size: int) -> Ints:
+    """Number the distinct rows of columns of ``size`` rows, in order of appearance."""
     key = np.zeros(size, dtype=np.int64)
-    for codes, levels in columns:
+    for column in columns:
         # Compressed after every column, so that the product of many axes never overflows.
-        key, _ = pd.factorize(key * (levels + 1) + codes + 1)
+        key, _ = pd.factorize(key * (len(column.levels) + 1) + column.codes + 1)
     return np.asarray(key, dtype=np.int64)
 
 
 def number_pairs(first: Ints, second: Ints) -> tuple[Ints, Ints]:
-    """Number the distinct pairs of two columns of codes from 0.
-
-    Returns
-    -------
-    numbers, rows
-        The number of each row's pair, and the first row of each pair.
-    """
+    """Number the distinct pairs of two columns of codes from 0; and the first row of each pair."""
     key = first * (second.max(initial=0) + 1) + second
     _, rows, numbers = np.unique(key, return_index=True, return_inverse=True)
     return numbers, rows
@@ -112,23 +94,18 @@ def row_labels(levels: pd.DataFrame) -> list[str]:
 
 
 def rank_texts(texts: Sequence[str]) -> Ints:
-    """Return the position of each text in their order; equal texts keep theirs."""
+    """Return the position of each text in their order."""
     return np.argsort(np.argsort(np.asarray(texts, dtype=str), kind="stable"))
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return those of ``columns`` that take at least two values: one level is not a factor."""
-    return [
-        name
-        for name in columns
-        if name in runs and len(pd.factorize(runs[name], use_na_sentinel=False)[1]) > 1
-    ]
+    present = [name for name in columns if name in runs]
+    return [name for name in present if len(pd.factorize(runs[name], use_na_sentinel=False)[1]) > 1]
 
 
 def fixed_order(d: Floats) -> Ints:
-    """An order of the rows of ``d`` (seeds x contrasts) that follows from their numbers alone: not
-    from their labels, the order of columns, the sign or the unit.
-    """
+    """Order the rows of ``d`` (seeds x contrasts) by numbers: labels, signs, units do not count."""
     size = np.abs(np.nan_to_num(d))
     ranks = np.empty_like(size)
     for j, column in enumerate(size.T):

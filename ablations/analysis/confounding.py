@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Column, Ints, combine
-from ablations.analysis.design import Design
-from ablations.analysis.questions import accept_table
+from ablations.analysis.design import Design, accept_table
 
 CONFOUNDING_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
 MAX_FACTORS = 4
@@ -22,11 +21,10 @@ def confounding(design: Design, *, order: int = 2) -> pd.DataFrame:
     """Name the effects that these runs cannot estimate, and what they are confounded with.
 
     A main effect needs a run of the level and one of its control that agree in everything else,
-    the block included; an interaction needs four runs.  Where none agree, the fewest factors
-    are sought (the block among them) on which they already differ everywhere: with these the
-    effect is confounded.  (A model in which blocks only shift all runs could estimate more; pairs
-    do not depend on it.)  In a half fraction of a two-level design with C = AB, for instance, C is
-    confounded with the interaction of A and B (Box & Hunter, 1961).
+    the block included; an interaction needs four runs.  Where none agree, the effect is confounded
+    with the fewest factors (the block among them) on which they already differ everywhere.  In a
+    half fraction of a two-level design with C = AB, for instance, C is confounded with the
+    interaction of A and B (Box & Hunter, 1961).
 
     Parameters
     ----------
@@ -115,11 +113,9 @@ def _interactions(design: Design, a: str, b: str) -> list[Row]:
 
 
 def _observed_levels(column: Column) -> tuple[Ints, list[object]]:
-    """The levels that occur in a column, in order of appearance, and its codes among them."""
-    observed = pd.unique(column.codes[column.codes >= 0])
-    position = np.full(len(column.levels) + 1, -1)
-    position[observed] = np.arange(len(observed))
-    return position[column.codes], column.levels[observed].tolist()
+    """Codes of a column among the levels that occur in it, and these, in order of appearance."""
+    codes, observed = pd.factorize(np.where(column.codes < 0, np.nan, column.codes))
+    return codes, column.levels[observed.astype(int)].tolist()
 
 
 def _names(design: Design) -> list[str]:
@@ -130,36 +126,28 @@ def _names(design: Design) -> list[str]:
 def _cells(design: Design, names: Sequence[str]) -> Ints:
     """Number the combinations of some factors and the block."""
     data = design.observations
-    columns = {name: (column.codes, len(column.levels)) for name, column in data.columns.items()}
-    columns[design.unit] = data.block, len(data.blocks)
+    block = Column(data.block, data.blocks, data.blocks.to_series())
+    columns = {**data.columns, design.unit: block}
     return combine((columns[name] for name in names), len(data))
 
 
 def _explain(
     design: Design, groups: Sequence[Ints], axes: Sequence[str], effect: str
 ) -> tuple[str, str]:
-    """Find the fewest columns in which groups of runs differ everywhere, and write it as a
-    sentence.
-    """
+    """Find the fewest columns in which groups of runs differ everywhere; and say it."""
     names = [name for name in _names(design) if name not in axes]
-    separating: list[tuple[str, ...]] = []
+
+    def is_separating(columns: Sequence[str]) -> bool:
+        first, second = (set(_cells(design, columns)[group]) for group in groups)
+        return not first & second
+
     for size in range(1, min(MAX_FACTORS, len(names)) + 1):
-        separating = [
-            columns
-            for columns in combinations(names, size)
-            if not _share_a_cell(_cells(design, columns), groups)
-        ]
-        if separating:
+        if separating := list(filter(is_separating, combinations(names, size))):
             break
-    if not separating:
+    else:
         return "", f"{effect} were never run with all of {', '.join(names)} the same"
     confounded = ", ".join(" × ".join(columns) for columns in separating)
     same = " and ".join(separating[0])
     return confounded, (
         f"{effect} were never run at the same {same}, and cannot be told from {confounded}"
     )
-
-
-def _share_a_cell(cells: Ints, groups: Sequence[Ints]) -> bool:
-    first, *others = (set(cells[group]) for group in groups)
-    return bool(first.intersection(*others))

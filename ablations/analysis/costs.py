@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, varying
-from ablations.analysis.inference import Location, hodges_lehmann
+from ablations.analysis.inference import hodges_lehmann
 from ablations.analysis.pairing import seed_effects
 from ablations.analysis.statements import STATED, format_counts
 from ablations.results.metadata import (
@@ -51,9 +51,7 @@ def label_timings(
 def with_step_seconds(
     runs: pd.DataFrame, timings: pd.DataFrame, axes: Sequence[str]
 ) -> pd.DataFrame | None:
-    """Replace ``train_seconds`` by what the steps of each run take alone; None unless all of the
-    runs were timed on one machine.
-    """
+    """Set ``train_seconds`` to what a run takes alone; None unless one machine timed all runs."""
     if timings.empty or not axes:
         return None
     machine = timings[MACHINE].value_counts().index[0]
@@ -93,8 +91,7 @@ def time_costs(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
 
 
 def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Return what two timings of the same configuration differ by: the control against itself
-    under a second name.
+    """Return what two timings of one configuration differ by.
 
     Parameters
     ----------
@@ -118,18 +115,18 @@ def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
     pairs["log"] = np.log(pairs["seconds_again"] / pairs["seconds"])
     rows = []
     for machine, ratios in pairs.groupby(MACHINE, sort=True)["log"]:
-        location = hodges_lehmann(ratios.to_numpy(), confidence)
+        logs, n = _estimate(ratios, confidence)
         floor = _noise_quantile(np.sort(ratios.to_numpy(dtype=float)))
-        logs = [location.estimate, *_sufficient_interval(location, confidence), floor]
-        rows.append((*machine, *np.exp(logs), location.n))
+        rows.append((*machine, *np.exp([*logs, floor]), n))
     return pd.DataFrame(rows, columns=FLOOR_COLUMNS)
 
 
-def _sufficient_interval(location: Location, confidence: float) -> tuple[float, float]:
-    """The interval; missing where there are too few blocks for its confidence."""
+def _estimate(logs: pd.Series, confidence: float) -> tuple[list[float], int]:
+    """Estimate, low and high, missing bounds where blocks are too few for them; and the blocks."""
+    location = hodges_lehmann(logs.to_numpy(), confidence)
     if location.confidence >= confidence:
-        return location.low, location.high
-    return np.nan, np.nan
+        return [location.estimate, location.low, location.high], location.n
+    return [location.estimate, np.nan, np.nan], location.n
 
 
 def _noise_quantile(logs: Floats) -> float:
@@ -174,7 +171,7 @@ def costs(
         - ``seconds, control_seconds``: medians of a step at the level and at its control;
           ``forward_seconds, backward_seconds, update_seconds``: of its parts at the level.
         - ``memory_ratio``: the same ratio of memory.
-        - ``cells``, ``blocks``, and ``n`` (blocks), ``procedure``, ``assumes``, ``left_out``.
+        - ``cells``, ``blocks``.
     """
     if runs.empty:
         return pd.DataFrame(columns=COST_COLUMNS)
@@ -209,29 +206,28 @@ def _compare_levels(
     )
     rows: list[dict[str, object]] = []
     for (axis, level), contrast in points.groupby(["axis", "level"], sort=False):
-        location = hodges_lehmann(contrast["difference"].to_numpy(), confidence)
-        low, high = _sufficient_interval(location, confidence)
-        beyond = abs(location.estimate) > np.log(floor) and (low > 0 or high < 0)
+        (estimate, low, high), n = _estimate(contrast["difference"], confidence)
+        beyond = abs(estimate) > np.log(floor) and (low > 0 or high < 0)
         n_blocks = timings.loc[timings[axis] == level, "block"].nunique()
         rows.append(
             {
                 "axis": axis,
                 "level": level,
                 "control": controls[axis],
-                "ratio": np.exp(location.estimate),
+                "ratio": np.exp(estimate),
                 "low": np.exp(low),
                 "high": np.exp(high),
                 "floor": floor,
-                "verdict": (SLOWER if location.estimate > 0 else FASTER) if beyond else NO_SLOWER,
+                "verdict": (SLOWER if estimate > 0 else FASTER) if beyond else NO_SLOWER,
                 **medians[axis].loc[level].to_dict(),
                 "control_seconds": medians[axis].loc[controls[axis], "seconds"],
                 "memory_ratio": np.exp(memory_ratios[axis, level]),
                 "cells": int(contrast["cells"].max()),
-                "blocks": location.n,
-                "n": location.n,
+                "blocks": n,
+                "n": n,
                 "procedure": procedure,
                 "assumes": "blocks independent, their differences symmetric",
-                "left_out": format_counts((n_blocks - location.n, "block without its pair")),
+                "left_out": format_counts((n_blocks - n, "block without its pair")),
             }
         )
     return rows
@@ -273,7 +269,6 @@ def cost_between(
     rows = []
     pairs["log"] = np.log(pairs["time"] / pairs["time_baseline"])
     for machine, ratios in pairs.groupby(MACHINE, sort=True)["log"]:
-        location = hodges_lehmann(ratios.to_numpy(), confidence)
-        bounds = _sufficient_interval(location, confidence)
-        rows.append((*machine, *np.exp([location.estimate, *bounds]), location.n))
+        logs, n = _estimate(ratios, confidence)
+        rows.append((*machine, *np.exp(logs), n))
     return pd.DataFrame(rows, columns=[*MACHINE, "ratio", "low", "high", "blocks"])

@@ -1,6 +1,4 @@
-"""Do our runs agree with a curve printed elsewhere? The printed numbers beside the band of our
-seeds.
-"""
+"""Curves of levels, averaged over cells and seeds; printed curves beside the band of our runs."""
 
 from __future__ import annotations
 
@@ -13,9 +11,7 @@ from ablations.analysis.coding import Bools, Column, Ints, cell_codes, count_dis
 from ablations.analysis.design import Scale
 from ablations.analysis.inference import group_intervals
 
-PUBLISHED_COLUMNS = [
-    "label", "epoch", "low", "median", "high", "printed", "inside", "runs",
-]  # fmt: skip
+PUBLISHED_COLUMNS = ["label", "epoch", "low", "median", "high", "printed", "inside", "runs"]
 
 
 def published_band(
@@ -40,11 +36,6 @@ def published_band(
         One row an epoch: ``label, epoch, low, median, high`` (percentiles 0.5, 50 and 99.5 of our
         runs at that epoch), ``printed``, ``inside`` (between ``low`` and ``high``), ``runs``.
         Epochs we did not train have missing percentiles and are not inside.
-
-    Raises
-    ------
-    KeyError
-        If ``where`` names a column the runs do not have.
     """
     selected = np.ones(len(runs), dtype=bool)
     for column, value in where.items():
@@ -64,8 +55,7 @@ def published_band(
 
 
 CURVE_COLUMNS = [
-    "axis", "level", "epoch", "mean", "low", "high", "seeds", "cells", "survivors",
-    "runs",
+    "axis", "level", "epoch", "mean", "low", "high", "seeds", "cells", "survivors", "runs",
 ]  # fmt: skip
 
 
@@ -82,10 +72,10 @@ def level_curves(
 ) -> pd.DataFrame:
     """Average the curves of each level of ``axis``: over cells first, then over seeds.
 
-    Only cells that all drawn levels have are averaged, so that two curves differ by the level and
-    nothing else. Drawn are the levels of the cell with most of them; the others share no cell with
-    these and are left out. Runs that diverged are not in a curve: it is conditional on survival,
-    and ``survivors`` of ``runs`` says how much that leaves out.
+    The levels are those of the cell with most of them, and only cells that have all of these are
+    averaged, so that two curves differ by the level and nothing else. Runs that diverged are not in
+    a curve: it is conditional on survival, and ``survivors`` of ``runs`` says how much that leaves
+    out.
 
     Parameters
     ----------

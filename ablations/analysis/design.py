@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property, wraps
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 """Columns that tell configurations apart even where no axis names them: the study ``cells`` trains
 each of its configurations for a number of epochs of its own."""
 Scale = Literal["log", "difference"]
+Question = Callable[..., pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +39,8 @@ class Observations:
     """The runs that carry a result, as arrays with one entry a run.
 
     ``rows``: positions in the design's ``runs``; ``raw``: the outcome, missing where the run
-    ``diverged``; ``value``: the outcome on the scale of the comparison; ``block``: a position in
-    ``blocks``, the sorted labels of all blocks; ``columns``: the factors.  Columns of the table
-    have no names here, so they may be called anything.
+    ``diverged``; ``value``: the same on the scale of the comparison; ``block``: a position in
+    ``blocks``, the sorted labels of all blocks; ``columns``: the factors, which may have any names.
     """
 
     rows: Ints
@@ -55,8 +56,7 @@ class Observations:
 
     def cells(self, factors: Sequence[str]) -> Ints:
         """Number the combinations of some factors, in order of appearance."""
-        columns = (self.columns[name] for name in factors)
-        return combine(((column.codes, len(column.levels)) for column in columns), len(self))
+        return combine((self.columns[name] for name in factors), len(self))
 
     def sorted_cells(self, factors: Sequence[str]) -> Ints:
         """Number the combinations of some factors, in the order of their levels as text."""
@@ -145,17 +145,12 @@ class Design:
             return
         if self.block in self.factors:
             raise ValueError(f"{self.block!r} is the block, and cannot be a factor as well")
-        missing = int(self.runs[self.block].isna().sum())
-        if missing:
+        if missing := int(self.runs[self.block].isna().sum()):
             raise ValueError(f"the block {self.block!r} is missing in {missing} rows")
 
     @classmethod
     def from_runs(cls, results: StoredResults, metadata: StudyMetadata) -> Design:
-        """Find the axes, factors and controls that the runs of ``results`` offer.
-
-        Levels are text throughout; losses are compared as ratios, unless one of them is zero or
-        negative.
-        """
+        """Find axes, factors and controls; levels are text, losses ratios if all are positive."""
         names = tuple(name for name in metadata.axes if name in results.runs)
         # In an order of their own, so that the same runs give the same bytes however stored.
         runs = with_text_levels(results.runs.sort_values("run_id", kind="stable"), names)
@@ -164,11 +159,8 @@ class Design:
         ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
         # A level of which no run ended is still a level of the study.
         planned_axes = varying(runs, names)
-        controls = {
-            axis: label(metadata.controls[axis])
-            for axis in planned_axes
-            if axis in metadata.controls
-        }
+        axes = [axis for axis in planned_axes if axis in metadata.controls]
+        controls = {axis: label(metadata.controls[axis]) for axis in axes}
         size = 1.0 if scale == "log" else typical_size(runs, controls, OUTCOME)
         return cls(
             runs,
@@ -197,13 +189,17 @@ class Design:
         """What the experimental unit is called in texts."""
         return self.block or "replicate"
 
+    @cached_property
+    def cells(self) -> Ints:
+        """The configuration of each run as a number, in order of appearance."""
+        return combine(self.columns.values(), len(self.runs))
+
     @property
     def contrasted_axes(self) -> list[str]:
         """The axes that have a control and are in the table."""
         axes = [axis for axis in self.controls if axis in self.runs]
-        for axis in axes:
-            if axis not in self.factors:
-                raise ValueError(f"{axis!r} has a control, and must be among the factors")
+        if outside := [axis for axis in axes if axis not in self.factors]:
+            raise ValueError(f"{outside[0]!r} has a control, and must be among the factors")
         return axes
 
     @cached_property
@@ -272,17 +268,13 @@ class Design:
                 for name, column in self.columns.items()
             },
         )
-        self._check_distinct(observations)
-        return observations
-
-    def _check_distinct(self, observations: Observations) -> None:
         _, first = number_pairs(observations.cells(self.factors), observations.block)
-        repeated = len(observations) - len(first)
-        if repeated:
+        if repeated := len(observations) - len(first):
             raise ValueError(
                 f"{repeated} rows repeat the configuration and {self.unit} of another row: "
                 f"name the column that tells them apart among the factors {list(self.factors)}"
             )
+        return observations
 
     @cached_property
     def _answers(self) -> dict[Any, Any]:
@@ -290,18 +282,11 @@ class Design:
 
     def compute_once(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Return ``function(self, ...)``, computed the first time only; not to be changed."""
-        frozen = tuple((name, _freeze(value)) for name, value in sorted(options.items()))
-        key = (function, tuple(map(_freeze, args)), frozen)
+        # Options may be lists and mappings, which are no keys.
+        key = (function, repr(args), repr(sorted(options.items())))
         if key not in self._answers:
             self._answers[key] = function(self, *args, **options)
         return self._answers[key]
-
-
-def _freeze(value: Any) -> Any:
-    """A list or mapping as something that can be the key of a dictionary."""
-    if isinstance(value, Mapping):
-        return tuple(value.items())
-    return tuple(value) if isinstance(value, list) else value
 
 
 def check_names(argument: str, names: object) -> None:
@@ -329,15 +314,56 @@ def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:
-    """Return the median absolute outcome of the runs with all axes at their controls, or of all
-    runs where no run has: a margin that is a fraction is a fraction of this.
-    """
+    """Return the median absolute outcome of runs at all controls, or of all runs, for margins."""
     ok = runs[runs["status"] == "ok"]
-    base = (
-        ok[np.all([ok[axis] == level for axis, level in controls.items()], axis=0)]
-        if controls
-        else ok
-    )
+    at_controls = [ok[axis] == level for axis, level in controls.items()]
+    base = ok[np.all(at_controls, axis=0)] if controls else ok
     size = pd.to_numeric((base if len(base) else ok)[outcome]).astype(float).abs().median()
     # A margin must be some width, even of outcomes that are all zero.
     return float(size) if size > 0 else 1e-12
+
+
+def accept_table(*uses: str, **presets: Any) -> Callable[[Question], Question]:
+    """Let a function of a ``Design`` also take a table of runs with the fields of its design.
+
+    ``function(runs, controls, factors, outcome="loss")`` makes the design first, of the fields that
+    it ``uses``, with ``presets`` that a caller cannot change.  ``function(design)`` computes its
+    answer once; ``function(design, alpha=0.1)`` changes the design's field for this answer.
+    """
+    names = [*uses, "outcome", "block", "status"]
+
+    def decorate(function: Question) -> Question:
+        table_signature = _table_signature(function, names)
+
+        @wraps(function)
+        def answer(runs: pd.DataFrame | Design, *args: Any, **options: Any) -> pd.DataFrame:
+            if isinstance(runs, Design):
+                changes = {name: options.pop(name) for name in names if name in options}
+                design = replace(runs, **changes) if changes else runs
+                table: pd.DataFrame = design.compute_once(function, *args, **options)
+                return table.copy()
+            arguments = table_signature.bind(runs, *args, **options).arguments
+            values = {name: arguments.pop(name) for name in names if name in arguments}
+            return function(Design(arguments.pop("runs"), **values, **presets), **arguments)
+
+        answer.__signature__ = table_signature  # type: ignore[attr-defined]
+        return answer
+
+    return decorate
+
+
+def _table_signature(function: Question, names: Sequence[str]) -> Signature:
+    """The signature of a function of a design, with the fields of a design in its place."""
+    items = {item.name: item for item in fields(Design)}
+
+    def parameter(name: str) -> Parameter:
+        item, positional = items[name], name in ("runs", "controls", "factors")
+        kind = Parameter.POSITIONAL_OR_KEYWORD if positional else Parameter.KEYWORD_ONLY
+        default = Parameter.empty if positional else item.default
+        return Parameter(name, kind, default=default, annotation=item.type)
+
+    runs, *columns = map(parameter, ("runs", *names))
+    of_design = signature(function)
+    options = list(of_design.parameters.values())[1:]
+    parameters = sorted([runs, *options, *columns], key=lambda parameter: parameter.kind)
+    return of_design.replace(parameters=parameters)

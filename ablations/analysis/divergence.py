@@ -1,9 +1,8 @@
-"""What went wrong, where, and how often: divergence rates by level, and endings grouped by their
-reason.
-"""
+"""What went wrong, where, and how often: divergence by level, endings by reason, failed audits."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,16 +10,15 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.coding import Bools, Floats, Ints
-from ablations.analysis.design import Design, check_columns, check_names
+from ablations.analysis.coding import Floats, Ints
+from ablations.analysis.design import Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import max_t, mean_intervals, sign_flip_p
 from ablations.analysis.pairing import Pairs, balanced_pairs, mean_by_block, pair_runs
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     assumptions_text,
     format_counts,
-    procedure_texts,
+    state_basis,
 )
 
 RATE_COLUMNS = ["axis", "level", "diverged", "runs", "rate", "low", "high", "seeds"]
@@ -45,11 +43,6 @@ def divergence_rates(
         ``axis, level, diverged, runs, rate, low, high`` (Clopper-Pearson, 95 %, by statsmodels; it
         takes runs as independent, which runs that share a seed are not, so read it as a lower
         bound on the uncertainty), and ``seeds``: seeds in which at least one run diverged.
-
-    Raises
-    ------
-    ValueError
-        If ``axes`` is not a list of different columns, or a column is missing.
     """
     check_names("axes", axes)
     check_columns(runs, [*axes, block])
@@ -87,7 +80,6 @@ def divergence_effects(design: Design) -> pd.DataFrame:
           diverged being worse than any that did not, averaged over seeds; ``low, high``: its 95 %
           t interval; ``p_advantage``: sign-flip over seeds; ``p_adjusted``: step-down max-T over
           the rows; ``seeds``.
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
     """
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     rows = [row for axis_rows, _, _ in by_axis for row in axis_rows]
@@ -96,18 +88,13 @@ def divergence_effects(design: Design) -> pd.DataFrame:
     if rows:
         order = pd.unique(np.concatenate([blocks for _, _, blocks in by_axis]))
         adjusted = max_t(np.hstack([gains for _, gains, _ in by_axis])[order])
-    return table.assign(
-        p_adjusted=adjusted,
-        n=table["seeds"],
-        procedure=procedure_texts(table["seeds"], PROCEDURE),
-        assumes=assumptions_text(design.unit),
-    )[DIVERGENCE_COLUMNS]
+    table = table.assign(p_adjusted=adjusted)
+    assumptions = assumptions_text(design.unit)
+    return state_basis(table, table["seeds"], PROCEDURE, assumptions)[DIVERGENCE_COLUMNS]
 
 
 def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats, Ints]:
-    """The rows of one axis, the mean gains of blocks x levels, and the blocks in the order of
-    their appearance, level by level.
-    """
+    """The rows of an axis; mean gains, blocks x levels; blocks as they appear, level by level."""
     data, block = design.observations, design.unit
     column, control = data.columns[axis], design.controls[axis]
     pairs: Pairs = design.compute_once(balanced_pairs, axis)
@@ -129,21 +116,15 @@ def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats
             (n_pairs[code] - at.sum(), f"pair of an incomplete {block} or cell"),
             (design.n_blocks - len(by_block), f"{block} without a pair"),
         )
-        counts = _count_outcomes(pairs.diverged[at], pairs.control_diverged[at])
+        outcomes = 2 * pairs.diverged[at] + pairs.control_diverged[at]
+        neither, only_control, only_level, both = np.bincount(outcomes, minlength=4).tolist()
+        table = [[both, only_level], [only_control, neither]]
+        p_mcnemar = float(mcnemar(table, exact=True).pvalue)
+        counts = len(outcomes), only_level, only_control, p_mcnemar
         p = float(sign_flip_p(by_block)[0])
         numbers = (*counts, *bounds, p, np.nan, len(by_block))
         rows.append([axis, levels[k], control, *numbers, left_out])
     return rows, gains, np.concatenate([np.empty(0, dtype=np.int64), *orders])
-
-
-def _count_outcomes(level: Bools, control: Bools) -> tuple[int, int, int, float]:
-    """Pairs; those in which only the level and only the control diverged; McNemar's p."""
-    only_level, only_control = int((level & ~control).sum()), int((~level & control).sum())
-    both, neither = int((level & control).sum()), int((~level & ~control).sum())
-    p = 1.0
-    if only_level + only_control:
-        p = float(mcnemar([[both, only_level], [only_control, neither]], exact=True).pvalue)
-    return len(level), only_level, only_control, p
 
 
 def endings(
@@ -157,27 +138,45 @@ def endings(
     -------
     DataFrame
         ``status, reason`` (the first of the group), ``reasons`` (how many different ones), ``runs,
-        seeds``, ``shared``: what all runs of the group have in common, as "axis = level" joined by
-        ", ".
+        seeds``, ``shared``: the ``axis = level`` that all runs of the group have.
     """
     bad = runs[runs[status].isin(["diverged", "failed", "skipped"])]
     bad = bad.assign(reason=bad["reason"].fillna("no reason was recorded").astype(str))
     pattern = bad["reason"].str.replace(r"\d+(\.\d+)?(e[-+]?\d+)?", "0", regex=True)
     rows = []
     for (state, _), group in bad.groupby([status, pattern.rename("pattern")], sort=True):
-        rows.append(
-            {
-                "status": state,
-                "reason": group["reason"].min(),
-                "reasons": group["reason"].nunique(),
-                "runs": len(group),
-                "seeds": group[block].nunique(),
-                "shared": ", ".join(
-                    f"{axis} = {group[axis].iloc[0]}"
-                    for axis in axes
-                    if len(group[axis].drop_duplicates()) == 1
-                ),
-            }
-        )
+        reasons, seeds = group["reason"], group[block].nunique()
+        same = [axis for axis in axes if len(group[axis].drop_duplicates()) == 1]
+        shared = ", ".join(f"{axis} = {group[axis].iloc[0]}" for axis in same)
+        rows.append((state, reasons.min(), reasons.nunique(), len(group), seeds, shared))
     table = pd.DataFrame(rows, columns=["status", "reason", "reasons", "runs", "seeds", "shared"])
     return table.sort_values("runs", ascending=False, kind="stable").reset_index(drop=True)
+
+
+MAX_DRIFT = 0.05
+"""Largest mean difference of final losses, on the log scale, that may be more than chance."""
+MIN_AUDITED = 4
+"""Runs from which on a mean difference says something."""
+
+
+def audit_failure(audit: pd.DataFrame) -> str | None:
+    """Return where audited runs of the fused engine (rows of ``Results.audit``) differ from the
+    reference loop, in a sentence; None where all agree.
+    """
+    wrong = audit[audit["reason"].notna()]
+    if len(wrong):
+        first = wrong.iloc[0]
+        return (
+            f"the fusion audit failed for {len(wrong)} of {len(audit)} runs; "
+            f"run {first['run_id']}: {first['reason']}"
+        )
+    drift = audit["drift"].dropna()
+    if len(drift) < MIN_AUDITED:
+        return None
+    mean, error = float(drift.mean()), float(drift.std(ddof=1)) / math.sqrt(len(drift))
+    if abs(mean) <= max(MAX_DRIFT, 5 * error):
+        return None
+    return (
+        f"the fusion audit failed: the final validation losses of {len(drift)} runs are "
+        f"{math.expm1(mean):+.0%} from the plain loop's in the mean, give or take {error:.0%}"
+    )

@@ -1,7 +1,5 @@
-"""Intervals and tests over blocks: one number a seed in, one statement out.
-
-Tables have one row a seed and one column a contrast; a missing entry is a seed the contrast does
-not have.
+"""Intervals and tests over blocks, of arrays with a row a seed and a column a contrast; an entry
+is missing where a contrast lacks the seed.
 """
 
 from __future__ import annotations
@@ -38,46 +36,31 @@ def mean_and_sd(d: Floats) -> tuple[Floats, Floats]:
 
 
 def mean_intervals(d: Floats, scale: Scale) -> dict[str, Floats]:
-    """Return the mean of each column of ``d`` (seeds x contrasts) with its 95 % t interval.
-
-    Returns
-    -------
-    dict
-        ``effect, low, high``, and as fractions ``change, change_low, change_high`` (log scale only;
-        missing otherwise).
-    """
+    """Return the mean of each column of ``d`` with its 95 % t interval, and both as fractions."""
     mean, sd = mean_and_sd(d)
     low, high = t_interval(mean, sd, np.isfinite(d).sum(axis=0))
-    return {"effect": mean, "low": low, "high": high, **relative_changes(mean, low, high, scale)}
+    return effect_columns(mean, low, high, scale)
 
 
-def relative_changes(mean: Floats, low: Floats, high: Floats, scale: Scale) -> dict[str, Floats]:
-    """Return log ratios as fractions: ``change, change_low, change_high``; missing on another
-    scale.
-    """
-    names = ("change", "change_low", "change_high")
-    return {
-        name: np.expm1(value) if scale == "log" else np.full_like(value, np.nan)
-        for name, value in zip(names, (mean, low, high), strict=True)
+def effect_columns(effect: Any, low: Any, high: Any, scale: Scale) -> dict[str, Any]:
+    """Name an effect and its bounds; ``change``: as fractions of log ratios, or else missing."""
+    values = {"": effect, "_low": low, "_high": high}
+    changes = {
+        f"change{end}": np.expm1(value) if scale == "log" else value * np.nan
+        for end, value in values.items()
     }
+    return {"effect": effect, "low": low, "high": high, **changes}
 
 
 def share_positive(merit: Floats) -> Floats:
-    """Return the share of positive numbers among those present in each column; zeros count half."""
+    """Return the share of positive numbers in each column, zeros as half, missing ones left out."""
     n = np.isfinite(merit).sum(axis=0)
     wins = (merit > 0).sum(axis=0) + (merit == 0).sum(axis=0) / 2
     return np.where(n > 0, wins / np.maximum(n, 1), np.nan)
 
 
 def group_intervals(values: pd.Series, keys: Any) -> pd.DataFrame:
-    """Return the mean of ``values`` within each group of ``keys``, with its t interval.
-
-    Returns
-    -------
-    DataFrame
-        Indexed by group, in order of appearance: ``mean``, ``sd``, ``n`` (numbers present),
-        ``low``, ``high`` (95 %, missing when n < 2).
-    """
+    """Return ``mean, sd, n`` and 95 % t interval ``low, high`` of each group, as they appear."""
     grouped = values.groupby(keys, sort=False, dropna=False, observed=True)
     table = grouped.agg(["mean", "std", "count"]).rename(columns={"std": "sd", "count": "n"})
     low, high = t_interval(*(table[name].to_numpy(dtype=float) for name in ("mean", "sd", "n")))
@@ -161,9 +144,7 @@ def _surprise(size: Floats, n: Ints) -> Floats:
 
 
 def smallest_p(n: Ints, tests: int = 1) -> Floats:
-    """The smallest two-sided sign-flip p of ``n`` numbers, Bonferroni-adjusted for ``tests``;
-    missing with fewer than two.
-    """
+    """The smallest two-sided sign-flip p of ``n`` numbers, Bonferroni-adjusted for ``tests``."""
     least = np.where(n <= EXACT_BLOCKS, 2.0 ** (1.0 - n), 1 / (RESAMPLES + 1))
     return np.where(n >= 2, np.minimum(1.0, tests * least), np.nan)
 
@@ -179,9 +160,7 @@ def _signs(n: int) -> Floats:
 
 
 def adjust(p: Floats, method: str = "holm") -> Floats:
-    """Adjust p-values over their family with statsmodels' ``multipletests``; missing ones stay
-    missing.
-    """
+    """Adjust p-values with statsmodels' ``multipletests``; missing ones stay missing."""
     adjusted = np.full(len(p), np.nan)
     present = np.isfinite(p)
     if present.any():
@@ -190,9 +169,7 @@ def adjust(p: Floats, method: str = "holm") -> Floats:
 
 
 def equivalence_p(mean: Floats, sd: Floats, n: Floats, margin: float) -> Floats:
-    """P of two one-sided t tests of |mean| < margin (Schuirmann, 1987); missing with fewer than
-    two numbers.
-    """
+    """P of two one-sided t tests of |mean| < margin (Schuirmann, 1987); missing where n < 2."""
     n = np.where(np.asarray(n) >= 2, n, np.nan)
     error = sd / np.sqrt(n)
     room = margin - np.abs(mean)
@@ -209,19 +186,9 @@ MAX_EXACT_PAIRS = 50
 
 @dataclass(frozen=True)
 class Location:
-    """The Hodges-Lehmann estimate of paired differences, with its exact interval.
-
-    Attributes
-    ----------
-    estimate
-        Median of all Walsh averages, the means of two differences or of one with itself.
-    low, high
-        The interval over Walsh averages (Bauer, 1972), missing where n is too small for any.
-    confidence
-        The coverage of the interval, which takes discrete values: the smallest that reaches the
-        requested level, or that of the widest interval.
-    n
-        Differences.
+    """The median of all Walsh averages (means of two of ``n`` differences, or of one with itself),
+    and the interval over them (Bauer, 1972), of the smallest ``confidence`` that reaches the
+    requested level, or else of the largest.
     """
 
     estimate: float
@@ -232,13 +199,7 @@ class Location:
 
 
 def hodges_lehmann(differences: Floats, level: float = 0.95) -> Location:
-    """Estimate the centre of symmetric differences (Hodges & Lehmann, 1963).
-
-    Parameters
-    ----------
-    differences
-        One number a pair; missing ones are ignored.
-    """
+    """Estimate the centre of symmetric differences, one a pair (Hodges & Lehmann, 1963)."""
     d = np.asarray(differences, dtype=float)
     d = d[np.isfinite(d)]
     n = len(d)
@@ -249,10 +210,7 @@ def hodges_lehmann(differences: Floats, level: float = 0.95) -> Location:
     estimate = float(np.median(walsh))
     below = signed_rank_cdf(n)
     # The bounds are the k-th Walsh averages from both ends, k the largest that covers enough.
-    k = int(np.searchsorted(below, (1 - level) / 2, side="right"))
-    if not k:
-        coverage = 1 - 2 * float(below[0])
-        return Location(estimate, float(walsh[0]), float(walsh[-1]), coverage, n)
+    k = max(1, int(np.searchsorted(below, (1 - level) / 2, side="right")))
     coverage = 1 - 2 * float(below[k - 1])
     return Location(estimate, float(walsh[k - 1]), float(walsh[-k]), coverage, n)
 

@@ -1,6 +1,4 @@
-"""Where a main effect hides what it averages over: the effect of a level at each level of another
-axis.
-"""
+"""What a main effect averages over: the effect of a level at each level of another axis."""
 
 from __future__ import annotations
 
@@ -9,8 +7,8 @@ from itertools import combinations, permutations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Floats, Ints, combine, count_distinct, number_pairs
-from ablations.analysis.design import Design
+from ablations.analysis.coding import Bools, Floats, Ints, count_distinct, number_pairs
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     adjust,
     group_intervals,
@@ -20,13 +18,7 @@ from ablations.analysis.inference import (
     smallest_p,
 )
 from ablations.analysis.pairing import Pairs, count_pairs, find_balanced, mean_by_block, pair_runs
-from ablations.analysis.questions import accept_table
-from ablations.analysis.statements import (
-    STATED,
-    assumptions_text,
-    format_counts,
-    procedure_texts,
-)
+from ablations.analysis.statements import STATED, assumptions_text, list_counts, state_basis
 
 SIMPLE_COLUMNS = [
     "axis", "level", "control", "given", "given_level", "effect", "low", "high", "change",
@@ -57,7 +49,7 @@ def simple_effects(design: Design) -> pd.DataFrame:
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all rows, for
           exploring.
         - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose
-          effects are averages of these; ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
+          effects are averages of these.
     """
     tables = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
     tables = [table for table in tables if table is not None]
@@ -68,12 +60,9 @@ def simple_effects(design: Design) -> pd.DataFrame:
         "differences paired within blocks, mean over cells, then t interval and sign flips "
         f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
     )
-    return table.assign(
-        p_adjusted=adjust(table["p"].to_numpy(dtype=float), "fdr_bh"),
-        n=table["seeds"],
-        procedure=procedure_texts(table["seeds"], procedure),
-        assumes=assumptions_text(design.unit),
-    )[SIMPLE_COLUMNS]
+    table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
+    assumptions = assumptions_text(design.unit)
+    return state_basis(table, table["seeds"], procedure, assumptions)[SIMPLE_COLUMNS]
 
 
 def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
@@ -102,14 +91,11 @@ def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
         **mean_intervals(d, design.scale),
         p=sign_flip_p(d),
         seeds=np.isfinite(d).sum(axis=0),
-        left_out=[
-            format_counts(
-                (n - row.pairs, f"pair of an incomplete {block} or cell"),
-                (row.pairs - row.survivors, "pair of which a run diverged"),
-                (design.n_blocks - row.blocks, f"{block} without a pair"),
-            )
-            for n, row in zip(n_pairs[present], counts.itertuples(), strict=True)
-        ],
+        left_out=list_counts(
+            (n_pairs[present] - counts["pairs"], f"pair of an incomplete {block} or cell"),
+            (counts["pairs"] - counts["survivors"], "pair of which a run diverged"),
+            (design.n_blocks - counts["blocks"], f"{block} without a pair"),
+        ),
     )
 
 
@@ -184,8 +170,7 @@ def interactions(design: Design) -> pd.DataFrame:
           together; ``p_floor``: the smallest that this can be with these seeds, ``reachable``:
           whether that is at most 0.05.  The F test of all levels of two axes at once is a row of
           ``variance_shares``.
-        - ``n`` (blocks of the double difference, or of the effect where there is none),
-          ``procedure``, ``assumes``, ``left_out``.
+        - ``n``: blocks of the double difference, or of the effect where there is none.
 
     Pairs of levels of which not all four corners were run are in ``confounding``.
     """
@@ -202,15 +187,11 @@ def interactions(design: Design) -> pd.DataFrame:
         "double differences paired within blocks, mean over cells, then t interval and sign flips "
         f"over blocks; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
     )
-    return table.assign(
-        p_adjusted=adjust(table["p"].to_numpy(dtype=float), "fdr_bh"),
-        p_family=max_t(d),
-        p_floor=floor,
-        reachable=floor <= 0.05,
-        n=n,
-        procedure=procedure_texts(n, procedure),
-        assumes=assumptions_text(design.unit),
-    )[INTERACTION_COLUMNS]
+    adjusted = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
+    table = table.assign(
+        p_adjusted=adjusted, p_family=max_t(d), p_floor=floor, reachable=floor <= 0.05
+    )
+    return state_basis(table, n, procedure, assumptions_text(design.unit))[INTERACTION_COLUMNS]
 
 
 def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]:
@@ -241,14 +222,11 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
         level_a=data.columns[a].infer_levels(rows).array,
         axis_b=b,
         level_b=data.columns[b].infer_levels(rows).array,
-        left_out=[
-            format_counts(
-                (dropped[key], f"pair of an incomplete {block} or cell"),
-                (n_runs[key] - n_cross[key], "run without its like at both controls"),
-                (lost[key], "pair of which a run diverged"),
-            )
-            for key in contrast
-        ],
+        left_out=list_counts(
+            (dropped[contrast], f"pair of an incomplete {block} or cell"),
+            ((n_runs - n_cross)[contrast], "run without its like at both controls"),
+            (lost[contrast], "pair of which a run diverged"),
+        ),
     )
     return table, wide[pd.unique(data.block)][:, contrast]
 
@@ -256,20 +234,14 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
 def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
     """Find the partners of each run at the controls of two axes, all else equal.
 
-    Returns
-    -------
-    DataFrame
-        One row a run that has a level on both axes, all columns numbers: ``row``, ``cell``,
-        ``block``, ``diverged``; ``contrast``: its pair of levels; ``joint, alone_a, alone_b``:
-        the rows of its partners at both controls, at the control of b, and at that of a, -1 where
-        there is none; ``treated``: whether it is at neither control.
+    ``contrast`` numbers the run's pair of levels; ``joint, alone_a, alone_b`` are the rows of its
+    partners at both controls, at that of b, and at that of a, or -1; ``treated``: at no control.
     """
     data = design.observations
     column_a, column_b = data.columns[a], data.columns[b]
     rows = np.flatnonzero((column_a.codes >= 0) & (column_b.codes >= 0))
     cell = data.sorted_cells([name for name in design.factors if name not in (a, b)])[rows]
     at_a, at_b = (data.columns[axis].at(design.controls[axis])[rows] for axis in (a, b))
-    levels = [(column.codes[rows], len(column.levels)) for column in (column_a, column_b)]
     place = cell * len(data.blocks) + data.block[rows]
 
     def find(key: Ints, candidates: Bools) -> Ints:
@@ -282,10 +254,10 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
             "cell": cell,
             "block": data.block[rows],
             "diverged": data.diverged[rows],
-            "contrast": combine(levels, len(rows)),
+            "contrast": pd.factorize(data.cells([a, b])[rows])[0],
             "joint": find(place, at_a & at_b),
-            "alone_a": find(place * len(column_a.levels) + levels[0][0], at_b),
-            "alone_b": find(place * len(column_b.levels) + levels[1][0], at_a),
+            "alone_a": find(place * len(column_a.levels) + column_a.codes[rows], at_b),
+            "alone_b": find(place * len(column_b.levels) + column_b.codes[rows], at_a),
             "treated": ~at_a & ~at_b,
         }
     )
@@ -294,11 +266,7 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
 def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame, Floats, Ints]:
     """Average the balanced part of each contrast over cells, then over blocks.
 
-    Returns
-    -------
-    table, wide, dropped
-        One row a contrast, by its number; the means of blocks x contrasts; and how many rows of
-        each contrast are not balanced.
+    Also returns the means, blocks x contrasts, and how many rows of each are not balanced.
     """
     before = np.bincount(rows["contrast"], minlength=size)
     codes = (rows[name].to_numpy() for name in ("contrast", "cell", "block"))
@@ -319,13 +287,7 @@ def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame
 
 
 def strongest_pairs(table: pd.DataFrame) -> pd.DataFrame:
-    """Order the pairs of axes by how far they are from simply adding up.
-
-    Returns
-    -------
-    DataFrame
-        ``axis_a, axis_b, strength``: the root mean square of the double differences, largest first.
-    """
+    """Order pairs of axes (``axis_a, axis_b``) by ``strength``: root mean square of ``double``."""
     square = table.assign(strength=table["double"].astype(float) ** 2)
     mean = square.groupby(["axis_a", "axis_b"], sort=False)["strength"].mean()
     return np.sqrt(mean).sort_values(ascending=False, kind="stable").reset_index()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import inestimable_main_effects
-from ablations.analysis.design import Design
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     RESAMPLES,
@@ -37,9 +37,11 @@ from ablations.analysis.pairing import (
     mean_differences,
     pair_runs,
 )
-from ablations.analysis.questions import accept_table
-from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, format_counts
-from ablations.analysis.verdicts import UNDECIDED, verdicts
+from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
+
+HELPS, HURTS, EQUAL = "helps", "hurts", "practically equal"
+UNDECIDED = "not enough evidence"
+VERDICTS = (HELPS, HURTS, EQUAL, UNDECIDED)
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
@@ -83,14 +85,6 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence.
-        - ``n`` (blocks), ``procedure``, ``assumes``, ``left_out``: what was computed, from what,
-          in words.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; if a control has another type than the levels;
-        or if a number is out of its range.
     """
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
@@ -124,11 +118,9 @@ def _check_request(design: Design, correction: str) -> None:
 
 @dataclass(frozen=True)
 class _Contrasts:
-    """The levels of one axis against its control.
-
-    ``counts``: one row a level, all that can be counted without a test; ``differences`` and
-    ``divergence``: blocks x levels, the mean difference over cells and the excess of diverged runs;
-    ``missing``: axis, level and reason of levels that have pairs, none of which are balanced.
+    """The levels of one axis against its control: ``counts``, one row a level; ``differences`` and
+    excess of diverged runs (``divergence``), blocks x levels, means over cells; and axis, level and
+    reason of levels ``missing`` because none of their pairs are balanced.
     """
 
     counts: pd.DataFrame
@@ -172,14 +164,12 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
 
 
 def _planned_blocks(design: Design, axis: str) -> Ints:
-    """The number of blocks in which each level was to be run."""
     column = design.columns[axis]
     rows = design.planned & (column.codes >= 0)
     return count_distinct(column.codes[rows], design.blocks[0][rows], len(column.levels))
 
 
 def _share_helped(design: Design, pairs: Pairs, contrast: Ints, size: int) -> Floats:
-    """The share of cells in which each level is better on average."""
     shape = pairs.cell.max(initial=-1) + 1, size
     gains = mean_by_block(pairs.difference, contrast, pairs.cell, shape)
     wins = gains > 0 if design.higher_is_better else gains < 0
@@ -193,28 +183,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     excess = np.asfortranarray(np.hstack([axis.divergence for axis in contrasts]))
     compared = np.isfinite(excess).any(axis=1)
     d, excess = d[compared], excess[compared]
-    sign = 1 if design.higher_is_better else -1
-    table = table.assign(
-        **mean_intervals(d, design.scale),
-        **_tests(d, excess, design, correction),
-        better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
-    )
-    family = len(table) + int(table["p_divergence"].notna().sum())
-    return table.assign(
-        verdict=verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better),
-        n=table["seeds"],
-        procedure=[_procedure(design, n, family, correction) for n in table["seeds"]],
-        assumes=assumptions_text(design.unit),
-        left_out=[_left_out(row, design.unit) for row in table.itertuples()],
-    )[EFFECT_COLUMNS]
-
-
-def _tests(d: Floats, excess: Floats, design: Design, correction: str) -> dict[str, Any]:
-    """Sign-flip p of the differences and, where anything diverged, of the divergence; and p of
-    being within the margin.
-    """
-    n = np.isfinite(d).sum(axis=0)
-    p = sign_flip_p(d)
+    n, p = np.isfinite(d).sum(axis=0), sign_flip_p(d)
     # Where nothing diverged there is no second question, and it must not cost the family anything.
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
     if correction == "max_t":
@@ -222,12 +191,32 @@ def _tests(d: Floats, excess: Floats, design: Design, correction: str) -> dict[s
     else:
         raw = np.concatenate([p, sign_flip_p(uneven)])
         adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
-    floor = smallest_p(n, tests)
-    return {
-        "seeds": n, "p": p, "p_adjusted": adjusted[: len(n)], "p_divergence": adjusted[len(n) :],
-        "p_floor": floor, "reachable": floor <= design.alpha,
-        "p_equivalent": equivalence_p(*mean_and_sd(d), n, design.bound),
-    }  # fmt: skip
+    floor, p_divergence = smallest_p(n, tests), adjusted[len(n) :]
+    family = len(table) + int(np.isfinite(p_divergence).sum())
+    block, sign = design.unit, 1 if design.higher_is_better else -1
+    table = table.assign(
+        **mean_intervals(d, design.scale),
+        seeds=n,
+        p=p,
+        p_adjusted=adjusted[: len(n)],
+        p_divergence=p_divergence,
+        p_floor=floor,
+        reachable=floor <= design.alpha,
+        p_equivalent=equivalence_p(*mean_and_sd(d), n, design.bound),
+        better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
+        n=n,
+        procedure=[_procedure(design, seeds, family, correction) for seeds in n],
+        assumes=assumptions_text(block),
+        left_out=list_counts(
+            (table["seeds_dropped"], f"{block} with a run missing"),
+            (table["cells_dropped"], "cell with a run missing"),
+            (table["unpaired"], "run without a partner at the control"),
+            (table["control_unpaired"], "run of the control without a partner"),
+            (table["pairs"] - table["survivors"], "pair of which a run diverged"),
+        ),
+    )
+    words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
+    return table.assign(verdict=words)[EFFECT_COLUMNS]
 
 
 def _procedure(design: Design, seeds: int, family: int, correction: str) -> str:
@@ -247,16 +236,6 @@ def _procedure(design: Design, seeds: int, family: int, correction: str) -> str:
     )
 
 
-def _left_out(row: Any, block: str) -> str:
-    return format_counts(
-        (row.seeds_dropped, f"{block} with a run missing"),
-        (row.cells_dropped, "cell with a run missing"),
-        (row.unpaired, "run without a partner at the control"),
-        (row.control_unpaired, "run of the control without a partner"),
-        (row.pairs - row.survivors, "pair of which a run diverged"),
-    )
-
-
 def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.DataFrame:
     """Rows of levels that have no pair: the reason, the verdict, and no numbers."""
     axes, levels, reasons = zip(*missing, strict=True) if missing else ((), (), ())
@@ -273,3 +252,40 @@ def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.
         assumes="",
         left_out=np.array(reasons, dtype=object),
     )
+
+
+def verdicts(
+    effects: pd.DataFrame, *, alpha: float = 0.05, higher_is_better: bool = False
+) -> pd.Series:
+    """Give every row of a table its verdict: a Series of words on its index.
+
+    The table needs ``effect, p_adjusted, p_equivalent, diverged, control_diverged, p_divergence``.
+    The first rule that fits decides:
+
+    1. It diverges more often than its control, beyond chance: hurts.
+    2. It diverges less often, beyond chance, and where both survived its mean is not worse, or is
+       within the margin: helps.
+    3. It is within the margin (two one-sided tests), and diverges as often: practically equal,
+       even when the tiny difference is certain.
+    4. The adjusted p is at most ``alpha``: helps or hurts. Yet a level that diverges more than its
+       control never helps and one that diverges less never hurts, since the pairs that are missing
+       are its control's bad ones.
+    5. Not enough evidence.
+    """
+    more = effects["diverged"] > effects["control_diverged"]
+    fewer = effects["diverged"] < effects["control_diverged"]
+    unstable = effects["p_divergence"] <= alpha
+    certain = effects["p_adjusted"] <= alpha
+    better = effects["effect"] > 0 if higher_is_better else effects["effect"] < 0
+    worse = effects["effect"] < 0 if higher_is_better else effects["effect"] > 0
+    within = effects["p_equivalent"] <= alpha
+    rules = [
+        more & unstable,
+        fewer & unstable & (~worse | within),
+        within & ~more & ~fewer,
+        certain & better & ~more,
+        certain & worse & ~fewer,
+    ]
+    conditions = [rule.to_numpy(dtype=bool) for rule in rules]
+    words = np.select(conditions, [HURTS, HELPS, EQUAL, HELPS, HURTS], UNDECIDED)
+    return pd.Series(words, index=effects.index, name="verdict", dtype=object)

@@ -15,16 +15,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Ints
-from ablations.analysis.design import Design, Observations
+from ablations.analysis.coding import Bools
+from ablations.analysis.design import Design, Observations, accept_table
 from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
 from ablations.analysis.pairing import complete_configurations, spread_cells
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     UNTESTED,
     assumptions_text,
-    format_counts,
+    list_counts,
 )
 from ablations.results.metadata import Level
 
@@ -34,6 +33,10 @@ ONE_FACTOR_COLUMNS = [
     *STATED,
 ]  # fmt: skip
 PLUS, MINUS = "control plus", "full minus"
+PROCEDURE = (
+    "two cells paired by block; t interval and sign flips over blocks; step-down max-T over "
+)
+SELECTED = "; the full model was chosen on these same runs, which flatters it"
 LookUp = tuple[str, str, object, object, tuple[int, int]]
 """View, axis, level, the level it is compared with, and the numbers of both cells."""
 
@@ -66,15 +69,8 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
         - ``better``: share of seeds in which it is better than what it is compared with, ties half;
           ``seeds``: pairs in which both ended well; ``diverged, against_diverged``: runs of each
           that diverged, over the seeds that both were run on.
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
 
         A look-up of which a cell was not run gives no row.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; if ``full`` names an axis without a control or a
-        level that was not run; if the control was run with several settings of the other factors.
     """
     if full is not None:
         full = _complete_full(design, full)
@@ -83,18 +79,19 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
     if inner is None or not look_ups:
         return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
     table = _compare_cells(inner, look_ups)
-    ended, block = table.pop("ended"), design.unit
+    ended, block, sizes = table.pop("ended"), design.unit, Counter(table["view"])
+    luck = "" if full is not None else SELECTED
     return table.assign(
         n=table["seeds"],
-        procedure=_procedures(table["view"], table["seeds"]),
-        assumes=[_assumptions(block, view, selected=full is None) for view in table["view"]],
-        left_out=[
-            format_counts(
-                (n - seeds, f"{block} in which one of the two diverged"),
-                (design.n_blocks - n, f"{block} in which one of the two has no result"),
-            )
-            for n, seeds in zip(ended, table["seeds"], strict=True)
+        procedure=[
+            f"{PROCEDURE}{sizes[view]}" if n >= 2 else UNTESTED
+            for view, n in zip(table["view"], table["seeds"], strict=True)
         ],
+        assumes=[assumptions_text(block) + luck * (view == MINUS) for view in table["view"]],
+        left_out=list_counts(
+            (ended - table["seeds"], f"{block} in which one of the two diverged"),
+            (design.n_blocks - ended, f"{block} in which one of the two has no result"),
+        ),
     )[ONE_FACTOR_COLUMNS]
 
 
@@ -120,22 +117,6 @@ def _compare_cells(design: Design, look_ups: Sequence[LookUp]) -> pd.DataFrame:
     )
 
 
-def _procedures(views: Sequence[str], seeds: Ints) -> list[str]:
-    procedure = (
-        "two cells paired by block; t interval and sign flips over blocks; step-down max-T over "
-    )
-    sizes = Counter(views)
-    return [
-        f"{procedure}{sizes[view]}" if n >= 2 else UNTESTED
-        for view, n in zip(views, seeds, strict=True)
-    ]
-
-
-def _assumptions(block: str, view: str, *, selected: bool) -> str:
-    luck = "; the full model was chosen on these same runs, which flatters it"
-    return assumptions_text(block) + (luck if view == MINUS and selected else "")
-
-
 def _complete_full(design: Design, full: Mapping[str, Level]) -> dict[str, Level]:
     """The full model's level on every axis; the control's where it names none."""
     axes = design.contrasted_axes
@@ -150,9 +131,7 @@ def _complete_full(design: Design, full: Mapping[str, Level]) -> dict[str, Level
 
 
 def _hold_settings(design: Design, full: Mapping[str, Level] | None) -> Design | None:
-    """The design of the axes alone, at the settings of the other factors that the control was run
-    with (or the full model, where the control was not run); None where neither was.
-    """
+    """The design of the axes alone, at the other settings of the control, or of the full model."""
     data, axes = design.observations, design.contrasted_axes
     others = [name for name in design.factors if name not in axes]
     rows = np.ones(len(data), dtype=bool)
@@ -184,41 +163,32 @@ def _list_look_ups(design: Design, full: Mapping[str, Level] | None) -> list[Loo
     data, axes = design.observations, list(design.factors)
     levels = spread_cells(design).levels
     first = np.unique(data.cells(axes), return_index=True)[1]
-    codes = (
-        np.array([data.columns[axis].codes[first] for axis in axes])
-        .reshape(len(axes), len(first))
-        .T
-    )
+    codes = list(zip(*(data.columns[axis].codes[first].tolist() for axis in axes), strict=True))
+    number = {code: cell for cell, code in enumerate(codes)}
 
-    def find(cell: Ints) -> int | None:
-        rows = np.flatnonzero((codes == cell).all(axis=1))
-        return int(rows[0]) if len(rows) == 1 else None
-
-    def encode(configuration: Mapping[str, Level]) -> Ints:
-        return np.array([data.columns[axis].code_of(configuration[axis]) for axis in axes])
+    def encode(configuration: Mapping[str, Level]) -> tuple[int, ...]:
+        return tuple(data.columns[axis].code_of(configuration[axis]) for axis in axes)
 
     at_control = encode(design.controls)
-    control = find(at_control)
-    best = _find_best(design) if full is None else find(encode(full))
+    control = number.get(at_control)
+    best = _find_best(design) if full is None else number.get(encode(full))
     look_ups: list[LookUp] = []
     for k, axis in enumerate(axes):
-        for code in pd.unique(codes[:, k]) if control is not None else ():
-            added = find(np.where(np.arange(len(axes)) == k, code, at_control))
-            if added is not None and control is not None and code != at_control[k]:
+        base = design.controls[axis]
+        for code in dict.fromkeys(code[k] for code in codes):
+            added = number.get((*at_control[:k], code, *at_control[k + 1 :]))
+            if control is not None and added is not None and added != control:
                 level = levels[axis].iloc[added]
-                cells = added, control
-                look_ups.append((PLUS, axis, level, design.controls[axis], cells))
-        if best is not None and codes[best, k] != at_control[k]:
-            without = find(np.where(np.arange(len(axes)) == k, at_control, codes[best]))
-            if without is not None:
+                look_ups.append((PLUS, axis, level, base, (added, control)))
+        if best is not None:
+            without = number.get((*codes[best][:k], at_control[k], *codes[best][k + 1 :]))
+            if without is not None and without != best:
                 level = levels[axis].iloc[best]
-                cells = without, best
-                look_ups.append((MINUS, axis, design.controls[axis], level, cells))
+                look_ups.append((MINUS, axis, base, level, (without, best)))
     return look_ups
 
 
 def _find_best(design: Design) -> int | None:
-    """The number of the configuration with the best mean."""
     complete = complete_configurations(design)
     if not complete.values.size:
         return None

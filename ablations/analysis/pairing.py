@@ -21,8 +21,7 @@ from ablations.analysis.coding import (
     rank_texts,
     row_labels,
 )
-from ablations.analysis.design import Design
-from ablations.analysis.questions import accept_table
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.statements import format_counts, join_statements
 from ablations.results.metadata import Level
 
@@ -49,12 +48,10 @@ def to_observations(design: Design) -> pd.DataFrame:
 
 
 class Pairs(NamedTuple):
-    """Runs paired with the run that differs from them in one thing: an axis at its control.
+    """Runs with the run that differs in one thing, an axis at its control, where both ended.
 
-    One entry a pair of which both runs ended (``ok`` or ``diverged``): ``row`` (the run's position
-    in ``design.observations``), ``level`` and ``block`` (codes), ``cell`` (all other factors,
-    numbered), ``difference`` (level - control on the scale; missing where either diverged),
-    ``identical`` (equal to the last bit), ``diverged``, ``control_diverged``.
+    ``row``: position in ``design.observations``; ``level``, ``block``: codes; ``cell``: all other
+    factors, numbered; ``difference``: level - control on the scale, missing where either diverged.
     """
 
     row: Ints
@@ -127,7 +124,7 @@ def paired_differences(
 
 
 def label_column(name: str, columns: pd.Index) -> str:
-    """Name a column of labels; ``factor `` comes first where the table has that name already."""
+    """Name a column of labels, ``factor ...`` where the table has that name already."""
     return f"factor {name}" if name in columns else name
 
 
@@ -172,12 +169,7 @@ def seed_effects(design: Design) -> pd.DataFrame:
 
 
 def mean_differences(pairs: Pairs, contrast: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Average the differences, and the excess of diverged runs, over the cells of each block.
-
-    Returns
-    -------
-    Two arrays, blocks x contrasts, missing where a block has no number.
-    """
+    """Average differences and excess of diverged runs over cells; both blocks x contrasts."""
     excess = pairs.diverged.astype(float) - pairs.control_diverged.astype(float)
     differences, divergence = (
         mean_by_block(values, contrast, pairs.block, shape) for values in (pairs.difference, excess)
@@ -261,9 +253,8 @@ def find_balanced(contrast: Ints, cell: Ints, block: Ints) -> Bools:
 def _largest_cross(cell: Ints, block: Ints) -> Bools:
     """Mark the rows of one contrast that form the largest full cross of cells and blocks.
 
-    The candidates are the blocks that a cell, or two cells, have, with all cells that have these
-    blocks.  Of crosses of the same size, the one of more blocks is taken, then the one whose cells
-    and blocks have more pairs in total.
+    The candidates are the blocks that one or two cells have, with all cells that have these; of
+    equal ones, that of more blocks, then that whose cells and blocks have more pairs.
     """
     _, cell = np.unique(cell, return_inverse=True)
     _, block = np.unique(block, return_inverse=True)
@@ -288,11 +279,7 @@ def _largest_cross(cell: Ints, block: Ints) -> Bools:
 
 @dataclass(frozen=True)
 class Cells:
-    """The observations of a design as arrays of blocks x configurations.
-
-    ``values``: on the scale, missing where a run is missing or diverged; ``present``: whether a run
-    ended; ``levels``: one row a configuration, in order of appearance.
-    """
+    """Observations as arrays of blocks x configurations (``levels``, in order of appearance)."""
 
     values: Floats
     present: Bools
@@ -317,10 +304,8 @@ def spread_cells(design: Design) -> Cells:
 
 @dataclass(frozen=True)
 class CompleteDesign:
-    """Configurations with a number in every block, of the blocks that remain for them.
-
-    ``values``: blocks x configurations, on the scale; ``levels``: one row a configuration, in the
-    order of their text, indexed by the column of ``spread_cells``; ``left_out``: in words.
+    """Values in blocks x configurations, none missing; ``levels`` of the latter, in the order of
+    their text, indexed by the column of ``spread_cells``; and what is ``left_out``.
     """
 
     values: Floats
@@ -354,15 +339,7 @@ def complete_configurations(design: Design) -> CompleteDesign:
 
 
 def _complete_part(present: Bools, columns: Ints, rank: Ints) -> tuple[Ints, Ints]:
-    """Find rows and columns of which all entries are present.
-
-    Parameters
-    ----------
-    columns
-        The columns to choose from.
-    rank
-        The order of all columns; of those that lack most, the last goes first.
-    """
+    """Find rows and columns of which all are present; the last by ``rank`` of equal ones goes."""
     rows = np.arange(len(present))
     while not (inside := present[np.ix_(rows, columns)]).all():
         complete = inside.all(axis=1)

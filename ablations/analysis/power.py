@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Floats
 from ablations.analysis.inference import EXACT_BLOCKS
-from ablations.analysis.verdicts import UNDECIDED
+from ablations.analysis.main_effects import UNDECIDED
 
 MAX_SEEDS = 10_000
 """Beyond so many seeds no number is returned."""
@@ -22,11 +23,10 @@ def seeds_needed(
 ) -> pd.DataFrame:
     """Return how many seeds would decide each contrast, if its effect and spread are as estimated.
 
-    A contrast is decided by a difference that is certain, or by one that is certainly within the
-    margin; whichever needs fewer seeds.  The first is a paired t test at ``alpha`` over the number
-    of contrasts, which is what the largest of them needs (statsmodels' ``TTestPower``); the second
-    two one-sided tests at ``alpha``.  Both take the estimates for the truth, and so are rough: for
-    an effect that is overestimated the number is too small.
+    A contrast is decided by a difference that is certain (a paired t test at ``alpha`` over the
+    number of contrasts, which is what the largest of them needs; statsmodels' ``TTestPower``) or by
+    one that is certainly within the margin (two one-sided tests at ``alpha``), whichever needs
+    fewer seeds.  Both take the estimates for the truth, so an overestimated effect gets too few.
 
     Parameters
     ----------
@@ -111,20 +111,18 @@ def for_equivalence(
         return np.nan
     if sd == 0:
         return 2.0
-    sizes = np.unique(np.geomspace(2, MAX_SEEDS, 400).astype(int))
-    enough = equivalence_power(effect, sd, margin, sizes, alpha) >= power
-    if not enough.any():
+    sizes = range(2, MAX_SEEDS + 1)
+
+    def is_enough(n: int) -> bool:
+        return bool(equivalence_power(effect, sd, margin, n, alpha) >= power)
+
+    if not is_enough(sizes[-1]):
         return np.nan
-    last = sizes[int(np.argmax(enough))]
-    before = sizes[max(int(np.argmax(enough)) - 1, 0)]
-    finer = np.arange(before, last + 1)
-    return float(
-        finer[int(np.argmax(equivalence_power(effect, sd, margin, finer, alpha) >= power))]
-    )
+    return float(sizes[bisect_left(sizes, True, key=is_enough)])
 
 
 def equivalence_power(
-    effect: float, sd: float, margin: float, n: Floats, alpha: float = 0.05
+    effect: float, sd: float, margin: float, n: Floats | int, alpha: float = 0.05
 ) -> Floats:
     """Return the power of two one-sided t tests, by noncentral t (Phillips, 1990), at least 0."""
     n = np.asarray(n, dtype=float)

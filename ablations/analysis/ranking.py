@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.coding import Bools, Floats, combine, rank_texts, row_labels
-from ablations.analysis.design import Design, check_columns, check_names
+from ablations.analysis.coding import Bools, Floats, rank_texts, row_labels
+from ablations.analysis.design import Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import group_intervals, max_t
 from ablations.analysis.pairing import complete_configurations, join_factors
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import (
     STATED,
     format_counts,
     join_statements,
-    procedure_texts,
+    state_basis,
 )
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
@@ -50,9 +49,7 @@ def configurations(
         better in one. Complete configurations come first, by their mean: a configuration that is
         good only where it survived does not lead the table.
     """
-    runs, data = design.runs, design.observations
-    columns = ((column.codes, len(column.levels)) for column in design.columns.values())
-    cell = combine(columns, len(runs))
+    runs, data, cell = design.runs, design.observations, design.cells
     status = runs[design.status] if design.status in runs else pd.Series("ok", index=runs.index)
     counts = pd.crosstab(cell, status.to_numpy()).reindex(columns=list(STATUSES), fill_value=0)
     table = counts.assign(runs=np.bincount(cell))
@@ -74,9 +71,7 @@ def configurations(
 
 
 def pareto_front(loss: Floats, cost: Floats) -> Bools:
-    """Mark the points that no other point beats; smaller is better in both, and missing points are
-    never on it.
-    """
+    """Mark the points that no other point beats; smaller is better, missing points are never on."""
     front = np.zeros(len(loss), dtype=bool)
     best = np.inf
     for i in np.lexsort((loss, cost)):
@@ -98,7 +93,6 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
           scale, with ``low, high``, the quarter and three quarters of them (no interval: what they
           differ by is chance and configuration together).
         - ``cells``: configurations with at least two results; ``seeds``: the most that one has.
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
     """
     check_names("axes", axes)
     check_columns(design.runs, axes)
@@ -127,11 +121,8 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=SPREAD_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
     procedure = "median over configurations of the standard deviation over blocks"
-    return table.assign(
-        n=table["seeds"],
-        procedure=procedure_texts(table["seeds"], procedure),
-        assumes=f"{design.unit}s independent of one another",
-    )[SPREAD_COLUMNS]
+    assumptions = f"{design.unit}s independent of one another"
+    return state_basis(table, table["seeds"], procedure, assumptions)[SPREAD_COLUMNS]
 
 
 @accept_table("factors", "scale", "higher_is_better")
@@ -146,7 +137,7 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
     Parameters
     ----------
     best
-        How many; all where there are fewer.
+        How many, at least 1; all where there are fewer.
     alpha
         The level of Nemenyi's test, whatever the level of verdicts.
 
@@ -166,12 +157,6 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
         - the same in every row: ``friedman, p``: Friedman's statistic of the ranks, corrected for
           ties; ``critical_difference`` of two mean ranks, by Nemenyi's test at ``alpha`` (Demsar,
           2006).
-        - ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; or if ``best`` is below 1.
     """
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
@@ -186,11 +171,11 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
         complete.left_out,
         format_counts((len(complete.levels) - len(order), "configuration beyond the best")),
     )
-    table = pd.DataFrame(_rank(merit, sign, design, alpha)).assign(left_out=left_out)
+    table = _rank(merit, sign, design, alpha).assign(left_out=left_out)
     return join_factors(complete.levels.iloc[order], table[RANKING_COLUMNS])
 
 
-def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> dict[str, object]:
+def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFrame:
     """The columns of ``ranking`` for merits of blocks x configurations, best first."""
     n, k = merit.shape
     ranks = stats.rankdata(merit, axis=1)
@@ -205,41 +190,37 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> dict[str, o
         return np.exp(sign * value) if design.scale == "log" else sign * value
 
     low, high = np.sort([to_unit(bound) for bound in _bootstrap_interval(merit)], axis=0)
+    table = pd.DataFrame(
+        {
+            "place": np.arange(1, k + 1),
+            "mean": to_unit(merit.mean(axis=0)),
+            "iqm": to_unit(interquartile_mean(merit)),
+            "iqm_low": low,
+            "iqm_high": high,
+            "mean_rank": mean_ranks,
+            "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
+            "first_better": first_better,
+            "p_first": p_first,
+            "seeds": n,
+            "friedman": statistic,
+            "p": p,
+            "critical_difference": distance,
+        }
+    )
     procedure = (
         f"ranks within blocks of the best {k}, Friedman's test, Nemenyi's critical "
         f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
         "against the first, max-T"
     )
-    return {
-        "place": np.arange(1, k + 1),
-        "mean": to_unit(merit.mean(axis=0)),
-        "iqm": to_unit(interquartile_mean(merit)),
-        "iqm_low": low,
-        "iqm_high": high,
-        "mean_rank": mean_ranks,
-        "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
-        "first_better": first_better,
-        "p_first": p_first,
-        "seeds": n,
-        "friedman": statistic,
-        "p": p,
-        "critical_difference": distance,
-        "n": n,
-        "procedure": procedure_texts([n] * k, procedure),
-        "assumes": (
-            f"{design.unit}s independent of one another; chosen on the same runs that rank them"
-        ),
-    }
+    assumptions = (
+        f"{design.unit}s independent of one another; chosen on the same runs that rank them"
+    )
+    return state_basis(table, table["seeds"], procedure, assumptions)
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
-    """Friedman's chi-square of ranks within blocks (blocks x treatments), and its p.
-
-    Parameters
-    ----------
-    ties
-        Whether to correct for ties, as scipy's ``friedmanchisquare`` does; Demsar's formula (2006)
-        does not.
+    """Friedman's chi-square of ranks (blocks x treatments), and its p; corrected for ties as scipy
+    does, or not, as Demsar (2006).
     """
     n, k = ranks.shape
     if n < 2 or k < 2:

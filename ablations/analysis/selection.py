@@ -12,19 +12,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.coding import (
-    Bools,
-    Column,
-    Floats,
-    Ints,
-    combine,
-    fixed_order,
-    number_pairs,
-)
-from ablations.analysis.design import Design, check_mapping, check_names
+from ablations.analysis.coding import Column, Floats, Ints, fixed_order, number_pairs
+from ablations.analysis.design import Design, accept_table, check_mapping, check_names
+from ablations.analysis.inference import effect_columns
 from ablations.analysis.pairing import CompleteDesign, complete_configurations, join_factors
-from ablations.analysis.questions import accept_table
-from ablations.analysis.statements import STATED, procedure_texts
+from ablations.analysis.statements import STATED, state_basis
 from ablations.results.metadata import Level
 
 SPLITS = 200
@@ -66,15 +58,9 @@ def best_configuration(
           95 % interval by the jackknife over seeds of the whole procedure, selection included
           (Efron & Stein, 1981); ``change, change_low, change_high`` as a fraction (log scale).
           Missing where the control did not end well in every seed.
-        - ``candidates, seeds``: how many configurations it was selected from, on how many seeds;
-          ``n`` (seeds), ``procedure``, ``assumes``, ``left_out``.
+        - ``candidates, seeds``: how many configurations it was selected from, on how many seeds.
 
         Empty where no configuration ended well in every seed.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; or if ``control`` is not a mapping.
     """
     if control is not None:
         check_mapping("control", control)
@@ -85,7 +71,17 @@ def best_configuration(
     merit = complete.values * (-1 if design.higher_is_better else 1)
     merit = merit[fixed_order(merit - merit.mean(axis=0))]
     best = int(np.argmin(merit.mean(axis=0)))
-    row = pd.DataFrame([_evaluate(design, complete, merit, best, control)])[BEST_COLUMNS]
+    row = pd.DataFrame([_evaluate(design, complete, merit, best, control)])
+    n_splits, block = 2 * len(halves(len(merit), SPLITS)), design.unit
+    procedure = (
+        "best mean on half of the blocks, judged on the other half, over "
+        f"{n_splits} choices; jackknife over blocks"
+    )
+    assumptions = (
+        f"{block}s independent of one another; held_out and effect are of what half of the "
+        f"{block}s choose, whichever that is"
+    )
+    row = state_basis(row, row["seeds"], procedure, assumptions)[BEST_COLUMNS]
     return join_factors(complete.levels.iloc[[best]], row)
 
 
@@ -97,45 +93,29 @@ def _evaluate(
     control: Mapping[str, Level] | None,
 ) -> dict[str, Any]:
     seeds, candidates = merit.shape
-    sign, block = -1 if design.higher_is_better else 1, design.unit
+    sign = -1 if design.higher_is_better else 1
     outside, share = _hold_out(merit, best, SPLITS)
     base = _find_control(complete.levels, control)
-    effect = half_width = np.nan
+    against, effect, half_width = "", np.nan, np.nan
+    if base is not None:
+        levels = complete.levels.iloc[base].items()
+        against = ", ".join(f"{name} {level}" for name, level in levels)
     if base is not None and seeds >= 2:
         effect = sign * float((outside - merit[:, base]).mean())
         half_width = _jackknife(merit, base)
     naive, held_out = float(merit[:, best].mean()), float(outside.mean())
-    is_log, ends = design.scale == "log", (effect, effect - half_width, effect + half_width)
-    n_splits = 2 * len(halves(seeds, SPLITS)) if seeds >= 2 else 0
+    is_log = design.scale == "log"
     return {
         "naive": float(np.exp(sign * naive)) if is_log else sign * naive,
         "held_out": float(np.exp(sign * held_out)) if is_log else sign * held_out,
         "optimism": float(np.expm1(held_out - naive)) if is_log else held_out - naive,
         "chosen": share,
-        "against": "" if base is None else _describe(complete.levels.iloc[base]),
-        **dict(zip(("effect", "low", "high"), ends, strict=True)),
-        **{
-            name: float(np.expm1(value)) if is_log else np.nan
-            for name, value in zip(("change", "change_low", "change_high"), ends, strict=True)
-        },
+        "against": against,
+        **effect_columns(effect, effect - half_width, effect + half_width, design.scale),
         "candidates": candidates,
         "seeds": seeds,
-        "n": seeds,
-        "procedure": procedure_texts(
-            [seeds],
-            "best mean on half of the blocks, judged on the other half, over "
-            f"{n_splits} choices; jackknife over blocks",
-        )[0],
-        "assumes": (
-            f"{block}s independent of one another; held_out and effect are of what half of the "
-            f"{block}s choose, whichever that is"
-        ),
         "left_out": complete.left_out,
     }
-
-
-def _describe(levels: pd.Series) -> str:
-    return ", ".join(f"{name} {level}" for name, level in levels.items())
 
 
 def _jackknife(merit: Floats, base: int) -> float:
@@ -156,23 +136,15 @@ def _find_control(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> 
     """The position of the configuration with some levels, where exactly one has them."""
     if control is None:
         return None
-    at = [
-        Column.from_values(levels[name]).at(level)
-        for name, level in control.items()
-        if name in levels
-    ]
+    names = [name for name in control if name in levels]
+    at = [Column.from_values(levels[name]).at(control[name]) for name in names]
     positions = np.flatnonzero(np.broadcast_to(np.all(at, axis=0), len(levels)))
     return int(positions[0]) if len(positions) == 1 else None
 
 
 def _hold_out(merit: Floats, best: int, splits: int) -> tuple[Floats, float]:
-    """Evaluate what half of the seeds select on the other half.
-
-    Returns
-    -------
-    outside, share
-        What the selected configuration gives in each seed, over the splits in which that seed did
-        not select; and how often the selected one is ``best``.
+    """Return what selected configurations give in each seed, over the splits in which that seed did
+    not select; and how often the selected one is ``best``.
     """
     n = len(merit)
     sums, counts, hits = np.zeros(n), np.zeros(n), []
@@ -228,50 +200,32 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
     DataFrame
         The rows of ``runs`` that are reported, one for each combination of the other factors and
         seed: as the input of any other analysis, whose factors are the others.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; if an axis is not among the factors; or with
-        fewer than two seeds.
     """
     check_names("tune_over", tune_over)
     missing = [axis for axis in tune_over if axis not in design.factors]
     if missing:
         raise ValueError(f"{missing[0]!r} is to be tuned over, and is none of the factors")
     data = design.observations
-    half = _assign_halves(design)
-    cell = data.cells([name for name in design.factors if name not in tune_over])
     table = pd.DataFrame(
         {
-            "cell": cell,
+            "cell": data.cells([name for name in design.factors if name not in tune_over]),
             "block": data.block,
-            "half": half[data.block],
+            "half": _assign_halves(design)[data.block],
             "level": data.sorted_cells(tune_over),
             "diverged": data.diverged,
             "merit": (-1 if design.higher_is_better else 1) * data.value,
         }
     )
-    table = table[_comparable(cell, data.block, table["level"].to_numpy())]
+    table = _comparable(table)
     best = _choose_levels(table)
     reported = table.index[best[table["cell"], table["half"]] == table["level"]]
     # Every row of a reported configuration and block, whatever became of it.
-    cells = combine(
-        ((column.codes, len(column.levels)) for column in design.columns.values()),
-        len(design.runs),
-    )
-    run = number_pairs(cells, design.blocks[0])[0]
+    run = number_pairs(design.cells, design.blocks[0])[0]
     return design.runs[np.isin(run, run[data.rows[reported]])]
 
 
 def describe_choices(design: Design) -> tuple[str, str]:
-    """Write which levels a tuned design has, and how many blocks it lost.
-
-    Returns
-    -------
-    chosen, left_out
-        ``"lr 0.01 in 60 %, 0.1 in 40 %"`` of the runs; and the seeds of which none is reported.
-    """
+    """Write which levels a tuned design has (``lr 0.01 in 60%``), and how many blocks it lost."""
     parts = []
     for axis in design.tune_over:
         shares = design.runs[axis].value_counts(normalize=True)
@@ -283,10 +237,8 @@ def describe_choices(design: Design) -> tuple[str, str]:
 
 
 def _assign_halves(design: Design) -> Ints:
-    """Assign a half, 0 or 1, to each block, by its numbers and not by its label.
-
-    Blocks are ordered by a hash of their ranks within each configuration, which neither labels, the
-    order of rows nor the unit change, and which is independent of which block is better.
+    """Assign a half, 0 or 1, to each block, by a hash of its ranks within each configuration, which
+    neither labels, the order of rows nor the unit change, nor which block is better.
     """
     data = design.observations
     cell = data.sorted_cells(design.factors)
@@ -302,21 +254,15 @@ def _assign_halves(design: Design) -> Ints:
     return half
 
 
-def _comparable(cell: Ints, block: Ints, level: Ints) -> Bools:
-    """Mark, within each cell, the same blocks for all remaining levels."""
-    by_block, first = number_pairs(cell, block)
-    by_level, first_of_level = number_pairs(cell, level)
-    of_block, of_level = cell[first], cell[first_of_level]
-    n_levels, n_blocks = np.bincount(of_level), np.bincount(of_block)
-    full = np.bincount(by_block) == n_levels[of_block]
-    n_full = np.bincount(of_block, weights=full)
-    n_runs = np.bincount(by_level)
-    most = np.zeros(len(n_levels), dtype=np.int64)
-    np.maximum.at(most, of_level, n_runs)
-    enough = 2 * n_full >= n_blocks
-    return np.asarray(
-        np.where(enough[cell], full[by_block], (n_runs == most[of_level])[by_level]), dtype=bool
-    )
+def _comparable(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep, within each cell, the same blocks for all remaining levels."""
+    cells = table.groupby("cell")
+    n_levels = cells["level"].transform("nunique")
+    full = table.groupby(["cell", "block"])["level"].transform("size") == n_levels
+    n_full = table["block"].where(full).groupby(table["cell"]).transform("nunique")
+    n_runs = table.groupby(["cell", "level"])["block"].transform("size")
+    has_most = n_runs == n_runs.groupby(table["cell"]).transform("max")
+    return table[full.where(2 * n_full >= cells["block"].transform("nunique"), has_most)]
 
 
 def _choose_levels(table: pd.DataFrame) -> Ints:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pandas as pd
+
 STATED = ["n", "procedure", "assumes", "left_out"]
 """The last columns of every table of answers: the number of blocks (seeds) behind it, what was
 computed, what that assumes, and which runs are not in it."""
@@ -18,9 +20,12 @@ def assumptions_text(block: str) -> str:
     )
 
 
-def procedure_texts(counts: Iterable[float], procedure: str) -> list[str]:
-    """Write what was computed in each row; with fewer than two blocks nothing was."""
-    return [procedure if count >= 2 else UNTESTED for count in counts]
+def state_basis(
+    table: pd.DataFrame, n: pd.Series, procedure: str, assumes: str | list[str]
+) -> pd.DataFrame:
+    """Add the numbers of blocks, what was computed where there are two, and what that assumes."""
+    texts = [procedure if count >= 2 else UNTESTED for count in n]
+    return table.assign(n=n, procedure=texts, assumes=assumes)
 
 
 def format_counts(*counts: tuple[int, str]) -> str:
@@ -31,6 +36,12 @@ def format_counts(*counts: tuple[int, str]) -> str:
         if count:
             parts.append(f"{int(count):,} {first}{'' if count == 1 else 's'}{space}{rest}")
     return ", ".join(parts)
+
+
+def list_counts(*counts: tuple[Iterable[int], str]) -> list[str]:
+    """Write ``format_counts`` of each row of several columns of counts."""
+    columns, nouns = zip(*counts, strict=True)
+    return [format_counts(*zip(row, nouns, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def join_statements(*parts: str) -> str:

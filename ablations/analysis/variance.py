@@ -1,6 +1,4 @@
-"""Shares of the variance, of the balanced part of a design: every combination of some levels, in
-the same blocks.
-"""
+"""Shares of the variance of a design's balanced part: all combinations of levels in all blocks."""
 
 from __future__ import annotations
 
@@ -13,18 +11,15 @@ from scipy import stats
 from scipy.linalg import helmert
 
 from ablations.analysis.coding import Bools, Column, Floats, Ints, count_distinct, varying
-from ablations.analysis.design import Design
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.pairing import describe_unmeasured
-from ablations.analysis.questions import accept_table
 from ablations.analysis.statements import STATED, UNTESTED, format_counts, join_statements
 
 
 @dataclass(frozen=True)
 class BalancedPart:
-    """A full cross of factors with blocks.
-
-    ``values``: one axis a factor, then one of blocks (``has_blocks``) or of replicates; ``levels``:
-    factor to its levels, in the order of ``values``; ``left_out``: what is not in it, in words.
+    """A full cross: ``values`` have one axis a factor (``levels``), and last one of blocks
+    (``has_blocks``) or of replicates.
     """
 
     values: Floats
@@ -41,12 +36,6 @@ def find_balanced_part(design: Design) -> BalancedPart:
     missing.  Then blocks that lack a combination go, unless that would leave fewer than half of
     them, or than two: then levels go instead, or blocks that all lack the same.  The choice
     depends neither on an outcome, nor on the order of rows or the labels of blocks.
-
-    Raises
-    ------
-    ValueError
-        As ``Design`` and its ``observations`` do; if a factor never varies within a block; or if
-        combinations have different numbers of replicates.
     """
     design = replace(design, factors=tuple(varying(design.runs, design.factors)))
     data, has_blocks = design.observations, design.block is not None
@@ -126,9 +115,7 @@ def _full_cross(present: Bools, replicates: bool) -> list[list[int]]:
 
 
 def _emptiest(inside: Bools) -> tuple[int, set[int]]:
-    """The axis and index of which the smallest share is present: one level, or the blocks that all
-    lack the same.
-    """
+    """The axis and indices of the emptiest part: one level, or all blocks that lack the same."""
     shares = [
         (inside.mean(axis=tuple(a for a in range(inside.ndim) if a != axis)), axis)
         for axis in range(inside.ndim)
@@ -194,16 +181,9 @@ def variance_shares(design: Design, *, order: int = 2) -> pd.DataFrame:
         - ``epsilon``: how far the differences between levels are from varying alike over blocks (1:
           alike; Greenhouse & Geisser, 1959); ``p_epsilon``: p with both degrees of freedom times
           that, which holds where they do not. Missing without blocks.
-        - ``numbers``: how many were analysed; ``n``: blocks, or numbers where there are none;
-          ``procedure``; ``assumes``; ``left_out``: what was not balanced.
+        - ``numbers``: how many were analysed; ``n``: blocks, or numbers where there are none.
 
         Empty where fewer than two numbers are balanced.
-
-    Raises
-    ------
-    ValueError
-        As ``find_balanced_part`` does; but replicates of one factor alone may be of different
-        numbers.
     """
     factors = varying(design.runs, design.factors)
     if design.block is None and len(factors) == 1:
@@ -329,11 +309,10 @@ def _epsilon(values: Floats, subset: tuple[int, ...]) -> float:
 
 
 def _components(values: Floats) -> dict[tuple[int, ...], tuple[float, int]]:
-    """Sum of squares and degrees of freedom of every subset of the array's axes.
-
-    The component of a subset is its table of means less all components of smaller subsets.  Means
-    are taken of centred numbers: squares of large numbers that differ little have few digits left.
+    """Sum of squares and degrees of freedom of every subset of the array's axes: of its table of
+    means less the components of all smaller subsets.
     """
+    # Centred first: squares of large numbers that differ little have few digits left.
     centred = values - values.mean()
     axes = range(values.ndim)
     components: dict[tuple[int, ...], Floats] = {(): np.zeros((1,) * values.ndim)}

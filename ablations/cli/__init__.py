@@ -9,7 +9,8 @@ import sys
 
 from ablations.cli import inspect, run
 from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app
-from ablations.cli.options import Question, parse_levels
+from ablations.cli.inspect import Question
+from ablations.cli.options import parse_levels
 
 __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", "parse_levels"]
 
@@ -30,16 +31,9 @@ def main() -> None:
         # An old console's encoding lacks a minus sign; a question mark is better than no answer.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
-    _exit_on_signal()
-    app(prog_name="ablations")
-
-
-def _exit_on_signal() -> None:
-    """End at once on Ctrl-C or SIGTERM, until a command that writes replaces the handlers.
-
-    A command replaces them by ``app.interruptible``.  Before, nothing was begun that could be lost,
-    and a KeyboardInterrupt inside the import of torch would end with a long traceback or be lost.
-    """
+    # End at once on Ctrl-C or SIGTERM until a command that writes enters ``app.interruptible``: a
+    # KeyboardInterrupt inside the import of torch would end with a long traceback or be lost.
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(INTERRUPTED))
+    app(prog_name="ablations")

@@ -63,7 +63,7 @@ def interruptible() -> Iterator[None]:
     from ablations.execution import interrupts
 
     try:
-        with interrupts.raise_on_signal():
+        with interrupts.handle_signals():
             yield
     except interrupts.Interrupted as error:
         print(f"interrupted: {error}; to continue: {this_command()}", file=sys.stderr)
@@ -74,15 +74,11 @@ def interruptible() -> Iterator[None]:
         sys.stdout.flush()
         # At once: whatever still runs, threads or workers, ends with this process.
         os._exit(INTERRUPTED)
-    except WriteError as error:
-        advice = f"what was finished is kept, and can be read; to continue: {this_command()}"
+    except (WriteError, FailedError, AuditError) as error:
+        advice = DISTRUST if isinstance(error, AuditError) else "what was finished is kept"
+        if isinstance(error, WriteError):
+            advice += f", and can be read; to continue: {this_command()}"
         complain(f"{error}; {advice}")
-        raise typer.Exit(FAILED) from None
-    except FailedError as error:
-        complain(f"{error}; what was finished is kept")
-        raise typer.Exit(FAILED) from None
-    except AuditError as error:
-        complain(f"{error}; {DISTRUST}")
         raise typer.Exit(FAILED) from None
 
 

@@ -5,22 +5,37 @@ from __future__ import annotations
 import json
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible
-from ablations.cli.options import Format, KeepWhich, Kind, Question, ResultsFolder, Trust
+from ablations.cli.options import ResultsFolder, Trust
 from ablations.core.errors import RequestError
 
 if TYPE_CHECKING:
     from ablations.core.registry import Component
 
+Format = Literal["table", "csv", "json", "markdown", "latex"]
+Question = Literal[
+    "effects",
+    "verdicts",
+    "simple-effects",
+    "interactions",
+    "aliases",
+    "importance",
+    "one-factor",
+    "ranking",
+    "winner",
+    "divergence",
+    "tuning",
+    "costs",
+]
+"""The methods of ``ablations.Results`` that answer a question."""
+
 
 @command
-def repair(
-    folder: ResultsFolder,
-) -> None:
+def repair(folder: ResultsFolder) -> None:
     """Set aside the files of a results folder that cannot be read."""
     from ablations.results.lock import write_lock
     from ablations.results.repair import repair_folder
@@ -38,7 +53,8 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Results folders.")],
     out: Annotated[Path, typer.Option(help="A new results folder.")],
     keep: Annotated[
-        KeepWhich | None, typer.Option(help="Which of two results of one run that differ.")
+        Literal["first", "last"] | None,
+        typer.Option(help="Which of two results of one run that differ."),
     ] = None,
     trust: Trust = False,
 ) -> None:
@@ -50,17 +66,13 @@ def merge(
 
 
 @command
-def report(
-    folder: ResultsFolder,
-    trust: Trust = False,
-) -> None:
+def report(folder: ResultsFolder, trust: Trust = False) -> None:
     """Write the report of a results folder anew."""
     from ablations.execution.trust import load
     from ablations.report.page import write_report
 
     results = load(folder, trust=trust)
-    metadata = results.require_metadata()
-    page, _ = write_report(results.of_study(), metadata)
+    page, _ = write_report(results.of_study(), results.require_metadata())
     print(page)
 
 
@@ -114,11 +126,10 @@ def compare(
 ) -> None:
     """Compare two results folders run by run, and write a page of it."""
     from ablations.execution.compare import compare_folders
+    from ablations.report.render import printable
 
     with interruptible():
         comparison = compare_folders(first, second, out, trust=trust)
-    from ablations.report.render import printable
-
     print("\n".join(map(printable, comparison.lines)))
     if comparison.regressions and fail_on_regression:
         raise typer.Exit(FAILED)
@@ -126,7 +137,9 @@ def compare(
 
 @command
 def list_(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    kind: Annotated[
+        Literal["techniques", "tasks", "models", "studies"], typer.Argument(help="What to list.")
+    ],
 ) -> None:
     """List what a study can ask for, with parameters and sources."""
     from ablations.study.study import Study, shipped_studies
@@ -146,7 +159,6 @@ def list_(
 
 
 def _describe_component(cls: type[Component]) -> str:
-    """The parameters of a component, with their defaults, and where it comes from."""
     from ablations.core.registry import format_value, origin
 
     parameters = ", ".join(

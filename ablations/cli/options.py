@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,32 +27,6 @@ AxisOption = Annotated[
     typer.Option(help="Replace an axis' levels: norm=none,layer. May be given again."),
 ]
 
-Kind = Literal["techniques", "tasks", "models", "studies"]
-"""What ``list`` can list."""
-EngineName = Literal["auto", "fused", "loop"]
-CompileWhen = Literal["auto", "always", "never"]
-Until = Literal["decided"]
-"""When no more seeds are added."""
-KeepWhich = Literal["first", "last"]
-"""Which of two results of one run is kept."""
-Format = Literal["table", "csv", "json", "markdown", "latex"]
-"""How a table is written."""
-Question = Literal[
-    "effects",
-    "verdicts",
-    "simple-effects",
-    "interactions",
-    "aliases",
-    "importance",
-    "one-factor",
-    "ranking",
-    "winner",
-    "divergence",
-    "tuning",
-    "costs",
-]
-"""The methods of ``ablations.Results`` that answer a question."""
-
 
 def parse_seconds(text: str, key: str) -> float:
     """The seconds of ``90``, ``90s``, ``10m`` or ``1h30m``.
@@ -71,14 +45,9 @@ def parse_seconds(text: str, key: str) -> float:
 def parse_study(
     name: str, seeds: str | None, axes: list[str], epochs: int | None, *, trust: bool = False
 ) -> Study:
-    """The study that the command line requests.
+    """The study that the command line requests; each of ``axes`` is ``norm=none,layer``.
 
-    Parameters
-    ----------
-    axes
-        Axes with their levels: ``norm=none,layer``.
-    trust
-        Whether code that the study of a results folder names may run.
+    ``trust`` says whether code that the study of a results folder names may run.
     """
     from ablations.execution.trust import load_study
     from ablations.study.parsing import parse_seeds

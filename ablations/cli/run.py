@@ -6,20 +6,17 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ablations.cli.app import FAILED, command, complain, interruptible
 from ablations.cli.options import (
     AxisOption,
-    CompileWhen,
-    EngineName,
     OutOption,
     ResultsFolder,
     StudyArgument,
     Trust,
-    Until,
     parse_seconds,
     parse_study,
 )
@@ -39,7 +36,7 @@ def run(
     out: OutOption = None,
     seeds: Annotated[str | None, typer.Option(help="How many, or start:stop.")] = None,
     seeds_until: Annotated[
-        Until | None, typer.Option(help="Add seeds only while something is undecided.")
+        Literal["decided"] | None, typer.Option(help="Add seeds only while something is undecided.")
     ] = None,
     max_seeds: Annotated[
         int | None, typer.Option(help="Seeds at which that ends.", show_default="40")
@@ -54,10 +51,12 @@ def run(
         typer.Option(help="joblib backend.", show_default="loky, or threads for a short study"),
     ] = None,
     engine: Annotated[
-        EngineName, typer.Option(help="Train runs as fused programs, or one by one.")
+        Literal["auto", "fused", "loop"],
+        typer.Option(help="Train runs as fused programs, or one by one."),
     ] = "auto",
     compile_: Annotated[
-        CompileWhen, typer.Option("--compile", help="Compile fused programs.")
+        Literal["auto", "always", "never"],
+        typer.Option("--compile", help="Compile fused programs."),
     ] = "auto",
     timeout: Annotated[
         float | None,
@@ -78,8 +77,7 @@ def run(
         ),
     ] = None,
     budget: Annotated[
-        str | None,
-        typer.Option(help="Train as many seeds as end in this time: 90s, 10m, 1h30m."),
+        str | None, typer.Option(help="Train as many seeds as end in this time: 90s, 10m, 1h30m.")
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and how long it would take.")

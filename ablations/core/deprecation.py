@@ -18,8 +18,7 @@ class RenamedMembers:
     name gets the member with the new name, also through ``super()``.  Both warn.
     """
 
-    deprecated_names: ClassVar[Mapping[str, str]] = {}
-    """Old name to new name."""
+    deprecated_names: ClassVar[Mapping[str, str]] = {}  # old name to new name
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

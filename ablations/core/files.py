@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,14 @@ def _sync_folder(folder: Path) -> None:
 def write_text(path: Path, content: str) -> None:
     """Write a text file atomically, as UTF-8."""
     write_bytes(path, content.encode())
+
+
+def read_parsed(path: Path, parse: Callable[[str], Any]) -> Any:
+    """Parse a text file, by ``json.loads`` for instance; refuse one that cannot be read."""
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
 
 
 def write_sealed_json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:

@@ -95,18 +95,15 @@ def error_location(error: BaseException) -> str:
 
 def _study_modules() -> set[str]:
     """Return the names of the imported modules that lie in folders of studies."""
-    roots = {name.partition(".")[0] for name in list(sys.modules)}
-    roots = {root for root in roots if _folder(sys.modules.get(root)) in _STUDY_FOLDERS}
+    roots = set()
+    for root in {name.partition(".")[0] for name in list(sys.modules)}:
+        file = getattr(sys.modules.get(root), "__file__", None)
+        if isinstance(file, str):
+            path = Path(file)
+            folder = path.parents[1] if path.name == "__init__.py" else path.parent
+            if str(folder) in _STUDY_FOLDERS:
+                roots.add(root)
     return {name for name in list(sys.modules) if name.partition(".")[0] in roots}
-
-
-def _folder(module: ModuleType | None) -> str | None:
-    """Return the folder that holds a top-level module or package."""
-    path = getattr(module, "__file__", None)
-    if not isinstance(path, str):
-        return None
-    folder = Path(path).parent
-    return str(folder.parent if Path(path).name == "__init__.py" else folder)
 
 
 def import_state() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -127,11 +124,6 @@ def refuse_changed_modules(hashes: Mapping[str, str]) -> None:
     """Refuse to go on in a worker that imported other code than the command, which has ``hashes``.
 
     A worker that starts late imports a file that was edited meanwhile.
-
-    Raises
-    ------
-    RequestError
-        Naming the module.
     """
     for name, expected in hashes.items():
         if name in sys.modules and expected and _loaded_hash(name) not in ("", expected):

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-RUN_COLUMNS: dict[str, str] = {
-    "run_id": "string",
-    "study": "string",
-    "task": "string",
-    "model": "string",
-    "regularizer": "string",
-    "norm": "string",
-    "init": "string",
-    "schedule": "string",
-    "device": "string",
-    "seed": "int64",
-    "optimizer": "string",
-    "lr": "float64",
-    "batch_size": "string",
-    "dtype": "string",
-    "status": "string",
-    "reason": "string",
-    "engine": "string",
-    "cohort_size": "int64",
-    "epochs": "int64",
-    "parameters": "int64",
-    "objective": "float64",
-    "train_loss": "float64",
-    "val_loss": "float64",
-    "best_epoch": "int64",
-    "best_val_loss": "float64",
-    "test_loss": "float64",
-    "baseline": "float64",
-    "metric": "float64",
-    "metric_name": "string",
-    "train_seconds": "float64",
-    "environment_id": "string",
-    "traceback": "string",
-}
+
+def columns_by_type(*groups: tuple[str, str]) -> dict[str, str]:
+    """Map columns to the name of their Arrow type, from pairs of a type and column names."""
+    return {name: kind for kind, names in groups for name in names.split()}
+
+
+RUN_COLUMNS = columns_by_type(
+    ("string", "run_id study task model regularizer norm init schedule device"),
+    ("int64", "seed"),
+    ("string", "optimizer"),
+    ("float64", "lr"),
+    ("string", "batch_size dtype status reason engine"),
+    ("int64", "cohort_size epochs parameters"),
+    ("float64", "objective train_loss val_loss"),
+    ("int64", "best_epoch"),
+    ("float64", "best_val_loss test_loss baseline metric"),
+    ("string", "metric_name"),
+    ("float64", "train_seconds"),
+    ("string", "environment_id traceback"),
+)
 """Columns of every runs table, whatever the study, with the name of their Arrow type.
 
 From ``status`` on they are results, which cannot be axes.
@@ -57,5 +43,4 @@ A metric of one's own has the column ``python:module:function``.
 STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
 """Rank of a status: of two rows of one run, the row with the lower rank replaces the other."""
 
-TRAINED = ("ok", "diverged")
-"""The statuses of a run that needs no further training."""
+TRAINED = ("ok", "diverged")  # the statuses of a run that needs no further training

@@ -35,20 +35,10 @@ def audit(
     *,
     repeat: bool = False,
 ) -> Results:
-    """Audit a few of the runs of each kind, and write down what the audit finds.
+    """Audit a few of the runs of each kind; return the results with the records of the audit.
 
     Only runs that were trained in this environment are audited: others are rounded otherwise, and
-    were audited there.
-
-    Parameters
-    ----------
-    repeat
-        Whether to audit again those that an earlier audit has passed.
-
-    Returns
-    -------
-    Results
-        With the records of the audit.
+    were audited there.  ``repeat`` says whether to audit again those that passed an earlier audit.
     """
     groups = _select_groups(runs, results, context.environment_id, repeat=repeat)
     if not groups or stop():
@@ -76,12 +66,8 @@ def _select_groups(
         & table["status"].isin(TRAINED)
         & (table["environment_id"] == environment_id)
     ]
-    trained_by = {
-        str(run_id): (str(engine), int(size))
-        for run_id, engine, size in zip(
-            rows["run_id"], rows["engine"], rows["cohort_size"], strict=True
-        )
-    }
+    programs = zip(rows["engine"], rows["cohort_size"].astype(int), strict=True)
+    trained_by: dict[str, tuple[str, int]] = dict(zip(rows["run_id"], programs, strict=True))
     passed_ids: set[str] = set()
     if not repeat:
         passed_ids.update(results.audit.loc[results.audit["reason"].isna(), "run_id"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from ablations.core import files
 from ablations.core.errors import RequestError
+from ablations.core.files import WRITING, read_parsed
 from ablations.core.random import SOURCES
 from ablations.core.registry import resolve, without_imports
 from ablations.execution.options import RunOptions
@@ -23,26 +22,17 @@ OTHER_FOLDER = "choose another folder with --out"
 
 
 def check_folder(study: Study, folder: Path, options: RunOptions) -> EngineSettings | None:
-    """Check that a study may be run in a folder.
+    """Refuse a folder in which the study may not be run.
 
-    Returns
-    -------
-    EngineSettings or None
-        The settings of the runs in the folder; None if it holds no trained runs.
-
-    Raises
-    ------
-    RequestError
-        If the folder holds something else than results, or the results of another study, engine or
-        version of a library, or a file that was changed.
+    Returns the settings of the runs in the folder; None if it holds no trained runs.
     """
     if not store.is_results(folder):
-        refuse_other_files(folder)
+        _refuse_other_files(folder)
         return None
     store.verify(folder)
     refuse_other_study(study, folder)
     if not options.accept_environment:
-        refuse_other_environment(folder)
+        _refuse_other_environment(folder)
     if not (folder / settings.ENGINE_FILE).exists() and not store.engines(folder):
         return None
     engine_settings = settings.load_settings(folder)
@@ -50,20 +40,13 @@ def check_folder(study: Study, folder: Path, options: RunOptions) -> EngineSetti
     return engine_settings
 
 
-def refuse_other_files(folder: Path) -> None:
-    """Refuse a folder that holds more than the first files of a command.
-
-    Raises
-    ------
-    RequestError
-        If it does, or is no folder.
-    """
+def _refuse_other_files(folder: Path) -> None:
+    """Refuse what is no folder, or holds more than the first files of a command."""
     if not folder.exists():
         return
     first = (LOCK, settings.ENGINE_FILE)
     if not folder.is_dir() or any(
-        path.name not in first and not path.name.startswith(files.WRITING)
-        for path in folder.iterdir()
+        path.name not in first and not path.name.startswith(WRITING) for path in folder.iterdir()
     ):
         raise RequestError("is there already and is no results folder", source=str(folder))
 
@@ -72,20 +55,11 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     """Refuse a folder whose runs were trained under other settings than those of ``study``.
 
     Levels and seeds may differ: runs of one folder differ in these, and a study may grow.
-
-    Raises
-    ------
-    RequestError
-        Naming the first setting that differs.
     """
-    path = folder / "study.toml"
+    path = folder / store.STUDY_FILE
     if not path.exists():
         return  # set aside by a repair
-    try:
-        stored = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
-    expected = study.plain()
+    stored, expected = read_parsed(path, tomllib.loads), study.plain()
     _refuse_other_task(study, stored.get("task"), folder)
     for key in ("model", *SETTINGS):
         if expected[key] != stored.get(key):
@@ -97,7 +71,13 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     if sources != list(study.vary):
         message = f"holds results in which seeds vary {', '.join(sources)}"
         _refuse(folder, f"{message}, not {', '.join(study.vary)}")
-    _refuse_other_looks(stored, expected, folder)
+    looks = stored.get("looks")
+    if looks and expected.get("looks") != looks:  # too little evidence would become enough
+        advice = (
+            f"continue with --seeds-until decided --max-seeds {looks[-1]} and the seeds that it "
+            f"began with, or {OTHER_FOLDER}"
+        )
+        _refuse(folder, f"its looks were stated at {', '.join(map(str, looks))} seeds", advice)
 
 
 def _refuse_other_task(study: Study, spec: object, folder: Path) -> None:
@@ -119,27 +99,8 @@ def _refuse_other_task(study: Study, spec: object, folder: Path) -> None:
     _refuse(folder, f"holds results with task {', '.join(differences).removeprefix('name ')}")
 
 
-def _refuse_other_looks(
-    stored: Mapping[str, Any], expected: Mapping[str, Any], folder: Path
-) -> None:
-    """Refuse other interim analyses: under them, too little evidence would become enough."""
-    looks = stored.get("looks")
-    if looks and expected.get("looks") != looks:
-        advice = (
-            f"continue with --seeds-until decided --max-seeds {looks[-1]} and the seeds that it "
-            f"began with, or {OTHER_FOLDER}"
-        )
-        _refuse(folder, f"its looks were stated at {', '.join(map(str, looks))} seeds", advice)
-
-
-def refuse_other_environment(folder: Path) -> None:
-    """Refuse a folder whose runs were all trained by other versions of the libraries.
-
-    Raises
-    ------
-    RequestError
-        Naming the versions that differ.
-    """
+def _refuse_other_environment(folder: Path) -> None:
+    """Refuse a folder whose runs were all trained by other versions of the libraries."""
     environments = environment.read_environments(folder).values()
     stored = [described["packages"] for described in environments if described]
     current = environment.describe()["packages"]

@@ -19,12 +19,8 @@ from ablations.training.result import RunResult
 
 IN_PROCESS_STEPS = 8_000
 """A study of fewer optimizer steps ends before worker processes have imported torch."""
-
-THREADS_STEPS = 9_000
-"""The same bound if threads of this process can share the work."""
-
-FUSED_SHARE = 0.15
-"""The cost of a run's step in a fused program, relative to one of the plain loop."""
+THREADS_STEPS = 9_000  # the same bound if threads of this process can share the work
+FUSED_SHARE = 0.15  # the cost of a run's step in a fused program, relative to the plain loop
 
 
 @dataclass(frozen=True)
@@ -34,12 +30,9 @@ class OutputContext:
     folder: Path
     study: str
     environment_id: str
-    compiled: bool = False
-    """Whether fused programs are compiled."""
-    session: int = 0
-    """The number of this command among those that wrote to the folder."""
-    seconds: float | None = None
-    """The time limit of a cohort, and of a run by itself."""
+    compiled: bool = False  # whether fused programs are compiled
+    session: int = 0  # the number of this command among those that wrote to the folder
+    seconds: float | None = None  # the time limit of a cohort, and of a run by itself
 
     @property
     def stop_file(self) -> Path:
@@ -58,20 +51,14 @@ def dispatch(
 ) -> Iterator[Counter[str]]:
     """Train every batch; yields the counts of each status as batches finish, in any order.
 
-    The workers write the shards themselves: what is finished is safe whatever happens to this
-    process.
-
-    A program whose worker process dies is trained once more, in a worker by itself.  If that dies
-    too, each of its runs has a worker by itself, as runs of the plain loop have at once; a run
-    whose worker dies then is recorded as ``failed``, and the others go on.  If the process was
-    killed for want of memory, the program is halved instead, as often as possible; its runs say so.
+    A batch that was, or may have been, at work in a worker process that died is trained again,
+    each cohort in a process by itself, and in the end each run.  A run whose worker dies then is
+    recorded as ``failed``, and the others go on.  If the process was killed for want of memory, the
+    program is halved instead, as often as possible; its runs say so.
     """
+    calls = [(batch, context) for batch in batches]
     yield from workers.map_calls(
-        train_batch,
-        [(batch, context) for batch in batches],
-        pool,
-        on_worker_death=_train_again,
-        is_stopped=is_stopped,
+        train_batch, calls, pool, on_worker_death=_train_again, is_stopped=is_stopped
     )
 
 
@@ -106,52 +93,42 @@ def _train_again(
     if finished.keys() >= set(run_ids):  # it was written, and only the reply was lost
         yield Counter(finished[run_id] for run_id in run_ids)
         return
-    for cohort in batch:
-        if cohort.size is None:
-            parts = _split_into_runs(cohort)
-        else:
-            parts = recovery.shrink_cohort(cohort) if death.memory else [cohort]
-        for smaller in parts:
-            yield from _train_isolated(smaller, context)
-
-
-def _train_isolated(cohort: Cohort, context: OutputContext) -> Iterator[Counter[str]]:
-    start = time.monotonic()
-    try:
-        statuses = workers.call_isolated(train_batch, (cohort,), context)
-    except WorkerDiedError as error:
-        death, seconds = error, time.monotonic() - start
-    else:
+    # A program that was not killed for want of memory may be innocent: it is tried once more whole.
+    remaining = [
+        smaller
+        for cohort in batch
+        for smaller in (_split(cohort, death) if death.memory or cohort.size is None else [cohort])
+    ]
+    while remaining and not context.stop_file.exists():
+        cohort, start = remaining.pop(0), time.monotonic()
+        try:
+            statuses = workers.call_isolated(train_batch, (cohort,), context)
+        except WorkerDiedError as error:
+            if len(cohort) > 1 or (error.memory and cohort.size):
+                remaining[:0] = _split(cohort, error)
+                continue
+            reason = _death_reason(error, time.monotonic() - start, context.seconds)
+            engine = "fused" if cohort.size else "loop"
+            result = RunResult(cohort.runs[0], "failed", reason, engine, cohort.size or 1)
+            write_results([result], context)
+            statuses = Counter(failed=1)
         yield statuses
-        return
+
+
+def _split(cohort: Cohort, death: WorkerDiedError) -> list[Cohort]:
+    """Smaller programs if there was no memory for a cohort, else its single runs."""
     if death.memory and cohort.size:
-        parts = recovery.shrink_cohort(cohort)
-    elif len(cohort) > 1:
-        parts = _split_into_runs(cohort)
-    else:
-        write_results([_result_of_death(cohort, death, seconds, context)], context)
-        yield Counter(failed=1)
-        return
-    for smaller in parts:
-        if not context.stop_file.exists():
-            yield from _train_isolated(smaller, context)
-
-
-def _split_into_runs(cohort: Cohort) -> list[Cohort]:
+        return recovery.shrink_cohort(cohort)
     return [replace(cohort, runs=(run,)) for run in cohort.runs]
 
 
-def _result_of_death(
-    cohort: Cohort, death: WorkerDiedError, seconds: float, context: OutputContext
-) -> RunResult:
-    reason = f"its worker process died each time: {death.exit_code}"
-    is_late = context.seconds is not None and seconds > timeout.PATIENCE * context.seconds
+def _death_reason(death: WorkerDiedError, seconds: float, limit: float | None) -> str:
+    is_late = limit is not None and seconds > timeout.PATIENCE * limit
     if is_late and death.exit_code == timeout.EXIT_CODE:
-        reason = f"took longer than {context.seconds:g} s, and its process did not answer"
-    elif death.memory:
-        reason = f"there was no memory for it: {death.exit_code}"
-    engine = "fused" if cohort.size else "loop"
-    return RunResult(cohort.runs[0], "failed", reason, engine, cohort.size or 1)
+        return f"took longer than {limit:g} s, and its process did not answer"
+    if death.memory:
+        return f"there was no memory for it: {death.exit_code}"
+    return f"its worker process died each time: {death.exit_code}"
 
 
 def choose_pool(
@@ -161,12 +138,8 @@ def choose_pool(
 
     By default processes, one a core.  A study that is over before they have started stays in this
     process: shared by threads if all of it is programs, which release the interpreter while they
-    compute.
-
-    Parameters
-    ----------
-    isolate
-        Whether training may end the process that it runs in, so that it must not be this one.
+    compute.  With ``isolate``, training may end the process that it runs in, so that it must not be
+    this one.
     """
     cores = joblib.cpu_count()
     n_jobs = max(1, min(len(cohorts), cores))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import os
 import statistics
 import sys
 import time
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 from ablations.execution import metadata, workers
 from ablations.execution.options import RunOptions
 from ablations.execution.plan import ExecutionPlan
-from ablations.execution.timing import MIN_SECONDS, PHASE_SECONDS
+from ablations.execution.timing import MIN_SECONDS, phase_seconds
 from ablations.execution.workers import Pool
 from ablations.study.configuration import Configuration, Run
 from ablations.study.study import Study
@@ -31,23 +32,17 @@ from ablations.training.engine import EngineChoice
 from ablations.training.fused import compilation
 from ablations.training.probe import TrainingCost, probe_training
 
-__all__ = ["CohortCost", "Estimate", "estimate", "smallest_effect"]
-
 Keep = Callable[[Run], bool]
 
 PROBE_SECONDS = 12.0
 """What all probes together may take, each kind its share; each takes two looks at least."""
 UNCERTAINTY = (0.75, 1.35)
 """Factors of the time for what nobody knows ahead, above all other work on the machine."""
-REPORT = 5.0
-"""Seconds until the report's libraries are loaded and its figures drawn, for any study."""
+REPORT = 5.0  # seconds until the report's libraries are loaded and its figures drawn, for any study
 REPORT_A_RUN = 0.0018
 """Seconds of the report for each run, for tables, pictures and pages (``bench/README.md``)."""
-REPETITION = 0.021
-"""Seconds of a timed repetition with its warming up (``training.step_timer``)."""
-COMMAND_STARTUP = 3.0
-"""Seconds until the command itself has imported torch."""
-UNPROBED = TrainingCost(math.nan, math.nan)
+REPETITION = 0.021  # seconds of a timed repetition with its warming up (``training.step_timer``)
+COMMAND_STARTUP = 3.0  # seconds until the command itself has imported torch
 
 T = TypeVar("T")
 
@@ -58,10 +53,8 @@ class CohortCost:
 
     choice: EngineChoice
     training: TrainingCost
-    audit: float = 0.0
-    """Seconds that the audit of the kind takes."""
-    memory: int = 0
-    """Peak memory of the process that probed it, in bytes; 0 if it is unknown."""
+    audit: float = 0.0  # seconds that the audit of the kind takes
+    memory: int = 0  # peak memory of the process that probed it, in bytes; 0 if it is unknown
     is_probed: bool = True
     """Whether the cost was probed, and not estimated from that of other kinds."""
 
@@ -71,8 +64,6 @@ class CohortCost:
 
     def of_runs(self, runs: Sequence[Run]) -> float:
         """Seconds of so many of its runs."""
-        if not runs:
-            return 0.0
         if self.choice.size is None:
             return len(runs) * self.of_cohort()
         return len(self.choice.cohorts(runs)) * self.of_cohort() + self.audit
@@ -84,11 +75,9 @@ class Estimate:
 
     costs: tuple[CohortCost, ...]
     jobs: int
-    startup: float
-    """Seconds until the command and its workers have started."""
+    startup: float  # seconds until the command and its workers have started
     compile_seconds: float
-    n_timed: int
-    """Configurations that differ in cost."""
+    n_timed: int  # configurations that differ in cost
     options: RunOptions
 
     @property
@@ -98,20 +87,15 @@ class Estimate:
 
     def seconds(self, keep: Keep = lambda _: True) -> float:
         """Wall seconds to the end of the runs for which ``keep`` is true."""
-        parts = [
-            (cost, runs)
-            for cost in self.costs
-            if (runs := [run for run in cost.choice.runs if keep(run)])
-        ]
+        runs_of = [(cost, [run for run in cost.choice.runs if keep(run)]) for cost in self.costs]
+        parts = [(cost, runs) for cost, runs in runs_of if runs]
         if not parts:
             return 0.0
         work = sum(cost.of_runs(runs) for cost, runs in parts)
         # A cohort is one worker's: the last to end may be alone.
         longest = max(cost.of_cohort() for cost, _ in parts)
         training = max(work / self.jobs, longest) + self.startup + self.compile_seconds
-        phase = min(PHASE_SECONDS, training / 3)
-        if self.options.time_budget is not None:
-            phase = self.options.time_budget
+        phase = phase_seconds(self.options.time_budget, training)
         phase = min(phase, step_timer.DEFAULT_SETTINGS.blocks * (self.n_timed + 1) * REPETITION)
         total = training + (phase if phase >= MIN_SECONDS else 0.0)
         n_runs = sum(len(runs) for _, runs in parts)
@@ -157,23 +141,18 @@ def estimate(
 ) -> Estimate:
     """Probe each kind of the runs that remain to be trained.
 
-    Parameters
-    ----------
-    seconds
-        What the probes may take, all together, beyond the first looks of each; by default,
-        ``PROBE_SECONDS``.
+    ``seconds`` is what the probes may take, all together, beyond the first looks of each; by
+    default, ``PROBE_SECONDS``.
     """
     pool = plan.pool if plan.pool.backend == "loky" else Pool()
     start = time.perf_counter()
-    _call(_do_nothing, [()] * pool.jobs, pool)
+    _call(os.getpid, [()] * pool.jobs, pool)
     startup = COMMAND_STARTUP + time.perf_counter() - start
     compiled = plan.settings.compiled and compilation.why_unavailable() is None
-    costs = _probe_kinds(
-        plan.choices, compiled, pool, PROBE_SECONDS if seconds is None else seconds
-    )
+    seconds = PROBE_SECONDS if seconds is None else seconds
     runs = [run for choice in plan.choices for run in choice.runs]
     return Estimate(
-        costs=tuple(_complete(costs)),
+        costs=tuple(_probe_kinds(plan.choices, compiled, pool, seconds)),
         jobs=plan.pool.jobs,
         startup=startup,
         compile_seconds=sum(_compile_cost(c)[0] for c in plan.choices) if compiled else 0.0,
@@ -185,10 +164,6 @@ def estimate(
 def _call(function: Callable[..., T], calls: Sequence[tuple[Any, ...]], pool: Pool) -> list[T]:
     """Call a function in the pool; a call whose process dies returns nothing."""
     return list(workers.map_calls(function, calls, pool, on_worker_death=lambda *_: ()))
-
-
-def _do_nothing() -> None:
-    pass
 
 
 def _compile_cost(choice: EngineChoice) -> tuple[float, float]:
@@ -203,25 +178,23 @@ def _compile_cost(choice: EngineChoice) -> tuple[float, float]:
 def _probe_kinds(
     choices: Sequence[EngineChoice], compiled: bool, pool: Pool, seconds: float
 ) -> list[CohortCost]:
-    share = seconds / max(1, len(choices))
-    calls = [
-        (
-            number,
-            choice.runs[: 4 * (choice.size or 1)],
-            choice.size,
-            _compile_cost(choice)[1] if compiled else 1.0,
-            share,
-        )
-        for number, choice in enumerate(choices)
-        if not choice.runs[0].configuration.user_modules
-    ]
+    calls = []
+    for number, choice in enumerate(choices):
+        if not choice.runs[0].configuration.user_modules:
+            gain = _compile_cost(choice)[1] if compiled else 1.0
+            runs = choice.runs[: 4 * (choice.size or 1)]
+            calls.append((number, runs, choice.size, gain, seconds / len(choices)))
     # Every worker has a probe, so that all cores are as busy as in training.
     repeats = math.ceil(pool.jobs / max(1, len(calls)))
     probes = dict(filter(None, _call(_probe_kind, calls * repeats, pool)))
+    # Kinds that were not probed cost, one by one, the others' median cost of a run's step.
+    steps = [c.runs[0].configuration.steps_per_epoch * (c.size or 1) for c in choices]
+    per_step = [probes[number][0].per_epoch / steps[number] for number in sorted(probes)]
+    step = statistics.median(per_step) if per_step else 1e-3
     return [
         CohortCost(choice, *probes[number])
         if number in probes
-        else CohortCost(choice, UNPROBED, is_probed=False)
+        else CohortCost(choice, TrainingCost(0.02, step * steps[number]), is_probed=False)
         for number, choice in enumerate(choices)
     ]
 
@@ -229,14 +202,9 @@ def _probe_kinds(
 def _probe_kind(
     number: int, runs: Sequence[Run], size: int | None, gain: float, seconds: float
 ) -> tuple[int, tuple[TrainingCost, float, int]] | None:
-    """The costs of a kind's training and of its audit, and the peak memory; None if it fails.
+    """The costs of training and audit of a kind, and the peak memory; None if it fails.
 
-    Parameters
-    ----------
-    number
-        Of the kind, returned as it is.
-    gain
-        The factor by which its program is faster if it is compiled.
+    ``gain`` is the factor by which its program is faster if it is compiled.
     """
     try:
         training = probe_training(runs, size, seconds if size is None else 0.7 * seconds)
@@ -259,20 +227,6 @@ def _audit_seconds(
     trained = epochs if epochs * steps <= audit.END_STEPS else compared
     loops = loop_cost.seconds(trained) + loop_cost.seconds(compared)
     return audit.RUNS * loops + 2 * program.seconds(compared)
-
-
-def _complete(costs: Sequence[CohortCost]) -> list[CohortCost]:
-    """Give kinds that were not probed the others' median cost of a run's step, one by one."""
-
-    def steps(cost: CohortCost) -> int:
-        return cost.choice.runs[0].configuration.steps_per_epoch * (cost.choice.size or 1)
-
-    per_step = [cost.training.per_epoch / steps(cost) for cost in costs if cost.is_probed]
-    step = statistics.median(per_step) if per_step else 1e-3
-    return [
-        cost if cost.is_probed else replace(cost, training=TrainingCost(0.02, step * steps(cost)))
-        for cost in costs
-    ]
 
 
 def _peak_memory() -> int:

@@ -27,42 +27,24 @@ class RunOptions:
     with_report: bool = True
 
     def check(self) -> None:
-        """Refuse values that are wrong, or a backend that is not available here.
-
-        Raises
-        ------
-        RequestError
-            Naming the option.
-        """
-        check_backend(self.backend, self.jobs)
+        """Refuse values that are wrong, or a backend that is not available here."""
+        if self.jobs is not None and (self.jobs == 0 or self.jobs < -1):
+            message = f"expected a number from 1 up, or -1 for all cores, found {self.jobs}"
+            raise RequestError(message, "--jobs")
+        if self.backend is not None:
+            _check_backend(self.backend)
         if self.time_budget is not None and not 0 <= self.time_budget < 1e7:
             message = f"expected a number of seconds from 0 up, found {self.time_budget:g}"
             raise RequestError(message, "--time-budget")
-        if self.timeout is None:
-            return
-        if not 0 < self.timeout < 1e7:
+        if self.timeout is not None and not 0 < self.timeout < 1e7:
             message = f"expected a number of seconds above 0, found {self.timeout:g}"
             raise RequestError(message, "--timeout")
-        if self.backend not in (None, "loky"):
+        if self.timeout is not None and self.backend not in (None, "loky"):
             message = f"{self.backend} cannot stop what takes too long; leave --backend out"
             raise RequestError(message, "--timeout")
 
 
-def check_backend(backend: str | None, jobs: int | None) -> None:
-    """Refuse a backend that joblib does not have here, or an impossible number of jobs.
-
-    Raises
-    ------
-    RequestError
-        Naming the option.
-    """
-    if jobs is not None and (jobs == 0 or jobs < -1):
-        message = f"expected a number from 1 up, or -1 for all cores, found {jobs}"
-        raise RequestError(message, "--jobs")
-    if backend is None:
-        return
-    if backend == "ray":
-        _register_ray()
+def _check_backend(backend: str) -> None:
     if backend == "multiprocessing":
         message = "'multiprocessing' waits for ever when a worker dies; 'loky' does not"
         raise RequestError(message, "--backend")
@@ -70,15 +52,11 @@ def check_backend(backend: str | None, jobs: int | None) -> None:
     if backend not in names:
         raise RequestError(f"unknown backend '{backend}'; {nearest(backend, names)}", "--backend")
     try:
+        if backend == "ray":
+            importlib.import_module("ray.util.joblib").register_ray()
         with joblib.parallel_config(backend=backend):
             joblib.Parallel(n_jobs=2)
     except (ValueError, ImportError, RuntimeError) as error:
-        raise RequestError(f"'{backend}' cannot be used here: {error}", "--backend") from None
-
-
-def _register_ray() -> None:
-    try:
-        register = importlib.import_module("ray.util.joblib").register_ray
-    except ImportError:
-        raise RequestError("'ray' cannot be used here: it is not installed", "--backend") from None
-    register()
+        is_missing = backend == "ray" and isinstance(error, ImportError)
+        reason = "it is not installed" if is_missing else error
+        raise RequestError(f"'{backend}' cannot be used here: {reason}", "--backend") from None

@@ -34,10 +34,8 @@ class ExecutionPlan:
 
     grid: ExpandedGrid
     finished: int
-    choices: tuple[EngineChoice, ...]
-    """What trains the remaining runs, kind by kind."""
-    cohorts: tuple[Cohort, ...]
-    """The remaining runs, as they will be trained."""
+    choices: tuple[EngineChoice, ...]  # what trains the remaining runs, kind by kind
+    cohorts: tuple[Cohort, ...]  # the remaining runs, as they will be trained
     settings: EngineSettings
     pool: Pool
 
@@ -61,41 +59,36 @@ class ExecutionPlan:
 def plan_execution(study: Study, folder: Path, options: RunOptions | None = None) -> ExecutionPlan:
     """Plan the study against what the folder holds; writes nothing.
 
-    Raises
-    ------
-    RequestError
-        If the study cannot be run in this folder (``compatibility.check_folder``), or every run of
-        it would be skipped, or its data or the requested engine or backend cannot be used.
+    A study is refused that cannot be run in this folder (``compatibility.check_folder``), whose
+    runs would all be skipped, or whose data, engine or backend cannot be used.
     """
-    options = options or RunOptions()
-    grid = expand(study)
-    _refuse_if_all_are_skipped(study, grid)
+    options, grid = options or RunOptions(), expand(study)
+    if grid.skipped and not grid.runs:
+        first, *others = dict.fromkeys(reason for _, reason in grid.skipped)
+        more = f", and {len(others):,} other reasons" if others else ""
+        message = f"all {len(grid.skipped):,} runs would be skipped: {first}{more}"
+        raise RequestError(message, source=f"study {study.name}")
     stored = check_folder(study, folder, options)
     finished = {} if options.force or not store.is_results(folder) else store.finished(folder)
     runs = [run for run in grid.runs if run.run_id not in finished]
     if runs:
         study.task.ready()
-    modules = {
-        name for configuration in study.configurations for name in configuration.user_modules
-    }
+    modules = {name for each in study.configurations for name in each.user_modules}
     workers.carry(modules, options.backend)
     choices = _choose_engines(runs, options, stored, has_user_code=bool(modules))
     cohorts = tuple(cohort for choice in choices for cohort in choice.cohorts())
     isolate = bool(modules) or options.timeout is not None
     pool = dispatch.choose_pool(cohorts, options.jobs, options.backend, isolate=isolate)
-    settings = stored or _decide_settings(choices, options, pool)
+    is_eager = options.backend == "threading" and options.compile == "auto"
+    compile_ = "never" if is_eager else options.compile
+    settings = stored or decide_settings(options.engine, compile_, choices, pool.jobs)
     if settings.compiled and pool.backend == "threading":
-        pool = _without_threads(pool, options)
+        # PyTorch's tracing sets flags that hold for a process.
+        if options.backend is not None:
+            message = "threads cannot share compiled programs; leave it out, or give"
+            raise RequestError(f"{message} --compile never", "--backend")
+        pool = Pool(pool.jobs, "loky")
     return ExecutionPlan(grid, len(grid.runs) - len(runs), choices, cohorts, settings, pool)
-
-
-def _refuse_if_all_are_skipped(study: Study, grid: ExpandedGrid) -> None:
-    if grid.runs or not grid.skipped:
-        return
-    first, *others = dict.fromkeys(reason for _, reason in grid.skipped)
-    more = f", and {len(others):,} other reasons" if others else ""
-    message = f"all {len(grid.skipped):,} runs would be skipped: {first}{more}"
-    raise RequestError(message, source=f"study {study.name}")
 
 
 def _choose_engines(
@@ -111,23 +104,6 @@ def _choose_engines(
     if engine == "fused":
         refuse_loops(choices)
     return choices
-
-
-def _decide_settings(
-    choices: Sequence[EngineChoice], options: RunOptions, pool: Pool
-) -> EngineSettings:
-    compile_ = options.compile
-    if options.backend == "threading" and compile_ == "auto":
-        compile_ = "never"
-    return decide_settings(options.engine, compile_, choices, pool.jobs)
-
-
-def _without_threads(pool: Pool, options: RunOptions) -> Pool:
-    """Processes in place of threads: PyTorch's tracing sets flags that hold for a process."""
-    if options.backend is not None:
-        message = "threads cannot share compiled programs; leave it out, or give --compile never"
-        raise RequestError(message, "--backend")
-    return Pool(pool.jobs, "loky")
 
 
 def _build_errors(
@@ -149,8 +125,4 @@ def _build_errors(
         message = f"worker processes cannot load what {', '.join(sorted(modules))} defines: {error}"
         advice = "--backend sequential trains in this process"
         raise RequestError(f"{message.splitlines()[0]}; {advice}", "--backend") from None
-    return {
-        configuration: message
-        for configuration, message in zip(configurations, errors, strict=True)
-        if message
-    }
+    return {c: message for c, message in zip(configurations, errors, strict=True) if message}

@@ -10,8 +10,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-PLAIN_EVERY = 10.0
-"""Seconds between two plain lines."""
+PLAIN_EVERY = 10.0  # seconds between two plain lines
 
 
 class Reporter:
@@ -35,52 +34,43 @@ class Silent(Reporter):
 
 
 class Live(Reporter):
-    """Counts, rate and remaining time, on standard error.
-
-    Parameters
-    ----------
-    stream
-        Where to write; standard error by default.
-    """
+    """Counts, rate and remaining time, on standard error or another stream."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        self._console = Console(file=stream or sys.stderr)
+        console = Console(file=stream or sys.stderr)
+        columns = BarColumn(), TextColumn("{task.description}")
+        self._is_live = console.is_terminal
+        self._bar = Progress(*columns, console=console, transient=True, disable=not self._is_live)
+        self._task = self._bar.add_task("", total=None)
         self._total = self._before = 0
         self._unit = "runs"
         self._counts: Counter[str] = Counter()
         self._start = self._last_line = time.monotonic()
-        self._bar = Progress(
-            BarColumn(), TextColumn("{task.description}"), console=self._console, transient=True
-        )
-        self._task = self._bar.add_task("", total=None)
 
     def begin(self, total: int, finished: int, unit: str = "runs") -> None:
-        """Begin work of ``total`` runs, or other units, of which some are finished already."""
         self._total, self._before, self._unit = total, finished, unit
         self._counts.clear()
         self._start = self._last_line = time.monotonic()
-        if self._console.is_terminal:
-            self._bar.start()
-            self._show()
+        self._bar.start()
+        self.update(Counter())
 
     def update(self, statuses: Counter[str]) -> None:
-        """Count more runs, by status; a plain line every ``PLAIN_EVERY`` seconds."""
+        """Count more runs, by status; without a terminal, a line every ``PLAIN_EVERY`` seconds."""
         self._counts += statuses
-        if self._console.is_terminal:
-            self._show()
+        if self._is_live:
+            finished, line = self._before + self._counts.total(), self.line()
+            self._bar.update(self._task, description=line, completed=finished, total=self._total)
         elif time.monotonic() - self._last_line >= PLAIN_EVERY:
             self._last_line = time.monotonic()
             self.say(self.line())
 
     def end(self) -> None:
         """End the work, and leave the final counts on the screen."""
-        if self._console.is_terminal:
-            self._bar.stop()
+        self._bar.stop()
         self.say(self.line())
 
     def say(self, line: str) -> None:
-        """Show one line to the user."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def line(self) -> str:
         """The state in words: ``1,240/2,400 runs, 52.1 runs/s, 0:00:22 left, 3 diverged``."""
@@ -97,10 +87,6 @@ class Live(Reporter):
         if self._unit == "runs":
             parts += [f"{self._counts[status]:,} {status}" for status in ("diverged", "failed")]
         return ", ".join(parts)
-
-    def _show(self) -> None:
-        finished = self._before + self._counts.total()
-        self._bar.update(self._task, description=self.line(), completed=finished, total=self._total)
 
 
 def format_duration(seconds: float) -> str:

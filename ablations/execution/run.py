@@ -19,7 +19,7 @@ from ablations.core.errors import AuditError, FailedError, RequestError, WriteEr
 from ablations.core.schema import TRAINED
 from ablations.execution.audit import audit
 from ablations.execution.dispatch import OutputContext, dispatch, write_results
-from ablations.execution.interrupts import Interrupted, StopRequest, handle_signals
+from ablations.execution.interrupts import Interrupted, StopRequest
 from ablations.execution.metadata import study_metadata
 from ablations.execution.options import RunOptions
 from ablations.execution.plan import ExecutionPlan, plan_execution
@@ -168,11 +168,12 @@ def run_study(
     with _clear_write_errors(folder), _exclusive(folder, reporter):
         plan = _plan(study, folder, options)
         if answer := stored_answer(study, folder, plan, options):
-            reporter.say(f"nothing to train{_report_note(folder, options)}")
+            note = f"; report: {folder / 'report.html'}" if options.with_report else ""
+            reporter.say(f"nothing to train{note}")
             return RunOutcome(study, load(folder).of_study(), answer)
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
-        with handle_signals(stop):
+        with stop.on_signal():
             seconds = train(plan, context, options, reporter, stop)
             results = load(folder)
             results = audit(plan.grid.runs, results, context, plan.pool, stop, repeat=options.force)
@@ -203,13 +204,7 @@ def stored_answer(
 def start_folder(
     study: Study, folder: Path, plan: ExecutionPlan, options: RunOptions
 ) -> OutputContext:
-    """Make the folder, describe study and machine in it, and write the rows of skipped runs.
-
-    Raises
-    ------
-    RequestError
-        If nothing can be written there.
-    """
+    """Make the folder, describe study and machine in it, and write the rows of skipped runs."""
     described = environment.describe()
     context = OutputContext(
         folder.absolute(),
@@ -298,9 +293,8 @@ def tidy(context: OutputContext, results: Results, selected: Results, reporter: 
         reporter.say(f"{eager:,} runs were trained by eager programs: the compiler failed on them")
     others = len(results.runs) - len(selected.runs)
     if others:
-        reporter.say(
-            f"{results.folder} also holds {others:,} runs that this study does not ask for"
-        )
+        note = f"also holds {others:,} runs that this study does not ask for"
+        reporter.say(f"{results.folder} {note}")
 
 
 def report(study: Study, results: Results, options: RunOptions, reporter: Reporter) -> RunOutcome:
@@ -331,17 +325,12 @@ def compare_levels(results: Results) -> Effects:
 def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:
     """Raise AuditError if the fused engine's runs are wrong, else say what the audit has shown."""
     from ablations.analysis import audit_failure
-    from ablations.report.formatting import describe_audit
+    from ablations.report.texts import describe_audit
 
     if message := audit_failure(results.audit):
         raise AuditError(message)
     if len(results.audit):
         reporter.say(describe_audit(results.audit))
-
-
-def _report_note(folder: Path, options: RunOptions) -> str:
-    """Where the report is, as the end of a sentence."""
-    return f"; report: {folder / 'report.html'}" if options.with_report else ""
 
 
 def _exclusive(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ablations.analysis import UNDECIDED
 from ablations.analysis.power import min_seeds
 from ablations.core.errors import RequestError
+from ablations.core.files import read_parsed
 from ablations.execution.options import RunOptions
 from ablations.execution.progress import Live, Reporter
 from ablations.execution.run import RunOutcome, results_folder, run_study
@@ -25,8 +26,7 @@ from ablations.study.parsing import parse_seeds
 from ablations.study.study import ALPHA, Study
 
 LOOKS = 3
-MAX_SEEDS = 40
-"""The last look's number of seeds, unless the user requests another."""
+MAX_SEEDS = 40  # the last look's number of seeds, unless the user requests another
 
 
 def looks(first: int, last: int) -> tuple[int, ...]:
@@ -37,10 +37,7 @@ def looks(first: int, last: int) -> tuple[int, ...]:
 def with_looks(study: Study, max_seeds: int = MAX_SEEDS) -> Study:
     """The study with its looks stated, and the seeds of the first.
 
-    Raises
-    ------
-    RequestError
-        If ``max_seeds`` is fewer than the first look needs for any verdict.
+    ``max_seeds`` must be enough for any verdict at the first look.
     """
     first = max(len(study.seeds), min_seeds(ALPHA / LOOKS))
     if max_seeds < first:
@@ -67,17 +64,8 @@ def run_until_decided(
     """Run a study with more and more seeds, until every contrast is decided or ``max_seeds`` are
     reached.
 
-    The same call continues: what is trained is analysed again, and changes nothing.
-
-    Returns
-    -------
-    RunOutcome
-        Of the last look.
-
-    Raises
-    ------
-    RequestError
-        As ``run_study`` and ``with_looks`` do; or if other looks were stated for the folder.
+    The same call continues: what is trained is analysed again, and changes nothing.  A folder for
+    which other looks were stated is refused.  Returns the outcome of the last look.
     """
     options, reporter = options or RunOptions(), reporter or Live()
     folder = results_folder(study, out)
@@ -102,11 +90,8 @@ def run_until_decided(
 
 def _current_look(folder: Path) -> int:
     """The seeds of the look that a folder has reached; 0 before the first."""
-    if not store.is_results(folder) or not (folder / "study.toml").is_file():
+    path = folder / store.STUDY_FILE
+    if not store.is_results(folder) or not path.is_file():
         return 0
-    path = folder / "study.toml"
-    try:  # without its seal: the command writes the file again
-        stored = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    stored = read_parsed(path, tomllib.loads)  # without its seal: the command writes it again
     return len(parse_seeds(stored.get("seeds"))) if stored.get("looks") else 0

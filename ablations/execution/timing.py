@@ -29,14 +29,11 @@ from ablations.study.study import Study
 from ablations.training import step_timer
 from ablations.training.step_timer import DEFAULT_SETTINGS, TimerSettings, cost_id
 
-SECONDS = 100.0
-"""What ``ablations time`` may take."""
-PHASE_SECONDS = 20.0
-"""The most that timing takes after training, unless the user requests more."""
-MIN_SECONDS = 2.0
-"""A shorter phase cannot time anything useful."""
-WRITE_EVERY = 5.0
-"""Seconds after which repetitions are written."""
+SECONDS = 100.0  # what ``ablations time`` may take
+PHASE_SECONDS = 20.0  # the most that timing takes after training, unless the user requests more
+MIN_SECONDS = 2.0  # a shorter phase cannot time anything useful
+WRITE_EVERY = 5.0  # seconds after which repetitions are written
+_MEAN_COST = 1.3  # the mean cost of a configuration, relative to that of the first one, the control
 
 
 def measure(
@@ -51,26 +48,14 @@ def measure(
 ) -> int:
     """Time the steps of a study into its results folder, which need not exist.
 
-    Parameters
-    ----------
-    seconds
-        What it may take (``TimingPhase.run``).
-    threads, is_stopped, settings
-        As for ``TimingPhase``.
-
-    Returns
-    -------
-    int
-        The number of timed repetitions.
-
-    Raises
-    ------
-    RequestError
-        If the folder holds the results of another study, or ``seconds`` or ``threads`` makes no
-        sense.
+    ``seconds`` is what it may take; the other options are those of ``TimingPhase``.  Returns the
+    number of timed repetitions.
     """
     deadline = time.monotonic() + seconds
-    check(seconds, threads)
+    if not 0 < seconds < 1e7:
+        raise RequestError(f"expected a number of seconds above 0, found {seconds:g}", "--budget")
+    if not 1 <= threads <= 4096:
+        raise RequestError(f"expected a number from 1 up, found {threads}", "--threads")
     grid, text, metadata = expand(study), study.to_toml(), None
     trained, timings = pd.DataFrame(columns=["run_id"]), store.load_table(folder, TIMINGS)
     if store.is_results(folder):
@@ -95,12 +80,7 @@ def measure(
 class TimingPhase:
     """A timing of a study's steps: where repetitions are written, and how long a measurement is.
 
-    Attributes
-    ----------
-    threads
-        Threads of PyTorch.
-    is_stopped
-        Called before each block: whether to end.
+    ``threads`` are those of PyTorch; ``is_stopped`` is called before each block.
     """
 
     context: OutputContext
@@ -120,19 +100,9 @@ class TimingPhase:
         """Time the configurations that were not timed in enough blocks; returns the repetitions.
 
         Every block holds each configuration once.  A measurement is complete after
-        ``settings.blocks`` of them; earlier ones, on this machine with these versions, count.
-
-        Parameters
-        ----------
-        runs
-            The runs of the study.
-        trained
-            Rows of the runs table: which runs failed, and which configurations are best.
-        timings
-            Earlier repetitions.
-        seconds
-            What it may take.  If that is too little for all configurations, those near the
-            controls are timed, and the best.
+        ``settings.blocks`` of them; ``timings``, earlier ones on this machine with these versions,
+        count.  ``trained``, the runs table, tells which runs failed, and which configurations are
+        best: these and those near the controls are timed if ``seconds`` are too few for all.
         """
         deadline = time.monotonic() + seconds
         levels = controls(study)
@@ -140,7 +110,10 @@ class TimingPhase:
         # Idle worker processes would still share the caches.
         loky.get_reusable_executor().shutdown(wait=True)
         with step_timer.exclusive_timing(self.threads):
-            per_run, blocks = _probe_repetition(candidates, self.settings), self._blocks(timings)
+            per_run = _probe_repetition(candidates, self.settings)
+            is_here = timings["environment_id"] == self.context.environment_id
+            is_alike = (timings["threads"] == self.threads) & (timings["alias"] == "")
+            blocks = Counter(timings.loc[is_here & is_alike, "cost_id"])
             remaining = deadline - time.monotonic()
             n_affordable = int(remaining / per_run / self.settings.blocks)
             selected = step_timer.select_runs(candidates, levels, n_affordable, best_ids)
@@ -158,15 +131,6 @@ class TimingPhase:
             finished = [blocks[cost_id(entry.run.configuration)] for entry in entries]
             n_blocks = self.settings.blocks - min(finished, default=self.settings.blocks)
             return self._time_blocks(entries, n_blocks, deadline - per_block)
-
-    def _blocks(self, timings: pd.DataFrame) -> Counter[str]:
-        """How many blocks hold each cost id, on this machine with so many threads."""
-        current = timings[
-            (timings["environment_id"] == self.context.environment_id)
-            & (timings["threads"] == self.threads)
-            & (timings["alias"] == "")
-        ]
-        return Counter(current["cost_id"])
 
     def _is_too_short(
         self, runs: Sequence[Run], blocks: Mapping[str, int], per_block: float, remaining: float
@@ -216,12 +180,11 @@ def _candidates(
     runs: Sequence[Run], trained: pd.DataFrame, axes: Sequence[str]
 ) -> tuple[list[Run], set[str]]:
     """One run for each configuration that differs in cost, and the cost ids of the best."""
-    failed_ids: set[str] = set()
-    best_ids: set[str] = set()
-    if len(trained):
-        # Code that hangs or dies in training is not timed.
-        failed_ids.update(trained.loc[trained["status"] == "failed", "run_id"])
-        best_ids = _best_runs(trained, axes)
+    if trained.empty:
+        return step_timer.distinct_cost_runs(runs), set()
+    # Code that hangs or dies in training is not timed.
+    failed_ids = set(trained.loc[trained["status"] == "failed", "run_id"])
+    best_ids = _best_runs(trained, axes)
     trainable = [run for run in runs if run.run_id not in failed_ids]
     costs = {cost_id(run.configuration) for run in trainable if run.run_id in best_ids}
     return step_timer.distinct_cost_runs(trainable), costs
@@ -235,10 +198,6 @@ def _best_runs(trained: pd.DataFrame, axes: Sequence[str], count: int = 5) -> se
     )
     complete = table[table["seeds"] == table["seeds"].max()]
     return set(complete.nsmallest(count, "loss")["run_id"])
-
-
-_MEAN_COST = 1.3
-"""The mean cost of a configuration, relative to that of the first one, the control."""
 
 
 def _probe_repetition(runs: Sequence[Run], settings: TimerSettings) -> float:
@@ -256,29 +215,24 @@ def _probe_repetition(runs: Sequence[Run], settings: TimerSettings) -> float:
 
 
 def _incomplete_runs(
-    runs: Sequence[Run],
-    blocks: Mapping[str, int],
-    controls: Mapping[str, object],
-    n_blocks: int,
+    runs: Sequence[Run], blocks: Mapping[str, int], controls: Mapping[str, object], n_blocks: int
 ) -> list[Run]:
     """The runs that were not timed in enough blocks, and all that they are compared with."""
-    levels = [step_timer.cost_levels(run, controls) for run in runs]
-    is_short = [blocks.get(cost_id(run.configuration), 0) < n_blocks for run in runs]
-    if not any(is_short):
-        return []
+    run_of_cost = {cost_id(run.configuration): run for run in runs}
+    short_runs = {key: run for key, run in run_of_cost.items() if blocks.get(key, 0) < n_blocks}
+    short_levels = [step_timer.cost_levels(run, controls) for run in short_runs.values()]
     # In the order of the controls' axes, so that equal levels are equal tuples.
     partners = {
-        tuple((run_levels | {axis: controls[axis]}).values())
-        for run_levels, short in zip(levels, is_short, strict=True)
-        if short
-        for axis in run_levels
+        tuple((levels | {axis: controls[axis]}).values())
+        for levels in short_levels
+        for axis in levels
     }
     return [
         run
-        for run, run_levels, short in zip(runs, levels, is_short, strict=True)
-        if short
-        or not step_timer.axes_off_control(run, controls)
-        or tuple(run_levels.values()) in partners
+        for key, run in run_of_cost.items()
+        if key in short_runs
+        or (short_runs and not step_timer.axes_off_control(run, controls))
+        or tuple(step_timer.cost_levels(run, controls).values()) in partners
     ]
 
 
@@ -288,17 +242,3 @@ def phase_seconds(requested: float | None, trained: float) -> float:
         return requested
     share = min(PHASE_SECONDS, trained / 3)
     return share if share >= MIN_SECONDS else 0.0
-
-
-def check(seconds: float, threads: int) -> None:
-    """Refuse a time or a number of threads that makes no sense.
-
-    Raises
-    ------
-    RequestError
-        Naming the option.
-    """
-    if not 0 < seconds < 1e7:
-        raise RequestError(f"expected a number of seconds above 0, found {seconds:g}", "--budget")
-    if not 1 <= threads <= 4096:
-        raise RequestError(f"expected a number from 1 up, found {threads}", "--threads")

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +29,9 @@ from ablations.core.plugins import (
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
-IN_FLIGHT = 2
-"""Calls that each worker has at a time: one at work, one waiting."""
+IN_FLIGHT = 2  # calls that each worker has at a time: one at work, one waiting
 
 _WATCH_SECONDS = 0.5
-
-_LOCAL_BACKENDS = (None, "loky", "multiprocessing", "threading", "sequential")
 
 T = TypeVar("T")
 Arguments = tuple[Any, ...]
@@ -42,14 +39,9 @@ Arguments = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Pool:
-    """Where calls are made.
+    """Where calls are made: ``jobs`` at a time, by a joblib backend.
 
-    Attributes
-    ----------
-    jobs
-        How many at a time.
-    backend
-        A joblib backend; ``sequential`` makes them in this process, one after the other.
+    ``sequential`` makes them in this process, one after the other.
     """
 
     jobs: int = 1
@@ -59,12 +51,8 @@ class Pool:
 class WorkerDiedError(Exception):
     """A worker process ended before it replied.
 
-    Attributes
-    ----------
-    exit_code
-        In joblib's notation: ``SIGKILL(-9)``, ``EXIT(1)``.
-    memory
-        Whether the system killed it for want of memory.
+    ``exit_code`` is in joblib's notation, ``SIGKILL(-9)`` or ``EXIT(1)``; ``memory`` says whether
+    the system killed the process for want of memory.
     """
 
     def __init__(self, exit_code: str, memory: bool) -> None:
@@ -86,21 +74,16 @@ def map_calls(
 ) -> Iterator[T]:
     """Yield what a function returns for each of the arguments, in any order.
 
-    Parameters
-    ----------
-    on_worker_death
-        Called with the arguments of each call that the worker that died may have worked at, and
-        with its death.
-    is_stopped
-        Called before each call: whether to make no more.
+    ``on_worker_death`` gets each call that a worker that died may have worked at, and its values
+    are yielded.  ``is_stopped`` is called before each call: whether to make no more.
     """
     remaining = dict(enumerate(calls))
     while remaining and not is_stopped():
-        kills = count_memory_kills()
+        kills = _count_memory_kills()
         try:
             for index, value in _call_in_pool(function, tuple(remaining.items()), pool, is_stopped):
                 del remaining[index]
-                kills = count_memory_kills()
+                kills = _count_memory_kills()
                 yield value
             break
         except TerminatedWorkerError as error:
@@ -116,16 +99,12 @@ def map_calls(
 def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function in a worker process by itself, whose death harms nothing else.
 
-    Raises
-    ------
-    WorkerDiedError
-        If the process ends before it replies.
-    CannotSendError
-        If the function or an argument cannot be sent to it.
+    Raises WorkerDiedError if it ends before it replies, and CannotSendError if it cannot be sent
+    the function or an argument.
     """
-    kills = count_memory_kills()
+    kills = _count_memory_kills()
     try:
-        return _call_in_one_process(function, arguments)
+        return _call_in_one_process(function, 0, arguments)[1]
     except TerminatedWorkerError as error:
         # The calls of a worker that died come here: killed twice, and for no other known reason.
         raise _describe_death(error, kills, memory_if_unknown=True) from None
@@ -133,12 +112,12 @@ def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
         raise CannotSendError(str(error)) from error
 
 
-def _call_in_one_process(function: Callable[..., T], arguments: Arguments) -> T:
+def _call_in_one_process(
+    function: Callable[..., T], index: int, arguments: Arguments
+) -> tuple[int, T]:
     with _signals_blocked():
-        executor = get_memmapping_executor(
-            1, initializer=_start_worker, initargs=_initargs(), env={"OMP_NUM_THREADS": "1"}
-        )
-        future = executor.submit(_call_checked, loaded_hashes(), function, arguments)
+        executor = get_memmapping_executor(1, env={"OMP_NUM_THREADS": "1"}, **_worker_start())
+        future = executor.submit(_call, loaded_hashes(), function, index, arguments)
     try:
         return future.result()  # type: ignore[no-any-return]
     except KeyboardInterrupt:
@@ -157,18 +136,10 @@ def _call_in_pool(
         yield from ((index, function(*arguments)) for index, arguments in requested)
         return
     if pool == Pool(1, "loky"):  # joblib would make the calls in this process
-        for index, arguments in requested:
-            yield index, _call_in_one_process(function, arguments)
+        yield from (_call_in_one_process(function, *call) for call in requested)
         return
-    options: dict[str, Any] = {}
-    starting: AbstractContextManager[None] = nullcontext()
-    if pool.backend == "loky":
-        options = {
-            "inner_max_num_threads": 1,
-            "initializer": _start_worker,
-            "initargs": _initargs(),
-        }
-        starting = _signals_blocked()
+    is_loky = pool.backend == "loky"
+    options = {"inner_max_num_threads": 1, **_worker_start()} if is_loky else {}
     # Threads of this process share torch's number of threads, which none of them may change.
     threads = loop.one_thread() if pool.backend == "threading" else nullcontext()
     with threads, joblib.parallel_config(backend=pool.backend, n_jobs=pool.jobs, **options):
@@ -178,31 +149,27 @@ def _call_in_pool(
             pre_dispatch=f"{IN_FLIGHT}*n_jobs",
             return_as="generator_unordered" if can_stream else "list",
         )
-        with starting:  # the first calls are made here, and start the workers
+        # The first calls are made here, and start the workers.
+        with _signals_blocked() if is_loky else nullcontext():
             hashes = loaded_hashes()
-            values = parallel(
-                joblib.delayed(_call_numbered)(hashes, function, *call) for call in requested
-            )
+            values = parallel(joblib.delayed(_call)(hashes, function, *call) for call in requested)
         yield from values
 
 
-def _call_numbered(
+def _call(
     hashes: Mapping[str, str], function: Callable[..., T], index: int, arguments: Arguments
 ) -> tuple[int, T]:
-    return index, _call_checked(hashes, function, arguments)
-
-
-def _call_checked(hashes: Mapping[str, str], function: Callable[..., T], arguments: Arguments) -> T:
+    """Make a call in a worker; the number of the call tells the caller which one has ended."""
     refuse_changed_modules(hashes)
-    return function(*arguments)
+    return index, function(*arguments)
 
 
 # -------------------------------------------------------------- the life of a worker process
 
 
-def _initargs() -> tuple[Any, ...]:
-    """Return the arguments of ``_start_worker``; a pool with other arguments starts new workers."""
-    return (os.getpid(), *import_state())
+def _worker_start() -> dict[str, Any]:
+    """How worker processes start; with other arguments than before, a pool starts new ones."""
+    return {"initializer": _start_worker, "initargs": (os.getpid(), *import_state())}
 
 
 def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
@@ -240,14 +207,13 @@ def _describe_death(
 ) -> WorkerDiedError:
     match = re.search(r"exit codes of the workers are \{(.*?)\}", str(error), re.DOTALL)
     exit_code = match[1] if match else "unknown exit code"
-    kills = count_memory_kills()
-    memory = memory_if_unknown
+    kills, memory = _count_memory_kills(), memory_if_unknown
     if kills is not None and kills_before is not None:
         memory = kills > kills_before
     return WorkerDiedError(exit_code, memory and "SIGKILL" in exit_code)
 
 
-def count_memory_kills() -> int | None:
+def _count_memory_kills() -> int | None:
     """How many processes the system has killed for want of memory; None if it keeps no count."""
     counts = [
         int(words[1])
@@ -276,13 +242,9 @@ def _read_lines(path: Path) -> list[str]:
         return []
 
 
-# -------------------------------------------------------------------- code of other people
-
-
 def carry(module_names: Iterable[str], backend: str | None) -> None:
-    """Have cloudpickle send the user modules that workers cannot import.
-
-    Workers of other backends than joblib's own may run on another machine.
-    """
-    for module in unimportable_modules(module_names, same_path=backend in _LOCAL_BACKENDS):
+    """Have cloudpickle send the user modules that workers cannot import."""
+    # Workers of other backends than joblib's own may run on another machine.
+    is_local = backend in (None, "loky", "multiprocessing", "threading", "sequential")
+    for module in unimportable_modules(module_names, same_path=is_local):
         cloudpickle.register_pickle_by_value(module)

@@ -13,8 +13,13 @@ import pandas as pd
 
 from ablations.analysis import Scale
 from ablations.report.formatting import NOTHING, format_change, format_interval, format_number
+from ablations.report.texts import write_text
 
 Row = Mapping[str, Any]
+Parts = tuple[tuple[str, Any], ...]
+
+two_digits = partial(format_number, digits=2)
+four_digits = partial(format_number, digits=4)
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class Cell:
     value: float | None = None
     style_class: str = ""
     note: str = ""
-    parts: tuple[tuple[str, Any], ...] = ()
+    parts: Parts = ()
 
     @property
     def parts_json(self) -> str:
@@ -40,21 +45,83 @@ class Cell:
 class Column:
     """One column of a table.
 
-    Attributes
-    ----------
-    format
-        Writes a row's cell: its text, or a complete cell.
-    sort
-        The row's number behind the text, by its name or computed.
-    parts
-        Names of the parts of the text, and the row's values that they hold.
+    ``format`` writes a row's cell: its text, or a complete cell.  ``sort`` is the row's number
+    behind the text, by its name or computed.  ``parts`` has names of the parts of the text, and the
+    row's values that they hold.
     """
 
     heading: str
     format: Callable[[Row], str | Cell]
     sort: str | Callable[[Row], float] | None = None
     style_class: str = ""
-    parts: tuple[tuple[str, str], ...] = ()
+    parts: Parts = ()
+
+    @classmethod
+    def text(cls, heading: str, name: str, style_class: str = "") -> Column:
+        """A column of texts, written as they are."""
+        return cls(heading, lambda row: str(row[name]), style_class=style_class)
+
+    @classmethod
+    def name(cls, name: str) -> Column:
+        """A column of the levels of one axis, or the values of one setting."""
+        return cls.text(name, name, "name")
+
+    @classmethod
+    def level(cls, heading: str = "level", pattern: str = "{axis} {level}") -> Column:
+        """A column that names an axis and its level."""
+        return cls(heading, lambda row: pattern.format_map(row), style_class="name")
+
+    @classmethod
+    def number(cls, heading: str, name: str, write: Callable[[Any], str] = str) -> Column:
+        """A column of numbers, sorted by them."""
+        return cls(heading, lambda row: write(row[name]), name, "number")
+
+    @classmethod
+    def count(cls, heading: str, pattern: str, name: str, parts: Parts = ()) -> Column:
+        """A column of one count and others beside it, sorted by the first."""
+        return cls(heading, lambda row: pattern.format_map(row), name, "number", parts)
+
+    @classmethod
+    def interval(
+        cls,
+        heading: str,
+        low: str,
+        high: str,
+        write: Callable[[Any], str],
+        is_known: Callable[[Row], bool] = lambda _: True,
+    ) -> Column:
+        """A column of intervals, sorted by their lower ends; a dash where one is not known."""
+        return cls(
+            heading,
+            lambda row: f"{write(row[low])} to {write(row[high])}" if is_known(row) else NOTHING,
+            low,
+            "number interval",
+            (("low", low), ("high", high)),
+        )
+
+    @classmethod
+    def change(
+        cls, heading: str, scale: Scale, has_star: Callable[[Row], bool] = lambda _: False
+    ) -> Column:
+        """A column of effects, as relative changes or in the outcome's unit."""
+        return cls(
+            heading,
+            lambda row: format_change(row, scale) + (" *" if has_star(row) else ""),
+            "change" if scale == "log" else "effect",
+            "number",
+        )
+
+    @classmethod
+    def change_interval(cls, scale: Scale) -> Column:
+        """A column of the effects' intervals."""
+        low, high = ("change_low", "change_high") if scale == "log" else ("low", "high")
+        return cls(
+            "95 % interval",
+            lambda row: format_interval(row, scale),
+            low,
+            "number interval",
+            (("low", low), ("high", high)),
+        )
 
     def cell(self, row: Row) -> Cell:
         """Make a row's cell."""
@@ -64,12 +131,8 @@ class Column:
         value = math.nan
         if self.sort is not None:
             value = float(row[self.sort] if isinstance(self.sort, str) else self.sort(row))
-        return Cell(
-            text,
-            None if math.isnan(value) else value,
-            self.style_class,
-            parts=tuple((name, row[column]) for name, column in self.parts),
-        )
+        parts = tuple((name, row[column]) for name, column in self.parts)
+        return Cell(text, None if math.isnan(value) else value, self.style_class, parts=parts)
 
 
 @dataclass(frozen=True)
@@ -82,81 +145,13 @@ class Table:
 
 
 def build_table(
-    caption: str, columns: Iterable[Column], rows: pd.DataFrame | Iterable[Row]
+    name: str, columns: Iterable[Column], rows: pd.DataFrame | Iterable[Row], **facts: Any
 ) -> Table | None:
-    """Write every row in all columns; None where there is no row."""
+    """Write every row in all columns; None where there is no row.
+
+    The caption is the text of the table's ``name``, with ``facts`` filled in.
+    """
     columns = tuple(columns)
     records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
     cells = tuple(tuple(column.cell(row) for column in columns) for row in records)
-    return Table(caption, columns, cells) if cells else None
-
-
-def text_column(heading: str, name: str, style_class: str = "") -> Column:
-    """A column of texts, written as they are."""
-    return Column(heading, lambda row: str(row[name]), style_class=style_class)
-
-
-def name_column(name: str) -> Column:
-    """A column of the levels of one axis, or the values of one setting."""
-    return text_column(name, name, "name")
-
-
-def level_column(heading: str = "level", pattern: str = "{axis} {level}") -> Column:
-    """A column that names an axis and its level."""
-    return Column(heading, lambda row: pattern.format_map(row), style_class="name")
-
-
-def number_column(
-    heading: str,
-    name: str,
-    write: Callable[[Any], str] = str,
-) -> Column:
-    """A column of numbers, sorted by them."""
-    return Column(heading, lambda row: write(row[name]), name, "number")
-
-
-def interval_column(
-    heading: str,
-    low: str,
-    high: str,
-    write: Callable[[Any], str],
-    is_known: Callable[[Row], bool] | None = None,
-) -> Column:
-    """A column of intervals, sorted by their lower ends; a dash where one is not known."""
-    return Column(
-        heading,
-        lambda row: (
-            f"{write(row[low])} to {write(row[high])}" if not is_known or is_known(row) else NOTHING
-        ),
-        low,
-        "number interval",
-        parts=(("low", low), ("high", high)),
-    )
-
-
-def change_column(
-    heading: str, scale: Scale, has_star: Callable[[Row], bool] | None = None
-) -> Column:
-    """A column of effects, as relative changes or in the outcome's unit."""
-    return Column(
-        heading,
-        lambda row: format_change(row, scale) + (" *" if has_star and has_star(row) else ""),
-        "change" if scale == "log" else "effect",
-        "number",
-    )
-
-
-def change_interval_column(scale: Scale) -> Column:
-    """A column of the effects' intervals."""
-    prefix = "change_" if scale == "log" else ""
-    return Column(
-        "95 % interval",
-        lambda row: format_interval(row, scale),
-        f"{prefix}low",
-        "number interval",
-        parts=(("low", f"{prefix}low"), ("high", f"{prefix}high")),
-    )
-
-
-four_digits = partial(format_number, digits=4)
-two_digits = partial(format_number, digits=2)
+    return Table(write_text(f"{name}_table", **facts), columns, cells) if cells else None

@@ -13,17 +13,7 @@ from ablations.analysis.ablation import Effects, ablation_effects, study_design
 from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
 from ablations.core.errors import RequestError
-from ablations.report.columns import (
-    Column,
-    Table,
-    build_table,
-    change_column,
-    change_interval_column,
-    level_column,
-    number_column,
-    text_column,
-    two_digits,
-)
+from ablations.report.columns import Column, build_table, two_digits
 from ablations.report.figures.effects import comparison_figures
 from ablations.report.figures.gallery import draw_figures
 from ablations.report.formatting import (
@@ -33,10 +23,9 @@ from ablations.report.formatting import (
     format_margin,
     join_words,
 )
-from ablations.report.page import load_templates
 from ablations.report.run_tables import facts_table, flatten
 from ablations.report.style import theme_declarations
-from ablations.report.summary import Caveat
+from ablations.report.texts import Caveat, load_templates, write_caveats, write_lines, write_text
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -56,7 +45,7 @@ class Comparison:
     names
         Names of the first folder, which is the control, and of the second.
     overall
-        One row of ``main_effects``: the second folder against the first, over all pairs.
+        The row of ``main_effects``: the second folder against the first, over all pairs.
     by_level
         Rows of ``simple_effects``: the same contrast at each level of each axis.
     flipped
@@ -75,7 +64,7 @@ class Comparison:
 
     names: tuple[str, str]
     first: Effects
-    overall: pd.DataFrame
+    overall: pd.Series
     by_level: pd.DataFrame
     flipped: pd.DataFrame
     endings: pd.DataFrame
@@ -95,16 +84,16 @@ class Comparison:
         is at most 5 %.  Where all changes have a level in common, no other level of its axis, and
         no level of another axis, is named for them.
         """
-        texts = []
-        for _, row in self.overall.iterrows():
-            if self._is_beyond_margin(row, 1):
-                texts.append(f"over all pairs {self.describe_size(row)}")
-            if self.diverges_more(row):
-                texts.append(_describe_divergence(row))
         failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
-        texts += [f"{format_count(failed, 'run')} failed that had not"] if failed else []
-        texts += [f"at {level}" for level in self._changed_levels(1)]
-        return tuple(texts)
+        texts = (
+            f"over all pairs {self.describe_size(self.overall)}"
+            if self._is_beyond_margin(self.overall, 1)
+            else "",
+            _describe_divergence(self.overall) if self.diverges_more(self.overall) else "",
+            f"{format_count(failed, 'run')} failed that had not" if failed else "",
+            *(f"at {level}" for level in self._changed_levels(1)),
+        )
+        return tuple(filter(None, texts))
 
     def diverges_more(self, row: pd.Series) -> bool:
         """Whether more runs of the second folder diverge than chance explains."""
@@ -165,12 +154,7 @@ def compare(
     shared = set(first.runs["run_id"]) & set(second.runs["run_id"])
     if not shared:
         settings = _differing_settings(first.runs, second.runs)
-        reason = (
-            f"they differ in {settings}"
-            if settings
-            else "runs are paired by task, model, levels, settings and seed"
-        )
-        message = f"has no run in common with {first.folder}: {reason}"
+        message = write_text("no_shared_run", folder=first.folder, settings=settings)
         raise RequestError(message, source=str(second.folder))
     folders = first.only(shared), second.only(shared)
     before, after = (
@@ -199,7 +183,7 @@ def compare(
 
 def _contrasts(
     before: Design, after: Design, names: tuple[str, str]
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> tuple[pd.Series, pd.DataFrame]:
     """Return the second folder against the first, over all pairs and at each level."""
     runs = pd.concat(
         [
@@ -221,15 +205,13 @@ def _contrasts(
     # Levels at which nothing changed are not tested, and the others' p is not adjusted for them.
     p = by_level["p"].where(by_level["identical"] < by_level["pairs"]).to_numpy(dtype=float)
     by_level = by_level.assign(p_adjusted=adjust(p, "fdr_bh"))
-    return overall, in_order(by_level, before.levels)
+    return overall.iloc[0], in_order(by_level, before.levels)
 
 
 def _flipped_verdicts(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    old, new = (
-        table[table["pairs"] > 0][["axis", "level", "verdict"]].rename(columns={"verdict": name})
-        for table, name in ((before, "before"), (after, "after"))
-    )
-    both = old.merge(new, on=["axis", "level"])
+    names = ["axis", "level", "verdict"]
+    old, new = (table.loc[table["pairs"] > 0, names] for table in (before, after))
+    both = old.merge(new, on=["axis", "level"]).set_axis([*names[:2], "before", "after"], axis=1)
     return both[both["before"] != both["after"]]
 
 
@@ -277,62 +259,42 @@ def _environment_facts(results: StoredResults) -> dict[str, str]:
 
 def sentences(comparison: Comparison) -> list[str]:
     """Say what changed, in a sentence or two."""
-    pairs = f"{format_count(comparison.pairs, 'pair')} of runs"
-    first, second = comparison.names
-    if comparison.identical == comparison.pairs:
-        return [f"Nothing changed: all {pairs} of {second} and {first} are the same to the bit."]
-    rows = comparison.overall[comparison.overall["seeds"] > 0]
-    texts = [] if len(rows) else [f"No pair of runs has a loss in both {first} and {second}."]
-    for _, row in rows.iterrows():
-        seeds = format_count(int(row["seeds"]), "seed")
-        over = f"over {pairs}"
-        if row["survivors"] != row["pairs"]:
-            over = f"over the {row['survivors']:,} of {pairs} of which both survived"
-        size = (
-            f"{comparison.describe_size(row)} validation loss against {first}, {over} and {seeds}"
-        )
-        verdict = f"{comparison.verdict(row)}: {size}."
-        if row["diverged"] > row["control_diverged"]:
-            is_certain = comparison.diverges_more(row)
-            effect = "is worse" if is_certain else "diverges more often, maybe by chance"
-            texts.append(f"{second} {effect}: {_describe_divergence(row)}.")
-            texts.append(f"Where both survived it {verdict}")
-        else:
-            texts.append(f"{second} {verdict}")
-    if comparison.confined and comparison.identical:
-        levels = join_words([f"{axis} {level}" for axis, level in comparison.confined])
-        texts.append(f"All that changed is in runs with {levels}.")
-    flips = [
-        f"{row.axis} {row.level} from {row.before} to {row.after}"
-        for row in comparison.flipped.itertuples()
-    ]
-    if flips:
-        texts.append(f"{format_count(len(flips), 'verdict')} flipped: {join_words(flips)}.")
-    endings = [
-        f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
-        for row in comparison.endings.itertuples()
-    ]
-    return [*texts, f"Ended otherwise: {join_words(endings)}."] if endings else texts
+    row, (first, second) = comparison.overall, comparison.names
+    return write_lines(
+        "comparison",
+        first=first,
+        second=second,
+        row=row,
+        identical=comparison.identical,
+        total=comparison.pairs,
+        pairs=f"{format_count(comparison.pairs, 'pair')} of runs",
+        size=comparison.describe_size(row) if row["seeds"] else "",
+        verdict=comparison.verdict(row),
+        divergence=_describe_divergence(row),
+        diverges_more=comparison.diverges_more(row),
+        confined=[f"{axis} {level}" for axis, level in comparison.confined],
+        flips=[
+            f"{row.axis} {row.level} from {row.before} to {row.after}"
+            for row in comparison.flipped.itertuples()
+        ],
+        endings=[
+            f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
+            for row in comparison.endings.itertuples()
+        ],
+    )
 
 
 def find_caveats(comparison: Comparison) -> list[Caveat]:
     """Say what limits the conclusion."""
-    caveats = []
-    if comparison.regressions:
-        text = f"Worse, by estimates beyond the margin: {'; '.join(comparison.regressions)}."
-        caveats.append(Caveat("regression", text))
-    if 0 < comparison.identical < comparison.pairs:
-        text = (
-            f"{comparison.identical:,} of {comparison.pairs:,} pairs are the same to the last bit."
-        )
-        caveats.append(Caveat("some identical", text))
-    if any(comparison.only):
-        only = zip(comparison.only, comparison.names, strict=True)
-        counts = join_words([f"{n:,} only in {name}" for n, name in only if n])
-        caveats.append(Caveat("unpaired runs", f"Runs that are not compared: {counts}."))
-    if not comparison.changed:
-        caveats.append(Caveat("", "Both folders name the same machine, versions and commit."))
-    return caveats
+    only = zip(comparison.only, comparison.names, strict=True)
+    caveats = write_caveats(
+        ("regression", "some identical", "unpaired runs"),
+        regressions=comparison.regressions,
+        identical=comparison.identical,
+        total=comparison.pairs,
+        unpaired=[f"{n:,} only in {name}" for n, name in only if n],
+    )
+    return caveats if comparison.changed else [*caveats, Caveat("", write_text("same_environment"))]
 
 
 def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
@@ -342,49 +304,30 @@ def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
         name: {key: values[i] for key, values in comparison.changed.items()}
         for i, name in enumerate(names)
     }
-    return (
-        load_templates()
-        .get_template("comparison.html.j2")
-        .render(
-            metadata=metadata,
-            names=names,
-            theme=theme_declarations(),
-            answers=sentences(comparison),
-            caveats=find_caveats(comparison),
-            band=format_margin(design.margin, design.scale),
-            figures=draw_figures(comparison_figures(comparison.by_level, design, names)),
-            by_level=_level_table(comparison),
-            flipped=build_table(
-                "Levels whose verdict against their control is another one.",
-                (level_column(), text_column(names[0], "before"), text_column(names[1], "after")),
-                comparison.flipped,
-            ),
-            endings=build_table(
-                "Runs that ended otherwise.",
-                (
-                    text_column(names[0], "before"),
-                    text_column(names[1], "after"),
-                    number_column("runs", "runs", "{:,}".format),
-                ),
-                comparison.endings,
-            ),
-            environment=facts_table("What the environments differ in.", facts),
-        )
-    )
-
-
-def _level_table(comparison: Comparison) -> Table | None:
-    scale = comparison.first.design.scale
-    columns = (
-        level_column(),
-        change_column("change of loss", scale),
-        change_interval_column(scale),
-        number_column("adjusted p", "p_adjusted", two_digits),
-        Column(
-            "diverged", lambda row: f"{row['diverged']} ({row['control_diverged']} before)",
-            "diverged", "number", (("", "diverged"), ("before", "control_diverged")),
+    before, after = Column.text(names[0], "before"), Column.text(names[1], "after")
+    runs = Column.number("runs", "runs", "{:,}".format)
+    levels = (
+        Column.level(),
+        Column.change("change of loss", design.scale),
+        Column.change_interval(design.scale),
+        Column.number("adjusted p", "p_adjusted", two_digits),
+        Column.count(
+            "diverged", "{diverged} ({control_diverged} before)", "diverged",
+            (("", "diverged"), ("before", "control_diverged")),
         ),
-        number_column("pairs", "pairs", "{:,}".format),
+        Column.number("pairs", "pairs", "{:,}".format),
     )  # fmt: skip
-    caption = "Runs at each level in the second folder against the same runs in the first."
-    return build_table(caption, columns, comparison.by_level)
+    template = load_templates().get_template("comparison.html.j2")
+    return template.render(
+        metadata=metadata,
+        names=names,
+        theme=theme_declarations(),
+        answers=sentences(comparison),
+        caveats=find_caveats(comparison),
+        band=format_margin(design.margin, design.scale),
+        figures=draw_figures(comparison_figures(comparison.by_level, design, names)),
+        by_level=build_table("levels", levels, comparison.by_level),
+        flipped=build_table("flipped", (Column.level(), before, after), comparison.flipped),
+        endings=build_table("changed_endings", (before, after, runs), comparison.endings),
+        environment=facts_table("changed_environment", facts),
+    )

@@ -1,4 +1,4 @@
-"""Numbers and verdicts as a person reads them."""
+"""Numbers as a person reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale
+from ablations.analysis import Scale
 
 MINUS = "\N{MINUS SIGN}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
@@ -17,7 +17,6 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 ARROW = "\N{RIGHTWARDS ARROW}"
 FEWEST_SEEDS = 2
 """Seeds from which on an effect has an interval."""
-MOST_NAMES = 4
 
 
 def format_number(value: float, digits: int = 3) -> str:
@@ -137,108 +136,6 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _name_effects(rows: pd.DataFrame, scale: Scale) -> str:
-    rows = rows.reindex(rows["effect"].abs().sort_values(ascending=False, kind="stable").index)
-    names = [
-        f"{row['axis']} {row['level']}{_describe_cause(row, scale)}" for _, row in rows.iterrows()
-    ]
-    more = len(names) - MOST_NAMES
-    return ", ".join([*names[:MOST_NAMES], f"{more} more"] if more > 0 else names)
-
-
-def _describe_cause(row: pd.Series, scale: Scale) -> str:
-    """Write what decided a row: its change, or its divergence where the change says otherwise."""
-    if row["verdict"] == UNDECIDED and row["diverged"] == row["pairs"]:
-        return f", of which all {row['pairs']:,} runs diverged"
-    if row["verdict"] in (EQUAL, UNDECIDED):
-        return ""
-    if (row["effect"] < 0) == (row["verdict"] == HELPS) and row["effect"] != 0 and row["seeds"]:
-        return f" {format_change(row, scale)}"
-    counts = f"{row['diverged']:,} of {row['pairs']:,} runs"
-    return f", which diverged in {counts}, its control in {row['control_diverged']:,}"
-
-
-def describe_seeds(effects: pd.DataFrame) -> str:
-    """Write how many seeds the contrasts rest on, those without any survivor apart."""
-    n = effects.loc[effects["seeds"] > 0, "seeds"]
-    low, high = int(n.min()), int(n.max())
-    return format_count(high, "seed") if low == high else f"{low} to {high} seeds"
-
-
-def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
-    """Say in one sentence, with numbers and names, what the effects show."""
-    effects = effects[effects["pairs"] > 0]
-    parts = []
-    for verdict, singular, plural in (
-        (HELPS, "helps", "help"),
-        (HURTS, "hurts", "hurt"),
-        (EQUAL, "is practically equal", "are practically equal"),
-        (UNDECIDED, "is undecided", "are undecided"),
-    ):
-        rows = effects[effects["verdict"] == verdict]
-        if len(rows):
-            verb = singular if len(rows) == 1 else plural
-            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, scale)})")
-        elif verdict == HELPS:
-            parts.append(f"no {noun} helps")
-    whose = "its control" if len(effects) == 1 else "their controls"
-    subject = f"Of {format_count(len(effects), noun)} compared with {whose}"
-    if not effects["seeds"].sum():
-        return (
-            f"{subject}, {join_words(parts)}: no pair of runs survived, so only divergence is told."
-        )
-    return f"{subject}, {join_words(parts)}, over {describe_seeds(effects)} on validation loss."
-
-
-def describe_agreement(published: pd.DataFrame) -> str:
-    """Say in one sentence how the printed losses lie to the bands of our runs."""
-    inside, total = int(published["inside"].sum()), len(published)
-    low, high = int(published["runs"].min()), int(published["runs"].max())
-    ours = format_count(high, "run") if low == high else f"{low:,} to {high:,} runs"
-    curves = format_count(published["label"].nunique(), "published curve")
-    return (
-        f"{inside} of {total} printed losses ({curves}) lie inside the band that holds "
-        f"99{NARROW}% of our {ours} of that configuration at that epoch."
-    )
-
-
 def format_ratio(ratio: float) -> str:
     """Write a ratio of times: ``1.30×``."""
     return NOTHING if math.isnan(ratio) else f"{ratio:.2f}\N{MULTIPLICATION SIGN}"
-
-
-def describe_noise_floor(row: Any) -> str:
-    """Say by how much the control's time differs from itself (a row of ``noise_floor``)."""
-    interval = (
-        "" if math.isnan(row.low) else f" [{format_ratio(row.low)}, {format_ratio(row.high)}]"
-    )
-    return (
-        f"The control timed twice, under two names: {format_ratio(row.ratio)}{interval} over "
-        f"{format_count(int(row.blocks), 'block')}; noise alone gives up to "
-        f"{format_ratio(row.floor)}, and what is closer to 1 is no measurable difference."
-    )
-
-
-def describe_audit(audit: pd.DataFrame) -> str:
-    """Say what the fusion audit found, where it found nothing wrong."""
-    comparable = audit[audit["epochs_compared"] > 0] if "epochs_compared" in audit else audit
-    rows = comparable if len(comparable) else audit
-    share = (rows["deviation"] / rows["tolerance"]).max()
-    text = (
-        f"audit: the plain loop trained {format_count(len(audit), 'run')} again; over the first "
-        f"epochs losses of the fused engine deviate by at most {rows['deviation'].max():.0e}, "
-        f"{share:.0%} of its tolerance at most"
-    )
-    exact = rows["deviation_float64"].max()
-    if not pd.isna(exact):
-        text += f", and by {exact:.0e} in float64"
-    n_incomparable = int((audit["epochs_compared"] == 0).sum())
-    if n_incomparable:
-        text += (
-            f"; {format_count(n_incomparable, 'run')} could not be judged, since a last digit of "
-            "the rate changes the first epoch as much"
-        )
-    n_changed = int((~audit["repeated"].astype(bool)).sum())
-    if n_changed:
-        text += f"; {format_count(n_changed, 'run')} did not repeat bit for bit"
-    return text

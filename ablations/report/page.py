@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
-
 from ablations.core.errors import RequestError
 from ablations.core.files import write_bytes
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
-from ablations.report.formatting import describe_audit, format_margin
+from ablations.report.formatting import format_margin
 from ablations.report.run_tables import RUN_TABLES
 from ablations.report.style import theme_declarations
 from ablations.report.summary import (
@@ -24,6 +22,7 @@ from ablations.report.summary import (
     summarise,
 )
 from ablations.report.tables import EFFECT_TABLES, simple_tables
+from ablations.report.texts import describe_audit, load_templates
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
 
@@ -89,17 +88,6 @@ def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
             path.unlink()
 
 
-def load_templates() -> jinja2.Environment:
-    """Load the page's templates, in which every text is escaped."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("ablations.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
 def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
     """Fill the template of the page."""
     results, design = data.results, data.design
@@ -111,24 +99,21 @@ def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
     sections = {*figures, *(name for name, table in tables.items() if table), "study"}
     sections |= {"explorer"} if explorer else set()
     sections -= {"best"} if "time" in figures else set()
-    return (
-        load_templates()
-        .get_template("report.html.j2")
-        .render(
-            metadata=data.metadata,
-            toml=results.study_toml,
-            theme=theme_declarations(),
-            band=format_margin(design.margin, design.scale),
-            alpha=f"{design.alpha:.2g}",
-            answers=answer_sentences(data),
-            facts=run_counts(data),
-            caveats=[*find_caveats(data.ablation), *audit_caveats(results.audit)],
-            sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
-            figures=figures,
-            explorer=explorer,
-            geometric=design.scale == "log",
-            audit_said=describe_audit(results.audit) if len(results.audit) else "",
-            simple_effects=simple_tables(data),
-            **tables,
-        )
+    template = load_templates().get_template("report.html.j2")
+    return template.render(
+        metadata=data.metadata,
+        toml=results.study_toml,
+        theme=theme_declarations(),
+        band=format_margin(design.margin, design.scale),
+        alpha=f"{design.alpha:.2g}",
+        answers=answer_sentences(data),
+        facts=run_counts(data),
+        caveats=[*find_caveats(data.ablation), *audit_caveats(results.audit)],
+        sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
+        figures=figures,
+        explorer=explorer,
+        geometric=design.scale == "log",
+        audit_said=describe_audit(results.audit) if len(results.audit) else "",
+        simple_effects=simple_tables(data),
+        **tables,
     )

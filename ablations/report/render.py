@@ -19,8 +19,9 @@ from rich.table import Table
 
 from ablations.analysis import noise_floor
 from ablations.report.columns import Column, Row
-from ablations.report.formatting import MINUS, describe_noise_floor, format_percent
+from ablations.report.formatting import MINUS, format_percent
 from ablations.report.summary import advise_seeds
+from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, Answer
 
 _WIDTH = 200

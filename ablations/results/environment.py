@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from ablations.core.errors import RequestError
-from ablations.core.files import digest, write_text
+from ablations.core.files import digest, read_parsed, write_text
 
 ENVIRONMENT_FILE = "environment.json"
 
@@ -58,10 +58,7 @@ def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / ENVIRONMENT_FILE
     if not path.exists():
         return {}
-    try:
-        environments = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    environments = read_parsed(path, json.loads)
     if not isinstance(environments, dict):
         raise RequestError("expected a JSON object of environments", source=str(path))
     for name, description in environments.items():

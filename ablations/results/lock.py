@@ -27,7 +27,13 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         had_lock = (folder / LOCK).exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder / LOCK)
-        _acquire(lock, folder, say)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            say(f"another command is writing to {folder}; waiting for it to end")
+            lock.acquire()
+        except NotImplementedError:
+            say(f"the file system of {folder} has no locks: let no other command write there")
     except OSError as error:
         message = f"cannot write results here: {error.strerror or error}"
         raise RequestError(message, source=str(folder)) from None
@@ -40,13 +46,3 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
                 for path in new_folders:
                     path.rmdir()
         lock.release()
-
-
-def _acquire(lock: filelock.BaseFileLock, folder: Path, say: Callable[[str], None]) -> None:
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        say(f"another command is writing to {folder}; waiting for it to end")
-        lock.acquire()
-    except NotImplementedError:
-        say(f"the file system of {folder} has no locks: let no other command write there")

@@ -9,20 +9,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ablations.core.errors import RequestError
-from ablations.results import shards, store
+from ablations.results import settings, shards, store
 from ablations.results.answer import ANSWER_FILE, REPORT_FILE
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.lock import LOCK
 from ablations.results.metadata import METADATA_FILE, load_metadata
 from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
-from ablations.results.settings import ENGINE_FILE, infer_settings, load_settings, save_settings
 from ablations.results.store import STUDY_FILE, load_table
 
 _READERS: dict[str, Callable[[Path], object]] = {
     STUDY_FILE: store.read_study,
     METADATA_FILE: load_metadata,
     ENVIRONMENT_FILE: read_environments,
-    ENGINE_FILE: load_settings,
+    settings.ENGINE_FILE: settings.load_settings,
 }
 
 
@@ -51,11 +50,14 @@ def repair_folder(folder: Path) -> list[str]:
     if without:
         forget(folder, without)
         lines.append(f"{len(without):,} runs whose curves are missing will be trained again")
-    trained_by = store.engines(folder)
-    if trained_by and not (folder / ENGINE_FILE).exists():  # else the next command decides anew
-        settings = infer_settings(trained_by)
-        save_settings(folder, settings)
-        lines.append(f"{folder / ENGINE_FILE}: made again from the runs, engine {settings.engine}")
+    trained_by, path = store.engines(folder), folder / settings.ENGINE_FILE
+    if trained_by and not path.exists():  # else the next command decides anew
+        is_fused = not trained_by.isdisjoint(settings.PROGRAMS)
+        engine = settings.EngineSettings(
+            "fused" if is_fused else "loop", compiled="fused-compiled" in trained_by
+        )
+        settings.save_settings(folder, engine)
+        lines.append(f"{path}: made again from the runs, engine {engine.engine}")
     return lines
 
 

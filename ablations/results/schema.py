@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import pyarrow as pa
-
-from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS
+from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS, columns_by_type
 
 _NAMES = list(RUN_COLUMNS)
 _RESULTS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :], *METRIC_COLUMNS}
@@ -25,22 +23,17 @@ class TableSpec:
     """A table of a results folder, and of the same name its folder of shards."""
 
     name: str
-    columns: Mapping[str, pa.DataType]  # reserved ones; values decide the types of others
+    columns: Mapping[str, str]  # reserved ones to Arrow types; values decide the types of others
     key: tuple[str, ...]  # columns that identify a row
     keep: Literal["first", "last"] = "last"  # of rows with the same key, in the order of writing
     order: tuple[str, ...] = ()  # columns to sort by; empty keeps the order of writing
 
 
-def _columns(*groups: tuple[str, str]) -> dict[str, pa.DataType]:
-    """Map columns to Arrow types, from pairs of a type and the names of its columns."""
-    return {name: pa.type_for_alias(alias) for alias, names in groups for name in names.split()}
-
-
-RUNS = TableSpec("runs", _columns(*((t, name) for name, t in RUN_COLUMNS.items())), ("run_id",))
+RUNS = TableSpec("runs", RUN_COLUMNS, key=("run_id",))
 
 CURVES = TableSpec(
     "curves",
-    _columns(
+    columns_by_type(
         ("string", "run_id"), ("int64", "epoch"), ("float64", "objective train_loss val_loss lr")
     ),
     key=("run_id", "epoch"),
@@ -49,7 +42,7 @@ CURVES = TableSpec(
 
 TIMINGS = TableSpec(
     "timings",
-    _columns(
+    columns_by_type(
         ("string", "run_id cost_id alias"),
         ("int64", "block place threads"),
         ("float64", "seconds forward_seconds backward_seconds update_seconds"),
@@ -62,7 +55,7 @@ TIMINGS = TableSpec(
 
 AUDIT = TableSpec(
     "audit",
-    _columns(
+    columns_by_type(
         ("string", "run_id engine"),
         ("int64", "cohort_size epochs_compared"),
         ("float64", "deviation tolerance deviation_float64 tolerance_float64"),

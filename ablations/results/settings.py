@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -39,10 +38,3 @@ def load_settings(folder: Path) -> EngineSettings:
         message = f"expected an engine and whether it is compiled, found {content}"
         raise RequestError(f"{message}; {advice}", source=str(path))
     return EngineSettings(engine, compiled)
-
-
-def infer_settings(engines: Iterable[str]) -> EngineSettings:
-    """Infer the settings of a folder from the engines that trained its runs."""
-    names = set(engines)
-    fused = not names.isdisjoint(PROGRAMS)
-    return EngineSettings("fused" if fused else "loop", "fused-compiled" in names)

@@ -9,7 +9,7 @@ a reader sees complete files only.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,23 +98,6 @@ def scan_files(files: Sequence[Path], columns: list[str] | None = None) -> Scan:
 
 
 def _read_shard(path: Path, columns: list[str] | None) -> Shard:
-    content = _read_content(path)
-    try:
-        table = pq.read_table(pa.BufferReader(content), columns=columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BrokenShardError(f"not a readable Parquet file: {error}") from None
-    metadata = table.schema.metadata or {}
-    _check_version(metadata)
-    if metadata.get(_TABLE) != path.parent.name.encode():
-        name = metadata.get(_TABLE, b"").decode(errors="replace")
-        raise BrokenShardError(f"expected rows of '{path.parent.name}', found those of '{name}'")
-    if "run_id" not in table.column_names and columns is None:
-        raise BrokenShardError("has no column run_id")
-    return Shard(int(path.name.partition("-")[0]), table)
-
-
-def _read_content(path: Path) -> bytes:
-    """Read a file whose name holds the digest of its content."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -124,24 +107,28 @@ def _read_content(path: Path) -> bytes:
     except OSError as error:
         raise BrokenShardError(f"cannot be read: {error.strerror}") from None
     name = NAME.fullmatch(path.name)
-    if name and name["digest"] == digest(content):
-        return content
-    if name:
+    if name and name["digest"] != digest(content):
         message = "was changed since it was written: its content is not what its name says"
         raise BrokenShardError(message)
     try:
-        metadata = pq.read_schema(pa.BufferReader(content)).metadata or {}
-    except (pa.ArrowException, OSError, ValueError):
-        raise BrokenShardError("not a readable Parquet file") from None
-    _check_version(metadata)
-    raise BrokenShardError("its name does not say its content, so it is no shard of this folder")
-
-
-def _check_version(metadata: Mapping[bytes, bytes]) -> None:
+        table = pq.read_table(pa.BufferReader(content), columns=columns)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BrokenShardError(f"not a readable Parquet file: {error}") from None
+    metadata = table.schema.metadata or {}
     version = metadata.get(_VERSION)
     if version != str(SCHEMA).encode():
         text = "no version" if version is None else f"version {version.decode(errors='replace')}"
         raise BrokenShardError(f"expected a table of schema version {SCHEMA}, found {text}")
+    if not name:
+        message = "its name does not say its content, so it is no shard of this folder"
+        raise BrokenShardError(message)
+    if metadata.get(_TABLE) != path.parent.name.encode():
+        table_name = metadata.get(_TABLE, b"").decode(errors="replace")
+        message = f"expected rows of '{path.parent.name}', found those of '{table_name}'"
+        raise BrokenShardError(message)
+    if "run_id" not in table.column_names and columns is None:
+        raise BrokenShardError("has no column run_id")
+    return Shard(int(name["session"]), table)
 
 
 def next_session(folders: Sequence[Path]) -> int:

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from ablations.core.errors import RequestError
-from ablations.core.files import WRITING, digest, write_text
+from ablations.core.files import WRITING, digest, read_parsed, write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
@@ -135,10 +135,7 @@ def read_study(folder: Path) -> str:
         if is_results(folder):
             reason = f"its {STUDY_FILE} is missing; the command that made it writes it again"
         raise RequestError(f"not a results folder: {reason}", source=str(folder))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+    text: str = read_parsed(path, str)
     _, _, study_toml = text.partition("\n")
     if text != _seal_study(study_toml):
         message = "was changed since it was written; 'ablations run' makes the folder fit it"
@@ -181,7 +178,7 @@ def _combine(spec: TableSpec, parts: Sequence[Shard]) -> pd.DataFrame:
 def _concatenate(
     spec: TableSpec, parts: Sequence[Shard], columns: list[str] | None = None
 ) -> pa.Table:
-    empty = pa.schema(list(spec.columns.items())).empty_table()
+    empty = pa.schema(dict(spec.columns)).empty_table()
     tables = [*(shard.table for shard in parts), empty.select(columns) if columns else empty]
     try:
         return pa.concat_tables(tables, promote_options="permissive")

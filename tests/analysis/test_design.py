@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ablations.analysis import Design, cell_codes, to_observations, varying
-from ablations.analysis.questions import accept_table
+from ablations.analysis.design import accept_table
 
 from .generators import FACTORS, grid, planted
 

@@ -70,7 +70,7 @@ def test_worse_beyond_the_margin_is_a_regression_and_better_is_none(tmp_path: Pa
     comparison = compare_changed(tmp_path, lambda runs: 1.1 * noise(runs))
     assert "over all pairs +10" in comparison.regressions[0]
     assert sentences(comparison)[0].startswith("after is worse: +10")
-    assert comparison.overall["effect"].iloc[0] == pytest.approx(np.log(1.1), abs=0.01)
+    assert comparison.overall["effect"] == pytest.approx(np.log(1.1), abs=0.01)
     assert not compare_changed(tmp_path, lambda runs: 0.8 * noise(runs)).regressions
     assert not compare_changed(tmp_path, lambda runs: 1.01 * noise(runs, 0.001)).regressions
 

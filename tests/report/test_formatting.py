@@ -7,7 +7,6 @@ import pytest
 
 from ablations.report.figures.curves import file_names
 from ablations.report.formatting import (
-    describe_effects,
     format_count,
     format_number,
     format_p,
@@ -18,6 +17,7 @@ from ablations.report.formatting import (
     round_percent,
 )
 from ablations.report.style import ratio_ticks, wrap_name
+from ablations.report.texts import describe_effects
 from ablations.results.metadata import label
 
 SPACE = "\N{NARROW NO-BREAK SPACE}"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import FigureSpec, draw_line, figure_panels
-from ablations.report.formatting import (
-    describe_agreement,
-    format_count,
-    format_number,
-    join_words,
-)
+from ablations.report.formatting import format_number
 from ablations.report.style import COLOURS, DASHES, INK, MARKERS, WIDTH, wrap_name
+from ablations.report.texts import describe_agreement
 
 NAMES = {"val_loss": "validation loss", "train_loss": "training loss", "objective": "objective"}
 MOST_CURVES = 8
@@ -41,42 +38,20 @@ def curve_figures(data: ReportData) -> Iterator[FigureSpec]:
         ends = [
             f"{row.level} {format_number(row.mean)}" for row in last[["level", "mean"]].itertuples()
         ]
-        yield FigureSpec(
+        by_level = table.drop_duplicates("level")
+        without = [level for level in data.design.levels[axis] if level not in set(table["level"])]
+        yield FigureSpec.describe(
             "curves",
             f"curves-{slug}",
             partial(level_curves, axis, tables, levels, data.design.controls.get(axis)),
-            f"Loss by epoch for each level of {axis}. Last epoch: {', '.join(ends)}.",
-            _curves_caption(axis, tables, table, levels, data.design.levels[axis]),
+            axis=axis,
+            ends=ends,
+            cells=int(table["cells"].max()),
+            is_cut=any(map(_is_cut, tables.values())),
+            lost=int((by_level["runs"] - by_level["survivors"]).sum()),
+            without=without,
+            hidden=len(data.design.levels[axis]) - len(without) - len(levels),
         )
-
-
-def _curves_caption(
-    axis: str,
-    tables: Mapping[str, pd.DataFrame],
-    table: pd.DataFrame,
-    shown_levels: Sequence[str],
-    levels: Sequence[str],
-) -> str:
-    cells = format_count(int(table["cells"].max()), "cell")
-    parts = [f"{axis}: geometric mean over {cells}, band: 95 % t interval over seeds."]
-    if any(_is_cut(panel_table) for panel_table in tables.values()):
-        parts.append("Bands that reach farther than the means are apart are cut.")
-    by_level = table.drop_duplicates("level")
-    n_lost = int((by_level["runs"] - by_level["survivors"]).sum())
-    if n_lost:
-        parts.append(
-            f"{format_count(n_lost, 'run')} that diverged or failed are not in the curves."
-        )
-    without = [level for level in levels if level not in set(table["level"])]
-    if without:
-        parts.append(
-            f"Without a curve, since its runs diverged, failed or are in other cells: "
-            f"{join_words(without)}."
-        )
-    n_hidden = len(levels) - len(without) - len(shown_levels)
-    if n_hidden:
-        parts.append(f"Not shown: {format_count(n_hidden, 'level')} nearer to the control.")
-    return " ".join(parts)
 
 
 def _most_telling_levels(data: ReportData, axis: str, available: set[str]) -> tuple[str, ...]:
@@ -107,7 +82,11 @@ def level_curves(
             for level, colour, marker, dashes in _level_styles(levels):
                 rows = table[table["level"] == level]
                 if len(rows):
-                    _draw_curve(panel, rows, level, colour, marker, dashes, level == control)
+                    label = f"{level} (control)" if level == control else level
+                    _draw_curve(
+                        panel, rows, color=colour, marker=marker, linestyle=dashes, label=label,
+                        linewidth=3 if level == control else 1.6,
+                    )  # fmt: skip
             _set_loss_axis(panel, table)
             panel.set_title(NAMES.get(outcome, outcome))
             panel.set_xlabel("epoch")
@@ -123,23 +102,11 @@ def _level_styles(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
     return zip(levels, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
 
 
-def _draw_curve(
-    panel: Axes,
-    rows: pd.DataFrame,
-    level: str,
-    colour: str,
-    marker: str,
-    dashes: str,
-    is_control: bool,
-) -> None:
+def _draw_curve(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
     x, low, high = (rows[name].to_numpy(dtype=float) for name in ("epoch", "low", "high"))
-    panel.fill_between(x, low, high, color=colour, alpha=0.11, linewidth=0)
-    draw_line(
-        panel, rows["epoch"], rows["mean"], color=colour,
-        marker=marker, markersize=5.5, markevery=max(1, len(x) // 8),
-        linewidth=3 if is_control else 1.6, linestyle=dashes,
-        label=f"{level} (control)" if is_control else level,
-    )  # fmt: skip
+    panel.fill_between(x, low, high, color=style["color"], alpha=0.11, linewidth=0)
+    every = max(1, len(x) // 8)
+    draw_line(panel, rows["epoch"], rows["mean"], markersize=5.5, markevery=every, **style)
 
 
 def _set_loss_axis(panel: Axes, table: pd.DataFrame) -> None:
@@ -198,19 +165,13 @@ def time_figures(data: ReportData) -> Iterator[FigureSpec]:
     if len(points) < 2:
         return
     axis = _widest_axis(data)
-    caption = (
-        "One mark a configuration: its steps, timed alone, without evaluation."
-        if data.timed
-        else "One mark a configuration. This wall time was taken while other workers ran, and a "
-        "run trained together with others counts its share: a technique's cost is not read from it."
-    )
-    yield FigureSpec(
+    yield FigureSpec.describe(
         "time",
         "time",
-        partial(loss_against_time, table, axis, data.design.levels.get(axis or "", ())),
-        f"Validation loss against training time of {format_count(len(points), 'configuration')}; "
-        f"{int(points['pareto'].sum())} of them are on the Pareto front.",
-        caption,
+        partial(loss_against_time, points, axis, data.design.levels.get(axis or "", ())),
+        n=len(points),
+        front=int(points["pareto"].sum()),
+        timed=data.timed,
     )
 
 
@@ -221,9 +182,8 @@ def _widest_axis(data: ReportData) -> str | None:
     return data.design.axes[0] if data.design.axes else None
 
 
-def loss_against_time(table: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
+def loss_against_time(points: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
     """Draw every complete configuration's loss against its time, and the Pareto front."""
-    points = table[table["complete"] & table["seconds"].gt(0)]
     with figure_panels(4.2) as (figure, (panel,)):
         if axis is None:
             _draw_configurations(panel, points, None, COLOURS[0], MARKERS[0])
@@ -262,14 +222,8 @@ def published_figures(data: ReportData) -> Iterator[FigureSpec]:
     """Printed loss curves over the bands of the runs."""
     if data.published.empty:
         return
-    yield FigureSpec(
-        "published",
-        "published",
-        partial(published_curves, data.published),
-        f"Printed loss curves over the bands of our runs. {describe_agreement(data.published)}",
-        "Line with points: the loss as it was printed. Band: percentiles 0.5 to 99.5 of our runs "
-        "at that epoch; the line within it is their median.",
-    )
+    draw, agreement = partial(published_curves, data.published), describe_agreement(data.published)
+    yield FigureSpec.describe("published", "published", draw, agreement=agreement)
 
 
 def published_curves(table: pd.DataFrame) -> Figure:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -21,6 +21,7 @@ from matplotlib.patches import Patch
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale, strongest_pairs
 from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.design import Design
+from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import (
     FigureSpec,
@@ -30,27 +31,12 @@ from ablations.report.figures.panels import (
     set_ratio_scale,
 )
 from ablations.report.formatting import (
-    describe_effects,
-    format_count,
     format_number,
     format_percent,
     format_ratio,
     round_percent,
 )
-from ablations.report.style import (
-    BAND,
-    COOL_WARM,
-    GAP,
-    PAPER,
-    SEED,
-    TIMED,
-    VERDICT_COLOURS,
-    VERDICT_MARKERS,
-    WIDTH,
-    ZERO,
-    is_light,
-    wrap_name,
-)
+from ablations.report.texts import describe_effects
 
 MOST_PAIRS = 6
 """Pairs of axes that the heat maps show."""
@@ -60,17 +46,9 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
     """Every level against its control."""
     if not data.effects["seeds"].sum():
         return
-    scale = data.design.scale
-    yield FigureSpec(
-        "effects",
-        "main-effects",
-        partial(main_effects, data.effects, data.by_seed, scale=scale, margin=data.design.margin),
-        "Main effect of each level on the validation loss, with intervals. "
-        f"{describe_effects(data.effects, scale, 'level')}",
-        "Small points: one seed each, averaged over all other axes. Large mark and bar: their mean "
-        "and its 95 % t interval. Grey band: differences that do not matter by the study's margin; "
-        "an effect can be certain and yet be that small.",
-    )
+    draw = partial(main_effects, data.effects, data.by_seed, data.design)
+    answer = describe_effects(data.effects, data.design.scale, "level")
+    yield FigureSpec.describe("effects", "main-effects", draw, answer=answer)
 
 
 def comparison_figures(
@@ -88,66 +66,53 @@ def comparison_figures(
     )
     rows = rows.assign(verdict=verdict, control=first)
     points = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
-    yield FigureSpec(
-        "levels",
-        "comparison",
-        partial(main_effects, rows, points, scale=design.scale, margin=design.margin),
-        f"Change of the validation loss from {first} to {second} at each level.",
-        f"Each level's runs in {second} against the same runs in {first}: the "
-        "mean over seeds and its 95 % t interval. Coloured: p at most 0.05, adjusted "
-        "(Benjamini-Hochberg) over what is not the same to the bit. Practically equal: the "
-        "interval lies within the margin.",
-    )
+    draw = partial(main_effects, rows, points, design)
+    yield FigureSpec.describe("levels", "comparison", draw, first=first, second=second)
 
 
-def main_effects(
-    effects: pd.DataFrame,
-    by_seed: pd.DataFrame,
-    *,
-    scale: Scale,
-    margin: float,
-    block: str = "seed",
-) -> Figure:
+def main_effects(effects: pd.DataFrame, by_seed: pd.DataFrame, design: Design) -> Figure:
     """Draw every level's effect: each seed a point, the mean with its interval, the margin."""
-    bound = math.log1p(margin) if scale == "log" else margin
+    scale, bound = design.scale, design.bound
     with axis_panels(effects, 0.9, 0.34) as (figure, panels):
         for axis, rows, panel in panels:
-            panel.axvspan(-bound, bound, color=BAND, zorder=0, linewidth=0)
-            panel.axvline(0, color=ZERO, linewidth=1, zorder=1)
-            _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows, block)
-            _draw_means(panel, rows)
-            panel.set_title(wrap_name(f"{axis}, against {rows['control'].iloc[0]}", 90))
+            _draw_no_change(panel, bound)
+            _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows)
+            for i, row in rows.iterrows():
+                colour, marker = (
+                    style.VERDICT_COLOURS[row["verdict"]],
+                    style.VERDICT_MARKERS[row["verdict"]],
+                )
+                panel.hlines(i, row["low"], row["high"], color=colour, linewidth=2.4, zorder=3)
+                panel.plot(
+                    row["effect"], i, marker=marker, markersize=7.5, color=colour,
+                    markerfacecolor=_fill_colour(row["verdict"]), markeredgewidth=1.6, zorder=4,
+                )  # fmt: skip
+            panel.set(xlabel="", ylabel="")
+            label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
         _set_effect_scale(panels[-1][-1], effects, by_seed, scale, bound)
         _add_effect_legend(figure, effects, bound, scale, seeds=len(by_seed) > 0)
     return figure
 
 
-def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame, block: str) -> None:
+def _draw_no_change(panel: Axes, bound: float) -> None:
+    panel.axvspan(-bound, bound, color=style.BAND, zorder=0, linewidth=0)
+    panel.axvline(0, color=style.ZERO, linewidth=1, zorder=1)
+
+
+def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame) -> None:
     points = points[np.isfinite(points["difference"].to_numpy(dtype=float))]
     positions = {level: i for i, level in enumerate(rows["level"])}
-    seeds = {seed: i for i, seed in enumerate(sorted(points[block].unique()))}
+    seeds = {seed: i for i, seed in enumerate(sorted(points["seed"].unique()))}
     # A seed has the same position in every row, so that the eye can follow it.
-    spread = points[block].map(seeds).to_numpy(dtype=float) / max(len(seeds) - 1, 1) - 0.5
+    spread = points["seed"].map(seeds).to_numpy(dtype=float) / max(len(seeds) - 1, 1) - 0.5
     y = points["level"].map(positions).to_numpy(dtype=float) + 0.56 * spread * (len(seeds) > 1)
     x = points["difference"].to_numpy(dtype=float)
     size = 15 if len(seeds) <= 30 else 6
-    sns.scatterplot(x=x, y=y, ax=panel, s=size, color=SEED, linewidth=0, zorder=2)
-
-
-def _draw_means(panel: Axes, rows: pd.DataFrame) -> None:
-    for i, row in rows.iterrows():
-        colour = VERDICT_COLOURS[row["verdict"]]
-        panel.hlines(i, row["low"], row["high"], color=colour, linewidth=2.4, zorder=3)
-        panel.plot(
-            row["effect"], i, marker=VERDICT_MARKERS[row["verdict"]], markersize=7.5, color=colour,
-            markerfacecolor=_fill_colour(row["verdict"]), markeredgewidth=1.6, zorder=4,
-        )  # fmt: skip
-    panel.set(xlabel="", ylabel="")
-    label_rows(panel, rows["level"])
+    sns.scatterplot(x=x, y=y, ax=panel, s=size, color=style.SEED, linewidth=0, zorder=2)
 
 
 def _fill_colour(verdict: str) -> str:
-    return PAPER if verdict == UNDECIDED else VERDICT_COLOURS[verdict]
+    return style.PAPER if verdict == UNDECIDED else style.VERDICT_COLOURS[verdict]
 
 
 def _set_effect_scale(
@@ -172,18 +137,20 @@ def _add_effect_legend(
 ) -> None:
     marks: list[Line2D | Patch] = [
         Line2D(
-            [], [], linewidth=2.2, color=colour, marker=VERDICT_MARKERS[verdict],
+            [], [], linewidth=2.2, color=colour, marker=style.VERDICT_MARKERS[verdict],
             markerfacecolor=_fill_colour(verdict), label=verdict,
         )
-        for verdict, colour in VERDICT_COLOURS.items()
+        for verdict, colour in style.VERDICT_COLOURS.items()
         if (effects["verdict"] == verdict).any()
     ]  # fmt: skip
     if seeds:
         marks.append(
-            Line2D([], [], color=SEED, marker="o", markersize=4, linewidth=0, label="one seed")
+            Line2D(
+                [], [], color=style.SEED, marker="o", markersize=4, linewidth=0, label="one seed"
+            )
         )
     text = round_percent(math.expm1(bound)).lstrip("+") if scale == "log" else format_number(bound)
-    marks.append(Patch(color=BAND, label=f"within \N{PLUS-MINUS SIGN}{text}"))
+    marks.append(Patch(color=style.BAND, label=f"within \N{PLUS-MINUS SIGN}{text}"))
     figure.legend(
         handles=marks, loc="outside upper left", ncols=len(marks), columnspacing=1.4,
         handletextpad=0.5,
@@ -195,19 +162,14 @@ def timing_figures(data: ReportData) -> Iterator[FigureSpec]:
     groups = data.costs.groupby(["environment_id", "threads"], sort=True)
     for i, ((environment, threads), costs) in enumerate(groups):
         ratios = [f"{row.axis} {row.level} {format_ratio(row.ratio)}" for row in costs.itertuples()]
-        caption = (
-            "Time of a training step over that at the control, its estimate and 95 % interval "
-            f"over {format_count(int(costs['blocks'].max()), 'block')}. Grey: what two timings of "
-            "the same thing may differ by."
-        )
-        if len(data.floors) > 1:
-            caption += f" Machine {environment}, {format_count(int(threads), 'thread')}."
-        yield FigureSpec(
+        yield FigureSpec.describe(
             "timings",
             "step-times" + (f"-{i + 1}" if i else ""),
             partial(time_ratios, costs),
-            f"Time of a training step over that at the control: {', '.join(ratios)}.",
-            caption,
+            ratios=ratios,
+            blocks=int(costs["blocks"].max()),
+            machine=environment if len(data.floors) > 1 else "",
+            threads=int(threads),
         )
 
 
@@ -219,18 +181,17 @@ def time_ratios(costs: pd.DataFrame) -> Figure:
     room = 0.06 * (high - low) or 0.01
     with axis_panels(costs, 0.7, 0.3) as (figure, panels):
         for axis, rows, panel in panels:
-            panel.axvspan(-floor, floor, color=BAND, zorder=0, linewidth=0)
-            panel.axvline(0, color=ZERO, linewidth=1, zorder=1)
+            _draw_no_change(panel, floor)
             for i, row in rows.iterrows():
-                is_slower = row["verdict"] != NO_SLOWER
-                colour = TIMED if is_slower else VERDICT_COLOURS[UNDECIDED]
+                colour, face = style.TIMED, style.TIMED
+                if row["verdict"] == NO_SLOWER:
+                    colour, face = style.VERDICT_COLOURS[UNDECIDED], style.PAPER
                 panel.hlines(i, *np.log([row["low"], row["high"]]), color=colour, linewidth=2.4)
                 panel.plot(
                     math.log(row["ratio"]), i, marker="o", markersize=7, color=colour,
-                    markerfacecolor=colour if is_slower else PAPER, markeredgewidth=1.6, zorder=4,
+                    markerfacecolor=face, markeredgewidth=1.6, zorder=4,
                 )  # fmt: skip
-            label_rows(panel, rows["level"])
-            panel.set_title(wrap_name(f"{axis}, against {rows['control'].iloc[0]}", 90))
+            label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
         lowest = panels[-1][-1]
         lowest.set_xlim(low - room, high + room)
         set_ratio_scale(lowest, low - room, high + room)
@@ -246,43 +207,26 @@ def interaction_figures(data: ReportData) -> Iterator[FigureSpec]:
     if not pairs:
         return
     shown = pairs[:MOST_PAIRS]
-    n_tested = int(table["p_adjusted"].notna().sum())
-    n_significant = int((table["p_adjusted"] <= 0.05).sum())
-    caption = (
-        "Change of validation loss against both controls together: blue is better, red is worse, "
-        "each by a scale of its own. "
-        "A dot: the two together differ from the sum of what each does alone "
-        f"({n_significant} of {n_tested}, at a false discovery rate of 5 %)."
-    )
-    if len(shown) < len(pairs):
-        caption += f" Shown: the {len(shown)} of {len(pairs)} pairs of axes that add up least."
-    design = data.design
-    yield FigureSpec(
+    yield FigureSpec.describe(
         "interactions",
         "interactions",
-        partial(interaction_maps, table, shown, design.levels, design.controls, design.scale),
-        "Heat maps of the change in validation loss for pairs of levels. "
-        f"{n_significant} of {n_tested} combinations differ from the sum of their parts.",
-        caption,
+        partial(interaction_maps, table, shown, data.design),
+        tested=int(table["p_adjusted"].notna().sum()),
+        significant=int((table["p_adjusted"] <= 0.05).sum()),
+        shown=len(shown),
+        total=len(pairs),
     )
 
 
 def interaction_maps(
-    table: pd.DataFrame,
-    pairs: Sequence[tuple[str, str]],
-    levels: Mapping[str, Sequence[str]],
-    controls: Mapping[str, str],
-    scale: Scale,
+    table: pd.DataFrame, pairs: Sequence[tuple[str, str]], design: Design
 ) -> Figure:
     """Draw one heat map per pair of axes: the change against the joint control, with dots where it
     differs from the sum of both effects. Levels that were never crossed are left out.
     """
     tables = [table[(table["axis_a"] == a) & (table["axis_b"] == b)] for a, b in pairs]
     sides = [
-        (
-            _crossed_levels(rows, "level_a", levels[a], controls[a]),
-            _crossed_levels(rows, "level_b", levels[b], controls[b]),
-        )
+        (_crossed_levels(rows, "level_a", a, design), _crossed_levels(rows, "level_b", b, design))
         for rows, (a, b) in zip(tables, pairs, strict=True)
     ]
     columns = min(2, len(pairs))
@@ -295,12 +239,12 @@ def interaction_maps(
     colours = TwoSlopeNorm(0, -_scale_end(-changes[changes < 0]), _scale_end(changes[changes > 0]))
     height = 0.6 + sum(0.42 * n + 1.35 for n in tallest)
     with figure_panels(
-        height, len(tallest), columns, width=WIDTH * (columns + 1) / 3,
+        height, len(tallest), columns, width=style.WIDTH * (columns + 1) / 3,
         height_ratios=[n + 2 for n in tallest],
     ) as (figure, panels):  # fmt: skip
         for panel, rows, names, (a, b) in zip(panels, tables, sides, pairs, strict=False):
-            _draw_heat_map(panel, rows, *names, colours, scale)
-            panel.set_title(wrap_name(f"{a} \N{MULTIPLICATION SIGN} {b}", 60))
+            _draw_heat_map(panel, rows, *names, colours, design.scale)
+            panel.set_title(style.wrap_name(f"{a} \N{MULTIPLICATION SIGN} {b}", 60))
         for panel in panels[len(pairs) :]:
             panel.set_axis_off()
     return figure
@@ -311,11 +255,9 @@ def _scale_end(sizes: pd.Series) -> float:
     return max(float(sizes.quantile(0.98)) if len(sizes) else 0.0, 0.03)
 
 
-def _crossed_levels(
-    rows: pd.DataFrame, column: str, levels: Sequence[str], control: str
-) -> list[str]:
-    crossed = set(rows.loc[rows["double"].notna(), column])
-    return [level for level in levels if level in crossed or level == control]
+def _crossed_levels(rows: pd.DataFrame, column: str, axis: str, design: Design) -> list[str]:
+    crossed = {*rows.loc[rows["double"].notna(), column], design.controls[axis]}
+    return [level for level in design.levels[axis] if level in crossed]
 
 
 def _draw_heat_map(
@@ -341,24 +283,24 @@ def _draw_heat_map(
         # seaborn 0.13.2 calls what matplotlib 3.11 announces to drop.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning)
         sns.heatmap(
-            effect, ax=panel, cmap=COOL_WARM, norm=colours, annot=np.array(texts),
-            fmt="", cbar=False, linewidths=1.2, linecolor=PAPER, annot_kws={"size": size},
+            effect, ax=panel, cmap=style.COOL_WARM, norm=colours, annot=np.array(texts),
+            fmt="", cbar=False, linewidths=1.2, linecolor=style.PAPER, annot_kws={"size": size},
             xticklabels=False, yticklabels=False,
         )  # fmt: skip
     # Text on a coloured cell keeps its colour where the page inverts the others.
     for text, value in zip(panel.texts, effect.to_numpy()[np.isfinite(effect)], strict=True):
-        text.set_color("#262626" if is_light(COOL_WARM(colours(value))) else "#FEFEFE")
-    panel.set_facecolor(GAP)
+        text.set_color("#262626" if style.is_light(style.COOL_WARM(colours(value))) else "#FEFEFE")
+    panel.set_facecolor(style.GAP)
     panel.set(xlabel="", ylabel="")
     is_narrow = len(columns) <= 5
     # Labels of seaborn's own would be laid out here to see whether they overlap.
     panel.set_xticks(
-        np.arange(len(columns)) + 0.5, [wrap_name(name, 15) for name in columns],
+        np.arange(len(columns)) + 0.5, [style.wrap_name(name, 15) for name in columns],
         rotation=0 if is_narrow else 40, ha="center" if is_narrow else "right",
         rotation_mode="anchor", va="top",
     )  # fmt: skip
     panel.set_yticks(
-        np.arange(len(rows)) + 0.5, [wrap_name(name, 18) for name in rows], va="center"
+        np.arange(len(rows)) + 0.5, [style.wrap_name(name, 18) for name in rows], va="center"
     )
     panel.tick_params(length=0)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -16,24 +16,13 @@ from matplotlib.figure import Figure
 
 from ablations.report.formatting import round_changes
 from ablations.report.style import WIDTH, ratio_ticks, style_context, wrap_name
+from ablations.report.texts import write_text
 
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure of the page before it is drawn.
-
-    Attributes
-    ----------
-    section
-        The section of the page that shows it.
-    name
-        The name of its files.
-    draw
-        Draws it.
-    alt
-        What it shows, for readers who cannot see it.
-    caption
-        How to read it.
+    """A figure of the page before it is drawn: the section of the page that shows it, the name of
+    its files, what it shows for readers who cannot see it, and how to read it.
     """
 
     section: str
@@ -42,19 +31,20 @@ class FigureSpec:
     alt: str
     caption: str
 
+    @classmethod
+    def describe(cls, section: str, name: str, draw: Callable[[], Figure], **facts: Any) -> Self:
+        """Make a figure with the texts of its section, filled in with ``facts``."""
+        alt, caption = (write_text(f"{section}_{kind}", **facts) for kind in ("alt", "caption"))
+        return cls(section, name, draw, alt, caption)
+
 
 @contextmanager
 def figure_panels(
     height: float, rows: int = 1, columns: int = 1, *, width: float = WIDTH, **grid: Any
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Open a figure in the report's style, with a grid of panels in reading order.
+    """Open a figure in the report's style, its size in inches, with panels in reading order.
 
-    Parameters
-    ----------
-    height, width
-        In inches.
-    **grid
-        Further arguments of ``Figure.subplots``.
+    ``grid`` has further arguments of ``Figure.subplots``.
     """
     with style_context():
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -65,14 +55,10 @@ def figure_panels(
 def axis_panels(
     table: pd.DataFrame, height: float, row_height: float
 ) -> Iterator[tuple[Figure, list[tuple[str, pd.DataFrame, Axes]]]]:
-    """Open a figure with one panel per axis of ``table``, and in it one row per level.
+    """Open a figure with a panel for each axis of ``table``, and in it a row for each level.
 
-    Yields
-    ------
-    Figure
-        Its height is ``height`` and ``row_height`` for each level, in inches.
-    list
-        Each axis with its rows of ``table`` and its panel.
+    Its height in inches is ``height`` and ``row_height`` for each level.  Each axis comes with its
+    rows of ``table`` and its panel.
     """
     axes = list(dict.fromkeys(table["axis"]))
     tables = [table[table["axis"] == axis].reset_index(drop=True) for axis in axes]
@@ -82,13 +68,14 @@ def axis_panels(
         yield figure, list(zip(axes, tables, panels, strict=True))
 
 
-def label_rows(panel: Axes, names: Sequence[str], width: int = 26) -> None:
-    """Name the rows of a panel, from the top down, and remove the lines between them."""
+def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 26) -> None:
+    """Name a panel and its rows, from the top down, and remove the lines between them."""
     panel.set_yticks(range(len(names)), [wrap_name(name, width) for name in names])
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.grid(axis="y", visible=False)
     panel.tick_params(length=0)
     sns.despine(ax=panel, left=True)
+    panel.set_title(wrap_name(title, 90))
 
 
 def draw_line(panel: Axes, x: pd.Series, y: pd.Series, **style: Any) -> None:

@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -21,8 +20,8 @@ from ablations.report.figures.panels import (
     label_rows,
     set_ratio_scale,
 )
-from ablations.report.formatting import format_count, format_number, format_spread
-from ablations.report.style import BAND, COLOURS, INK, SEED, wrap_name
+from ablations.report.formatting import format_number, format_spread
+from ablations.report.style import BAND, COLOURS, INK, SEED
 
 MOST_SHARES = 14
 _KIND_COLOURS = {
@@ -44,25 +43,14 @@ def share_figures(data: ReportData) -> Iterator[FigureSpec]:
         for kind, word in (("block", "seed"), ("residual", "residual"))
         if kind in by_kind
     ]
-    left_out = table["left_out"].iloc[0]
-    caption = (
-        "How much of all variation comes from each axis, from pairs of axes beyond both, from the "
-        "seed, and from what is left. Bars add up to 100 %."
-    )
-    caption += f" Left out, for want of balance: {left_out}." if left_out else ""
-    yield FigureSpec(
-        "shares",
-        "variance-shares",
-        partial(variance_shares, table),
-        f"Shares of the variance of the validation loss: {', '.join(shares)}.",
-        caption,
-    )
+    draw, left_out = partial(variance_shares, table), table["left_out"].iloc[0]
+    yield FigureSpec.describe("shares", "variance-shares", draw, shares=shares, left_out=left_out)
 
 
-def variance_shares(shares: pd.DataFrame, block: str = "seed") -> Figure:
+def variance_shares(shares: pd.DataFrame) -> Figure:
     """Draw each source's share of the variance, seed and residual included."""
     rows = group_small_shares(shares)
-    names = {"blocks": block, "residual": "residual (chance)"}
+    names = {"blocks": "seed", "residual": "residual (chance)"}
     with figure_panels(0.9 + 0.32 * len(rows)) as (figure, (panel,)):
         colours = [_KIND_COLOURS[kind] for kind in rows["kind"]]
         panel.barh(range(len(rows)), rows["eta2"], color=colours, height=0.66)
@@ -76,7 +64,7 @@ def variance_shares(shares: pd.DataFrame, block: str = "seed") -> Figure:
                 f"{share:.1%}", (share, i), xytext=(9, 0), textcoords="offset points", va="center",
                 fontsize=8.5,
             )  # fmt: skip
-        label_rows(panel, [names.get(name, name) for name in rows["source"]], 40)
+        label_rows(panel, [names.get(name, name) for name in rows["source"]], width=40)
         panel.set_xlim(0, 1.12 * float(rows["eta2"].max()) or 1)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
         panel.set_xlabel("share of the variance of the validation loss (η²)")
@@ -108,17 +96,9 @@ def spread_figures(data: ReportData) -> Iterator[FigureSpec]:
     table, scale = data.spread[data.spread["cells"] > 0], data.design.scale
     if table.empty or not data.design.axes:
         return
-    ends = [format_spread(x, scale) for x in (table["spread"].min(), table["spread"].max())]
-    yield FigureSpec(
-        "spread",
-        "seed-spread",
-        partial(seed_spread, table, scale),
-        "Standard deviation over seeds within a configuration, by level: from "
-        f"{ends[0]} to {ends[1]}.",
-        "How far two runs are apart that differ in nothing but the seed. Mark: the median over "
-        "configurations; bar: their middle half. What is smaller than this takes many seeds to "
-        "be told.",
-    )
+    low, high = (format_spread(x, scale) for x in (table["spread"].min(), table["spread"].max()))
+    draw = partial(seed_spread, table, scale)
+    yield FigureSpec.describe("spread", "seed-spread", draw, low=low, high=high)
 
 
 def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
@@ -129,8 +109,7 @@ def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
             panel.plot(
                 rows["spread"], range(len(rows)), "o", color=INK, markersize=6, clip_on=False
             )
-            label_rows(panel, rows["level"])
-            panel.set_title(wrap_name(axis, 90))
+            label_rows(panel, rows["level"], axis)
         lowest = panels[-1][-1]
         lowest.set_xlim(left=0)
         if scale == "log":
@@ -147,25 +126,16 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
     if len(table) < 2 or table["seeds"].iloc[0] < 2:
         return
     settings = [name for name in data.design.factors if len(set(table[name])) > 1]
-    caption = f"The best {len(table)} configurations by mean loss, ranked in each seed."
-    if data.ranks_tell:
-        caption += (
-            f" Friedman: p {format_number(table['p'].iloc[0], 2)}. Crosses are farther from the "
-            "first than Nemenyi's critical difference. Chosen on the same seeds, all look more "
-            "different than they are."
-        )
-    else:
+    if not data.ranks_tell:
         table = table.assign(apart=False, critical_difference=math.nan)
-        seeds = format_count(int(table["seeds"].iloc[0]), "seed")
-        caption += f" {seeds} are too few to tell any apart."
-    n_tied = int((~table["apart"]).sum())
-    yield FigureSpec(
+    yield FigureSpec.describe(
         "ranking",
         "ranking",
         partial(ranks, table, settings),
-        f"Mean ranks of the best {len(table)} configurations; {n_tied} of them are not apart from "
-        "the first by rank.",
-        caption,
+        n=len(table),
+        first=table.iloc[0],
+        ranks_tell=data.ranks_tell,
+        tied=int((~table["apart"]).sum()),
     )
 
 
@@ -174,25 +144,16 @@ def ranks(ranked: pd.DataFrame, settings: Sequence[str]) -> Figure:
     distance = float(ranked["critical_difference"].iloc[0])
     best = float(ranked["mean_rank"].iloc[0])
     with figure_panels(0.9 + 0.36 * len(ranked)) as (figure, (panel,)):
+        within = ""
         if np.isfinite(distance):
             panel.axvspan(best - distance, best + distance, color=BAND, linewidth=0, zorder=0)
-        _draw_ranks(panel, ranked)
+            within = f"; grey: within {format_number(distance)} of the first"
+        for i, (rank, apart) in enumerate(zip(ranked["mean_rank"], ranked["apart"], strict=True)):
+            marker, colour = ("X", COLOURS[1]) if apart else ("o", COLOURS[0])
+            panel.plot(rank, i, marker=marker, color=colour, markersize=8, markeredgewidth=0)
         rows = ranked[list(settings)].astype(str).itertuples(index=False, name=None)
-        label_rows(panel, [", ".join(row) for row in rows], 44)
+        label_rows(panel, [", ".join(row) for row in rows], width=44)
         panel.set_xlim(0.5, len(ranked) + 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        within = (
-            f"; grey: within {format_number(distance)} of the first"
-            if np.isfinite(distance)
-            else ""
-        )
         panel.set_xlabel(f"mean rank over seeds, 1 is best{within}")
     return figure
-
-
-def _draw_ranks(panel: Axes, ranked: pd.DataFrame) -> None:
-    for i, (rank, tied) in enumerate(zip(ranked["mean_rank"], ~ranked["apart"], strict=True)):
-        panel.plot(
-            rank, i, marker="o" if tied else "X", color=COLOURS[0] if tied else COLOURS[1],
-            markersize=8, markeredgewidth=0,
-        )  # fmt: skip

@@ -1,0 +1,147 @@
+"""The sentences of the report: the texts of ``report.txt.j2`` with their numbers and names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale
+from ablations.report.formatting import (
+    format_change,
+    format_count,
+    format_number,
+    format_ratio,
+    join_words,
+)
+
+_MOST_NAMES = 4
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """A limit of the answer: in a few words, and in a sentence."""
+
+    badge: str
+    text: str
+
+
+@cache
+def load_templates() -> jinja2.Environment:
+    """Load the templates; a page escapes every text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ablations.report"),
+        autoescape=jinja2.select_autoescape(disabled_extensions=("txt.j2",), default=True),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    functions = (format_count, format_number, format_ratio, join_words)
+    environment.globals |= {function.__name__: function for function in functions}
+    return environment
+
+
+def write_lines(name: str, **facts: Any) -> list[str]:
+    """Fill in the lines of a block of ``report.txt.j2``; empty ones are dropped."""
+    template = load_templates().get_template("report.txt.j2")
+    text = "".join(template.blocks[name](template.new_context(facts)))
+    return [line for line in text.split("\n") if line]
+
+
+def write_text(name: str, **facts: Any) -> str:
+    """Fill in a block of ``report.txt.j2`` as one paragraph."""
+    return " ".join(write_lines(name, **facts))
+
+
+def write_caveats(badges: Iterable[str], **facts: Any) -> list[Caveat]:
+    """Fill in the caveats with these badges; one whose text is empty does not hold."""
+    texts = {badge: write_text(f"caveat_{badge.replace(' ', '_')}", **facts) for badge in badges}
+    return [Caveat(badge, text) for badge, text in texts.items() if text]
+
+
+def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
+    """Say in one sentence, with numbers and names, what the effects show."""
+    effects = effects[effects["pairs"] > 0]
+    parts = []
+    for verdict, singular, plural in (
+        (HELPS, "helps", "help"),
+        (HURTS, "hurts", "hurt"),
+        (EQUAL, "is practically equal", "are practically equal"),
+        (UNDECIDED, "is undecided", "are undecided"),
+    ):
+        rows = effects[effects["verdict"] == verdict]
+        if len(rows):
+            verb = singular if len(rows) == 1 else plural
+            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, scale)})")
+        elif verdict == HELPS:
+            parts.append(f"no {noun} helps")
+    seeds = describe_seeds(effects)
+    return write_text("effects_sentence", n=len(effects), noun=noun, parts=parts, seeds=seeds)
+
+
+def _name_effects(rows: pd.DataFrame, scale: Scale) -> str:
+    rows = rows.reindex(rows["effect"].abs().sort_values(ascending=False, kind="stable").index)
+    names = [
+        f"{row['axis']} {row['level']}{_describe_cause(row, scale)}" for _, row in rows.iterrows()
+    ]
+    more = len(names) - _MOST_NAMES
+    return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)
+
+
+def _describe_cause(row: pd.Series, scale: Scale) -> str:
+    """Write what decided a row: its change, or its divergence where the change says otherwise."""
+    if row["verdict"] == UNDECIDED and row["diverged"] == row["pairs"]:
+        return f", of which all {row['pairs']:,} runs diverged"
+    if row["verdict"] in (EQUAL, UNDECIDED):
+        return ""
+    if (row["effect"] < 0) == (row["verdict"] == HELPS) and row["effect"] != 0 and row["seeds"]:
+        return f" {format_change(row, scale)}"
+    counts = f"{row['diverged']:,} of {row['pairs']:,} runs"
+    return f", which diverged in {counts}, its control in {row['control_diverged']:,}"
+
+
+def describe_seeds(effects: pd.DataFrame) -> str:
+    """Write how many seeds the contrasts rest on, those without any survivor apart."""
+    n = effects.loc[effects["seeds"] > 0, "seeds"]
+    if n.empty:
+        return ""
+    low, high = int(n.min()), int(n.max())
+    return format_count(high, "seed") if low == high else f"{low} to {high} seeds"
+
+
+def describe_agreement(published: pd.DataFrame) -> str:
+    """Say in one sentence how the printed losses lie to the bands of our runs."""
+    return write_text(
+        "agreement",
+        inside=int(published["inside"].sum()),
+        total=len(published),
+        curves=published["label"].nunique(),
+        low=int(published["runs"].min()),
+        high=int(published["runs"].max()),
+    )
+
+
+def describe_noise_floor(row: Any) -> str:
+    """Say by how much the control's time differs from itself (a row of ``noise_floor``)."""
+    return write_text("noise_floor", row=row, has_interval=not math.isnan(row.low))
+
+
+def describe_audit(audit: pd.DataFrame) -> str:
+    """Say what the fusion audit found, where it found nothing wrong."""
+    comparable = audit[audit["epochs_compared"] > 0] if "epochs_compared" in audit else audit
+    rows = comparable if len(comparable) else audit
+    exact = rows["deviation_float64"].max()
+    return write_text(
+        "audit_sentence",
+        n=len(audit),
+        deviation=rows["deviation"].max(),
+        share=(rows["deviation"] / rows["tolerance"]).max(),
+        exact=None if pd.isna(exact) else exact,
+        incomparable=int((audit["epochs_compared"] == 0).sum()),
+        changed=int((~audit["repeated"].astype(bool)).sum()),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 
+from ablations.execution.lagging import describe_lagging_statistics
 from ablations.results.metadata import Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
@@ -26,8 +27,13 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
 
     ``other_runs`` are ids of runs in its results folder that it does not include.
     """
-    task = study.task
+    task, lagging = study.task, describe_lagging_statistics(study)
     metrics = recorded_metrics(task.classification, study.metric)
+    badges = [
+        task.badge,
+        "not all varies" if study.fixed else "",
+        "lagging statistics" if lagging else "",
+    ]
     return StudyMetadata(
         study=study.name,
         description=study.description or _describe(study),
@@ -35,7 +41,7 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [task.caution, _describe_fixed(study)])),
+        cautions=tuple(filter(None, [task.caution, _describe_fixed(study), *lagging])),
         metric_name=metrics[0].name if study.metric else task.metric_name,
         higher_is_better=(metrics[0] if study.metric else task).higher_is_better,
         published=tuple(
@@ -46,7 +52,7 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         looks=study.looks,
         alpha=study.alpha,
         tune_over=study.tune_over,
-        badges=tuple(filter(None, [task.badge, "not all varies" if study.fixed else ""])),
+        badges=tuple(filter(None, badges)),
         command="ablations run study.toml --out .",
         costless=COSTLESS,
         other_runs=tuple(sorted(other_runs)),

@@ -54,7 +54,14 @@ from ablations.techniques.layers import (
 
 __all__ = ["Device", "Init", "Norm", "Optimizer", "Regularizer", "Schedule", "Technique"]
 __all__ += ["AXES", "CONTROLS", "Decay", "Loss", "Penalties", "TrainingContext", "technique"]
-__all__ += ["PerPosition", "RandomLayer", "l1_norm", "shrinking", "uniform_loss"]
+__all__ += [
+    "PerPosition",
+    "RandomLayer",
+    "l1_norm",
+    "shrinking",
+    "slowest_momentum",
+    "uniform_loss",
+]
 
 __getattr__ = renamed_attributes(__name__, {"Terms": "Penalties"})
 
@@ -176,6 +183,8 @@ class Norm(Technique):
 
     role = "norm"
     control = "none"
+    lag_advice: ClassVar[str] = "train longer, or give its layers a larger momentum"
+    """What helps where ``start_share`` is large."""
 
     def layer(self, width: int) -> nn.Module | None:
         """Return a layer that normalises activations of shape (batch, width), or None."""

@@ -34,16 +34,17 @@ class LayerNorm(Norm):
 
 @technique
 class BatchNorm(Norm):
-    """Normalise each feature over the batch, in evaluation by running means (Ioffe & Szegedy,
-    2015).
+    """Normalise each feature over the batch, in evaluation by running statistics of this momentum
+    or by the statistics of all training rows (Ioffe & Szegedy, 2015).
 
-    ``momentum`` is the share of each batch in the running means.  With ``statistics = "training
-    rows"`` every evaluation uses the statistics of all training rows under the present weights, as
-    after ``torch.optim.swa_utils.update_bn``.
+    ``momentum`` is the share of each batch in the running statistics, as in PyTorch.  With
+    ``statistics = "training rows"`` every evaluation uses those of all training rows under the
+    present weights, as after ``torch.optim.swa_utils.update_bn``.
     """
 
     name = "batch"
     later_fields = frozenset({"momentum", "statistics"})
+    lag_advice = 'train longer, or give momentum or statistics = "training rows"'
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     statistics: Literal["running", "training rows"] = "running"
 

@@ -1,14 +1,20 @@
-"""Statistics of batch norm layers, taken anew with a network's present weights."""
+"""Running statistics of batch norm layers: how far they lag, and how to take them anew."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ablations.core.random import Streams
+from ablations.study.configuration import Configuration
+from ablations.techniques.base import Norm, Regularizer, slowest_momentum
+from ablations.training.cohorts import count_steps
+from ablations.training.timeout import RunTimeoutError, time_limit
 
 
 @contextmanager
@@ -46,3 +52,27 @@ def recompute_statistics(network: nn.Module, x: Tensor) -> None:
     """Replace the running statistics of batch norm layers by those of the rows ``x``."""
     with averaged_statistics(network):
         network(x)
+
+
+def norm_start_share(configuration: Configuration, seconds: float | None = None) -> float:
+    """Return the share of the start values in a norm's running statistics after training.
+
+    It is 0 if the norm raises an exception, or takes more than ``seconds``.
+    """
+    c = configuration
+    with suppress(Exception, RunTimeoutError), time_limit(seconds):
+        widths, steps = set(c.model.widths(c.task)), count_steps(c)
+        return max((c.norm.start_share(width, steps) for width in widths), default=0.0)
+    return 0.0
+
+
+def model_start_share(configuration: Configuration, seconds: float | None = None) -> float:
+    """Return the share of the start values in the running statistics of a model's own layers.
+
+    It is 0 if the model raises an exception, or takes more than ``seconds``.
+    """
+    c, momentum = configuration, None
+    cpu = torch.device("cpu")
+    with suppress(Exception, RunTimeoutError), time_limit(seconds), Streams(0).isolated(cpu):
+        momentum = slowest_momentum(c.model.build(c.task, Norm(), Regularizer()))
+    return 0.0 if momentum is None else (1 - momentum) ** count_steps(c)

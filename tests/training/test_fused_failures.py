@@ -16,7 +16,7 @@ from ablations.techniques.base import Schedule
 from ablations.techniques.inits import XavierUniform
 from ablations.training import loop
 from ablations.training.fused import trainer
-from ablations.training.fused.trainer import retain_freed_memory
+from ablations.training.fused.memory import retain_freed_memory
 
 from .fused_runs import SIZE, numbers, runs_of, train_fused
 

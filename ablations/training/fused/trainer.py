@@ -16,13 +16,12 @@ Letters in names: M member, B row of the batch, N row of a split, I input, E epo
 
 from __future__ import annotations
 
-import ctypes
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +34,7 @@ from ablations.training.evaluation import BestEpoch, Evaluation, evaluate, judgi
 from ablations.training.fused import compilation
 from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
 from ablations.training.fused.layers.base import Tensors
+from ablations.training.fused.memory import retain_freed_memory
 from ablations.training.fused.program import (
     CohortProgram,
     CohortRandomness,
@@ -46,10 +46,6 @@ from ablations.training.fused.program import (
 from ablations.training.loop import one_thread
 from ablations.training.result import EpochRecord, RunResult, is_failure, out_of_memory
 from ablations.training.timeout import RunTimeoutError
-
-_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3  # options of mallopt(3)
-_MAX_BLOCK_BYTES = 32 * 2**20
-"""The greatest block for which glibc's own adaptive threshold would reuse freed memory."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +98,6 @@ def train(
                 failures.append(RunResult.from_exception(run, error, engine, size))
         attempt = partial(_train_members, cache.program, compiled, stop, settings)
         return [*_isolate_failures(attempt, members, size, engine), *failures]
-
-
-@lru_cache(maxsize=1)
-def retain_freed_memory() -> bool:
-    """Let the C library reuse freed memory; return whether it can (glibc can)."""
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    factors = {_MMAP_THRESHOLD: 1, _TRIM_THRESHOLD: 4, _TOP_PAD: 1}
-    return all(mallopt(option, factor * _MAX_BLOCK_BYTES) for option, factor in factors.items())
 
 
 def _train_members(

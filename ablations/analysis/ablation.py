@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.analysis.design import OUTCOME, Design, accept_table
+from ablations.analysis.baseline import judged_loss
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.interactions import interactions, moderators
 from ablations.analysis.main_effects import Correction, main_effects
 from ablations.analysis.power import seeds_needed
@@ -30,7 +31,8 @@ class Effects:
 
 def study_design(results: StoredResults, metadata: StudyMetadata) -> Design:
     """Return the design of a study's runs, tuned over the axes that the study names."""
-    return tune_design(Design.from_runs(results, metadata), metadata.tune_over)
+    design = Design.from_runs(results, metadata, judged_loss(results.runs))
+    return tune_design(design, metadata.tune_over)
 
 
 def tune_design(design: Design, tune_over: tuple[str, ...]) -> Design:
@@ -79,8 +81,8 @@ def describe_tuning(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     shares, lost = describe_choices(design)
     axes = ", ".join(design.tune_over)
     procedure = (
-        f"each configuration at its best {axes} by {OUTCOME}, chosen on the other half of the "
-        f"seeds ({shares})"
+        f"each configuration at its best {axes} by {design.untuned.outcome}, chosen on the other "
+        f"half of the seeds ({shares})"
     )
     assumption = (
         "the levels chosen are taken as given; where they hardly differ, 7 to 10 % of techniques "

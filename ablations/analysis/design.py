@@ -149,23 +149,26 @@ class Design:
             raise ValueError(f"the block {self.block!r} is missing in {missing} rows")
 
     @classmethod
-    def from_runs(cls, results: StoredResults, metadata: StudyMetadata) -> Design:
+    def from_runs(
+        cls, results: StoredResults, metadata: StudyMetadata, outcome: str = OUTCOME
+    ) -> Design:
         """Find axes, factors and controls; levels are text, losses ratios if all are positive."""
         names = tuple(name for name in metadata.axes if name in results.runs)
         # In an order of their own, so that the same runs give the same bytes however stored.
         runs = with_text_levels(results.runs.sort_values("run_id", kind="stable"), names)
-        losses = runs.loc[runs["status"] == "ok", OUTCOME].astype(float)
+        losses = runs.loc[runs["status"] == "ok", outcome].astype(float)
         scale: Scale = "difference" if (losses <= 0).any() else "log"
         ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
         # A level of which no run ended is still a level of the study.
         planned_axes = varying(runs, names)
         axes = [axis for axis in planned_axes if axis in metadata.controls]
         controls = {axis: label(metadata.controls[axis]) for axis in axes}
-        size = 1.0 if scale == "log" else typical_size(runs, controls, OUTCOME)
+        size = 1.0 if scale == "log" else typical_size(runs, controls, outcome)
         return cls(
             runs,
             factors=tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS])))),
             controls=controls,
+            outcome=outcome,
             scale=scale,
             margin=metadata.margin * size,
             alpha=metadata.alpha,

@@ -21,22 +21,26 @@ from ablations.analysis.ablation import (
     describe_tuning,
     tune_design,
 )
+from ablations.analysis.baseline import against_baseline, judged_loss
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
-from ablations.analysis.design import OUTCOME, Design, typical_size
+from ablations.analysis.design import Design, typical_size
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.ranking import ranking
 from ablations.analysis.selection import best_configuration
+from ablations.analysis.trajectory import effects_by_epoch, endings
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
+from ablations.core.schema import TRAINED
 from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-OUTCOMES = (OUTCOME, "train_loss", "objective", "metric")
+LOSSES = ("val_loss", "test_loss", "best_val_loss", "train_loss", "objective")
 CAUTIONS = {
+    "best_val_loss": "the rows of this loss chose the epoch too, which makes it a little too low",
     "objective": "the objective holds penalties, which techniques add to by what they are",
     "train_loss": "a training loss tells how well rows are remembered",
 }
@@ -63,11 +67,13 @@ class Results(store.StoredResults):
     ``assumes`` and ``left_out`` (``aliases`` and ``tuning`` are themselves about that).  Levels are
     text in all of them, as in the report.
 
-    All questions take ``outcome``: ``val_loss`` by default, ``train_loss`` or ``objective``, for
-    which lower is better, or ``metric``, of which the study knows the direction; and ``tune_over``:
-    axes, ``["lr"]`` for instance, at whose best level each configuration is compared, chosen by
-    validation loss on the other half of the seeds (``analysis.tune``), instead of those of the
-    study.  Other keywords go to the function, or change a field of its ``Design``.
+    All questions take ``outcome``: by default that of the study (the loss on test rows, or on
+    validation rows without these); a loss (``val_loss``, ``test_loss``, ``best_val_loss``,
+    ``train_loss``, ``objective``); ``metric``, the first metric; or the name of a metric that the
+    runs recorded; and ``tune_over``: axes, ``["lr"]`` for instance, at whose best level each
+    configuration is compared, chosen by loss on the other half of the seeds (``analysis.tune``),
+    instead of those of the study.  Other keywords go to the function, or change a field of its
+    ``Design``.
 
     Raises
     ------
@@ -90,7 +96,7 @@ class Results(store.StoredResults):
         html: str = shown.to_html(index=False, border=0, float_format="{:.3g}".format)
         return f"{html}<p>{escape(repr(self)[1:-1])}</p>"
 
-    def effects(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def effects(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends
         on (``analysis.moderators``), and how many more seeds would decide it
         (``analysis.seeds_needed``).
@@ -103,7 +109,7 @@ class Results(store.StoredResults):
         """
         return self._answer(ablation_table, outcome, **options)
 
-    def verdicts(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def verdicts(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """What each level does, in four words.
 
         Returns
@@ -114,26 +120,26 @@ class Results(store.StoredResults):
         """
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 
-    def interactions(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def interactions(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Whether the effect of one level depends on another (``analysis.interactions``)."""
         return self._answer(interactions, outcome, **options)
 
-    def simple_effects(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def simple_effects(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """The effect of each level at each level of every other axis
         (``analysis.simple_effects``).
         """
         return self._answer(simple_effects, outcome, **options)
 
-    def aliases(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def aliases(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """What these runs cannot estimate, and why (``analysis.confounding``)."""
         return self._answer(confounding, outcome, **options)
 
-    def importance(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def importance(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Which axis matters: shares of the variance (``analysis.variance_shares``)."""
         return self._answer(variance_shares, outcome, **options)
 
     def one_factor(
-        self, outcome: str = OUTCOME, full: Mapping[str, Level] | None = None, **options: Any
+        self, outcome: str | None = None, full: Mapping[str, Level] | None = None, **options: Any
     ) -> pd.DataFrame:
         """The control plus each level, and the full model minus each (``analysis.one_factor``).
 
@@ -147,33 +153,33 @@ class Results(store.StoredResults):
         table = self._answer(one_factor, outcome, full=levels, **options)
         return table.sort_values("view", kind="stable").reset_index(drop=True)
 
-    def ranking(self, best: int = 10, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def ranking(self, best: int = 10, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """The best configurations, and which of them are apart (``analysis.ranking``)."""
         return self._answer(ranking, outcome, best=best, **options)
 
-    def winner(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def winner(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """The best configuration, what of its lead is luck, and how far it is from the controls
         (``analysis.best_configuration``).
         """
         controls = self.design(outcome, options.get("tune_over")).controls
         return self._answer(best_configuration, outcome, **({"control": controls} | options))
 
-    def divergence(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
+    def divergence(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control, diverged runs counted as the worst
         (``analysis.divergence_effects``).
         """
         return self._answer(divergence_effects, outcome, **options)
 
     def costs(
-        self, outcome: str = OUTCOME, *, tune_over: Sequence[str] | None = None
+        self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """What each level costs in time, as far as it was timed (``analysis.costs``)."""
-        if outcome != OUTCOME or tune_over:
+        if outcome is not None or tune_over:
             raise RequestError("times have no outcome and nothing to tune", "costs")
         return time_costs(self, self._metadata)
 
     def tuning(
-        self, outcome: str = OUTCOME, *, tune_over: Sequence[str] | None = None
+        self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """The levels that were chosen for each configuration: one row each, with the ``seeds`` that
         it is compared on there.
@@ -185,7 +191,76 @@ class Results(store.StoredResults):
         seeds = design.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
         return seeds.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
-    def design(self, outcome: str = OUTCOME, tune_over: Sequence[str] | None = None) -> Design:
+    def trajectory(
+        self, outcome: str | None = None, *, epochs: Sequence[int] | None = None
+    ) -> pd.DataFrame:
+        """The effect of each level on the validation loss at every epoch
+        (``analysis.effects_by_epoch``).
+        """
+        self._refuse_outcome(outcome, "curves are of the validation loss")
+        table = effects_by_epoch(self.design(), self.curves, epochs=epochs)
+        return in_order(table, self.design().levels, [("axis", "level")])
+
+    def endings(self, outcome: str | None = None) -> pd.DataFrame:
+        """Which levels still improve at the end, and which overfitted (``analysis.endings``)."""
+        self._refuse_outcome(outcome, "curves are of the validation loss")
+        return self._endings
+
+    def baseline(self, outcome: str | None = None) -> pd.DataFrame:
+        """The control and the best configuration against a constant prediction
+        (``analysis.against_baseline``).
+        """
+        self._refuse_outcome(outcome, "the constant is judged by its loss")
+        return self._baseline
+
+    @cached_property
+    def _endings(self) -> pd.DataFrame:
+        return endings(self.design(), self.curves)
+
+    @cached_property
+    def _baseline(self) -> pd.DataFrame:
+        return against_baseline(self.design())
+
+    def _refuse_outcome(self, outcome: str | None, reason: str) -> None:
+        if outcome is not None:
+            raise RequestError(f"{reason}; leave it out", "outcome")
+
+    @cached_property
+    def loss(self) -> str:
+        """The column of the loss on the rows that judge: test rows, where there are some."""
+        return judged_loss(self.runs)
+
+    def outcome_column(self, outcome: str | None = None) -> str:
+        """Return the column of an outcome; ``None`` stands for that of the study.
+
+        Raises
+        ------
+        RequestError
+            If there is no such outcome, or no run recorded it.
+        """
+        metadata = self._metadata
+        name = outcome or metadata.outcome
+        if name == "metric" and metadata.metric_name in metadata.metrics:
+            name = metadata.metric_name
+        if outcome is None and name not in self.runs:
+            name = self.loss  # runs of an earlier version
+        valid = [*LOSSES, "metric", *metadata.metrics]
+        _refuse_other_outcomes(name, valid)
+        is_recorded = name in self.runs and bool(self.runs[name].notna().any())
+        is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)
+        if is_optional and not is_recorded and self.runs["status"].isin(TRAINED).any():
+            message = f"no run of this folder recorded '{name}'"
+            raise RequestError(f"{message}; --force trains them again", "outcome")
+        return name
+
+    def is_higher_better(self, outcome: str) -> bool:
+        """Whether higher is better for the column of an outcome."""
+        metadata = self._metadata
+        if outcome == "metric":
+            return metadata.higher_is_better
+        return metadata.metrics.get(outcome, False)
+
+    def design(self, outcome: str | None = None, tune_over: Sequence[str] | None = None) -> Design:
         """Return the design behind the answers on an outcome; it remembers what was computed.
 
         Parameters
@@ -196,25 +271,25 @@ class Results(store.StoredResults):
         if isinstance(tune_over, str):
             raise RequestError(f"expected a list of axes, found {tune_over!r}", "tune_over")
         axes = self._metadata.tune_over if tune_over is None else tuple(tune_over)
-        if (outcome, axes) not in self._designs:
-            self._designs[outcome, axes] = self._make_design(outcome, axes)
-        return self._designs[outcome, axes]
+        key = self.outcome_column(outcome), axes
+        if key not in self._designs:
+            self._designs[key] = self._make_design(*key)
+        return self._designs[key]
 
     def _make_design(self, outcome: str, tune_over: tuple[str, ...]) -> Design:
-        if outcome == OUTCOME:
+        if outcome == self.loss:
             return self._tuned_design(tune_over)
-        _refuse_other_outcomes(outcome)
-        default, metadata = self.design(), self._metadata
         values = pd.to_numeric(self.runs.loc[self.runs["status"] == "ok", outcome])
-        is_log = outcome != "metric" and bool((values.dropna() > 0).all())
-        runs = default.untuned.runs
-        size = 1.0 if is_log else typical_size(runs, default.controls, outcome)
+        higher_is_better = self.is_higher_better(outcome)
+        is_log = not higher_is_better and bool((values.dropna() > 0).all())
+        runs = self._untuned_design.runs
+        size = 1.0 if is_log else typical_size(runs, self._untuned_design.controls, outcome)
         return replace(
-            self.design(OUTCOME, tune_over),
+            self.design(self.loss, tune_over),
             outcome=outcome,
             scale="log" if is_log else "difference",
-            margin=metadata.margin * size,
-            higher_is_better=outcome == "metric" and metadata.higher_is_better,
+            margin=self._metadata.margin * size,
+            higher_is_better=higher_is_better,
         )
 
     def _tuned_design(self, tune_over: tuple[str, ...]) -> Design:
@@ -233,7 +308,7 @@ class Results(store.StoredResults):
     def _answer(
         self,
         function: Callable[..., pd.DataFrame],
-        outcome: str,
+        outcome: str | None,
         *,
         tune_over: Sequence[str] | None = None,
         **options: Any,
@@ -245,8 +320,8 @@ class Results(store.StoredResults):
         except (ValueError, TypeError) as error:
             # A call's error begins with the name of a function that the user did not call.
             raise RequestError(str(error).split("() ", 1)[-1]) from None
-        if outcome in CAUTIONS and "assumes" in table:
-            table["assumes"] = [f"{text}; {CAUTIONS[outcome]}" for text in table["assumes"]]
+        if (caution := CAUTIONS.get(design.outcome)) and "assumes" in table:
+            table["assumes"] = [f"{text}; {caution}" for text in table["assumes"]]
         table = describe_tuning(table, design)
         columns = ORDERS.get(function)
         return in_order(table, design.levels, columns) if columns else table
@@ -257,17 +332,17 @@ class Results(store.StoredResults):
 
     @cached_property
     def _untuned_design(self) -> Design:
-        return Design.from_runs(self, self._metadata)
+        return Design.from_runs(self, self._metadata, self.loss)
 
     @property
     def _metadata(self) -> StudyMetadata:
         return self.require_metadata()
 
 
-def _refuse_other_outcomes(outcome: str) -> None:
-    if outcome in OUTCOMES:
+def _refuse_other_outcomes(outcome: str, valid: Sequence[str]) -> None:
+    if outcome in valid:
         return
-    message = f"there is no outcome '{outcome}'; {nearest(outcome, OUTCOMES)}"
+    message = f"there is no outcome '{outcome}'; {nearest(outcome, valid)}"
     if outcome.endswith("seconds"):
         message = (
             "the time of a run that is trained with others is its share of theirs, and tells "

@@ -192,38 +192,37 @@ class Results(store.StoredResults):
         return seeds.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
     def trajectory(
-        self, outcome: str | None = None, *, epochs: Sequence[int] | None = None
+        self,
+        outcome: str | None = None,
+        *,
+        epochs: Sequence[int] | None = None,
+        tune_over: Sequence[str] | None = None,
     ) -> pd.DataFrame:
         """The effect of each level on the validation loss at every epoch
         (``analysis.effects_by_epoch``).
         """
-        self._refuse_outcome(outcome, "curves are of the validation loss")
-        table = effects_by_epoch(self.design(), self.curves, epochs=epochs)
-        return in_order(table, self.design().levels, [("axis", "level")])
+        _refuse_any_outcome(outcome, "curves are of the validation loss")
+        design = self.design(None, tune_over)
+        table = effects_by_epoch(design, self.curves, epochs=epochs)
+        return in_order(table, design.levels)
 
-    def endings(self, outcome: str | None = None) -> pd.DataFrame:
+    def endings(
+        self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """Which levels still improve at the end, and which overfitted (``analysis.endings``)."""
-        self._refuse_outcome(outcome, "curves are of the validation loss")
-        return self._endings
+        _refuse_any_outcome(outcome, "curves are of the validation loss")
+        return endings(self.design(None, tune_over), self.curves)
 
-    def baseline(self, outcome: str | None = None) -> pd.DataFrame:
+    def baseline(
+        self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """The control and the best configuration against a constant prediction
         (``analysis.against_baseline``).
         """
-        self._refuse_outcome(outcome, "the constant is judged by its loss")
-        return self._baseline
-
-    @cached_property
-    def _endings(self) -> pd.DataFrame:
-        return endings(self.design(), self.curves)
-
-    @cached_property
-    def _baseline(self) -> pd.DataFrame:
+        if tune_over:
+            raise RequestError("a constant has nothing to tune; leave it out", "tune_over")
+        _refuse_any_outcome(outcome, "the constant is judged by its loss")
         return against_baseline(self.design())
-
-    def _refuse_outcome(self, outcome: str | None, reason: str) -> None:
-        if outcome is not None:
-            raise RequestError(f"{reason}; leave it out", "outcome")
 
     @cached_property
     def loss(self) -> str:
@@ -252,6 +251,12 @@ class Results(store.StoredResults):
             message = f"no run of this folder recorded '{name}'"
             raise RequestError(f"{message}; --force trains them again", "outcome")
         return name
+
+    def metadata_for(self, outcome: str | None) -> StudyMetadata:
+        """Return the metadata of the study with another outcome; ``None`` keeps its own."""
+        if outcome is None:
+            return self._metadata
+        return replace(self._metadata, outcome=self.outcome_column(outcome))
 
     def is_higher_better(self, outcome: str) -> bool:
         """Whether higher is better for the column of an outcome."""
@@ -337,6 +342,11 @@ class Results(store.StoredResults):
     @property
     def _metadata(self) -> StudyMetadata:
         return self.require_metadata()
+
+
+def _refuse_any_outcome(outcome: str | None, reason: str) -> None:
+    if outcome is not None:
+        raise RequestError(f"{reason}; leave it out", "outcome")
 
 
 def _refuse_other_outcomes(outcome: str, valid: Sequence[str]) -> None:

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from ablations.core.registry import Component
 
 Format = Literal["table", "csv", "json", "markdown", "latex"]
+OutcomeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="val_loss, test_loss, best_val_loss, train_loss, objective, metric, or the name of a "
+        "metric.",
+        show_default="the study's",
+    ),
+]
 Question = Literal[
     "effects",
     "verdicts",
@@ -30,6 +38,9 @@ Question = Literal[
     "divergence",
     "tuning",
     "costs",
+    "trajectory",
+    "endings",
+    "baseline",
 ]
 """The methods of ``ablations.Results`` that answer a question."""
 
@@ -66,13 +77,13 @@ def merge(
 
 
 @command
-def report(folder: ResultsFolder, trust: Trust = False) -> None:
+def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = False) -> None:
     """Write the report of a results folder anew."""
     from ablations.execution.trust import load
     from ablations.report.page import write_report
 
     results = load(folder, trust=trust)
-    page, _ = write_report(results.of_study(), results.require_metadata())
+    page, _ = write_report(results.of_study(), results.metadata_for(outcome))
     print(page)
 
 
@@ -83,9 +94,7 @@ def effects(
         Question, typer.Option("--of", help="What to tell.", show_default=True)
     ] = "effects",
     format_: Annotated[Format, typer.Option("--format", help="How to write it.")] = "table",
-    outcome: Annotated[
-        str, typer.Option(help="val_loss, train_loss, objective or metric.")
-    ] = "val_loss",
+    outcome: OutcomeOption = None,
     tune_over: Annotated[
         list[str] | None,
         typer.Option(help="An axis at whose best level all is judged. May be given again."),

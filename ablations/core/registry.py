@@ -164,14 +164,14 @@ def without_imports() -> Iterator[None]:
 C = TypeVar("C", bound=Component)
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
+@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field, dataclasses.field))
 def frozen(cls: type[C]) -> type[C]:
     """Make ``cls`` a frozen, validated dataclass without registering it: a base class."""
     config = pydantic.ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return cast(type[C], pydantic_dataclass(frozen=True, config=config)(cls))
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field,))
+@dataclass_transform(frozen_default=True, field_specifiers=(pydantic.Field, dataclasses.field))
 def register(cls: type[C]) -> type[C]:
     """Make ``cls`` a frozen, validated dataclass; register it under ``cls.role`` and ``cls.name``.
 

@@ -30,110 +30,37 @@ table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, ClassVar, Literal, Self
+import warnings
+from collections.abc import Callable
+from dataclasses import field, replace
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
-from torch.nn import functional as F
 
 from ablations.core.errors import RequestError
+from ablations.core.plugins import PREFIX, module_hash
 from ablations.core.random import Streams
 from ablations.core.registry import Component, from_validation, frozen
 from ablations.core.registry import register as task
+from ablations.tasks.data import Data, cut_test_rows, split
+from ablations.tasks.losses import (
+    ClassWeight,
+    Loss,
+    best_constant,
+    check_loss,
+    class_weights,
+    default_loss,
+    find_loss,
+)
 
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
 
 Judge = Literal["last", "best"]
 """Which epoch of a run is judged: the last one, or the one with the lowest validation loss."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The splits of one seed.
-
-    Inputs are float32 (row, feature); targets are float32 (row, output) in regression and int64
-    (row,) in classification.
-    """
-
-    x_train: Tensor
-    y_train: Tensor
-    x_val: Tensor
-    y_val: Tensor
-    x_test: Tensor | None = None
-    """Rows that judge a run whose epoch was chosen on validation rows; None without such rows."""
-    y_test: Tensor | None = None
-    target_scale: Tensor | None = None
-    """Shape (output,): the targets' own unit per unit of ``y_train``; None if they are the same."""
-    target_mean: Tensor | None = None
-    """Shape (output,): the number that is 0 in ``y_train``, in the targets' own unit; None if it
-    is 0."""
-
-
-def split(
-    inputs: Tensor,
-    targets: Tensor,
-    rows: int,
-    streams: Streams,
-    *,
-    together: bool = False,
-    test_rows: int = 0,
-) -> Data:
-    """Draw ``rows`` training rows, and scale all rows by the statistics of the training rows.
-
-    Parameters
-    ----------
-    inputs
-        Shape (row, feature).  Each feature gets mean 0 and standard deviation 1 on the training
-        rows; a feature that is constant there gets mean 0.
-    targets
-        Shape (row, output), floating point, scaled like the inputs; or (row,), classes.
-    together
-        Scale all features by one mean and deviation, as for the points of a sequence.
-    test_rows
-        How many rows are test rows; those that are neither training nor test rows validate.
-    """
-    order = streams.permutation(len(inputs), "split")
-    train, val, test = order.tensor_split([rows, len(order) - test_rows])
-    x = _scaled(inputs, train, together)
-    y = _scaled(targets, train) if targets.is_floating_point() else targets
-    data = Data(x[train], y[train], x[val], y[val])
-    return replace(data, x_test=x[test], y_test=y[test]) if test_rows else data
-
-
-def check_split_sizes(n_all: int, n_validation: int, n_test: int) -> None:
-    """Raise a ``RequestError`` if a split would have fewer than two rows; none tests is fine."""
-    n_train = n_all - n_validation - n_test
-    if min(n_train, n_validation) < 2 or n_test == 1:
-        counts = f"{n_train:,} to train on, {n_validation:,} to validate and {n_test:,} to test"
-        message = f"of {n_all:,} rows these shares leave {counts}; each split needs two rows"
-        raise RequestError(message, "test" if n_test else "validation")
-
-
-def _cut_test_rows(data: Data, share: float, streams: Streams) -> Data:
-    """Return the data with a random part of the validation rows, ``share`` of all, as test rows."""
-    n_all, n_validation = len(data.x_train) + len(data.x_val), len(data.x_val)
-    n_test = round(share * n_all)
-    check_split_sizes(n_all, n_validation - n_test, n_test)
-    order = streams.permutation(n_validation, "split/test")
-    test, val = order[:n_test], order[n_test:]
-    return replace(
-        data,
-        x_val=data.x_val[val],
-        y_val=data.y_val[val],
-        x_test=data.x_val[test],
-        y_test=data.y_val[test],
-    )
-
-
-def _scaled(values: Tensor, train: Tensor, together: bool = False) -> Tensor:
-    dims = (0, 1) if together else 0
-    mean, std = values[train].mean(dims), values[train].std(dims, correction=0)
-    # A constant feature would be divided by zero.
-    std = torch.where(std > 0, std, torch.ones_like(std))
-    return ((values - mean) / std).to(torch.float32)
 
 
 @frozen
@@ -150,6 +77,14 @@ class Task(Component):
     test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
     """The share of test rows among all rows: out of the validation rows, if the task itself does
     not draw them."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if callable(mean_loss := vars(cls).get("loss")):  # "loss" is the name of a field now
+            message = f"{cls.__qualname__} defines 'loss', which is now called 'mean_loss'"
+            warnings.warn(message, DeprecationWarning, stacklevel=2)
+            setattr(cls, "mean_loss", mean_loss)  # noqa: B010 (a method for mypy)
+            delattr(cls, "loss")
 
     @property
     def classification(self) -> bool:
@@ -218,7 +153,7 @@ class Task(Component):
         data = self.data(streams)
         if not self.test or data.x_test is not None:
             return data
-        return _cut_test_rows(data, self.test, streams)
+        return cut_test_rows(data, self.test, streams)
 
     def with_splits(self, **shares: float) -> Self:
         """Return the task with other shares of ``validation`` and ``test`` rows.
@@ -260,34 +195,152 @@ class Task(Component):
         """Return the mean loss over the rows, a scalar; lower is better."""
         return self.losses(outputs, targets).mean()
 
+    def constant(self, data: Data) -> Tensor:
+        """Return the outputs (output,), float64, with the least mean loss on the training rows.
+
+        They are the same for all rows: what can be predicted without the inputs.
+        """
+        return best_constant(self.losses, data.y_train, self.outputs)
+
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the metric over the rows of a split, outputs (…, row, output), shape (…)."""
         raise NotImplementedError
 
 
-class Regression(Task):
-    """Mean squared error, and R² as the metric."""
+@frozen
+class LossTask(Task):
+    """A task whose loss a study may name."""
+
+    later_fields = frozenset({"loss"})
+    loss: Loss = field(default="", kw_only=True)
+    """The name of the loss, or ``python:module:function``; "" for the task's default."""
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """The weight of each class in the loss; () without weights."""
+        return ()
+
+    @property
+    def has_own_losses(self) -> bool:
+        """Whether a subclass defines the losses."""
+        return type(self).losses is not LossTask.losses
+
+    @property
+    def _loss_name(self) -> str:
+        return self.loss or default_loss(self.classification)
+
+    @cached_property
+    def _row_losses(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The loss itself; the task takes a user's function along to workers."""
+        return find_loss(self._loss_name, self.classification)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_row_losses": self._row_losses}
+
+    def with_resolved_inputs(self) -> Self:
+        if self.has_own_losses and self.loss:
+            message = f"the task '{self.name}' defines its own losses; leave it out"
+            raise RequestError(message, "loss")
+        if self.loss == default_loss(self.classification):
+            return replace(self, loss="").with_resolved_inputs()
+        self._row_losses  # noqa: B018 (raises if there is no such loss)
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        values = super().identity()
+        return values | {k: values.get(k, "") + v for k, v in self.loss_source().items()}
+
+    def loss_source(self) -> dict[str, str]:
+        """Return the hash of a user's loss for the identity, under ``source``; {} otherwise."""
+        is_foreign = self.loss.startswith(PREFIX)
+        return {"source": module_hash(_module(self.loss))} if is_foreign else {}
+
+    def user_modules(self) -> set[str]:
+        names = super().user_modules()
+        return names | {_module(self.loss)} if self.loss.startswith(PREFIX) else names
+
+    def ready(self) -> None:
+        check_loss(self.loss, self._row_losses, self.outputs, self.classification)
+        self.weights  # noqa: B018 (raises if they cannot be computed)
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        losses = self._row_losses(outputs, targets)
+        return losses * outputs.new_tensor(self.weights)[targets] if self.weights else losses
+
+    def constant(self, data: Data) -> Tensor:
+        name = "" if self.has_own_losses else self._loss_name
+        return best_constant(self.losses, data.y_train, self.outputs, name, self.weights)
+
+
+def _module(name: str) -> str:
+    """Return the module of ``python:module:function``."""
+    return name.removeprefix(PREFIX).partition(":")[0]
+
+
+@frozen
+class WeightedTask(LossTask):
+    """A task whose classes may have weights in the loss."""
+
+    later_fields = frozenset({"class_weight"})
+    class_weight: ClassWeight = field(default="", kw_only=True)
+    """``"balanced"``, or label and weight: the weight of each row in the loss.  Weights belong to
+    the task: they follow from its training rows at seed 0, where their mean is one."""
+
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        """The label of each class, by which a study refers to it."""
+        return tuple(map(str, range(self.outputs)))
+
+    @cached_property
+    def weights(self) -> tuple[float, ...]:
+        return _class_weights(self) if self.class_weight else ()
+
+    def with_resolved_inputs(self) -> Self:
+        if self.class_weight:
+            message = ""
+            if not self.classification:
+                message = "the task is a regression, which has no classes"
+            elif self.has_own_losses:
+                message = f"the task '{self.name}' defines its own losses; leave it out"
+            if message:
+                raise RequestError(message, "class_weight")
+            count_rows = torch.ones(len(self.class_labels))
+            class_weights(self.class_weight, self.class_labels, count_rows)
+        return super().with_resolved_inputs()
+
+    def to_spec(self) -> tuple[str, dict[str, Any]]:
+        name, parameters = super().to_spec()
+        if isinstance(self.class_weight, tuple):
+            parameters["class_weight"] = dict(self.class_weight)
+        return name, parameters
+
+
+@lru_cache(maxsize=64)
+def _class_weights(task: WeightedTask) -> tuple[float, ...]:
+    counts = torch.bincount(task.data(Streams(0)).y_train, minlength=task.outputs)
+    return class_weights(task.class_weight, task.class_labels, counts)
+
+
+@frozen
+class Regression(LossTask):
+    """Mean squared error unless a study names another loss, and R² as the metric."""
 
     classification = False
     metric_name = "r2"
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs - targets).square().mean(-1)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         spread = (targets - targets.mean(-2, keepdim=True)).square().mean((-2, -1))
         return 1 - (outputs - targets).square().mean((-2, -1)) / spread
 
 
-class Classification(Task):
-    """Cross-entropy over logits (row, class), and accuracy as the metric."""
+@frozen
+class Classification(WeightedTask):
+    """Cross-entropy over logits (row, class) unless a study names another loss, and accuracy as the
+    metric.
+    """
 
     classification = True
     metric_name = "accuracy"
-
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        flat = F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none")
-        return flat.view(targets.shape)
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         hits = (outputs.argmax(-1) == targets).sum(-1)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import frozen, resolve_path
-from ablations.tasks.base import Classification, Data, Judge, Regression, Task, task
+from ablations.tasks.base import Classification, Data, Judge, Regression, Task, WeightedTask, task
 from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
@@ -23,7 +23,7 @@ _FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes", "test_r
 
 
 @frozen
-class Table(TableOptions, Task):
+class Table(TableOptions, WeightedTask):
     """A table in a file: first the options of the user, then what the file holds."""
 
     format: ClassVar[Format]
@@ -70,8 +70,9 @@ class Table(TableOptions, Task):
     def _base_task(self) -> Task:
         return Classification() if self.classification else Regression()
 
-    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self._base_task.losses(outputs, targets)
+    @property
+    def class_labels(self) -> tuple[str, ...]:
+        return self._prepare(self.content)[0].classes
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self._base_task.metric(outputs, targets)
@@ -87,7 +88,7 @@ class Table(TableOptions, Task):
         if self.content not in ("", content):
             return self  # the file has changed: ``ready`` raises before training
         columns, split = replace(self, path=path)._prepare(content)
-        return replace(
+        resolved = replace(
             self,
             kind=columns.kind,
             path=path,
@@ -99,12 +100,18 @@ class Table(TableOptions, Task):
             notes=(*columns.notes, *split.notes),
             test_rows=split.n_test,
         )
+        return super(Table, resolved).with_resolved_inputs()
 
     def identity(self) -> dict[str, Any]:
-        options = {key: v for key, v in self.parameters().items() if key not in _FILE_FIELDS}
+        parameters = self.identity_parameters() | self.loss_source()
+        options = {key: v for key, v in parameters.items() if key not in _FILE_FIELDS}
         return {"name": self.name, **options, "content": self.content}
 
     def ready(self) -> None:
+        self._check_content()
+        super().ready()
+
+    def _check_content(self) -> None:
         if content_hash(self.path) != self.content:
             message = "has changed since the study read it; create the study again"
             raise RequestError(message, "task", self.path)
@@ -116,7 +123,7 @@ class Table(TableOptions, Task):
         return 0.0 if self.split == "column" else self.validation
 
     def data(self, streams: Streams) -> Data:
-        self.ready()
+        self._check_content()
         columns, split = self._prepare(self.content)
         train, val, test = split.draw(
             lambda count, purpose: streams.permutation(count, purpose).numpy()
@@ -125,6 +132,9 @@ class Table(TableOptions, Task):
         x = inputs.to(torch.float32)
         y = targets if columns.classes else targets.to(torch.float32)
         data = Data(x[train], y[train], x[val], y[val])
+        if not columns.classes:
+            scale, mean = map(torch.from_numpy, columns.target_unit(train))
+            data = replace(data, target_scale=scale, target_mean=mean)
         return replace(data, x_test=x[test], y_test=y[test]) if len(test) else data
 
     def _prepare(self, content: str) -> tuple[TableColumns, SplitPlan]:

@@ -20,10 +20,10 @@ from ablations.tasks.base import (
     Data,
     Regression,
     Task,
-    check_split_sizes,
     split,
     task,
 )
+from ablations.tasks.data import check_split_sizes
 
 
 @frozen

@@ -129,6 +129,13 @@ class TableColumns:
         targets = self.targets.copy() if self.classes else scale(self.targets)
         return np.concatenate(blocks, 1), targets
 
+    def target_unit(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scale and mean of the targets as ``encode`` uses them, each of shape (1,)."""
+        from sklearn.preprocessing import StandardScaler
+
+        scaler = StandardScaler().fit(self.targets[train])
+        return scaler.scale_, scaler.mean_
+
 
 def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     """Decide what each column is; a ``RequestError`` names one that cannot be used, and a line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ablations.study.configuration import Configuration
-from ablations.tasks.base import Data
+from ablations.tasks.base import Data, Task
+from ablations.tasks.baseline import baseline
 from ablations.tasks.metrics import Metric, compute_metrics, find_metric, standard_metrics
 
 
@@ -24,6 +26,8 @@ class Evaluation:
     """Every recorded metric by name."""
     test_loss: float | None = None
     """None without test rows."""
+    baseline: float | None = None
+    """The loss of the best constant on the same rows."""
 
 
 def judging_rows(data: Data) -> tuple[Tensor, Tensor]:
@@ -42,7 +46,11 @@ def recorded_metrics(classification: bool, names: tuple[str, ...]) -> tuple[Metr
 
 
 def evaluate(
-    configuration: Configuration, data: Sequence[Data], outputs_MNO: Tensor, targets: Tensor
+    configuration: Configuration,
+    data: Sequence[Data],
+    outputs_MNO: Tensor,
+    targets: Tensor,
+    baselines: Sequence[float | None],
 ) -> list[Evaluation]:
     """Judge members of one cohort key by their outputs (M, N, O) on the judging rows."""
     c, task = configuration, configuration.task
@@ -60,9 +68,24 @@ def evaluate(
             dtype = torch.float32 if outputs_MNO.device.type == "mps" else torch.float64
             losses = task.losses(outputs_MNO, targets).mean(1).to(dtype).tolist()
     return [
-        Evaluation(first[i], {name: column[i] for name, column in values.items()}, losses[i])
+        Evaluation(
+            first[i], {name: column[i] for name, column in values.items()}, losses[i], baselines[i]
+        )
         for i in range(len(data))
     ]
+
+
+def constant_loss(task: Task, data: Data) -> float | None:
+    """Return the loss of the best constant on the judging rows; None for a task without one.
+
+    A user's loss may refuse outputs that no network gave: that fails no run.
+    """
+    try:
+        with torch.no_grad():
+            loss, _ = baseline(task, data)
+    except Exception:
+        return None
+    return loss if math.isfinite(loss) else None
 
 
 class BestEpoch:

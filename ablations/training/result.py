@@ -125,6 +125,7 @@ class RunResult:
             "best_epoch": best and best.epoch,
             "best_val_loss": best and best.val_loss,
             "test_loss": self.evaluation.test_loss,
+            "baseline": self.evaluation.baseline,
             "metric": self.metric,
             "metric_name": metric_name,
             **self.evaluation.metrics,

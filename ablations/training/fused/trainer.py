@@ -200,7 +200,8 @@ class _CohortTraining:
         gives_train_loss = program.step_gives_train_loss
         self._splits = (self._val,) if gives_train_loss else (self._train, self._val)
         row_bytes = size * program.row_bytes
-        self._data, self._judging, splits = data, self._val, [*self._splits]
+        self._data, self._baselines = data, [member.baseline for member in by_slot]
+        self._judging, splits = self._val, [*self._splits]
         if data[0].x_test is not None:
             inputs, targets = zip(*map(judging_rows, data), strict=True)
             self._judging = torch.stack(inputs), torch.stack(targets)
@@ -261,7 +262,8 @@ class _CohortTraining:
             flat_MP, state = self._best.flat_MP, self._best.state
         chunks = self._chunks[-1] if self._chunks else [self._judging]
         outputs = [self._program.outputs(flat_MP, state, x) for x, _ in chunks]
-        return evaluate(self._configuration, self._data, torch.cat(outputs, 1), self._judging[1])
+        outputs_MNO, targets = torch.cat(outputs, 1), self._judging[1]
+        return evaluate(self._configuration, self._data, outputs_MNO, targets, self._baselines)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         if not self._compiled:

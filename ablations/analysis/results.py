@@ -33,12 +33,11 @@ from ablations.analysis.selection import best_configuration
 from ablations.analysis.trajectory import effects_by_epoch, endings
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
-from ablations.core.schema import TRAINED
+from ablations.core.schema import LOSS_COLUMNS, TRAINED
 from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-LOSSES = ("val_loss", "test_loss", "best_val_loss", "train_loss", "objective")
 CAUTIONS = {
     "best_val_loss": "the rows of this loss chose the epoch too, which makes it a little too low",
     "objective": "the objective holds penalties, which techniques add to by what they are",
@@ -243,7 +242,7 @@ class Results(store.StoredResults):
             name = metadata.metric_name
         if outcome is None and name not in self.runs:
             name = self.loss  # runs of an earlier version
-        valid = [*LOSSES, "metric", *metadata.metrics]
+        valid = [*LOSS_COLUMNS, "metric", *metadata.metrics]
         _refuse_other_outcomes(name, valid)
         is_recorded = name in self.runs and bool(self.runs[name].notna().any())
         is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)

@@ -27,6 +27,9 @@ RUN_COLUMNS = columns_by_type(
 From ``status`` on they are results, which cannot be axes.
 """
 
+LOSS_COLUMNS = ("val_loss", "test_loss", "best_val_loss", "train_loss", "objective")
+"""Columns of losses, of which lower is better; any of them may be the outcome of a study."""
+
 METRIC_COLUMNS = (
     *("accuracy", "balanced_accuracy", "f1_macro", "roc_auc", "average_precision", "log_loss"),
     *("f1_micro", "f1_weighted", "precision_macro", "precision_micro", "precision_weighted"),

@@ -14,6 +14,7 @@ from ablations.core.random import Streams
 from ablations.core.registry import Component, canonical
 from ablations.models.base import Model
 from ablations.tasks.base import Judge, Task
+from ablations.tasks.metrics import find_metric
 from ablations.techniques.base import AXES, Device, Init, Norm, Optimizer, Regularizer, Schedule
 
 SCHEMA = 1
@@ -123,7 +124,9 @@ class Configuration:
     @cached_property
     def user_modules(self) -> frozenset[str]:
         """The modules with user code that the training executes."""
-        return frozenset().union(*(component.user_modules() for component in self.components))
+        metrics = (find_metric(name, self.task.classification) for name in self.metrics)
+        modules = [each.user_modules() for each in self.components]
+        return frozenset().union(*modules, *(metric.user_modules() for metric in metrics))
 
     @cached_property
     def skip(self) -> str | None:

@@ -8,12 +8,14 @@ sets of this package are judged by the last epoch, as the sources that they repe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from ablations.core.errors import RequestError
+from ablations.core.errors import RequestError, nearest
 from ablations.core.registry import resolve
+from ablations.core.schema import LOSS_COLUMNS
 from ablations.tasks.base import Task
+from ablations.tasks.metrics import find_metric, standard_metrics
 
 DEFAULT_STEPS = 2_000
 """Optimizer steps of a run, by default."""
@@ -85,3 +87,16 @@ def default_epochs(task: Task, batch_size: int | str) -> int:
         return task.default_epochs
     steps = 1 if batch_size == "full" else -(-task.rows // int(batch_size))
     return min(MAX_EPOCHS, max(MIN_EPOCHS, -(-DEFAULT_STEPS // steps)))
+
+
+def check_outcome(task: Task, metrics: Sequence[str], outcome: str) -> None:
+    """Refuse a metric that the task does not have, and an outcome that no run would record."""
+    names = [find_metric(name, task.classification).name for name in metrics]
+    names += [metric.name for metric in standard_metrics(task.classification)]
+    valid = [*LOSS_COLUMNS, "metric", *names]
+    if outcome and outcome not in valid:
+        message = f"there is no outcome '{outcome}'; {nearest(outcome, valid)}"
+        raise RequestError(message, "outcome")
+    if outcome == "test_loss" and not task.has_test_rows:
+        message = 'there are no test rows; hold some out with test = 0.2 or judge = "best"'
+        raise RequestError(message, "outcome")

@@ -19,7 +19,7 @@ from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
 from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, to_plain
-from ablations.study.defaults import complete_settings
+from ablations.study.defaults import check_outcome, complete_settings
 from ablations.study.grid import (
     Grid,
     Settings,
@@ -157,6 +157,7 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_outcome(self.task, self.metric, self.outcome)
         self._check_published()
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")

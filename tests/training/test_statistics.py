@@ -107,6 +107,18 @@ def test_a_network_mapped_over_members_is_the_loop_s() -> None:
     assert_is_the_loop_s(result, 1e-9)
 
 
+@pytest.mark.parametrize("batch_size", ["full", 32])
+def test_the_best_epoch_is_judged_with_its_own_statistics(batch_size: Any) -> None:
+    study = {"task": {"name": "diabetes", "test": 0.2}, "judge": "best", "batch_size": batch_size}
+    runs = runs_of(**study, axes=AXES, lr=0.1, epochs=6, dtype="float64", seeds=3)
+    results = train_fused(runs, 8).values()
+    for result in results:
+        assert_is_the_loop_s(result, 1e-8)
+        judged = loop.train(result.run).evaluation
+        assert result.evaluation.test_loss == pytest.approx(judged.test_loss, rel=1e-8)
+    assert any((best := result.best_epoch()) and best.epoch < 6 for result in results)
+
+
 @pytest.mark.parametrize("settings", [TrainerSettings(), IN_CHUNKS], ids=["at once", "chunks"])
 def test_bit_for_bit_in_any_company(settings: TrainerSettings) -> None:
     runs = runs_of(task="diabetes", axes=AXES, model=SMALL, batch_size=32, seeds=12, epochs=1)

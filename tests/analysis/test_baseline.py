@@ -1,0 +1,69 @@
+"""Against the constant: planted losses above and below it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ablations.analysis.results import Results
+
+from ..report.studies import make_metadata, make_results
+
+
+def make(folder: Path, baseline: float, *, seeds: int = 8) -> Results:
+    """Losses of about 0.1, of which layer norm's are 13 % higher, beside a constant."""
+    results = make_results(folder, seeds=seeds)
+    random = np.random.default_rng(1)
+    noise = np.exp(random.normal(0, 0.02, seeds))[results.runs["seed"]]
+    seed_level = results.runs.groupby("seed")["val_loss"].transform("mean") / 0.1
+    runs = results.runs.assign(baseline=baseline * seed_level * noise)
+    return Results(**(vars(results) | {"runs": runs, "metadata": make_metadata()}))
+
+
+@pytest.mark.parametrize(("baseline", "learned"), [(0.2, [True, True]), (0.08, [False, False])])
+def test_what_is_learned(tmp_path: Path, baseline: float, learned: list[bool]) -> None:
+    table = make(tmp_path, baseline).baseline()
+    assert list(table["configuration"]) == ["control", "best"]
+    assert list(table["learned"]) == learned
+    assert (table["low"] < table["effect"]).all()
+
+
+def test_the_test_is_a_one_sided_t_test(tmp_path: Path) -> None:
+    results = make(tmp_path, 0.11)
+    row = results.baseline().iloc[0]
+    runs = results.runs[(results.runs["norm"] == "none") & (results.runs["regularizer"] == "none")]
+    difference = np.log(runs["val_loss"] / runs["baseline"])
+    expected = stats.ttest_1samp(difference, 0, alternative="less").pvalue
+    assert row["p"] == pytest.approx(expected, rel=1e-9)
+    assert row["effect"] == pytest.approx(difference.mean(), rel=1e-9)
+    best = results.baseline().iloc[1]
+    assert best["p_adjusted"] == pytest.approx(min(1, 6 * best["p"]))
+
+
+def test_among_many_configurations_of_noise_none_is_called_learned() -> None:
+    """The best of many is lucky: its p counts all of them."""
+    n_wrong = 0
+    axes = {"regularizer": tuple(f"r{i}" for i in range(10)), "norm": ("none", "layer")}
+    for trial in range(40):
+        results = make_results(Path("unread"), axes, seeds=6, rng=trial)
+        random = np.random.default_rng(1000 + trial)
+        noise = np.exp(random.normal(0, 0.2, (2, len(results.runs))))
+        runs = results.runs.assign(val_loss=0.1 * noise[0], baseline=0.1)
+        fields = vars(results) | {"runs": runs, "metadata": make_metadata(axes)}
+        n_wrong += int(Results(**fields).baseline()["learned"].any())
+    assert n_wrong <= 6  # 5 % for the control and for the best each
+
+
+def test_a_folder_of_an_earlier_version_has_no_constant(tmp_path: Path) -> None:
+    results = make_results(tmp_path)
+    table = Results(**(vars(results) | {"metadata": make_metadata()})).baseline()
+    assert table.empty
+
+
+def test_one_seed_proves_nothing(tmp_path: Path) -> None:
+    table = make(tmp_path, 0.5, seeds=1).baseline()
+    assert not table["learned"].any()
+    assert table["p"].isna().all()

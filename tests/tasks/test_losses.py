@@ -366,6 +366,20 @@ def test_the_baseline_of_classes_is_scikit_learn_s_dummy_on_the_rows_that_judge(
     assert accuracy == pytest.approx(dummy.score(data.x_test, data.y_test))
 
 
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", "smooth_l1", "focal", "multi_margin"])
+def test_the_baseline_of_every_loss_is_the_least_of_the_constants_nearby(loss: str) -> None:
+    cls = BreastCancer if loss in ("focal", "multi_margin") else Diabetes
+    task: Task = cls(loss=loss)
+    data = task.data(Streams(0))
+    train = Data(data.x_train, data.y_train, data.x_train, data.y_train)
+    least, metric = baseline(task, train)
+    assert np.isfinite(metric)
+    y = data.y_train.double() if task.outputs == 1 else data.y_train
+    for step in torch.randn(20, task.outputs, dtype=torch.float64) / 100:
+        outputs = (task.constant(data) + step).expand(len(y), -1)
+        assert float(task.mean_loss(outputs, y)) >= least - 1e-9
+
+
 def test_the_baseline_with_balanced_weights(rare: str) -> None:
     task = resolve_task("csv", path=rare, target="ill", class_weight="balanced")
     data = task.data(Streams(0))

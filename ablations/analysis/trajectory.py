@@ -134,7 +134,9 @@ def _read_curves(design: Design, curves: pd.DataFrame) -> _Curves:
     is_log = not bool((raw <= 0).any())
     values = np.log(raw) if is_log else raw
     present = np.isfinite(values)
-    last = np.where(present.any(1), present.shape[1] - 1 - present[:, ::-1].argmax(1), -1)
+    last = np.full(len(present), -1)
+    if len(epochs):
+        last = np.where(present.any(1), len(epochs) - 1 - present[:, ::-1].argmax(1), -1)
     return _Curves(values, epochs, is_log, last)
 
 

@@ -51,7 +51,8 @@ class Pairs(NamedTuple):
     """Runs with the run that differs in one thing, an axis at its control, where both ended.
 
     ``row``: position in ``design.observations``; ``level``, ``block``: codes; ``cell``: all other
-    factors, numbered; ``difference``: level - control on the scale, missing where either diverged.
+    factors, numbered; ``difference``: level - control on the scale, missing where either diverged;
+    ``control_row``: position of the run at the control.
     """
 
     row: Ints
@@ -62,6 +63,7 @@ class Pairs(NamedTuple):
     identical: Bools
     diverged: Bools
     control_diverged: Bools
+    control_row: Ints
 
     def take(self, rows: Bools) -> Pairs:
         """Return some of the pairs."""
@@ -88,6 +90,7 @@ def pair_runs(design: Design, axis: str) -> Pairs:
         data.raw[rows] == data.raw[control],
         data.diverged[rows],
         data.diverged[control],
+        control,
     )
 
 
@@ -116,7 +119,7 @@ def paired_differences(
             "axis": axis,
             "level": data.columns[axis].values.iloc[pairs.row].reset_index(drop=True),
             "control": [control] * len(pairs.row),
-            **{name: getattr(pairs, name) for name in ("cell", *Pairs._fields[4:])},
+            **{name: getattr(pairs, name) for name in ("cell", *Pairs._fields[4:-1])},
         }
     )
     table[label_column(design.unit, table.columns)] = data.blocks.take(pairs.block)

@@ -201,7 +201,7 @@ class Results(store.StoredResults):
         (``analysis.effects_by_epoch``).
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
-        design = self.design(None, tune_over)
+        design = self.design(self.loss, tune_over)
         table = effects_by_epoch(design, self.curves, epochs=epochs)
         return in_order(table, design.levels)
 
@@ -210,7 +210,10 @@ class Results(store.StoredResults):
     ) -> pd.DataFrame:
         """Which levels still improve at the end, and which overfitted (``analysis.endings``)."""
         _refuse_any_outcome(outcome, "curves are of the validation loss")
-        return endings(self.design(None, tune_over), self.curves)
+        design = self.design(self.loss, tune_over)
+        table = endings(design, self.curves)
+        is_control = table["axis"] == ""
+        return pd.concat([table[is_control], in_order(table[~is_control], design.levels)])
 
     def baseline(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
@@ -221,7 +224,7 @@ class Results(store.StoredResults):
         if tune_over:
             raise RequestError("a constant has nothing to tune; leave it out", "tune_over")
         _refuse_any_outcome(outcome, "the constant is judged by its loss")
-        return against_baseline(self.design())
+        return against_baseline(self.design(self.loss))
 
     @cached_property
     def loss(self) -> str:
@@ -288,13 +291,13 @@ class Results(store.StoredResults):
         is_log = not higher_is_better and bool((values.dropna() > 0).all())
         runs = self._untuned_design.runs
         size = 1.0 if is_log else typical_size(runs, self._untuned_design.controls, outcome)
-        return replace(
-            self.design(self.loss, tune_over),
-            outcome=outcome,
-            scale="log" if is_log else "difference",
-            margin=self._metadata.margin * size,
-            higher_is_better=higher_is_better,
-        )
+        role: dict[str, Any] = {
+            "outcome": outcome,
+            "scale": "log" if is_log else "difference",
+            "margin": self._metadata.margin * size,
+            "higher_is_better": higher_is_better,
+        }
+        return replace(self.design(self.loss, tune_over), **role)
 
     def _tuned_design(self, tune_over: tuple[str, ...]) -> Design:
         design = self._untuned_design

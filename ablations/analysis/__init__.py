@@ -10,6 +10,7 @@ A wrong request raises ``ValueError``, as do ``Design`` and its ``observations``
 import warnings
 from typing import Any
 
+from ablations.analysis.baseline import against_baseline
 from ablations.analysis.coding import cell_codes, varying
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import cost_between, costs, noise_floor
@@ -54,17 +55,18 @@ from ablations.analysis.pairing import (
 from ablations.analysis.power import seeds_needed
 from ablations.analysis.ranking import configurations, pareto_front, ranking, seed_spread
 from ablations.analysis.selection import best_configuration, tune
+from ablations.analysis.trajectory import curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
 
 __all__ = [
     "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",
-    "audit_failure", "best_configuration", "cell_codes", "complete_blocks", "configurations",
-    "confounding", "cost_between", "costs", "divergence_effects", "divergence_rates", "endings",
-    "equivalence_p", "hodges_lehmann", "interactions", "level_curves", "main_effects", "max_t",
-    "moderators", "noise_floor", "one_factor", "paired_differences", "pareto_front",
-    "published_band", "ranking", "seed_effects", "seed_spread", "seeds_needed", "sign_flip_p",
-    "simple_effects", "strongest_pairs", "t_interval", "to_observations", "tune", "variance_shares",
-    "varying", "verdicts",
+    "against_baseline", "audit_failure", "best_configuration", "cell_codes", "complete_blocks",
+    "configurations", "confounding", "cost_between", "costs", "curve_endings", "divergence_effects",
+    "divergence_rates", "effects_by_epoch", "endings", "equivalence_p", "hodges_lehmann",
+    "interactions", "level_curves", "main_effects", "max_t", "moderators", "noise_floor",
+    "one_factor", "paired_differences", "pareto_front", "published_band", "ranking", "seed_effects",
+    "seed_spread", "seeds_needed", "sign_flip_p", "simple_effects", "strongest_pairs", "t_interval",
+    "to_observations", "tune", "variance_shares", "varying", "verdicts",
 ]  # fmt: skip
 RENAMED = {
     "aliases": "confounding",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -22,11 +23,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Effects:
-    """The ablation table of a design, and the interactions behind its ``depends_on``."""
+    """The ablation table of a design, the interactions behind its ``depends_on``, and what tells
+    how far to trust it.
+    """
 
     design: Design
     effects: pd.DataFrame
     interactions: pd.DataFrame
+    baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``against_baseline``."""
+    endings: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``curve_endings``."""
+    others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """``main_effects`` by other outcomes: the loss or the first metric, and after overfitting the
+    loss of each run's best epoch."""
 
 
 def study_design(results: StoredResults, metadata: StudyMetadata) -> Design:

@@ -17,7 +17,7 @@ from ablations.analysis.statements import STATED, UNTESTED
 CONTROL, BEST = "control", "best"
 BASELINE_COLUMNS = [
     "configuration", "loss", "baseline", "effect", "low", "high", "change", "change_low",
-    "change_high", "p", "p_adjusted", "learned", "candidates", *STATED,
+    "change_high", "p", "p_adjusted", "learned", "learning", "candidates", *STATED,
 ]  # fmt: skip
 
 
@@ -41,7 +41,8 @@ def against_baseline(design: Design) -> pd.DataFrame:
         high``: loss against constant with its 95 % t interval, on the log scale where all losses
         are positive; ``p``: one-sided t test that the loss is lower than the constant's;
         ``p_adjusted``: times the ``candidates`` (Bonferroni) for the best configuration;
-        ``learned``: whether that is at most ``alpha``.  Empty where no run recorded a constant.
+        ``learned``: whether that is at most ``alpha``; ``learning``: how many of the candidates
+        surely beat the constant (Bonferroni).  Empty where no run recorded a constant.
     """
     design, runs = design.untuned, design.untuned.runs
     if "baseline" not in runs or not runs["baseline"].notna().any():
@@ -57,15 +58,19 @@ def against_baseline(design: Design) -> pd.DataFrame:
     if is_complete.any():
         best = int(np.where(is_complete, excess.mean(axis=0), np.inf).argmin())
         columns.append((BEST, best))
+    candidates = np.flatnonzero(is_complete)
+    tests = [_test(excess[:, i], is_log, len(candidates), design.alpha) for i in candidates]
+    learning = sum(bool(test["learned"]) for test in tests)
     rows = []
     for name, column in columns:
-        candidates = int(is_complete.sum()) if name == BEST else 1
+        n_candidates = len(candidates) if name == BEST else 1
         means = [np.nanmean(cells.values[:, column]) for cells in (losses, constants)]
         rows.append(
             {
                 "configuration": name,
                 **dict(zip(("loss", "baseline"), np.exp(means) if is_log else means, strict=True)),
-                **_test(excess[:, column], is_log, candidates, design.alpha),
+                **_test(excess[:, column], is_log, n_candidates, design.alpha),
+                "learning": learning,
             }
         )
     table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)

@@ -17,6 +17,8 @@ from typing import Any
 import pandas as pd
 
 from ablations.analysis.ablation import (
+    Effects,
+    ablation_effects,
     ablation_table,
     describe_tuning,
     tune_design,
@@ -27,10 +29,11 @@ from ablations.analysis.costs import time_costs
 from ablations.analysis.design import Design, typical_size
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
+from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.ranking import ranking
 from ablations.analysis.selection import best_configuration
-from ablations.analysis.trajectory import effects_by_epoch, endings
+from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
 from ablations.core.schema import LOSS_COLUMNS, TRAINED
@@ -190,6 +193,25 @@ class Results(store.StoredResults):
         seeds = design.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
         return seeds.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
+    @cached_property
+    def ablation(self) -> Effects:
+        """The ablation table of the study's outcome, with what tells how far to trust it."""
+        design, metadata = self.design(), self._metadata
+        endings = curve_endings(design, self.curves)
+        others = [self.loss if design.outcome != self.loss else metadata.metric_name]
+        if metadata.judge == "last" and (endings["ending"] == OVERFITTED).any():
+            others.insert(0, "best_val_loss")
+        others = [name for name in others if self._is_recorded(name) and name != design.outcome]
+        return replace(
+            ablation_effects(design),
+            baseline=against_baseline(design),
+            endings=in_order(endings, {"": [CONTROL], **design.levels}),
+            others={name: main_effects(self.design(name)) for name in others},
+        )
+
+    def _is_recorded(self, column: str) -> bool:
+        return column in self.runs and bool(self.runs[column].notna().any())
+
     def trajectory(
         self,
         outcome: str | None = None,
@@ -208,10 +230,12 @@ class Results(store.StoredResults):
     def endings(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Which levels still improve at the end, and which overfitted (``analysis.endings``)."""
+        """Which levels still improve at the end, and which overfitted
+        (``analysis.curve_endings``).
+        """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
-        table = endings(design, self.curves)
+        table = curve_endings(design, self.curves)
         is_control = table["axis"] == ""
         return pd.concat([table[is_control], in_order(table[~is_control], design.levels)])
 
@@ -247,9 +271,8 @@ class Results(store.StoredResults):
             name = self.loss  # runs of an earlier version
         valid = [*LOSS_COLUMNS, "metric", *metadata.metrics]
         _refuse_other_outcomes(name, valid)
-        is_recorded = name in self.runs and bool(self.runs[name].notna().any())
         is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)
-        if is_optional and not is_recorded and self.runs["status"].isin(TRAINED).any():
+        if is_optional and not self._is_recorded(name) and self.runs["status"].isin(TRAINED).any():
             message = f"no run of this folder recorded '{name}'"
             raise RequestError(f"{message}; --force trains them again", "outcome")
         return name

@@ -73,7 +73,7 @@ def effects_by_epoch(
     )[EFFECT_COLUMNS].sort_values(["axis", "level", "epoch"], kind="stable", ignore_index=True)
 
 
-def endings(design: Design, curves: pd.DataFrame) -> pd.DataFrame:
+def curve_endings(design: Design, curves: pd.DataFrame) -> pd.DataFrame:
     """Say of each level whether its runs still improve at the end, or overfitted long before it.
 
     Returns

@@ -77,17 +77,23 @@ class Component(RenamedMembers):
     def identity_parameters(self) -> dict[str, Any]:
         """Return the parameters without ``later_fields`` that have their default.
 
-        The ``later_fields`` of all base classes count.
+        The ``later_fields`` of all base classes count, but not where a subclass has a field of its
+        own under such a name.
         """
-        changed = self.changed_parameters()
-        later_fields = frozenset[str]().union(
-            *(vars(base).get("later_fields", ()) for base in type(self).__mro__)
-        )
+        changed, later_fields = self.changed_parameters(), set[str]()
+        for base in reversed(type(self).__mro__):
+            if issubclass(base, Component):
+                later_fields -= inspect.get_annotations(base).keys()
+                later_fields |= vars(base).get("later_fields", frozenset())
         return {
             name: value
             for name, value in self.parameters().items()
             if name in changed or name not in later_fields
         }
+
+    def redefines(self, name: str) -> bool:
+        """Return whether a user's class has a field of its own under this name."""
+        return any(name in inspect.get_annotations(cls) for cls in _user_classes(type(self)))
 
     def user_modules(self) -> set[str]:
         """Return the names of the modules outside this package that define the component."""

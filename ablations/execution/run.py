@@ -309,7 +309,7 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
         reporter.say(f"report: {page}")
     else:
         table = compare_levels(results)
-        answer = summarise(table, metadata.cautions)
+        answer = summarise(table, metadata)
     if audit_failure(results.audit) is None:
         save_answer(answer, results, with_page=options.with_report)
     return RunOutcome(study, results, answer, table)
@@ -317,9 +317,7 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
 
 def compare_levels(results: Results) -> Effects:
     """The ablation table: every level against its control."""
-    from ablations.analysis.ablation import ablation_effects
-
-    return ablation_effects(results.design())
+    return results.ablation
 
 
 def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from dataclasses import fields as fields_of
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,7 +20,7 @@ from ablations.analysis import (
     published_band,
     seed_effects,
 )
-from ablations.analysis.ablation import Effects, ablation_effects, study_design
+from ablations.analysis.ablation import Effects
 from ablations.analysis.costs import (
     best_configuration_cost,
     label_timings,
@@ -30,6 +31,7 @@ from ablations.analysis.design import OUTCOME, Design, typical_size
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.power import min_seeds
 from ablations.analysis.ranking import ranking, seed_spread
+from ablations.analysis.results import Results
 from ablations.analysis.selection import best_configuration
 from ablations.analysis.variance import variance_shares
 from ablations.results.metadata import StudyMetadata, in_order
@@ -85,7 +87,8 @@ class ReportData:
 
 def build_report_data(results: StoredResults, metadata: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
-    ablation = ablation_effects(study_design(results, metadata))
+    fields = {field.name: getattr(results, field.name) for field in fields_of(results)}
+    ablation = Results(**(fields | {"metadata": metadata})).ablation
     design, untuned = ablation.design, ablation.design.untuned
     best = best_configuration(design, control=design.controls)
     timings, timed_axes = label_timings(results, metadata)

@@ -139,3 +139,16 @@ def join_words(words: Sequence[str]) -> str:
 def format_ratio(ratio: float) -> str:
     """Write a ratio of times: ``1.30×``."""
     return NOTHING if math.isnan(ratio) else f"{ratio:.2f}\N{MULTIPLICATION SIGN}"
+
+
+_OUTCOMES = {
+    "val_loss": "validation loss",
+    "test_loss": "test loss",
+    "best_val_loss": "validation loss of each run's best epoch",
+    "train_loss": "training loss",
+}
+
+
+def name_outcome(column: str) -> str:
+    """Return the words for the column of an outcome: ``test loss``, ``f1_macro``."""
+    return _OUTCOMES.get(column, column.removeprefix("python:"))

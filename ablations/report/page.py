@@ -72,7 +72,7 @@ def write_report(results: StoredResults, metadata: StudyMetadata) -> tuple[Path,
     _write_figures(figures, results.folder / "figures")
     page = results.folder / "report.html"
     write_bytes(page, render_page(data, figures).encode())
-    return page, summarise(data.ablation, metadata.cautions)
+    return page, summarise(data.ablation, metadata)
 
 
 def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -20,17 +20,25 @@ from ablations.report.formatting import (
     format_p,
     format_ratio,
     join_words,
+    name_outcome,
+)
+from ablations.report.soundness import (
+    describe_learning,
+    describe_others,
+    describe_training,
+    has_learned,
 )
 from ablations.report.texts import (
     Caveat,
     describe_agreement,
     describe_effects,
     describe_seeds,
+    shorten,
     write_caveats,
     write_text,
 )
 from ablations.results.answer import Answer
-from ablations.results.metadata import NOT_SET
+from ablations.results.metadata import NOT_SET, StudyMetadata
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
 _AGREEMENT = 0.5
@@ -45,8 +53,8 @@ _BADGES = (
 )  # fmt: skip
 
 
-def summarise(ablation: Effects, cautions: Sequence[str] = ()) -> Answer:
-    """Every level against its control, then the answer in a sentence, and what limits it."""
+def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answer:
+    """Every level against its control, then the answer in sentences, and what limits it."""
     effects, scale = ablation.effects, ablation.design.scale
     if effects.empty:
         return Answer((), ())
@@ -61,7 +69,27 @@ def summarise(ablation: Effects, cautions: Sequence[str] = ()) -> Answer:
         for row in effects.to_dict("records")
     )
     caveats = (caveat.text for caveat in find_caveats(ablation))
-    return Answer(rows, (describe_effects(effects, scale, "level"), *caveats, *cautions))
+    stated = [metadata.training, *metadata.cautions] if metadata else []
+    sentences = (*effect_sentences(ablation, metadata, "level"), *caveats, *filter(None, stated))
+    return Answer(rows, sentences)
+
+
+def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: str) -> list[str]:
+    """Say what the levels do; before that what puts it in doubt, and after it other measures.
+
+    Where nothing was learned no level is said to help.
+    """
+    learning = describe_learning(ablation)
+    if not has_learned(ablation):
+        return [learning]
+    judge = metadata.judge if metadata else "last"
+    sentences = [
+        learning,
+        describe_training(ablation, judge),
+        describe_effects(ablation.effects, ablation.design, noun),
+        describe_others(ablation),
+    ]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _describe_verdict(row: Mapping[str, Any]) -> str:
@@ -80,12 +108,19 @@ def answer_sentences(data: ReportData) -> list[str]:
         sentences.append(describe_agreement(data.published))
     if len(data.effects):
         noun = "technique" if set(data.effects["axis"]) <= TECHNIQUE_AXES else "level"
-        sentences.append(describe_effects(data.effects, data.design.scale, noun))
-        sentences += _describe_winner(data)
+        sentences += effect_sentences(data.ablation, data.metadata, noun)
+        sentences += _describe_winner(data) if has_learned(data.ablation) else []
     best = data.configurations[data.configurations["complete"]]
     if not sentences and len(best):
-        sentences.append(write_text("nothing_compared", loss=best["mean"].iloc[0]))
-    return sentences or [write_text("no_result", counts=[])]
+        sentences.append(
+            write_text(
+                "nothing_compared",
+                outcome=name_outcome(data.design.outcome),
+                loss=best["mean"].iloc[0],
+            )
+        )
+    sentences = sentences or [write_text("no_result", counts=[])]
+    return [*sentences, *filter(None, [data.metadata.training])]
 
 
 def _count_endings(endings: Counter[str], words: Iterable[str]) -> list[str]:
@@ -106,13 +141,15 @@ def _describe_winner(data: ReportData) -> list[str]:
         f"{name} {row[name]}" for name in settings if row[name] not in (controls.get(name), NOT_SET)
     ]
     change, low, high = (format_change(row, design.scale, end) for end in ("", "low", "high"))
-    certainty = "" if row["high"] < 0 else ", which is no certain gain"
+    is_certain = row["low"] > 0 if design.higher_is_better else row["high"] < 0
+    certainty = "" if is_certain else ", which is no certain gain"
     time = ""
     if len(data.winner_cost):
         time = f", at {format_ratio(data.winner_cost['ratio'].iloc[0])} the time of a step"
     text = write_text(
         "winner",
         row=row,
+        outcome=name_outcome(design.outcome),
         names=join_words(names),
         is_certain=not pd.isna(row["low"]),
         agrees=row["chosen"] >= _AGREEMENT,
@@ -168,8 +205,9 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
-        moderated=_shorten(
-            [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()]
+        moderated=shorten(
+            [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()],
+            _MOST_NAMES,
         ),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
@@ -181,11 +219,6 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
 
 def _level_names(effects: pd.DataFrame) -> list[str]:
     return [f"{row.axis} {row.level}" for row in effects.itertuples()]
-
-
-def _shorten(names: list[str]) -> list[str]:
-    more = len(names) - _MOST_NAMES
-    return [*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names
 
 
 def advise_seeds(effects: pd.DataFrame) -> str:

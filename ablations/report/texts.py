@@ -11,13 +11,14 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
 from ablations.report.formatting import (
     format_change,
     format_count,
     format_number,
     format_ratio,
     join_words,
+    name_outcome,
 )
 
 _MOST_NAMES = 4
@@ -64,7 +65,7 @@ def write_caveats(badges: Iterable[str], **facts: Any) -> list[Caveat]:
     return [Caveat(badge, text) for badge, text in texts.items() if text]
 
 
-def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
+def describe_effects(effects: pd.DataFrame, design: Design, noun: str) -> str:
     """Say in one sentence, with numbers and names, what the effects show."""
     effects = effects[effects["pairs"] > 0]
     parts = []
@@ -77,30 +78,37 @@ def describe_effects(effects: pd.DataFrame, scale: Scale, noun: str) -> str:
         rows = effects[effects["verdict"] == verdict]
         if len(rows):
             verb = singular if len(rows) == 1 else plural
-            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, scale)})")
+            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, design)})")
         elif verdict == HELPS:
             parts.append(f"no {noun} helps")
     seeds = describe_seeds(effects)
-    return write_text("effects_sentence", n=len(effects), noun=noun, parts=parts, seeds=seeds)
+    facts = {"n": len(effects), "noun": noun, "parts": parts, "seeds": seeds}
+    return write_text("effects_sentence", **facts, outcome=name_outcome(design.outcome))
 
 
-def _name_effects(rows: pd.DataFrame, scale: Scale) -> str:
+def _name_effects(rows: pd.DataFrame, design: Design) -> str:
     rows = rows.reindex(rows["effect"].abs().sort_values(ascending=False, kind="stable").index)
     names = [
-        f"{row['axis']} {row['level']}{_describe_cause(row, scale)}" for _, row in rows.iterrows()
+        f"{row['axis']} {row['level']}{_describe_cause(row, design)}" for _, row in rows.iterrows()
     ]
     more = len(names) - _MOST_NAMES
     return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)
 
 
-def _describe_cause(row: pd.Series, scale: Scale) -> str:
+def shorten(names: list[str], most: int) -> list[str]:
+    """Count the names beyond the first ``most``."""
+    return [*names[:most], f"{len(names) - most} more"] if len(names) > most else names
+
+
+def _describe_cause(row: pd.Series, design: Design) -> str:
     """Write what decided a row: its change, or its divergence where the change says otherwise."""
     if row["verdict"] == UNDECIDED and row["diverged"] == row["pairs"]:
         return f", of which all {row['pairs']:,} runs diverged"
     if row["verdict"] in (EQUAL, UNDECIDED):
         return ""
-    if (row["effect"] < 0) == (row["verdict"] == HELPS) and row["effect"] != 0 and row["seeds"]:
-        return f" {format_change(row, scale)}"
+    is_better = (row["effect"] > 0) == design.higher_is_better
+    if is_better == (row["verdict"] == HELPS) and row["effect"] != 0 and row["seeds"]:
+        return f" {format_change(row, design.scale)}"
     counts = f"{row['diverged']:,} of {row['pairs']:,} runs"
     return f", which diverged in {counts}, its control in {row['control_diverged']:,}"
 

@@ -30,6 +30,7 @@ table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.fi
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import field, replace
@@ -85,6 +86,10 @@ class Task(Component):
             warnings.warn(message, DeprecationWarning, stacklevel=2)
             setattr(cls, "mean_loss", mean_loss)  # noqa: B010 (a method for mypy)
             delattr(cls, "loss")
+        for name in ("loss", "class_weight", "test"):
+            if name in vars(cls) and name not in inspect.get_annotations(cls):
+                message = f"{cls.__qualname__}: the parameter '{name}' needs its type beside"
+                raise TypeError(f"{message} its default: {name}: str = {vars(cls)[name]!r}")
 
     @property
     def classification(self) -> bool:
@@ -216,7 +221,7 @@ class LossTask(Task):
     """The name of the loss, or ``python:module:function``; "" for the task's default."""
 
     @property
-    def weights(self) -> tuple[float, ...]:
+    def loss_weights(self) -> tuple[float, ...]:
         """The weight of each class in the loss; () without weights."""
         return ()
 
@@ -225,9 +230,20 @@ class LossTask(Task):
         """Whether a subclass defines the losses."""
         return type(self).losses is not LossTask.losses
 
+    def _has_key(self, name: str) -> bool:
+        """Whether a study gave this key; a field of a task with its own losses is no key."""
+        is_key = not (self.has_own_losses and self.redefines(name))
+        return is_key and bool(getattr(self, name))
+
     @property
     def _loss_name(self) -> str:
-        return self.loss or default_loss(self.classification)
+        return self.loss if self._has_key("loss") else default_loss(self.classification)
+
+    @property
+    def _loss_module(self) -> str:
+        """The module of ``python:module:function``; "" without one."""
+        is_foreign = self._loss_name.startswith(PREFIX)
+        return self._loss_name.removeprefix(PREFIX).partition(":")[0] if is_foreign else ""
 
     @cached_property
     def _row_losses(self) -> Callable[[Tensor, Tensor], Tensor]:
@@ -238,7 +254,7 @@ class LossTask(Task):
         return {**self.__dict__, "_row_losses": self._row_losses}
 
     def with_resolved_inputs(self) -> Self:
-        if self.has_own_losses and self.loss:
+        if self.has_own_losses and self._has_key("loss"):
             message = f"the task '{self.name}' defines its own losses; leave it out"
             raise RequestError(message, "loss")
         if self.loss == default_loss(self.classification):
@@ -252,29 +268,22 @@ class LossTask(Task):
 
     def loss_source(self) -> dict[str, str]:
         """Return the hash of a user's loss for the identity, under ``source``; {} otherwise."""
-        is_foreign = self.loss.startswith(PREFIX)
-        return {"source": module_hash(_module(self.loss))} if is_foreign else {}
+        return {"source": module_hash(self._loss_module)} if self._loss_module else {}
 
     def user_modules(self) -> set[str]:
-        names = super().user_modules()
-        return names | {_module(self.loss)} if self.loss.startswith(PREFIX) else names
+        return super().user_modules() | {self._loss_module} - {""}
 
     def ready(self) -> None:
-        check_loss(self.loss, self._row_losses, self.outputs, self.classification)
-        self.weights  # noqa: B018 (raises if they cannot be computed)
+        check_loss(self._loss_name, self._row_losses, self.outputs, self.classification)
+        self.loss_weights  # noqa: B018 (raises if they cannot be computed)
 
     def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = self._row_losses(outputs, targets)
-        return losses * outputs.new_tensor(self.weights)[targets] if self.weights else losses
+        losses, weights = self._row_losses(outputs, targets), self.loss_weights
+        return losses * outputs.new_tensor(weights)[targets] if weights else losses
 
     def constant(self, data: Data) -> Tensor:
         name = "" if self.has_own_losses else self._loss_name
-        return best_constant(self.losses, data.y_train, self.outputs, name, self.weights)
-
-
-def _module(name: str) -> str:
-    """Return the module of ``python:module:function``."""
-    return name.removeprefix(PREFIX).partition(":")[0]
+        return best_constant(self.losses, data.y_train, self.outputs, name, self.loss_weights)
 
 
 @frozen
@@ -292,11 +301,11 @@ class WeightedTask(LossTask):
         return tuple(map(str, range(self.outputs)))
 
     @cached_property
-    def weights(self) -> tuple[float, ...]:
-        return _class_weights(self) if self.class_weight else ()
+    def loss_weights(self) -> tuple[float, ...]:
+        return _class_weights(self) if self._has_key("class_weight") else ()
 
     def with_resolved_inputs(self) -> Self:
-        if self.class_weight:
+        if self._has_key("class_weight"):
             message = ""
             if not self.classification:
                 message = "the task is a regression, which has no classes"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ __all__ = [
 
 RowLosses = Callable[[Tensor, Tensor], Tensor]
 BALANCED = "balanced"
+_FLAT = 1e-7
+"""The greatest gradient at a minimum, per unit of the outputs."""
 FOCUS = 2.0
 """The exponent of the focal loss, the best one in its paper."""
 
@@ -231,7 +234,7 @@ def class_weights(
 def minimise(mean_loss: Callable[[Tensor], Tensor], starts: Sequence[Tensor]) -> Tensor:
     """Return the outputs (output,), float64, that minimise a loss, without gradients if need be.
 
-    L-BFGS from the best of the starts, then Powell's method for losses with kinks.
+    L-BFGS from the best of the starts, then Powell's method where a loss has kinks.
     """
     from scipy.optimize import minimize
 
@@ -241,18 +244,19 @@ def minimise(mean_loss: Callable[[Tensor], Tensor], starts: Sequence[Tensor]) ->
 
     def value_and_gradient(outputs: np.ndarray) -> tuple[float, np.ndarray]:
         leaf = torch.from_numpy(outputs.copy()).requires_grad_()
-        loss = mean_loss(leaf)
+        with torch.enable_grad():
+            loss = mean_loss(leaf)
         (gradient,) = torch.autograd.grad(loss, leaf)
         return float(loss.detach()), gradient.numpy()
 
-    candidates = [start.numpy().astype(np.float64) for start in starts]
-    best = min(candidates, key=value)
+    best = min((start.numpy().astype(np.float64) for start in starts), key=value)
     options = {"method": "L-BFGS-B", "options": {"ftol": 1e-15, "gtol": 1e-10}}
-    candidates = [best, minimize(value_and_gradient, best, jac=True, **options).x]
-    best = min(candidates, key=value)
+    smooth = minimize(value_and_gradient, best, jac=True, **options).x
+    if np.abs(value_and_gradient(smooth)[1]).max() < _FLAT:
+        return torch.from_numpy(smooth)
+    best = min(best, smooth, key=value)
     polished = minimize(value, best, method="Powell", options={"xtol": 1e-9, "ftol": 1e-12}).x
-    candidates.append(np.atleast_1d(polished))
-    return torch.from_numpy(min(candidates, key=value))
+    return torch.from_numpy(min(best, np.atleast_1d(polished), key=value))
 
 
 def best_constant(
@@ -283,19 +287,35 @@ def best_constant(
             return mean if name == "mse" else median
         return minimise(lambda x: losses(x.expand_as(amounts), amounts).mean(), [mean, median])
     counts = torch.bincount(targets.cpu(), minlength=n_outputs).to(torch.float64)
-    shares = counts * torch.tensor(weights or [1.0], dtype=torch.float64)
-    # A class without rows would have an infinite loss where it occurs later.
-    logits = (shares / shares.sum()).clamp(min=torch.finfo(torch.float64).eps).log()
-    if name != "cross_entropy":
-        classes = torch.arange(n_outputs)
-
-        def mean_loss(outputs: Tensor) -> Tensor:
-            by_class = losses(outputs.expand(n_outputs, n_outputs), classes)
-            return (by_class * counts).sum() / counts.sum()
-
-        starts = [logits, torch.zeros_like(logits), *torch.eye(n_outputs, dtype=torch.float64)]
-        logits = minimise(mean_loss, starts)
-        logits = logits - logits.mean() if name else logits
+    if name in _CLASSIFICATION:
+        shares = counts * torch.tensor(weights or [1.0], dtype=torch.float64)
+        logits = _best_logits(name, tuple((shares / shares.sum()).tolist()))
+    else:
+        logits = _minimise_by_class(losses, counts / counts.sum())
     if weights:  # weights may make classes equal up to rounding: prefer the more frequent one
         logits = logits.round(decimals=9) + 1e-9 * counts / counts.sum()
     return logits
+
+
+@lru_cache(maxsize=1024)
+def _best_logits(name: str, shares: tuple[float, ...]) -> Tensor:
+    """Return the best constant of a loss of this package, for the share of each class."""
+    array = torch.tensor(shares, dtype=torch.float64)
+    is_exact = name == "cross_entropy"
+    return _log(array) if is_exact else _minimise_by_class(_CLASSIFICATION[name], array)
+
+
+def _log(shares: Tensor) -> Tensor:
+    # A class without rows would have an infinite loss where it occurs later.
+    return shares.clamp(min=torch.finfo(torch.float64).eps).log()
+
+
+def _minimise_by_class(losses: RowLosses, shares: Tensor) -> Tensor:
+    n_classes = len(shares)
+    classes = torch.arange(n_classes)
+
+    def mean_loss(outputs: Tensor) -> Tensor:
+        return (losses(outputs.expand(n_classes, n_classes), classes) * shares).sum()
+
+    zeros, corners = torch.zeros_like(shares), torch.eye(n_classes, dtype=torch.float64)
+    return minimise(mean_loss, [_log(shares), zeros, *corners])

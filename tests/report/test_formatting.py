@@ -5,6 +5,7 @@ import math
 import pandas as pd
 import pytest
 
+from ablations.analysis import Design
 from ablations.report.figures.curves import file_names
 from ablations.report.formatting import (
     format_count,
@@ -103,7 +104,9 @@ def test_a_verdict_by_divergence_names_the_divergence_and_not_the_survivors() ->
         "axis": "norm", "level": "layer", "effect": -0.05, "change": -0.05, "verdict": "hurts",
         "seeds": 8, "pairs": 16, "diverged": 9, "control_diverged": 0,
     }  # fmt: skip
-    text = describe_effects(pd.DataFrame([row]), "log", "technique")
+    text = describe_effects(
+        pd.DataFrame([row]), Design(pd.DataFrame({"seed": [], "val_loss": []})), "technique"
+    )
     assert "norm layer, which diverged in 9 of 16 runs, its control in 0" in text
     assert "5.0" not in text
 

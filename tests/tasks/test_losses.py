@@ -154,17 +154,17 @@ def test_an_own_loss_travels_and_defines_the_run(module: str) -> None:
 def test_weights_are_scikit_learn_s(rare: str) -> None:
     task = resolve_task("csv", path=rare, target="ill", class_weight="balanced")
     y = task.data(Streams(0)).y_train.numpy()
-    assert task.weights == pytest.approx(
+    assert task.loss_weights == pytest.approx(
         compute_class_weight("balanced", classes=np.arange(2), y=y)
     )
     table = resolve_task("csv", path=rare, target="ill", class_weight={"yes": 19})
-    assert table.weights[1] / table.weights[0] == pytest.approx(19)
+    assert table.loss_weights[1] / table.loss_weights[0] == pytest.approx(19)
     for each in (task, table):
-        assert np.mean(np.array(each.weights)[y]) == pytest.approx(1)
+        assert np.mean(np.array(each.loss_weights)[y]) == pytest.approx(1)
     plain = resolve_task("csv", path=rare, target="ill")
     assert "class_weight" not in plain.identity()
     assert "loss" not in plain.identity()
-    assert plain.weights == ()
+    assert plain.loss_weights == ()
 
 
 def test_weights_that_cannot_be_used_are_refused(rare: str, tmp_path: Path) -> None:
@@ -217,12 +217,45 @@ def test_an_own_task_gets_the_keys_unless_it_defines_its_losses() -> None:
         assert Coin(0.3).bias == 0.3
         assert Coin(0.3).identity().keys() == {"name", "bias", "source"}
         task = resolve_task("coin", loss="focal", class_weight="balanced")
-        assert task.weights == pytest.approx([2 / 3, 2])
+        assert task.loss_weights == pytest.approx([2 / 3, 2])
         with pytest.raises(RequestError, match=r"task.loss: the task 'own' defines its own losses"):
             resolve_task("own", loss="l1")
         y = torch.tensor([[0.0], [0.0], [0.0], [1.0]])
         constant = Own().constant(Data(y, y, y, y))
         assert float(constant) == pytest.approx(1 / (1 + 3 ** (1 / 3)), abs=1e-4)
+
+
+def test_a_field_of_an_own_task_with_its_own_losses_is_no_key() -> None:
+    with temporary():
+
+        @register_task
+        class Scaled(Classification):
+            """A task with fields of its own that have the names of keys."""
+
+            name = "scaled"
+            inputs, outputs, rows = 1, 2, 4
+            loss: str = "twice"
+            class_weight: float = 2.0  # type: ignore[assignment]
+
+            def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+                assert self.loss == "twice"
+                return self.class_weight * outputs[..., 0]
+
+        @register_task
+        class Robust(Regression):
+            """A task with another default."""
+
+            name = "robust"
+            inputs, outputs, rows = 1, 1, 4
+            loss: str = "l1"
+
+        task = resolve_task("scaled")
+        task.ready()
+        assert task.identity().keys() >= {"loss", "class_weight"}
+        assert task.losses(torch.ones(3, 2), torch.zeros(3)).tolist() == [2, 2, 2]
+        assert resolve_task("robust").losses(torch.ones(1, 1), torch.full((1, 1), 4.0)) == 3
+    with pytest.raises(TypeError, match="Untyped: the parameter 'loss' needs its type beside its"):
+        type("Untyped", (Regression,), {"loss": "l1"})
 
 
 def test_an_own_task_with_the_former_method_keeps_it() -> None:
@@ -333,12 +366,26 @@ def test_the_baseline_of_classes_is_scikit_learn_s_dummy_on_the_rows_that_judge(
     assert accuracy == pytest.approx(dummy.score(data.x_test, data.y_test))
 
 
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", "smooth_l1", "focal", "multi_margin"])
+def test_the_baseline_of_every_loss_is_the_least_of_the_constants_nearby(loss: str) -> None:
+    cls = BreastCancer if loss in ("focal", "multi_margin") else Diabetes
+    task: Task = cls(loss=loss)
+    data = task.data(Streams(0))
+    train = Data(data.x_train, data.y_train, data.x_train, data.y_train)
+    least, metric = baseline(task, train)
+    assert np.isfinite(metric)
+    y = data.y_train.double() if task.outputs == 1 else data.y_train
+    for step in torch.randn(20, task.outputs, dtype=torch.float64) / 100:
+        outputs = (task.constant(data) + step).expand(len(y), -1)
+        assert float(task.mean_loss(outputs, y)) >= least - 1e-9
+
+
 def test_the_baseline_with_balanced_weights(rare: str) -> None:
     task = resolve_task("csv", path=rare, target="ill", class_weight="balanced")
     data = task.data(Streams(0))
     assert task.constant(data).softmax(0).tolist() == pytest.approx([0.5, 0.5])
     loss, accuracy = baseline(task, data)
-    weights = torch.tensor(task.weights)[data.y_val]
+    weights = torch.tensor(task.loss_weights)[data.y_val]
     assert loss == pytest.approx(np.log(2) * float(weights.mean()), rel=1e-6)
     assert accuracy == float((data.y_val == 0).double().mean())  # ties go to the frequent class
 

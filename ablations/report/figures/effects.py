@@ -47,7 +47,7 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
     if not data.effects["seeds"].sum():
         return
     draw = partial(main_effects, data.effects, data.by_seed, data.design)
-    answer = describe_effects(data.effects, data.design.scale, "level")
+    answer = describe_effects(data.effects, data.design, "level")
     yield FigureSpec.describe("effects", "main-effects", draw, answer=answer)
 
 

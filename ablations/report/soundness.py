@@ -1,0 +1,133 @@
+"""How far to trust the answer: the constant, the training, and other measures, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
+from ablations.analysis.ablation import Effects
+from ablations.analysis.baseline import BEST
+from ablations.analysis.baseline import CONTROL as CONTROL_ROW
+from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
+from ablations.report.formatting import format_change, format_percent, name_outcome
+from ablations.report.texts import shorten, write_text
+
+_MOST_NAMES = 4
+BEST_VAL_LOSS = "best_val_loss"
+
+
+def has_learned(ablation: Effects) -> bool:
+    """Whether the control or another configuration surely beats a constant, or nobody can say."""
+    table = ablation.baseline
+    return (
+        table.empty
+        or bool(table["p"].isna().all() or table["learned"].any())
+        or bool(table["learning"].max())
+    )
+
+
+def describe_learning(ablation: Effects) -> str:
+    """Say that nothing was learned, or that the control learned nothing; else nothing."""
+    table = ablation.baseline
+    if table.empty or table["p"].isna().all():
+        return ""
+    rows = {str(row["configuration"]): row for row in table.to_dict("records")}
+    control, best = rows.get(CONTROL_ROW), rows.get(BEST)
+    if control is not None and control["learned"]:
+        return ""
+    return write_text(
+        "learning",
+        has_learned=has_learned(ablation),
+        control=control,
+        best=best,
+        n=int(table["candidates"].max()),
+        best_change=None if best is None else _format_size(best, "change"),
+    )
+
+
+def describe_training(ablation: Effects, judge: str) -> str:
+    """Say which levels still improve at the end, and which overfitted; else nothing."""
+    endings = ablation.endings
+    if endings.empty or not (endings["ending"] != "").any():
+        return ""
+    rows = {str(row["level"]): row for row in endings.to_dict("records") if not row["axis"]}
+    control = rows.get(CONTROL)
+    best = ablation.others.get(BEST_VAL_LOSS)
+    levels = endings[endings["axis"] != ""]
+    names = {
+        ending: _level_names(levels[levels["ending"] == ending])
+        for ending in (NOT_FINISHED, OVERFITTED)
+    }
+    return write_text(
+        "training",
+        judge=judge,
+        control=control,
+        late=None if control is None else _format_size(control, "late_change"),
+        excess=None if control is None else _format_size(control, "excess_change"),
+        unfinished=names[NOT_FINISHED],
+        overfitted=names[OVERFITTED],
+        all_unfinished=len(names[NOT_FINISHED]) == len(levels),
+        all_overfitted=len(names[OVERFITTED]) == len(levels),
+        by_best=None if best is None else "; ".join(_list_verdicts(best, ablation)),
+    )
+
+
+def describe_others(ablation: Effects) -> str:
+    """Say by the other measure, a metric or the loss, which verdicts differ."""
+    texts = []
+    for outcome, table in ablation.others.items():
+        if outcome == BEST_VAL_LOSS or ablation.effects.empty:
+            continue
+        effects = ablation.effects[ablation.effects["pairs"] > 0]
+        both = effects.merge(table, on=["axis", "level"], suffixes=("", "_other"))
+        differs = both["verdict"] != both["verdict_other"]
+        decided = differs & ~(
+            both["verdict"].isin([UNDECIDED]) & both["verdict_other"].isin([UNDECIDED])
+        )
+        here, there = name_outcome(ablation.design.outcome), name_outcome(outcome)
+        names = [
+            f"{row.axis} {row.level} {_verb(row.verdict)} by {here} and "
+            f"{_verb(row.verdict_other)} by {there}"
+            for row in both[decided].itertuples()
+        ]
+        opposite = both["verdict"].isin([HELPS, HURTS]) & both["verdict_other"].isin([HELPS, HURTS])
+        texts.append(
+            write_text(
+                "other_measure",
+                outcome=there,
+                names=shorten(names, _MOST_NAMES),
+                n=len(names),
+                total=len(both),
+                opposite=int((opposite & differs).sum()),
+            )
+        )
+    return " ".join(texts)
+
+
+def _verb(verdict: str) -> str:
+    return {EQUAL: "is practically equal", UNDECIDED: "is undecided"}.get(verdict, verdict)
+
+
+def _format_size(row: dict[str, Any], name: str) -> str:
+    """Format a change with its interval, as a percentage; "" where it has no ratio."""
+    if pd.isna(row[name]):
+        return ""
+    change, low, high = (format_percent(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
+    return change if pd.isna(row[f"{name}_low"]) else f"{change} [{low}, {high}]"
+
+
+def _level_names(rows: pd.DataFrame) -> list[str]:
+    return [f"{row.axis} {row.level}" for row in rows.itertuples()]
+
+
+def _list_verdicts(effects: pd.DataFrame, ablation: Effects) -> Sequence[str]:
+    """Write level, change, interval and verdict of each effect by each run's best epoch."""
+    scale, names = ablation.design.scale, []
+    for row in effects[effects["pairs"] > 0].to_dict("records"):
+        change, low, high = (format_change(row, scale, end) for end in ("", "low", "high"))
+        interval = "" if pd.isna(row["low"]) else f" [{low}, {high}]"
+        names.append(f"{row['axis']} {row['level']} {change}{interval}, {row['verdict']}")
+    return shorten(names, _MOST_NAMES)

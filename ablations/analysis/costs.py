@@ -55,7 +55,7 @@ def with_step_seconds(
     if timings.empty or not axes:
         return None
     machine = timings[MACHINE].value_counts().index[0]
-    here = (timings[MACHINE[0]] == machine[0]) & (timings[MACHINE[1]] == machine[1])
+    here = timings[MACHINE].eq(machine).all(axis=1)
     medians = timings[here].groupby(list(axes), dropna=False)[["seconds", "run_steps"]].median()
     total = (medians["seconds"] * medians["run_steps"]).rename("alone").reset_index()
     seconds = runs[list(axes)].merge(total, on=list(axes), how="left")["alone"].to_numpy()
@@ -83,11 +83,8 @@ def time_costs(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
     controls = {axis: label(metadata.controls[axis]) for axis in axes}
     levels = {axis: levels_in_order(timings[axis], metadata, axis) for axis in axes}
     table = costs(timings, controls, axes)
-    tables = [
-        in_order(rows.reset_index(drop=True), levels)
-        for _, rows in table.groupby(MACHINE, sort=True)
-    ]
-    return pd.concat(tables or [table], ignore_index=True)
+    machines = [rows.reset_index(drop=True) for _, rows in table.groupby(MACHINE, sort=True)]
+    return pd.concat([in_order(rows, levels) for rows in machines] or [table], ignore_index=True)
 
 
 def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:

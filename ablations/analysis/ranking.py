@@ -182,9 +182,7 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
     mean_ranks = ranks.mean(axis=0)
     statistic, p = friedman(ranks)
     distance = critical_difference(k, n, alpha)
-    first_better = share_below(merit[:, :1], merit)
-    p_first = np.full(k, np.nan)
-    first_better[0], p_first[1:] = np.nan, max_t(merit[:, 1:] - merit[:, :1])
+    lead = merit[:, 1:] - merit[:, :1]
 
     def to_unit(value: Floats) -> Floats:
         return np.exp(sign * value) if design.scale == "log" else sign * value
@@ -199,8 +197,8 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
             "iqm_high": high,
             "mean_rank": mean_ranks,
             "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
-            "first_better": first_better,
-            "p_first": p_first,
+            "first_better": [np.nan, *((lead > 0).mean(axis=0) + (lead == 0).mean(axis=0) / 2)],
+            "p_first": [np.nan, *max_t(lead)],
             "seeds": n,
             "friedman": statistic,
             "p": p,
@@ -246,11 +244,6 @@ def critical_difference(treatments: int, blocks: int, alpha: float = 0.05) -> fl
 def interquartile_mean(values: Floats) -> Floats:
     """Mean of the middle half of each column (Agarwal et al., 2021)."""
     return np.asarray(stats.trim_mean(values, 0.25, axis=0), dtype=float)
-
-
-def share_below(first: Floats, others: Floats) -> Floats:
-    """Return the share of rows in which ``first`` is smaller than each column; ties count half."""
-    return np.asarray((first < others).mean(axis=0) + (first == others).mean(axis=0) / 2)
 
 
 def _bootstrap_interval(merit: Floats) -> tuple[Floats, Floats]:

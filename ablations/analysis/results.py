@@ -7,7 +7,7 @@ source of the method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from html import escape
@@ -16,14 +16,10 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis.ablation import (
-    ablation_table,
-    describe_tuning,
-    tune_design,
-)
+from ablations.analysis.ablation import ablation_table, describe_tuning, tune_design
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
-from ablations.analysis.design import OUTCOME, Design, typical_size
+from ablations.analysis.design import OUTCOME, Design, Question, typical_size
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
 from ablations.analysis.one_factor import one_factor
@@ -44,7 +40,7 @@ VERDICT_COLUMNS = [
     "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
     "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
 ]  # fmt: skip
-ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
+ORDERS: dict[Question, list[tuple[str, str]]] = {
     ablation_table: [("axis", "level")],
     divergence_effects: [("axis", "level")],
     interactions: [("axis_a", "level_a"), ("axis_b", "level_b")],
@@ -53,6 +49,9 @@ ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
 }
 """Columns of an axis and its level by which the rows of an answer are put into the study's order;
 other answers are in an order of their own."""
+
+
+Axes = Sequence[str] | None
 
 
 @dataclass(frozen=True, repr=False)
@@ -91,27 +90,13 @@ class Results(store.StoredResults):
         return f"{html}<p>{escape(repr(self)[1:-1])}</p>"
 
     def effects(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
-        """Every level against its control (``analysis.main_effects``), the axes that this depends
-        on (``analysis.moderators``), and how many more seeds would decide it
-        (``analysis.seeds_needed``).
-
-        Returns
-        -------
-        DataFrame
-            One row a level, in the study's order: the columns of ``main_effects``, among them
-            ``depends_on`` and ``more``.
+        """Every level against its control (``analysis.main_effects``), the axes on which this
+        ``depends_on`` (``moderators``), and how many ``more`` seeds decide it (``seeds_needed``).
         """
         return self._answer(ablation_table, outcome, **options)
 
     def verdicts(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
-        """What each level does, in four words.
-
-        Returns
-        -------
-        DataFrame
-            Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
-            effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
-        """
+        """What each level does, in four words: the columns of ``effects`` that matter most."""
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 
     def interactions(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
@@ -164,17 +149,13 @@ class Results(store.StoredResults):
         """
         return self._answer(divergence_effects, outcome, **options)
 
-    def costs(
-        self, outcome: str = OUTCOME, *, tune_over: Sequence[str] | None = None
-    ) -> pd.DataFrame:
+    def costs(self, outcome: str = OUTCOME, *, tune_over: Axes = None) -> pd.DataFrame:
         """What each level costs in time, as far as it was timed (``analysis.costs``)."""
         if outcome != OUTCOME or tune_over:
             raise RequestError("times have no outcome and nothing to tune", "costs")
         return time_costs(self, self._metadata)
 
-    def tuning(
-        self, outcome: str = OUTCOME, *, tune_over: Sequence[str] | None = None
-    ) -> pd.DataFrame:
+    def tuning(self, outcome: str = OUTCOME, *, tune_over: Axes = None) -> pd.DataFrame:
         """The levels that were chosen for each configuration: one row each, with the ``seeds`` that
         it is compared on there.
         """
@@ -185,14 +166,8 @@ class Results(store.StoredResults):
         seeds = design.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
         return seeds.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
-    def design(self, outcome: str = OUTCOME, tune_over: Sequence[str] | None = None) -> Design:
-        """Return the design behind the answers on an outcome; it remembers what was computed.
-
-        Parameters
-        ----------
-        tune_over
-            Axes at whose best level each configuration is compared; by default those of the study.
-        """
+    def design(self, outcome: str = OUTCOME, tune_over: Axes = None) -> Design:
+        """Return the design behind the answers on an outcome; it remembers what was computed."""
         if isinstance(tune_over, str):
             raise RequestError(f"expected a list of axes, found {tune_over!r}", "tune_over")
         axes = self._metadata.tune_over if tune_over is None else tuple(tune_over)
@@ -203,12 +178,19 @@ class Results(store.StoredResults):
     def _make_design(self, outcome: str, tune_over: tuple[str, ...]) -> Design:
         if outcome == OUTCOME:
             return self._tuned_design(tune_over)
-        _refuse_other_outcomes(outcome)
+        if outcome.endswith("seconds"):
+            message = (
+                "the time of a run that is trained with others is its share of theirs, and tells "
+                "nothing of a technique"
+            )
+            raise RequestError(message, "outcome")
+        if outcome not in OUTCOMES:
+            message = f"there is no outcome '{outcome}'; {nearest(outcome, OUTCOMES)}"
+            raise RequestError(message, "outcome")
         default, metadata = self.design(), self._metadata
         values = pd.to_numeric(self.runs.loc[self.runs["status"] == "ok", outcome])
         is_log = outcome != "metric" and bool((values.dropna() > 0).all())
-        runs = default.untuned.runs
-        size = 1.0 if is_log else typical_size(runs, default.controls, outcome)
+        size = 1.0 if is_log else typical_size(default.untuned.runs, default.controls, outcome)
         return replace(
             self.design(OUTCOME, tune_over),
             outcome=outcome,
@@ -220,23 +202,16 @@ class Results(store.StoredResults):
     def _tuned_design(self, tune_over: tuple[str, ...]) -> Design:
         design = self._untuned_design
         if tune_over != self._metadata.tune_over:
-            for axis in tune_over:
-                if axis not in design.axes:
-                    message = f"there is no axis '{axis}' here; {nearest(axis, design.axes)}"
-                    raise RequestError(message)
+            if unknown := [axis for axis in tune_over if axis not in design.axes]:
+                nearest_axes = nearest(unknown[0], design.axes)
+                raise RequestError(f"there is no axis '{unknown[0]}' here; {nearest_axes}")
             if not set(design.axes) - set(tune_over):
-                raise RequestError(
-                    "all axes are tuned over, and none is left to compare", "tune_over"
-                )
+                message = "all axes are tuned over, and none is left to compare"
+                raise RequestError(message, "tune_over")
         return tune_design(design, tune_over)
 
     def _answer(
-        self,
-        function: Callable[..., pd.DataFrame],
-        outcome: str,
-        *,
-        tune_over: Sequence[str] | None = None,
-        **options: Any,
+        self, function: Question, outcome: str, tune_over: Axes = None, **options: Any
     ) -> pd.DataFrame:
         """Answer one question in the study's order, with the assumptions behind it."""
         design = self.design(outcome, tune_over)
@@ -262,18 +237,6 @@ class Results(store.StoredResults):
     @property
     def _metadata(self) -> StudyMetadata:
         return self.require_metadata()
-
-
-def _refuse_other_outcomes(outcome: str) -> None:
-    if outcome in OUTCOMES:
-        return
-    message = f"there is no outcome '{outcome}'; {nearest(outcome, OUTCOMES)}"
-    if outcome.endswith("seconds"):
-        message = (
-            "the time of a run that is trained with others is its share of theirs, and tells "
-            "nothing of a technique"
-        )
-    raise RequestError(message, "outcome")
 
 
 def load(folder: Path | str) -> Results:

@@ -59,10 +59,7 @@ def _is_same(value: object, level: object) -> bool:
 
 
 def cell_codes(levels: pd.DataFrame) -> Ints:
-    """Number the distinct rows of ``levels``, in order of appearance.
-
-    Levels may be of mixed types; a missing one is a level of its own, as in a union of grids.
-    """
+    """Number the distinct rows of ``levels`` as they appear; a missing level is one of its own."""
     return combine((Column.from_values(levels[name]) for name in levels.columns), len(levels))
 
 

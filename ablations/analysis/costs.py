@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SLOWER, FASTER, NO_SLOWER = "slower", "faster", "no measurable difference"
 FLOOR_QUANTILE = 0.975
 RESAMPLES = 2_000
+Levels = Mapping[str, Level]
 MACHINE = ["environment_id", "threads"]
 """Times that differ in one of these are never pooled."""
 COST_COLUMNS = [
@@ -137,11 +138,7 @@ def _noise_quantile(logs: Floats) -> float:
 
 
 def costs(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    confidence: float = 0.95,
+    runs: pd.DataFrame, controls: Levels, factors: Sequence[str], *, confidence: float = 0.95
 ) -> pd.DataFrame:
     """Compare the step time of every level with its control, paired within blocks.
 
@@ -183,11 +180,7 @@ def costs(
 
 
 def _compare_levels(
-    timings: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    floor: float,
-    confidence: float,
+    timings: pd.DataFrame, controls: Levels, factors: Sequence[str], floor: float, confidence: float
 ) -> list[dict[str, object]]:
     """The rows of one machine."""
     points, memory = (
@@ -233,8 +226,8 @@ def _compare_levels(
 def cost_between(
     runs: pd.DataFrame,
     factors: Sequence[str],
-    candidate: Mapping[str, Level],
-    baseline: Mapping[str, Level],
+    candidate: Levels,
+    baseline: Levels,
     *,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
@@ -255,7 +248,7 @@ def cost_between(
     """
     first = runs[runs["alias"] == ""]
 
-    def median_times(levels: Mapping[str, Level]) -> pd.DataFrame:
+    def median_times(levels: Levels) -> pd.DataFrame:
         hit = np.all([first[name] == levels[name] for name in factors if name in levels], axis=0)
         medians = first[hit].groupby([*MACHINE, "block"])["seconds"].median()
         return medians.rename("time").reset_index()

@@ -160,9 +160,7 @@ MIN_AUDITED = 4
 
 
 def audit_failure(audit: pd.DataFrame) -> str | None:
-    """Return where audited runs of the fused engine (rows of ``Results.audit``) differ from the
-    reference loop, in a sentence; None where all agree.
-    """
+    """Return in a sentence where audited runs (``Results.audit``) differ from the plain loop."""
     wrong = audit[audit["reason"].notna()]
     if len(wrong):
         first = wrong.iloc[0]

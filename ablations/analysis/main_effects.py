@@ -165,7 +165,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
 
 def _planned_blocks(design: Design, axis: str) -> Ints:
     column = design.columns[axis]
-    rows = design.planned & (column.codes >= 0)
+    rows = (design.statuses != "skipped") & (column.codes >= 0)
     return count_distinct(column.codes[rows], design.blocks[0][rows], len(column.levels))
 
 

@@ -50,12 +50,11 @@ def configurations(
         good only where it survived does not lead the table.
     """
     runs, data, cell = design.runs, design.observations, design.cells
-    status = runs[design.status] if design.status in runs else pd.Series("ok", index=runs.index)
-    counts = pd.crosstab(cell, status.to_numpy()).reindex(columns=list(STATUSES), fill_value=0)
+    counts = pd.crosstab(cell, design.statuses).reindex(columns=list(STATUSES), fill_value=0)
     table = counts.assign(runs=np.bincount(cell))
     losses = group_intervals(pd.Series(data.value), cell[data.rows])[["mean", "low", "high"]]
     table = table.join(np.exp(losses) if design.scale == "log" else losses)
-    ok = (status == "ok").to_numpy()
+    ok = design.statuses == "ok"
     metrics = pd.to_numeric(runs.loc[ok, metric]) if metric in runs else pd.Series(np.nan, cell[ok])
     scores = group_intervals(metrics, cell[ok])[["mean", "low", "high"]]
     table = table.join(scores.set_axis(["metric", "metric_low", "metric_high"], axis=1))
@@ -217,9 +216,7 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
-    """Friedman's chi-square of ranks (blocks x treatments), and its p; corrected for ties as scipy
-    does, or not, as Demsar (2006).
-    """
+    """Friedman's chi-square of ranks within blocks, and its p; Demsar (2006) ignores ties."""
     n, k = ranks.shape
     if n < 2 or k < 2:
         return np.nan, np.nan

@@ -104,9 +104,7 @@ class Results(store.StoredResults):
         return self._answer(interactions, outcome, **options)
 
     def simple_effects(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
-        """The effect of each level at each level of every other axis
-        (``analysis.simple_effects``).
-        """
+        """The effect of a level at each level of other axes (``analysis.simple_effects``)."""
         return self._answer(simple_effects, outcome, **options)
 
     def aliases(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
@@ -137,16 +135,12 @@ class Results(store.StoredResults):
         return self._answer(ranking, outcome, best=best, **options)
 
     def winner(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
-        """The best configuration, what of its lead is luck, and how far it is from the controls
-        (``analysis.best_configuration``).
-        """
+        """The best configuration, its lead without luck (``analysis.best_configuration``)."""
         controls = self.design(outcome, options.get("tune_over")).controls
         return self._answer(best_configuration, outcome, **({"control": controls} | options))
 
     def divergence(self, outcome: str = OUTCOME, **options: Any) -> pd.DataFrame:
-        """Every level against its control, diverged runs counted as the worst
-        (``analysis.divergence_effects``).
-        """
+        """Levels against controls, diverged runs as the worst (``analysis.divergence_effects``)."""
         return self._answer(divergence_effects, outcome, **options)
 
     def costs(self, outcome: str = OUTCOME, *, tune_over: Axes = None) -> pd.DataFrame:
@@ -156,9 +150,7 @@ class Results(store.StoredResults):
         return time_costs(self, self._metadata)
 
     def tuning(self, outcome: str = OUTCOME, *, tune_over: Axes = None) -> pd.DataFrame:
-        """The levels that were chosen for each configuration: one row each, with the ``seeds`` that
-        it is compared on there.
-        """
+        """The levels chosen for each configuration, and how many ``seeds`` it has there."""
         design = self.design(outcome, tune_over)
         columns = [*design.factors, *design.tune_over]
         if not design.tune_over:

@@ -18,9 +18,7 @@ from ablations.analysis.statements import STATED, format_counts, join_statements
 
 @dataclass(frozen=True)
 class BalancedPart:
-    """A full cross: ``values`` have one axis a factor (``levels``), and last one of blocks
-    (``has_blocks``) or of replicates.
-    """
+    """A full cross: ``values`` have one axis a factor, and last one of blocks or replicates."""
 
     values: Floats
     levels: dict[str, tuple[object, ...]]

@@ -56,7 +56,7 @@ def with_step_seconds(
     if timings.empty or not axes:
         return None
     machine = timings[MACHINE].value_counts().index[0]
-    here = timings[MACHINE].eq(machine).all(axis=1)
+    here = timings[MACHINE].eq(list(machine)).all(axis=1)
     medians = timings[here].groupby(list(axes), dropna=False)[["seconds", "run_steps"]].median()
     total = (medians["seconds"] * medians["run_steps"]).rename("alone").reset_index()
     seconds = runs[list(axes)].merge(total, on=list(axes), how="left")["alone"].to_numpy()

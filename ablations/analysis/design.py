@@ -12,16 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.coding import (
-    Bools,
-    Column,
-    Floats,
-    Ints,
-    combine,
-    number_pairs,
-    rank_texts,
-    varying,
-)
+from ablations.analysis.coding import Bools, Column, Floats, Ints, combine, rank_texts, varying
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
@@ -253,8 +244,8 @@ class Design:
                 for name, column in self.columns.items()
             },
         )
-        _, first = number_pairs(observations.cells(self.factors), observations.block)
-        if repeated := len(observations) - len(first):
+        cells = pd.DataFrame({"cell": observations.cells(self.factors), "block": codes[rows]})
+        if repeated := int(cells.duplicated().sum()):
             raise ValueError(
                 f"{repeated} rows repeat the configuration and {self.unit} of another row: "
                 f"name the column that tells them apart among the factors {list(self.factors)}"

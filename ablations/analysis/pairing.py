@@ -12,15 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import (
-    Bools,
-    Floats,
-    Ints,
-    count_distinct,
-    number_pairs,
-    rank_texts,
-    row_labels,
-)
+from ablations.analysis.coding import Bools, Floats, Ints, count_distinct, number_pairs, rank_rows
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.statements import format_counts, join_statements
 from ablations.results.metadata import Level
@@ -309,7 +301,7 @@ def complete_configurations(design: Design) -> CompleteDesign:
     cells, block = spread_cells(design), design.unit
     n_blocks, n_cells = cells.values.shape
     bad = cells.diverged.any(axis=0)
-    rank = rank_texts(row_labels(cells.levels))
+    rank = rank_rows(cells.levels)
     rows, columns = _complete_part(np.isfinite(cells.values), np.flatnonzero(~bad), rank)
     columns = columns[np.argsort(rank[columns])]
     counts = format_counts(

@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.coding import Bools, Floats, rank_texts, row_labels
+from ablations.analysis.coding import Bools, Floats, rank_rows
 from ablations.analysis.design import Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import group_intervals, max_t
 from ablations.analysis.pairing import complete_configurations, join_factors
-from ablations.analysis.statements import (
-    STATED,
-    format_counts,
-    join_statements,
-    state_basis,
-)
+from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
 MEASURES = [
@@ -65,7 +60,7 @@ def configurations(
     table["pareto"] = pareto_front(np.where(complete, merit, np.nan), table["seconds"].to_numpy())
     levels = runs.iloc[np.unique(cell, return_index=True)[1]][list(design.factors)]
     # Ties come out in the same order whatever order the rows came in.
-    order = np.lexsort((rank_texts(row_labels(levels)), merit, ~complete))
+    order = np.lexsort((rank_rows(levels), merit, ~complete))
     return join_factors(levels.iloc[order], table[MEASURES].iloc[order])
 
 

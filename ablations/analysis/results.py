@@ -196,16 +196,15 @@ class Results(store.StoredResults):
     @cached_property
     def ablation(self) -> Effects:
         """The ablation table of the study's outcome, with what tells how far to trust it."""
-        design, metadata = self.design(), self._metadata
-        endings = curve_endings(design, self.curves)
+        design, metadata, endings = self.design(), self._metadata, self.endings()
         others = [self.loss if design.outcome != self.loss else metadata.metric_name]
         if metadata.judge == "last" and (endings["ending"] == OVERFITTED).any():
             others.insert(0, "best_val_loss")
         others = [name for name in others if self._is_recorded(name) and name != design.outcome]
         return replace(
             ablation_effects(design),
-            baseline=against_baseline(design),
-            endings=in_order(endings, {"": [CONTROL], **design.levels}),
+            baseline=self.baseline(),
+            endings=endings,
             others={name: main_effects(self.design(name)) for name in others},
         )
 
@@ -235,9 +234,7 @@ class Results(store.StoredResults):
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
-        table = curve_endings(design, self.curves)
-        is_control = table["axis"] == ""
-        return pd.concat([table[is_control], in_order(table[~is_control], design.levels)])
+        return in_order(curve_endings(design, self.curves), {"": [CONTROL], **design.levels})
 
     def baseline(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None

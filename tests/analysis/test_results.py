@@ -217,7 +217,7 @@ def test_the_command_writes_every_format(results: ablations.Results) -> None:
     assert "dropout" in message()
     assert all(change in message() for change in shown)
     by_metric = message("--of", "verdicts", "--outcome", "metric")
-    assert "metric, higher is better, difference" in by_metric
+    assert "r2, higher is better, difference" in by_metric
     refused = CliRunner().invoke(app, ["effects", folder, "--outcome", "loss"])
     assert refused.exit_code == 2
     assert "there is no outcome 'loss'" in refused.stderr

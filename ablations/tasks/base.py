@@ -22,6 +22,9 @@ scales by the training rows::
             noise = self.noise * streams.normal((128, 1), "data/noise")
             return split(x, torch.sin(6 * x) + noise, self.rows, streams)
 
+The class has the keys of its base too: ``test``, ``loss`` and, in a classification,
+``class_weight``; a class that defines ``losses`` itself takes neither of the last two.
+
 A task of this package is a module of this folder, and nothing else is edited.  A task of your own
 stands in a file of yours: a study names it ``task = "python:my_module:Sine"``.  Data that are in a
 table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.files``), and

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ablations import Study
 from ablations.study.configuration import Run
 from ablations.training import loop
 from ablations.training.fused import compilation, trainer
@@ -111,3 +112,13 @@ def test_weights_are_those_of_seed_0_for_every_seed() -> None:
     results = [loop.train(run, 1) for run in runs]
     assert len({run.configuration.task for run in runs}) == 1
     assert results[0].curve != results[1].curve
+
+
+def test_label_smoothing_is_skipped_where_the_loss_is_no_cross_entropy() -> None:
+    axes = {"regularizer": ["label_smoothing"]}
+    for loss in CLASSIFICATION:
+        task = {"name": "breast_cancer", "loss": loss}
+        (configuration,) = Study(task=task, axes=axes, seeds=1).configurations
+        skip = configuration.skip
+        assert (skip is None) == (loss not in ("focal", "multi_margin"))
+        assert skip is None or f"not for the loss '{loss}'" in skip

@@ -13,19 +13,13 @@ from ablations.analysis.ablation import Effects
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.power import min_seeds
 from ablations.report.data import ReportData
-from ablations.report.formatting import (
-    format_change,
-    format_count,
-    format_interval,
-    format_p,
-    format_ratio,
-    join_words,
-)
+from ablations.report.formatting import format_change, format_count, format_interval, format_p
 from ablations.report.texts import (
     Caveat,
     describe_agreement,
     describe_effects,
     describe_seeds,
+    shorten,
     write_caveats,
     write_text,
 )
@@ -106,18 +100,14 @@ def _describe_winner(data: ReportData) -> list[str]:
         f"{name} {row[name]}" for name in settings if row[name] not in (controls.get(name), NOT_SET)
     ]
     change, low, high = (format_change(row, design.scale, end) for end in ("", "low", "high"))
-    certainty = "" if row["high"] < 0 else ", which is no certain gain"
-    time = ""
-    if len(data.winner_cost):
-        time = f", at {format_ratio(data.winner_cost['ratio'].iloc[0])} the time of a step"
     text = write_text(
         "winner",
         row=row,
-        names=join_words(names),
-        is_certain=not pd.isna(row["low"]),
+        names=names,
+        has_interval=not pd.isna(row["low"]),
         agrees=row["chosen"] >= _AGREEMENT,
-        size=f"{change} [{low}, {high}] against all controls together{certainty}",
-        time=time,
+        size=f"{change} [{low}, {high}]",
+        ratio=data.winner_cost["ratio"].iloc[0] if len(data.winner_cost) else None,
     )
     return [text]
 
@@ -146,6 +136,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
     compared, unpaired = effects[effects["pairs"] > 0], effects[effects["pairs"] == 0]
     dropped = {noun: effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
     moderated = compared[~compared["depends_on"].isin(["", UNKNOWN])]
+    names = [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()]
     n_sizes = compared.groupby("axis", sort=False)["cells"].nunique()
     excludes_zero = (effects["low"] > 0) | (effects["high"] < 0)
     contradicted = effects[
@@ -168,9 +159,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
-        moderated=_shorten(
-            [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()]
-        ),
+        moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
         advice=advise_seeds(effects),
@@ -181,11 +170,6 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
 
 def _level_names(effects: pd.DataFrame) -> list[str]:
     return [f"{row.axis} {row.level}" for row in effects.itertuples()]
-
-
-def _shorten(names: list[str]) -> list[str]:
-    more = len(names) - _MOST_NAMES
-    return [*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names
 
 
 def advise_seeds(effects: pd.DataFrame) -> str:

@@ -89,8 +89,12 @@ def _name_effects(rows: pd.DataFrame, scale: Scale) -> str:
     names = [
         f"{row['axis']} {row['level']}{_describe_cause(row, scale)}" for _, row in rows.iterrows()
     ]
-    more = len(names) - _MOST_NAMES
-    return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)
+    return ", ".join(shorten(names, _MOST_NAMES))
+
+
+def shorten(names: list[str], most: int) -> list[str]:
+    """Count the names beyond the first ``most``."""
+    return [*names[:most], f"{len(names) - most} more"] if len(names) > most else names
 
 
 def _describe_cause(row: pd.Series, scale: Scale) -> str:

@@ -35,7 +35,7 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResu
     head = page.words.split("Ablation table")[0]
     assert "Of 3 techniques compared with their controls, 1 helps (regularizer l1" in head
     assert "1 hurts (norm layer" in head
-    assert "over 8 seeds on validation loss" in head
+    assert "over 8 seeds by validation loss" in head
     assert "The targets are noise" in head
     assert "48 runs" in head
 

@@ -59,10 +59,7 @@ def _is_same(value: object, level: object) -> bool:
 
 
 def cell_codes(levels: pd.DataFrame) -> Ints:
-    """Number the distinct rows of ``levels``, in order of appearance.
-
-    Levels may be of mixed types; a missing one is a level of its own, as in a union of grids.
-    """
+    """Number the distinct rows of ``levels`` as they appear; a missing level is one of its own."""
     return combine((Column.from_values(levels[name]) for name in levels.columns), len(levels))
 
 
@@ -88,14 +85,15 @@ def count_distinct(first: Ints, second: Ints, size: int) -> Ints:
     return np.bincount(first[rows], minlength=size)
 
 
-def row_labels(levels: pd.DataFrame) -> list[str]:
-    """Write each configuration as one text, by which ties are always put in the same order."""
-    return [" ".join(map(str, row)) for row in levels.itertuples(index=False, name=None)]
-
-
 def rank_texts(texts: Sequence[str]) -> Ints:
     """Return the position of each text in their order."""
     return np.argsort(np.argsort(np.asarray(texts, dtype=str), kind="stable"))
+
+
+def rank_rows(levels: pd.DataFrame) -> Ints:
+    """Return the position of each row in the order of levels as text, the same for every table."""
+    rows = levels.itertuples(index=False, name=None)
+    return rank_texts([" ".join(map(str, row)) for row in rows])
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:

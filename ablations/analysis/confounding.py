@@ -48,11 +48,8 @@ def confounding(design: Design, *, order: int = 2) -> pd.DataFrame:
 
 def inestimable_main_effects(design: Design) -> list[tuple[str, object, str]]:
     """Return axis, level and reason of each level that cannot be compared with its control."""
-    return [
-        (axis, row[1], row[-1])
-        for axis in design.contrasted_axes
-        for row in _main_effects(design, axis)
-    ]
+    rows = (row for axis in design.contrasted_axes for row in _main_effects(design, axis))
+    return [(axis, level, reason) for axis, level, *_, reason in rows]
 
 
 Row = tuple[str, object, str | None, object, str, str]
@@ -61,7 +58,7 @@ Row = tuple[str, object, str | None, object, str, str]
 def _main_effects(design: Design, axis: str) -> list[Row]:
     data, control = design.observations, design.controls[axis]
     column = data.columns[axis]
-    rest = _cells(design, [name for name in _names(design) if name != axis])
+    rest = _cells(design, [name for name in (*design.factors, design.unit) if name != axis])
     at_control = column.at(control)
     paired = np.isin(rest, rest[at_control])
     rows: list[Row] = []
@@ -85,7 +82,7 @@ def _interactions(design: Design, a: str, b: str) -> list[Row]:
     at_a0, at_b0 = (data.columns[axis].at(design.controls[axis]) for axis in (a, b))
     if not at_a0.any() or not at_b0.any():
         return []  # their main effects cannot be estimated either, which says more
-    rest = _cells(design, [name for name in _names(design) if name not in (a, b)])
+    rest = _cells(design, [name for name in (*design.factors, design.unit) if name not in (a, b)])
     (code_a, levels_a), (code_b, levels_b) = (_observed_levels(data.columns[x]) for x in (a, b))
     i0, j0 = code_a[at_a0][0], code_b[at_b0][0]
     ran = np.zeros((int(rest.max()) + 1, len(levels_a), len(levels_b)), dtype=bool)
@@ -100,14 +97,13 @@ def _interactions(design: Design, a: str, b: str) -> list[Row]:
         empty = [cell for cell in cells if not ran[:, cell[0], cell[1]].any()]
         if empty:
             p, q = empty[0]
-            reason = f"{a} {levels_a[p]} and {b} {levels_b[q]} were never run together"
-            rows.append((a, levels_a[i], b, levels_b[j], "", reason))
-            continue
-        corner_rows = [np.flatnonzero((code_a == p) & (code_b == q)) for p, q in cells]
-        # The contrast: both or neither, against one of the two.
-        groups = [np.concatenate(corner_rows[::3]), np.concatenate(corner_rows[1:3])]
-        effect = f"the four combinations of {a} {levels_a[i]} and {b} {levels_b[j]}"
-        explanation = _explain(design, groups, [a, b], effect)
+            explanation = "", f"{a} {levels_a[p]} and {b} {levels_b[q]} were never run together"
+        else:
+            corner_rows = [np.flatnonzero((code_a == p) & (code_b == q)) for p, q in cells]
+            # The contrast: both or neither, against one of the two.
+            groups = [np.concatenate(corner_rows[::3]), np.concatenate(corner_rows[1:3])]
+            effect = f"the four combinations of {a} {levels_a[i]} and {b} {levels_b[j]}"
+            explanation = _explain(design, groups, [a, b], effect)
         rows.append((a, levels_a[i], b, levels_b[j], *explanation))
     return rows
 
@@ -116,11 +112,6 @@ def _observed_levels(column: Column) -> tuple[Ints, list[object]]:
     """Codes of a column among the levels that occur in it, and these, in order of appearance."""
     codes, observed = pd.factorize(np.where(column.codes < 0, np.nan, column.codes))
     return codes, column.levels[observed.astype(int)].tolist()
-
-
-def _names(design: Design) -> list[str]:
-    """All columns in which two runs can differ."""
-    return [*design.factors, design.unit]
 
 
 def _cells(design: Design, names: Sequence[str]) -> Ints:
@@ -135,7 +126,7 @@ def _explain(
     design: Design, groups: Sequence[Ints], axes: Sequence[str], effect: str
 ) -> tuple[str, str]:
     """Find the fewest columns in which groups of runs differ everywhere; and say it."""
-    names = [name for name in _names(design) if name not in axes]
+    names = [name for name in (*design.factors, design.unit) if name not in axes]
 
     def is_separating(columns: Sequence[str]) -> bool:
         first, second = (set(_cells(design, columns)[group]) for group in groups)
@@ -146,8 +137,6 @@ def _explain(
             break
     else:
         return "", f"{effect} were never run with all of {', '.join(names)} the same"
-    confounded = ", ".join(" × ".join(columns) for columns in separating)
-    same = " and ".join(separating[0])
-    return confounded, (
-        f"{effect} were never run at the same {same}, and cannot be told from {confounded}"
-    )
+    with_factors, same = ", ".join(map(" × ".join, separating)), " and ".join(separating[0])
+    reason = f"{effect} were never run at the same {same}, and cannot be told from {with_factors}"
+    return with_factors, reason

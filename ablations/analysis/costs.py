@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SLOWER, FASTER, NO_SLOWER = "slower", "faster", "no measurable difference"
 FLOOR_QUANTILE = 0.975
 RESAMPLES = 2_000
+Levels = Mapping[str, Level]
 MACHINE = ["environment_id", "threads"]
 """Times that differ in one of these are never pooled."""
 COST_COLUMNS = [
@@ -55,7 +56,7 @@ def with_step_seconds(
     if timings.empty or not axes:
         return None
     machine = timings[MACHINE].value_counts().index[0]
-    here = (timings[MACHINE[0]] == machine[0]) & (timings[MACHINE[1]] == machine[1])
+    here = timings[MACHINE].eq(list(machine)).all(axis=1)
     medians = timings[here].groupby(list(axes), dropna=False)[["seconds", "run_steps"]].median()
     total = (medians["seconds"] * medians["run_steps"]).rename("alone").reset_index()
     seconds = runs[list(axes)].merge(total, on=list(axes), how="left")["alone"].to_numpy()
@@ -83,11 +84,8 @@ def time_costs(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
     controls = {axis: label(metadata.controls[axis]) for axis in axes}
     levels = {axis: levels_in_order(timings[axis], metadata, axis) for axis in axes}
     table = costs(timings, controls, axes)
-    tables = [
-        in_order(rows.reset_index(drop=True), levels)
-        for _, rows in table.groupby(MACHINE, sort=True)
-    ]
-    return pd.concat(tables or [table], ignore_index=True)
+    machines = [rows.reset_index(drop=True) for _, rows in table.groupby(MACHINE, sort=True)]
+    return pd.concat([in_order(rows, levels) for rows in machines] or [table], ignore_index=True)
 
 
 def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -140,11 +138,7 @@ def _noise_quantile(logs: Floats) -> float:
 
 
 def costs(
-    runs: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    *,
-    confidence: float = 0.95,
+    runs: pd.DataFrame, controls: Levels, factors: Sequence[str], *, confidence: float = 0.95
 ) -> pd.DataFrame:
     """Compare the step time of every level with its control, paired within blocks.
 
@@ -186,11 +180,7 @@ def costs(
 
 
 def _compare_levels(
-    timings: pd.DataFrame,
-    controls: Mapping[str, Level],
-    factors: Sequence[str],
-    floor: float,
-    confidence: float,
+    timings: pd.DataFrame, controls: Levels, factors: Sequence[str], floor: float, confidence: float
 ) -> list[dict[str, object]]:
     """The rows of one machine."""
     points, memory = (
@@ -236,8 +226,8 @@ def _compare_levels(
 def cost_between(
     runs: pd.DataFrame,
     factors: Sequence[str],
-    candidate: Mapping[str, Level],
-    baseline: Mapping[str, Level],
+    candidate: Levels,
+    baseline: Levels,
     *,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
@@ -258,7 +248,7 @@ def cost_between(
     """
     first = runs[runs["alias"] == ""]
 
-    def median_times(levels: Mapping[str, Level]) -> pd.DataFrame:
+    def median_times(levels: Levels) -> pd.DataFrame:
         hit = np.all([first[name] == levels[name] for name in factors if name in levels], axis=0)
         medians = first[hit].groupby([*MACHINE, "block"])["seconds"].median()
         return medians.rename("time").reset_index()

@@ -9,18 +9,10 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.coding import (
-    Bools,
-    Column,
-    Floats,
-    Ints,
-    combine,
-    number_pairs,
-    rank_texts,
-    varying,
-)
+from ablations.analysis.coding import Bools, Column, Floats, Ints, combine, rank_texts, varying
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
@@ -111,12 +103,6 @@ class Design:
         Axes at whose best level each configuration is compared.
     source
         The design before it was tuned over these axes.
-
-    Raises
-    ------
-    ValueError
-        If the factors are not a list of different columns, the controls are not a mapping, a
-        column is missing, or the block is a factor or missing in some row.
     """
 
     runs: pd.DataFrame
@@ -219,11 +205,11 @@ class Design:
         return np.asarray(column.codes, dtype=np.int64), column.categories
 
     @cached_property
-    def planned(self) -> Bools:
-        """Which runs were not skipped."""
+    def statuses(self) -> npt.NDArray[np.object_]:
+        """The status of each run; ``ok`` where the table has none."""
         if self.status not in self.runs:
-            return np.ones(len(self.runs), dtype=bool)
-        return np.asarray(self.runs[self.status] != "skipped", dtype=bool)
+            return np.full(len(self.runs), "ok", dtype=object)
+        return np.asarray(self.runs[self.status], dtype=object)
 
     @property
     def n_blocks(self) -> int:
@@ -232,24 +218,14 @@ class Design:
 
     @cached_property
     def observations(self) -> Observations:
-        """The runs that ended with a result or diverged; others carry no information.
-
-        Raises
-        ------
-        ValueError
-            If two of them share configuration and block, the outcome is no number, or a logarithm
-            is needed of a number that is not positive.
-        """
+        """The runs that ended with a result or diverged; others carry no information."""
         outcome = self.runs[self.outcome]
         if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
             raise ValueError(f"{self.outcome!r} is no column of numbers")
         raw = outcome.to_numpy(dtype=float, na_value=np.nan)
-        ok, diverged = np.ones(len(raw), dtype=bool), np.zeros(len(raw), dtype=bool)
-        if self.status in self.runs:
-            status = self.runs[self.status].astype(object).to_numpy()
-            ok, diverged = status == "ok", status == "diverged"
+        ok = self.statuses == "ok"
         # An infinite number under another name is still a run that diverged.
-        diverged = diverged | (ok & np.isinf(raw))
+        diverged = (self.statuses == "diverged") | (ok & np.isinf(raw))
         usable = ok & np.isfinite(raw)
         if self.scale == "log" and (raw[usable] <= 0).any():
             raise ValueError(
@@ -271,8 +247,8 @@ class Design:
                 for name, column in self.columns.items()
             },
         )
-        _, first = number_pairs(observations.cells(self.factors), observations.block)
-        if repeated := len(observations) - len(first):
+        cells = pd.DataFrame({"cell": observations.cells(self.factors), "block": codes[rows]})
+        if repeated := int(cells.duplicated().sum()):
             raise ValueError(
                 f"{repeated} rows repeat the configuration and {self.unit} of another row: "
                 f"name the column that tells them apart among the factors {list(self.factors)}"

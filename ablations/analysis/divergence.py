@@ -14,12 +14,7 @@ from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import max_t, mean_intervals, sign_flip_p
 from ablations.analysis.pairing import Pairs, balanced_pairs, mean_by_block, pair_runs
-from ablations.analysis.statements import (
-    STATED,
-    assumptions_text,
-    format_counts,
-    state_basis,
-)
+from ablations.analysis.statements import STATED, assumptions_text, format_counts, state_basis
 
 RATE_COLUMNS = ["axis", "level", "diverged", "runs", "rate", "low", "high", "seeds"]
 DIVERGENCE_COLUMNS = [
@@ -160,9 +155,7 @@ MIN_AUDITED = 4
 
 
 def audit_failure(audit: pd.DataFrame) -> str | None:
-    """Return where audited runs of the fused engine (rows of ``Results.audit``) differ from the
-    reference loop, in a sentence; None where all agree.
-    """
+    """Return in a sentence where audited runs (``Results.audit``) differ from the plain loop."""
     wrong = audit[audit["reason"].notna()]
     if len(wrong):
         first = wrong.iloc[0]

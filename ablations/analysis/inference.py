@@ -1,6 +1,4 @@
-"""Intervals and tests over blocks, of arrays with a row a seed and a column a contrast; an entry
-is missing where a contrast lacks the seed.
-"""
+"""Intervals and tests over blocks, of arrays of seeds x contrasts with missing entries."""
 
 from __future__ import annotations
 

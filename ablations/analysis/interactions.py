@@ -110,10 +110,6 @@ def moderators(
 
     Parameters
     ----------
-    effects
-        Of ``main_effects``.
-    interactions
-        Of ``interactions``.
     margin
         On the scale of the effects: log(1 + margin) for a margin that is a fraction.
 
@@ -264,10 +260,7 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
 
 
 def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame, Floats, Ints]:
-    """Average the balanced part of each contrast over cells, then over blocks.
-
-    Also returns the means, blocks x contrasts, and how many rows of each are not balanced.
-    """
+    """Average the balanced rows of contrasts, also by block; and count the others."""
     before = np.bincount(rows["contrast"], minlength=size)
     codes = (rows[name].to_numpy() for name in ("contrast", "cell", "block"))
     rows = rows[find_balanced(*codes)]

@@ -89,13 +89,8 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
-    missing = [
-        *inestimable_main_effects(design),
-        *(row for axis in by_axis for row in axis.missing),
-    ]
-    tables = []
-    if contrasts:
-        tables.append(_tested(design, contrasts, correction))
+    missing = inestimable_main_effects(design) + [row for axis in by_axis for row in axis.missing]
+    tables = [_tested(design, contrasts, correction)] if contrasts else []
     if missing or not contrasts:
         tables.append(_unpaired(design, missing))
     return pd.concat(tables, ignore_index=True)
@@ -139,6 +134,9 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
     n_pairs = np.bincount(pairs.level, minlength=size)
     n_runs = np.bincount(column.codes[column.codes >= 0], minlength=size)
     n_cells = count_distinct(pairs.level, pairs.cell, size)
+    codes, planned = design.columns[axis].codes, design.statuses != "skipped"
+    planned &= codes >= 0
+    n_planned = count_distinct(codes[planned], design.blocks[0][planned], size)
     missing = [
         (axis, column.levels[code], f"{axis} {column.levels[code]} and its control {control} have "
          f"{n_pairs[code]:,} pairs, but no two {design.unit}s of the same cells")
@@ -153,7 +151,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             **counts,
             "conditional": counts["survivors"] < counts["pairs"],
             "helped": _share_helped(design, balanced, contrast, len(level)),
-            "seeds_dropped": _planned_blocks(design, axis)[level] - counts["blocks"],
+            "seeds_dropped": n_planned[level] - counts["blocks"],
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
@@ -161,12 +159,6 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
     )
     shape = len(data.blocks), len(level)
     return _Contrasts(table, *mean_differences(balanced, contrast, shape), missing)
-
-
-def _planned_blocks(design: Design, axis: str) -> Ints:
-    column = design.columns[axis]
-    rows = design.planned & (column.codes >= 0)
-    return count_distinct(column.codes[rows], design.blocks[0][rows], len(column.levels))
 
 
 def _share_helped(design: Design, pairs: Pairs, contrast: Ints, size: int) -> Floats:

@@ -19,12 +19,7 @@ from ablations.analysis.coding import Bools
 from ablations.analysis.design import Design, Observations, accept_table
 from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
 from ablations.analysis.pairing import complete_configurations, spread_cells
-from ablations.analysis.statements import (
-    STATED,
-    UNTESTED,
-    assumptions_text,
-    list_counts,
-)
+from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
 from ablations.results.metadata import Level
 
 ONE_FACTOR_COLUMNS = [

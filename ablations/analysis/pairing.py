@@ -12,15 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import (
-    Bools,
-    Floats,
-    Ints,
-    count_distinct,
-    number_pairs,
-    rank_texts,
-    row_labels,
-)
+from ablations.analysis.coding import Bools, Floats, Ints, count_distinct, number_pairs, rank_rows
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.statements import format_counts, join_statements
 from ablations.results.metadata import Level
@@ -39,19 +31,18 @@ def to_observations(design: Design) -> pd.DataFrame:
         The factors, the block, ``raw`` (the outcome), ``value`` (the outcome on the scale; missing
         where the run diverged) and ``diverged``.  Failed, skipped and unmeasured runs are left out.
     """
-    observations = design.observations
+    data = design.observations
     names = [*design.factors, *([] if design.block is None else [design.block])]
-    table = design.runs[names].iloc[observations.rows]
-    return table.reset_index(drop=True).assign(
-        raw=observations.raw, value=observations.value, diverged=observations.diverged
-    )
+    table = design.runs[names].iloc[data.rows].reset_index(drop=True)
+    return table.assign(raw=data.raw, value=data.value, diverged=data.diverged)
 
 
 class Pairs(NamedTuple):
     """Runs with the run that differs in one thing, an axis at its control, where both ended.
 
     ``row``: position in ``design.observations``; ``level``, ``block``: codes; ``cell``: all other
-    factors, numbered; ``difference``: level - control on the scale, missing where either diverged.
+    factors, numbered; ``difference``: level - control on the scale, missing where either diverged;
+    ``control_row``: position of the run at the control.
     """
 
     row: Ints
@@ -62,6 +53,7 @@ class Pairs(NamedTuple):
     identical: Bools
     diverged: Bools
     control_diverged: Bools
+    control_row: Ints
 
     def take(self, rows: Bools) -> Pairs:
         """Return some of the pairs."""
@@ -88,6 +80,7 @@ def pair_runs(design: Design, axis: str) -> Pairs:
         data.raw[rows] == data.raw[control],
         data.diverged[rows],
         data.diverged[control],
+        control,
     )
 
 
@@ -116,7 +109,7 @@ def paired_differences(
             "axis": axis,
             "level": data.columns[axis].values.iloc[pairs.row].reset_index(drop=True),
             "control": [control] * len(pairs.row),
-            **{name: getattr(pairs, name) for name in ("cell", *Pairs._fields[4:])},
+            **{name: getattr(pairs, name) for name in ("cell", *Pairs._fields[4:-1])},
         }
     )
     table[label_column(design.unit, table.columns)] = data.blocks.take(pairs.block)
@@ -171,10 +164,8 @@ def seed_effects(design: Design) -> pd.DataFrame:
 def mean_differences(pairs: Pairs, contrast: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """Average differences and excess of diverged runs over cells; both blocks x contrasts."""
     excess = pairs.diverged.astype(float) - pairs.control_diverged.astype(float)
-    differences, divergence = (
-        mean_by_block(values, contrast, pairs.block, shape) for values in (pairs.difference, excess)
-    )
-    return differences, divergence
+    differences = mean_by_block(pairs.difference, contrast, pairs.block, shape)
+    return differences, mean_by_block(excess, contrast, pairs.block, shape)
 
 
 def mean_by_block(values: Floats, contrast: Ints, block: Ints, shape: tuple[int, int]) -> Floats:
@@ -189,18 +180,13 @@ def mean_by_block(values: Floats, contrast: Ints, block: Ints, shape: tuple[int,
 
 def count_pairs(pairs: Pairs, contrast: Ints, size: int) -> dict[str, Ints]:
     """Count what each contrast rests on."""
-
-    def count(rows: Bools) -> Ints:
-        return np.bincount(contrast[rows], minlength=size)
-
+    marks = {name: getattr(pairs, name) for name in ("identical", "diverged", "control_diverged")}
+    marks["survivors"] = np.isfinite(pairs.difference)
     return {
         "cells": count_distinct(contrast, pairs.cell, size),
         "blocks": count_distinct(contrast, pairs.block, size),
         "pairs": np.bincount(contrast, minlength=size),
-        "survivors": count(np.isfinite(pairs.difference)),
-        "identical": count(pairs.identical),
-        "diverged": count(pairs.diverged),
-        "control_diverged": count(pairs.control_diverged),
+        **{name: np.bincount(contrast[mark], minlength=size) for name, mark in marks.items()},
     }
 
 
@@ -219,11 +205,6 @@ def complete_blocks(
     pairs
         One row a (contrast, ``cell``, block) that was observed, diverged or not; cells are
         numbered in the order of their levels as text.
-
-    Returns
-    -------
-    DataFrame
-        The remaining rows.
     """
     codes = (pd.Categorical(pairs[name]).codes for name in (contrast, "cell", block))
     return pairs[find_balanced(*(np.asarray(code, dtype=np.int64) for code in codes))]
@@ -323,7 +304,7 @@ def complete_configurations(design: Design) -> CompleteDesign:
     cells, block = spread_cells(design), design.unit
     n_blocks, n_cells = cells.values.shape
     bad = cells.diverged.any(axis=0)
-    rank = rank_texts(row_labels(cells.levels))
+    rank = rank_rows(cells.levels)
     rows, columns = _complete_part(np.isfinite(cells.values), np.flatnonzero(~bad), rank)
     columns = columns[np.argsort(rank[columns])]
     counts = format_counts(
@@ -354,7 +335,7 @@ def _complete_part(present: Bools, columns: Ints, rank: Ints) -> tuple[Ints, Int
 
 def describe_unmeasured(design: Design) -> list[str]:
     """Write what has no result: how many runs, and which levels and how many blocks have none."""
-    data, planned = design.observations, design.planned
+    data, planned = design.observations, design.statuses != "skipped"
     ended = data.rows[~data.diverged]
     parts = [format_counts((int(planned.sum()) - len(data), "run without a result"))]
     for name, column in design.columns.items():

@@ -74,12 +74,9 @@ def _tests(effects: pd.DataFrame) -> int:
     """The number of tests that the smallest p of a table is adjusted for: 1 with max-T."""
     if "p_floor" not in effects:
         return 1
-    seeds = effects["seeds"].to_numpy(dtype=float)
-    exact = (seeds >= 2) & (seeds <= EXACT_BLOCKS) & (effects["p_floor"] < 1).to_numpy()
-    if not exact.any():
-        return 1
-    times = effects["p_floor"].to_numpy(dtype=float)[exact] * 2.0 ** (seeds[exact] - 1)
-    return max(1, round(float(times.max())))
+    exact = effects[effects["seeds"].between(2, EXACT_BLOCKS) & (effects["p_floor"] < 1)]
+    times = exact["p_floor"].astype(float) * 2.0 ** (exact["seeds"].astype(float) - 1)
+    return max(1, round(float(times.max()))) if len(times) else 1
 
 
 def for_difference(size: float, alpha: float = 0.05, power: float = 0.8) -> float:

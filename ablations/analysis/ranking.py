@@ -9,16 +9,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.coding import Bools, Floats, rank_texts, row_labels
+from ablations.analysis.coding import Bools, Floats, rank_rows
 from ablations.analysis.design import Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import group_intervals, max_t
 from ablations.analysis.pairing import complete_configurations, join_factors
-from ablations.analysis.statements import (
-    STATED,
-    format_counts,
-    join_statements,
-    state_basis,
-)
+from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
 
 STATUSES = ("ok", "diverged", "failed", "skipped")
 MEASURES = [
@@ -50,12 +45,11 @@ def configurations(
         good only where it survived does not lead the table.
     """
     runs, data, cell = design.runs, design.observations, design.cells
-    status = runs[design.status] if design.status in runs else pd.Series("ok", index=runs.index)
-    counts = pd.crosstab(cell, status.to_numpy()).reindex(columns=list(STATUSES), fill_value=0)
+    counts = pd.crosstab(cell, design.statuses).reindex(columns=list(STATUSES), fill_value=0)
     table = counts.assign(runs=np.bincount(cell))
     losses = group_intervals(pd.Series(data.value), cell[data.rows])[["mean", "low", "high"]]
     table = table.join(np.exp(losses) if design.scale == "log" else losses)
-    ok = (status == "ok").to_numpy()
+    ok = design.statuses == "ok"
     metrics = pd.to_numeric(runs.loc[ok, metric]) if metric in runs else pd.Series(np.nan, cell[ok])
     scores = group_intervals(metrics, cell[ok])[["mean", "low", "high"]]
     table = table.join(scores.set_axis(["metric", "metric_low", "metric_high"], axis=1))
@@ -66,7 +60,7 @@ def configurations(
     table["pareto"] = pareto_front(np.where(complete, merit, np.nan), table["seconds"].to_numpy())
     levels = runs.iloc[np.unique(cell, return_index=True)[1]][list(design.factors)]
     # Ties come out in the same order whatever order the rows came in.
-    order = np.lexsort((rank_texts(row_labels(levels)), merit, ~complete))
+    order = np.lexsort((rank_rows(levels), merit, ~complete))
     return join_factors(levels.iloc[order], table[MEASURES].iloc[order])
 
 
@@ -182,9 +176,7 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
     mean_ranks = ranks.mean(axis=0)
     statistic, p = friedman(ranks)
     distance = critical_difference(k, n, alpha)
-    first_better = share_below(merit[:, :1], merit)
-    p_first = np.full(k, np.nan)
-    first_better[0], p_first[1:] = np.nan, max_t(merit[:, 1:] - merit[:, :1])
+    lead = merit[:, 1:] - merit[:, :1]
 
     def to_unit(value: Floats) -> Floats:
         return np.exp(sign * value) if design.scale == "log" else sign * value
@@ -199,8 +191,8 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
             "iqm_high": high,
             "mean_rank": mean_ranks,
             "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
-            "first_better": first_better,
-            "p_first": p_first,
+            "first_better": [np.nan, *((lead > 0).mean(axis=0) + (lead == 0).mean(axis=0) / 2)],
+            "p_first": [np.nan, *max_t(lead)],
             "seeds": n,
             "friedman": statistic,
             "p": p,
@@ -219,9 +211,7 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
 
 
 def friedman(ranks: Floats, *, ties: bool = True) -> tuple[float, float]:
-    """Friedman's chi-square of ranks (blocks x treatments), and its p; corrected for ties as scipy
-    does, or not, as Demsar (2006).
-    """
+    """Friedman's chi-square of ranks within blocks, and its p; Demsar (2006) ignores ties."""
     n, k = ranks.shape
     if n < 2 or k < 2:
         return np.nan, np.nan
@@ -246,11 +236,6 @@ def critical_difference(treatments: int, blocks: int, alpha: float = 0.05) -> fl
 def interquartile_mean(values: Floats) -> Floats:
     """Mean of the middle half of each column (Agarwal et al., 2021)."""
     return np.asarray(stats.trim_mean(values, 0.25, axis=0), dtype=float)
-
-
-def share_below(first: Floats, others: Floats) -> Floats:
-    """Return the share of rows in which ``first`` is smaller than each column; ties count half."""
-    return np.asarray((first < others).mean(axis=0) + (first == others).mean(axis=0) / 2)
 
 
 def _bootstrap_interval(merit: Floats) -> tuple[Floats, Floats]:

@@ -196,16 +196,15 @@ class Results(store.StoredResults):
     @cached_property
     def ablation(self) -> Effects:
         """The ablation table of the study's outcome, with what tells how far to trust it."""
-        design, metadata = self.design(), self._metadata
-        endings = curve_endings(design, self.curves)
+        design, metadata, endings = self.design(), self._metadata, self.endings()
         others = [self.loss if design.outcome != self.loss else metadata.metric_name]
         if metadata.judge == "last" and (endings["ending"] == OVERFITTED).any():
             others.insert(0, "best_val_loss")
         others = [name for name in others if self._is_recorded(name) and name != design.outcome]
         return replace(
             ablation_effects(design),
-            baseline=against_baseline(design),
-            endings=in_order(endings, {"": [CONTROL], **design.levels}),
+            baseline=self.baseline(),
+            endings=endings,
             others={name: main_effects(self.design(name)) for name in others},
         )
 
@@ -223,7 +222,7 @@ class Results(store.StoredResults):
         (``analysis.effects_by_epoch``).
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
-        design = self.design(None, tune_over)
+        design = self.design(self.loss, tune_over)
         table = effects_by_epoch(design, self.curves, epochs=epochs)
         return in_order(table, design.levels)
 
@@ -234,7 +233,8 @@ class Results(store.StoredResults):
         (``analysis.curve_endings``).
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
-        return curve_endings(self.design(None, tune_over), self.curves)
+        design = self.design(self.loss, tune_over)
+        return in_order(curve_endings(design, self.curves), {"": [CONTROL], **design.levels})
 
     def baseline(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
@@ -245,7 +245,7 @@ class Results(store.StoredResults):
         if tune_over:
             raise RequestError("a constant has nothing to tune; leave it out", "tune_over")
         _refuse_any_outcome(outcome, "the constant is judged by its loss")
-        return against_baseline(self.design())
+        return against_baseline(self.design(self.loss))
 
     @cached_property
     def loss(self) -> str:
@@ -311,13 +311,13 @@ class Results(store.StoredResults):
         is_log = not higher_is_better and bool((values.dropna() > 0).all())
         runs = self._untuned_design.runs
         size = 1.0 if is_log else typical_size(runs, self._untuned_design.controls, outcome)
-        return replace(
-            self.design(self.loss, tune_over),
-            outcome=outcome,
-            scale="log" if is_log else "difference",
-            margin=self._metadata.margin * size,
-            higher_is_better=higher_is_better,
-        )
+        role: dict[str, Any] = {
+            "outcome": outcome,
+            "scale": "log" if is_log else "difference",
+            "margin": self._metadata.margin * size,
+            "higher_is_better": higher_is_better,
+        }
+        return replace(self.design(self.loss, tune_over), **role)
 
     def _tuned_design(self, tune_over: tuple[str, ...]) -> Design:
         design = self._untuned_design

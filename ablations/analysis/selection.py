@@ -15,7 +15,7 @@ from scipy import stats
 from ablations.analysis.coding import Column, Floats, Ints, fixed_order, number_pairs
 from ablations.analysis.design import Design, accept_table, check_mapping, check_names
 from ablations.analysis.inference import effect_columns
-from ablations.analysis.pairing import CompleteDesign, complete_configurations, join_factors
+from ablations.analysis.pairing import complete_configurations, join_factors
 from ablations.analysis.statements import STATED, state_basis
 from ablations.results.metadata import Level
 
@@ -71,7 +71,14 @@ def best_configuration(
     merit = complete.values * (-1 if design.higher_is_better else 1)
     merit = merit[fixed_order(merit - merit.mean(axis=0))]
     best = int(np.argmin(merit.mean(axis=0)))
-    row = pd.DataFrame([_evaluate(design, complete, merit, best, control)])
+    base = _find_control(complete.levels, control)
+    against = {} if base is None else complete.levels.iloc[base]
+    row = pd.DataFrame([_evaluate(design, merit, best, base)]).assign(
+        against=", ".join(f"{name} {level}" for name, level in against.items()),
+        candidates=merit.shape[1],
+        seeds=len(merit),
+        left_out=complete.left_out,
+    )
     n_splits, block = 2 * len(halves(len(merit), SPLITS)), design.unit
     procedure = (
         "best mean on half of the blocks, judged on the other half, over "
@@ -85,22 +92,11 @@ def best_configuration(
     return join_factors(complete.levels.iloc[[best]], row)
 
 
-def _evaluate(
-    design: Design,
-    complete: CompleteDesign,
-    merit: Floats,
-    best: int,
-    control: Mapping[str, Level] | None,
-) -> dict[str, Any]:
-    seeds, candidates = merit.shape
+def _evaluate(design: Design, merit: Floats, best: int, base: int | None) -> dict[str, Any]:
     sign = -1 if design.higher_is_better else 1
     outside, share = _hold_out(merit, best, SPLITS)
-    base = _find_control(complete.levels, control)
-    against, effect, half_width = "", np.nan, np.nan
-    if base is not None:
-        levels = complete.levels.iloc[base].items()
-        against = ", ".join(f"{name} {level}" for name, level in levels)
-    if base is not None and seeds >= 2:
+    effect = half_width = np.nan
+    if base is not None and len(merit) >= 2:
         effect = sign * float((outside - merit[:, base]).mean())
         half_width = _jackknife(merit, base)
     naive, held_out = float(merit[:, best].mean()), float(outside.mean())
@@ -110,11 +106,7 @@ def _evaluate(
         "held_out": float(np.exp(sign * held_out)) if is_log else sign * held_out,
         "optimism": float(np.expm1(held_out - naive)) if is_log else held_out - naive,
         "chosen": share,
-        "against": against,
         **effect_columns(effect, effect - half_width, effect + half_width, design.scale),
-        "candidates": candidates,
-        "seeds": seeds,
-        "left_out": complete.left_out,
     }
 
 
@@ -177,18 +169,17 @@ def halves(n: int, splits: int = SPLITS) -> list[Ints]:
 def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
     """Report each configuration at its best level of some axes, chosen on the other half of seeds.
 
-    The seeds are halved at random, always the same way for the same numbers, whatever the seeds
-    are called.  For each combination of the other factors, the level of ``tune_over`` with the best
-    mean on one half is reported on the other, and the other way round; so no seed chooses the level
-    that it is reported at.  A level that diverged on a seed of the half that chooses is chosen only
-    where all did; among those, one that diverged least often.  All levels of a combination are
-    compared on the same seeds: a seed that lacks a run of any of them is left out there, or, where
-    that would cost more than half of the seeds, the levels with most runs missing.
+    The seeds, at least two, are halved at random, always the same way for the same numbers.  For
+    each combination of the other factors, the level of ``tune_over`` with the best mean on one half
+    is reported on the other, and the other way round; so no seed chooses the level that it is
+    reported at.  A level that diverged on a seed of the half that chooses is chosen only where all
+    did; among those, one that diverged least often.  All levels of a combination are compared on
+    the same seeds: a seed that lacks a run of any of them is left out there, or, where that would
+    cost more than half of the seeds, the levels with most runs missing.
 
-    What is then compared are configurations at the levels that were chosen.  That another choice
-    might have been better is in no interval; the seeds of a half share theirs, so where levels
-    hardly differ a technique without effect is called certain in 7 % of studies rather than in 5
-    (over four cells), in up to 10 over one cell.
+    That another choice might have been better is in no interval; the seeds of a half share theirs,
+    so where levels hardly differ a technique without effect is called certain in 7 % of studies
+    rather than in 5 (over four cells), in up to 10 over one cell.
 
     Parameters
     ----------
@@ -202,8 +193,7 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
         seed: as the input of any other analysis, whose factors are the others.
     """
     check_names("tune_over", tune_over)
-    missing = [axis for axis in tune_over if axis not in design.factors]
-    if missing:
+    if missing := [axis for axis in tune_over if axis not in design.factors]:
         raise ValueError(f"{missing[0]!r} is to be tuned over, and is none of the factors")
     data = design.observations
     table = pd.DataFrame(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ def assumptions_text(block: str) -> str:
 
 
 def state_basis(
-    table: pd.DataFrame, n: pd.Series, procedure: str, assumes: str | list[str]
+    table: pd.DataFrame, n: Sequence[float] | pd.Series, procedure: str, assumes: str | list[str]
 ) -> pd.DataFrame:
     """Add the numbers of blocks, what was computed where there are two, and what that assumes."""
     texts = [procedure if count >= 2 else UNTESTED for count in n]

@@ -11,7 +11,7 @@ import pandas as pd
 from ablations.analysis.coding import Bools, Floats, Ints
 from ablations.analysis.design import OUTCOME, Design
 from ablations.analysis.inference import effect_columns, mean_and_sd, mean_intervals, t_interval
-from ablations.analysis.pairing import balanced_pairs, mean_differences
+from ablations.analysis.pairing import balanced_pairs
 from ablations.analysis.statements import STATED, UNTESTED
 
 NOT_FINISHED, OVERFITTED = "not finished", "overfitted"
@@ -53,8 +53,10 @@ def effects_by_epoch(
         loss after that epoch, over runs that never diverged; each interval is for its epoch alone.
     """
     points = _read_curves(design, curves)
-    chosen = points.epochs if epochs is None else np.asarray(epochs, dtype=np.int64)
-    tables = [table for epoch in chosen for table in _effects_at(design, points, int(epoch))]
+    wanted = np.arange(len(points.epochs))
+    if epochs is not None:
+        wanted = np.flatnonzero(np.isin(points.epochs, np.asarray(epochs, dtype=np.int64)))
+    tables = list(_effects_at(design, points, wanted))
     if not tables:
         return pd.DataFrame(columns=EFFECT_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
@@ -134,40 +136,59 @@ def _read_curves(design: Design, curves: pd.DataFrame) -> _Curves:
     is_log = not bool((raw <= 0).any())
     values = np.log(raw) if is_log else raw
     present = np.isfinite(values)
+<<<<<<< HEAD
     last = np.full(len(present), -1)
     if len(epochs):
         last = np.where(present.any(1), len(epochs) - 1 - present[:, ::-1].argmax(1), -1)
+=======
+    position = np.arange(1, len(epochs) + 1)
+    last = (present * position).max(axis=1, initial=0) - 1
+>>>>>>> trunk20
     return _Curves(values, epochs, is_log, last)
 
 
-def _effects_at(design: Design, curves: _Curves, epoch: int) -> Iterator[pd.DataFrame]:
-    """The effects of each axis at one epoch."""
-    position = np.flatnonzero(curves.epochs == epoch)
-    if not len(position):
-        return
+def _effects_at(design: Design, curves: _Curves, positions: Ints) -> Iterator[pd.DataFrame]:
+    """The effects of each axis at some epochs, those with the same runs together."""
     data = design.observations
-    losses = np.full(len(design.runs), np.nan)
-    losses[data.rows] = curves.values[:, position[0]]
-    # Ready on the scale: a logarithm of a logarithm is no loss.
-    scaled = replace(design, runs=design.runs.assign(**{OUTCOME: losses}), outcome=OUTCOME)
-    scaled = replace(scaled, scale="difference", higher_is_better=False)
-    data, scale = scaled.observations, "log" if curves.is_log else "difference"
-    for axis in scaled.contrasted_axes:
-        pairs, column = balanced_pairs(scaled, axis), data.columns[axis]
-        present = np.unique(pairs.level)
-        shape = len(data.blocks), len(column.levels)
-        differences = mean_differences(pairs, pairs.level, shape)[0][:, present]
-        intervals = mean_intervals(differences, "log" if scale == "log" else "difference")
-        yield pd.DataFrame(
-            {
-                "axis": axis,
-                "level": pd.Series(column.levels).iloc[present].to_numpy(dtype=object),
-                "control": design.controls[axis],
-                "epoch": epoch,
-                **intervals,
-                "n": np.isfinite(differences).sum(axis=0),
-            }
-        )
+    present = np.isfinite(curves.values[:, positions]) | data.diverged[:, None]
+    patterns, pattern = np.unique(present, axis=1, return_inverse=True)
+    for k in range(patterns.shape[1] if len(data) else 0):
+        chosen = positions[pattern.ravel() == k]
+        # Ready on the scale: a logarithm of a logarithm is no loss.
+        losses = np.full(len(design.runs), np.nan)
+        losses[data.rows] = curves.values[:, chosen[0]]
+        runs = design.runs.assign(**{OUTCOME: losses})
+        scaled = replace(design, runs=runs, outcome=OUTCOME, scale="difference")
+        rows = np.searchsorted(data.rows, scaled.observations.rows)
+        for axis in scaled.contrasted_axes:
+            yield _axis_effects(scaled, axis, curves, rows, chosen)
+
+
+def _axis_effects(
+    scaled: Design, axis: str, curves: _Curves, rows: Ints, positions: Ints
+) -> pd.DataFrame:
+    """The effects of one axis at epochs with the same runs, whose rows in the curves are given."""
+    data = scaled.observations
+    pairs, column = balanced_pairs(scaled, axis), data.columns[axis]
+    values = curves.values[rows][:, positions]
+    present = np.unique(pairs.level)
+    means = pd.DataFrame(values[pairs.row] - values[pairs.control_row])
+    means = means.groupby([pairs.block, pairs.level]).mean()
+    shape = len(data.blocks), len(present)
+    differences = np.full((*shape, len(positions)), np.nan)
+    blocks, levels = (means.index.get_level_values(i).to_numpy() for i in (0, 1))
+    differences[blocks, np.searchsorted(present, levels)] = means.to_numpy()
+    flat = differences.reshape(shape[0], -1)
+    return pd.DataFrame(
+        {
+            "axis": axis,
+            "level": pd.Series(column.levels).iloc[present.repeat(len(positions))].to_numpy(object),
+            "control": scaled.controls[axis],
+            "epoch": np.tile(curves.epochs[positions], len(present)),
+            **mean_intervals(flat, "log" if curves.is_log else "difference"),
+            "n": np.isfinite(flat).sum(axis=0),
+        }
+    )
 
 
 def _groups(design: Design, curves: _Curves) -> Iterator[tuple[str, object, Bools]]:

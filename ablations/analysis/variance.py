@@ -10,17 +10,15 @@ import pandas as pd
 from scipy import stats
 from scipy.linalg import helmert
 
-from ablations.analysis.coding import Bools, Column, Floats, Ints, count_distinct, varying
+from ablations.analysis.coding import Bools, Column, Floats, Ints, varying
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.pairing import describe_unmeasured
-from ablations.analysis.statements import STATED, UNTESTED, format_counts, join_statements
+from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
 
 
 @dataclass(frozen=True)
 class BalancedPart:
-    """A full cross: ``values`` have one axis a factor (``levels``), and last one of blocks
-    (``has_blocks``) or of replicates.
-    """
+    """A full cross: ``values`` have one axis a factor, and last one of blocks or replicates."""
 
     values: Floats
     levels: dict[str, tuple[object, ...]]
@@ -43,7 +41,14 @@ def find_balanced_part(design: Design) -> BalancedPart:
     rows = np.flatnonzero(~data.diverged)
     if has_blocks:
         unit, labels = pd.factorize(data.block[rows])
-        _refuse_nested(design, rows)
+        for name, column in data.columns.items():
+            codes = pd.Series(column.codes[rows])
+            n_levels = codes.where(codes >= 0).groupby(unit).nunique()
+            if len(set(codes)) > 1 and (n_levels < 2).all():
+                raise ValueError(
+                    f"no {design.unit} was measured at two levels of {name!r}; where rows are "
+                    "independent, give block=None"
+                )
     else:
         # Numbered within each combination: what is missing is no replicate.
         cells = data.cells(design.factors)[rows]
@@ -53,7 +58,9 @@ def find_balanced_part(design: Design) -> BalancedPart:
     cube = np.full([*(len(levels) for _, levels in coded.values()), len(labels)], np.nan)
     cube[(*(codes for codes, _ in coded.values()), unit)] = data.value[rows]
     remaining = _full_cross(np.isfinite(cube), replicates=not has_blocks)
+    balanced = {}
     for (name, (_, levels)), axis in zip(coded.items(), remaining, strict=False):
+        balanced[name] = tuple(levels[index] for index in axis)
         removed = [str(level) for i, level in enumerate(levels) if i not in axis]
         left_out += [f"{name} {', '.join(removed)}"] if removed else []
     left_out += [
@@ -61,27 +68,8 @@ def find_balanced_part(design: Design) -> BalancedPart:
         format_counts((len(data) - len(rows), "run that diverged")),
     ]
     return BalancedPart(
-        cube[np.ix_(*remaining)],
-        {
-            name: tuple(levels[index] for index in axis)
-            for (name, (_, levels)), axis in zip(coded.items(), remaining, strict=False)
-        },
-        has_blocks,
-        tuple(filter(None, left_out)),
+        cube[np.ix_(*remaining)], balanced, has_blocks, tuple(filter(None, left_out))
     )
-
-
-def _refuse_nested(design: Design, rows: Ints) -> None:
-    """Blocks that each have one level of a factor are no blocks for it."""
-    data = design.observations
-    for name, column in data.columns.items():
-        codes, present = column.codes[rows], rows[column.codes[rows] >= 0]
-        per_block = count_distinct(data.block[present], column.codes[present], len(data.blocks))
-        if len(np.unique(codes)) > 1 and (per_block < 2).all():
-            raise ValueError(
-                f"no {design.unit} was measured at two levels of {name!r}; where rows are "
-                "independent, give block=None"
-            )
 
 
 def _sort_levels(column: Column, rows: Ints) -> tuple[Ints, list[object]]:
@@ -194,14 +182,10 @@ def variance_shares(design: Design, *, order: int = 2) -> pd.DataFrame:
     if values.size < 2:
         return pd.DataFrame(columns=SHARE_COLUMNS)
     n = balanced.values.shape[-1] if balanced.has_blocks else values.size
-    procedure, assumptions = WITHIN if balanced.has_blocks else BETWEEN
-    return _split_variance(values, factors, order, has_blocks=balanced.has_blocks).assign(
-        numbers=values.size,
-        n=n,
-        procedure=procedure if n >= 2 else UNTESTED,
-        assumes=assumptions,
-        left_out=join_statements(*balanced.left_out),
-    )[SHARE_COLUMNS]
+    table = _split_variance(values, factors, order, balanced.has_blocks)
+    table = table.assign(numbers=values.size, left_out=join_statements(*balanced.left_out))
+    basis = WITHIN if balanced.has_blocks else BETWEEN
+    return state_basis(table, [n] * len(table), *basis)[SHARE_COLUMNS]
 
 
 def _one_way(design: Design) -> pd.DataFrame:
@@ -218,30 +202,25 @@ def _one_way(design: Design) -> pd.DataFrame:
     df, error_df = groups.ngroups - 1, len(rows) - groups.ngroups
     sources = [
         (factor, "factor", between, df, within, error_df, np.nan),
-        ("residual", "residual", within, error_df, np.nan, np.nan, np.nan),
+        ("residual", "residual", within, error_df, *MISSING),
     ]
     table = pd.DataFrame(sources, columns=SOURCE_COLUMNS)
-    procedure, assumptions = BETWEEN
-    return _tested(table, total=between + within).assign(
-        numbers=len(rows),
-        n=len(rows),
-        procedure=procedure,
-        assumes=assumptions,
-        left_out=format_counts((int(data.diverged.sum()), "run that diverged")),
-    )[SHARE_COLUMNS]
+    left_out = format_counts((int(data.diverged.sum()), "run that diverged"))
+    table = _tested(table, total=between + within).assign(numbers=len(rows), left_out=left_out)
+    return state_basis(table, [len(rows)] * len(table), *BETWEEN)[SHARE_COLUMNS]
 
 
 SOURCE_COLUMNS = ["source", "kind", "ss", "df", "error_ss", "error_df", "epsilon"]
+MISSING = (np.nan, np.nan, np.nan)
 
 
 def _split_variance(
-    values: Floats, factors: list[str], order: int, *, has_blocks: bool
+    values: Floats, factors: list[str], order: int, has_blocks: bool
 ) -> pd.DataFrame:
     k = len(factors)
     components = _components(values)
-    residuals = [s for s in components if s and s[-1] == k and len(s) > 1]
-    residual_ss = sum(components[s][0] for s in residuals)
-    residual_df = sum(components[s][1] for s in residuals)
+    residuals = [components[s] for s in components if s and s[-1] == k and len(s) > 1]
+    residual_ss, residual_df = sum(ss for ss, _ in residuals), sum(df for _, df in residuals)
     block_ss, block_df = components.get((k,), (0.0, 0))
     if not has_blocks:
         # Replicates are numbered at will: all that varies with the number is chance.
@@ -252,17 +231,12 @@ def _split_variance(
             error = components[(*subset, k)] if has_blocks else (residual_ss, residual_df)
             epsilon = _epsilon(values, subset) if has_blocks else np.nan
             effects.append((subset, ss, df, *error, epsilon))
-    shown = sorted(
-        (row for row in effects if len(row[0]) <= order), key=lambda row: (len(row[0]) > 1, -row[1])
-    )
-    rows: list[tuple[object, ...]] = [
-        (
-            " × ".join(factors[i] for i in subset),
-            "factor" if len(subset) == 1 else "interaction",
-            *numbers,
-        )
-        for subset, *numbers in shown
-    ]
+    shown = [row for row in effects if len(row[0]) <= order]
+    shown.sort(key=lambda row: (len(row[0]) > 1, -row[1]))
+    rows: list[tuple[object, ...]] = []
+    for subset, *numbers in shown:
+        kind = "factor" if len(subset) == 1 else "interaction"
+        rows.append((" × ".join(factors[i] for i in subset), kind, *numbers))
     higher = [row[1:] for row in effects if len(row[0]) > order]
     if higher:
         total = np.array(higher).sum(axis=0)
@@ -270,8 +244,8 @@ def _split_variance(
             total[2:4] = residual_ss, residual_df
         rows.append(("higher interactions", "interaction", *total[:4], np.nan))
     if has_blocks:
-        rows.append(("blocks", "block", block_ss, block_df, np.nan, np.nan, np.nan))
-    rows.append(("residual", "residual", residual_ss, residual_df, np.nan, np.nan, np.nan))
+        rows.append(("blocks", "block", block_ss, block_df, *MISSING))
+    rows.append(("residual", "residual", residual_ss, residual_df, *MISSING))
     table = pd.DataFrame(rows, columns=SOURCE_COLUMNS)
     return _tested(table, total=float(table["ss"].sum()))
 

@@ -38,41 +38,19 @@ _LOSSES = ["objective", "train_loss", OUTCOME]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs that both folders hold, paired by what defines them.
+    """Runs that both folders hold, paired by what defines them."""
 
-    Attributes
-    ----------
-    names
-        Names of the first folder, which is the control, and of the second.
-    overall
-        The row of ``main_effects``: the second folder against the first, over all pairs.
-    by_level
-        Rows of ``simple_effects``: the same contrast at each level of each axis.
-    flipped
-        Levels whose verdict against their control differs: ``axis, level, before, after``.
-    endings
-        Pairs whose status differs: ``before, after, runs``.
-    pairs, identical
-        Number of pairs, and of those whose numbers are the same to the last bit.
-    only
-        Number of runs that only the first and only the second folder holds.
-    confined
-        Axis and level that all pairs have in common that are not identical.
-    changed
-        Facts in which the environments differ, with the values in both.
-    """
-
-    names: tuple[str, str]
+    names: tuple[str, str]  # of the first folder, which is the control, and of the second
     first: Effects
-    overall: pd.Series
-    by_level: pd.DataFrame
-    flipped: pd.DataFrame
-    endings: pd.DataFrame
+    overall: pd.Series  # the row of ``main_effects`` over all pairs
+    by_level: pd.DataFrame  # rows of ``simple_effects``: the same at each level of each axis
+    flipped: pd.DataFrame  # levels whose verdict differs: ``axis, level, before, after``
+    endings: pd.DataFrame  # pairs whose status differs: ``before, after, runs``
     pairs: int
-    identical: int
-    only: tuple[int, int]
-    confined: tuple[tuple[str, str], ...]
-    changed: Mapping[str, tuple[str, str]]
+    identical: int  # pairs whose numbers are the same to the last bit
+    only: tuple[int, int]  # runs that only the first and only the second folder holds
+    confined: tuple[tuple[str, str], ...]  # axes and levels common to all pairs not identical
+    changed: Mapping[str, tuple[str, str]]  # facts in which the environments differ
 
     @property
     def regressions(self) -> tuple[str, ...]:
@@ -85,38 +63,37 @@ class Comparison:
         no level of another axis, is named for them.
         """
         failed = int(self.endings.loc[self.endings["after"] == "failed", "runs"].sum())
-        texts = (
-            f"over all pairs {self.describe_size(self.overall)}"
-            if self._is_beyond_margin(self.overall, 1)
-            else "",
-            _describe_divergence(self.overall) if self.diverges_more(self.overall) else "",
-            f"{format_count(failed, 'run')} failed that had not" if failed else "",
+        return (
+            *([f"over all pairs {self.describe_size()}"] if self._is_beyond_margin(1) else []),
+            *([self.describe_divergence()] if self.diverges_more else []),
+            *([f"{format_count(failed, 'run')} failed that had not"] if failed else []),
             *(f"at {level}" for level in self._changed_levels(1)),
         )
-        return tuple(filter(None, texts))
 
-    def diverges_more(self, row: pd.Series) -> bool:
+    @property
+    def diverges_more(self) -> bool:
         """Whether more runs of the second folder diverge than chance explains."""
-        is_more = row["diverged"] > row["control_diverged"]
-        is_certain = row["p_divergence"] <= self.first.design.alpha or row["n"] < FEWEST_SEEDS
-        return bool(is_more and is_certain)
+        row, alpha = self.overall, self.first.design.alpha
+        is_certain = row["p_divergence"] <= alpha or row["n"] < FEWEST_SEEDS
+        return bool(row["diverged"] > row["control_diverged"] and is_certain)
 
-    def verdict(self, row: pd.Series) -> str:
+    @property
+    def verdict(self) -> str:
         """Compare the runs that survived in both folders, by the rule of ``regressions``."""
-        alone = " (a single seed: by its number alone)" if row["seeds"] < FEWEST_SEEDS else ""
-        if self._is_beyond_margin(row, 1):
-            return f"is worse{alone}"
-        if self._is_beyond_margin(row, -1):
-            return f"is better{alone}"
-        levels = [*self._changed_levels(1), *self._changed_levels(-1)]
-        if levels:
+        few = self.overall["seeds"] < FEWEST_SEEDS
+        alone = " (a single seed: by its number alone)" if few else ""
+        for sign, word in ((1, "worse"), (-1, "better")):
+            if self._is_beyond_margin(sign):
+                return f"is {word}{alone}"
+        if levels := [*self._changed_levels(1), *self._changed_levels(-1)]:
             return f"is equal on average, but not at {join_words(levels)}"
-        if row["p_equivalent"] <= self.first.design.alpha:
+        if self.overall["p_equivalent"] <= self.first.design.alpha:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
 
-    def _is_beyond_margin(self, row: pd.Series, sign: int) -> bool:
-        """Whether a row's mean is beyond the margin, with its interval on one side of zero."""
+    def _is_beyond_margin(self, sign: int) -> bool:
+        """Whether the mean is beyond the margin, with its interval on one side of zero."""
+        row = self.overall
         near_end = row["low"] if sign > 0 else -row["high"]
         is_certain = near_end > 0 if row["seeds"] >= FEWEST_SEEDS else row["seeds"] == 1
         return bool(sign * row["effect"] > self.first.design.bound and is_certain)
@@ -130,9 +107,14 @@ class Comparison:
             if not self.confined or (row["axis"], row["level"]) in self.confined
         ]
 
-    def describe_size(self, row: pd.Series) -> str:
-        """Write the change of a row with its interval."""
-        scale = self.first.design.scale
+    def describe_divergence(self) -> str:
+        """Write how many runs diverged in both folders."""
+        row = self.overall
+        return f"{row['diverged']:,} runs diverged, {row['control_diverged']:,} before"
+
+    def describe_size(self, row: pd.Series | None = None) -> str:
+        """Write the change of a row, by default the one over all pairs, with its interval."""
+        row, scale = self.overall if row is None else row, self.first.design.scale
         low, high = (format_change(row, scale, end) for end in ("low", "high"))
         interval = f" [{low}, {high}]" if row["seeds"] >= FEWEST_SEEDS else ""
         return f"{format_change(row, scale)}{interval}"
@@ -144,13 +126,7 @@ def compare(
     metadata: tuple[StudyMetadata, StudyMetadata],
     names: tuple[str, str],
 ) -> Comparison:
-    """Compare two folders of results on the runs that both hold.
-
-    Raises
-    ------
-    RequestError
-        If they have no run in common.
-    """
+    """Compare two folders of results on the runs that both hold; a RequestError if on none."""
     shared = set(first.runs["run_id"]) & set(second.runs["run_id"])
     if not shared:
         settings = _differing_settings(first.runs, second.runs)
@@ -185,19 +161,14 @@ def _contrasts(
     before: Design, after: Design, names: tuple[str, str]
 ) -> tuple[pd.Series, pd.DataFrame]:
     """Return the second folder against the first, over all pairs and at each level."""
-    runs = pd.concat(
-        [
-            design.untuned.runs.assign(**{FOLDER: name})
-            for design, name in zip((before, after), names, strict=True)
-        ],
-        ignore_index=True,
-    )
+    old = before.untuned.runs.assign(**{FOLDER: names[0]})
+    new = after.untuned.runs.assign(**{FOLDER: names[1]})
+    runs = pd.concat([old, new], ignore_index=True)
     # A loss without a logarithm on one side must be reported, not compared on another scale.
     scale: Scale = "log" if before.scale == after.scale == "log" else "difference"
     control, factors = {FOLDER: names[0]}, [FOLDER, *before.untuned.factors]
-    overall = main_effects(
-        runs, control, factors, scale=scale, margin=before.margin, alpha=before.alpha
-    )
+    limits = {"margin": before.margin, "alpha": before.alpha}
+    overall = main_effects(runs, control, factors, scale=scale, **limits)
     controls = {axis: before.controls[axis] for axis in before.axes if axis in before.controls}
     by_level = simple_effects(runs, control | controls, factors, scale=scale)
     by_level = by_level[by_level["axis"] == FOLDER].drop(columns=["axis", "level"])
@@ -233,10 +204,6 @@ def _differing_settings(first: pd.DataFrame, second: pd.DataFrame) -> str:
     return "; ".join(texts)
 
 
-def _describe_divergence(row: pd.Series) -> str:
-    return f"{row['diverged']:,} runs diverged, {row['control_diverged']:,} before"
-
-
 def _changed_endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
     both = pd.DataFrame({"before": before.astype(str), "after": after.astype(str)})
     both = both[both["before"] != both["after"]]
@@ -245,8 +212,8 @@ def _changed_endings(before: pd.Series, after: pd.Series) -> pd.DataFrame:
 
 def _changed_facts(first: StoredResults, second: StoredResults) -> dict[str, tuple[str, str]]:
     old, new = _environment_facts(first), _environment_facts(second)
-    both = {key: (old.get(key, ""), new.get(key, "")) for key in {**old, **new}}
-    return {key: values for key, values in both.items() if values[0] != values[1]}
+    facts = {key: (old.get(key, ""), new.get(key, "")) for key in old | new}
+    return {key: values for key, values in facts.items() if values[0] != values[1]}
 
 
 def _environment_facts(results: StoredResults) -> dict[str, str]:
@@ -268,10 +235,10 @@ def sentences(comparison: Comparison) -> list[str]:
         identical=comparison.identical,
         total=comparison.pairs,
         pairs=f"{format_count(comparison.pairs, 'pair')} of runs",
-        size=comparison.describe_size(row) if row["seeds"] else "",
-        verdict=comparison.verdict(row),
-        divergence=_describe_divergence(row),
-        diverges_more=comparison.diverges_more(row),
+        size=comparison.describe_size() if row["seeds"] else "",
+        verdict=comparison.verdict,
+        divergence=comparison.describe_divergence(),
+        diverges_more=comparison.diverges_more,
         confined=[f"{axis} {level}" for axis, level in comparison.confined],
         flips=[
             f"{row.axis} {row.level} from {row.before} to {row.after}"

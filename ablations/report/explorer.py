@@ -39,12 +39,13 @@ def build_explorer(data: ReportData) -> Explorer:
     Numbers have five significant digits.  Where there are more than ``MOST_CURVES`` points, curves
     are means over seeds, thinned.
     """
+    runs = data.design.untuned.runs
     axes = tuple(
-        (name, data.design.levels.get(name) or _list_levels(data.design.untuned.runs[name]))
+        (name, data.design.levels.get(name) or tuple(dict.fromkeys(runs[name].astype(str))))
         for name in data.design.untuned.factors
-        if name in data.design.axes or len(set(data.design.untuned.runs[name].astype(str))) > 1
+        if name in data.design.axes or len(set(runs[name].astype(str))) > 1
     )
-    runs = data.design.untuned.runs.assign(configuration=_order(data))
+    runs = runs.assign(configuration=_order(data))
     runs = runs.sort_values(["configuration", "seed"], kind="stable")
     content: dict[str, Any] = {
         "axes": [[name, list(levels)] for name, levels in axes],
@@ -56,10 +57,6 @@ def build_explorer(data: ReportData) -> Explorer:
     content["epochs"], content["curves"] = points
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     return Explorer(axes, curves_kind, text.replace("<", "\\u003c"))
-
-
-def _list_levels(levels: pd.Series) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(levels.astype(str)))
 
 
 def _order(data: ReportData) -> Ints:
@@ -76,10 +73,7 @@ def _configurations(
 ) -> list[list[Any]]:
     """Levels by their places, then mean, bounds, metric, seconds, and counts by status."""
     table = data.configurations
-    places = []
-    for name, levels in axes:
-        place = {level: i for i, level in enumerate(levels)}
-        places.append([place[str(level)] for level in table[name]])
+    places = [[levels.index(str(level)) for level in table[name]] for name, levels in axes]
     numbers = [_numbers(table[name]) for name in ("mean", "low", "high", "metric", "seconds")]
     counts = [table[status].astype(int).tolist() for status in _STATUS]
     return [list(row) for row in zip(*places, *numbers, *counts, strict=True)]
@@ -91,7 +85,9 @@ def _runs(runs: pd.DataFrame) -> dict[str, Any]:
     ``seed`` is null where every configuration has all seeds, ``status`` empty where all are ok.
     """
     ids = runs["run_id"].astype(str)
-    width = 16 if len(runs) <= WHOLE_IDS else _telling(ids)
+    # As many characters as tell all ids apart.
+    enough = (n for n in range(6, 17) if n == 16 or ids.str[:n].is_unique)
+    width = 16 if len(runs) <= WHOLE_IDS else next(enough)
     sizes = np.bincount(runs["configuration"].to_numpy())
     seeds, places = np.unique(runs["seed"].to_numpy(), return_inverse=True)
     regular = bool((np.arange(len(places)) % len(seeds) == places).all())
@@ -105,11 +101,6 @@ def _runs(runs: pd.DataFrame) -> dict[str, Any]:
         "width": width,
         "ids": "".join(ids.str[:width]),
     }
-
-
-def _telling(ids: pd.Series) -> int:
-    """How many first characters of the ids tell all of them apart."""
-    return next(n for n in range(6, 17) if n == 16 or ids.str[:n].is_unique)
 
 
 def _curves(runs: pd.DataFrame, curves: pd.DataFrame) -> tuple[str, tuple[list[Any], Any]]:

@@ -25,11 +25,8 @@ def format_number(value: float, digits: int = 3) -> str:
         return NOTHING
     if math.isinf(value):
         return "\N{INFINITY}"
-    text = (
-        f"{value:#.{digits}g}"
-        if 1e-4 <= abs(value) < 1e5 or value == 0
-        else f"{value:.{digits - 1}e}"
-    )
+    is_plain = 1e-4 <= abs(value) < 1e5 or value == 0
+    text = f"{value:#.{digits}g}" if is_plain else f"{value:.{digits - 1}e}"
     return text.rstrip(".").replace("-", MINUS)
 
 
@@ -38,9 +35,9 @@ def format_percent(fraction: float) -> str:
     if math.isnan(fraction):
         return NOTHING
     if fraction >= 9:
-        return f"\N{MULTIPLICATION SIGN}{format_number(1 + fraction, 3)}"
+        return f"{TIMES}{format_number(1 + fraction)}"
     if -1 < fraction <= -0.9:
-        return f"\N{DIVISION SIGN}{format_number(1 / (1 + fraction), 3)}"
+        return f"\N{DIVISION SIGN}{format_number(1 / (1 + fraction))}"
     size = abs(100 * fraction)
     decimals = 0 if size >= 100 else 1 if size >= 0.95 else 2
     text = f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
@@ -48,27 +45,23 @@ def format_percent(fraction: float) -> str:
 
 
 def round_changes(fractions: Sequence[float]) -> list[str]:
-    """Write the relative changes of one scale in one way: in percent, or as ratios where any is
-    ten-fold.
-    """
+    """Write the changes of a scale in one way: in percent, or as ratios where any is ten-fold."""
     if any(fraction >= 9 for fraction in fractions):
-        return [f"\N{MULTIPLICATION SIGN}{1 + fraction:.3g}" for fraction in fractions]
+        return [f"{TIMES}{1 + fraction:.3g}" for fraction in fractions]
     return [round_percent(fraction) for fraction in fractions]
 
 
 def round_percent(fraction: float) -> str:
     """Write a round relative change for a scale: ``+10 %``, and ``0`` without a sign."""
     if fraction >= 9:
-        return f"\N{MULTIPLICATION SIGN}{1 + fraction:.3g}"
+        return f"{TIMES}{1 + fraction:.3g}"
     if abs(fraction) < 1e-9:
         return "0"
     return f"{100 * fraction:+.3g}".replace("-", MINUS) + f"{NARROW}%"
 
 
 def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, end: str = "") -> str:
-    """Write one row's effect, or its ``low`` or ``high``, in percent, or in the outcome's unit
-    where it has no ratio.
-    """
+    """Write a row's effect, its ``low`` or its ``high``: in percent, or without ratio as it is."""
     if scale == "log":
         return format_percent(row[f"change_{end}" if end else "change"])
     return format_signed(row[end or "effect"])
@@ -97,12 +90,11 @@ def format_signed(value: float) -> str:
     """Write a difference with its sign and at most three decimals: ``+0.012``."""
     if math.isnan(value):
         return NOTHING
+    if value == 0:
+        return "0"
     size = abs(value)
-    if size and not 0.0005 <= size < 1e4:
-        text = f"{value:+.2g}"
-    else:
-        text = f"{value:+.{3 if size < 10 else 1}f}"
-    return "0" if value == 0 else text.replace("-", MINUS)
+    form = f"+.{3 if size < 10 else 1}f" if 0.0005 <= size < 1e4 else "+.2g"
+    return format(value, form).replace("-", MINUS)
 
 
 def format_spread(spread: float, scale: Scale) -> str:
@@ -138,7 +130,7 @@ def join_words(words: Sequence[str]) -> str:
 
 def format_ratio(ratio: float) -> str:
     """Write a ratio of times: ``1.30×``."""
-    return NOTHING if math.isnan(ratio) else f"{ratio:.2f}\N{MULTIPLICATION SIGN}"
+    return NOTHING if math.isnan(ratio) else f"{ratio:.2f}{TIMES}"
 
 
 _OUTCOMES = {

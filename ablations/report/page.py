@@ -8,19 +8,13 @@ from typing import TYPE_CHECKING
 
 from ablations.core.errors import RequestError
 from ablations.core.files import write_bytes
+from ablations.report import summary
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import format_margin
 from ablations.report.run_tables import RUN_TABLES
 from ablations.report.style import theme_declarations
-from ablations.report.summary import (
-    answer_sentences,
-    audit_caveats,
-    find_caveats,
-    run_counts,
-    summarise,
-)
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.texts import describe_audit, load_templates
 from ablations.results.answer import Answer
@@ -53,26 +47,14 @@ SECTIONS = {
 def write_report(results: StoredResults, metadata: StudyMetadata) -> tuple[Path, Answer]:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
-    The same results and metadata give the same bytes. No file is ever visible half-written.
-
-    Returns
-    -------
-    Path
-        The page.
-    Answer
-        The ablation table and its summary in sentences, from the same effects as the page.
-
-    Raises
-    ------
-    KeyError
-        If ``metadata`` names a column that the runs do not have.
+    No file is ever visible half-written.  The answer is from the same effects as the page.
     """
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
     _write_figures(figures, results.folder / "figures")
     page = results.folder / "report.html"
     write_bytes(page, render_page(data, figures).encode())
-    return page, summarise(data.ablation, metadata)
+    return page, summary.summarise(data.ablation, metadata)
 
 
 def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
@@ -83,8 +65,8 @@ def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
         write_bytes(folder / f"{figure.spec.name}.png", figure.png)
         write_bytes(folder / f"{figure.spec.name}.svg", figure.svg.encode())
     names = {figure.spec.name for figure in figures}
-    for path in (path for pattern in ("*.png", "*.svg") for path in folder.glob(pattern)):
-        if path.stem not in names:
+    for path in folder.glob("*.*"):
+        if path.suffix in (".png", ".svg") and path.stem not in names:
             path.unlink()
 
 
@@ -106,9 +88,9 @@ def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
         theme=theme_declarations(),
         band=format_margin(design.margin, design.scale),
         alpha=f"{design.alpha:.2g}",
-        answers=answer_sentences(data),
-        facts=run_counts(data),
-        caveats=[*find_caveats(data.ablation), *audit_caveats(results.audit)],
+        answers=summary.answer_sentences(data),
+        facts=summary.run_counts(data),
+        caveats=[*summary.find_caveats(data.ablation), *summary.audit_caveats(results.audit)],
         sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
         figures=figures,
         explorer=explorer,

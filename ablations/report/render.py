@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from ablations.analysis import noise_floor
 from ablations.report.columns import Column, Row
-from ablations.report.formatting import MINUS, format_percent
+from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent
 from ablations.report.summary import advise_seeds
 from ablations.report.texts import describe_noise_floor
-from ablations.results.answer import COLUMNS, Answer
+from ablations.results.answer import COLUMNS, HEADINGS, Answer
 
 _WIDTH = 200
 """Characters in a line of a pipe or a file, where no level's name may be cut."""
@@ -60,7 +60,6 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
 """The columns of each question that fit beside one another; by default all but the notes."""
 
 _NOTES = ("procedure", "assumes", "left_out")
-_HEADINGS = {"change_low": "95 % low", "change_high": "95 % high", "p_adjusted": "adjusted p"}
 _MOST_NAMES = 4
 """Rows that a note names."""
 
@@ -74,7 +73,7 @@ def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
         names = tuple(effect.get(name, name) for name in names)
     return [
         Column(
-            _HEADINGS.get(name, name.replace("_", " ")),
+            HEADINGS.get(name, name.replace("_", " ")),
             partial(_write_value, name=name),
             name if pd.api.types.is_numeric_dtype(table[name]) else None,
         )
@@ -87,11 +86,11 @@ def _write_value(row: Row, name: str) -> str:
     value = row[name]
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return ""
     if not isinstance(value, Number):
-        return str(value)
+        return "" if value is None or value is pd.NA else str(value)
     number = float(value)  # type: ignore[arg-type]
+    if math.isnan(number):
+        return ""
     if name.startswith("change"):
         return format_percent(number)
     if name == "p" or name.startswith("p_"):
@@ -133,7 +132,8 @@ def print_answer(answer: Answer) -> None:
     """Print the ablation table, then the answer in sentences."""
     if not answer.rows:
         return
-    _print_rows(COLUMNS, answer.rows, [i >= 4 for i in range(len(COLUMNS))], no_wrap=True)
+    headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
+    _print_rows(headings, answer.rows, no_wrap=True)
     print()
     _print_sentences(answer.sentences)
 
@@ -144,11 +144,8 @@ def print_table(question: str, table: pd.DataFrame) -> None:
         print("nothing to tell")
         return
     columns = question_columns(question, table)
-    _print_rows(
-        [column.heading for column in columns],
-        _write_rows(columns, table),
-        [column.sort is not None for column in columns],
-    )
+    headings = [(column.heading, column.sort is not None) for column in columns]
+    _print_rows(headings, _write_rows(columns, table))
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
@@ -162,20 +159,13 @@ def print_floors(timings: pd.DataFrame) -> None:
 
 
 def _print_rows(
-    headings: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    are_numbers: Sequence[bool],
-    *,
-    no_wrap: bool = False,
+    headings: Iterable[tuple[str, bool]], rows: Iterable[Sequence[str]], *, no_wrap: bool = False
 ) -> None:
+    """Print rows below headings, which say whether a column is of numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, is_number in zip(headings, are_numbers, strict=True):
-        table.add_column(
-            heading,
-            justify="right" if is_number else "left",
-            overflow="fold",
-            no_wrap=is_number and no_wrap,
-        )
+    for heading, is_number in headings:
+        justify: JustifyMethod = "right" if is_number else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=is_number and no_wrap)
     for row in rows:
         table.add_row(*map(printable, row))
     width = None if sys.stdout.isatty() else _WIDTH
@@ -189,41 +179,31 @@ def _print_sentences(sentences: Iterable[str]) -> None:
 
 def printable(text: str) -> str:
     """Escape characters of a results folder that would control the terminal."""
-    return "".join(c if _is_harmless(c) else repr(c)[1:-1] for c in text)
-
-
-def _is_harmless(character: str) -> bool:
-    is_space = unicodedata.category(character) == "Zs"  # includes spaces that do not break
-    return character.isprintable() or character in "\n\t" or is_space
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """Comma-separated values, numbers in full.
-
-    A text that a spreadsheet would take for a formula gets a quotation mark in front (OWASP's
-    advice on CSV injection).
-    """
-    return str(table.map(_quote_formula).to_csv(index=False))
+    # Category Zs includes spaces that do not break.
+    return "".join(
+        c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs" else repr(c)[1:-1]
+        for c in text
+    )
 
 
 def _quote_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """Quote what a spreadsheet would take for a formula (OWASP's advice on CSV injection)."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return f"'{value}" if is_formula else value
 
 
 def to_json(table: pd.DataFrame) -> str:
     """A JSON list with one object per row; missing values are null."""
-    return json.dumps([_to_plain(row) for row in table.to_dict("records")], indent=1) + "\n"
+    rows = [
+        {str(name): _to_plain(value) for name, value in row.items()}
+        for row in table.to_dict("records")
+    ]
+    return json.dumps(rows, indent=1) + "\n"
 
 
-def _to_plain(row: dict[Any, Any]) -> dict[str, object]:
-    values = {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in values.items()
-    }
+def _to_plain(value: Any) -> object:
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def to_markdown(question: str, table: pd.DataFrame) -> str:
@@ -249,24 +229,17 @@ def to_latex(question: str, table: pd.DataFrame) -> str:
     return f"% needs \\usepackage{{booktabs}}\n{body}{notes}"
 
 
-_LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": "$<$",
-        ">": "$>$",
-        "\N{MINUS SIGN}": "$-$",
-        "\N{MULTIPLICATION SIGN}": r"$\times$",
-        "\N{PLUS-MINUS SIGN}": r"$\pm$",
-        "\N{NARROW NO-BREAK SPACE}": r"\,",
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-    }
-)
-
-
 def _escape_latex(text: str) -> str:
     return _to_line(text).translate(_LATEX)
+
+
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+        "<": "$<$", ">": "$>$", MINUS: "$-$", TIMES: r"$\times$", "\N{PLUS-MINUS SIGN}": r"$\pm$",
+        NARROW: r"\,", **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)  # fmt: skip
 
 
 def _to_line(text: str) -> str:
@@ -274,7 +247,7 @@ def _to_line(text: str) -> str:
 
 
 FORMATS: dict[str, Callable[[str, pd.DataFrame], str]] = {
-    "csv": lambda _, table: to_csv(table),
+    "csv": lambda _, table: str(table.map(_quote_formula).to_csv(index=False)),
     "json": lambda _, table: to_json(table),
     "markdown": to_markdown,
     "latex": to_latex,

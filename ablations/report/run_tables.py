@@ -8,7 +8,7 @@ from functools import partial
 
 import pandas as pd
 
-from ablations.report.columns import Cell, Column, Table, build_table, four_digits, two_digits
+from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
 from ablations.report.formatting import ARROW, format_count, format_number
 
@@ -44,20 +44,19 @@ def best_table(data: ReportData) -> Table | None:
 def endings_table(data: ReportData) -> Table | None:
     """Why runs diverged, failed or were skipped, grouped."""
     columns = (
-        Column("status", lambda row: Cell(row["status"], style_class=f"status {row['status']}")),
+        Column("status", lambda row: Cell(row["status"], None, f"status {row['status']}")),
         Column.number("runs", "runs", "{:,}".format),
         Column.number("seeds", "seeds"),
-        Column(
-            "reason",
-            lambda row: (
-                row["reason"] + (f" (and {row['reasons'] - 1:,} alike)" * (row["reasons"] > 1))
-            ),
-            style_class="caption",
-        ),
+        Column("reason", _describe_reason, style_class="caption"),
         Column.text("in common", "shared", "name"),
     )
     rows = data.endings.head(MOST_REASONS)
     return build_table("endings", columns, rows, hidden=len(data.endings) - MOST_REASONS)
+
+
+def _describe_reason(row: Row) -> str:
+    alike = f" (and {row['reasons'] - 1:,} alike)" if row["reasons"] > 1 else ""
+    return f"{row['reason']}{alike}"
 
 
 def rates_table(data: ReportData) -> Table | None:
@@ -143,6 +142,7 @@ def audit_table(data: ReportData) -> Table | None:
         return None
     axes = [name for name in data.metadata.axes if len(set(runs[name])) > 1]
     rows = audit.merge(runs[["run_id", "seed", *axes]], on="run_id")
+    rows["finding"] = rows["reason"].astype(object).fillna("as it should be")
     columns = (
         Column.text("run", "run_id", "name"),
         *(Column.text(axis, axis) for axis in axes),
@@ -157,10 +157,7 @@ def audit_table(data: ReportData) -> Table | None:
             "end, against the loop", "drift",
             lambda drift: "" if pd.isna(drift) else f"{math.expm1(drift):+.1%}",
         ),
-        Column(
-            "finding",
-            lambda row: "as it should be" if pd.isna(row["reason"]) else str(row["reason"]),
-        ),
+        Column.text("finding", "finding"),
     )  # fmt: skip
     return build_table("audit", columns, rows.sort_values("deviation", ascending=False))
 

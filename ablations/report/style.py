@@ -110,17 +110,15 @@ def to_png(figure: Figure) -> bytes:
     """Return a figure with a frozen layout as PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
     with style_context():
-        # The canvas draws once; `Figure.savefig` draws a second time to trigger the layout.
         figure.set_dpi(DPI)
         canvas: Any = FigureCanvasAgg(figure)
+        # The canvas draws once; `Figure.savefig` draws a second time to trigger the layout.
         canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def to_svg(figure: Figure) -> str:
-    """Return a figure with a frozen layout as SVG with its text as text; the same figure gives the
-    same text.
-    """
+    """Return a figure with a frozen layout as SVG, text as text; the same figure, the same SVG."""
     buffer = io.StringIO()
     with style_context():
         figure.set_dpi(_POINTS_PER_INCH)
@@ -130,10 +128,8 @@ def to_svg(figure: Figure) -> str:
 
 
 def to_inline_svg(svg: str, name: str) -> str:
-    """Turn an SVG file's text into a part of a page.
-
-    It scales with the page, takes the page's colours, light or dark, and its ids start with
-    ``name``.
+    """Turn an SVG file's text into a part of a page that scales with it and takes its colours,
+    light or dark; its ids start with ``name``.
     """
     start, end = svg.index("<svg"), svg.index("<metadata")
     body = svg[svg.index("</metadata>") + len("</metadata>") :]
@@ -145,12 +141,12 @@ def to_inline_svg(svg: str, name: str) -> str:
         body,
     )
     body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
-    body = re.sub(r"#[0-9a-f]{6}\b", lambda match: _theme_variable(match[0]), body)
+    body = re.sub(
+        r"#[0-9a-f]{6}\b",
+        lambda match: f"var(--{THEME[match[0]][0]})" if match[0] in THEME else match[0],
+        body,
+    )
     return (head + body).replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip()
-
-
-def _theme_variable(colour: str) -> str:
-    return f"var(--{THEME[colour][0]})" if colour in THEME else colour
 
 
 def theme_declarations() -> tuple[str, str]:

@@ -18,8 +18,6 @@ from ablations.report.formatting import (
     format_count,
     format_interval,
     format_p,
-    format_ratio,
-    join_words,
     name_outcome,
 )
 from ablations.report.soundness import (
@@ -141,20 +139,16 @@ def _describe_winner(data: ReportData) -> list[str]:
         f"{name} {row[name]}" for name in settings if row[name] not in (controls.get(name), NOT_SET)
     ]
     change, low, high = (format_change(row, design.scale, end) for end in ("", "low", "high"))
-    is_certain = row["low"] > 0 if design.higher_is_better else row["high"] < 0
-    certainty = "" if is_certain else ", which is no certain gain"
-    time = ""
-    if len(data.winner_cost):
-        time = f", at {format_ratio(data.winner_cost['ratio'].iloc[0])} the time of a step"
     text = write_text(
         "winner",
         row=row,
         outcome=name_outcome(design.outcome),
-        names=join_words(names),
-        is_certain=not pd.isna(row["low"]),
+        names=names,
+        has_interval=not pd.isna(row["low"]),
+        is_certain=row["low"] > 0 if design.higher_is_better else row["high"] < 0,
         agrees=row["chosen"] >= _AGREEMENT,
-        size=f"{change} [{low}, {high}] against all controls together{certainty}",
-        time=time,
+        size=f"{change} [{low}, {high}]",
+        ratio=data.winner_cost["ratio"].iloc[0] if len(data.winner_cost) else None,
     )
     return [text]
 
@@ -183,6 +177,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
     compared, unpaired = effects[effects["pairs"] > 0], effects[effects["pairs"] == 0]
     dropped = {noun: effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
     moderated = compared[~compared["depends_on"].isin(["", UNKNOWN])]
+    names = [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()]
     n_sizes = compared.groupby("axis", sort=False)["cells"].nunique()
     excludes_zero = (effects["low"] > 0) | (effects["high"] < 0)
     contradicted = effects[
@@ -205,10 +200,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
-        moderated=shorten(
-            [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()],
-            _MOST_NAMES,
-        ),
+        moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
         advice=advise_seeds(effects),

@@ -41,9 +41,7 @@ def render_ablation_table(data: ReportData) -> Table | None:
     columns = [
         Column("technique", partial(_level_cell, captions=data.metadata.captions)),
         Column("verdict", _verdict_cell),
-        Column.change(
-            "change of loss", scale, lambda row: bool(row["conditional"] and row["seeds"] > 0)
-        ),
+        Column.change("change of loss", scale, lambda row: row["conditional"] and row["seeds"]),
         Column.change_interval(scale),
         Column(
             "adjusted p", format_p,
@@ -56,20 +54,18 @@ def render_ablation_table(data: ReportData) -> Table | None:
     if len(data.metric_effects):
         metric = data.metric_effects[[*levels, "effect"]]
         rows = rows.merge(metric, how="left", on=levels, suffixes=("", "_metric"))
-        columns.append(
-            Column.number(f"change of {data.metadata.metric_name}", "effect_metric", format_signed)
-        )
+        heading = f"change of {data.metadata.metric_name}"
+        columns.append(Column.number(heading, "effect_metric", format_signed))
     if len(data.costs):
-        costs = _most_timed(data.costs)[[*levels, "ratio", "low", "high", "verdict"]]
+        # Those on the machine with the most timed blocks, one row per level.
+        blocks = data.costs.groupby(["environment_id", "threads"])["blocks"].transform("max")
+        costs = data.costs[blocks == blocks.max()].drop_duplicates(levels)
+        costs = costs[[*levels, "ratio", "low", "high", "verdict"]]
         rows = rows.merge(costs, how="left", on=levels, suffixes=("", "_time"))
         columns.append(Column("time of a step", _step_time_cell))
-    columns += [
-        Column(
-            "diverged", _diverged_text, "diverged", "number",
-            parts=(("", "diverged"), ("of", "pairs"), ("at the control", "control_diverged")),
-        ),
-        Column(f"cells {TIMES} seeds", _size_cell),
-    ]  # fmt: skip
+    parts = (("", "diverged"), ("of", "pairs"), ("at the control", "control_diverged"))
+    columns.append(Column("diverged", _diverged_text, "diverged", "number", parts))
+    columns.append(Column(f"cells {TIMES} seeds", _size_cell))
     return build_table("ablation", columns, rows)
 
 
@@ -86,16 +82,8 @@ def _level_cell(row: Row, captions: Mapping[str, Mapping[str, str]]) -> Cell:
 
 
 def _verdict_cell(row: Row) -> Cell:
-    style_class = "verdict " + row["verdict"].replace(" ", "-")
-    if not row["pairs"]:
-        return Cell("not compared", style_class=style_class, note=str(row["left_out"]))
-    return Cell(row["verdict"], style_class=style_class)
-
-
-def _most_timed(costs: pd.DataFrame) -> pd.DataFrame:
-    """The costs on the machine with the most timed blocks, one row per level."""
-    blocks = costs.groupby(["environment_id", "threads"])["blocks"].transform("max")
-    return costs[blocks == blocks.max()].drop_duplicates(["axis", "level"])
+    text, note = (row["verdict"], "") if row["pairs"] else ("not compared", str(row["left_out"]))
+    return Cell(text, None, "verdict " + row["verdict"].replace(" ", "-"), note)
 
 
 def _step_time_cell(row: Row) -> Cell:
@@ -108,21 +96,16 @@ def _step_time_cell(row: Row) -> Cell:
 
 
 def _diverged_text(row: Row) -> str:
-    text = f"{row['diverged']}/{row['pairs']}"
-    if row["diverged"] or row["control_diverged"]:
-        text += f" (control {row['control_diverged']})"
-    return text
+    has_diverged = row["diverged"] or row["control_diverged"]
+    control = f" (control {row['control_diverged']})" if has_diverged else ""
+    return f"{row['diverged']}/{row['pairs']}{control}"
 
 
 def _size_cell(row: Row) -> Cell:
     pairs, survivors = row["pairs"], row["survivors"]
-    return Cell(
-        f"{row['cells']} {TIMES} {row['seeds']}",
-        float(pairs),
-        "number interval",
-        f"{survivors} of {pairs} pairs survived" if survivors < pairs else "",
-        (("cells", row["cells"]), ("seeds", row["seeds"])),
-    )
+    text, note = f"{row['cells']} {TIMES} {row['seeds']}", f"{survivors} of {pairs} pairs survived"
+    parts = (("cells", row["cells"]), ("seeds", row["seeds"]))
+    return Cell(text, float(pairs), "number interval", note if survivors < pairs else "", parts)
 
 
 def shares_table(data: ReportData) -> Table | None:
@@ -130,11 +113,10 @@ def shares_table(data: ReportData) -> Table | None:
     if not data.shares["eta2"].notna().any():
         return None
     names = {"blocks": "seed", "residual": "residual (chance)"}
+    rows = data.shares.assign(source=data.shares["source"].replace(names))
     percent = partial(format_share, form=".2%")
     columns = (
-        Column(
-            "source", lambda row: str(names.get(row["source"], row["source"])), style_class="name"
-        ),
+        Column.name("source"),
         Column.number("η²", "eta2", percent),
         Column.number("ω²", "omega2", percent),
         Column.number("df", "df", "{:.0f}".format),
@@ -143,7 +125,7 @@ def shares_table(data: ReportData) -> Table | None:
         Column.number("epsilon (Greenhouse-Geisser)", "epsilon", two_digits),
         Column.number("p with epsilon", "p_epsilon", two_digits),
     )
-    return build_table("shares", columns, data.shares, first=data.shares.iloc[0])
+    return build_table("shares", columns, rows, first=rows.iloc[0])
 
 
 def simple_tables(data: ReportData) -> list[Table]:
@@ -164,16 +146,13 @@ def _simple_table(data: ReportData, condition: str, axis: str) -> Table | None:
         axis, condition = condition, axis
     effects = data.simple[(data.simple["axis"] == axis) & (data.simple["given"] == condition)]
     records = {(row["given_level"], row["level"]): row for row in effects.to_dict("records")}
-    columns = [Column.level("at", "{condition} {at}")] + [
-        Column(level, partial(_simple_cell, level=level, scale=design.scale))
-        for level in design.levels[axis]
-        if level in set(effects["level"])
-    ]
-    rows = [
-        {"condition": condition, "at": at, "effects": records}
-        for at in design.levels[condition]
-        if at in set(effects["given_level"])
-    ]
+    conditions, levels = (
+        [level for level in design.levels[name] if level in set(effects[column])]
+        for name, column in ((condition, "given_level"), (axis, "level"))
+    )
+    cells = (partial(_simple_cell, level=level, scale=design.scale) for level in levels)
+    columns = [Column.level("at", "{condition} {at}"), *map(Column, levels, cells)]
+    rows = [{"condition": condition, "at": at, "effects": records} for at in conditions]
     control = design.controls[axis]
     return build_table("simple", columns, rows, axis=axis, condition=condition, control=control)
 
@@ -248,7 +227,13 @@ def costs_table(data: ReportData) -> Table | None:
         "of it forward": "forward_seconds", "backward": "backward_seconds",
         "update": "update_seconds",
     }  # fmt: skip
-    rows = data.costs.assign(**{name: 1e3 * data.costs[name] for name in seconds.values()})
+    rows = data.costs.assign(
+        machine=[
+            f"{row.environment_id}, {format_count(row.threads, 'thread')}"
+            for row in data.costs.itertuples()
+        ],
+        **{name: 1e3 * data.costs[name] for name in seconds.values()},
+    )
     columns = (
         Column.level(),
         Column.text("verdict", "verdict"),
@@ -258,10 +243,7 @@ def costs_table(data: ReportData) -> Table | None:
         Column.number("memory", "memory_ratio", format_ratio),
         Column.number("cells", "cells"),
         Column.number("blocks", "blocks"),
-        Column(
-            "machine",
-            lambda row: f"{row['environment_id']}, {format_count(row['threads'], 'thread')}",
-        ),
+        Column.text("machine", "machine"),
     )
     floors = " ".join(map(describe_noise_floor, data.floors.itertuples()))
     return build_table("timings", columns, rows, floors=floors)
@@ -273,6 +255,7 @@ def ranking_table(data: ReportData) -> Table | None:
     if len(ranked) < 2 or ranked["seeds"].iloc[0] < 2:
         return None
     mean = "geometric mean" if data.design.scale == "log" else "mean"
+    words = ("no", "yes") if data.ranks_tell else ("too few seeds",) * 2
     columns = (
         Column.number("rank", "place"),
         *(Column.name(name) for name in data.design.factors if len(set(ranked[name])) > 1),
@@ -282,10 +265,7 @@ def ranking_table(data: ReportData) -> Table | None:
         Column.number("mean rank", "mean_rank", "{:.2f}".format),
         Column.number("P(first better)", "first_better", partial(format_share, form=".2f")),
         Column.number("p", "p_first", two_digits),
-        Column(
-            "apart",
-            lambda row: ("yes" if row["apart"] else "no") if data.ranks_tell else "too few seeds",
-        ),
+        Column("apart", lambda row: words[bool(row["apart"])]),
     )
     winner = data.winner.iloc[0] if len(data.winner) else None
     return build_table(

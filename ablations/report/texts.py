@@ -91,8 +91,7 @@ def _name_effects(rows: pd.DataFrame, design: Design) -> str:
     names = [
         f"{row['axis']} {row['level']}{_describe_cause(row, design)}" for _, row in rows.iterrows()
     ]
-    more = len(names) - _MOST_NAMES
-    return ", ".join([*names[:_MOST_NAMES], f"{more} more"] if more > 0 else names)
+    return ", ".join(shorten(names, _MOST_NAMES))
 
 
 def shorten(names: list[str], most: int) -> list[str]:

@@ -45,7 +45,8 @@ def from_arrays(
         Folder for the stored data; by default in the user's cache folder.
     options
         ``kind`` (``"regression"``, ``"binary"``, ``"multiclass"``), ``validation`` (share of the
-        rows, 0.2 by default), ``features``, ``drop``, as for the task ``parquet``.
+        rows, 0.2 by default), ``features``, ``drop``, ``loss``, ``class_weight``, as for the task
+        ``parquet``.
 
     Raises
     ------

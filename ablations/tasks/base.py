@@ -22,6 +22,9 @@ scales by the training rows::
             noise = self.noise * streams.normal((128, 1), "data/noise")
             return split(x, torch.sin(6 * x) + noise, self.rows, streams)
 
+The class has the keys of its base too: ``test``, ``loss`` and, in a classification,
+``class_weight``; a class that defines ``losses`` itself takes neither of the last two.
+
 A task of this package is a module of this folder, and nothing else is edited.  A task of your own
 stands in a file of yours: a study names it ``task = "python:my_module:Sine"``.  Data that are in a
 table need no class: see the tasks ``csv`` and ``parquet`` (``ablations.tasks.files``), and
@@ -230,14 +233,14 @@ class LossTask(Task):
         """Whether a subclass defines the losses."""
         return type(self).losses is not LossTask.losses
 
-    def _has_key(self, name: str) -> bool:
+    def has_key(self, name: str) -> bool:
         """Whether a study gave this key; a field of a task with its own losses is no key."""
         is_key = not (self.has_own_losses and self.redefines(name))
         return is_key and bool(getattr(self, name))
 
     @property
     def _loss_name(self) -> str:
-        return self.loss if self._has_key("loss") else default_loss(self.classification)
+        return self.loss if self.has_key("loss") else default_loss(self.classification)
 
     @property
     def _loss_module(self) -> str:
@@ -254,7 +257,7 @@ class LossTask(Task):
         return {**self.__dict__, "_row_losses": self._row_losses}
 
     def with_resolved_inputs(self) -> Self:
-        if self.has_own_losses and self._has_key("loss"):
+        if self.has_own_losses and self.has_key("loss"):
             message = f"the task '{self.name}' defines its own losses; leave it out"
             raise RequestError(message, "loss")
         if self.loss == default_loss(self.classification):
@@ -302,10 +305,10 @@ class WeightedTask(LossTask):
 
     @cached_property
     def loss_weights(self) -> tuple[float, ...]:
-        return _class_weights(self) if self._has_key("class_weight") else ()
+        return _class_weights(self) if self.has_key("class_weight") else ()
 
     def with_resolved_inputs(self) -> Self:
-        if self._has_key("class_weight"):
+        if self.has_key("class_weight"):
             message = ""
             if not self.classification:
                 message = "the task is a regression, which has no classes"

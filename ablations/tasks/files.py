@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
-from ablations.core.registry import frozen, resolve_path
+from ablations.core.registry import format_value, frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Judge, Regression, Task, WeightedTask, task
 from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
@@ -64,7 +64,10 @@ class Table(TableOptions, WeightedTask):
 
     @cached_property
     def label(self) -> str:
-        return f"{Path(self.path).name}: {self.target}"
+        keys = [name for name in ("loss", "class_weight") if self.has_key(name)]
+        changes = [f"{name}={format_value(getattr(self, name))}" for name in keys]
+        suffix = f" ({', '.join(changes)})" if changes else ""
+        return f"{Path(self.path).name}: {self.target}{suffix}"
 
     @property
     def _base_task(self) -> Task:

@@ -197,6 +197,8 @@ class LabelSmoothing(Regularizer):
         return Penalties(smoothing=self.epsilon)
 
     def skip(self, context: TrainingContext) -> str | None:
-        if context.task.classification:
-            return None
-        return f"label smoothing needs classes; the task '{context.task.name}' is regression"
+        if not context.task.classification:
+            return f"label smoothing needs classes; the task '{context.task.name}' is regression"
+        if (loss := getattr(context.task, "loss", "")) in ("focal", "multi_margin"):
+            return f"label smoothing is defined for cross-entropy, not for the loss '{loss}'"
+        return None

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ablations import Study
+from ablations import Study, analysis
 from ablations.analysis import ablation
 from ablations.cli import app
 from ablations.execution import run
-from ablations.report import data, page, summary
+from ablations.report import page, summary
 from ablations.results import shards
 
 from ..studies import SMALL
@@ -57,10 +57,10 @@ def test_a_command_computes_everything_once(
     plans = calls(run, "plan_execution")
     loads = calls(run, "load")
     stored_answers = calls(run, "load_answer")
-    metric_effects = calls(data, "main_effects")
+    metric_effects = calls(analysis, "main_effects")
     report_data = calls(page, "build_report_data")
     pages = calls(page, "write_report")
-    summaries = calls(page if not words else summary, "summarise")
+    summaries = calls(summary, "summarise")
     questions = calls(ablation, "main_effects")
     reads = calls(shards, "scan_files")
     command(tmp_path, *words)

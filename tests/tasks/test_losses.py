@@ -165,6 +165,7 @@ def test_weights_are_scikit_learn_s(rare: str) -> None:
     assert "class_weight" not in plain.identity()
     assert "loss" not in plain.identity()
     assert plain.loss_weights == ()
+    assert (plain.label, task.label) == ("rare.csv: ill", "rare.csv: ill (class_weight=balanced)")
 
 
 def test_weights_that_cannot_be_used_are_refused(rare: str, tmp_path: Path) -> None:

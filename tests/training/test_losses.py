@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from ablations import Study
 from ablations.study.configuration import Run
 from ablations.training import loop
 from ablations.training.fused import compilation, trainer
@@ -111,3 +113,35 @@ def test_weights_are_those_of_seed_0_for_every_seed() -> None:
     results = [loop.train(run, 1) for run in runs]
     assert len({run.configuration.task for run in runs}) == 1
     assert results[0].curve != results[1].curve
+
+
+def test_label_smoothing_is_skipped_where_the_loss_is_no_cross_entropy() -> None:
+    axes = {"regularizer": ["label_smoothing"]}
+    for loss in CLASSIFICATION:
+        task = {"name": "breast_cancer", "loss": loss}
+        (configuration,) = Study(task=task, axes=axes, seeds=1).configurations
+        skip = configuration.skip
+        assert (skip is None) == (loss not in ("focal", "multi_margin"))
+        assert skip is None or f"not for the loss '{loss}'" in skip
+
+
+def test_balanced_weights_find_a_rare_class(tmp_path: Path) -> None:
+    ill = np.arange(1000) % 20 == 0
+    columns = np.random.default_rng(15).normal(size=(1000, 2)) + 1.2 * ill[:, None]
+    table = pd.DataFrame(columns, columns=["a", "b"]).assign(ill=ill.astype(int))
+    table.to_csv(tmp_path / "rare.csv", index=False)
+    scores = {}
+    for weight in ("", "balanced"):
+        task = {"name": "csv", "path": str(tmp_path / "rare.csv"), "target": "ill"}
+        runs = runs_of(
+            task=task | {"class_weight": weight}, epochs=20, batch_size=64, lr=0.01, seeds=4
+        )
+        metrics = [result.evaluation.metrics for result in train_fused(runs, 4).values()]
+        scores[weight] = {
+            name: np.mean([values[name] for values in metrics])
+            for name in ("accuracy", "balanced_accuracy", "roc_auc")
+        }
+    assert scores[""]["accuracy"] > 0.93  # the constant has 0.95
+    assert scores[""]["balanced_accuracy"] < 0.65
+    assert scores["balanced"]["balanced_accuracy"] > 0.75
+    assert scores["balanced"]["roc_auc"] == pytest.approx(scores[""]["roc_auc"], abs=0.05)

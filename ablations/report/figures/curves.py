@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.report.data import ReportData
-from ablations.report.figures.panels import FigureSpec, draw_line, figure_panels
+from ablations.report.figures.panels import FigureSpec, figure_panels
 from ablations.report.formatting import format_number
 from ablations.report.style import COLOURS, DASHES, INK, MARKERS, WIDTH, wrap_name
 from ablations.report.texts import describe_agreement
@@ -29,9 +29,8 @@ MOST_CURVES = 8
 
 def curve_figures(data: ReportData) -> Iterator[FigureSpec]:
     """Loss by epoch, one figure per axis."""
-    for slug, (axis, tables) in zip(
-        file_names(list(data.curves)), data.curves.items(), strict=True
-    ):
+    slugs = file_names(list(data.curves))
+    for slug, (axis, tables) in zip(slugs, data.curves.items(), strict=True):
         table = next(table for table in tables.values() if len(table))
         levels = _most_telling_levels(data, axis, set(table["level"]))
         last = table[(table["epoch"] == table["epoch"].max()) & table["level"].isin(levels)]
@@ -81,12 +80,14 @@ def level_curves(
         for panel, (outcome, table) in zip(panels, tables.items(), strict=True):
             for level, colour, marker, dashes in _level_styles(levels):
                 rows = table[table["level"] == level]
-                if len(rows):
-                    label = f"{level} (control)" if level == control else level
-                    _draw_curve(
-                        panel, rows, color=colour, marker=marker, linestyle=dashes, label=label,
-                        linewidth=3 if level == control else 1.6,
-                    )  # fmt: skip
+                if rows.empty:
+                    continue
+                label, width = (f"{level} (control)", 3.0) if level == control else (level, 1.6)
+                _draw_band(panel, rows, color=colour, alpha=0.11)
+                _draw_line(
+                    panel, rows, "mean", color=colour, marker=marker, markersize=5.5, label=label,
+                    markevery=max(1, len(rows) // 8), linewidth=width, linestyle=dashes,
+                )  # fmt: skip
             _set_loss_axis(panel, table)
             panel.set_title(NAMES.get(outcome, outcome))
             panel.set_xlabel("epoch")
@@ -102,11 +103,16 @@ def _level_styles(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
     return zip(levels, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
 
 
-def _draw_curve(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
+def _draw_band(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
     x, low, high = (rows[name].to_numpy(dtype=float) for name in ("epoch", "low", "high"))
-    panel.fill_between(x, low, high, color=style["color"], alpha=0.11, linewidth=0)
-    every = max(1, len(x) // 8)
-    draw_line(panel, rows["epoch"], rows["mean"], markersize=5.5, markevery=every, **style)
+    panel.fill_between(x, low, high, linewidth=0, **style)
+
+
+def _draw_line(panel: Axes, rows: pd.DataFrame, name: str, **style: Any) -> None:
+    """Draw a line through the finite values of a column, its markers with a white edge."""
+    x, y = rows[["epoch", name]].to_numpy(dtype=float).T
+    finite = np.isfinite(y)
+    panel.plot(x[finite], y[finite], markeredgecolor="w", markeredgewidth=0.75, **style)
 
 
 def _set_loss_axis(panel: Axes, table: pd.DataFrame) -> None:
@@ -185,37 +191,27 @@ def _widest_axis(data: ReportData) -> str | None:
 def loss_against_time(points: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
     """Draw every complete configuration's loss against its time, and the Pareto front."""
     with figure_panels(4.2) as (figure, (panel,)):
-        if axis is None:
-            _draw_configurations(panel, points, None, COLOURS[0], MARKERS[0])
-        else:
-            for level, colour, marker, _ in _level_styles(levels):
-                _draw_configurations(panel, points[points[axis] == level], level, colour, marker)
+        for level, colour, marker, _ in _level_styles(levels if axis else ["configuration"]):
+            rows = points[points[axis] == level] if axis else points
+            size = 34 if len(rows) <= 100 else 18 if len(rows) <= 500 else 10
+            sns.scatterplot(
+                x=rows["seconds"], y=rows["mean"], ax=panel, s=size, color=colour, marker=marker,
+                alpha=0.6, linewidth=0, label=wrap_name(level, 22), legend=False,
+            )  # fmt: skip
         front = points[points["pareto"]].sort_values("seconds")
         panel.plot(
             front["seconds"], front["mean"], drawstyle="steps-post", color=INK, linewidth=1.4,
             marker="o", markerfacecolor="none", markersize=8, label="Pareto front",
         )  # fmt: skip
-        if _is_wide(points["seconds"]):
-            _set_log_axis(panel, "x")
-        if _is_wide(points["mean"]):
-            _set_log_axis(panel, "y")
+        for name, column in (("x", "seconds"), ("y", "mean")):
+            if _is_wide(points[column]):
+                _set_log_axis(panel, name)
         panel.set_xlabel("training time of one run, seconds (median over seeds)")
         panel.set_ylabel("validation loss")
         title = wrap_name(axis, 22) if axis else None
         figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
         sns.despine(ax=panel)
     return figure
-
-
-def _draw_configurations(
-    panel: Axes, points: pd.DataFrame, level: str | None, colour: str, marker: str
-) -> None:
-    size = 34 if len(points) <= 100 else 18 if len(points) <= 500 else 10
-    sns.scatterplot(
-        x=points["seconds"], y=points["mean"], ax=panel, s=size, color=colour, marker=marker,
-        alpha=0.6, linewidth=0, label=wrap_name(level, 22) if level else "configuration",
-        legend=False,
-    )  # fmt: skip
 
 
 def published_figures(data: ReportData) -> Iterator[FigureSpec]:
@@ -244,17 +240,10 @@ def published_curves(table: pd.DataFrame) -> Figure:
 
 
 def _draw_published_curve(panel: Axes, rows: pd.DataFrame) -> None:
-    x, low, high = (rows[name].to_numpy(dtype=float) for name in ("epoch", "low", "high"))
-    panel.fill_between(
-        x, low, high, color="#0072B2", alpha=0.2, linewidth=0, label="99 % of our runs"
-    )
-    draw_line(
-        panel, rows["epoch"], rows["median"], color="#0072B2", linewidth=1.4, label="our median"
-    )
-    draw_line(
-        panel, rows["epoch"], rows["printed"], color="#D55E00", marker="o", markersize=4.5,
-        label="printed",
-    )  # fmt: skip
+    blue, red = COLOURS[:2]
+    _draw_band(panel, rows, color=blue, alpha=0.2, label="99 % of our runs")
+    _draw_line(panel, rows, "median", color=blue, linewidth=1.4, label="our median")
+    _draw_line(panel, rows, "printed", color=red, marker="o", markersize=4.5, label="printed")
     outside = rows[~rows["inside"]]
     panel.plot(
         outside["epoch"], outside["printed"], "x", color=INK, markersize=9, markeredgewidth=1.8,

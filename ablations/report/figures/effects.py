@@ -8,6 +8,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,12 +31,7 @@ from ablations.report.figures.panels import (
     label_rows,
     set_ratio_scale,
 )
-from ablations.report.formatting import (
-    format_number,
-    format_percent,
-    format_ratio,
-    round_percent,
-)
+from ablations.report.formatting import format_number, format_percent, format_ratio, round_percent
 from ablations.report.texts import describe_effects
 
 MOST_PAIRS = 6
@@ -78,15 +74,9 @@ def main_effects(effects: pd.DataFrame, by_seed: pd.DataFrame, design: Design) -
             _draw_no_change(panel, bound)
             _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows)
             for i, row in rows.iterrows():
-                colour, marker = (
-                    style.VERDICT_COLOURS[row["verdict"]],
-                    style.VERDICT_MARKERS[row["verdict"]],
-                )
-                panel.hlines(i, row["low"], row["high"], color=colour, linewidth=2.4, zorder=3)
-                panel.plot(
-                    row["effect"], i, marker=marker, markersize=7.5, color=colour,
-                    markerfacecolor=_fill_colour(row["verdict"]), markeredgewidth=1.6, zorder=4,
-                )  # fmt: skip
+                mark, ends = _mark(row["verdict"]), (row["low"], row["high"])
+                panel.hlines(i, *ends, color=mark["color"], linewidth=2.4, zorder=3)
+                panel.plot(row["effect"], i, markersize=7.5, markeredgewidth=1.6, zorder=4, **mark)
             panel.set(xlabel="", ylabel="")
             label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
         _set_effect_scale(panels[-1][-1], effects, by_seed, scale, bound)
@@ -111,8 +101,11 @@ def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame) -> None:
     sns.scatterplot(x=x, y=y, ax=panel, s=size, color=style.SEED, linewidth=0, zorder=2)
 
 
-def _fill_colour(verdict: str) -> str:
-    return style.PAPER if verdict == UNDECIDED else style.VERDICT_COLOURS[verdict]
+def _mark(verdict: str) -> dict[str, Any]:
+    """The mark of a verdict; the one of an undecided effect is hollow."""
+    colour, marker = style.VERDICT_COLOURS[verdict], style.VERDICT_MARKERS[verdict]
+    face = style.PAPER if verdict == UNDECIDED else colour
+    return {"color": colour, "marker": marker, "markerfacecolor": face}
 
 
 def _set_effect_scale(
@@ -136,18 +129,13 @@ def _add_effect_legend(
     figure: Figure, effects: pd.DataFrame, bound: float, scale: Scale, *, seeds: bool
 ) -> None:
     marks: list[Line2D | Patch] = [
-        Line2D(
-            [], [], linewidth=2.2, color=colour, marker=style.VERDICT_MARKERS[verdict],
-            markerfacecolor=_fill_colour(verdict), label=verdict,
-        )
-        for verdict, colour in style.VERDICT_COLOURS.items()
+        Line2D([], [], linewidth=2.2, label=verdict, **_mark(verdict))
+        for verdict in style.VERDICT_COLOURS
         if (effects["verdict"] == verdict).any()
-    ]  # fmt: skip
+    ]
     if seeds:
         marks.append(
-            Line2D(
-                [], [], color=style.SEED, marker="o", markersize=4, linewidth=0, label="one seed"
-            )
+            Line2D([], [], color=style.SEED, marker="o", markersize=4, lw=0, label="one seed")
         )
     text = round_percent(math.expm1(bound)).lstrip("+") if scale == "log" else format_number(bound)
     marks.append(Patch(color=style.BAND, label=f"within \N{PLUS-MINUS SIGN}{text}"))

@@ -36,30 +36,21 @@ class RenderedFigure:
 
 def list_figures(data: ReportData) -> Iterator[FigureSpec]:
     """List the figures for which there are data, in the order of the page."""
-    for specs in (
-        published_figures,
-        effect_figures,
-        share_figures,
-        interaction_figures,
-        curve_figures,
-        time_figures,
-        spread_figures,
-        timing_figures,
-        rank_figures,
-    ):
-        yield from specs(data)
+    yield from published_figures(data)
+    yield from effect_figures(data)
+    yield from share_figures(data)
+    yield from interaction_figures(data)
+    yield from curve_figures(data)
+    yield from time_figures(data)
+    yield from spread_figures(data)
+    yield from timing_figures(data)
+    yield from rank_figures(data)
 
 
 def draw_figures(
     specs: Iterable[FigureSpec], most_inline: int = MOST_INLINE_CHARACTERS
 ) -> tuple[RenderedFigure, ...]:
-    """Draw figures and save each as PNG and SVG.
-
-    Parameters
-    ----------
-    most_inline
-        Characters of SVG up to which a figure can be part of a page.
-    """
+    """Draw figures; those of at most ``most_inline`` characters of SVG can be part of a page."""
     is_enabled = gc.isenabled()
     # Figures are full of reference cycles, and each collection searches the whole process.
     gc.disable()

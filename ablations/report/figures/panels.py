@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -78,19 +77,8 @@ def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 
     panel.set_title(wrap_name(title, 90))
 
 
-def draw_line(panel: Axes, x: pd.Series, y: pd.Series, **style: Any) -> None:
-    """Draw a line through the finite values, its markers with a white edge."""
-    values = y.to_numpy(dtype=float)
-    finite = np.isfinite(values)
-    edges = {"markeredgecolor": "w", "markeredgewidth": 0.75}
-    panel.plot(x.to_numpy(dtype=float)[finite], values[finite], **{**edges, **style})
-
-
 def set_ratio_scale(panel: Axes, low: float, high: float, *, signed: bool = True) -> None:
     """Label an x axis of log ratios between ``low`` and ``high`` with relative changes."""
     ticks = ratio_ticks(low, high)
-    texts = round_changes(ticks)
-    panel.set_xticks(
-        [math.log1p(tick) for tick in ticks],
-        texts if signed else [text.lstrip("+") for text in texts],
-    )
+    texts = [text if signed else text.lstrip("+") for text in round_changes(ticks)]
+    panel.set_xticks([math.log1p(tick) for tick in ticks], texts)

@@ -54,16 +54,14 @@ def variance_shares(shares: pd.DataFrame) -> Figure:
     with figure_panels(0.9 + 0.32 * len(rows)) as (figure, (panel,)):
         colours = [_KIND_COLOURS[kind] for kind in rows["kind"]]
         panel.barh(range(len(rows)), rows["eta2"], color=colours, height=0.66)
-        omega = rows.get("omega2", pd.Series(np.nan, index=rows.index)).astype(float)
+        omega = rows["omega2"].astype(float)
         panel.plot(
             omega.clip(lower=0), range(len(rows)), linestyle="", marker="|", markersize=11,
             markeredgewidth=1.8, color=INK, label="without what chance alone would give (ω²)",
         )  # fmt: skip
         for i, share in enumerate(rows["eta2"]):
-            panel.annotate(
-                f"{share:.1%}", (share, i), xytext=(9, 0), textcoords="offset points", va="center",
-                fontsize=8.5,
-            )  # fmt: skip
+            text, end = f"{share:.1%}", (share, i)
+            panel.annotate(text, end, (9, 0), textcoords="offset points", va="center", fontsize=8.5)
         label_rows(panel, [names.get(name, name) for name in rows["source"]], width=40)
         panel.set_xlim(0, 1.12 * float(rows["eta2"].max()) or 1)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))

@@ -136,14 +136,8 @@ def _read_curves(design: Design, curves: pd.DataFrame) -> _Curves:
     is_log = not bool((raw <= 0).any())
     values = np.log(raw) if is_log else raw
     present = np.isfinite(values)
-<<<<<<< HEAD
-    last = np.full(len(present), -1)
-    if len(epochs):
-        last = np.where(present.any(1), len(epochs) - 1 - present[:, ::-1].argmax(1), -1)
-=======
     position = np.arange(1, len(epochs) + 1)
     last = (present * position).max(axis=1, initial=0) - 1
->>>>>>> trunk20
     return _Curves(values, epochs, is_log, last)
 
 

@@ -53,10 +53,10 @@ def effects_by_epoch(
         loss after that epoch, over runs that never diverged; each interval is for its epoch alone.
     """
     points = _read_curves(design, curves)
-    wanted = np.arange(len(points.epochs))
+    selected = np.arange(len(points.epochs))
     if epochs is not None:
-        wanted = np.flatnonzero(np.isin(points.epochs, np.asarray(epochs, dtype=np.int64)))
-    tables = list(_effects_at(design, points, wanted))
+        selected = np.flatnonzero(np.isin(points.epochs, np.asarray(epochs, dtype=np.int64)))
+    tables = list(_effects_at(design, points, selected))
     if not tables:
         return pd.DataFrame(columns=EFFECT_COLUMNS)
     table = pd.concat(tables, ignore_index=True)

@@ -43,13 +43,11 @@ def simple_effects(design: Design) -> pd.DataFrame:
         One row for ``level`` of ``axis`` against ``control`` where ``given`` is at
         ``given_level``, in order of appearance:
 
-        - ``effect, low, high``: mean over seeds of the seeds' mean difference over the remaining
-          cells, and its 95 % t interval, on the scale; ``change, change_low, change_high`` as a
-          fraction (log scale only).
-        - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all rows, for
-          exploring.
-        - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose
-          effects are averages of these.
+        - ``effect, low, high``: mean over seeds of the seeds' mean difference over remaining cells,
+          its 95 % t interval; ``change, change_low, change_high``: as a fraction (log scale).
+        - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over rows, for exploring.
+        - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose effects
+          are averages of these.
     """
     tables = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
     tables = [table for table in tables if table is not None]
@@ -158,9 +156,8 @@ def interactions(design: Design) -> pd.DataFrame:
         - ``effect, low, high``: mean over seeds of (a, b) - (a0, b0), all else equal, on the
           scale, and its 95 % t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
           diverged in these cells. The effect is over pairs where both survived.
-        - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0): what
-          the two do together beyond what each does alone; ``double_seeds``. Missing where a or b
-          is the control.
+        - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0), beyond
+          what each does alone; ``double_seeds``. Missing where a or b is the control.
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all double
           differences, for exploring; ``p_family``: step-down max-T over them, which holds for all
           together; ``p_floor``: the smallest that this can be with these seeds, ``reachable``:

@@ -1,9 +1,7 @@
-"""The ablation table of a paper: one thing added to the control, one thing taken from the full
-model.
+"""The ablation table of a paper: one thing added to the control, or taken from the full model.
 
-Both are look-ups of single cells, paired by seed.  A main effect averages over all partners of a
-technique; where it disagrees with what a technique does alone, or in the full model, there is an
-interaction.
+Both are look-ups of single cells, paired by seed.  Where what a technique does alone, or in the
+full model, differs from its main effect, which averages over all partners, there is an interaction.
 """
 
 from __future__ import annotations
@@ -58,8 +56,8 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
         - ``view``: ``control plus`` (the control with ``level`` on ``axis``, against the control)
           or ``full minus`` (the full model with ``axis`` at its control, ``level``, against the
           full model); ``against``: the level it is compared with.
-        - ``effect, low, high``: mean over seeds of the difference and its 95 % t interval, on the
-          scale; ``change, change_low, change_high``: as a fraction (log scale only).
+        - ``effect, low, high``: mean difference over seeds, its 95 % t interval, on the scale;
+          ``change, change_low, change_high``: as a fraction (log scale only).
         - ``p``: sign-flip over seeds; ``p_adjusted``: step-down max-T over the rows of its view.
         - ``better``: share of seeds in which it is better than what it is compared with, ties half;
           ``seeds``: pairs in which both ended well; ``diverged, against_diverged``: runs of each

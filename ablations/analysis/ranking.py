@@ -123,10 +123,9 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
 def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFrame:
     """Rank the best configurations by seed.
 
-    Only configurations that ended well in every seed are ranked (one that diverged in some is
-    not among the best; seeds that lack runs for another reason are left out).  Which ones are best
-    is decided by their mean, on the scale, so ranks among few best of many look more different than
-    they are: ``best_configuration`` says how much.
+    Only configurations that ended well in every seed are ranked (one that diverged is not among the
+    best; seeds that lack runs for another reason are left out).  The best are those of best mean,
+    so ranks among few of many look more different than they are (see ``best_configuration``).
 
     Parameters
     ----------

@@ -145,9 +145,8 @@ def variance_shares(design: Design, *, order: int = 2) -> pd.DataFrame:
     """Split the variance of the outcome into shares of factors, interactions, seeds and chance.
 
     An analysis of variance of the balanced part of the design (``find_balanced_part``), in which
-    sums of squares add up to the total without any model fitted.  With blocks, each block is
-    measured under every combination, and the error of an effect is its own interaction with the
-    blocks (repeated measures); with replicates, the error is the spread within combinations.
+    sums of squares add up to the total.  With blocks, the error of an effect is its own interaction
+    with the blocks (repeated measures); with replicates, it is the spread within combinations.
 
     Parameters
     ----------

@@ -61,11 +61,10 @@ class Observations:
         texts = [" ".join(row) for row in zip(*parts, strict=True)] or [""] * len(first)
         return rank_texts(texts)[cells]
 
-    def levels(self, factors: Sequence[str], rows: Ints | slice = slice(None)) -> pd.DataFrame:
-        """Return the levels of some factors, one row an observation."""
-        columns = {name: self.columns[name].values for name in factors}
-        table = pd.DataFrame(columns) if columns else pd.DataFrame(index=range(len(self)))
-        return table.iloc[rows]
+    def levels(self, factors: Sequence[str], rows: Ints) -> pd.DataFrame:
+        """Return the levels of some factors in some observations."""
+        columns = {name: self.columns[name].values.iloc[rows].array for name in factors}
+        return pd.DataFrame(columns, index=range(len(rows)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,8 +40,7 @@ def simple_effects(design: Design) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for ``level`` of ``axis`` against ``control`` where ``given`` is at
-        ``given_level``, in order of appearance:
+        One row for ``level`` of ``axis`` against ``control`` where ``given`` is at ``given_level``:
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference over remaining cells,
           its 95 % t interval; ``change, change_low, change_high``: as a fraction (log scale).
@@ -49,8 +48,8 @@ def simple_effects(design: Design) -> pd.DataFrame:
         - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose effects
           are averages of these.
     """
-    tables = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
-    tables = [table for table in tables if table is not None]
+    axes = permutations(design.contrasted_axes, 2)
+    tables = [table for pair in axes if (table := _effects_at(design, *pair)) is not None]
     if not tables:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
     table = pd.concat(tables, ignore_index=True)

@@ -84,8 +84,7 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
         One row a level, in order of appearance:
 
         - ``spread``: the median over configurations of the standard deviation over seeds, on the
-          scale, with ``low, high``, the quarter and three quarters of them (no interval: what they
-          differ by is chance and configuration together).
+          scale, with their quartiles ``low, high`` (of chance and configuration, no interval).
         - ``cells``: configurations with at least two results; ``seeds``: the most that one has.
     """
     check_names("axes", axes)

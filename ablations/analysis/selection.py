@@ -40,8 +40,7 @@ def best_configuration(
     Parameters
     ----------
     control
-        Factor to its level in the configuration that the best one is compared with; factors that
-        it does not name must not vary, or there is no comparison.
+        Factor to its level in the configuration to compare with; factors not in it must not vary.
 
     Returns
     -------

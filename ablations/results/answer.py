@@ -17,7 +17,7 @@ from ablations.results.metadata import METADATA_FILE
 from ablations.results.schema import TABLES
 from ablations.results.store import STUDY_FILE, StoredResults
 
-COLUMNS = ("axis", "level", "against", "verdict", "val. loss", "95 % interval", "p (adj.)")
+COLUMNS = ("axis", "level", "against", "verdict", "change", "95 % interval", "p (adj.)")
 HEADINGS = {"change_low": "95 % low", "change_high": "95 % high", "p_adjusted": "adjusted p"}
 """Headings, in the answers to questions, of columns whose names would not read well."""
 

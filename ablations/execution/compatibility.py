@@ -60,6 +60,10 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     if not path.exists():
         return  # set aside by a repair
     stored, expected = read_parsed(path, tomllib.loads), study.plain()
+    judge = stored.get("judge", "last")
+    if judge != study.judge:
+        message = f"holds results judged by the {judge} epoch, not by the {study.judge} one"
+        _refuse(folder, message, f'give the study judge = "{judge}", or {OTHER_FOLDER}')
     _refuse_other_task(study, stored.get("task"), folder)
     for key in ("model", *SETTINGS):
         if expected[key] != stored.get(key):

@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn import metrics
 
-from ablations import Study
+from ablations import Study, run
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.models.base import initialise_network
@@ -100,9 +100,9 @@ def test_a_planted_leak_is_found() -> None:
 @pytest.mark.parametrize("name", ["diabetes", "breast_cancer"])
 def test_the_judged_network_is_that_of_the_best_epoch(name: str) -> None:
     """Against a training by hand that keeps a copy of the network after every epoch."""
-    (run, _) = make_runs(task=name, judge="best", dtype="float64", lr=0.1)
-    result = loop.train(run)
-    c, streams = run.configuration, run.streams
+    (first, _) = make_runs(task=name, judge="best", dtype="float64", lr=0.1)
+    result = loop.train(first)
+    c, streams = first.configuration, first.streams
     with streams.isolated(torch.device("cpu")):
         data, network = loop.load_data(c, streams), initialise_network(c, streams)
         copies, losses = [], []
@@ -213,8 +213,8 @@ def test_wrong_splits_judges_and_metrics_are_refused(
 
 
 def test_a_run_that_diverges_is_not_judged() -> None:
-    (run, *_) = make_runs(task="diabetes", judge="best", optimizer="sgd", lr=1e6)
-    for result in (loop.train(run), *trainer.train([run], 8)):
+    (first, *_) = make_runs(task="diabetes", judge="best", optimizer="sgd", lr=1e6)
+    for result in (loop.train(first), *trainer.train([first], 8)):
         row = result.row("study", "machine")
         assert row["status"] == "diverged"
         assert row["metric"] is None
@@ -230,3 +230,12 @@ def test_the_constant_of_the_notebook_scores_a_twelfth() -> None:
     first = next(row for row in rows if row["seed"] == 0)
     assert math.isclose(first["baseline"], expected, rel_tol=1e-6)
     assert loop.train(runs[0]).row("study", "machine")["baseline"] == first["baseline"]
+
+
+def test_a_folder_judged_otherwise_is_refused_with_advice(tmp_path: Path) -> None:
+    path = str(write_table(tmp_path))
+    table = {"name": "csv", "path": path, "target": "y", "features": ["x"]}
+    options: dict[str, Any] = {"task": table, "seeds": 1, "epochs": 1}
+    run(Study(**options, judge="last"), tmp_path / "out", jobs=1, with_report=False)
+    with pytest.raises(RequestError, match='give the study judge = "last"'):
+        run(Study(**options), tmp_path / "out", jobs=1, with_report=False)

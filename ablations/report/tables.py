@@ -37,11 +37,11 @@ MOST_DOUBLES = 60
 
 def render_ablation_table(data: ReportData) -> Table | None:
     """Each level against its control: what changed, how certain that is, and what the level is."""
-    rows, scale = data.effects, data.design.scale
+    rows, scale, heading = data.effects, data.design.scale, f"change of {data.outcome}"
     columns = [
         Column("technique", partial(_level_cell, captions=data.metadata.captions)),
         Column("verdict", _verdict_cell),
-        Column.change("change of loss", scale, lambda row: row["conditional"] and row["seeds"]),
+        Column.change(heading, scale, lambda row: row["conditional"] and row["seeds"]),
         Column.change_interval(scale),
         Column(
             "adjusted p", format_p,
@@ -51,11 +51,10 @@ def render_ablation_table(data: ReportData) -> Table | None:
         Column.number("cells helped", "helped", partial(format_share, form=".0%")),
     ]  # fmt: skip
     levels = ["axis", "level"]
-    if len(data.metric_effects):
-        metric = data.metric_effects[[*levels, "effect"]]
-        rows = rows.merge(metric, how="left", on=levels, suffixes=("", "_metric"))
-        heading = f"change of {data.metadata.metric_name}"
-        columns.append(Column.number(heading, "effect_metric", format_signed))
+    if (second := data.by_outcome.get(data.second)) is not None and len(second):
+        columns.append(_second_change(f"change of {data.name(data.second)}", second))
+        numbers = second[[*levels, "effect", "change"]]
+        rows = rows.merge(numbers, how="left", on=levels, suffixes=("", "_second"))
     if len(data.costs):
         # Those on the machine with the most timed blocks, one row per level.
         blocks = data.costs.groupby(["environment_id", "threads"])["blocks"].transform("max")
@@ -66,7 +65,26 @@ def render_ablation_table(data: ReportData) -> Table | None:
     parts = (("", "diverged"), ("of", "pairs"), ("at the control", "control_diverged"))
     columns.append(Column("diverged", _diverged_text, "diverged", "number", parts))
     columns.append(Column(f"cells {TIMES} seeds", _size_cell))
-    return build_table("ablation", columns, rows)
+    return build_table(
+        "ablation",
+        columns,
+        rows,
+        outcome=data.outcome,
+        is_higher_better=data.design.higher_is_better,
+        constant=_constant_loss(data.ablation.baseline),
+    )
+
+
+def _constant_loss(baseline: pd.DataFrame) -> str:
+    """Write the mean loss of the constant on the rows that judge; empty if not recorded."""
+    return format_number(baseline["baseline"].iloc[0]) if len(baseline) else ""
+
+
+def _second_change(heading: str, effects: pd.DataFrame) -> Column:
+    """A column of the change of another outcome, in percent if it has a ratio."""
+    if effects["change"].notna().any():
+        return Column.number(heading, "change_second", format_percent)
+    return Column.number(heading, "effect_second", format_signed)
 
 
 def _level_cell(row: Row, captions: Mapping[str, Mapping[str, str]]) -> Cell:
@@ -215,7 +233,7 @@ def spread_table(data: ReportData) -> Table | None:
         Column.number("configurations", "cells", "{:.0f}".format),
         Column.number("seeds", "seeds", "{:.0f}".format),
     )
-    return build_table("spread", columns, rows)
+    return build_table("spread", columns, rows, outcome=data.outcome)
 
 
 def costs_table(data: ReportData) -> Table | None:
@@ -269,9 +287,16 @@ def ranking_table(data: ReportData) -> Table | None:
     )
     winner = data.winner.iloc[0] if len(data.winner) else None
     return build_table(
-        "ranking", columns, ranked, n=len(ranked), mean=mean, first=ranked.iloc[0], winner=winner,
+        "ranking",
+        columns,
+        ranked,
+        outcome=data.outcome,
+        n=len(ranked),
+        mean=mean,
+        first=ranked.iloc[0],
+        winner=winner,
         gap="" if winner is None else _format_optimism(winner, data.design.scale),
-    )  # fmt: skip
+    )
 
 
 def _format_optimism(winner: pd.Series, scale: Scale) -> str:

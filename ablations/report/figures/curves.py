@@ -165,18 +165,20 @@ def _set_log_axis(panel: Axes, name: str) -> None:
 
 
 def time_figures(data: ReportData) -> Iterator[FigureSpec]:
-    """Loss against training time, one mark per configuration."""
+    """The outcome against training time, one mark per configuration."""
     table = data.configurations
     points = table[table["complete"] & table["seconds"].gt(0)]
     if len(points) < 2:
         return
     axis = _widest_axis(data)
+    levels = data.design.levels.get(axis or "", ())
     yield FigureSpec.describe(
         "time",
         "time",
-        partial(loss_against_time, points, axis, data.design.levels.get(axis or "", ())),
+        partial(outcome_against_time, points, axis, levels, data.outcome),
         n=len(points),
         front=int(points["pareto"].sum()),
+        outcome=data.outcome,
         timed=data.timed,
     )
 
@@ -188,8 +190,10 @@ def _widest_axis(data: ReportData) -> str | None:
     return data.design.axes[0] if data.design.axes else None
 
 
-def loss_against_time(points: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
-    """Draw every complete configuration's loss against its time, and the Pareto front."""
+def outcome_against_time(
+    points: pd.DataFrame, axis: str | None, levels: Sequence[str], outcome: str
+) -> Figure:
+    """Draw every complete configuration's outcome against its time, and the Pareto front."""
     with figure_panels(4.2) as (figure, (panel,)):
         for level, colour, marker, _ in _level_styles(levels if axis else ["configuration"]):
             rows = points[points[axis] == level] if axis else points
@@ -207,7 +211,7 @@ def loss_against_time(points: pd.DataFrame, axis: str | None, levels: Sequence[s
             if _is_wide(points[column]):
                 _set_log_axis(panel, name)
         panel.set_xlabel("training time of one run, seconds (median over seeds)")
-        panel.set_ylabel("validation loss")
+        panel.set_ylabel(outcome)
         title = wrap_name(axis, 22) if axis else None
         figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
         sns.despine(ax=panel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -90,6 +91,12 @@ class ReportData:
     def outcome(self) -> str:
         """The outcome in words."""
         return self.name(self.design.outcome)
+
+    @property
+    def constant(self) -> float:
+        """The mean loss of the best constant on the rows that judge; missing if not recorded."""
+        baseline = self.ablation.baseline
+        return float(baseline["baseline"].iloc[0]) if len(baseline) else math.nan
 
     def name(self, column: str) -> str:
         """Return the words for the column of an outcome."""

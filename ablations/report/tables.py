@@ -28,6 +28,7 @@ from ablations.report.formatting import (
     format_spread,
 )
 from ablations.report.texts import describe_noise_floor
+from ablations.report.trust_tables import describe_ending
 
 MOST_SIMPLE = 3
 """Pairs of axes whose simple effects are shown."""
@@ -37,10 +38,15 @@ MOST_DOUBLES = 60
 
 def render_ablation_table(data: ReportData) -> Table | None:
     """Each level against its control: what changed, how certain that is, and what the level is."""
+    endings = {
+        (row["axis"], row["level"]): describe_ending(row)
+        for row in data.ablation.endings.to_dict("records")
+    }
+    verdict = partial(_verdict_cell, is_higher_better=data.design.higher_is_better)
     rows, scale, heading = data.effects, data.design.scale, f"change of {data.outcome}"
     columns = [
-        Column("technique", partial(_level_cell, captions=data.metadata.captions)),
-        Column("verdict", _verdict_cell),
+        Column("technique", partial(_level_cell, captions=data.metadata.captions, endings=endings)),
+        Column("verdict", verdict),
         Column.change(heading, scale, lambda row: row["conditional"] and row["seeds"]),
         Column.change_interval(scale),
         Column(
@@ -71,13 +77,8 @@ def render_ablation_table(data: ReportData) -> Table | None:
         rows,
         outcome=data.outcome,
         is_higher_better=data.design.higher_is_better,
-        constant=_constant_loss(data.ablation.baseline),
+        constant=data.constant,
     )
-
-
-def _constant_loss(baseline: pd.DataFrame) -> str:
-    """Write the mean loss of the constant on the rows that judge; empty if not recorded."""
-    return format_number(baseline["baseline"].iloc[0]) if len(baseline) else ""
 
 
 def _second_change(heading: str, effects: pd.DataFrame) -> Column:
@@ -87,21 +88,25 @@ def _second_change(heading: str, effects: pd.DataFrame) -> Column:
     return Column.number(heading, "effect_second", format_signed)
 
 
-def _level_cell(row: Row, captions: Mapping[str, Mapping[str, str]]) -> Cell:
+def _level_cell(
+    row: Row, captions: Mapping[str, Mapping[str, str]], endings: Mapping[tuple[str, str], str]
+) -> Cell:
     notes = [captions.get(row["axis"], {}).get(row["level"], "")]
     if n_identical := int(row["identical"]):
         subject = "All" if n_identical == row["pairs"] else f"{n_identical} of"
         notes.append(f"{subject} {row['pairs']} pairs are identical to the last bit.")
     if row["depends_on"] not in ("", UNKNOWN):
         notes.append(f"An average: its effect depends on {row['depends_on']}.")
+    notes.append(endings.get((row["axis"], row["level"]), ""))
     text = f"{row['axis']} {ARROW} {row['level']}"
     parts = (("axis", row["axis"]), ("level", row["level"]))
     return Cell(text, None, "name technique", " ".join(filter(None, notes)), parts)
 
 
-def _verdict_cell(row: Row) -> Cell:
+def _verdict_cell(row: Row, *, is_higher_better: bool) -> Cell:
     text, note = (row["verdict"], "") if row["pairs"] else ("not compared", str(row["left_out"]))
-    return Cell(text, None, "verdict " + row["verdict"].replace(" ", "-"), note)
+    style_class = "verdict up" if is_higher_better else "verdict"
+    return Cell(text, None, f"{style_class} {row['verdict'].replace(' ', '-')}", note)
 
 
 def _step_time_cell(row: Row) -> Cell:

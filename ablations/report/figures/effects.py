@@ -87,7 +87,7 @@ def main_effects(
             _draw_no_change(panel, bound)
             _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows)
             for i, row in rows.iterrows():
-                mark, ends = _mark(row["verdict"]), (row["low"], row["high"])
+                mark, ends = _mark(row["verdict"], design), (row["low"], row["high"])
                 panel.hlines(i, *ends, color=mark["color"], linewidth=2.4, zorder=3)
                 panel.plot(row["effect"], i, markersize=7.5, markeredgewidth=1.6, zorder=4, **mark)
             panel.set(xlabel="", ylabel="")
@@ -97,7 +97,7 @@ def main_effects(
         unit = " (ratio scale)" if scale == "log" else ""
         side = "right" if design.higher_is_better else "left"
         lowest.set_xlabel(f"change of {outcome}{unit}; {side} is better")
-        _add_effect_legend(figure, effects, bound, scale, seeds=len(by_seed) > 0)
+        _add_effect_legend(figure, effects, design, seeds=len(by_seed) > 0)
     return figure
 
 
@@ -118,9 +118,11 @@ def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame) -> None:
     sns.scatterplot(x=x, y=y, ax=panel, s=size, color=style.SEED, linewidth=0, zorder=2)
 
 
-def _mark(verdict: str) -> dict[str, Any]:
-    """The mark of a verdict; the one of an undecided effect is hollow."""
+def _mark(verdict: str, design: Design) -> dict[str, Any]:
+    """The mark of a verdict, a triangle in the direction of the change; hollow if undecided."""
     colour, marker = style.VERDICT_COLOURS[verdict], style.VERDICT_MARKERS[verdict]
+    if design.higher_is_better:
+        marker = {"v": "^", "^": "v"}.get(marker, marker)
     face = style.PAPER if verdict == UNDECIDED else colour
     return {"color": colour, "marker": marker, "markerfacecolor": face}
 
@@ -141,10 +143,11 @@ def _set_effect_scale(
 
 
 def _add_effect_legend(
-    figure: Figure, effects: pd.DataFrame, bound: float, scale: Scale, *, seeds: bool
+    figure: Figure, effects: pd.DataFrame, design: Design, *, seeds: bool
 ) -> None:
+    scale, bound = design.scale, design.bound
     marks: list[Line2D | Patch] = [
-        Line2D([], [], linewidth=2.2, label=verdict, **_mark(verdict))
+        Line2D([], [], linewidth=2.2, label=verdict, **_mark(verdict, design))
         for verdict in style.VERDICT_COLOURS
         if (effects["verdict"] == verdict).any()
     ]

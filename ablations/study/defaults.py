@@ -81,11 +81,15 @@ def default_batch_size(task: Task) -> int | str:
     return size - 1 if task.rows % size == 1 else size
 
 
-def default_epochs(task: Task, batch_size: int | str) -> int:
-    """Return the epochs of about ``DEFAULT_STEPS`` steps, between ``MIN_`` and ``MAX_EPOCHS``."""
+def default_epochs(task: Task, batch_size: object) -> int:
+    """Return the epochs of about ``DEFAULT_STEPS`` steps, between ``MIN_`` and ``MAX_EPOCHS``.
+
+    A batch size that is none is refused elsewhere.
+    """
     if task.default_epochs is not None:
         return task.default_epochs
-    steps = 1 if batch_size == "full" else -(-task.rows // int(batch_size))
+    is_count = isinstance(batch_size, int) and batch_size > 0
+    steps = -(-task.rows // batch_size) if is_count else 1  # type: ignore[operator]
     return min(MAX_EPOCHS, max(MIN_EPOCHS, -(-DEFAULT_STEPS // steps)))
 
 

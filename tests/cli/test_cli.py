@@ -9,13 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
 from ablations import cli, load
+from ablations.analysis import Design
+from ablations.analysis.ablation import Effects
 from ablations.cli import app, parse_levels
 from ablations.report import summary
 from ablations.report.render import print_answer
@@ -47,7 +48,8 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
     assert re.search(
         r"layer +none +(helps|hurts|practically equal|not enough evidence) +[+−]\d", result.stdout
     )
-    assert "Of 1 level compared with its control" in result.stdout
+    assert "Nothing was learned here: neither the control" in result.stdout
+    assert "Each run trains for" in result.stdout
     assert "random noise" in result.stdout
     assert "6/6 runs" in result.stderr
     folder = Path("results/mine")
@@ -146,11 +148,9 @@ def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]
         "more": 0,
     }
     zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
-    effects = SimpleNamespace(
-        effects=pd.DataFrame([row | words | counts | zeros]),
-        design=SimpleNamespace(scale="log", tune_over=(), looks=(), alpha=0.05),
-    )
-    print_answer(summary.summarise(effects))  # type: ignore[arg-type]
+    design = Design(pd.DataFrame({"seed": [], "val_loss": []}))
+    effects = Effects(design, pd.DataFrame([row | words | counts | zeros]), pd.DataFrame())
+    print_answer(summary.summarise(effects))
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 

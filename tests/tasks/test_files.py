@@ -203,9 +203,9 @@ def test_every_seed_has_splits_of_one_size_without_common_rows(
             assert len(rows) == len(frame)
         if method == "classes":
             counts = frame["class"].value_counts()
-            for split, part in zip(splits[1:], (share, test), strict=True):
+            for split, fraction in zip(splits[1:], (share, test), strict=True):
                 in_split = frame["class"].iloc[split].value_counts().reindex(counts.index)
-                assert ((in_split.fillna(0) - counts * part).abs() <= 2).all()
+                assert ((in_split.fillna(0) - counts * fraction).abs() <= 2).all()
 
 
 def test_test_rows_come_out_of_the_training_rows() -> None:

@@ -88,22 +88,22 @@ def _by_group(columns: TableColumns, name: str, n_validation: int, n_test: int) 
     codes, groups = pd.factorize(column)
     sizes = np.bincount(codes)
     largest = int(sizes.max())
-    wanted = [n_validation, *([n_test] if n_test else [])]
-    least = [size if largest == 1 else size - largest + 1 for size in wanted]
-    too_small = any(n < max(2, size // 2) for n, size in zip(least, wanted, strict=True))
-    if len(groups) <= len(wanted) or too_small:
+    held_out_sizes = [n_validation, *([n_test] if n_test else [])]
+    least = [size if largest == 1 else size - largest + 1 for size in held_out_sizes]
+    too_small = any(n < max(2, size // 2) for n, size in zip(least, held_out_sizes, strict=True))
+    if len(groups) <= len(held_out_sizes) or too_small:
         message = f"the largest group of '{name}' has {largest:,} of {len(codes):,} rows"
-        held_out = " and ".join(f"{size:,}" for size in wanted)
+        held_out = " and ".join(f"{size:,}" for size in held_out_sizes)
         raise columns.table.error(f"{message}, too many for {held_out} validation rows")
     for code, label in enumerate(columns.classes):
         if len(set(codes[columns.targets == code])) < 2:
             raise columns.table.error(f"the class '{label}' is in a single group of '{name}'")
     rows = len(codes)
-    n_train = rows - sum(wanted)
+    n_train = rows - sum(held_out_sizes)
 
     def draw(shuffle: Shuffle) -> Positions:
         split_of = np.zeros(len(sizes), dtype=np.int64)  # 0 training, 1 validation, 2 test
-        free = list(wanted)
+        free = list(held_out_sizes)
         for group in shuffle(len(sizes), "split/groups"):
             for i, room in enumerate(free):
                 if sizes[group] <= room:

@@ -38,8 +38,7 @@ class Column:
 
     def at(self, level: object) -> Bools:
         """Mark the rows that have a level."""
-        same = [_is_same(value, level) for value in self.levels]
-        return np.array([*same, False], dtype=bool)[self.codes]
+        return np.array([*(_is_same(value, level) for value in self.levels), False])[self.codes]
 
     def infer_levels(self, rows: Ints) -> pd.Series:
         """Return the levels of some rows, in the narrowest type that holds them."""

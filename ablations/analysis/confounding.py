@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import Column, Ints, combine
+from ablations.analysis.coding import Bools, Column, Ints, combine
 from ablations.analysis.design import Design, accept_table
 
 CONFOUNDING_COLUMNS = ["axis", "level", "axis_b", "level_b", "confounded_with", "reason"]
@@ -68,12 +68,11 @@ def _main_effects(design: Design, axis: str) -> list[Row]:
             continue
         if not at.any() or not at_control.any():
             level_or_control = f"its control {control}" if at.any() else f"{axis} {level}"
-            reason = f"no run of {level_or_control} ended with a {design.outcome}"
-            rows.append((axis, level, None, None, "", reason))
+            explanation = "", f"no run of {level_or_control} ended with a {design.outcome}"
         else:
-            groups = [np.flatnonzero(at), np.flatnonzero(at_control)]
             effect = f"{axis} {level} and its control {control}"
-            rows.append((axis, level, None, None, *_explain(design, groups, [axis], effect)))
+            explanation = _explain(design, [at, at_control], [axis], effect)
+        rows.append((axis, level, None, None, *explanation))
     return rows
 
 
@@ -99,9 +98,8 @@ def _interactions(design: Design, a: str, b: str) -> list[Row]:
             p, q = empty[0]
             explanation = "", f"{a} {levels_a[p]} and {b} {levels_b[q]} were never run together"
         else:
-            corner_rows = [np.flatnonzero((code_a == p) & (code_b == q)) for p, q in cells]
-            # The contrast: both or neither, against one of the two.
-            groups = [np.concatenate(corner_rows[::3]), np.concatenate(corner_rows[1:3])]
+            both, only_a, only_b, neither = ((code_a == p) & (code_b == q) for p, q in cells)
+            groups = [both | neither, only_a | only_b]
             effect = f"the four combinations of {a} {levels_a[i]} and {b} {levels_b[j]}"
             explanation = _explain(design, groups, [a, b], effect)
         rows.append((a, levels_a[i], b, levels_b[j], *explanation))
@@ -123,7 +121,7 @@ def _cells(design: Design, names: Sequence[str]) -> Ints:
 
 
 def _explain(
-    design: Design, groups: Sequence[Ints], axes: Sequence[str], effect: str
+    design: Design, groups: Sequence[Bools], axes: Sequence[str], effect: str
 ) -> tuple[str, str]:
     """Find the fewest columns in which groups of runs differ everywhere; and say it."""
     names = [name for name in (*design.factors, design.unit) if name not in axes]

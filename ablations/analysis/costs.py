@@ -101,9 +101,8 @@ def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame
     -------
     DataFrame
         One row for each machine and number of threads: ``ratio`` with its interval ``low, high``
-        (Hodges & Lehmann, 1963), which should contain 1; ``floor``: the ratio that 97.5 % of such
-        estimates stay below, whichever is longer, where there is no difference: over resampled
-        blocks with names swapped at random; ``blocks``.
+        (Hodges & Lehmann, 1963), which should contain 1; ``floor``: what 97.5 % of such ratios stay
+        below without a difference, over resampled blocks with names swapped at random; ``blocks``.
     """
     if timings.empty:
         return pd.DataFrame(columns=FLOOR_COLUMNS)
@@ -164,8 +163,7 @@ def costs(
           floor; else no measurable difference.
         - ``seconds, control_seconds``: medians of a step at the level and at its control;
           ``forward_seconds, backward_seconds, update_seconds``: of its parts at the level.
-        - ``memory_ratio``: the same ratio of memory.
-        - ``cells``, ``blocks``.
+        - ``memory_ratio``: the same ratio of memory; ``cells``, ``blocks``.
     """
     if runs.empty:
         return pd.DataFrame(columns=COST_COLUMNS)
@@ -231,12 +229,10 @@ def cost_between(
     *,
     confidence: float = 0.95,
 ) -> pd.DataFrame:
-    """Compare the step times of two configurations, paired within blocks.
+    """Compare the step times of two configurations, paired within blocks, of timings as ``costs``.
 
     Parameters
     ----------
-    runs
-        As for ``costs``.
     candidate, baseline
         The level of each factor; factors that are not named may have any.
 

@@ -73,9 +73,8 @@ def level_curves(
     """Average the curves of each level of ``axis``: over cells first, then over seeds.
 
     The levels are those of the cell with most of them, and only cells that have all of these are
-    averaged, so that two curves differ by the level and nothing else. Runs that diverged are not in
-    a curve: it is conditional on survival, and ``survivors`` of ``runs`` says how much that leaves
-    out.
+    averaged, so that two curves differ by the level and nothing else. A curve is conditional on
+    survival: runs that diverged are not in it, and ``survivors`` of ``runs`` says how many are.
 
     Parameters
     ----------

@@ -61,11 +61,10 @@ class Observations:
         texts = [" ".join(row) for row in zip(*parts, strict=True)] or [""] * len(first)
         return rank_texts(texts)[cells]
 
-    def levels(self, factors: Sequence[str], rows: Ints | slice = slice(None)) -> pd.DataFrame:
-        """Return the levels of some factors, one row an observation."""
-        columns = {name: self.columns[name].values for name in factors}
-        table = pd.DataFrame(columns) if columns else pd.DataFrame(index=range(len(self)))
-        return table.iloc[rows]
+    def levels(self, factors: Sequence[str], rows: Ints) -> pd.DataFrame:
+        """Return the levels of some factors in some observations."""
+        columns = {name: self.columns[name].values.iloc[rows].array for name in factors}
+        return pd.DataFrame(columns, index=range(len(rows)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,20 +74,17 @@ class Design:
     Attributes
     ----------
     runs
-        Any long table, one row a run, in any order; without a ``status`` column every row counts
-        as ``ok``.
+        Any long table, one row a run, in any order; without a ``status`` all rows are ``ok``.
     factors
         Every column that tells one configuration from another, the axes included.
     controls
         Axis to its control level.  An axis that the table lacks is ignored.
     outcome, block
-        Columns with the number to compare and the experimental unit.  Without a block every row
-        is a unit of its own.
+        Columns with the number to compare and the experimental unit; without, each row is a unit.
     scale
         ``"log"`` compares ratios (losses), ``"difference"`` compares the numbers themselves.
     margin
-        Differences below it do not matter: a fraction on the log scale, the outcome's unit
-        otherwise.
+        Differences below it do not matter: a fraction on the log scale, else in the outcome's unit.
     alpha
         The level of a verdict.
     status

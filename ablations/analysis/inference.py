@@ -42,11 +42,8 @@ def mean_intervals(d: Floats, scale: Scale) -> dict[str, Floats]:
 
 def effect_columns(effect: Any, low: Any, high: Any, scale: Scale) -> dict[str, Any]:
     """Name an effect and its bounds; ``change``: as fractions of log ratios, or else missing."""
-    values = {"": effect, "_low": low, "_high": high}
-    changes = {
-        f"change{end}": np.expm1(value) if scale == "log" else value * np.nan
-        for end, value in values.items()
-    }
+    values = {"change": effect, "change_low": low, "change_high": high}
+    changes = {name: np.expm1(x) if scale == "log" else x * np.nan for name, x in values.items()}
     return {"effect": effect, "low": low, "high": high, **changes}
 
 

@@ -40,19 +40,16 @@ def simple_effects(design: Design) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for ``level`` of ``axis`` against ``control`` where ``given`` is at
-        ``given_level``, in order of appearance:
+        One row for ``level`` of ``axis`` against ``control`` where ``given`` is at ``given_level``:
 
-        - ``effect, low, high``: mean over seeds of the seeds' mean difference over the remaining
-          cells, and its 95 % t interval, on the scale; ``change, change_low, change_high`` as a
-          fraction (log scale only).
-        - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all rows, for
-          exploring.
-        - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose
-          effects are averages of these.
+        - ``effect, low, high``: mean over seeds of the seeds' mean difference over remaining cells,
+          its 95 % t interval; ``change, change_low, change_high``: as a fraction (log scale).
+        - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over rows, for exploring.
+        - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose effects
+          are averages of these.
     """
-    tables = [_effects_at(design, *axes) for axes in permutations(design.contrasted_axes, 2)]
-    tables = [table for table in tables if table is not None]
+    axes = permutations(design.contrasted_axes, 2)
+    tables = [table for pair in axes if (table := _effects_at(design, *pair)) is not None]
     if not tables:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
@@ -158,9 +155,8 @@ def interactions(design: Design) -> pd.DataFrame:
         - ``effect, low, high``: mean over seeds of (a, b) - (a0, b0), all else equal, on the
           scale, and its 95 % t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
           diverged in these cells. The effect is over pairs where both survived.
-        - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0): what
-          the two do together beyond what each does alone; ``double_seeds``. Missing where a or b
-          is the control.
+        - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0), beyond
+          what each does alone; ``double_seeds``. Missing where a or b is the control.
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over all double
           differences, for exploring; ``p_family``: step-down max-T over them, which holds for all
           together; ``p_floor``: the smallest that this can be with these seeds, ``reachable``:

@@ -72,9 +72,8 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         One row a level, in order of appearance; one that has no pair (``pairs`` 0) comes last,
         and ``left_out`` says why:
 
-        - ``axis, level, control``; ``effect, low, high``: mean over seeds of the seeds' mean
-          difference and its 95 % t interval, on the scale; ``change, change_low, change_high``: as
-          a fraction (log scale only).
+        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
+          interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
         - ``p, p_adjusted``: sign-flip, before and after correction; ``p_floor``: the smallest
           adjusted p these seeds can give; ``reachable``: whether that is below ``alpha``;
           ``p_equivalent``: two one-sided tests.

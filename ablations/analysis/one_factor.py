@@ -1,9 +1,7 @@
-"""The ablation table of a paper: one thing added to the control, one thing taken from the full
-model.
+"""The ablation table of a paper: one thing added to the control, or taken from the full model.
 
-Both are look-ups of single cells, paired by seed.  A main effect averages over all partners of a
-technique; where it disagrees with what a technique does alone, or in the full model, there is an
-interaction.
+Both are look-ups of single cells, paired by seed.  Where what a technique does alone, or in the
+full model, differs from its main effect, which averages over all partners, there is an interaction.
 """
 
 from __future__ import annotations
@@ -58,8 +56,8 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
         - ``view``: ``control plus`` (the control with ``level`` on ``axis``, against the control)
           or ``full minus`` (the full model with ``axis`` at its control, ``level``, against the
           full model); ``against``: the level it is compared with.
-        - ``effect, low, high``: mean over seeds of the difference and its 95 % t interval, on the
-          scale; ``change, change_low, change_high``: as a fraction (log scale only).
+        - ``effect, low, high``: mean difference over seeds, its 95 % t interval, on the scale;
+          ``change, change_low, change_high``: as a fraction (log scale only).
         - ``p``: sign-flip over seeds; ``p_adjusted``: step-down max-T over the rows of its view.
         - ``better``: share of seeds in which it is better than what it is compared with, ties half;
           ``seeds``: pairs in which both ended well; ``diverged, against_diverged``: runs of each
@@ -70,8 +68,8 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
     if full is not None:
         full = _complete_full(design, full)
     inner = _hold_settings(design, full)
-    look_ups = [] if inner is None else _list_look_ups(inner, full)
-    if inner is None or not look_ups:
+    look_ups = _list_look_ups(inner, full)
+    if not look_ups:
         return pd.DataFrame(columns=ONE_FACTOR_COLUMNS)
     table = _compare_cells(inner, look_ups)
     ended, block, sizes = table.pop("ended"), design.unit, Counter(table["view"])
@@ -125,7 +123,7 @@ def _complete_full(design: Design, full: Mapping[str, Level]) -> dict[str, Level
     return {axis: full.get(axis, design.controls[axis]) for axis in axes}
 
 
-def _hold_settings(design: Design, full: Mapping[str, Level] | None) -> Design | None:
+def _hold_settings(design: Design, full: Mapping[str, Level] | None) -> Design:
     """The design of the axes alone, at the other settings of the control, or of the full model."""
     data, axes = design.observations, design.contrasted_axes
     others = [name for name in design.factors if name not in axes]
@@ -136,14 +134,12 @@ def _hold_settings(design: Design, full: Mapping[str, Level] | None) -> Design |
             base = _matching(data, full)
         settings = data.cells(others)
         of_control = pd.unique(settings[base])
-        if not len(of_control):
-            return None
         if len(of_control) > 1:
             raise ValueError(
                 f"the control was run with {len(of_control)} settings of {', '.join(others)}: "
                 "give only the runs of one of them"
             )
-        rows = settings == of_control[0]
+        rows = np.isin(settings, of_control)
     return replace(design, runs=design.runs.iloc[data.rows[rows]], factors=tuple(axes))
 
 
@@ -166,7 +162,10 @@ def _list_look_ups(design: Design, full: Mapping[str, Level] | None) -> list[Loo
 
     at_control = encode(design.controls)
     control = number.get(at_control)
-    best = _find_best(design) if full is None else number.get(encode(full))
+    best = None if full is None else number.get(encode(full))
+    if full is None and (complete := complete_configurations(design)).values.size:
+        merit = complete.values.mean(axis=0) * (1 if design.higher_is_better else -1)
+        best = int(complete.levels.index[np.argmax(merit)])
     look_ups: list[LookUp] = []
     for k, axis in enumerate(axes):
         base = design.controls[axis]
@@ -181,11 +180,3 @@ def _list_look_ups(design: Design, full: Mapping[str, Level] | None) -> list[Loo
                 level = levels[axis].iloc[best]
                 look_ups.append((MINUS, axis, base, level, (without, best)))
     return look_ups
-
-
-def _find_best(design: Design) -> int | None:
-    complete = complete_configurations(design)
-    if not complete.values.size:
-        return None
-    sign = 1 if design.higher_is_better else -1
-    return int(complete.levels.index[int(np.argmax(sign * complete.values.mean(axis=0)))])

@@ -28,8 +28,8 @@ def to_observations(design: Design) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The factors, the block, ``raw`` (the outcome), ``value`` (the outcome on the scale; missing
-        where the run diverged) and ``diverged``.  Failed, skipped and unmeasured runs are left out.
+        The factors, the block, ``raw`` (the outcome), ``value`` (it on the scale; missing where the
+        run diverged) and ``diverged``.  Failed, skipped and unmeasured runs are left out.
     """
     data = design.observations
     names = [*design.factors, *([] if design.block is None else [design.block])]
@@ -113,7 +113,7 @@ def paired_differences(
         }
     )
     table[label_column(design.unit, table.columns)] = data.blocks.take(pairs.block)
-    return table.assign(**data.levels(keep, pairs.row).reset_index(drop=True))
+    return table.assign(**data.levels(keep, pairs.row))
 
 
 def label_column(name: str, columns: pd.Index) -> str:
@@ -279,8 +279,7 @@ def spread_cells(design: Design) -> Cells:
     present, diverged = np.zeros(values.shape, dtype=bool), np.zeros(values.shape, dtype=bool)
     values[block, cell] = data.value
     present[block, cell], diverged[block, cell] = True, data.diverged
-    levels = data.levels(design.factors, first).reset_index(drop=True)
-    return Cells(values, present, diverged, levels)
+    return Cells(values, present, diverged, data.levels(design.factors, first))
 
 
 @dataclass(frozen=True)

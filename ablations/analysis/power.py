@@ -38,10 +38,9 @@ def seeds_needed(
     Returns
     -------
     DataFrame
-        On the index of ``effects``: ``by_difference``, ``by_equivalence``: seeds in all, missing
-        where more than ``MAX_SEEDS``, or with fewer than two seeds; ``needed``: the smaller;
-        ``more``: beyond those that ran, 0 where the contrast is decided, missing where there are as
-        many already and something else (divergence, say) prevents a decision.
+        ``by_difference``, ``by_equivalence``: seeds in all, missing where more than ``MAX_SEEDS``,
+        or with fewer than two seeds; ``needed``: the smaller; ``more``: beyond those that ran, 0
+        where the contrast is decided, missing where something else (divergence) prevents that.
     """
     n = effects["seeds"].to_numpy(dtype=float)
     effect = effects["effect"].to_numpy(dtype=float)
@@ -53,9 +52,8 @@ def seeds_needed(
     difference = np.array([for_difference(size, each, power) for size in sizes])
     # Below, no sign-flip p can be small enough, whatever the difference.
     difference = np.maximum(difference, min_seeds(alpha, _tests(effects)))
-    equivalence = np.array(
-        [for_equivalence(m, s, margin, alpha, power) for m, s in zip(effect, sd, strict=True)]
-    )
+    pairs = zip(effect, sd, strict=True)
+    equivalence = np.array([for_equivalence(*pair, margin, alpha, power) for pair in pairs])
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()

@@ -91,8 +91,7 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
         One row a level, in order of appearance:
 
         - ``spread``: the median over configurations of the standard deviation over seeds, on the
-          scale, with ``low, high``, the quarter and three quarters of them (no interval: what they
-          differ by is chance and configuration together).
+          scale, with their quartiles ``low, high`` (of chance and configuration, no interval).
         - ``cells``: configurations with at least two results; ``seeds``: the most that one has.
     """
     check_names("axes", axes)
@@ -130,10 +129,9 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
 def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFrame:
     """Rank the best configurations by seed.
 
-    Only configurations that ended well in every seed are ranked (one that diverged in some is
-    not among the best; seeds that lack runs for another reason are left out).  Which ones are best
-    is decided by their mean, on the scale, so ranks among few best of many look more different than
-    they are: ``best_configuration`` says how much.
+    Only configurations that ended well in every seed are ranked (one that diverged is not among the
+    best; seeds that lack runs for another reason are left out).  The best are those of best mean,
+    so ranks among few of many look more different than they are (see ``best_configuration``).
 
     Parameters
     ----------

@@ -1,8 +1,7 @@
 """The questions that a results folder answers: what helps, what interacts, what matters, what wins.
 
-Each method is one function of ``ablations.analysis`` with what the folder's study says about axes,
-controls, direction and margin; the docstring of the function describes the columns and names the
-source of the method.
+Each is a function of ``ablations.analysis``, whose docstring describes the columns and the method,
+with what the folder's study says about axes, controls, direction and margin.
 """
 
 from __future__ import annotations

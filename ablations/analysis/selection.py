@@ -40,8 +40,7 @@ def best_configuration(
     Parameters
     ----------
     control
-        Factor to its level in the configuration that the best one is compared with; factors that
-        it does not name must not vary, or there is no comparison.
+        Factor to its level in the configuration to compare with; factors not in it must not vary.
 
     Returns
     -------
@@ -55,9 +54,8 @@ def best_configuration(
           (0.02: 2 %), a difference otherwise; positive where it looks better than it is.
         - ``chosen``: in what share of the splits half of the seeds select this configuration.
         - ``effect, low, high``: ``held_out`` less ``against``, the control, paired by seed, and its
-          95 % interval by the jackknife over seeds of the whole procedure, selection included
-          (Efron & Stein, 1981); ``change, change_low, change_high`` as a fraction (log scale).
-          Missing where the control did not end well in every seed.
+          95 % interval by the jackknife of the whole procedure (Efron & Stein, 1981); ``change,
+          change_low, change_high``. Missing where the control did not end well in every seed.
         - ``candidates, seeds``: how many configurations it was selected from, on how many seeds.
 
         Empty where no configuration ended well in every seed.

@@ -22,7 +22,6 @@ class BalancedPart:
 
     values: Floats
     levels: dict[str, tuple[object, ...]]
-    has_blocks: bool
     left_out: tuple[str, ...]
 
 
@@ -67,9 +66,7 @@ def find_balanced_part(design: Design) -> BalancedPart:
         format_counts((len(labels) - len(remaining[-1]), design.unit)),
         format_counts((len(data) - len(rows), "run that diverged")),
     ]
-    return BalancedPart(
-        cube[np.ix_(*remaining)], balanced, has_blocks, tuple(filter(None, left_out))
-    )
+    return BalancedPart(cube[np.ix_(*remaining)], balanced, tuple(filter(None, left_out)))
 
 
 def _sort_levels(column: Column, rows: Ints) -> tuple[Ints, list[object]]:
@@ -145,9 +142,8 @@ def variance_shares(design: Design, *, order: int = 2) -> pd.DataFrame:
     """Split the variance of the outcome into shares of factors, interactions, seeds and chance.
 
     An analysis of variance of the balanced part of the design (``find_balanced_part``), in which
-    sums of squares add up to the total without any model fitted.  With blocks, each block is
-    measured under every combination, and the error of an effect is its own interaction with the
-    blocks (repeated measures); with replicates, the error is the spread within combinations.
+    sums of squares add up to the total.  With blocks, the error of an effect is its own interaction
+    with the blocks (repeated measures); with replicates, it is the spread within combinations.
 
     Parameters
     ----------
@@ -173,18 +169,18 @@ def variance_shares(design: Design, *, order: int = 2) -> pd.DataFrame:
 
         Empty where fewer than two numbers are balanced.
     """
-    factors = varying(design.runs, design.factors)
-    if design.block is None and len(factors) == 1:
+    factors, has_blocks = varying(design.runs, design.factors), design.block is not None
+    if not has_blocks and len(factors) == 1:
         return _one_way(replace(design, factors=tuple(factors)))
     balanced = find_balanced_part(design)
     factors = [name for name, levels in balanced.levels.items() if len(levels) > 1]
     values = balanced.values.reshape([s for s in balanced.values.shape[:-1] if s > 1] + [-1])
     if values.size < 2:
         return pd.DataFrame(columns=SHARE_COLUMNS)
-    n = balanced.values.shape[-1] if balanced.has_blocks else values.size
-    table = _split_variance(values, factors, order, balanced.has_blocks)
+    n = balanced.values.shape[-1] if has_blocks else values.size
+    table = _split_variance(values, factors, order, has_blocks)
     table = table.assign(numbers=values.size, left_out=join_statements(*balanced.left_out))
-    basis = WITHIN if balanced.has_blocks else BETWEEN
+    basis = WITHIN if has_blocks else BETWEEN
     return state_basis(table, [n] * len(table), *basis)[SHARE_COLUMNS]
 
 

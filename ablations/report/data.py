@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -150,15 +150,18 @@ def _effects_by_outcome(
     answers: Results, ablation: Effects, second: str
 ) -> dict[str, pd.DataFrame]:
     """Main effects by the study's outcome first, then by the loss and the recorded metrics."""
-    runs, column = answers.runs, ablation.design.outcome
-    outcome = pd.to_numeric(runs[column]).astype(float)
-    effects = {column: ablation.effects}
+    runs, effects = answers.runs, {ablation.design.outcome: ablation.effects}
     for name in dict.fromkeys([second, *answers.require_metadata().metrics]):
-        values = pd.to_numeric(runs[name]).astype(float) if name in runs else pd.Series()
-        # A metric that merely repeats the outcome would show everything twice.
-        if values.notna().any() and not values.equals(outcome):
+        if name in runs and _is_new(runs, name, effects):
             effects[name] = analysis.main_effects(answers.design(name))
     return effects
+
+
+def _is_new(runs: pd.DataFrame, name: str, columns: Iterable[str]) -> bool:
+    """Whether a column has numbers that no other column repeats, as log_loss does the loss."""
+    values, *others = (pd.to_numeric(runs[column]).astype(float) for column in (name, *columns))
+    repeats = any(np.allclose(values, other, rtol=1e-4, equal_nan=True) for other in others)
+    return bool(values.notna().any()) and not repeats
 
 
 def _trajectory(answers: Results) -> pd.DataFrame:

@@ -71,7 +71,7 @@ def variance_shares(shares: pd.DataFrame, outcome: str) -> Figure:
         label_rows(panel, [names.get(name, name) for name in rows["source"]], width=40)
         panel.set_xlim(0, 1.12 * float(rows["eta2"].max()) or 1)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
-        panel.set_xlabel(f"share of the variance of the {outcome} (η²)")
+        panel.set_xlabel(f"share of the variance of {outcome} (η²)")
         if omega.notna().any():
             figure.legend(loc="outside upper left")
     return figure
@@ -118,7 +118,7 @@ def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str) -> Figure:
         lowest.set_xlim(left=0)
         if scale == "log":
             set_ratio_scale(lowest, 0.0, lowest.get_xlim()[1], signed=False)
-        lowest.set_xlabel(f"standard deviation of the {outcome} over seeds, in one configuration")
+        lowest.set_xlabel(f"standard deviation of {outcome} over seeds, in one configuration")
     return figure
 
 

@@ -22,7 +22,7 @@ from ablations.study.expand import expand
 from ablations.study.study import Study
 
 Keep = Literal["first", "last"]
-_NUMBERS = ("status", "parameters", "objective", "train_loss", "val_loss", "metric")
+_NUMBERS = ("status", "parameters", "objective", "train_loss", "val_loss", "test_loss", "metric")
 
 
 def merge_results(

@@ -34,7 +34,7 @@ class Rerun:
         """Lines of text, with all digits of the numbers."""
         result, run = self.result, self.result.run
         labels = {**run.configuration.columns, "seed": run.seed, "run_id": run.run_id}
-        yield from (f"{name:14}{value}" for name, value in labels.items())
+        yield from (f"{name:<19} {value}" for name, value in labels.items())
         if result.curve:
             yield ""
             yield "epoch" + "".join(f"{name:>25}" for name in (*_LOSSES, "lr"))
@@ -42,20 +42,22 @@ class Rerun:
             numbers = (e.objective, e.train_loss, e.val_loss, e.lr)
             yield f"{e.epoch:5}" + "".join(f"{number!r:>25}" for number in numbers)
         yield ""
-        for name in ("metric", "parameters", "train_seconds"):
-            yield f"{name:14}{getattr(result, name)!r}"
-        yield f"{'now':14}{_ending(result.status, result.reason)}, by the plain loop"
+        judgement = {name: v for name, v in result.judgement().items() if v is not None}
+        costs = {name: getattr(result, name) for name in ("parameters", "train_seconds")}
+        for name, value in (judgement | costs).items():
+            yield f"{name:<19} {value!r}"
+        yield f"{'now':20}{_ending(result.status, result.reason)}, by the plain loop"
         row = self.row
         if row is None:
-            yield f"{'in the folder':14}no such row"
+            yield f"{'in the folder':20}no such row"
             return
         size = f", {row['cohort_size']} at a time" if row["cohort_size"] > 1 else ""
         ending = _ending(row["status"], row["reason"])
-        yield f"{'in the folder':14}{ending}, by the engine {row['engine']}{size}"
+        yield f"{'in the folder':20}{ending}, by the engine {row['engine']}{size}"
         if self.deviation is not None:
             differ = f"losses differ by {self.deviation:.1e} of their size at most"
             same = "the same losses to the last bit"
-            yield f"{'':14}{differ if self.deviation else same}, over {self.epochs} epochs"
+            yield f"{'':20}{differ if self.deviation else same}, over {self.epochs} epochs"
 
 
 def _ending(status: str, reason: object) -> str:

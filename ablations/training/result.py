@@ -105,8 +105,20 @@ class RunResult:
         finite = [record for record in self.curve if math.isfinite(record.val_loss)]
         return min(finite, key=lambda record: record.val_loss, default=None)
 
+    def judgement(self) -> dict[str, float | int | None]:
+        """Return the best epoch, and what judges the run: columns of the runs table."""
+        best, evaluation = self.best_epoch(), self.evaluation
+        return {
+            "best_epoch": best.epoch if best else None,
+            "best_val_loss": best.val_loss if best else None,
+            "test_loss": evaluation.test_loss,
+            "baseline": evaluation.baseline,
+            "metric": evaluation.metric,
+            **evaluation.metrics,
+        }
+
     def row(self, study: str, environment_id: str) -> dict[str, Any]:
-        last, best = (self.curve[-1] if self.curve else None), self.best_epoch()
+        last = self.curve[-1] if self.curve else None
         configuration = self.run.configuration
         metric_name = (*configuration.metrics, configuration.task.metric_name)[0]
         return {
@@ -122,13 +134,8 @@ class RunResult:
             "objective": last and last.objective,
             "train_loss": last and last.train_loss,
             "val_loss": last and last.val_loss,
-            "best_epoch": best and best.epoch,
-            "best_val_loss": best and best.val_loss,
-            "test_loss": self.evaluation.test_loss,
-            "baseline": self.evaluation.baseline,
-            "metric": self.metric,
+            **self.judgement(),
             "metric_name": metric_name,
-            **self.evaluation.metrics,
             "train_seconds": self.train_seconds,
             "environment_id": environment_id,
             "traceback": self.traceback,

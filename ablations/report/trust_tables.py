@@ -134,7 +134,7 @@ def _agreement(row: Row, tables: Sequence[Mapping[tuple[str, str], Row]]) -> str
     words = {effect["verdict"] for effect in effects if effect is not None and effect["pairs"]}
     if {HELPS, HURTS} <= words:
         return "no, the opposite"
-    return "yes" if len(words) < 2 else "in part"
+    return "" if not words else "yes" if len(words) == 1 else "in part"
 
 
 TRUST_TABLES: dict[str, Callable[[ReportData], Table | None]] = {

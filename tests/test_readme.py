@@ -113,6 +113,28 @@ def test_your_own_from_an_empty_folder_with_the_installed_package(
     assert (tmp_path / "results" / study / "report.html").exists() == (not quick)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("judge", ["best", "last"])
+def test_the_answer_by_best_and_by_last_epoch_is_the_one_shown(
+    judge: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    section = README.split("## Trained enough, and by what matters")[1].split("\n## ")[0]
+    answers = re.findall(r"```text\n(.*?)```", section, re.DOTALL)
+    expected = dict(zip(["best", "last"], answers, strict=True))[judge]
+    text = OWN["judged.toml"].replace('judge = "best"', f'judge = "{judge}"')
+    Path("judged.toml").write_text(text)
+    words = ["run", "judged.toml", "--no-report", "--time-budget", "0"]
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 0, outcome.output
+    assert _words(expected) in _words(outcome.stdout)
+
+
+def _words(text: str) -> str:
+    """The text on one line, with # for each number: other machines round differently."""
+    return re.sub(r"[+−]?\d[\d.,]*\d|\d", "#", " ".join(text.split()))
+
+
 def test_the_technique_keeps_the_contract(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary_registry: None
 ) -> None:

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.analysis.baseline import judged_loss
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.interactions import interactions, moderators
 from ablations.analysis.main_effects import Correction, main_effects
 from ablations.analysis.power import seeds_needed
 from ablations.analysis.selection import describe_choices, tune
 from ablations.analysis.statements import join_statements
-from ablations.results.metadata import NOT_SET, StudyMetadata, in_order
-
-if TYPE_CHECKING:
-    from ablations.results.store import StoredResults
+from ablations.results.metadata import NOT_SET, in_order
 
 
 @dataclass(frozen=True)
@@ -37,12 +32,6 @@ class Effects:
     others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """``main_effects`` by other outcomes: the loss or the first metric, and after overfitting the
     loss of each run's best epoch."""
-
-
-def study_design(results: StoredResults, metadata: StudyMetadata) -> Design:
-    """Return the design of a study's runs, tuned over the axes that the study names."""
-    design = Design.from_runs(results, metadata, judged_loss(results.runs))
-    return tune_design(design, metadata.tune_over)
 
 
 def tune_design(design: Design, tune_over: tuple[str, ...]) -> Design:

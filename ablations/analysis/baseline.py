@@ -27,6 +27,13 @@ def judged_loss(runs: pd.DataFrame) -> str:
     return "test_loss" if has_test_loss else "val_loss"
 
 
+def scale_losses(runs: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    """Return loss and constant of each run, and whether as logarithms, if all are positive."""
+    numbers = runs[[judged_loss(runs), "baseline"]].astype(float)
+    is_log = bool((numbers[runs["status"] == "ok"].dropna() > 0).all(axis=None))
+    return (np.log(numbers.where(numbers > 0)) if is_log else numbers), is_log
+
+
 def against_baseline(design: Design) -> pd.DataFrame:
     """Compare the control and the best configuration with the constant of the training rows.
 
@@ -48,9 +55,7 @@ def against_baseline(design: Design) -> pd.DataFrame:
     if "baseline" not in runs or not runs["baseline"].notna().any():
         return pd.DataFrame(columns=[*design.factors, *BASELINE_COLUMNS])
     loss = judged_loss(runs)
-    numbers = runs[[loss, "baseline"]].astype(float)
-    is_log = bool((numbers[runs["status"] == "ok"].dropna() > 0).all(axis=None))
-    scaled = np.log(numbers.where(numbers > 0)) if is_log else numbers
+    scaled, is_log = scale_losses(runs)
     losses, constants = (_spread(design, scaled[name]) for name in (loss, "baseline"))
     excess = losses.values - constants.values
     is_complete = np.isfinite(excess).all(axis=0)

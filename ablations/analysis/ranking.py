@@ -30,7 +30,11 @@ RESAMPLES = 2_000
 
 @accept_table("factors", "scale", "higher_is_better")
 def configurations(
-    design: Design, *, metric: str = "metric", seconds: str = "train_seconds"
+    design: Design,
+    *,
+    metric: str = "metric",
+    seconds: str = "train_seconds",
+    averages: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Summarise every configuration over its seeds, best first.
 
@@ -41,8 +45,9 @@ def configurations(
         interval over seeds); ``metric, metric_low, metric_high`` (arithmetic); ``seconds``
         (median); ``runs, ok, diverged, failed, skipped``; ``complete``: every run ended well;
         ``pareto``: complete, and no complete configuration is at least as good and as fast, and
-        better in one. Complete configurations come first, by their mean: a configuration that is
-        good only where it survived does not lead the table.
+        better in one; the arithmetic means of the columns ``averages``. Complete configurations
+        come first, by their mean: a configuration that is good only where it survived does not
+        lead the table.
     """
     runs, data, cell = design.runs, design.observations, design.cells
     counts = pd.crosstab(cell, design.statuses).reindex(columns=list(STATUSES), fill_value=0)
@@ -54,6 +59,8 @@ def configurations(
     scores = group_intervals(metrics, cell[ok])[["mean", "low", "high"]]
     table = table.join(scores.set_axis(["metric", "metric_low", "metric_high"], axis=1))
     table["seconds"] = runs.loc[ok, seconds].groupby(cell[ok]).median()
+    for name in averages:
+        table[name] = runs.loc[ok, name].astype(float).groupby(cell[ok]).mean()
     table["complete"] = (table["ok"] == table["runs"]) & table["mean"].notna()
     merit = table["mean"].to_numpy(dtype=float) * (-1 if design.higher_is_better else 1)
     complete = table["complete"].to_numpy()
@@ -61,7 +68,7 @@ def configurations(
     levels = runs.iloc[np.unique(cell, return_index=True)[1]][list(design.factors)]
     # Ties come out in the same order whatever order the rows came in.
     order = np.lexsort((rank_rows(levels), merit, ~complete))
-    return join_factors(levels.iloc[order], table[MEASURES].iloc[order])
+    return join_factors(levels.iloc[order], table[[*MEASURES, *averages]].iloc[order])
 
 
 def pareto_front(loss: Floats, cost: Floats) -> Bools:

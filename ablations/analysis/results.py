@@ -7,11 +7,11 @@ with what the folder's study says about axes, controls, direction and margin.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 
@@ -81,6 +81,12 @@ class Results(store.StoredResults):
     RequestError
         From every question, if it names an unknown outcome, axis, level or keyword.
     """
+
+    @classmethod
+    def from_stored(cls, results: store.StoredResults, metadata: StudyMetadata) -> Self:
+        """Return stored results as those of a study with this metadata."""
+        tables = {field.name: getattr(results, field.name) for field in fields(results)}
+        return cls(**{**tables, "metadata": metadata})
 
     def _repr_html_(self) -> str:
         """The answer and the ablation table, as a notebook shows them."""

@@ -53,10 +53,10 @@ def effects_by_epoch(
         loss after that epoch, over runs that never diverged; each interval is for its epoch alone.
     """
     points = _read_curves(design, curves)
-    selected = np.arange(len(points.epochs))
+    positions = np.arange(len(points.epochs))
     if epochs is not None:
-        selected = np.flatnonzero(np.isin(points.epochs, np.asarray(epochs, dtype=np.int64)))
-    tables = list(_effects_at(design, points, selected))
+        positions = np.flatnonzero(np.isin(points.epochs, np.asarray(epochs, dtype=np.int64)))
+    tables = list(_effects_at(design, points, positions))
     if not tables:
         return pd.DataFrame(columns=EFFECT_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
@@ -147,15 +147,15 @@ def _effects_at(design: Design, curves: _Curves, positions: Ints) -> Iterator[pd
     present = np.isfinite(curves.values[:, positions]) | data.diverged[:, None]
     patterns, pattern = np.unique(present, axis=1, return_inverse=True)
     for k in range(patterns.shape[1] if len(data) else 0):
-        chosen = positions[pattern.ravel() == k]
+        alike = positions[pattern.ravel() == k]
         # Ready on the scale: a logarithm of a logarithm is no loss.
         losses = np.full(len(design.runs), np.nan)
-        losses[data.rows] = curves.values[:, chosen[0]]
+        losses[data.rows] = curves.values[:, alike[0]]
         runs = design.runs.assign(**{OUTCOME: losses})
         scaled = replace(design, runs=runs, outcome=OUTCOME, scale="difference")
         rows = np.searchsorted(data.rows, scaled.observations.rows)
         for axis in scaled.contrasted_axes:
-            yield _axis_effects(scaled, axis, curves, rows, chosen)
+            yield _axis_effects(scaled, axis, curves, rows, alike)
 
 
 def _axis_effects(

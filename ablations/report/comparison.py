@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from ablations.analysis import Scale, adjust, main_effects
-from ablations.analysis.ablation import Effects, ablation_effects, study_design
+from ablations.analysis.ablation import Effects, ablation_effects
 from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
+from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
 from ablations.report.columns import Column, build_table, two_digits
 from ablations.report.figures.effects import comparison_figures
@@ -22,6 +23,7 @@ from ablations.report.formatting import (
     format_count,
     format_margin,
     join_words,
+    name_outcome,
 )
 from ablations.report.run_tables import facts_table, flatten
 from ablations.report.style import theme_declarations
@@ -91,15 +93,20 @@ class Comparison:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
 
+    @property
+    def _worse(self) -> int:
+        """The sign of a change for the worse."""
+        return -1 if self.first.design.higher_is_better else 1
+
     def _is_beyond_margin(self, sign: int) -> bool:
         """Whether the mean is beyond the margin, with its interval on one side of zero."""
-        row = self.overall
+        row, sign = self.overall, sign * self._worse
         near_end = row["low"] if sign > 0 else -row["high"]
         is_certain = near_end > 0 if row["seeds"] >= FEWEST_SEEDS else row["seeds"] == 1
         return bool(sign * row["effect"] > self.first.design.bound and is_certain)
 
     def _changed_levels(self, sign: int) -> list[str]:
-        is_beyond = sign * self.by_level["effect"] > self.first.design.bound
+        is_beyond = sign * self._worse * self.by_level["effect"] > self.first.design.bound
         rows = self.by_level[is_beyond & (self.by_level["p_adjusted"] <= 0.05)]
         return [
             f"{row['axis']} {row['level']} {self.describe_size(row)}"
@@ -133,10 +140,11 @@ def compare(
         message = write_text("no_shared_run", folder=first.folder, settings=settings)
         raise RequestError(message, source=str(second.folder))
     folders = first.only(shared), second.only(shared)
-    before, after = (
-        ablation_effects(study_design(folder, study))
+    answers = [
+        Results.from_stored(folder, replace(study, outcome=metadata[0].outcome))
         for folder, study in zip(folders, metadata, strict=True)
-    )
+    ]
+    before, after = (ablation_effects(results.design()) for results in answers)
     old_runs, new_runs = (folder.runs.set_index("run_id").sort_index() for folder in folders)
     old, new = old_runs[_LOSSES], new_runs[_LOSSES]
     is_same = (old.eq(new) | (old.isna() & new.isna())).all(axis=1)
@@ -168,9 +176,12 @@ def _contrasts(
     scale: Scale = "log" if before.scale == after.scale == "log" else "difference"
     control, factors = {FOLDER: names[0]}, [FOLDER, *before.untuned.factors]
     limits = {"margin": before.margin, "alpha": before.alpha}
-    overall = main_effects(runs, control, factors, scale=scale, **limits)
+    role = {"outcome": before.outcome, "higher_is_better": before.higher_is_better}
+    overall = main_effects(runs, control, factors, scale=scale, **limits, **role)
     controls = {axis: before.controls[axis] for axis in before.axes if axis in before.controls}
-    by_level = simple_effects(runs, control | controls, factors, scale=scale)
+    by_level = simple_effects(
+        runs, control | controls, factors, scale=scale, outcome=before.outcome
+    )
     by_level = by_level[by_level["axis"] == FOLDER].drop(columns=["axis", "level"])
     by_level = by_level.rename(columns={"given": "axis", "given_level": "level"})
     # Levels at which nothing changed are not tested, and the others' p is not adjusted for them.
@@ -237,6 +248,7 @@ def sentences(comparison: Comparison) -> list[str]:
         pairs=f"{format_count(comparison.pairs, 'pair')} of runs",
         size=comparison.describe_size() if row["seeds"] else "",
         verdict=comparison.verdict,
+        outcome=name_outcome(comparison.first.design.outcome),
         divergence=comparison.describe_divergence(),
         diverges_more=comparison.diverges_more,
         confined=[f"{axis} {level}" for axis, level in comparison.confined],
@@ -275,7 +287,7 @@ def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
     runs = Column.number("runs", "runs", "{:,}".format)
     levels = (
         Column.level(),
-        Column.change("change of loss", design.scale),
+        Column.change(f"change of {name_outcome(design.outcome)}", design.scale),
         Column.change_interval(design.scale),
         Column.number("adjusted p", "p_adjusted", two_digits),
         Column.count(

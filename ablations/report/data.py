@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from dataclasses import fields as fields_of
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from ablations import analysis
 from ablations.analysis import Scale
 from ablations.analysis.ablation import Effects
+from ablations.analysis.baseline import scale_losses
 from ablations.analysis.costs import (
     best_configuration_cost,
     label_timings,
     time_costs,
     with_step_seconds,
 )
-from ablations.analysis.design import OUTCOME, Design, typical_size
+from ablations.analysis.design import OUTCOME, Design
 from ablations.analysis.power import min_seeds
 from ablations.analysis.results import Results
+from ablations.core.schema import LOSS_COLUMNS
+from ablations.report.formatting import name_outcome
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
+
+MOST_EPOCHS = 25
+"""Epochs at which the effect over time is computed."""
+FEWEST_EPOCHS = 3
+"""Epochs from which on there is an effect over time."""
+EXCESS = "constant_excess"
+"""Column of the loss against the constant: a log ratio, or a difference."""
 
 
 @dataclass(frozen=True)
 class ReportData:
     """The results of a study, and every table that the report computes from them."""
 
-    results: StoredResults
+    results: Results
     metadata: StudyMetadata
     ablation: Effects
+    untuned: Design
+    """The design of all runs, before configurations are compared at the best of tuned levels."""
+    second: str
+    """Column of the other number: the first metric, or the loss where a metric is the outcome."""
     by_seed: pd.DataFrame
-    metric_effects: pd.DataFrame
+    by_outcome: dict[str, pd.DataFrame]
+    """Main effects by the outcome of the study and by every recorded metric."""
+    trajectory: pd.DataFrame
     simple: pd.DataFrame
     shares: pd.DataFrame
     spread: pd.DataFrame
@@ -70,31 +87,48 @@ class ReportData:
         """Every pair of levels."""
         return self.ablation.interactions
 
+    @property
+    def outcome(self) -> str:
+        """The outcome in words."""
+        return self.name(self.design.outcome)
+
+    @property
+    def constant(self) -> float:
+        """The mean loss of the best constant on the rows that judge; missing if not recorded."""
+        baseline = self.ablation.baseline
+        return float(baseline["baseline"].iloc[0]) if len(baseline) else math.nan
+
+    def name(self, column: str) -> str:
+        """Return the words for the column of an outcome."""
+        return self.metadata.metric_name if column == "metric" else name_outcome(column)
+
 
 def build_report_data(results: StoredResults, metadata: StudyMetadata) -> ReportData:
     """Make every table of the report from the runs and curves of ``results``."""
-    fields = {field.name: getattr(results, field.name) for field in fields_of(results)}
-    ablation = Results(**(fields | {"metadata": metadata})).ablation
-    design, untuned = ablation.design, ablation.design.untuned
+    answers = Results.from_stored(results, metadata)
+    ablation, untuned = answers.ablation, answers.design(tune_over=())
+    design, second = ablation.design, _second_outcome(answers, ablation.design.outcome)
     best = analysis.best_configuration(design, control=design.controls)
     timings, timed_axes = label_timings(results, metadata)
     timed = with_step_seconds(untuned.runs, timings, timed_axes)
-    design_of_times = untuned if timed is None else replace(untuned, runs=timed)
     curves = results.curves.sort_values(["run_id", "epoch"])
     order = [("axis", "level"), ("given", "given_level")]
     return ReportData(
-        results=results,
+        results=answers,
         metadata=metadata,
         ablation=ablation,
+        untuned=untuned,
+        second=second,
         by_seed=analysis.seed_effects(design),
-        metric_effects=_metric_effects(design, metadata),
+        by_outcome=_effects_by_outcome(answers, ablation, second),
+        trajectory=_trajectory(answers),
         simple=in_order(analysis.simple_effects(design), design.levels, order),
         shares=analysis.variance_shares(design),
         spread=in_order(analysis.seed_spread(untuned, design.axes), design.levels),
         ranked=analysis.ranking(design),
         winner=best,
         curves=_curves(untuned.runs, curves, design.axes, untuned.factors),
-        configurations=analysis.configurations(design_of_times),
+        configurations=_configurations(untuned, timed, second),
         published=_published(results, metadata),
         rates=in_order(analysis.divergence_rates(untuned.runs, design.axes), design.levels),
         endings=analysis.endings(untuned.runs, design.axes),
@@ -106,17 +140,48 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
     )
 
 
-def _metric_effects(design: Design, metadata: StudyMetadata) -> pd.DataFrame:
-    metric = pd.to_numeric(design.runs["metric"]).astype(float)
-    # A metric that merely repeats the loss would show everything twice.
-    differs = metric.notna().any() and not metric.equals(design.runs[OUTCOME].astype(float))
-    runs = design.runs.assign(metric=metric)
-    margin = metadata.margin * typical_size(runs, design.controls, "metric")
-    design = replace(
-        design, runs=runs, controls=design.controls if differs else {}, outcome="metric",
-        scale="difference", higher_is_better=metadata.higher_is_better, margin=margin, alpha=0.05,
-    )  # fmt: skip
-    return analysis.main_effects(design)
+def _second_outcome(answers: Results, outcome: str) -> str:
+    metadata = answers.require_metadata()
+    metric = metadata.metric_name if metadata.metric_name in metadata.metrics else "metric"
+    return metric if outcome in LOSS_COLUMNS else answers.loss
+
+
+def _effects_by_outcome(
+    answers: Results, ablation: Effects, second: str
+) -> dict[str, pd.DataFrame]:
+    """Main effects by the study's outcome first, then by the loss and the recorded metrics."""
+    runs, effects = answers.runs, {ablation.design.outcome: ablation.effects}
+    for name in dict.fromkeys([second, *answers.require_metadata().metrics]):
+        if name in runs and _is_new(runs, name, effects):
+            effects[name] = analysis.main_effects(answers.design(name))
+    return effects
+
+
+def _is_new(runs: pd.DataFrame, name: str, columns: Iterable[str]) -> bool:
+    """Whether a column has numbers that no other column repeats, as log_loss does the loss."""
+    values, *others = (pd.to_numeric(runs[column]).astype(float) for column in (name, *columns))
+    repeats = any(np.allclose(values, other, rtol=1e-4, equal_nan=True) for other in others)
+    return bool(values.notna().any()) and not repeats
+
+
+def _trajectory(answers: Results) -> pd.DataFrame:
+    """The effect of each level at no more than 25 epochs, the first and the last among them."""
+    epochs = np.sort(answers.curves["epoch"].unique())
+    if len(epochs) < FEWEST_EPOCHS:
+        epochs = epochs[:0]
+    positions = np.linspace(0, len(epochs) - 1, min(MOST_EPOCHS, len(epochs))).round().astype(int)
+    return answers.trajectory(epochs=epochs[positions].tolist())
+
+
+def _configurations(untuned: Design, timed: pd.DataFrame | None, second: str) -> pd.DataFrame:
+    """Summarise all configurations: outcome, other number, time, and loss against the constant."""
+    runs = untuned.runs if timed is None else timed
+    averages: tuple[str, ...] = ()
+    if "baseline" in runs and runs["baseline"].notna().any():
+        losses, _ = scale_losses(runs)
+        runs, averages = runs.assign(**{EXCESS: losses.iloc[:, 0] - losses["baseline"]}), (EXCESS,)
+    design = replace(untuned, runs=runs)
+    return analysis.configurations(design, metric=second, averages=averages)
 
 
 def _curves(

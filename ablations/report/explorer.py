@@ -26,9 +26,13 @@ _STATUS = {"ok": "o", "diverged": "d", "failed": "f", "skipped": "s"}
 
 @dataclass(frozen=True)
 class Explorer:
-    """The explorer's axes with their levels, how its curves are given, and its data as JSON."""
+    """The explorer's axes with their levels, its two numbers' names, how its curves are given, and
+    its data as JSON.
+    """
 
     axes: tuple[tuple[str, tuple[str, ...]], ...]
+    outcome: str
+    second: str
     curves: str
     json: str
 
@@ -39,10 +43,10 @@ def build_explorer(data: ReportData) -> Explorer:
     Numbers have five significant digits.  Where there are more than ``MOST_CURVES`` points, curves
     are means over seeds, thinned.
     """
-    runs = data.design.untuned.runs
+    runs = data.untuned.runs
     axes = tuple(
         (name, data.design.levels.get(name) or tuple(dict.fromkeys(runs[name].astype(str))))
-        for name in data.design.untuned.factors
+        for name in data.untuned.factors
         if name in data.design.axes or len(set(runs[name].astype(str))) > 1
     )
     runs = runs.assign(configuration=_order(data))
@@ -50,19 +54,23 @@ def build_explorer(data: ReportData) -> Explorer:
     content: dict[str, Any] = {
         "axes": [[name, list(levels)] for name, levels in axes],
         "configurations": _configurations(data, axes),
-        "metric": data.metadata.metric_name,
-        **_runs(runs),
+        "outcome": data.outcome,
+        "column": data.design.outcome,
+        "descending": data.design.higher_is_better,
+        **_runs(runs, data.design.outcome),
     }
     curves_kind, points = _curves(runs, data.results.curves)
     content["epochs"], content["curves"] = points
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    return Explorer(axes, curves_kind, text.replace("<", "\\u003c"))
+    return Explorer(
+        axes, data.outcome, data.name(data.second), curves_kind, text.replace("<", "\\u003c")
+    )
 
 
 def _order(data: ReportData) -> Ints:
     """The place of each run's configuration in the table of configurations, best first."""
-    table, factors = data.configurations, list(data.design.untuned.factors)
-    both = pd.concat([table[factors], data.design.untuned.runs[factors]], ignore_index=True)
+    table, factors = data.configurations, list(data.untuned.factors)
+    both = pd.concat([table[factors], data.untuned.runs[factors]], ignore_index=True)
     codes = cell_codes(both) if factors else np.zeros(len(both), dtype=np.int64)
     # Each configuration stands once in the table, which comes first: its code is its place.
     return codes[len(table) :]
@@ -79,8 +87,8 @@ def _configurations(
     return [list(row) for row in zip(*places, *numbers, *counts, strict=True)]
 
 
-def _runs(runs: pd.DataFrame) -> dict[str, Any]:
-    """Seeds, statuses, losses and ids of all runs, in the order of configurations.
+def _runs(runs: pd.DataFrame, outcome: str) -> dict[str, Any]:
+    """Seeds, statuses, outcomes and ids of all runs, in the order of configurations.
 
     ``seed`` is null where every configuration has all seeds, ``status`` empty where all are ok.
     """
@@ -97,7 +105,7 @@ def _runs(runs: pd.DataFrame) -> dict[str, Any]:
         "seeds": seeds.tolist(),
         "seed": None if regular else places.tolist(),
         "status": status.strip("o") and status,
-        "loss": _numbers(runs[OUTCOME], 5 if len(runs) <= WHOLE_IDS else 4),
+        "loss": _numbers(runs[outcome], 5 if len(runs) <= WHOLE_IDS else 4),
         "width": width,
         "ids": "".join(ids.str[:width]),
     }

@@ -17,6 +17,7 @@ from ablations.report.run_tables import RUN_TABLES
 from ablations.report.style import theme_declarations
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.texts import describe_audit, load_templates
+from ablations.report.trust_tables import TRUST_TABLES
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
 
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
 SECTIONS = {
     "published": "Published curves",
     "ablation": "Ablation table",
+    "metrics": "By other metrics",
+    "constant": "Against a constant",
     "effects": "Main effects",
     "shares": "Variance shares",
     "interactions": "Interactions",
     "curves": "Loss curves",
+    "trajectory": "Effect over time",
+    "training": "Trained enough?",
     "time": "Loss against time",
     "spread": "Seed variance",
     "timings": "What a step costs",
@@ -76,7 +81,9 @@ def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
     figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawings:
         figures.setdefault(figure.spec.section, []).append(figure)
-    tables = {name: build(data) for name, build in (EFFECT_TABLES | RUN_TABLES).items()}
+    tables = {
+        name: build(data) for name, build in (EFFECT_TABLES | TRUST_TABLES | RUN_TABLES).items()
+    }
     explorer = build_explorer(data) if len(results.runs) else None
     sections = {*figures, *(name for name, table in tables.items() if table), "study"}
     sections |= {"explorer"} if explorer else set()

@@ -8,9 +8,11 @@ from functools import partial
 
 import pandas as pd
 
+from ablations.analysis import Scale
+from ablations.analysis.baseline import scale_losses
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
-from ablations.report.data import ReportData
-from ablations.report.formatting import ARROW, format_count, format_number
+from ablations.report.data import EXCESS, ReportData
+from ablations.report.formatting import ARROW, format_count, format_difference, format_number
 
 BEST = 10
 """Configurations in the table of the best."""
@@ -24,21 +26,39 @@ def best_table(data: ReportData) -> Table | None:
     best = complete.head(BEST)
     settings = [
         name
-        for name in data.design.untuned.factors
+        for name in data.untuned.factors
         if len(set(best[name])) > 1 or name in data.design.axes
     ]
     columns = [
         Column.number("rank", "rank"),
         *map(Column.name, settings),
-        Column.number("validation loss", "mean", four_digits),
+        Column.number(data.outcome, "mean", four_digits),
         Column.interval("95 % interval", "low", "high", format_number, lambda row: row["ok"] > 1),
     ]
+    has_constant = EXCESS in best and bool(best[EXCESS].notna().any())
+    if has_constant:
+        columns.append(_constant_column(data.untuned.runs))
     if best["metric"].notna().any():
-        columns.append(Column.number(data.metadata.metric_name, "metric", format_number))
+        columns.append(Column.number(data.name(data.second), "metric", format_number))
     columns += [Column.number("seconds", "seconds", two_digits), Column.number("seeds", "ok")]
     rows = best.assign(rank=range(1, len(best) + 1))
-    n_others = len(data.configurations) - len(complete)
-    return build_table("best", columns, rows, complete=len(complete), others=n_others)
+    return build_table(
+        "best",
+        columns,
+        rows,
+        complete=len(complete),
+        others=len(data.configurations) - len(complete),
+        outcome=data.outcome,
+        is_geometric=data.design.scale == "log",
+        has_constant=has_constant,
+    )
+
+
+def _constant_column(runs: pd.DataFrame) -> Column:
+    """A column of the mean loss against the constant's: in percent where all are positive."""
+    scale: Scale = "log" if scale_losses(runs)[1] else "difference"
+    write = partial(format_difference, scale=scale)
+    return Column.number("against constant", EXCESS, write)
 
 
 def endings_table(data: ReportData) -> Table | None:
@@ -137,7 +157,7 @@ def flatten(description: Mapping[str, object], prefix: str = "") -> dict[str, st
 
 def audit_table(data: ReportData) -> Table | None:
     """One row per run that the plain loop trained again."""
-    audit, runs = data.results.audit, data.design.untuned.runs
+    audit, runs = data.results.audit, data.untuned.runs
     if audit.empty:
         return None
     axes = [name for name in data.metadata.axes if len(set(runs[name])) > 1]

@@ -28,6 +28,7 @@ from ablations.report.formatting import (
     format_spread,
 )
 from ablations.report.texts import describe_noise_floor
+from ablations.report.trust_tables import describe_ending
 
 MOST_SIMPLE = 3
 """Pairs of axes whose simple effects are shown."""
@@ -37,11 +38,16 @@ MOST_DOUBLES = 60
 
 def render_ablation_table(data: ReportData) -> Table | None:
     """Each level against its control: what changed, how certain that is, and what the level is."""
-    rows, scale = data.effects, data.design.scale
+    endings = {
+        (row["axis"], row["level"]): describe_ending(row)
+        for row in data.ablation.endings.to_dict("records")
+    }
+    verdict = partial(_verdict_cell, is_higher_better=data.design.higher_is_better)
+    rows, scale, heading = data.effects, data.design.scale, f"change of {data.outcome}"
     columns = [
-        Column("technique", partial(_level_cell, captions=data.metadata.captions)),
-        Column("verdict", _verdict_cell),
-        Column.change("change of loss", scale, lambda row: row["conditional"] and row["seeds"]),
+        Column("technique", partial(_level_cell, captions=data.metadata.captions, endings=endings)),
+        Column("verdict", verdict),
+        Column.change(heading, scale, lambda row: row["conditional"] and row["seeds"]),
         Column.change_interval(scale),
         Column(
             "adjusted p", format_p,
@@ -51,11 +57,10 @@ def render_ablation_table(data: ReportData) -> Table | None:
         Column.number("cells helped", "helped", partial(format_share, form=".0%")),
     ]  # fmt: skip
     levels = ["axis", "level"]
-    if len(data.metric_effects):
-        metric = data.metric_effects[[*levels, "effect"]]
-        rows = rows.merge(metric, how="left", on=levels, suffixes=("", "_metric"))
-        heading = f"change of {data.metadata.metric_name}"
-        columns.append(Column.number(heading, "effect_metric", format_signed))
+    if (second := data.by_outcome.get(data.second)) is not None and len(second):
+        columns.append(_second_change(f"change of {data.name(data.second)}", second))
+        numbers = second[[*levels, "effect", "change"]]
+        rows = rows.merge(numbers, how="left", on=levels, suffixes=("", "_second"))
     if len(data.costs):
         # Those on the machine with the most timed blocks, one row per level.
         blocks = data.costs.groupby(["environment_id", "threads"])["blocks"].transform("max")
@@ -66,24 +71,42 @@ def render_ablation_table(data: ReportData) -> Table | None:
     parts = (("", "diverged"), ("of", "pairs"), ("at the control", "control_diverged"))
     columns.append(Column("diverged", _diverged_text, "diverged", "number", parts))
     columns.append(Column(f"cells {TIMES} seeds", _size_cell))
-    return build_table("ablation", columns, rows)
+    return build_table(
+        "ablation",
+        columns,
+        rows,
+        outcome=data.outcome,
+        is_higher_better=data.design.higher_is_better,
+        constant=data.constant,
+    )
 
 
-def _level_cell(row: Row, captions: Mapping[str, Mapping[str, str]]) -> Cell:
+def _second_change(heading: str, effects: pd.DataFrame) -> Column:
+    """A column of the change of another outcome, in percent if it has a ratio."""
+    if effects["change"].notna().any():
+        return Column.number(heading, "change_second", format_percent)
+    return Column.number(heading, "effect_second", format_signed)
+
+
+def _level_cell(
+    row: Row, captions: Mapping[str, Mapping[str, str]], endings: Mapping[tuple[str, str], str]
+) -> Cell:
     notes = [captions.get(row["axis"], {}).get(row["level"], "")]
     if n_identical := int(row["identical"]):
         subject = "All" if n_identical == row["pairs"] else f"{n_identical} of"
         notes.append(f"{subject} {row['pairs']} pairs are identical to the last bit.")
     if row["depends_on"] not in ("", UNKNOWN):
         notes.append(f"An average: its effect depends on {row['depends_on']}.")
+    notes.append(endings.get((row["axis"], row["level"]), ""))
     text = f"{row['axis']} {ARROW} {row['level']}"
     parts = (("axis", row["axis"]), ("level", row["level"]))
     return Cell(text, None, "name technique", " ".join(filter(None, notes)), parts)
 
 
-def _verdict_cell(row: Row) -> Cell:
+def _verdict_cell(row: Row, *, is_higher_better: bool) -> Cell:
     text, note = (row["verdict"], "") if row["pairs"] else ("not compared", str(row["left_out"]))
-    return Cell(text, None, "verdict " + row["verdict"].replace(" ", "-"), note)
+    style_class = "verdict up" if is_higher_better else "verdict"
+    return Cell(text, None, f"{style_class} {row['verdict'].replace(' ', '-')}", note)
 
 
 def _step_time_cell(row: Row) -> Cell:
@@ -215,7 +238,7 @@ def spread_table(data: ReportData) -> Table | None:
         Column.number("configurations", "cells", "{:.0f}".format),
         Column.number("seeds", "seeds", "{:.0f}".format),
     )
-    return build_table("spread", columns, rows)
+    return build_table("spread", columns, rows, outcome=data.outcome)
 
 
 def costs_table(data: ReportData) -> Table | None:
@@ -269,9 +292,16 @@ def ranking_table(data: ReportData) -> Table | None:
     )
     winner = data.winner.iloc[0] if len(data.winner) else None
     return build_table(
-        "ranking", columns, ranked, n=len(ranked), mean=mean, first=ranked.iloc[0], winner=winner,
+        "ranking",
+        columns,
+        ranked,
+        outcome=data.outcome,
+        n=len(ranked),
+        mean=mean,
+        first=ranked.iloc[0],
+        winner=winner,
         gap="" if winner is None else _format_optimism(winner, data.design.scale),
-    )  # fmt: skip
+    )
 
 
 def _format_optimism(winner: pd.Series, scale: Scale) -> str:

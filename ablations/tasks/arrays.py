@@ -44,8 +44,8 @@ def from_arrays(
     folder
         Folder for the stored data; by default in the user's cache folder.
     options
-        ``kind`` (``"regression"``, ``"binary"``, ``"multiclass"``), ``validation`` (share of the
-        rows, 0.2 by default), ``features``, ``drop``, ``loss``, ``class_weight``, as for the task
+        ``kind`` (``"regression"``, ``"binary"``, ``"multiclass"``), ``validation`` and ``test``
+        (shares of the rows), ``features``, ``drop``, ``loss``, ``class_weight``, as for the task
         ``parquet``.
 
     Raises

@@ -249,12 +249,12 @@ def test_a_table_is_copied_as_other_programs_read_it(
         effects = reading.effects.set_index(["axis", "level"])
         for levels, row in zip(names, rows, strict=True):
             effect = effects.loc[levels]
-            assert float(row["change of loss"]) == effect["change"]
+            assert float(row["change of validation loss"]) == effect["change"]
             ends = (float(row[f"95 % interval {end}"]) for end in ("low", "high"))
             assert (*ends,) == (effect["change_low"], effect["change_high"])
             assert (int(row["diverged"]), int(row["diverged of"])) == (0, effect["pairs"])
             assert int(row["cells \N{MULTIPLICATION SIGN} seeds seeds"]) == effect["seeds"]
-        assert copied["Markdown"].startswith("| technique | verdict | change of loss |")
+        assert copied["Markdown"].startswith("| technique | verdict | change of validation loss |")
         assert copied["Markdown"].count("\n") == len(rows) + 2
         assert r"\toprule" in copied["LaTeX"]
         shown = page.locator("#table-ablation thead th").count()

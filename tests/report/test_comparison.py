@@ -176,7 +176,9 @@ def test_what_environments_differ_in_is_told(tmp_path: Path) -> None:
 def test_the_numbers_of_the_page_are_those_of_the_comparison(tmp_path: Path) -> None:
     comparison = compare_changed(tmp_path, lambda runs: 1.1 * noise(runs))
     rows = Page(render_comparison(comparison, make_metadata())).rows("levels")
-    assert [row["change of loss"].value for row in rows] == comparison.by_level["change"].tolist()
+    assert [row["change of validation loss"].value for row in rows] == comparison.by_level[
+        "change"
+    ].tolist()
     assert len(rows) == 5
 
 

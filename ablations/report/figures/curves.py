@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from ablations.analysis.design import OUTCOME
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import FigureSpec, figure_panels
 from ablations.report.formatting import format_number
@@ -32,17 +33,18 @@ def curve_figures(data: ReportData) -> Iterator[FigureSpec]:
     slugs = file_names(list(data.curves))
     for slug, (axis, tables) in zip(slugs, data.curves.items(), strict=True):
         table = next(table for table in tables.values() if len(table))
-        levels = _most_telling_levels(data, axis, set(table["level"]))
+        levels = most_telling_levels(data, axis, set(table["level"]))
         last = table[(table["epoch"] == table["epoch"].max()) & table["level"].isin(levels)]
         ends = [
             f"{row.level} {format_number(row.mean)}" for row in last[["level", "mean"]].itertuples()
         ]
         by_level = table.drop_duplicates("level")
         without = [level for level in data.design.levels[axis] if level not in set(table["level"])]
+        control = data.design.controls.get(axis)
         yield FigureSpec.describe(
             "curves",
             f"curves-{slug}",
-            partial(level_curves, axis, tables, levels, data.design.controls.get(axis)),
+            partial(level_curves, axis, tables, levels, control, data.constant),
             axis=axis,
             ends=ends,
             cells=int(table["cells"].max()),
@@ -50,10 +52,13 @@ def curve_figures(data: ReportData) -> Iterator[FigureSpec]:
             lost=int((by_level["runs"] - by_level["survivors"]).sum()),
             without=without,
             hidden=len(data.design.levels[axis]) - len(without) - len(levels),
+            has_constant=not math.isnan(data.constant),
+            is_tested=data.results.loss != OUTCOME,
         )
 
 
-def _most_telling_levels(data: ReportData, axis: str, available: set[str]) -> tuple[str, ...]:
+def most_telling_levels(data: ReportData, axis: str, available: set[str]) -> tuple[str, ...]:
+    """Choose the levels that a panel has room for: the control, and those farthest from it."""
     levels = tuple(level for level in data.design.levels[axis] if level in available)
     if len(levels) <= MOST_CURVES:
         return levels
@@ -72,23 +77,31 @@ def file_names(names: list[str]) -> list[str]:
 
 
 def level_curves(
-    axis: str, tables: Mapping[str, pd.DataFrame], levels: Sequence[str], control: str | None
+    axis: str,
+    tables: Mapping[str, pd.DataFrame],
+    levels: Sequence[str],
+    control: str | None,
+    constant: float = math.nan,
 ) -> Figure:
-    """Draw the loss of each level by epoch with its band over seeds, one panel per outcome."""
+    """Draw the loss of each level by epoch with its band over seeds, one panel per outcome; the
+    loss of the constant is a dotted line beside validation losses.
+    """
     tables = {name: table for name, table in tables.items() if len(table)}
     with figure_panels(3.7, columns=len(tables)) as (figure, panels):
         for panel, (outcome, table) in zip(panels, tables.items(), strict=True):
-            for level, colour, marker, dashes in _level_styles(levels):
+            for level, colour, marker, dashes in level_styles(levels):
                 rows = table[table["level"] == level]
                 if rows.empty:
                     continue
                 label, width = (f"{level} (control)", 3.0) if level == control else (level, 1.6)
-                _draw_band(panel, rows, color=colour, alpha=0.11)
-                _draw_line(
+                draw_band(panel, rows, color=colour, alpha=0.11)
+                draw_line(
                     panel, rows, "mean", color=colour, marker=marker, markersize=5.5, label=label,
                     markevery=max(1, len(rows) // 8), linewidth=width, linestyle=dashes,
                 )  # fmt: skip
             _set_loss_axis(panel, table)
+            if outcome == OUTCOME and not math.isnan(constant):
+                _draw_constant(panel, constant)
             panel.set_title(NAMES.get(outcome, outcome))
             panel.set_xlabel("epoch")
         handles, texts = panels[0].get_legend_handles_labels()
@@ -99,16 +112,44 @@ def level_curves(
     return figure
 
 
-def _level_styles(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+def _draw_constant(panel: Axes, constant: float) -> None:
+    """Draw the loss of the constant; where it is far from all curves, its label alone."""
+    is_log = panel.get_yscale() == "log" and constant > 0
+    start, end, value = (np.log(x) if is_log else x for x in (*panel.get_ylim(), constant))
+    room, text, size = end - start, f"constant prediction {format_number(constant)}", 8.5
+    if not start - room <= value <= end + room:
+        y, align, word = (0.98, "top", "above") if value > end else (0.02, "bottom", "below")
+        panel.text(
+            0.99,
+            y,
+            f"{text}, {word}",
+            va=align,
+            ha="right",
+            transform=panel.transAxes,
+            fontsize=size,
+        )
+        return
+    limits = min(start, value - 0.06 * room), max(end, value + 0.1 * room)
+    panel.set_ylim(*(np.exp(limits) if is_log else limits))
+    panel.axhline(constant, color=INK, linewidth=1.4, linestyle=":", zorder=2.5)
+    panel.annotate(
+        text, (0.99, constant), (0, 2), xycoords=panel.get_yaxis_transform(),
+        textcoords="offset points", ha="right", va="bottom", fontsize=size,
+    )  # fmt: skip
+
+
+def level_styles(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Give each level a colour, a marker and a dash pattern."""
     return zip(levels, cycle(COLOURS), cycle(MARKERS), cycle(DASHES), strict=False)
 
 
-def _draw_band(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
+def draw_band(panel: Axes, rows: pd.DataFrame, **style: Any) -> None:
+    """Fill the area between ``low`` and ``high`` by epoch."""
     x, low, high = (rows[name].to_numpy(dtype=float) for name in ("epoch", "low", "high"))
     panel.fill_between(x, low, high, linewidth=0, **style)
 
 
-def _draw_line(panel: Axes, rows: pd.DataFrame, name: str, **style: Any) -> None:
+def draw_line(panel: Axes, rows: pd.DataFrame, name: str, **style: Any) -> None:
     """Draw a line through the finite values of a column, its markers with a white edge."""
     x, y = rows[["epoch", name]].to_numpy(dtype=float).T
     finite = np.isfinite(y)
@@ -165,18 +206,20 @@ def _set_log_axis(panel: Axes, name: str) -> None:
 
 
 def time_figures(data: ReportData) -> Iterator[FigureSpec]:
-    """Loss against training time, one mark per configuration."""
+    """The outcome against training time, one mark per configuration."""
     table = data.configurations
     points = table[table["complete"] & table["seconds"].gt(0)]
     if len(points) < 2:
         return
     axis = _widest_axis(data)
+    levels = data.design.levels.get(axis or "", ())
     yield FigureSpec.describe(
         "time",
         "time",
-        partial(loss_against_time, points, axis, data.design.levels.get(axis or "", ())),
+        partial(outcome_against_time, points, axis, levels, data.outcome),
         n=len(points),
         front=int(points["pareto"].sum()),
+        outcome=data.outcome,
         timed=data.timed,
     )
 
@@ -188,10 +231,12 @@ def _widest_axis(data: ReportData) -> str | None:
     return data.design.axes[0] if data.design.axes else None
 
 
-def loss_against_time(points: pd.DataFrame, axis: str | None, levels: Sequence[str]) -> Figure:
-    """Draw every complete configuration's loss against its time, and the Pareto front."""
+def outcome_against_time(
+    points: pd.DataFrame, axis: str | None, levels: Sequence[str], outcome: str
+) -> Figure:
+    """Draw every complete configuration's outcome against its time, and the Pareto front."""
     with figure_panels(4.2) as (figure, (panel,)):
-        for level, colour, marker, _ in _level_styles(levels if axis else ["configuration"]):
+        for level, colour, marker, _ in level_styles(levels if axis else ["configuration"]):
             rows = points[points[axis] == level] if axis else points
             size = 34 if len(rows) <= 100 else 18 if len(rows) <= 500 else 10
             sns.scatterplot(
@@ -207,7 +252,7 @@ def loss_against_time(points: pd.DataFrame, axis: str | None, levels: Sequence[s
             if _is_wide(points[column]):
                 _set_log_axis(panel, name)
         panel.set_xlabel("training time of one run, seconds (median over seeds)")
-        panel.set_ylabel("validation loss")
+        panel.set_ylabel(outcome)
         title = wrap_name(axis, 22) if axis else None
         figure.legend(loc="outside right upper", title=title, alignment="left", markerscale=1.3)
         sns.despine(ax=panel)
@@ -241,9 +286,9 @@ def published_curves(table: pd.DataFrame) -> Figure:
 
 def _draw_published_curve(panel: Axes, rows: pd.DataFrame) -> None:
     blue, red = COLOURS[:2]
-    _draw_band(panel, rows, color=blue, alpha=0.2, label="99 % of our runs")
-    _draw_line(panel, rows, "median", color=blue, linewidth=1.4, label="our median")
-    _draw_line(panel, rows, "printed", color=red, marker="o", markersize=4.5, label="printed")
+    draw_band(panel, rows, color=blue, alpha=0.2, label="99 % of our runs")
+    draw_line(panel, rows, "median", color=blue, linewidth=1.4, label="our median")
+    draw_line(panel, rows, "printed", color=red, marker="o", markersize=4.5, label="printed")
     outside = rows[~rows["inside"]]
     panel.plot(
         outside["epoch"], outside["printed"], "x", color=INK, markersize=9, markeredgewidth=1.8,

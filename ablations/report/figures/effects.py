@@ -31,7 +31,14 @@ from ablations.report.figures.panels import (
     label_rows,
     set_ratio_scale,
 )
-from ablations.report.formatting import format_number, format_percent, format_ratio, round_percent
+from ablations.report.formatting import (
+    format_number,
+    format_percent,
+    format_ratio,
+    format_signed,
+    name_outcome,
+    round_percent,
+)
 from ablations.report.texts import describe_effects
 
 MOST_PAIRS = 6
@@ -42,9 +49,9 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
     """Every level against its control."""
     if not data.effects["seeds"].sum():
         return
-    draw = partial(main_effects, data.effects, data.by_seed, data.design)
+    draw = partial(main_effects, data.effects, data.by_seed, data.design, data.outcome)
     answer = describe_effects(data.effects, data.design, "level")
-    yield FigureSpec.describe("effects", "main-effects", draw, answer=answer)
+    yield FigureSpec.describe("effects", "main-effects", draw, answer=answer, outcome=data.outcome)
 
 
 def comparison_figures(
@@ -55,18 +62,24 @@ def comparison_figures(
     if rows.empty:
         return
     is_certain = rows["p_adjusted"] <= 0.05
+    is_better = (rows["effect"] > 0) == design.higher_is_better
     is_within = (rows["low"] >= -design.bound) & (rows["high"] <= design.bound)
     is_equal = is_within | (rows["identical"] == rows["pairs"])
     verdict = np.select(
-        [is_equal, is_certain & (rows["effect"] < 0), is_certain], [EQUAL, HELPS, HURTS], UNDECIDED
+        [is_equal, is_certain & is_better, is_certain], [EQUAL, HELPS, HURTS], UNDECIDED
     )
     rows = rows.assign(verdict=verdict, control=first)
     points = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
-    draw = partial(main_effects, rows, points, design)
-    yield FigureSpec.describe("levels", "comparison", draw, first=first, second=second)
+    outcome = name_outcome(design.outcome)
+    draw = partial(main_effects, rows, points, design, outcome)
+    yield FigureSpec.describe(
+        "levels", "comparison", draw, first=first, second=second, outcome=outcome
+    )
 
 
-def main_effects(effects: pd.DataFrame, by_seed: pd.DataFrame, design: Design) -> Figure:
+def main_effects(
+    effects: pd.DataFrame, by_seed: pd.DataFrame, design: Design, outcome: str
+) -> Figure:
     """Draw every level's effect: each seed a point, the mean with its interval, the margin."""
     scale, bound = design.scale, design.bound
     with axis_panels(effects, 0.9, 0.34) as (figure, panels):
@@ -74,13 +87,17 @@ def main_effects(effects: pd.DataFrame, by_seed: pd.DataFrame, design: Design) -
             _draw_no_change(panel, bound)
             _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows)
             for i, row in rows.iterrows():
-                mark, ends = _mark(row["verdict"]), (row["low"], row["high"])
+                mark, ends = _mark(row["verdict"], design), (row["low"], row["high"])
                 panel.hlines(i, *ends, color=mark["color"], linewidth=2.4, zorder=3)
                 panel.plot(row["effect"], i, markersize=7.5, markeredgewidth=1.6, zorder=4, **mark)
             panel.set(xlabel="", ylabel="")
             label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
-        _set_effect_scale(panels[-1][-1], effects, by_seed, scale, bound)
-        _add_effect_legend(figure, effects, bound, scale, seeds=len(by_seed) > 0)
+        lowest = panels[-1][-1]
+        _set_effect_scale(lowest, effects, by_seed, scale, bound)
+        unit = " (ratio scale)" if scale == "log" else ""
+        side = "right" if design.higher_is_better else "left"
+        lowest.set_xlabel(f"change of {outcome}{unit}; {side} is better")
+        _add_effect_legend(figure, effects, design, seeds=len(by_seed) > 0)
     return figure
 
 
@@ -101,9 +118,11 @@ def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame) -> None:
     sns.scatterplot(x=x, y=y, ax=panel, s=size, color=style.SEED, linewidth=0, zorder=2)
 
 
-def _mark(verdict: str) -> dict[str, Any]:
-    """The mark of a verdict; the one of an undecided effect is hollow."""
+def _mark(verdict: str, design: Design) -> dict[str, Any]:
+    """The mark of a verdict, a triangle in the direction of the change; hollow if undecided."""
     colour, marker = style.VERDICT_COLOURS[verdict], style.VERDICT_MARKERS[verdict]
+    if design.higher_is_better:
+        marker = {"v": "^", "^": "v"}.get(marker, marker)
     face = style.PAPER if verdict == UNDECIDED else colour
     return {"color": colour, "marker": marker, "markerfacecolor": face}
 
@@ -121,15 +140,14 @@ def _set_effect_scale(
     panel.set_xlim(low, high)
     if scale == "log":
         set_ratio_scale(panel, low, high)
-    unit = " (ratio scale)" if scale == "log" else ""
-    panel.set_xlabel(f"change of validation loss{unit}; left is better")
 
 
 def _add_effect_legend(
-    figure: Figure, effects: pd.DataFrame, bound: float, scale: Scale, *, seeds: bool
+    figure: Figure, effects: pd.DataFrame, design: Design, *, seeds: bool
 ) -> None:
+    scale, bound = design.scale, design.bound
     marks: list[Line2D | Patch] = [
-        Line2D([], [], linewidth=2.2, label=verdict, **_mark(verdict))
+        Line2D([], [], linewidth=2.2, label=verdict, **_mark(verdict, design))
         for verdict in style.VERDICT_COLOURS
         if (effects["verdict"] == verdict).any()
     ]
@@ -201,6 +219,7 @@ def interaction_figures(data: ReportData) -> Iterator[FigureSpec]:
         partial(interaction_maps, table, shown, data.design),
         tested=int(table["p_adjusted"].notna().sum()),
         significant=int((table["p_adjusted"] <= 0.05).sum()),
+        outcome=data.outcome,
         shown=len(shown),
         total=len(pairs),
     )
@@ -224,23 +243,25 @@ def interaction_maps(
     ]
     changes = pd.concat(tables)["effect"].replace([np.inf, -np.inf], np.nan).astype(float)
     # Each side has a scale of its own, so that a large harm does not hide a gain.
-    colours = TwoSlopeNorm(0, -_scale_end(-changes[changes < 0]), _scale_end(changes[changes > 0]))
+    least = 0.03 if design.scale == "log" else 1.5 * design.bound
+    ends = (_scale_end(sizes[sizes > 0], least) for sizes in (-changes, changes))
+    colours = TwoSlopeNorm(0, -next(ends), next(ends))
     height = 0.6 + sum(0.42 * n + 1.35 for n in tallest)
     with figure_panels(
         height, len(tallest), columns, width=style.WIDTH * (columns + 1) / 3,
         height_ratios=[n + 2 for n in tallest],
     ) as (figure, panels):  # fmt: skip
         for panel, rows, names, (a, b) in zip(panels, tables, sides, pairs, strict=False):
-            _draw_heat_map(panel, rows, *names, colours, design.scale)
+            _draw_heat_map(panel, rows, *names, colours, design)
             panel.set_title(style.wrap_name(f"{a} \N{MULTIPLICATION SIGN} {b}", 60))
         for panel in panels[len(pairs) :]:
             panel.set_axis_off()
     return figure
 
 
-def _scale_end(sizes: pd.Series) -> float:
+def _scale_end(sizes: pd.Series, least: float) -> float:
     """Where a side of the colour scale ends: nearly at the largest size, and not too near zero."""
-    return max(float(sizes.quantile(0.98)) if len(sizes) else 0.0, 0.03)
+    return max(float(sizes.quantile(0.98)) if len(sizes) else 0.0, least)
 
 
 def _crossed_levels(rows: pd.DataFrame, column: str, axis: str, design: Design) -> list[str]:
@@ -254,8 +275,10 @@ def _draw_heat_map(
     rows: Sequence[str],
     columns: Sequence[str],
     colours: TwoSlopeNorm,
-    scale: Scale,
+    design: Design,
 ) -> None:
+    scale, palette = design.scale, style.COOL_WARM
+    palette = palette.reversed() if design.higher_is_better else palette
     table = table.set_index(["level_a", "level_b"])
     effect = _to_matrix(table["effect"].astype(float), rows, columns)
     dots = _to_matrix((table["p_adjusted"] <= 0.05).astype(float), rows, columns)
@@ -271,13 +294,13 @@ def _draw_heat_map(
         # seaborn 0.13.2 calls what matplotlib 3.11 announces to drop.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning)
         sns.heatmap(
-            effect, ax=panel, cmap=style.COOL_WARM, norm=colours, annot=np.array(texts),
+            effect, ax=panel, cmap=palette, norm=colours, annot=np.array(texts),
             fmt="", cbar=False, linewidths=1.2, linecolor=style.PAPER, annot_kws={"size": size},
             xticklabels=False, yticklabels=False,
         )  # fmt: skip
     # Text on a coloured cell keeps its colour where the page inverts the others.
     for text, value in zip(panel.texts, effect.to_numpy()[np.isfinite(effect)], strict=True):
-        text.set_color("#262626" if style.is_light(style.COOL_WARM(colours(value))) else "#FEFEFE")
+        text.set_color("#262626" if style.is_light(palette(colours(value))) else "#FEFEFE")
     panel.set_facecolor(style.GAP)
     panel.set(xlabel="", ylabel="")
     is_narrow = len(columns) <= 5
@@ -301,4 +324,4 @@ def _to_matrix(values: pd.Series, rows: Sequence[str], columns: Sequence[str]) -
 def _format_effect(effect: float, scale: Scale) -> str:
     if math.isnan(effect):
         return ""
-    return format_percent(math.expm1(effect)) if scale == "log" else format_number(effect)
+    return format_percent(math.expm1(effect)) if scale == "log" else format_signed(effect)

@@ -12,6 +12,7 @@ from ablations.report.figures.curves import curve_figures, published_figures, ti
 from ablations.report.figures.effects import effect_figures, interaction_figures, timing_figures
 from ablations.report.figures.panels import FigureSpec
 from ablations.report.figures.ranking import rank_figures, share_figures, spread_figures
+from ablations.report.figures.trajectory import trajectory_figures
 from ablations.report.style import freeze_layout, to_inline_svg, to_png, to_svg
 
 MOST_INLINE_CHARACTERS = 350_000
@@ -41,6 +42,7 @@ def list_figures(data: ReportData) -> Iterator[FigureSpec]:
     yield from share_figures(data)
     yield from interaction_figures(data)
     yield from curve_figures(data)
+    yield from trajectory_figures(data)
     yield from time_figures(data)
     yield from spread_figures(data)
     yield from timing_figures(data)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 import seaborn as sns
@@ -77,8 +77,16 @@ def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 
     panel.set_title(wrap_name(title, 90))
 
 
-def set_ratio_scale(panel: Axes, low: float, high: float, *, signed: bool = True) -> None:
-    """Label an x axis of log ratios between ``low`` and ``high`` with relative changes."""
-    ticks = ratio_ticks(low, high)
+def set_ratio_scale(
+    panel: Axes,
+    low: float,
+    high: float,
+    *,
+    signed: bool = True,
+    axis: Literal["x", "y"] = "x",
+    most: int = 9,
+) -> None:
+    """Label an axis of log ratios between ``low`` and ``high`` with relative changes."""
+    ticks = ratio_ticks(low, high, most)
     texts = [text if signed else text.lstrip("+") for text in round_changes(ticks)]
-    panel.set_xticks([math.log1p(tick) for tick in ticks], texts)
+    getattr(panel, f"{axis}axis").set_ticks([math.log1p(tick) for tick in ticks], labels=texts)

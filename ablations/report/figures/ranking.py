@@ -43,11 +43,17 @@ def share_figures(data: ReportData) -> Iterator[FigureSpec]:
         for kind, word in (("block", "seed"), ("residual", "residual"))
         if kind in by_kind
     ]
-    draw, left_out = partial(variance_shares, table), table["left_out"].iloc[0]
-    yield FigureSpec.describe("shares", "variance-shares", draw, shares=shares, left_out=left_out)
+    yield FigureSpec.describe(
+        "shares",
+        "variance-shares",
+        partial(variance_shares, table, data.outcome),
+        shares=shares,
+        left_out=table["left_out"].iloc[0],
+        outcome=data.outcome,
+    )
 
 
-def variance_shares(shares: pd.DataFrame) -> Figure:
+def variance_shares(shares: pd.DataFrame, outcome: str) -> Figure:
     """Draw each source's share of the variance, seed and residual included."""
     rows = group_small_shares(shares)
     names = {"blocks": "seed", "residual": "residual (chance)"}
@@ -65,7 +71,7 @@ def variance_shares(shares: pd.DataFrame) -> Figure:
         label_rows(panel, [names.get(name, name) for name in rows["source"]], width=40)
         panel.set_xlim(0, 1.12 * float(rows["eta2"].max()) or 1)
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
-        panel.set_xlabel("share of the variance of the validation loss (η²)")
+        panel.set_xlabel(f"share of the variance of {outcome} (η²)")
         if omega.notna().any():
             figure.legend(loc="outside upper left")
     return figure
@@ -95,11 +101,11 @@ def spread_figures(data: ReportData) -> Iterator[FigureSpec]:
     if table.empty or not data.design.axes:
         return
     low, high = (format_spread(x, scale) for x in (table["spread"].min(), table["spread"].max()))
-    draw = partial(seed_spread, table, scale)
+    draw = partial(seed_spread, table, scale, data.outcome)
     yield FigureSpec.describe("spread", "seed-spread", draw, low=low, high=high)
 
 
-def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
+def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str) -> Figure:
     """Draw the spread over seeds of each level's configurations: median, and their middle half."""
     with axis_panels(spread, 0.7, 0.28) as (figure, panels):
         for axis, rows, panel in panels:
@@ -112,9 +118,7 @@ def seed_spread(spread: pd.DataFrame, scale: Scale) -> Figure:
         lowest.set_xlim(left=0)
         if scale == "log":
             set_ratio_scale(lowest, 0.0, lowest.get_xlim()[1], signed=False)
-        lowest.set_xlabel(
-            "standard deviation of the validation loss over seeds, in one configuration"
-        )
+        lowest.set_xlabel(f"standard deviation of {outcome} over seeds, in one configuration")
     return figure
 
 
@@ -131,6 +135,7 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
         "ranking",
         partial(ranks, table, settings),
         n=len(table),
+        outcome=data.outcome,
         first=table.iloc[0],
         ranks_tell=data.ranks_tell,
         tied=int((~table["apart"]).sum()),

@@ -25,7 +25,7 @@ function chosen() {
   if (order.value !== "best") found.sort((a, b) => {
     const x = a.row[column], y = b.row[column];
     if (x === null || y === null) return (x === null) - (y === null);
-    return order.value === "diverged" ? y - x : x - y;
+    return order.value === "diverged" || (order.value === "loss" && known.descending) ? y - x : x - y;
   });
   return found;
 }
@@ -77,7 +77,7 @@ function detail(row, index) {
   const curves = known.curves === null ? [] : known.curves.length === known.ids.length / known.width ? runs.map(run => known.curves[run.at]) : [known.curves[index]];
   if (curves.some(curve => curve?.some(value => value !== null))) parts.push(chart(curves, curves.length === runs.length ? runs.map(run => run.seed) : []));
   const table = made("table"), head = made("tr"), box = made("div", "", "scroll");
-  head.append(...["seed", "ended", "validation loss", "to run it again, in the folder of this page"].map(text => { const cell = made("th", text); cell.scope = "col"; return cell; }));
+  head.append(...["seed", "ended", known.outcome, "to run it again, in the folder of this page"].map(text => { const cell = made("th", text); cell.scope = "col"; return cell; }));
   table.append(made("thead"), made("tbody"));
   table.tHead.append(head);
   for (const run of runs) {
@@ -127,7 +127,7 @@ function chart(curves, names) {
 }
 
 document.getElementById("explorer-download").addEventListener("click", () => {
-  const rows = [[...known.axes.map(([name]) => name), "seed", "run_id", "status", "val_loss"]];
+  const rows = [[...known.axes.map(([name]) => name), "seed", "run_id", "status", known.column]];
   known.configurations.forEach((row, index) => runsOf(index).forEach(run => rows.push([...levels(row).map(([, level]) => level), String(run.seed), run.id, run.status, run.loss === null ? "" : String(run.loss)])));
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([FORMATS.CSV(rows)], { type: "text/csv" }));

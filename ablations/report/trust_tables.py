@@ -15,6 +15,7 @@ from ablations.report.formatting import (
     ARROW,
     format_change,
     format_interval,
+    format_margin,
     format_percent,
     format_signed,
 )
@@ -34,12 +35,9 @@ def training_table(data: ReportData) -> Table | None:
         Column("ending", lambda row: row["ending"], style_class="ending"),
         Column.number("seeds", "n"),
     )
-    counts = {
-        ending: int((rows["ending"] == ending).sum()) for ending in (NOT_FINISHED, OVERFITTED)
-    }
-    return build_table(
-        "training", columns, rows, margin=format_percent(data.metadata.margin), counts=counts
-    )
+    design = data.results.design(data.results.loss)
+    margin = format_margin(design.margin, design.scale).lstrip("\N{PLUS-MINUS SIGN}")
+    return build_table("training", columns, rows, margin=margin)
 
 
 def _ending_columns(heading: str, prefix: str, rows: pd.DataFrame) -> tuple[Column, Column]:

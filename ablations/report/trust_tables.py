@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from ablations.analysis import HELPS, HURTS, Scale
+from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale
 from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -132,7 +132,9 @@ def _agreement(row: Row, tables: Sequence[Mapping[tuple[str, str], Row]]) -> str
     words = {effect["verdict"] for effect in effects if effect is not None and effect["pairs"]}
     if {HELPS, HURTS} <= words:
         return "no, the opposite"
-    return "" if not words else "yes" if len(words) == 1 else "in part"
+    if len(words - {UNDECIDED}) > 1:
+        return "in part"
+    return "" if not words else "yes" if len(words) == 1 else "as far as decided"
 
 
 TRUST_TABLES: dict[str, Callable[[ReportData], Table | None]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -140,13 +140,12 @@ def compare(
         message = write_text("no_shared_run", folder=first.folder, settings=settings)
         raise RequestError(message, source=str(second.folder))
     folders = first.only(shared), second.only(shared)
-    answers = [
-        Results.from_stored(folder, replace(study, outcome=metadata[0].outcome))
-        for folder, study in zip(folders, metadata, strict=True)
-    ]
-    before, after = (ablation_effects(results.design()) for results in answers)
+    old_answers, new_answers = map(Results.from_stored, folders, metadata)
+    design = old_answers.design()
+    before, after = map(ablation_effects, (design, new_answers.design(design.outcome)))
     old_runs, new_runs = (folder.runs.set_index("run_id").sort_index() for folder in folders)
-    old, new = old_runs[_LOSSES], new_runs[_LOSSES]
+    columns = list(dict.fromkeys([*_LOSSES, design.outcome]))
+    old, new = old_runs[columns], new_runs[columns]
     is_same = (old.eq(new) | (old.isna() & new.isna())).all(axis=1)
     is_same &= old_runs["status"] == new_runs["status"]
     overall, by_level = _contrasts(before.design, after.design, names)

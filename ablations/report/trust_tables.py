@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from ablations.analysis import HELPS, HURTS, Scale
+from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale
 from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -15,6 +15,7 @@ from ablations.report.formatting import (
     ARROW,
     format_change,
     format_interval,
+    format_margin,
     format_percent,
     format_signed,
 )
@@ -34,12 +35,9 @@ def training_table(data: ReportData) -> Table | None:
         Column("ending", lambda row: row["ending"], style_class="ending"),
         Column.number("seeds", "n"),
     )
-    counts = {
-        ending: int((rows["ending"] == ending).sum()) for ending in (NOT_FINISHED, OVERFITTED)
-    }
-    return build_table(
-        "training", columns, rows, margin=format_percent(data.metadata.margin), counts=counts
-    )
+    design = data.results.design(data.results.loss)
+    margin = format_margin(design.margin, design.scale).lstrip("\N{PLUS-MINUS SIGN}")
+    return build_table("training", columns, rows, margin=margin)
 
 
 def _ending_columns(heading: str, prefix: str, rows: pd.DataFrame) -> tuple[Column, Column]:
@@ -134,7 +132,9 @@ def _agreement(row: Row, tables: Sequence[Mapping[tuple[str, str], Row]]) -> str
     words = {effect["verdict"] for effect in effects if effect is not None and effect["pairs"]}
     if {HELPS, HURTS} <= words:
         return "no, the opposite"
-    return "" if not words else "yes" if len(words) == 1 else "in part"
+    if len(words - {UNDECIDED}) > 1:
+        return "in part"
+    return "" if not words else "yes" if len(words) == 1 else "as far as decided"
 
 
 TRUST_TABLES: dict[str, Callable[[ReportData], Table | None]] = {

@@ -108,3 +108,26 @@ def make_metadata(axes: Mapping[str, Sequence[object]] = SMALL, **changes: objec
         "command": "ablations run notebook",
     }
     return StudyMetadata(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+METRICS = {"f1_macro": True, "mae": False}
+
+
+def with_metrics(folder: Path, *, epochs: int = 5) -> StoredResults:
+    """Runs with a metric that falls where the loss does, an error that follows the loss, a constant
+    and test losses: the opposite verdicts by loss and by f1_macro.
+    """
+    results = make_results(folder, epochs=epochs)
+    runs = results.runs
+    columns = {
+        "f1_macro": 0.4 + runs["val_loss"], "mae": 30 * runs["val_loss"],
+        "test_loss": 1.1 * runs["val_loss"], "baseline": 0.2 + 0.001 * runs["seed"],
+        "best_epoch": epochs, "best_val_loss": runs["val_loss"], "metric_name": "f1_macro",
+    }  # fmt: skip
+    return replace(results, runs=runs.assign(**columns, metric=columns["f1_macro"]))
+
+
+def metadata_by(outcome: str, **changes: object) -> StudyMetadata:
+    """Metadata of these runs with an outcome."""
+    fields: dict[str, object] = {"metric_name": "f1_macro", "metrics": METRICS, "outcome": outcome}
+    return make_metadata(SMALL, **{**fields, **changes})

@@ -25,7 +25,15 @@ from ablations.report.page import write_report
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
-from .studies import NOTEBOOK, SMALL, end_runs, make_metadata, make_results
+from .studies import (
+    NOTEBOOK,
+    SMALL,
+    end_runs,
+    make_metadata,
+    make_results,
+    metadata_by,
+    with_metrics,
+)
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -99,6 +107,10 @@ def many(folder: Path) -> Path:
     return write(make_results(folder, axes, seeds=3, epochs=3), make_metadata(axes))
 
 
+def by_metric(folder: Path) -> Path:
+    return write(with_metrics(folder), metadata_by("f1_macro"))
+
+
 def compared(folder: Path) -> Path:
     before = make_results(folder)
     metadata = make_metadata()
@@ -113,7 +125,7 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     function.__name__: function
     for function in (
         *(usual, whole_notebook, one_axis, one_seed, one_run, all_diverged, interrupted),
-        *(strange_names, many, compared),
+        *(strange_names, many, by_metric, compared),
     )
 }
 

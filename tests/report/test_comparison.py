@@ -28,7 +28,7 @@ from ablations.results.store import StoredResults
 from ..studies import SMALL as SMALL_STUDY
 from ..studies import run
 from .pages import Page
-from .studies import end_runs, make_metadata, make_results
+from .studies import end_runs, make_metadata, make_results, metadata_by, with_metrics
 
 NAMES = ("before", "after")
 
@@ -222,3 +222,30 @@ def test_folders_are_called_by_what_tells_them_apart() -> None:
         "new/digits",
     )
     assert distinct_names(Path("/a/old"), Path("/a/new")) == ("old", "new")
+
+
+def test_a_metric_is_worse_where_it_is_lower(tmp_path: Path) -> None:
+    before, metadata = with_metrics(tmp_path), metadata_by("f1_macro")
+    page = {}
+    for word, factor in (("worse", 0.8), ("better", 1.2)):
+        runs = before.runs.assign(f1_macro=before.runs["f1_macro"] * factor)
+        after = replace(before, runs=runs)
+        comparison = compare(before, after, (metadata, metadata), NAMES)
+        assert comparison.verdict == f"is {word}"
+        assert bool(comparison.regressions) == (word == "worse")
+        assert comparison.identical == 0  # though no loss has changed
+        (text, *_) = sentences(comparison)
+        assert "f1_macro against before" in text
+        page[word] = Page(render_comparison(comparison, metadata))
+        change = (factor - 1) * before.runs["f1_macro"].mean()
+        assert comparison.overall["effect"] == pytest.approx(change)
+    row = page["worse"].rows("levels")[0]
+    assert row["change of f1_macro"].text.startswith("\N{MINUS SIGN}0.1")
+    assert "right is better" in page["worse"].source
+
+
+def test_a_folder_without_the_outcome_is_refused(tmp_path: Path) -> None:
+    before, metadata = with_metrics(tmp_path), metadata_by("f1_macro")
+    after = replace(before, runs=before.runs.drop(columns="f1_macro"))
+    with pytest.raises(RequestError, match="no run of this folder recorded 'f1_macro'"):
+        compare(before, after, (metadata, metadata), NAMES)

@@ -113,7 +113,7 @@ def _draw_panel(
         draw_band(panel, rows, color=colour, alpha=0.13)
         draw_line(
             panel, rows, "effect", color=colour, marker=marker, markersize=4.5, linestyle=dashes,
-            linewidth=1.6, markevery=max(1, len(rows) // 6), label=wrap_name(level, 18),
+            linewidth=1.6, markevery=max(1, len(rows) // 6), label=wrap_name(level, 24),
         )  # fmt: skip
     panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     sns.despine(ax=panel)

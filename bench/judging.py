@@ -2,10 +2,9 @@
 
 The whole grid of the ``notebook`` study is trained and written by two processes that live side by
 side, one of a revision that records none of these and one of this working tree.  They take turns,
-in an order drawn anew in each round, with seeds that no cache has seen.  Times are CPU
-times, which other work on the machine changes less than wall times.  Prints medians, and the ratios
-of turns of one round with their 95 % interval (Hodges & Lehmann, 1963), as Markdown; five minutes
-of CPU time.
+in an order drawn anew in each round, with seeds that no cache has seen.  Times are CPU times, which
+other work on the machine changes less than wall times.  Prints medians, and the ratios of turns of
+one round with their 95 % interval (Hodges & Lehmann, 1963), as Markdown; five minutes of CPU time.
 """
 
 from __future__ import annotations

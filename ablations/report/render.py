@@ -53,6 +53,15 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         "axis", "level", "control", "verdict", "ratio", "low", "high", "floor", "seconds",
         "memory_ratio", "cells", "blocks",
     ),
+    "trajectory": ("axis", "level", "control", "epoch", *_CHANGE, "n"),
+    "endings": (
+        "axis", "level", "epochs", "best_epoch", "ending",
+        *(f"{part}_{name}" for part in ("late", "excess") for name in _CHANGE),
+    ),
+    "baseline": (
+        "configuration", "loss", "baseline", *_CHANGE, "p", "p_adjusted", "learned", "learning",
+        "candidates",
+    ),
     "one_factor": (
         "view", "axis", "level", "against", *_CHANGE, "p_adjusted", "better", "seeds", "diverged",
     ),
@@ -68,9 +77,12 @@ def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
     """The columns that show the answer to a question; those of numbers have ``sort``."""
     default = tuple(name for name in table if name not in (*_NOTES, "n"))
     names = _COLUMNS.get(question, default)
-    if "change" in names and not table["change"].notna().any():
-        effect = dict(zip(_CHANGE, ("effect", "low", "high"), strict=True))
-        names = tuple(effect.get(name, name) for name in names)
+    for prefix in ("", "late_", "excess_"):
+        changes = [f"{prefix}{name}" for name in _CHANGE]
+        if changes[0] in names and not table[changes[0]].notna().any():
+            effects = (f"{prefix}{name}" for name in ("effect", "low", "high"))
+            effect = dict(zip(changes, effects, strict=True))
+            names = tuple(effect.get(name, name) for name in names)
     return [
         Column(
             HEADINGS.get(name, name.replace("_", " ")),
@@ -91,7 +103,7 @@ def _write_value(row: Row, name: str) -> str:
     number = float(value)  # type: ignore[arg-type]
     if math.isnan(number):
         return ""
-    if name.startswith("change"):
+    if name.startswith(("change", "late_change", "excess_change")):
         return format_percent(number)
     if name == "p" or name.startswith("p_"):
         return "< 0.001" if number < 0.001 else f"{number:.3f}"

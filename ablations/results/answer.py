@@ -18,7 +18,18 @@ from ablations.results.schema import TABLES
 from ablations.results.store import STUDY_FILE, StoredResults
 
 COLUMNS = ("axis", "level", "against", "verdict", "change", "95 % interval", "p (adj.)")
-HEADINGS = {"change_low": "95 % low", "change_high": "95 % high", "p_adjusted": "adjusted p"}
+HEADINGS = {
+    "change_low": "95 % low",
+    "change_high": "95 % high",
+    "p_adjusted": "adjusted p",
+    "late_change": "last fifth",
+    "late_change_low": "95 % low",
+    "late_change_high": "95 % high",
+    "excess_change": "since best epoch",
+    "excess_change_low": "95 % low",
+    "excess_change_high": "95 % high",
+    "learning": "beat the constant",
+}
 """Headings, in the answers to questions, of columns whose names would not read well."""
 
 ANSWER_FILE, REPORT_FILE = "answer.json", "report.html"

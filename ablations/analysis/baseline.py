@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from ablations.analysis.design import Design
 from ablations.analysis.inference import effect_columns, mean_and_sd, t_interval
 from ablations.analysis.pairing import Cells, join_factors, spread_cells
 from ablations.analysis.statements import STATED, UNTESTED
+from ablations.results.metadata import Judging
 
 CONTROL, BEST = "control", "best"
 BASELINE_COLUMNS = [
@@ -34,11 +36,18 @@ def scale_losses(runs: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     return (np.log(numbers.where(numbers > 0)) if is_log else numbers), is_log
 
 
-def against_baseline(design: Design) -> pd.DataFrame:
+def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataFrame:
     """Compare the control and the best configuration with the constant of the training rows.
 
     The constant is the one prediction with the lowest training loss (mean or class frequencies),
     judged on the same rows as the runs; both are paired by seed.
+
+    Parameters
+    ----------
+    judging
+        The rows that judge, where all seeds share the rows of one table: seeds then agree on what
+        is true of that table by chance (``_chance_of_shared_rows``).  None where each seed has
+        data of its own.
 
     Returns
     -------
@@ -64,8 +73,11 @@ def against_baseline(design: Design) -> pd.DataFrame:
         best = int(np.where(is_complete, excess.mean(axis=0), np.inf).argmin())
         columns.append((BEST, best))
     candidates = np.flatnonzero(is_complete)
-    tests = [_test(excess[:, i], is_log, len(candidates), design.alpha) for i in candidates]
-    learning = sum(bool(test["learned"]) for test in tests)
+    test = partial(_test, is_log=is_log, alpha=design.alpha, judging=judging)
+    tests = [
+        test(excess[:, i], constants.values[:, i], candidates=len(candidates)) for i in candidates
+    ]
+    learning = sum(bool(result["learned"]) for result in tests)
     rows = []
     for name, column in columns:
         n_candidates = len(candidates) if name == BEST else 1
@@ -74,19 +86,26 @@ def against_baseline(design: Design) -> pd.DataFrame:
             {
                 "configuration": name,
                 **dict(zip(("loss", "baseline"), np.exp(means) if is_log else means, strict=True)),
-                **_test(excess[:, column], is_log, n_candidates, design.alpha),
+                **test(excess[:, column], constants.values[:, column], candidates=n_candidates),
                 "learning": learning,
             }
         )
     table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
-    block, kind = design.unit, "log ratio" if is_log else "difference"
-    procedure = f"{loss} against the constant, {kind} by {block}; one-sided t test over {block}s"
-    table = table.assign(
+    kind = "log ratio" if is_log else "difference"
+    table = _state(table, design, f"{loss} against the constant, {kind}", judging is not None)
+    return join_factors(losses.levels.iloc[[column for _, column in columns]], table)
+
+
+def _state(table: pd.DataFrame, design: Design, comparison: str, is_shared: bool) -> pd.DataFrame:
+    """Add the columns that say how the comparison was tested."""
+    block = design.unit
+    procedure = f"{comparison} by {block}; one-sided t test over {block}s"
+    procedure += ", corrected for the rows that they share" if is_shared else ""
+    return table.assign(
         procedure=[procedure if n >= 2 else UNTESTED for n in table["n"]],
         assumes=f"{block}s independent of one another; differences by {block} about normal",
         left_out="",
     )
-    return join_factors(losses.levels.iloc[[column for _, column in columns]], table)
 
 
 def _spread(design: Design, values: pd.Series) -> Cells:
@@ -102,7 +121,15 @@ def _control_columns(design: Design, cells: Cells) -> Ints:
     return np.flatnonzero(np.broadcast_to(np.all(at_control, axis=0), len(cells.levels)))
 
 
-def _test(excess: Floats, is_log: bool, candidates: int, alpha: float) -> dict[str, object]:
+def _test(
+    excess: Floats,
+    constants: Floats,
+    *,
+    is_log: bool,
+    candidates: int,
+    alpha: float,
+    judging: Judging | None,
+) -> dict[str, object]:
     """Test whether the numbers of one configuration, one a block, are surely below zero."""
     values = excess[np.isfinite(excess)]
     n, p = len(values), np.nan
@@ -110,6 +137,9 @@ def _test(excess: Floats, is_log: bool, candidates: int, alpha: float) -> dict[s
     low, high = (float(bound[0]) for bound in t_interval(*np.array([[mean], [sd], [n]])))
     if n >= 2:
         p = float(stats.t.cdf(mean / (sd / np.sqrt(n)), n - 1)) if sd > 0 else float(mean >= 0)
+        if judging is not None and is_log:
+            constant = float(np.exp(np.nanmean(constants)))
+            p = max(p, _chance_of_shared_rows(mean, sd, n, constant, judging))
     p_adjusted = min(1.0, candidates * p) if n >= 2 else np.nan
     return {
         **effect_columns(mean, low, high, "log" if is_log else "difference"),
@@ -119,3 +149,26 @@ def _test(excess: Floats, is_log: bool, candidates: int, alpha: float) -> dict[s
         "candidates": candidates,
         "n": n,
     }
+
+
+def _chance_of_shared_rows(
+    mean: float, sd: float, n: int, constant: float, judging: Judging
+) -> float:
+    """Return how likely a mean log ratio of losses is by an accident of one table's rows.
+
+    The lower probability of two, each of which stays above the true one.  The t test for repeated
+    splits of one table, in which the variance of the mean is ``1 / n + overlap`` times that of a
+    seed (Nadeau & Bengio, 2003).  And, for a likelihood, that a prediction without relation to
+    the targets gains so much on the rows of one seed: with predictions of variance v the gain per
+    row, in nats, is about normal with mean -v / 2 and variance v / rows, so that a gain g has at
+    most the probability ``Phi(-sqrt(2 g rows))``, whatever v is.
+    """
+    if judging.is_fixed and not judging.is_likelihood:
+        return 0.0  # neither is known
+    p = 1.0
+    if not judging.is_fixed and sd > 0:
+        p = float(stats.t.cdf(mean / (sd * np.sqrt(1 / n + judging.overlap)), n - 1))
+    gain = constant * -np.expm1(mean) if judging.classification else -mean / 2
+    if judging.is_likelihood and gain > 0:
+        p = min(p, float(stats.norm.cdf(-np.sqrt(2 * gain * judging.rows))))
+    return p

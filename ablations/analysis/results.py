@@ -250,7 +250,7 @@ class Results(store.StoredResults):
         if tune_over:
             raise RequestError("a constant has nothing to tune; leave it out", "tune_over")
         _refuse_any_outcome(outcome, "the constant is judged by its loss")
-        return against_baseline(self.design(self.loss))
+        return against_baseline(self.design(self.loss), self._metadata.judging)
 
     @cached_property
     def loss(self) -> str:

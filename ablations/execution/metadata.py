@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 
 from ablations.execution.lagging import describe_lagging_statistics
-from ablations.results.metadata import Published, StudyMetadata
+from ablations.results.metadata import Judging, Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
 from ablations.techniques.base import CONTROLS
@@ -59,6 +59,7 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         judge=study.judge,
         outcome=outcome_column(study),
         metrics={metric.name: metric.higher_is_better for metric in metrics},
+        judging=describe_judging(study),
         training=describe_training(study),
     )
 
@@ -68,6 +69,21 @@ def outcome_column(study: Study) -> str:
     if study.outcome == "metric":
         return "metric" if not study.metric else study.metric[0]
     return study.outcome or ("test_loss" if study.task.has_test_rows else "val_loss")
+
+
+def describe_judging(study: Study) -> Judging | None:
+    """Describe the rows that judge, where the seeds share those of one table."""
+    task = study.task
+    if not task.shared_rows:
+        return None
+    keys = ("loss", "class_weight", "has_own_losses")
+    return Judging(
+        rows=task.shared_rows,
+        overlap=task.shared_rows / task.rows,
+        is_fixed=not task.varies or "split" in study.fixed,
+        is_likelihood=not any(getattr(task, key, False) for key in keys),
+        classification=task.classification,
+    )
 
 
 def describe_training(study: Study) -> str:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
+from ablations.analysis import HELPS, HURTS
 from ablations.analysis.ablation import Effects
-from ablations.analysis.baseline import BEST
+from ablations.analysis.baseline import BEST, judged_loss
 from ablations.analysis.baseline import CONTROL as CONTROL_ROW
 from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
-from ablations.report.formatting import format_change, format_percent, name_outcome
-from ablations.report.texts import shorten, write_text
+from ablations.report.formatting import format_change, format_percent, join_words, name_outcome
+from ablations.report.texts import VERBS, shorten, write_text
 
-_MOST_NAMES = 4
+_MOST_NAMES = 3
 BEST_VAL_LOSS = "best_val_loss"
 
 
@@ -43,6 +43,7 @@ def describe_learning(ablation: Effects) -> str:
         has_learned=has_learned(ablation),
         control=control,
         best=best,
+        loss=name_outcome(judged_loss(ablation.design.runs)),
         n=int(table["candidates"].max()),
         best_change=None if best is None else _format_size(best, "change"),
     )
@@ -56,6 +57,9 @@ def describe_training(ablation: Effects, judge: str) -> str:
     rows = {str(row["level"]): row for row in endings.to_dict("records") if not row["axis"]}
     control = rows.get(CONTROL)
     best = ablation.others.get(BEST_VAL_LOSS)
+    by_best = None if best is None else "; ".join(_list_verdicts(best, ablation))
+    # What configurations that learned nothing do by their best epochs is no advice.
+    by_best = by_best if has_learned(ablation) else None
     levels = endings[endings["axis"] != ""]
     names = {
         ending: _level_names(levels[levels["ending"] == ending])
@@ -67,11 +71,11 @@ def describe_training(ablation: Effects, judge: str) -> str:
         control=control,
         late=None if control is None else _format_size(control, "late_change"),
         excess=None if control is None else _format_size(control, "excess_change"),
-        unfinished=names[NOT_FINISHED],
-        overfitted=names[OVERFITTED],
+        unfinished=shorten(names[NOT_FINISHED], _MOST_NAMES),
+        overfitted=shorten(names[OVERFITTED], _MOST_NAMES),
         all_unfinished=len(names[NOT_FINISHED]) == len(levels),
         all_overfitted=len(names[OVERFITTED]) == len(levels),
-        by_best=None if best is None else "; ".join(_list_verdicts(best, ablation)),
+        by_best=by_best,
     )
 
 
@@ -83,32 +87,36 @@ def describe_others(ablation: Effects) -> str:
             continue
         effects = ablation.effects[ablation.effects["pairs"] > 0]
         both = effects.merge(table, on=["axis", "level"], suffixes=("", "_other"))
-        differs = both["verdict"] != both["verdict_other"]
-        decided = differs & ~(
-            both["verdict"].isin([UNDECIDED]) & both["verdict_other"].isin([UNDECIDED])
-        )
-        here, there = name_outcome(ablation.design.outcome), name_outcome(outcome)
-        names = [
-            f"{row.axis} {row.level} {_verb(row.verdict)} by {here} and "
-            f"{_verb(row.verdict_other)} by {there}"
-            for row in both[decided].itertuples()
-        ]
-        opposite = both["verdict"].isin([HELPS, HURTS]) & both["verdict_other"].isin([HELPS, HURTS])
+        differing = both[both["verdict"] != both["verdict_other"]]
+        is_decided = differing[["verdict", "verdict_other"]].isin([HELPS, HURTS])
+        # The opposite first, then what one measure decides, then the rest.
+        order = -is_decided.sum(axis=1)
+        differing = differing.loc[order.sort_values(kind="stable").index]
+        here = name_outcome(ablation.design.outcome)
         texts.append(
             write_text(
                 "other_measure",
-                outcome=there,
-                names=shorten(names, _MOST_NAMES),
-                n=len(names),
+                outcome=name_outcome(outcome),
+                groups=[
+                    _describe_difference(rows, here, str(verdict), str(other))
+                    for (verdict, other), rows in differing.groupby(
+                        ["verdict", "verdict_other"], sort=False
+                    )
+                ],
+                n=len(differing),
                 total=len(both),
-                opposite=int((opposite & differs).sum()),
+                opposite=int(is_decided.all(axis=1).sum()),
             )
         )
     return " ".join(texts)
 
 
-def _verb(verdict: str) -> str:
-    return {EQUAL: "is practically equal", UNDECIDED: "is undecided"}.get(verdict, verdict)
+def _describe_difference(rows: pd.DataFrame, here: str, verdict: str, other: str) -> str:
+    """Name levels, their verdict by the other measure, and that by the study's outcome."""
+    names = join_words(shorten(_level_names(rows), _MOST_NAMES))
+    singular, plural = VERBS[other]
+    here_verb = VERBS[verdict][0].removeprefix("is ")
+    return f"{names} {singular if len(rows) == 1 else plural} (by {here}: {here_verb})"
 
 
 def _format_size(row: dict[str, Any], name: str) -> str:
@@ -126,7 +134,10 @@ def _level_names(rows: pd.DataFrame) -> list[str]:
 def _list_verdicts(effects: pd.DataFrame, ablation: Effects) -> Sequence[str]:
     """Write level, change, interval and verdict of each effect by each run's best epoch."""
     scale, names = ablation.design.scale, []
-    for row in effects[effects["pairs"] > 0].to_dict("records"):
+    rows = effects[effects["pairs"] > 0]
+    # Those that are decided first: not all are named.
+    rows = rows.sort_values("verdict", key=lambda v: ~v.isin([HELPS, HURTS]), kind="stable")
+    for row in rows.to_dict("records"):
         change, low, high = (format_change(row, scale, end) for end in ("", "low", "high"))
         interval = "" if pd.isna(row["low"]) else f" [{low}, {high}]"
         names.append(f"{row['axis']} {row['level']} {change}{interval}, {row['verdict']}")

@@ -67,9 +67,9 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
         for row in effects.to_dict("records")
     )
     caveats = (caveat.text for caveat in find_caveats(ablation))
-    stated = [metadata.training, *metadata.cautions] if metadata else []
-    sentences = (*effect_sentences(ablation, metadata, "level"), *caveats, *filter(None, stated))
-    return Answer(rows, sentences)
+    cautions, training = (metadata.cautions, metadata.training) if metadata else ((), "")
+    effect_texts = effect_sentences(ablation, metadata, "level")
+    return Answer(rows, tuple(filter(None, (*effect_texts, *cautions, *caveats, training))))
 
 
 def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: str) -> list[str]:
@@ -77,16 +77,11 @@ def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: st
 
     Where nothing was learned no level is said to help.
     """
-    learning = describe_learning(ablation)
-    if not has_learned(ablation):
-        return [learning]
     judge = metadata.judge if metadata else "last"
-    sentences = [
-        learning,
-        describe_training(ablation, judge),
-        describe_effects(ablation.effects, ablation.design, noun),
-        describe_others(ablation),
-    ]
+    sentences = [describe_learning(ablation), describe_training(ablation, judge)]
+    if has_learned(ablation):
+        sentences.append(describe_effects(ablation.effects, ablation.design, noun))
+        sentences.append(describe_others(ablation))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -203,7 +198,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
-        advice=advise_seeds(effects),
+        advice=advise_seeds(effects) if has_learned(ablation) else "",
         contradicted=_level_names(contradicted),
         scale=design.scale,
     )

@@ -22,6 +22,13 @@ from ablations.report.formatting import (
 )
 
 _MOST_NAMES = 4
+VERBS = {
+    HELPS: ("helps", "help"),
+    HURTS: ("hurts", "hurt"),
+    EQUAL: ("is practically equal", "are practically equal"),
+    UNDECIDED: ("is undecided", "are undecided"),
+}
+"""Of each verdict what a level does, and what several levels do."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,7 @@ def describe_effects(effects: pd.DataFrame, design: Design, noun: str) -> str:
     """Say in one sentence, with numbers and names, what the effects show."""
     effects = effects[effects["pairs"] > 0]
     parts = []
-    for verdict, singular, plural in (
-        (HELPS, "helps", "help"),
-        (HURTS, "hurts", "hurt"),
-        (EQUAL, "is practically equal", "are practically equal"),
-        (UNDECIDED, "is undecided", "are undecided"),
-    ):
+    for verdict, (singular, plural) in VERBS.items():
         rows = effects[effects["verdict"] == verdict]
         if len(rows):
             verb = singular if len(rows) == 1 else plural

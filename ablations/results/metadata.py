@@ -86,6 +86,17 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Judging:
+    """The rows that judge the runs of a study whose seeds share a table."""
+
+    rows: int  # that judge the runs of one seed
+    overlap: float  # these over the training rows
+    is_fixed: bool  # whether they are the same for every seed
+    is_likelihood: bool  # whether the loss is a cross-entropy or a squared error, without weights
+    classification: bool
+
+
+@dataclass(frozen=True)
 class StudyMetadata:
     """All that analysis and report must know of a study."""
 
@@ -110,6 +121,7 @@ class StudyMetadata:
     judge: str = "last"  # epoch that judges a run; "best": that of the lowest validation loss
     outcome: str = "val_loss"  # column of the runs table that the verdicts are about
     metrics: Mapping[str, bool] = field(default_factory=dict)  # column to: is higher better?
+    judging: Judging | None = None  # rows that judge, where seeds share them
     training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
 
 

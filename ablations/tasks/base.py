@@ -130,6 +130,14 @@ class Task(Component):
         return True
 
     @property
+    def shared_rows(self) -> int:
+        """How many rows judge the runs of a seed, where all seeds share the rows of one table.
+
+        0 where each seed draws data of its own, and where nobody knows.
+        """
+        return 0
+
+    @property
     def inputs(self) -> int:
         """Number of features."""
         raise NotImplementedError

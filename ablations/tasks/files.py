@@ -59,6 +59,12 @@ class Table(TableOptions, WeightedTask):
         return self.split == "random"
 
     @property
+    def shared_rows(self) -> int:
+        if self.has_test_rows or self.split == "column":
+            return self.test_rows
+        return round(self.rows * self.validation / (1 - self.validation))
+
+    @property
     def badge(self) -> str:
         return "" if self.split == "random" else "one split"
 

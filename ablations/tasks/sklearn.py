@@ -50,6 +50,11 @@ class _SklearnTask(Task):
         n_validation = self.n_validation if is_default else round(self.validation * self.n_all)
         return n_validation, round(self.test * self.n_all)
 
+    @property
+    def shared_rows(self) -> int:
+        n_validation, n_test = self._n_held_out
+        return n_test or n_validation
+
     def check_splits(self) -> None:
         check_split_sizes(self.n_all, *self._n_held_out)
 

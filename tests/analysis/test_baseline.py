@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from ablations.analysis import Design, against_baseline
 from ablations.analysis.results import Results
+from ablations.results.metadata import Judging
 
 from ..report.studies import make_metadata, make_results
 
@@ -67,3 +70,34 @@ def test_one_seed_proves_nothing(tmp_path: Path) -> None:
     table = make(tmp_path, 0.5, seeds=1).baseline()
     assert not table["learned"].any()
     assert table["p"].isna().all()
+
+
+def noise_runs(rng: np.random.Generator, rows: int, seeds: int, *, is_fixed: bool) -> pd.DataFrame:
+    """Losses of least squares on one feature of a table of noise, split by each seed or once."""
+    x, y = rng.normal(size=(2, rows))
+    order, losses = rng.permutation(rows), []
+    for _ in range(seeds):
+        order = order if is_fixed else rng.permutation(rows)
+        train, test = order[rows // 4 :], order[: rows // 4]
+        if is_fixed:  # what differs is what a seed draws while it trains
+            train = rng.choice(train, size=len(train) - 5, replace=False)
+        slope, mean = np.cov(x[train], y[train])[0, 1] / x[train].var(ddof=1), y[train].mean()
+        prediction = mean + 0.5 * slope * (x[test] - x[train].mean())
+        losses.append([np.mean((y[test] - p) ** 2) for p in (prediction, mean)])
+    frame = pd.DataFrame(losses, columns=["val_loss", "baseline"])
+    return frame.assign(seed=range(seeds), status="ok", norm="none")
+
+
+@pytest.mark.parametrize("is_fixed", [False, True])
+def test_rows_that_seeds_share_teach_nothing_by_accident(is_fixed: bool) -> None:
+    rng = np.random.default_rng(0)
+    judging = Judging(25, 1 / 3, is_fixed, is_likelihood=True, classification=False)
+    learned = np.zeros(2, dtype=int)
+    for _ in range(100):
+        runs = noise_runs(rng, 100, 10, is_fixed=is_fixed)
+        design = Design(runs, factors=("norm",), controls={"norm": "none"})
+        tables = [against_baseline(design, rows) for rows in (None, judging)]
+        learned += [bool(table["learned"].iloc[0]) for table in tables]
+    # As if seeds had rows of their own, more than 5 % of the tables would seem to teach something.
+    assert learned[0] > 5
+    assert learned[1] <= 5

@@ -240,7 +240,7 @@ def test_a_notebook_shows_the_answer_and_the_ablation_table(tmp_path: Path) -> N
     study = Study(**(SMALL | {"seeds": 2, "name": "shown"}))
     results = run(study, tmp_path / "<out>")
     html = results._repr_html_()
-    assert html.startswith("<p><b>Nothing was learned here: neither the control (loss")
+    assert html.startswith("<p><b>Nothing was learned here: neither the control (validation loss")
     cells = re.findall(r"<td>(.*?)</td>", html)
     assert [tuple(cells[i : i + 2]) for i in range(0, len(cells), 7)] == [
         *results.effects()[["axis", "level"]].itertuples(index=False, name=None)

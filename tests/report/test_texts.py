@@ -22,7 +22,9 @@ ROW = {
 
 
 def caveats(**values: object) -> list[tuple[str, str]]:
-    effects = SimpleNamespace(design=DESIGN, effects=pd.DataFrame([ROW | values]))
+    effects = SimpleNamespace(
+        design=DESIGN, effects=pd.DataFrame([ROW | values]), baseline=pd.DataFrame()
+    )
     return [(caveat.badge, caveat.text) for caveat in find_caveats(effects)]  # type: ignore[arg-type]
 
 

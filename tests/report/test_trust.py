@@ -206,6 +206,7 @@ def test_the_table_of_endings_has_the_numbers_of_the_analysis(tmp_path: Path) ->
 
 def test_unfinished_levels_have_a_note_in_the_ablation_table(tmp_path: Path) -> None:
     page = render_undrawn(make_results(tmp_path), make_metadata())
+    assert page.source.count('<small class="warning">Not finished') == 3
     note = row_of(page, "ablation", f"norm {ARROW} layer")["technique"].note
     assert note.endswith("Not finished: its validation loss still falls at epoch 5.")
     assert row_of(page, "training", "norm layer")["ending"].text == "not finished"

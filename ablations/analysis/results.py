@@ -22,7 +22,7 @@ from ablations.analysis.ablation import (
     describe_tuning,
     tune_design,
 )
-from ablations.analysis.baseline import against_baseline, judged_loss
+from ablations.analysis.baseline import against_baseline, first_metric, is_recorded, judged_loss
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
 from ablations.analysis.design import Design, typical_size
@@ -35,7 +35,7 @@ from ablations.analysis.selection import best_configuration
 from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
-from ablations.core.schema import LOSS_COLUMNS, TRAINED
+from ablations.core.schema import LOSS_COLUMNS
 from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
@@ -202,19 +202,17 @@ class Results(store.StoredResults):
     def ablation(self) -> Effects:
         """The ablation table of the study's outcome, with what tells how far to trust it."""
         design, metadata, endings = self.design(), self._metadata, self.endings()
-        others = [self.loss if design.outcome != self.loss else metadata.metric_name]
+        others = [self.loss if design.outcome != self.loss else first_metric(self.runs, metadata)]
         if metadata.judge == "last" and (endings["ending"] == OVERFITTED).any():
             others.insert(0, "best_val_loss")
-        others = [name for name in others if self._is_recorded(name) and name != design.outcome]
+        others = [n for n in others if is_recorded(self.runs, n) and n != design.outcome]
+        tables = {n: main_effects(self.design(n)) for n in others}
         return replace(
             ablation_effects(design),
             baseline=self.baseline(),
             endings=endings,
-            others={name: main_effects(self.design(name)) for name in others},
+            others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
-
-    def _is_recorded(self, column: str) -> bool:
-        return column in self.runs and bool(self.runs[column].notna().any())
 
     def trajectory(
         self,
@@ -267,14 +265,14 @@ class Results(store.StoredResults):
         """
         metadata = self._metadata
         name = outcome or metadata.outcome
-        if name == "metric" and metadata.metric_name in metadata.metrics:
-            name = metadata.metric_name
+        if name in ("metric", metadata.metric_name):
+            name = first_metric(self.runs, metadata)
         if outcome is None and name not in self.runs:
             name = self.loss  # runs of an earlier version
         valid = [*LOSS_COLUMNS, "metric", *metadata.metrics]
         _refuse_other_outcomes(name, valid)
         is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)
-        if is_optional and not self._is_recorded(name) and self.runs["status"].isin(TRAINED).any():
+        if is_optional and not is_recorded(self.runs, name) and (self.runs["status"] == "ok").any():
             message = f"no run of this folder recorded '{name}'"
             raise RequestError(f"{message}; --force trains them again", "outcome")
         return name

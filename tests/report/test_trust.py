@@ -346,7 +346,7 @@ def test_tuned_configurations_are_reported_by_the_outcome_too(tmp_path: Path) ->
 
 def test_the_figure_over_time_lies_beside_the_page(tmp_path: Path) -> None:
     path, _ = write_report(with_metrics(tmp_path), metadata_by("f1_macro"))
-    assert (tmp_path / "figures" / "effect_over_time.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "figures" / "effect-over-time.png").read_bytes().startswith(b"\x89PNG")
     page = read_page(path)
     ids = [attributes.get("id") for tag, attributes in page.tags if tag == "h2"]
     start = ids.index("curves")

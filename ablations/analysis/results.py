@@ -284,18 +284,14 @@ class Results(store.StoredResults):
             raise RequestError(f"{message}; --force trains them again", "outcome")
         return name
 
-    def metadata_for(self, outcome: str | None) -> StudyMetadata:
-        """Return the metadata of the study with another outcome; ``None`` keeps its own."""
-        if outcome is None:
-            return self._metadata
+    def metadata_for(self, outcome: str) -> StudyMetadata:
+        """Return the metadata of the study with another outcome."""
         return replace(self._metadata, outcome=self.outcome_column(outcome))
 
     def is_higher_better(self, outcome: str) -> bool:
         """Whether higher is better for the column of an outcome."""
-        metadata = self._metadata
-        if outcome == "metric":
-            return metadata.higher_is_better
-        return metadata.metrics.get(outcome, False)
+        directions = {"metric": self._metadata.higher_is_better, **self._metadata.metrics}
+        return directions.get(outcome, False)
 
     def design(self, outcome: str | None = None, tune_over: Sequence[str] | None = None) -> Design:
         """Return the design behind the answers on an outcome; it remembers what was computed.

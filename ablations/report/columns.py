@@ -33,6 +33,8 @@ class Cell:
     style_class: str = ""
     note: str = ""
     parts: Parts = ()
+    warning: str = ""
+    """A sentence below the note that a reader must not miss."""
 
     @property
     def parts_json(self) -> str:

@@ -56,7 +56,7 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "trajectory": ("axis", "level", "control", "epoch", *_CHANGE, "n"),
     "endings": (
         "axis", "level", "epochs", "best_epoch", "ending",
-        *(f"{part}_{name}" for part in ("late", "excess") for name in _CHANGE),
+        *(f"{measure}_{name}" for measure in ("late", "excess") for name in _CHANGE),
     ),
     "baseline": (
         "configuration", "loss", "baseline", *_CHANGE, "p", "p_adjusted", "learned", "learning",

@@ -12,6 +12,7 @@ from ablations.analysis import UNDECIDED, audit_failure
 from ablations.analysis.ablation import Effects
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.power import min_seeds
+from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
     format_change,
@@ -201,6 +202,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         advice=advise_seeds(effects) if has_learned(ablation) else "",
         contradicted=_level_names(contradicted),
         scale=design.scale,
+        metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
     )
 
 

@@ -97,10 +97,10 @@ def _level_cell(
         notes.append(f"{subject} {row['pairs']} pairs are identical to the last bit.")
     if row["depends_on"] not in ("", UNKNOWN):
         notes.append(f"An average: its effect depends on {row['depends_on']}.")
-    notes.append(endings.get((row["axis"], row["level"]), ""))
     text = f"{row['axis']} {ARROW} {row['level']}"
     parts = (("axis", row["axis"]), ("level", row["level"]))
-    return Cell(text, None, "name technique", " ".join(filter(None, notes)), parts)
+    ending = endings.get((row["axis"], row["level"]), "")
+    return Cell(text, None, "name technique", " ".join(filter(None, notes)), parts, ending)
 
 
 def _verdict_cell(row: Row, *, is_higher_better: bool) -> Cell:

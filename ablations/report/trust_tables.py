@@ -117,7 +117,7 @@ def _effect_cell(
     """The verdict on a level by one outcome, and below it the change with its interval."""
     effect = rows.get((row["axis"], row["level"]))
     if effect is None or not effect["pairs"]:
-        return Cell("not compared")
+        return Cell("not compared", parts=(("", "not compared"),))
     change, ends = format_change(effect, scale), format_interval(effect, scale)
     names = ("change", "change_low", "change_high") if scale == "log" else ("effect", "low", "high")
     parts = tuple(zip(("change", "low", "high"), (effect[name] for name in names), strict=True))

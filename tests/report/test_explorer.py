@@ -14,7 +14,7 @@ from ablations.report.data import build_report_data
 from ablations.report.explorer import Explorer, build_explorer
 from ablations.results.store import StoredResults
 
-from .studies import SMALL, end_runs, make_metadata, make_results
+from .studies import SMALL, end_runs, make_metadata, make_results, metadata_by, with_metrics
 
 
 def explore(
@@ -90,3 +90,21 @@ def test_no_name_ends_the_script(tmp_path: Path) -> None:
     assert "<" not in explorer.json
     assert data["axes"][0][1][1].startswith("</script>")
     assert np.isfinite([row[1] for row in data["configurations"]]).all()
+
+
+def test_a_metric_as_outcome_is_what_the_explorer_shows_and_sorts(tmp_path: Path) -> None:
+    results = with_metrics(tmp_path)
+    explorer = build_explorer(build_report_data(results, metadata_by("f1_macro")))
+    data = json.loads(explorer.json)
+    assert (explorer.outcome, explorer.second) == ("f1_macro", "test loss")
+    assert (data["outcome"], data["column"], data["descending"]) == ("f1_macro", "f1_macro", True)
+    runs = results.runs.set_index("run_id")
+    ids = [data["ids"][i : i + 16] for i in range(0, len(data["ids"]), 16)]
+    assert data["loss"] == pytest.approx(runs.loc[ids, "f1_macro"].tolist(), rel=1e-4)
+    means = [row[len(data["axes"])] for row in data["configurations"]]
+    assert means == sorted(means, reverse=True)
+    losses = [row[len(data["axes"]) + 3] for row in data["configurations"]]
+    by_cell = results.runs.groupby(list(SMALL))["test_loss"].mean().sort_values(ascending=False)
+    assert losses == pytest.approx(by_cell.tolist(), rel=1e-4)
+    ends = [curve[-1] for curve in data["curves"]]
+    assert ends == pytest.approx(runs.loc[ids, "val_loss"].tolist(), rel=1e-4)

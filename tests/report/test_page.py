@@ -55,7 +55,7 @@ def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResul
         assert row["adjusted p"].value == pytest.approx(effect["p_adjusted"])
         assert row["P(better)"].value == pytest.approx(effect["better"])
         note = "Not finished: its validation loss still falls at epoch 5."
-        assert row["technique"].note == f"What {level} is (Author, 2014). {note}"
+        assert row["technique"].note == f"What {level} is (Author, 2014).{note}"
         shown = float(
             re.sub(r"[^\d.+-]", "", row["change of validation loss"].text.replace("\u2212", "-"))
         )

@@ -206,6 +206,7 @@ def test_the_table_of_endings_has_the_numbers_of_the_analysis(tmp_path: Path) ->
 
 def test_unfinished_levels_have_a_note_in_the_ablation_table(tmp_path: Path) -> None:
     page = render_undrawn(make_results(tmp_path), make_metadata())
+    assert page.source.count('<small class="warning">Not finished') == 3
     note = row_of(page, "ablation", f"norm {ARROW} layer")["technique"].note
     assert note.endswith("Not finished: its validation loss still falls at epoch 5.")
     assert row_of(page, "training", "norm layer")["ending"].text == "not finished"
@@ -345,7 +346,7 @@ def test_tuned_configurations_are_reported_by_the_outcome_too(tmp_path: Path) ->
 
 def test_the_figure_over_time_lies_beside_the_page(tmp_path: Path) -> None:
     path, _ = write_report(with_metrics(tmp_path), metadata_by("f1_macro"))
-    assert (tmp_path / "figures" / "effect_over_time.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "figures" / "effect-over-time.png").read_bytes().startswith(b"\x89PNG")
     page = read_page(path)
     ids = [attributes.get("id") for tag, attributes in page.tags if tag == "h2"]
     start = ids.index("curves")

@@ -206,11 +206,16 @@ class Results(store.StoredResults):
         if metadata.judge == "last" and (endings["ending"] == OVERFITTED).any():
             others.insert(0, "best_val_loss")
         others = [name for name in others if self._is_recorded(name) and name != design.outcome]
+        tables = {name: main_effects(self.design(name)) for name in others}
+        ablation = ablation_effects(design)
+        effects = ablation.effects
+        if self.loss in tables and len(effects):
+            # Equal accuracies are common; only equal losses show that a level changed nothing.
+            identical = tables[self.loss].set_index(["axis", "level"])["identical"]
+            rows = list(effects[["axis", "level"]].itertuples(index=False, name=None))
+            effects = effects.assign(identical=identical.reindex(rows).fillna(0).to_numpy(int))
         return replace(
-            ablation_effects(design),
-            baseline=self.baseline(),
-            endings=endings,
-            others={name: main_effects(self.design(name)) for name in others},
+            ablation, effects=effects, baseline=self.baseline(), endings=endings, others=tables
         )
 
     def _is_recorded(self, column: str) -> bool:

@@ -207,8 +207,15 @@ class Results(store.StoredResults):
             others.insert(0, "best_val_loss")
         others = [n for n in others if is_recorded(self.runs, n) and n != design.outcome]
         tables = {n: main_effects(self.design(n)) for n in others}
+        ablation = ablation_effects(design)
+        if self.loss in tables and len(ablation.effects):
+            # Equal accuracies are common; only equal losses show that a level changed nothing.
+            identical = tables[self.loss].set_index(["axis", "level"])["identical"]
+            rows = list(ablation.effects[["axis", "level"]].itertuples(index=False, name=None))
+            counts = identical.reindex(rows).fillna(0).to_numpy(int)
+            ablation = replace(ablation, effects=ablation.effects.assign(identical=counts))
         return replace(
-            ablation_effects(design),
+            ablation,
             baseline=self.baseline(),
             endings=endings,
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
@@ -277,18 +284,14 @@ class Results(store.StoredResults):
             raise RequestError(f"{message}; --force trains them again", "outcome")
         return name
 
-    def metadata_for(self, outcome: str | None) -> StudyMetadata:
-        """Return the metadata of the study with another outcome; ``None`` keeps its own."""
-        if outcome is None:
-            return self._metadata
+    def metadata_for(self, outcome: str) -> StudyMetadata:
+        """Return the metadata of the study with another outcome."""
         return replace(self._metadata, outcome=self.outcome_column(outcome))
 
     def is_higher_better(self, outcome: str) -> bool:
         """Whether higher is better for the column of an outcome."""
-        metadata = self._metadata
-        if outcome == "metric":
-            return metadata.higher_is_better
-        return metadata.metrics.get(outcome, False)
+        directions = {"metric": self._metadata.higher_is_better, **self._metadata.metrics}
+        return directions.get(outcome, False)
 
     def design(self, outcome: str | None = None, tune_over: Sequence[str] | None = None) -> Design:
         """Return the design behind the answers on an outcome; it remembers what was computed.

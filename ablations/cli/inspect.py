@@ -83,7 +83,8 @@ def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = 
     from ablations.report.page import write_report
 
     results = load(folder, trust=trust)
-    page, _ = write_report(results.of_study(), results.metadata_for(outcome))
+    metadata = results.metadata_for(outcome) if outcome else results.require_metadata()
+    page, _ = write_report(results.of_study(), metadata)
     print(page)
 
 

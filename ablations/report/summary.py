@@ -202,7 +202,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         advice=advise_seeds(effects) if has_learned(ablation) else "",
         contradicted=_level_names(contradicted),
         scale=design.scale,
-        is_loss=design.outcome in LOSS_COLUMNS,
+        metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
     )
 
 

@@ -24,7 +24,7 @@ from .pages import Page
 from .studies import SMALL, end_runs, make_metadata, make_results
 
 FIGURES = (
-    *("curves-norm", "curves-regularizer", "effect_over_time", "interactions", "main-effects"),
+    *("curves-norm", "curves-regularizer", "effect-over-time", "interactions", "main-effects"),
     *("ranking", "seed-spread", "time", "variance-shares"),
 )
 

@@ -29,6 +29,7 @@ from ablations.report.figures.effects import main_effects as draw_effects
 from ablations.report.figures.trajectory import effects_over_time, trajectory_figures
 from ablations.report.formatting import ARROW, format_percent, format_signed
 from ablations.report.page import write_report
+from ablations.report.summary import summarise
 from ablations.results.store import StoredResults
 
 from .pages import Cell, Page, read_page, render_undrawn
@@ -349,7 +350,7 @@ def test_tuned_configurations_are_reported_by_the_outcome_too(tmp_path: Path) ->
 
 def test_the_figure_over_time_lies_beside_the_page(tmp_path: Path) -> None:
     path, _ = write_report(with_metrics(tmp_path), metadata_by("f1_macro"))
-    assert (tmp_path / "figures" / "effect_over_time.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "figures" / "effect-over-time.png").read_bytes().startswith(b"\x89PNG")
     page = read_page(path)
     ids = [attributes.get("id") for tag, attributes in page.tags if tag == "h2"]
     start = ids.index("curves")
@@ -362,3 +363,14 @@ def test_many_axes_make_a_panel_each(tmp_path: Path) -> None:
     data = build_report_data(make_results(tmp_path, axes, seeds=2), make_metadata(axes))
     figure = effects_over_time(data.trajectory, data.design.levels, "log", 0.02, None)
     assert sum(axes.axison for axes in figure.axes) == 5
+
+
+def test_equal_accuracies_are_not_equal_runs(tmp_path: Path) -> None:
+    stored = make_results(tmp_path)
+    runs = stored.runs.assign(accuracy=0.9, metric=0.9, metric_name="accuracy")
+    metadata = make_metadata(metric_name="accuracy", metrics={"accuracy": True}, outcome="accuracy")
+    results = Results.from_stored(replace(stored, runs=runs), metadata)
+    effects = results.ablation.effects
+    assert (results.effects()["identical"] == results.effects()["pairs"]).all()
+    assert (effects["identical"] == 0).all()
+    assert "to the last bit" not in " ".join(summarise(results.ablation, metadata).sentences)

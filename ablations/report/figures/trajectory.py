@@ -43,7 +43,7 @@ def trajectory_figures(data: ReportData) -> Iterator[FigureSpec]:
     draw = partial(effects_over_time, rows, data.design.levels, scale, bound, best_epoch)
     yield FigureSpec.describe(
         "trajectory",
-        "effect_over_time",
+        "effect-over-time",
         draw,
         changes=_describe_changes(rows, scale),
         is_best_early=best_epoch is not None and best_epoch < table["epoch"].max(),

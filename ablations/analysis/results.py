@@ -72,7 +72,7 @@ class Results(store.StoredResults):
     validation rows without these); a loss (``val_loss``, ``test_loss``, ``best_val_loss``,
     ``train_loss``, ``objective``); ``metric``, the first metric; or the name of a metric that the
     runs recorded; and ``tune_over``: axes, ``["lr"]`` for instance, at whose best level each
-    configuration is compared, chosen by loss on the other half of the seeds (``analysis.tune``),
+    configuration is compared, chosen by validation loss on other seeds (``analysis.tune``),
     instead of those of the study.  Other keywords go to the function, or change a field of its
     ``Design``.
 
@@ -336,7 +336,7 @@ class Results(store.StoredResults):
                 raise RequestError(
                     "all axes are tuned over, and none is left to compare", "tune_over"
                 )
-        return tune_design(design, tune_over)
+        return tune_design(design, tune_over, self._metadata.judge)
 
     def _answer(
         self,

@@ -39,10 +39,8 @@ def first_metric(runs: pd.DataFrame, metadata: StudyMetadata) -> str:
     name = metadata.metric_name
     if name not in metadata.metrics:
         return "metric"
-    if not is_recorded(runs, "metric"):
-        return name
     if not is_recorded(runs, name):
-        return "metric"
+        return "metric" if is_recorded(runs[runs["metric_name"] == name], "metric") else name
     first, other = (pd.to_numeric(runs[column]).astype(float) for column in ("metric", name))
     return name if np.allclose(first, other, rtol=1e-4, atol=1e-5, equal_nan=True) else "metric"
 

@@ -274,8 +274,8 @@ class Results(store.StoredResults):
         name = outcome or metadata.outcome
         if name in ("metric", metadata.metric_name):
             name = first_metric(self.runs, metadata)
-        if outcome is None and name not in self.runs:
-            name = self.loss  # runs of an earlier version
+        if outcome is None and not is_recorded(self.runs, name):
+            name = self.loss  # runs of an earlier version, or a metric that is undefined for all
         valid = [*LOSS_COLUMNS, "metric", *metadata.metrics]
         _refuse_other_outcomes(name, valid)
         is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)

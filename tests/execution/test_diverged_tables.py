@@ -1,4 +1,4 @@
-"""Studies of a table in which no run ends well."""
+"""Studies of a table whose outcome no run has."""
 
 from __future__ import annotations
 
@@ -24,3 +24,19 @@ def test_a_table_whose_runs_all_diverge_ends_with_an_answer(tmp_path: Path) -> N
     assert set(outcome.results.runs["status"]) == {"diverged"}
     assert outcome.results.effects()["effect"].isna().all()
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_metric_that_is_undefined_for_all_runs_leaves_the_loss(tmp_path: Path) -> None:
+    """The test rows lack a class, without which there is no area under a curve."""
+    random = np.random.default_rng(3)
+    labels = ["p"] * 29 + ["q"] * 29 + ["z"] * 2
+    rows = [f"{x:.4f},{y}" for x, y in zip(random.normal(size=60), labels, strict=True)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["a,y", *rows]), encoding="utf-8")
+    task = {"name": "csv", "path": str(path), "target": "y"}
+    axes = {"regularizer": ["none", "l2"]}
+    study = Study(task=task, epochs=2, seeds=2, axes=axes, outcome="roc_auc")
+    outcome = run_study(study, tmp_path / "out", RunOptions(jobs=1, engine="loop"))
+    assert outcome.results.runs["roc_auc"].isna().all()
+    assert outcome.results.design().outcome == "test_loss"
+    assert outcome.answer.sentences

@@ -14,7 +14,7 @@ from ablations import Study, run
 from ablations.analysis.results import Results
 from ablations.core.random import Streams
 from ablations.execution.metadata import describe_judging, describe_training, study_metadata
-from ablations.tasks.base import Classification, Data, task
+from ablations.tasks.base import Classification, Data, Regression, task
 from ablations.tasks.metrics import compute_metrics, find_metric
 from ablations.training.engine import Engine
 
@@ -62,6 +62,29 @@ class Labels(Classification):
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return ((outputs > 0) == (targets > 0)).to(torch.float64).mean((-1, -2))
+
+
+@task
+class MeanLoss(Regression):
+    """A loss of all rows together, which is none of each row."""
+
+    name = "mean_loss_alone"
+    inputs, outputs, rows = 4, 1, 40
+
+    def data(self, streams: Streams) -> Data:
+        x = streams.normal((80, 4), "data/x").to(torch.float32)
+        return Data(x[:40], x[:40, :1], x[40:], x[40:, :1])
+
+    def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return (outputs - targets).square().mean().sqrt()
+
+
+def test_the_test_loss_is_the_loss_of_the_task(tmp_path: Path) -> None:
+    study = Study(task="mean_loss_alone", judge="best", seeds=2, epochs=3, batch_size=20)
+    runs = run(study, tmp_path, engine="loop", jobs=1, with_report=False).runs
+    assert set(runs["status"]) == {"ok"}
+    # One output on one scale: the loss is the root of the mean squared error.
+    assert runs["test_loss"].to_numpy() == pytest.approx(runs["rmse"].to_numpy(), rel=1e-5)
 
 
 def make_study(name: str) -> Study:

@@ -34,20 +34,28 @@ class Effects:
     loss of each run's best epoch."""
 
 
-def tune_design(design: Design, tune_over: tuple[str, ...]) -> Design:
-    """Compare configurations at their best levels of these axes, if one varies over two seeds."""
+def tune_design(design: Design, tune_over: tuple[str, ...], judge: str = "last") -> Design:
+    """Compare configurations at their best levels of these axes, if one varies over two seeds.
+
+    Validation rows choose, also where test rows judge: in the epoch that ``judge`` names.
+    """
     runs = design.runs
     ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
     axes = tuple(axis for axis in tune_over if axis in design.axes)
     if not axes or len(set(ended["seed"])) < 2:
         return design
+    by = design
+    if design.outcome == "test_loss":
+        column = "best_val_loss" if judge == "best" else "val_loss"
+        is_positive = (runs.loc[runs["status"] == "ok", column].astype(float) > 0).all()
+        by = replace(design, outcome=column, scale="log" if is_positive else "difference")
     return replace(
         design,
-        runs=tune(design, axes),
+        runs=tune(by, axes),
         factors=tuple(name for name in design.factors if name not in axes),
         controls={axis: level for axis, level in design.controls.items() if axis not in axes},
         tune_over=axes,
-        source=design,
+        source=by,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from ablations.analysis.design import Design
 from ablations.analysis.inference import effect_columns, mean_and_sd, t_interval
 from ablations.analysis.pairing import Cells, join_factors, spread_cells
 from ablations.analysis.statements import STATED, UNTESTED
-from ablations.results.metadata import Judging
+from ablations.results.metadata import Judging, StudyMetadata
 
 CONTROL, BEST = "control", "best"
 BASELINE_COLUMNS = [
@@ -25,8 +24,27 @@ BASELINE_COLUMNS = [
 
 def judged_loss(runs: pd.DataFrame) -> str:
     """Return the column of the loss on the rows that judge: test rows, where there are some."""
-    has_test_loss = "test_loss" in runs and bool(runs["test_loss"].notna().any())
-    return "test_loss" if has_test_loss else "val_loss"
+    return "test_loss" if is_recorded(runs, "test_loss") else "val_loss"
+
+
+def is_recorded(runs: pd.DataFrame, column: str) -> bool:
+    """Whether a run has a number in this column."""
+    return column in runs and bool(runs[column].notna().any())
+
+
+def first_metric(runs: pd.DataFrame, metadata: StudyMetadata) -> str:
+    """Return the column of the first metric: its own, or ``metric`` where no other repeats it, as
+    where a task's own metric has the name of a standard one.
+    """
+    name = metadata.metric_name
+    if name not in metadata.metrics:
+        return "metric"
+    if not is_recorded(runs, "metric"):
+        return name
+    if not is_recorded(runs, name):
+        return "metric"
+    first, other = (pd.to_numeric(runs[column]).astype(float) for column in ("metric", name))
+    return name if np.allclose(first, other, rtol=1e-4, atol=1e-5, equal_nan=True) else "metric"
 
 
 def scale_losses(runs: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
@@ -61,23 +79,25 @@ def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataF
         surely beat the constant (Bonferroni).  Empty where no run recorded a constant.
     """
     design, runs = design.untuned, design.untuned.runs
-    if "baseline" not in runs or not runs["baseline"].notna().any():
+    if not is_recorded(runs, "baseline"):
         return pd.DataFrame(columns=[*design.factors, *BASELINE_COLUMNS])
     loss = judged_loss(runs)
     scaled, is_log = scale_losses(runs)
     losses, constants = (_spread(design, scaled[name]) for name in (loss, "baseline"))
     excess = losses.values - constants.values
-    is_complete = np.isfinite(excess).all(axis=0)
+    candidates = _find_candidates(excess, losses)
     columns = [(CONTROL, column) for column in _control_columns(design, losses)[:1]]
-    if is_complete.any():
-        best = int(np.where(is_complete, excess.mean(axis=0), np.inf).argmin())
-        columns.append((BEST, best))
-    candidates = np.flatnonzero(is_complete)
-    test = partial(_test, is_log=is_log, alpha=design.alpha, judging=judging)
-    tests = [
-        test(excess[:, i], constants.values[:, i], candidates=len(candidates)) for i in candidates
-    ]
-    learning = sum(bool(result["learned"]) for result in tests)
+    if len(candidates):
+        best = candidates[np.nanmean(excess[:, candidates], axis=0).argmin()]
+        columns.append((BEST, int(best)))
+
+    def test(i: int, n_candidates: int) -> dict[str, object]:
+        numbers = excess[:, i], constants.values[:, i], int(losses.diverged[:, i].sum())
+        return _test(
+            *numbers, is_log=is_log, candidates=n_candidates, alpha=design.alpha, judging=judging
+        )
+
+    learning = sum(bool(test(i, len(candidates))["learned"]) for i in candidates)
     rows = []
     for name, column in columns:
         n_candidates = len(candidates) if name == BEST else 1
@@ -86,7 +106,7 @@ def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataF
             {
                 "configuration": name,
                 **dict(zip(("loss", "baseline"), np.exp(means) if is_log else means, strict=True)),
-                **test(excess[:, column], constants.values[:, column], candidates=n_candidates),
+                **test(column, n_candidates),
                 "learning": learning,
             }
         )
@@ -94,6 +114,13 @@ def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataF
     kind = "log ratio" if is_log else "difference"
     table = _state(table, design, f"{loss} against the constant, {kind}", judging is not None)
     return join_factors(losses.levels.iloc[[column for _, column in columns]], table)
+
+
+def _find_candidates(excess: Floats, losses: Cells) -> Ints:
+    """Return the configurations of which none diverged, on most of the blocks that any has."""
+    n_blocks = np.isfinite(excess).sum(axis=0)
+    has_most = (n_blocks > 0) & (2 * n_blocks >= n_blocks.max(initial=0))
+    return np.flatnonzero(has_most & ~losses.diverged.any(axis=0))
 
 
 def _state(table: pd.DataFrame, design: Design, comparison: str, is_shared: bool) -> pd.DataFrame:
@@ -104,7 +131,7 @@ def _state(table: pd.DataFrame, design: Design, comparison: str, is_shared: bool
     return table.assign(
         procedure=[procedure if n >= 2 else UNTESTED for n in table["n"]],
         assumes=f"{block}s independent of one another; differences by {block} about normal",
-        left_out="",
+        left_out="runs that diverged, and seeds without a run",
     )
 
 
@@ -124,13 +151,17 @@ def _control_columns(design: Design, cells: Cells) -> Ints:
 def _test(
     excess: Floats,
     constants: Floats,
+    n_diverged: int,
     *,
     is_log: bool,
     candidates: int,
     alpha: float,
     judging: Judging | None,
 ) -> dict[str, object]:
-    """Test whether the numbers of one configuration, one a block, are surely below zero."""
+    """Test whether the numbers of one configuration, one a block, are surely below zero.
+
+    A configuration that diverged on most blocks has learned nothing.
+    """
     values = excess[np.isfinite(excess)]
     n, p = len(values), np.nan
     mean, sd = (float(number[0]) for number in mean_and_sd(values[:, None]))
@@ -145,7 +176,7 @@ def _test(
         **effect_columns(mean, low, high, "log" if is_log else "difference"),
         "p": p,
         "p_adjusted": p_adjusted,
-        "learned": bool(p_adjusted <= alpha and n == len(excess)),
+        "learned": bool(p_adjusted <= alpha and n > n_diverged),
         "candidates": candidates,
         "n": n,
     }

@@ -22,7 +22,7 @@ from ablations.analysis.ablation import (
     describe_tuning,
     tune_design,
 )
-from ablations.analysis.baseline import against_baseline, judged_loss
+from ablations.analysis.baseline import against_baseline, first_metric, is_recorded, judged_loss
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
 from ablations.analysis.design import Design, typical_size
@@ -35,7 +35,7 @@ from ablations.analysis.selection import best_configuration
 from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
-from ablations.core.schema import LOSS_COLUMNS, TRAINED
+from ablations.core.schema import LOSS_COLUMNS
 from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
@@ -72,7 +72,7 @@ class Results(store.StoredResults):
     validation rows without these); a loss (``val_loss``, ``test_loss``, ``best_val_loss``,
     ``train_loss``, ``objective``); ``metric``, the first metric; or the name of a metric that the
     runs recorded; and ``tune_over``: axes, ``["lr"]`` for instance, at whose best level each
-    configuration is compared, chosen by loss on the other half of the seeds (``analysis.tune``),
+    configuration is compared, chosen by validation loss on other seeds (``analysis.tune``),
     instead of those of the study.  Other keywords go to the function, or change a field of its
     ``Design``.
 
@@ -202,24 +202,24 @@ class Results(store.StoredResults):
     def ablation(self) -> Effects:
         """The ablation table of the study's outcome, with what tells how far to trust it."""
         design, metadata, endings = self.design(), self._metadata, self.endings()
-        others = [self.loss if design.outcome != self.loss else metadata.metric_name]
+        others = [self.loss if design.outcome != self.loss else first_metric(self.runs, metadata)]
         if metadata.judge == "last" and (endings["ending"] == OVERFITTED).any():
             others.insert(0, "best_val_loss")
-        others = [name for name in others if self._is_recorded(name) and name != design.outcome]
-        tables = {name: main_effects(self.design(name)) for name in others}
+        others = [n for n in others if is_recorded(self.runs, n) and n != design.outcome]
+        tables = {n: main_effects(self.design(n)) for n in others}
         ablation = ablation_effects(design)
-        effects = ablation.effects
-        if self.loss in tables and len(effects):
+        if self.loss in tables and len(ablation.effects):
             # Equal accuracies are common; only equal losses show that a level changed nothing.
             identical = tables[self.loss].set_index(["axis", "level"])["identical"]
-            rows = list(effects[["axis", "level"]].itertuples(index=False, name=None))
-            effects = effects.assign(identical=identical.reindex(rows).fillna(0).to_numpy(int))
+            rows = list(ablation.effects[["axis", "level"]].itertuples(index=False, name=None))
+            counts = identical.reindex(rows).fillna(0).to_numpy(int)
+            ablation = replace(ablation, effects=ablation.effects.assign(identical=counts))
         return replace(
-            ablation, effects=effects, baseline=self.baseline(), endings=endings, others=tables
+            ablation,
+            baseline=self.baseline(),
+            endings=endings,
+            others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
-
-    def _is_recorded(self, column: str) -> bool:
-        return column in self.runs and bool(self.runs[column].notna().any())
 
     def trajectory(
         self,
@@ -272,14 +272,14 @@ class Results(store.StoredResults):
         """
         metadata = self._metadata
         name = outcome or metadata.outcome
-        if name == "metric" and metadata.metric_name in metadata.metrics:
-            name = metadata.metric_name
+        if name in ("metric", metadata.metric_name):
+            name = first_metric(self.runs, metadata)
         if outcome is None and name not in self.runs:
             name = self.loss  # runs of an earlier version
         valid = [*LOSS_COLUMNS, "metric", *metadata.metrics]
         _refuse_other_outcomes(name, valid)
         is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)
-        if is_optional and not self._is_recorded(name) and self.runs["status"].isin(TRAINED).any():
+        if is_optional and not is_recorded(self.runs, name) and (self.runs["status"] == "ok").any():
             message = f"no run of this folder recorded '{name}'"
             raise RequestError(f"{message}; --force trains them again", "outcome")
         return name
@@ -336,7 +336,7 @@ class Results(store.StoredResults):
                 raise RequestError(
                     "all axes are tuned over, and none is left to compare", "tune_over"
                 )
-        return tune_design(design, tune_over)
+        return tune_design(design, tune_over, self._metadata.judge)
 
     def _answer(
         self,

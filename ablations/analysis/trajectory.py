@@ -52,11 +52,10 @@ def effects_by_epoch(
         One row a level and epoch: ``effect, low, high`` as in ``main_effects``, of the validation
         loss after that epoch, over runs that never diverged; each interval is for its epoch alone.
     """
-    points = _read_curves(design, curves)
-    positions = np.arange(len(points.epochs))
     if epochs is not None:
-        positions = np.flatnonzero(np.isin(points.epochs, np.asarray(epochs, dtype=np.int64)))
-    tables = list(_effects_at(design, points, positions))
+        curves = curves[curves["epoch"].isin(list(epochs))]
+    points = _read_curves(design, curves, MAX_POINTS if epochs is None else len(epochs))
+    tables = list(_effects_at(design, points, np.arange(len(points.epochs))))
     if not tables:
         return pd.DataFrame(columns=EFFECT_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
@@ -122,13 +121,13 @@ class _Curves:
     """Position of each run's last epoch, -1 without one."""
 
 
-def _read_curves(design: Design, curves: pd.DataFrame) -> _Curves:
+def _read_curves(design: Design, curves: pd.DataFrame, max_points: int = MAX_POINTS) -> _Curves:
     data = design.observations
     run_ids = design.runs["run_id"].iloc[data.rows[~data.diverged]]
     curves = curves[curves["run_id"].isin(run_ids)]
     epochs = np.sort(curves["epoch"].unique())
-    if len(epochs) > MAX_POINTS:
-        epochs = np.unique(np.linspace(epochs[0], epochs[-1], MAX_POINTS).round().astype(np.int64))
+    if len(epochs) > max_points:
+        epochs = np.unique(np.linspace(epochs[0], epochs[-1], max_points).round().astype(np.int64))
         curves = curves[curves["epoch"].isin(epochs)]
     raw = np.full((len(data), len(epochs)), np.nan)
     row = pd.Index(design.runs["run_id"].iloc[data.rows]).get_indexer(pd.Index(curves["run_id"]))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 
+from ablations.core.random import Streams
 from ablations.execution.lagging import describe_lagging_statistics
 from ablations.results.metadata import Judging, Published, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
 from ablations.techniques.base import CONTROLS
 from ablations.training.cohorts import count_steps
-from ablations.training.evaluation import recorded_metrics
+from ablations.training.evaluation import judging_rows, recorded_metrics
 from ablations.training.step_timer import COSTLESS
 
 
@@ -74,13 +75,17 @@ def outcome_column(study: Study) -> str:
 def describe_judging(study: Study) -> Judging | None:
     """Describe the rows that judge, where the seeds share those of one table."""
     task = study.task
-    if not task.shared_rows:
+    is_fixed = not task.varies or "split" in study.fixed
+    rows = task.shared_rows
+    if is_fixed and not rows and not task.user_modules():
+        rows = len(judging_rows(task.splits(Streams(0)))[0])  # of one draw for all seeds
+    if not rows:
         return None
     keys = ("loss", "class_weight", "has_own_losses")
     return Judging(
-        rows=task.shared_rows,
-        overlap=task.shared_rows / task.rows,
-        is_fixed=not task.varies or "split" in study.fixed,
+        rows=rows,
+        overlap=rows / task.rows,
+        is_fixed=is_fixed,
         is_likelihood=not any(getattr(task, key, False) for key in keys),
         classification=task.classification,
     )
@@ -89,19 +94,18 @@ def describe_judging(study: Study) -> Judging | None:
 def describe_training(study: Study) -> str:
     """Say in one sentence how long the runs train, and what judges them."""
     configurations, task = study.configurations, study.task
-    epochs = format_range([c.epochs for c in configurations])
-    steps = format_range([count_steps(c) for c in configurations])
+    epochs = _count([c.epochs for c in configurations], "epoch")
+    steps = _count([count_steps(c) for c in configurations], "step")
     sizes = {c.batch_size for c in configurations}
     batches = "full batches" if sizes == {"full"} else f"batches of {_format_sizes(sizes)} rows"
-    rows = f"{task.rows:,} training rows"
     rows_of = "test rows" if task.has_test_rows else "validation rows"
     epoch = "last epoch"
     if study.judge == "best":
         epoch = "epoch with the lowest validation loss"
     metric = (*study.metric, task.metric_name)[0]
     return (
-        f"Each run trains for {epochs} epochs in {batches} of {rows}, {steps} steps in all; its "
-        f"{epoch} is judged on {rows_of}, by loss and by {metric}."
+        f"Each run trains for {epochs} in {batches} of {task.rows:,} training rows, {steps} in "
+        f"all; its {epoch} is judged on {rows_of}, by loss and by {metric}."
     )
 
 
@@ -109,6 +113,10 @@ def format_range(numbers: Sequence[int]) -> str:
     """Write the one number that there is, or the lowest and the highest."""
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _count(numbers: Sequence[int], noun: str) -> str:
+    return f"{format_range(numbers)} {noun}{'' if max(numbers) == 1 else 's'}"
 
 
 def _format_sizes(sizes: Set[int | str]) -> str:

@@ -14,7 +14,7 @@ import pandas as pd
 from ablations import analysis
 from ablations.analysis import Scale
 from ablations.analysis.ablation import Effects
-from ablations.analysis.baseline import scale_losses
+from ablations.analysis.baseline import first_metric, scale_losses
 from ablations.analysis.costs import (
     best_configuration_cost,
     label_timings,
@@ -141,9 +141,9 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
 
 
 def _second_outcome(answers: Results, outcome: str) -> str:
-    metadata = answers.require_metadata()
-    metric = metadata.metric_name if metadata.metric_name in metadata.metrics else "metric"
-    return metric if outcome in LOSS_COLUMNS else answers.loss
+    if outcome not in LOSS_COLUMNS:
+        return answers.loss
+    return first_metric(answers.runs, answers.require_metadata())
 
 
 def _effects_by_outcome(

@@ -52,6 +52,8 @@ def _split(study: Mapping[str, Any]) -> dict[str, Any]:
     shares = {key: study[key] for key in ("validation", "test") if study.get(key) is not None}
     if shares:
         task = task.with_splits(**shares)
+    else:
+        task.check_splits()
     if judge == "best" and not task.has_test_rows:
         task = _with_test_rows(task)
     return {"task": task, "judge": judge}
@@ -64,10 +66,16 @@ def _with_test_rows(task: Task) -> Task:
         message = f"the best epoch is judged on test rows, which the task '{task.name}' lacks"
         raise RequestError(f"{message}; {advice}", "judge")
     try:
-        return task.with_splits(test=share)
+        task = task.with_splits(test=share)
     except RequestError as error:
         message = f"the best epoch is judged on test rows: {error.message}; {advice}"
         raise RequestError(message, "judge", error.source) from None
+    if not task.has_test_rows:  # each class has too few rows for three splits
+        message = (
+            f"the best epoch is judged on test rows, for which classes are too small; {advice}"
+        )
+        raise RequestError(message, "judge")
+    return task
 
 
 def default_batch_size(task: Task) -> int | str:
@@ -97,7 +105,8 @@ def check_outcome(task: Task, metrics: Sequence[str], outcome: str) -> None:
     """Refuse a metric that the task does not have, and an outcome that no run would record."""
     names = [find_metric(name, task.classification).name for name in metrics]
     names += [metric.name for metric in standard_metrics(task.classification)]
-    valid = [*LOSS_COLUMNS, "metric", *names]
+    first = [] if metrics else [task.metric_name]
+    valid = list(dict.fromkeys([*LOSS_COLUMNS, "metric", *first, *names]))
     if outcome and outcome not in valid:
         message = f"there is no outcome '{outcome}'; {nearest(outcome, valid)}"
         raise RequestError(message, "outcome")

@@ -60,8 +60,13 @@ class Table(TableOptions, WeightedTask):
 
     @property
     def shared_rows(self) -> int:
-        if self.has_test_rows or self.split == "column":
+        if self.has_test_rows:
             return self.test_rows
+        if self.split == "column":
+            try:
+                return self._prepare(self.content)[1].n_validation
+            except RequestError:
+                return 0  # the file has changed
         return round(self.rows * self.validation / (1 - self.validation))
 
     @property

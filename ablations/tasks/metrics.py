@@ -21,7 +21,14 @@ from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX
 from ablations.core.registry import import_user_object
 
-__all__ = ["Metric", "Predictions", "compute_metrics", "find_metric", "standard_metrics"]
+__all__ = [
+    "Metric",
+    "Predictions",
+    "compute_metrics",
+    "find_metric",
+    "has_standard_shapes",
+    "standard_metrics",
+]
 
 _MAX_NUMBERS = 2**22
 """Outputs of as many members as are evaluated at once, for the memory's sake."""
@@ -168,6 +175,19 @@ def _valid_metrics(classification: bool) -> tuple[Metric, ...]:
     return _REGRESSION + _FURTHER_REGRESSION
 
 
+def has_standard_shapes(classification: bool, outputs: Tensor, targets: Tensor) -> bool:
+    """Whether the standard metrics are defined for the outputs and targets of a task.
+
+    A task with losses of its own may have one output for two classes, or several labels a row.
+    """
+    if targets.is_floating_point() or not classification:
+        is_amount = targets.is_floating_point() and not classification
+        return is_amount and targets.shape[-2:] == outputs.shape[-2:]
+    n_rows, n_classes = outputs.shape[-2:]
+    is_class = (targets >= 0) & (targets < n_classes)
+    return n_classes > 1 and targets.shape[-1] == n_rows and bool(is_class.all())
+
+
 def compute_metrics(
     metrics: Sequence[Metric],
     outputs: Tensor,
@@ -299,9 +319,11 @@ def _apply(function: Callable[[Any, Any], float], outputs: Tensor, targets: Tens
 
 
 def _apply_function(function: Callable[..., Any], name: str, predictions: Predictions) -> Tensor:
-    """Return a user's function of each member."""
+    """Return a user's function of each member; NaN for one that diverged."""
 
     def compute(targets: np.ndarray, outputs: np.ndarray) -> float:
+        if not np.isfinite(outputs).all():
+            return np.nan
         value = function(targets, outputs)
         try:
             return float(value)

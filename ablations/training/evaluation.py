@@ -13,7 +13,13 @@ from torch import Tensor
 from ablations.study.configuration import Configuration
 from ablations.tasks.base import Data, Task
 from ablations.tasks.baseline import baseline
-from ablations.tasks.metrics import Metric, compute_metrics, find_metric, standard_metrics
+from ablations.tasks.metrics import (
+    Metric,
+    compute_metrics,
+    find_metric,
+    has_standard_shapes,
+    standard_metrics,
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ def evaluate(
             for values in ([d.target_scale for d in data], [d.target_mean for d in data])
         ]
         metrics = recorded_metrics(task.classification, c.metrics)
+        if not has_standard_shapes(task.classification, outputs_MNO, targets):
+            metrics = metrics[: len(c.metrics)]
         columns = compute_metrics(metrics, outputs_MNO, targets, *units)
         values = {name: column.tolist() for name, column in columns.items()}
         first = values[c.metrics[0]] if c.metrics else task.metric(outputs_MNO, targets).tolist()

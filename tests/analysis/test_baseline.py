@@ -101,3 +101,34 @@ def test_rows_that_seeds_share_teach_nothing_by_accident(is_fixed: bool) -> None
     # As if seeds had rows of their own, more than 5 % of the tables would seem to teach something.
     assert learned[0] > 5
     assert learned[1] <= 5
+
+
+@pytest.mark.parametrize("status", ["diverged", "failed", ""])
+def test_seeds_without_a_loss_leave_a_verdict_on_the_others(tmp_path: Path, status: str) -> None:
+    """An interrupted study, one failed run or one that diverged: others have learned."""
+    results = make(tmp_path, 0.5)
+    runs = results.runs
+    cells = runs.groupby(["norm", "regularizer"]).ngroup()
+    is_lost = (cells == runs["seed"]) if status != "diverged" else (runs["seed"] == 1) & (cells < 3)
+    if status:
+        runs = runs.assign(status=runs["status"].mask(is_lost, status))
+        runs.loc[is_lost, ["val_loss", "baseline"]] = np.nan
+    else:
+        runs = runs[~is_lost]
+    assert is_lost.any()
+    table = Results(**(vars(results) | {"runs": runs})).baseline()
+    assert list(table["configuration"]) == ["control", "best"]
+    assert table["learned"].all()
+    n_surviving = 3 if status == "diverged" else 6
+    assert (table["candidates"].iloc[-1], table["learning"].iloc[-1]) == (n_surviving,) * 2
+
+
+def test_a_control_that_diverged_on_most_seeds_has_not_learned(tmp_path: Path) -> None:
+    results = make(tmp_path, 0.5)
+    runs = results.runs
+    is_control = (runs["norm"] == "none") & (runs["regularizer"] == "none")
+    is_lost = is_control & (runs["seed"] < 5)
+    runs = runs.assign(status=runs["status"].mask(is_lost, "diverged"))
+    runs.loc[is_lost, ["val_loss", "baseline"]] = np.nan
+    table = Results(**(vars(results) | {"runs": runs})).baseline()
+    assert list(table["learned"]) == [False, True]

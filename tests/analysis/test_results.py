@@ -18,11 +18,13 @@ from typer.testing import CliRunner
 
 import ablations
 from ablations import RequestError, Study
+from ablations.analysis.results import Results
 from ablations.cli import Question, app
 from ablations.execution.run import compare_levels
 from ablations.report.formatting import format_percent
 from ablations.report.render import FORMATS
 
+from ..report.studies import make_metadata, make_results
 from ..studies import SMALL, run
 
 
@@ -257,3 +259,23 @@ def test_a_notebook_shows_the_answer_and_the_ablation_table(tmp_path: Path) -> N
     bare = dataclasses.replace(subset, metadata=None)._repr_html_()
     assert bare.startswith("<p>&lt;Results of 4 runs")
     assert "no metadata.json" in bare
+
+
+@pytest.mark.parametrize(("judge", "column"), [("best", "best_val_loss"), ("last", "val_loss")])
+def test_validation_rows_choose_the_tuned_level_and_test_rows_judge_it(
+    tmp_path: Path, judge: str, column: str
+) -> None:
+    axes = {"norm": ("none", "layer"), "lr": ("0.1", "0.2")}
+    results = make_results(tmp_path, axes, seeds=6)
+    runs, is_low = results.runs, results.runs["lr"] == "0.1"
+    # By validation 0.1 is the better one; by test rows, and by any other column, 0.2.
+    runs = runs.assign(val_loss=1.0 + is_low, best_val_loss=1.0 + is_low, test_loss=1.0 + is_low)
+    runs[column] = 2.0 - is_low
+    metadata = dataclasses.replace(
+        make_metadata(axes), judge=judge, outcome="test_loss", tune_over=("lr",)
+    )
+    tuned = Results(**(vars(results) | {"runs": runs, "metadata": metadata}))
+    assert set(tuned.tuning()["lr"]) == {"0.1"}
+    table = tuned.effects()
+    assert table["procedure"].str.contains(f"best lr by {column}").all()
+    assert tuned.design().runs["test_loss"].eq(2.0).all()

@@ -124,3 +124,11 @@ def test_rows_in_another_order_change_nothing(tmp_path: Path) -> None:
     shuffled = Results(**{name: fields[name] for name in results.__dataclass_fields__})
     pd.testing.assert_frame_equal(shuffled.trajectory(), results.trajectory())
     pd.testing.assert_frame_equal(shuffled.endings(), results.endings())
+
+
+def test_epochs_that_are_named_are_compared_however_long_the_training(tmp_path: Path) -> None:
+    results = make_results(tmp_path, AXES, seeds=3, epochs=500)
+    results = Results(**(vars(results) | {"metadata": make_metadata(AXES)}))
+    table = results.trajectory(epochs=[1, 7, 250, 499])
+    assert sorted(table["epoch"].unique()) == [1, 7, 250, 499]
+    assert results.trajectory()["epoch"].nunique() == 200

@@ -327,7 +327,10 @@ def test_a_metric_that_repeats_another_or_was_never_computed_is_left_out(tmp_pat
 def test_metrics_that_agree_are_said_to(tmp_path: Path) -> None:
     results = with_metrics(tmp_path)
     same = results.runs.assign(
-        val_loss=results.runs["seed"] + 1.0, test_loss=results.runs["seed"] + 1.0, f1_macro=0.5
+        val_loss=results.runs["seed"] + 1.0,
+        test_loss=results.runs["seed"] + 1.0,
+        f1_macro=0.5,
+        metric=0.5,
     )
     page = render_undrawn(
         replace(results, runs=same), metadata_by("test_loss", metrics={"f1_macro": True})

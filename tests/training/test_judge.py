@@ -198,6 +198,8 @@ def test_a_stored_study_without_a_judge_is_that_of_an_earlier_version(tmp_path: 
         ({"task": "diabetes", "test": 0.9}, "test: of 442 rows these shares leave -44"),
         ({"task": "friedman1", "validation": 0.1}, "fixed number of validation rows"),
         ({"task": "notebook", "test": 0.5}, "leave 100 to train on, 0 to validate"),
+        ({"task": {"name": "diabetes", "test": 0.9}}, "test: of 442 rows these shares leave -44"),
+        ({"task": {"name": "diabetes", "validation": 0.999}}, "leave 0 to train on"),
         ({"task": "diabetes", "test": "a fifth"}, "test: input should be a valid number"),
         ({"task": "diabetes", "metric": "accuracy"}, "'accuracy' is a metric of classification"),
         ({"task": "digits", "metric": "acuracy"}, "did you mean 'accuracy'"),

@@ -16,6 +16,7 @@ from sklearn import metrics
 from ablations import Study, run
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
+from ablations.core.registry import temporary
 from ablations.models.base import initialise_network
 from ablations.study.configuration import Run
 from ablations.study.expand import expand
@@ -55,8 +56,7 @@ TABLES: tuple[dict[str, Any], ...] = (
 SHIPPED = ("diabetes", "digits", "breast_cancer", "friedman1", "notebook", "mnist1d")
 
 
-@task
-class _Leak(Regression):
+class Leak(Regression):
     """A task whose test rows are its validation rows: a mistake that the check must find."""
 
     name = "leak"
@@ -94,7 +94,8 @@ def test_no_row_both_chooses_and_judges(tmp_path: Path) -> None:
 
 
 def test_a_planted_leak_is_found() -> None:
-    assert common_rows(_Leak().splits(Streams(0))) == 10
+    with temporary():
+        assert common_rows(task(Leak)().splits(Streams(0))) == 10
 
 
 @pytest.mark.parametrize("name", ["diabetes", "breast_cancer"])

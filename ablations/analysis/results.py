@@ -272,7 +272,7 @@ class Results(store.StoredResults):
         """
         metadata = self._metadata
         name = outcome or metadata.outcome
-        if name in ("metric", metadata.metric_name):
+        if name == "metric" or name == metadata.metric_name not in metadata.metrics:
             name = first_metric(self.runs, metadata)
         if outcome is None and not is_recorded(self.runs, name):
             name = self.loss  # runs of an earlier version, or a metric that is undefined for all

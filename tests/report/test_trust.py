@@ -374,3 +374,20 @@ def test_equal_accuracies_are_not_equal_runs(tmp_path: Path) -> None:
     assert (results.effects()["identical"] == results.effects()["pairs"]).all()
     assert (effects["identical"] == 0).all()
     assert "to the last bit" not in " ".join(summarise(results.ablation, metadata).sentences)
+
+
+@pytest.mark.parametrize(("seeds", "begins"), [(8, "Of 3 levels"), (2, "Whether anything was")])
+def test_a_large_gain_over_few_seeds_is_not_called_nothing(
+    tmp_path: Path, seeds: int, begins: str
+) -> None:
+    stored = make_results(tmp_path, seeds=seeds)
+    noise = np.exp(np.random.default_rng(5).normal(0, 1.2, seeds))[stored.runs["seed"]]
+    results = Results.from_stored(
+        replace(stored, runs=stored.runs.assign(baseline=4 * noise * stored.runs["val_loss"])),
+        make_metadata(),
+    )
+    sentences = [
+        s for s in summarise(results.ablation, make_metadata()).sentences if "fin" not in s
+    ]
+    assert sentences[0].startswith(begins)
+    assert ("helps" in sentences[0]) == (seeds == 8)

@@ -112,9 +112,9 @@ def test_nothing_helps_where_there_is_only_noise(number: int, tmp_path: Path) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize("judge", ["best", "last"])
-def test_twenty_tables_of_noise_have_no_winner(judge: str, tmp_path: Path) -> None:
+def test_tables_of_noise_have_no_winner(judge: str, tmp_path: Path) -> None:
     exceptions = {}
-    for number in range(100, 120):
+    for number in range(100, 120 if judge == "best" else 108):
         folder = tmp_path / str(number)
         folder.mkdir()
         sentences, _ = advise(noise_study(number, folder, judge=judge), folder / "results")

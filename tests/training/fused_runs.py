@@ -20,7 +20,8 @@ AXES = ("regularizer", "norm", "init", "schedule", "optimizer")
 
 
 def runs_of(**study: Any) -> list[Run]:
-    return list(expand(Study(**({"task": "notebook", "seeds": 1} | study))).runs)
+    settings = {"task": "notebook", "seeds": 1, "batch_size": "full", "epochs": 20}
+    return list(expand(Study(**(settings | study))).runs)
 
 
 def train_fused(runs: Sequence[Run], size: int = SIZE, **options: Any) -> dict[str, RunResult]:

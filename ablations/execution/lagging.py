@@ -39,14 +39,14 @@ def _shortest_trainings(study: Study) -> Iterator[tuple[str, Configuration, Shar
 
 
 def _describe(name: str, configuration: Configuration, share: Share) -> str:
-    left, steps = _safely(share, configuration), count_steps(configuration)
-    if left <= MAX_SHARE:
+    start_share, steps = _safely(share, configuration), count_steps(configuration)
+    if start_share <= MAX_SHARE:
         return ""
     advice = configuration.norm.lag_advice
     leave = "1 step leaves" if steps == 1 else f"{steps:,} steps leave"
     return (
-        f"{name}: {leave} {100 * left:.0f} % of the start values in its running statistics, so "
-        "that its losses in evaluation mode are those of a network whose statistics have not "
+        f"{name}: {leave} {100 * start_share:.0f} % of the start values in its running statistics, "
+        "so that its losses in evaluation mode are those of a network whose statistics have not "
         f"caught up; {advice}."
     )
 

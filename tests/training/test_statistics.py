@@ -132,8 +132,8 @@ def test_statistics_that_caught_up_show_that_batch_norm_helps() -> None:
     results = train_fused(runs, 8)
 
     def losses(level: str) -> list[float]:
-        chosen = [r for r in results.values() if r.run.configuration.norm.label == level]
-        return [last_loss(result) for result in chosen]
+        runs_of_level = [r for r in results.values() if r.run.configuration.norm.label == level]
+        return [last_loss(result) for result in runs_of_level]
 
     without, lagging = losses("none"), losses("batch")
     fast, recomputed = losses("batch(momentum=1.0)"), losses("batch(statistics=training rows)")

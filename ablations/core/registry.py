@@ -12,7 +12,7 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property, lru_cache
@@ -302,11 +302,15 @@ def _from_python(kind: str, target: str, parameters: Mapping[str, Any], key: str
     return _construct(wrapper, {"target": target, "options": dict(parameters)}, key)
 
 
-def import_user_object(target: str, key: str) -> Any:
-    """Return the object ``module:name`` that a study names; refuse to import it without trust."""
+def import_user_function(target: str, key: str) -> Callable[..., Any]:
+    """Return the function ``module:name`` that a study names; refuse to import it without trust."""
     if not _IMPORTS_CODE.get():
         raise RequestError(f"'{PREFIX}{target}' imports code, which needs --trust", key)
-    return import_object(target, key, STUDY_DIR.get())
+    function = import_object(target, key, STUDY_DIR.get())
+    if not callable(function):
+        message = f"'{PREFIX}{target}' is {type(function).__name__}; expected a function"
+        raise RequestError(message, key)
+    return function
 
 
 def _construct(cls: type[Component], parameters: Mapping[str, Any], key: str) -> Component:

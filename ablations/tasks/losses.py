@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX
-from ablations.core.registry import import_user_object
+from ablations.core.registry import import_user_function
 
 __all__ = [
     "BALANCED",
@@ -99,11 +99,7 @@ def find_loss(name: str, classification: bool) -> RowLosses:
         With the nearest valid name.
     """
     if name.startswith(PREFIX):
-        function = import_user_object(name.removeprefix(PREFIX), "loss")
-        if not callable(function):
-            message = f"'{name}' is {type(function).__name__}; expected a function"
-            raise RequestError(message, "loss")
-        return _ByRow(function)
+        return _ByRow(import_user_function(name.removeprefix(PREFIX), "loss"))
     kind = "classification" if classification else "regression"
     losses, others = _REGRESSION, _CLASSIFICATION
     if classification:

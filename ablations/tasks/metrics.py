@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX
-from ablations.core.registry import import_user_object
+from ablations.core.registry import import_user_function
 
 __all__ = [
     "Metric",
@@ -152,10 +152,7 @@ def find_metric(name: str, classification: bool) -> Metric:
         With the nearest valid name.
     """
     if name.startswith(PREFIX):
-        function = import_user_object(name.removeprefix(PREFIX), "metric")
-        if not callable(function):
-            message = f"'{name}' is {type(function).__name__}; expected a function"
-            raise RequestError(message, "metric")
+        function = import_user_function(name.removeprefix(PREFIX), "metric")
         higher_is_better = bool(getattr(function, "higher_is_better", True))
         return Metric(name, higher_is_better, partial(_apply_function, function, name))
     metrics = {metric.name: metric for metric in _valid_metrics(classification)}

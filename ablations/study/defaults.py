@@ -81,12 +81,13 @@ def _with_test_rows(task: Task) -> Task:
 def default_batch_size(task: Task) -> int | str:
     """Return the task's own batch size, or all rows of a small table.
 
-    A size that leaves a last batch of one row, on which batch norm cannot train, is one less.
+    It is less where it would leave a last batch of one row, on which batch norm cannot train.
     """
     size = task.default_batch_size
     if size == "full" or size >= task.rows:
         return "full"
-    return size - 1 if task.rows % size == 1 else size
+    sizes = range(size, 1, -1)
+    return next((n for n in sizes if task.rows % n != 1), "full")
 
 
 def default_epochs(task: Task, batch_size: object) -> int:

@@ -19,6 +19,7 @@ from ablations.core.random import Streams
 from ablations.core.registry import temporary
 from ablations.models.base import initialise_network
 from ablations.study.configuration import Run
+from ablations.study.defaults import default_batch_size
 from ablations.study.expand import expand
 from ablations.tasks.base import Classification, Data, Regression, Task, task
 from ablations.training import loop
@@ -182,6 +183,20 @@ def test_a_table_of_one_s_own_is_judged_by_its_best_epoch_on_test_rows(tmp_path:
 def _stored(study: Study, folder: Path) -> Path:
     (folder / "study.toml").write_text(study.to_toml())
     return folder / "study.toml"
+
+
+@pytest.mark.parametrize(("rows", "size"), [(20, "full"), (320, 32), (321, 31), (993, 30)])
+def test_no_default_batch_leaves_a_row_alone(rows: int, size: int | str) -> None:
+    class Rows(Regression):
+        """As many rows as the test needs."""
+
+        name = "rows"
+        inputs, outputs = 1, 1
+
+    Rows.rows = rows  # type: ignore[method-assign, assignment]
+    with temporary():
+        assert default_batch_size(task(Rows)()) == size
+    assert size == "full" or rows % int(size) != 1
 
 
 def test_a_stored_study_without_a_judge_is_that_of_an_earlier_version(tmp_path: Path) -> None:

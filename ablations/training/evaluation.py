@@ -90,12 +90,14 @@ def evaluate(
 def constant_loss(task: Task, data: Data) -> float | None:
     """Return the loss of the best constant on the judging rows; None for a task without one.
 
-    A user's loss may refuse outputs that no network gave: that fails no run.
+    Code of a user may refuse outputs that no network gave: that fails no run.
     """
     try:
         with torch.no_grad():
             loss, _ = baseline(task, data)
     except Exception:
+        if not task.user_modules():
+            raise
         return None
     return loss if math.isfinite(loss) else None
 

@@ -52,7 +52,7 @@ def describe_learning(ablation: Effects) -> str:
     )
 
 
-def describe_training(ablation: Effects, judge: str) -> str:
+def describe_endings(ablation: Effects, judge: str) -> str:
     """Say which levels still improve at the end, and which overfitted; else nothing."""
     endings = ablation.endings
     if endings.empty or not (endings["ending"] != "").any():

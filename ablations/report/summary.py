@@ -22,9 +22,9 @@ from ablations.report.formatting import (
     name_outcome,
 )
 from ablations.report.soundness import (
+    describe_endings,
     describe_learning,
     describe_others,
-    describe_training,
     has_learned,
 )
 from ablations.report.texts import (
@@ -79,7 +79,7 @@ def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: st
     Where nothing was learned no level is said to help.
     """
     judge = metadata.judge if metadata else "last"
-    sentences = [describe_learning(ablation), describe_training(ablation, judge)]
+    sentences = [describe_learning(ablation), describe_endings(ablation, judge)]
     if has_learned(ablation):
         sentences.append(describe_effects(ablation.effects, ablation.design, noun))
         sentences.append(describe_others(ablation))

@@ -21,8 +21,12 @@ PAGES = (
 BUILD_PAGES = """
 import pathlib, sys
 import ablations, pdoc
+from ablations.tasks import base
 for name in ablations.__all__:  # public names are imported on demand, which pdoc does not see
     setattr(ablations, name, getattr(ablations, name))
+for cls in {*base.Regression.mro(), *base.Classification.mro()} - {object}:
+    if "__init__" in vars(cls):  # pydantic's, of (*args, **kwargs); the attributes say more
+        del cls.__init__
 pdoc.render.configure(docformat="numpy")
 pdoc.pdoc(*sys.argv[1:], output_directory=pathlib.Path("build/docs"))
 """

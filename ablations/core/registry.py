@@ -310,7 +310,7 @@ def import_user_function(target: str, key: str) -> Callable[..., Any]:
     if not callable(function):
         message = f"'{PREFIX}{target}' is {type(function).__name__}; expected a function"
         raise RequestError(message, key)
-    return function
+    return cast(Callable[..., Any], function)
 
 
 def _construct(cls: type[Component], parameters: Mapping[str, Any], key: str) -> Component:

@@ -26,6 +26,7 @@ _FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes", "test_r
 class Table(TableOptions, WeightedTask):
     """A table in a file: first the options of the user, then what the file holds."""
 
+    later_fields = frozenset({"standardize"})
     format: ClassVar[Format]
     content: str = ""
     rows: int = 0
@@ -52,7 +53,7 @@ class Table(TableOptions, WeightedTask):
 
     @property
     def caution(self) -> str:
-        return " ".join(self.notes)
+        return " ".join(filter(None, [*self.notes, super().caution]))
 
     @property
     def varies(self) -> bool:

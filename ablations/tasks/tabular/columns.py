@@ -15,6 +15,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from pydantic import Field
 
 from ablations.core.errors import nearest
+from ablations.tasks.tabular.options import ReadingOptions
 from ablations.tasks.tabular.reader import TableFile
 
 Kind = Literal["auto", "regression", "binary", "multiclass"]
@@ -39,7 +40,7 @@ _DAYS_PER_YEAR = 365.2425
 
 
 @dataclass(frozen=True)
-class TableOptions:
+class TableOptions(ReadingOptions):
     """What a study says about a table."""
 
     path: str
@@ -162,7 +163,7 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
         message = f"{message} {list(options.shape)}, {order}, needs {size:,} columns of numbers"
         raise table.error(message)
     array = np.stack(numbers, 1) if numbers else np.empty((len(table.frame), 0))
-    notes = (*target_notes, *feature_notes)
+    notes = (*table.notes, *target_notes, *feature_notes)
     columns = (array, tuple(categories), targets, classes)
     return TableColumns(table, kind, *columns, notes, options.standardize)
 
@@ -175,6 +176,8 @@ def _check_names(table: TableFile, options: TableOptions) -> None:
         "drop": options.drop,
         "group or by": options.split_columns,
     }
+    for key, name in options.columns():
+        references[key] = (*references.get(key, ()), name)
     for key, columns in references.items():
         for name in columns:
             if name not in names:
@@ -187,7 +190,7 @@ def _check_names(table: TableFile, options: TableOptions) -> None:
 
 
 def _omit_rows_without_target(table: TableFile, target: str) -> tuple[TableFile, list[str]]:
-    missing = table.frame[target].isna()
+    missing = table.column(target).isna()
     count = int(missing.sum())
     if count == len(missing):
         raise table.error(f"the target '{target}' has no values")
@@ -279,8 +282,8 @@ def _read_features(
     constant, imputed, row_numbers = list[str](), list[str](), list[str]()
     text_counts = dict[str, int]()
     others = {options.target, *options.drop, *options.split_columns}
-    for name in options.features or [name for name in table.frame if name not in others]:
-        column = table.frame[name]
+    for name in options.features or [n for n in table.default_features() if n not in others]:
+        column = table.column(name)
         is_constant = column.nunique(dropna=False) < 2
         if is_constant and not (options.keeps_constants and is_numeric_dtype(column)):
             constant.append(name)

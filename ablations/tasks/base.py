@@ -49,7 +49,7 @@ from ablations.core.plugins import PREFIX, module_hash
 from ablations.core.random import Streams
 from ablations.core.registry import Component, from_validation, frozen
 from ablations.core.registry import register as task
-from ablations.tasks.data import Data, cut_test_rows, split
+from ablations.tasks.data import Data, cut_test_rows, describe_thin_shape, split
 from ablations.tasks.losses import (
     ClassWeight,
     Loss,
@@ -107,7 +107,7 @@ class Task(Component):
     @property
     def caution(self) -> str:
         """A warning about results on this task, for the report; empty without one."""
-        return ""
+        return describe_thin_shape(self.shape)
 
     @property
     def badge(self) -> str:
@@ -144,7 +144,9 @@ class Task(Component):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of a row as an image (channel, height, width) or a sequence (channel, time)."""
+        """Shape of a row, channels first: an image is (channel, height, width), a sequence
+        (channel, step).
+        """
         return (self.inputs,)
 
     @property

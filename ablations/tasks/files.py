@@ -15,6 +15,7 @@ from ablations.core.random import Streams
 from ablations.core.registry import format_value, frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Judge, Regression, Task, WeightedTask, task
 from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
+from ablations.tasks.tabular.options import READING_FIELDS, ReadingOptions, to_table
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
@@ -27,6 +28,7 @@ class Table(TableOptions, WeightedTask):
     """A table in a file: first the options of the user, then what the file holds."""
 
     format: ClassVar[Format]
+    later_fields = READING_FIELDS | {"standardize"}
     content: str = ""
     rows: int = 0
     inputs: int = 0
@@ -52,7 +54,7 @@ class Table(TableOptions, WeightedTask):
 
     @property
     def caution(self) -> str:
-        return " ".join(self.notes)
+        return " ".join(filter(None, [*self.notes, super().caution]))
 
     @property
     def varies(self) -> bool:
@@ -121,6 +123,11 @@ class Table(TableOptions, WeightedTask):
         options = {key: v for key, v in parameters.items() if key not in _FILE_FIELDS}
         return {"name": self.name, **options, "content": self.content}
 
+    def to_spec(self) -> tuple[str, dict[str, Any]]:
+        name, parameters = super().to_spec()
+        tables = {key: to_table(v) for key, v in parameters.items() if key in ("types", "missing")}
+        return name, parameters | tables
+
     def ready(self) -> None:
         self._check_content()
         super().ready()
@@ -172,7 +179,9 @@ def _prepare(
     if options.split == "column" and options.by in options.features:
         message = f"column '{options.by}' defines the split and cannot be a feature too"
         raise RequestError(message, "task.features", path)
-    columns = classify_columns(read_table(path, format_, content), options)
+    columns = classify_columns(
+        read_table(path, format_, content, ReadingOptions.of_table(options)), options
+    )
     return columns, plan_split(columns, options)
 
 

@@ -101,7 +101,8 @@ def find_baseline(configuration: Configuration, seed: int, data: Data) -> Baseli
         if len(_BASELINES) >= _CACHED_BASELINES:
             _BASELINES.clear()
         metrics = recorded_metrics(task.classification, names)
-        _BASELINES[key] = judge_constants(task, data, metrics, len(names))
+        with Streams(0).isolated(purpose="global/baseline"):
+            _BASELINES[key] = judge_constants(task, data, metrics, len(names))
     return _BASELINES[key]
 
 

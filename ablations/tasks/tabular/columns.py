@@ -15,6 +15,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from pydantic import Field
 
 from ablations.core.errors import nearest
+from ablations.tasks.tabular.options import ReadingOptions
 from ablations.tasks.tabular.reader import TableFile
 
 Kind = Literal["auto", "regression", "binary", "multiclass"]
@@ -39,7 +40,7 @@ _DAYS_PER_YEAR = 365.2425
 
 
 @dataclass(frozen=True)
-class TableOptions:
+class TableOptions(ReadingOptions):
     """What a study says about a table."""
 
     path: str
@@ -55,14 +56,23 @@ class TableOptions:
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of validation rows."""
     shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = ()
-    """The shape of a row; with a shape, constant columns are features too."""
+    """The shape of a row, channels first: (channel, step) or (channel, height, width).  With a
+    shape, constant columns are features too."""
     test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
     """The share of test rows."""
+    standardize: bool = field(default=True, kw_only=True)
+    """Whether numbers among the features get mean 0 and standard deviation 1.  ``False`` is for
+    tokens and other codes that the network itself reads: all columns stay, as they are."""
 
     @property
     def split_columns(self) -> tuple[str, ...]:
         """The columns that define the split; they are features only if named as such."""
         return tuple(name for name in (self.by, self.group) if name)
+
+    @property
+    def keeps_constants(self) -> bool:
+        """Whether columns of a constant number are features too: the network counts on each."""
+        return bool(self.shape) or not self.standardize
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,8 @@ class TableColumns:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     """Sentences about omitted columns and rows and imputed values."""
+    standardize: bool = True
+    """Whether ``encode`` scales numbers among the features."""
 
     @property
     def inputs(self) -> int:
@@ -104,8 +116,9 @@ class TableColumns:
     def encode(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs of all rows, shape (row, input), float64, and their targets.
 
-        Missing numbers become the median of the training rows; numbers, and targets that are
-        amounts, then get mean 0 and standard deviation 1 on the training rows.  A category becomes
+        Missing numbers become the median of the training rows; numbers (with
+        ``standardize``), and targets that are amounts, then get mean 0 and standard deviation 1 on
+        the training rows.  A category becomes
         an indicator of each value; the indicator of a value without training rows is 0 throughout,
         so that every seed has the same inputs (scikit-learn's ``OneHotEncoder`` would omit it, or
         fill it if it knew all values).
@@ -121,7 +134,7 @@ class TableColumns:
             imputer = SimpleImputer(strategy="median", keep_empty_features=True)
             numbers = imputer.fit(numbers[train]).transform(numbers)
         if numbers.shape[1]:
-            blocks.append(scale(numbers))
+            blocks.append(scale(numbers) if self.standardize else numbers)
         for column in self.categories:
             in_training = np.zeros(len(column.values))
             in_training[column.codes[train]] = 1
@@ -146,10 +159,13 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     size = math.prod(options.shape)
     if options.shape and (categories or len(numbers) != size):
         message = f"has {len(numbers) + len(categories):,} feature columns; a row of shape"
-        raise table.error(f"{message} {list(options.shape)} needs {size:,} columns of numbers")
+        order = "(channel, step or height, width)"
+        message = f"{message} {list(options.shape)}, {order}, needs {size:,} columns of numbers"
+        raise table.error(message)
     array = np.stack(numbers, 1) if numbers else np.empty((len(table.frame), 0))
-    notes = (*target_notes, *feature_notes)
-    return TableColumns(table, kind, array, tuple(categories), targets, classes, notes)
+    notes = (*table.notes, *target_notes, *feature_notes)
+    columns = (array, tuple(categories), targets, classes)
+    return TableColumns(table, kind, *columns, notes, options.standardize)
 
 
 def _check_names(table: TableFile, options: TableOptions) -> None:
@@ -160,6 +176,8 @@ def _check_names(table: TableFile, options: TableOptions) -> None:
         "drop": options.drop,
         "group or by": options.split_columns,
     }
+    for key, name in options.columns():
+        references[key] = (*references.get(key, ()), name)
     for key, columns in references.items():
         for name in columns:
             if name not in names:
@@ -172,7 +190,7 @@ def _check_names(table: TableFile, options: TableOptions) -> None:
 
 
 def _omit_rows_without_target(table: TableFile, target: str) -> tuple[TableFile, list[str]]:
-    missing = table.frame[target].isna()
+    missing = table.column(target).isna()
     count = int(missing.sum())
     if count == len(missing):
         raise table.error(f"the target '{target}' has no values")
@@ -264,9 +282,10 @@ def _read_features(
     constant, imputed, row_numbers = list[str](), list[str](), list[str]()
     text_counts = dict[str, int]()
     others = {options.target, *options.drop, *options.split_columns}
-    for name in options.features or [name for name in table.frame if name not in others]:
-        column = table.frame[name]
-        if column.nunique(dropna=False) < 2 and not (options.shape and is_numeric_dtype(column)):
+    for name in options.features or [n for n in table.default_features() if n not in others]:
+        column = table.column(name)
+        is_constant = column.nunique(dropna=False) < 2
+        if is_constant and not (options.keeps_constants and is_numeric_dtype(column)):
             constant.append(name)
         elif is_datetime64_any_dtype(column) or is_numeric_dtype(column):
             if is_datetime64_any_dtype(column):

@@ -12,27 +12,69 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from ablations.core.errors import RequestError
 from ablations.core.files import digest
+from ablations.tasks.tabular.options import DEFAULT_MARKS, ColumnType, ReadingOptions
 
 Format = Literal["csv", "parquet"]
 _SEPARATORS = ",;\t|"
-_MISSING = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "<NA>", "?")
-"""Texts that stand for a missing value."""
+_MISSING = ("", *DEFAULT_MARKS)
+
+
+@dataclass(frozen=True)
+class ColumnReading:
+    """How a column was read."""
+
+    name: str
+    type: ColumnType
+    is_stated: bool = False
+    """Whether the study states the type; otherwise it is inferred."""
+    missing: tuple[tuple[str, int], ...] = ()
+    """Texts that were taken as missing ("" for empty fields), and how often."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what the reader changed or inferred."""
+    problem: str = ""
+    """Why the column cannot be used as it is, with line, value and the key that helps."""
+    is_row_names: bool = False
+    """Whether it is the unnamed first column: no feature unless a study names it."""
 
 
 @dataclass(frozen=True)
 class TableFile:
-    """The table in a file; the index of ``frame`` is the line (CSV) or row (Parquet, from 1)."""
+    """The table in a file; the index of ``frame`` is the line (CSV) or row (Parquet, from 1).
+
+    A column of ``frame`` has one of the types float64, int64, uint64, Int64 or UInt64 (whole
+    numbers that float64 does not hold exactly), datetime64 or str; NaN, NaT or NA if missing.
+    """
 
     source: str
     frame: pd.DataFrame
     unit: Literal["line", "row"]
+    readings: tuple[ColumnReading, ...] = ()
+    """How each column was read, in the order of the columns."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the table: the separator, the row names that are left out."""
 
     def error(self, message: str) -> RequestError:
         """Return an error about this file."""
         return RequestError(message, source=self.source)
+
+    def reading(self, name: str) -> ColumnReading:
+        """Return how a column was read."""
+        by_name = {reading.name: reading for reading in self.readings}
+        return by_name.get(name) or ColumnReading(name, _type_of(self.frame[name]))
+
+    def column(self, name: str) -> pd.Series:
+        """Return a column that is about to be used; raise ``RequestError`` if it cannot be."""
+        if problem := self.reading(name).problem:
+            raise self.error(problem)
+        return self.frame[name]
+
+    def default_features(self) -> list[str]:
+        """Return the names of the columns without row names."""
+        return [name for name in self.frame if not self.reading(name).is_row_names]
 
     def locate(self, index: object) -> str:
         """Return where a row stands in the file: ``line 17``."""
@@ -48,6 +90,12 @@ class TableFile:
         return f"{values.iloc[position]!r} in {self.locate(values.index[position])}"
 
 
+def _type_of(column: pd.Series) -> ColumnType:
+    if is_datetime64_any_dtype(column):
+        return "date"
+    return "number" if is_numeric_dtype(column) else "category"
+
+
 def content_hash(path: str) -> str:
     """Return 80 bits of a hash of a file's bytes, in hexadecimal."""
     try:
@@ -59,12 +107,37 @@ def content_hash(path: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def read_table(path: str, format_: Format, content: str) -> TableFile:  # noqa: ARG001 - a cache key
-    """Return the table in a file of this hash; a column has a type that all its values have."""
+def read_table(
+    path: str,
+    format_: Format,
+    content: str,  # noqa: ARG001 - a cache key
+    options: ReadingOptions = ReadingOptions(),  # noqa: ARG001, B008 - frozen; not yet used
+) -> TableFile:
+    """Return the table in a file of this hash; a column has a type that all its values have.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format_
+        Its format.
+    content
+        Its hash, as ``content_hash`` returns it.
+    options
+        How it is read.
+
+    Raises
+    ------
+    RequestError
+        If the file cannot be read as a table, with the line, the column and the key that helps.
+        A column that cannot be used has ``ColumnReading.problem`` instead: it may be one that the
+        study leaves out.
+    """
     table = _read_csv(path) if format_ == "csv" else _read_parquet(path)
     if not len(table.frame):
         raise table.error("holds no rows of data")
-    return table
+    readings = [ColumnReading(name, _type_of(column)) for name, column in table.frame.items()]
+    return replace(table, readings=tuple(readings))
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,119 @@
+"""How a table is read from its file: the keys of a study, and the type of each column."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, Self, cast, get_args
+
+from pydantic import Field, PlainValidator
+
+from ablations.core.errors import RequestError, nearest
+
+ColumnType = Literal["number", "category", "text", "date"]
+"""``category`` and ``text`` mean the same: each value stays as it is written, so that ``01`` and
+``1`` differ."""
+
+COLUMN_TYPES: tuple[str, ...] = get_args(ColumnType)
+DEFAULT_MARKS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "<NA>", "?")
+"""Texts that stand for a missing value unless a study says otherwise, beside the empty field."""
+
+
+def _read_types(value: Any) -> tuple[tuple[str, ColumnType], ...]:
+    try:
+        pairs = dict(value)
+    except (TypeError, ValueError):
+        message = 'expected a table of columns and types, such as { zip = "category" }'
+        raise RequestError(f"{message}, found {value!r}") from None
+    for column, kind in pairs.items():
+        if kind not in COLUMN_TYPES:
+            raise RequestError(f"unknown type {kind!r}; {nearest(kind, COLUMN_TYPES)}", f"{column}")
+    return tuple(sorted((str(column), kind) for column, kind in pairs.items()))
+
+
+Marks = tuple[str, ...]
+MarksByColumn = tuple[tuple[str, Marks], ...]
+
+
+def _read_missing(value: Any) -> Marks | MarksByColumn | None:
+    if value is None:
+        return None
+    is_pairs = isinstance(value, tuple) and bool(value) and all(isinstance(v, tuple) for v in value)
+    if isinstance(value, Mapping) or is_pairs:
+        pairs = sorted(dict(value).items())
+        return tuple((str(column), _read_marks(marks)) for column, marks in pairs)
+    return _read_marks(value)
+
+
+def _read_marks(value: Any) -> Marks:
+    marks = list(value) if isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(mark, bool) or not isinstance(mark, (str, int, float)) for mark in marks):
+        message = 'expected texts such as ["-999", "unknown"], or a list of texts for each column'
+        raise RequestError(f"{message}, found {value!r}")
+    return tuple(dict.fromkeys(str(mark).strip() for mark in marks))
+
+
+Types = Annotated[tuple[tuple[str, ColumnType], ...], PlainValidator(_read_types)]
+Missing = Annotated[Marks | MarksByColumn | None, PlainValidator(_read_missing)]
+Character = Annotated[str, Field(max_length=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """What a study says about how a table is read.
+
+    Parameters
+    ----------
+    types
+        Column to ``number``, ``category``, ``text`` (the same as ``category``) or ``date``; the
+        types of other columns are inferred.
+    missing
+        Texts that stand for a missing value, in the table or in each column that it names.
+        None: ``DEFAULT_MARKS``.  An empty field is always missing.
+    encoding
+        Encoding of the text, such as ``latin-1``; by default UTF-8, or UTF-16 with its mark.
+    separator
+        Character between two fields; a space stands for any run of spaces and tabs.
+    decimal, thousands
+        Characters in numbers: the decimal mark, and the mark between groups of digits.
+    comment
+        Character that starts a comment; the rest of its line is ignored.
+    date_format
+        Format of dates, such as ``%d.%m.%Y``, as for ``datetime.strptime``; by default ISO 8601.
+    """
+
+    types: Types = ()
+    missing: Missing = None
+    encoding: str = ""
+    separator: Character = ""
+    decimal: Character = ""
+    thousands: Character = ""
+    comment: Character = ""
+    date_format: str = ""
+
+    @classmethod
+    def of_table(cls, options: ReadingOptions) -> Self:
+        """Return the options that belong to reading, out of an object that has more."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
+
+    def marks(self, column: str) -> Marks | None:
+        """Return the texts that the study calls missing in a column; None if it says nothing."""
+        if self.missing is None or all(isinstance(mark, str) for mark in self.missing):
+            return cast("Marks | None", self.missing)
+        return dict(cast(MarksByColumn, self.missing)).get(column)
+
+    def columns(self) -> Iterable[tuple[str, str]]:
+        """Yield key and column of each column that the options name."""
+        yield from (("types", column) for column, _ in self.types)
+        if self.missing is not None:
+            yield from (("missing", pair[0]) for pair in self.missing if isinstance(pair, tuple))
+
+
+READING_FIELDS = frozenset(field.name for field in fields(ReadingOptions))
+
+
+def to_table(value: Any) -> Any:
+    """Return a value of ``types`` or ``missing`` as a study writes it: a table, or a list."""
+    if all(isinstance(item, str) for item in value):
+        return list(value)
+    return {column: list(entry) if isinstance(entry, tuple) else entry for column, entry in value}

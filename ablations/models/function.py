@@ -50,8 +50,8 @@ class Python(Model):
 
     The function may take more arguments: ``norm``, a function that returns the norm layer for a
     width, or with a number of dimensions for maps; ``drop``, a function that returns the next layer
-    of the regularizer; and ``shape``, the shape of a row.  Further arguments with a default are
-    parameters, which a study can set and vary.  An init fills the weights of linear and
+    of the regularizer; and ``shape``, the shape of a row, channels first.  Further arguments with a
+    default are parameters, which a study can set and vary.  An init fills the weights of linear and
     convolutional layers; the control level keeps those that the function made.
     """
 

@@ -36,7 +36,8 @@ def from_arrays(
     ----------
     x
         A DataFrame, or an array or tensor of shape (row, …).  Rows of more than one dimension keep
-        their shape for models of images and sequences.
+        their shape for models of images and sequences: channels first, (row, channel, step) or
+        (row, channel, height, width).
     y
         Numbers or classes, shape (row,) or (row, 1).
     groups
@@ -45,7 +46,8 @@ def from_arrays(
         Folder for the stored data; by default in the user's cache folder.
     options
         ``kind`` (``"regression"``, ``"binary"``, ``"multiclass"``), ``validation`` and ``test``
-        (shares of the rows), ``features``, ``drop``, ``loss``, ``class_weight``, as for the task
+        (shares of the rows), ``features``, ``drop``, ``loss``, ``class_weight``, ``standardize``
+        (``False`` for tokens, which must reach the network as they are), as for the task
         ``parquet``.
 
     Raises

@@ -10,7 +10,10 @@ from torch import Tensor
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 
-__all__ = ["Data", "check_split_sizes", "cut_test_rows", "split"]
+__all__ = ["Data", "check_split_sizes", "cut_test_rows", "describe_thin_shape", "split"]
+
+_COLOURS = (3, 4)
+"""Counts of channels of a picture in colour."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,19 @@ def cut_test_rows(data: Data, share: float, streams: Streams) -> Data:
         x_test=data.x_val[test],
         y_test=data.y_val[test],
     )
+
+
+def describe_thin_shape(shape: tuple[int, ...]) -> str:
+    """Return a warning if a sequence has one step, or channels seem to be last; "" otherwise."""
+    if len(shape) == 2 and shape[1] == 1:
+        message = f"Channels come first: a row of shape {list(shape)} is a sequence of one step"
+        advice = f"; {shape[0]:,} steps of one channel are [1, {shape[0]}]"
+        return f"{message}{advice if shape[0] > 1 else ''}."
+    if len(shape) > 2 and shape[-1] in (1, *_COLOURS) and shape[0] > shape[-1]:
+        pixels = " × ".join(map(str, shape[1:]))
+        meaning = f"{shape[0]:,} channels of {pixels} pixels"
+        return f"Channels come first: a row of shape {list(shape)} is {meaning}."
+    return ""
 
 
 def _scaled(values: Tensor, train: Tensor, together: bool = False) -> Tensor:

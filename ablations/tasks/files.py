@@ -28,7 +28,7 @@ class Table(TableOptions, WeightedTask):
     """A table in a file: first the options of the user, then what the file holds."""
 
     format: ClassVar[Format]
-    later_fields = READING_FIELDS
+    later_fields = READING_FIELDS | {"standardize"}
     content: str = ""
     rows: int = 0
     inputs: int = 0
@@ -54,7 +54,7 @@ class Table(TableOptions, WeightedTask):
 
     @property
     def caution(self) -> str:
-        return " ".join(self.notes)
+        return " ".join(filter(None, [*self.notes, super().caution]))
 
     @property
     def varies(self) -> bool:

@@ -264,3 +264,39 @@ print(task.rows, [w.category.__name__ for w in caught])
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
     assert output == "24 ['DeprecationWarning']\n"
+
+
+def test_tokens_reach_the_network_as_they_are(tmp_path: Path) -> None:
+    tokens = np.random.default_rng(0).integers(2, 50, (60, 4))
+    tokens[:, 0] = 1  # the mark of a start: a constant column, which the network counts on
+    options: dict[str, Any] = {"kind": "multiclass", "folder": tmp_path}
+    task = from_arrays(tokens, tokens[:, 1] % 2, standardize=False, **options)
+    rows = np.concatenate([task.data(Streams(0)).x_train, task.data(Streams(0)).x_val])
+    assert task.shape == (4,)
+    assert sorted(rows.tolist()) == sorted(tokens.tolist())
+    scaled = from_arrays(tokens, tokens[:, 1] % 2, **options)
+    assert scaled.inputs == 3
+    assert abs(scaled.data(Streams(0)).x_train.mean()) < 1e-6
+    assert task.identity()["standardize"] is False
+    assert "standardize" not in scaled.identity()
+    amounts = from_arrays(tokens, tokens[:, 1] * 1.0, folder=tmp_path, standardize=False)
+    assert abs(amounts.data(Streams(0)).y_train.mean()) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "warning"),
+    [
+        ((12, 1), "is a sequence of one step; 12 steps of one channel are [1, 12]."),
+        ((6, 6, 3), "a row of shape [6, 6, 3] is 6 channels of 6 × 3 pixels."),
+        ((6, 6, 1), "6 channels of 6 × 1 pixels"),
+        ((1, 12), ""),
+        ((3, 6, 6), ""),
+    ],
+)
+def test_a_shape_with_channels_last_is_warned_of(
+    shape: tuple[int, ...], warning: str, tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).normal(size=(30, *shape))
+    task = from_arrays(x, x.reshape(30, -1)[:, 0], folder=tmp_path)
+    assert warning in task.caution
+    assert bool(task.caution) == bool(warning)

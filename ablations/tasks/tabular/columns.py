@@ -51,14 +51,23 @@ class TableOptions(ReadingOptions):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The share of validation rows."""
     shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = ()
-    """The shape of a row; with a shape, constant columns are features too."""
+    """The shape of a row, channels first: (channel, step) or (channel, height, width).  With a
+    shape, constant columns are features too."""
     test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
     """The share of test rows."""
+    standardize: bool = field(default=True, kw_only=True)
+    """Whether numbers among the features get mean 0 and standard deviation 1.  ``False`` is for
+    tokens and other codes that the network itself reads: all columns stay, as they are."""
 
     @property
     def split_columns(self) -> tuple[str, ...]:
         """The columns that define the split; they are features only if named as such."""
         return tuple(name for name in (self.by, self.group) if name)
+
+    @property
+    def keeps_constants(self) -> bool:
+        """Whether columns of a constant number are features too: the network counts on each."""
+        return bool(self.shape) or not self.standardize
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class TableColumns:
     classes: tuple[str, ...]
     notes: tuple[str, ...]
     """Sentences about omitted columns and rows and imputed values."""
+    standardize: bool = True
+    """Whether ``encode`` scales numbers among the features."""
 
     @property
     def inputs(self) -> int:
@@ -100,8 +111,9 @@ class TableColumns:
     def encode(self, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs of all rows, shape (row, input), float64, and their targets.
 
-        Missing numbers become the median of the training rows; numbers, and targets that are
-        amounts, then get mean 0 and standard deviation 1 on the training rows.  A category becomes
+        Missing numbers become the median of the training rows; numbers (with
+        ``standardize``), and targets that are amounts, then get mean 0 and standard deviation 1 on
+        the training rows.  A category becomes
         an indicator of each value; the indicator of a value without training rows is 0 throughout,
         so that every seed has the same inputs (scikit-learn's ``OneHotEncoder`` would omit it, or
         fill it if it knew all values).
@@ -117,7 +129,7 @@ class TableColumns:
             imputer = SimpleImputer(strategy="median", keep_empty_features=True)
             numbers = imputer.fit(numbers[train]).transform(numbers)
         if numbers.shape[1]:
-            blocks.append(scale(numbers))
+            blocks.append(scale(numbers) if self.standardize else numbers)
         for column in self.categories:
             in_training = np.zeros(len(column.values))
             in_training[column.codes[train]] = 1
@@ -142,12 +154,15 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     size = math.prod(options.shape)
     if options.shape and (categories or len(numbers) != size):
         message = f"has {len(numbers) + len(categories):,} feature columns; a row of shape"
-        raise table.error(f"{message} {list(options.shape)} needs {size:,} columns of numbers")
+        order = "(channel, step or height, width)"
+        message = f"{message} {list(options.shape)}, {order}, needs {size:,} columns of numbers"
+        raise table.error(message)
     array = np.stack(numbers, 1) if numbers else np.empty((len(table.frame), 0))
     split_columns = [name for name in options.split_columns if name not in options.features]
-    columns = [options.target, *split_columns, *_feature_names(table, options)]
-    notes = (*table.notes, *table.describe(columns), *target_notes, *feature_notes)
-    return TableColumns(table, kind, array, tuple(categories), targets, classes, notes)
+    names = [options.target, *split_columns, *_feature_names(table, options)]
+    notes = (*table.notes, *table.describe(names), *target_notes, *feature_notes)
+    columns = (array, tuple(categories), targets, classes)
+    return TableColumns(table, kind, *columns, notes, options.standardize)
 
 
 def _check_names(table: TableFile, options: TableOptions) -> None:
@@ -264,7 +279,8 @@ def _read_features(
     text_counts = dict[str, int]()
     for name in _feature_names(table, options):
         column = table.column(name)
-        if column.nunique(dropna=False) < 2 and not (options.shape and is_numeric_dtype(column)):
+        is_constant = column.nunique(dropna=False) < 2
+        if is_constant and not (options.keeps_constants and is_numeric_dtype(column)):
             constant.append(name)
         elif is_datetime64_any_dtype(column) or is_numeric_dtype(column):
             if is_datetime64_any_dtype(column):

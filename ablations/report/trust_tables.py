@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale
 from ablations.analysis.baseline import BEST
+from ablations.analysis.outcomes import find_missing
 from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -132,7 +133,8 @@ def metrics_table(data: ReportData) -> Table | None:
         columns.append(Column(data.name(name), cell))
     columns.append(Column("agree", partial(_agreement, tables=by_level)))
     higher = [data.name(name) for name in tables if data.results.is_higher_better(name)]
-    return build_table("metrics", columns, data.effects, higher=higher)
+    missing = list(map(str, find_missing(data.results.runs, tables)))
+    return build_table("metrics", columns, data.effects, higher=higher, missing=missing)
 
 
 def _effect_cell(

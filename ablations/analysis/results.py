@@ -250,7 +250,8 @@ class Results(store.StoredResults):
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
-        return in_order(curve_endings(design, self.curves), {"": [CONTROL], **design.levels})
+        table = curve_endings(design, self.curves, margin=self._metadata.margin)
+        return in_order(table, {"": [CONTROL], **design.levels})
 
     def baseline(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None

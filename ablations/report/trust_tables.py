@@ -37,8 +37,9 @@ def training_table(data: ReportData) -> Table | None:
         Column("ending", lambda row: row["ending"], style_class="ending"),
         Column.number("seeds", "n"),
     )
-    design = data.results.design(data.results.loss)
-    margin = format_margin(design.margin, design.scale).lstrip("\N{PLUS-MINUS SIGN}")
+    margin = format_margin(data.metadata.margin, "log").lstrip("\N{PLUS-MINUS SIGN}")
+    if rows["late_change"].isna().all():  # some losses are zero or negative
+        margin = f"{margin} of the curve's mean size"
     return build_table("training", columns, rows, margin=margin)
 
 

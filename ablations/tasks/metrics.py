@@ -28,6 +28,7 @@ __all__ = [
     "compute_metrics",
     "find_metric",
     "has_standard_shapes",
+    "score_r2",
     "standard_metrics",
 ]
 
@@ -279,16 +280,29 @@ def _brier_score(predictions: Predictions) -> Tensor:
     return squares / 2 if n_classes == 2 else squares
 
 
-def _r2(predictions: Predictions) -> Tensor:
-    """The share of explained variance, of all outputs together; as in scikit-learn, 1 or 0 where
-    the targets are constant.
+def score_r2(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the share of explained variance, the mean over several outputs, as in scikit-learn.
+
+    1 or 0 for an output whose targets are constant; NaN for a single row.
+
+    Parameters
+    ----------
+    outputs, targets
+        Shape (…, row, output).
     """
-    outputs, targets = predictions.outputs, predictions.targets
-    spread = (targets - targets.mean(-2, keepdim=True)).square().sum((-2, -1))
-    residual = (outputs - targets).square().sum((-2, -1))
+
+    def sum_rows(values: Tensor) -> Tensor:
+        return values.square().transpose(-1, -2).contiguous().sum(-1)
+
+    spread = sum_rows(targets - targets.mean(-2, keepdim=True))
+    residual = sum_rows(outputs - targets)
     constant = torch.where(residual == 0, 1.0, 0.0).to(spread.dtype)
-    values = torch.where(spread > 0, 1 - residual / spread, constant)
+    values = torch.where(spread > 0, 1 - residual / spread, constant).mean(-1)
     return values if targets.shape[-2] > 1 else torch.full_like(values, torch.nan)
+
+
+def _r2(predictions: Predictions) -> Tensor:
+    return score_r2(predictions.outputs, predictions.targets)
 
 
 def _mae(predictions: Predictions) -> Tensor:

@@ -168,10 +168,17 @@ class Task(Component):
 
     def splits(self, streams: Streams) -> Data:
         """Return the splits of one seed, with test rows if the task has a share of them."""
-        data = self.data(streams)
+        data = self._load(streams)
         if not self.test or data.x_test is not None:
             return data
         return cut_test_rows(data, self.test, streams)
+
+    def _load(self, streams: Streams) -> Data:
+        """Return the data of a seed; a user's class may draw from global generators, and so do
+        some libraries when they are imported.
+        """
+        with streams.isolated(purpose="data/global"):
+            return self.data(streams)
 
     def with_splits(self, **shares: float) -> Self:
         """Return the task with other shares of ``validation`` and ``test`` rows.
@@ -201,7 +208,7 @@ class Task(Component):
 
         Half of the rows that the task holds out.
         """
-        data = self.data(Streams(0))
+        data = self._load(Streams(0))
         n_validation = len(data.x_val)
         return n_validation / 2 / (n_validation + len(data.x_train))
 
@@ -339,7 +346,7 @@ class WeightedTask(LossTask):
 
 @lru_cache(maxsize=64)
 def _class_weights(task: WeightedTask) -> tuple[float, ...]:
-    counts = torch.bincount(task.data(Streams(0)).y_train, minlength=task.outputs)
+    counts = torch.bincount(task.splits(Streams(0)).y_train, minlength=task.outputs)
     return class_weights(task.class_weight, task.class_labels, counts)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX
+from ablations.core.random import Streams
 from ablations.core.registry import import_user_function
 
 __all__ = [
@@ -321,7 +322,8 @@ def _apply_function(function: Callable[..., Any], name: str, predictions: Predic
     def compute(targets: np.ndarray, outputs: np.ndarray) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        value = function(targets, outputs)
+        with Streams(0).isolated(purpose="global/metric"):
+            value = function(targets, outputs)
         try:
             return float(value)
         except (TypeError, ValueError):

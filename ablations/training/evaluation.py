@@ -10,6 +10,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ablations.core.random import Streams
 from ablations.study.configuration import Configuration
 from ablations.tasks.base import Data, Task
 from ablations.tasks.baseline import baseline
@@ -93,7 +94,7 @@ def constant_loss(task: Task, data: Data) -> float | None:
     Code of a user may refuse outputs that no network gave: that fails no run.
     """
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Streams(0).isolated(purpose="global/baseline"):
             loss, _ = baseline(task, data)
     except Exception:
         if not task.user_modules():

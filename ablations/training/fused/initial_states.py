@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ablations.core.random import Streams
+from ablations.core.random import GlobalDraws, Streams
 from ablations.models.base import build_network, fill_network, initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
@@ -82,7 +83,8 @@ class InitialStateCache:
     def _initialise(self, init: Init, seed: int) -> InitialState:
         network, c = self.program.network, self.program.configuration.with_(init=init)
         streams, module = c.streams(seed), self._template
-        if module is None:
+        # An init of a user may draw from global generators, as it does after a network is built.
+        if module is None or init.user_modules():
             with streams.isolated(c.device.torch_device()):
                 module = initialise_network(c, streams)
         else:
@@ -148,7 +150,8 @@ class _LiveScheduler:
     def __init__(self, schedule: Schedule, lr: float, epochs: int, steps: int) -> None:
         self._schedule = schedule
         self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
-        self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
+        with self._without_draws():
+            self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
         self._optimizer.step()  # a scheduler warns if its optimizer never took a step
 
     @property
@@ -156,10 +159,21 @@ class _LiveScheduler:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        self._schedule.after_step(self._scheduler)
+        with self._without_draws():
+            self._schedule.after_step(self._scheduler)
 
     def after_epoch(self, objective: float) -> None:
-        self._schedule.after_epoch(self._scheduler, objective)
+        with self._without_draws():
+            self._schedule.after_epoch(self._scheduler, objective)
+
+    @contextmanager
+    def _without_draws(self) -> Iterator[None]:
+        """Refuse a user's schedule that draws, since a program has no generators of one run."""
+        draws = GlobalDraws() if self._schedule.user_modules() else None
+        yield
+        if draws:
+            message = f"the schedule '{self._schedule.name}' draws from a global generator"
+            raise ValueError(f"{message}, which a program cannot follow; use --engine loop")
 
 
 class LearningRates:

@@ -275,7 +275,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if weights:
                 self.arrive(labels)
                 return _Flow(frozenset(map(self._call, sorted(weights - {""}))), is_data=True)
-        if any(part in operation for part in _RECURRENT) or operation == "embedding":
+        if any(kind in operation for kind in _RECURRENT) or operation == "embedding":
             self.arrive(labels)
             return _Flow(is_data=True)
         return _Flow(frozenset(self._follow(operation, args, labels)), is_data=True)

@@ -17,9 +17,9 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as arrow_csv
 
 from ablations.core.errors import RequestError
+from ablations.tasks.tabular.fields import Rows, parse_fields, to_index
 from ablations.tasks.tabular.options import DEFAULT_MARKS, ReadingOptions
 
 QUOTED = "\ue000"
@@ -27,9 +27,11 @@ QUOTED = "\ue000"
 ROW_NAMES = "Unnamed: 0"
 """The name of a first column without a name, as in pandas."""
 _SEPARATORS = ",;\t| "
-_SAMPLE = 20
-"""How many rows decide about the separator."""
-_LINE_BREAK, _QUOTE, _RETURN = 10, 34, 13
+_SAMPLE, _SAMPLE_SIZE = 20, 1_000_000
+"""How many rows, or bytes at most, decide about the separator."""
+_QUOTED_MARK = re.compile(
+    rb'(?<![^,;\t|\s])"(' + "|".join(map(re.escape, DEFAULT_MARKS)).encode() + rb')"(?![^,;\t|\s])'
+)
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,15 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
     if separator == " ":
         content, separator = _without_runs(content), "\t"
     header, line, start = _read_header(content, separator, path)
-    sample = _sample_widths(content[start:], separator)
+    sample = _sample_widths(content[start : start + _SAMPLE_SIZE], separator)
     is_shifted = bool(sample) and set(sample) == {len(header) + 1}
-    width = len(header) + is_shifted
-    rows = _parse_fast(content[start:], separator, width, line)
+    names = [""] * is_shifted + header
+    is_plain = options.decimal in ("", ".") and not (options.thousands or options.missing)
+    texts = dict(options.types)
+    may_be_float = [is_plain and name not in texts for name in names]
+    rows = parse_fields(memoryview(content)[start:], separator, line, may_be_float)
     if rows is None:
-        rows = _parse_exactly(content, separator, len(header), width, path)
+        rows = _parse_exactly(content, separator, len(header), len(names), path)
     columns, index = rows
     names, arrays, notes = _name_columns(header, columns, path)
     row_names = names[0] if names[0] not in header else ""
@@ -78,12 +83,9 @@ def _without_comments(content: bytes, character: str) -> bytes:
 
 def _mark_quoted_words(content: bytes) -> bytes:
     """Put ``QUOTED`` before the default marks of missing values that stand in quotation marks."""
-    marks = [mark.encode() for mark in DEFAULT_MARKS if b'"%s"' % mark.encode() in content]
-    if not marks:
+    if b'"' not in content or not _QUOTED_MARK.search(content):
         return content
-    words = b"|".join(re.escape(mark) for mark in marks)
-    pattern = rb'(?<![^,;\t|\s])"(' + words + rb')"(?![^,;\t|\s])'
-    return re.sub(pattern, rb'"' + QUOTED.encode() + rb'\1"', content)
+    return _QUOTED_MARK.sub(rb'"' + QUOTED.encode() + rb'\1"', content)
 
 
 def _without_runs(content: bytes) -> bytes:
@@ -94,31 +96,32 @@ def _without_runs(content: bytes) -> bytes:
 
 def _find_separator(content: bytes) -> str:
     """Return the separator that the first rows agree on, else the most frequent of the header."""
-    head = content.lstrip(b"\r\n").split(b"\n", 1)[0].decode()
-    unquoted = re.sub(r'"[^"]*"', "", head)
+    header = next(line for line in _read_lines(content) if line.strip())
+    unquoted = re.sub(r'"[^"]*"', "", header)
     candidates = sorted(_SEPARATORS[:-1], key=unquoted.count, reverse=True)
     if not unquoted.count(candidates[0]):
         candidates.insert(0, " ")
     for separator in candidates:
-        sample, delimiter = content, separator
-        if separator == " ":
-            sample, delimiter = _without_runs(content[: content.find(b"\n", 1_000_000)]), "\t"
-        counts = _sample_widths(sample, delimiter)
+        is_space = separator == " "
+        sample = _without_runs(content[:_SAMPLE_SIZE]) if is_space else content[:_SAMPLE_SIZE]
+        counts = _sample_widths(sample, "\t" if is_space else separator)
         if counts and counts[0] > 1 and {n - counts[0] for n in counts[1:]} in ({0}, {1}, set()):
             return separator
     return max(_SEPARATORS[:-1], key=unquoted.count)  # a comma if none occurs
 
 
 def _sample_widths(content: bytes, separator: str) -> list[int]:
-    """Return the number of fields of the first records."""
+    """Return the number of fields of the first records; the last one may be cut."""
+    records = _read_records(content, separator)
     try:
-        return [len(fields) for *_, fields in islice(_read_records(content, separator), _SAMPLE)]
+        widths = [len(fields) for *_, fields in islice(records, _SAMPLE + 1)]
     except csv.Error:
         return []
+    return widths[:-1] if len(content) == _SAMPLE_SIZE or len(widths) > _SAMPLE else widths
 
 
 def _read_lines(content: bytes) -> Iterator[str]:
-    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace", newline="")
 
 
 def _read_records(content: bytes, separator: str) -> Iterator[tuple[int, int, list[str]]]:
@@ -161,61 +164,6 @@ def _unreadable(error: csv.Error, line: int, path: str) -> RequestError:
     return RequestError(f"{message}; is a quotation mark not closed?", source=path)
 
 
-Rows = tuple[tuple[pa.ChunkedArray, ...], pd.Index]
-
-
-def _parse_fast(body: bytes, separator: str, width: int, line: int) -> Rows | None:
-    """Return columns and lines by pyarrow; None where ``csv`` may read the text otherwise."""
-    data = np.frombuffer(body, np.uint8)
-    breaks, quotes = np.flatnonzero(data == _LINE_BREAK), np.flatnonzero(data == _QUOTE)
-    if not _are_regular(data, quotes, separator):
-        return None
-    is_inside = np.searchsorted(quotes, breaks) % 2 == 1
-    ends = np.append(breaks[~is_inside], len(data))
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    lengths = ends - starts
-    is_blank = lengths == 0
-    is_blank[lengths == 1] = data[starts[lengths == 1]] == _RETURN
-    starts = starts[~is_blank]
-    names = [str(i) for i in range(width)]
-    block_size = min(max(1 << 20, len(body) // 8), 1 << 26)
-    try:
-        table = arrow_csv.read_csv(
-            pa.BufferReader(body),
-            arrow_csv.ReadOptions(column_names=names, block_size=block_size),
-            arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=bool(is_inside.any())),
-            arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-                check_utf8=False,
-            ),
-        )
-    except pa.ArrowException:
-        return None
-    if table.num_rows != len(starts):
-        return None
-    return tuple(table.columns), _to_index(np.searchsorted(breaks, starts) + line)
-
-
-def _are_regular(data: np.ndarray, quotes: np.ndarray, separator: str) -> bool:
-    """Return whether each quotation mark stands at an end of a field, or is doubled."""
-    if not len(quotes):
-        return True
-    edges = [ord(separator) if ord(separator) < 128 else 0, _LINE_BREAK, _RETURN, _QUOTE]
-    opening, closing = quotes[::2], quotes[1::2]
-    before = data[opening[opening > 0] - 1]
-    after = data[closing[closing < len(data) - 1] + 1]
-    are_ends = np.isin(before, edges).all() and np.isin(after, edges).all()
-    return len(quotes) % 2 == 0 and bool(are_ends)
-
-
-def _to_index(lines: np.ndarray) -> pd.Index:
-    if len(lines) and lines[-1] - lines[0] == len(lines) - 1:
-        return pd.RangeIndex(int(lines[0]), int(lines[-1]) + 1)
-    return pd.Index(lines, dtype=np.int64)
-
-
 def _parse_exactly(content: bytes, separator: str, header: int, width: int, path: str) -> Rows:
     """Return columns and lines by ``csv``; raise ``RequestError`` for the first invalid line."""
     rows, lines, end = list[list[str]](), list[int](), 1
@@ -235,7 +183,7 @@ def _parse_exactly(content: bytes, separator: str, header: int, width: int, path
         raise _unreadable(error, end + 1, path) from None
     columns = zip(*rows, strict=True) if rows else [()] * width
     arrays = (pa.chunked_array([pa.array([v or None for v in c], pa.string())]) for c in columns)
-    return tuple(arrays), _to_index(np.array(lines, dtype=np.int64))
+    return tuple(arrays), to_index(np.array(lines, dtype=np.int64))
 
 
 def _name_columns(

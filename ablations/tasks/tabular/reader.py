@@ -156,7 +156,7 @@ def _read_csv(path: str, options: ReadingOptions) -> TableFile:
     if options.date_format and not any(reading.type == "date" for reading in readings):
         message = f"no column holds dates as {options.date_format!r}"
         raise RequestError(message, "date_format", path)
-    frame = pd.DataFrame(columns, index=table.index)
+    frame = pd.DataFrame(columns, index=table.index, copy=False)
     if is_empty := [reading.type for reading in readings if reading.missing]:
         frame = frame.dropna(how="all") if len(is_empty) == len(readings) else frame
     notes = (*table.notes, *_describe_row_names(readings))
@@ -184,7 +184,9 @@ def _find_decimal(table: TextTable, options: ReadingOptions) -> str:
         return "."
     commas, points = list[pd.Series](), False
     for texts in table.columns:
-        if cast_numbers(texts, keeps_zeros=False) is not None:
+        if pa.types.is_floating(texts.type):
+            points = True
+        elif cast_numbers(texts, keeps_zeros=False) is not None:
             points = points or bool(pc.any(pc.match_substring(texts, ".")).as_py())
         elif pc.any(pc.match_substring(texts, ",")).as_py():
             encoded = Texts.encode(texts, table.index)

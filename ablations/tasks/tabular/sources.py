@@ -8,6 +8,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import stat
 import zipfile
 import zlib
@@ -85,7 +86,7 @@ def read_text(path: str, encoding: str) -> bytes:
         if b"\0" in content[:2]:
             message += '; if it is UTF-16, say encoding = "utf-16-le"'
         raise RequestError(message, source=path)
-    if not content.strip():
+    if not re.search(rb"\S", content):
         raise RequestError("is empty", source=path)
     return content
 
@@ -139,6 +140,8 @@ def _to_utf8(content: bytes, encoding: str, path: str) -> bytes:
     codec = encoding or next(marks, "utf-8")
     if codecs.lookup(codec).name == "utf-8" and content.startswith(codecs.BOM_UTF8):
         codec = "utf-8-sig"
+    if codec == "utf-8" and content.isascii():
+        return content
     try:
         text = content.decode(codec)
     except UnicodeDecodeError as error:

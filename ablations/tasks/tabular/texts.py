@@ -148,6 +148,8 @@ def cast_numbers(texts: pa.ChunkedArray, *, keeps_zeros: bool) -> np.ndarray | N
 
     Whole numbers that float64 rounds are something else; so are leading zeros, if they are kept.
     """
+    if pa.types.is_floating(texts.type):
+        return np.asarray(texts.to_numpy())
     try:
         numbers = pc.cast(texts, pa.float64())
     except pa.ArrowInvalid:

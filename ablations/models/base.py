@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from ablations.core.deprecation import renamed_attributes
 from ablations.core.random import Streams
 from ablations.core.registry import Component, register
-from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS
+from ablations.core.schema import BASELINE_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS
 from ablations.tasks.base import Task
 from ablations.techniques.base import Device, Init, Norm, Regularizer, TrainingContext
 
@@ -73,7 +73,7 @@ def model(cls: type[M]) -> type[M]:
     ValueError
         If a parameter has the name of a column of the runs table.
     """
-    if columns := {*RUN_COLUMNS, *METRIC_COLUMNS} & set(cls.__annotations__):
+    if columns := {*RUN_COLUMNS, *METRIC_COLUMNS, *BASELINE_COLUMNS} & set(cls.__annotations__):
         message = f"model '{cls.name}' has a parameter named like a column: {sorted(columns)}"
         raise ValueError(message)
     return register(cls)

@@ -18,7 +18,7 @@ from ablations.core.errors import RequestError, nearest
 from ablations.core.plugins import PREFIX, import_object, module_hash
 from ablations.core.random import Streams
 from ablations.core.registry import STUDY_DIR
-from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS
+from ablations.core.schema import BASELINE_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS
 from ablations.models.base import Model, NetworkContext, Weighted, model
 from ablations.models.tracing import ActivationTracer
 from ablations.tasks.base import Task
@@ -68,7 +68,9 @@ class Python(Model):
 
     def with_resolved_inputs(self) -> Self:
         defaults = self._defaults()
-        if columns := [n for n in defaults if n in RUN_COLUMNS or n in METRIC_COLUMNS]:
+        if columns := [
+            n for n in defaults if n in {*RUN_COLUMNS, *METRIC_COLUMNS, *BASELINE_COLUMNS}
+        ]:
             message = f"'{self.target}' has a parameter '{columns[0]}', the name of a column"
             raise RequestError(f"{message} or setting; rename it")
         options = dict(self.options)

@@ -34,7 +34,7 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
-from ablations.training.evaluation import Evaluation, constant_loss, evaluate, judging_rows
+from ablations.training.evaluation import Evaluation, evaluate, find_baseline, judging_rows
 from ablations.training.result import EpochRecord, RunResult
 from ablations.training.statistics import recompute_statistics
 
@@ -61,7 +61,7 @@ def train(run: Run, stop: int | None = None) -> RunResult:
             x, y = judging_rows(data)
             with torch.no_grad():
                 outputs = network(x)
-            baselines = [constant_loss(configuration.task, data)]
+            baselines = [find_baseline(configuration, run.seed, data)]
             (evaluation,) = evaluate(configuration, [data], outputs[None], y[None], baselines)
     return RunResult(
         run,

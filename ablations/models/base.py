@@ -160,6 +160,14 @@ class Model(Component):
         """Yield the layers whose weights an init fills, hidden layers first, the output last."""
         raise NotImplementedError
 
+    def weighted_layers(self, network: nn.Module) -> list[Any]:
+        """Return the layers of ``weights``."""
+        return [layer for _, layer, _ in self.weights(network)]
+
+    def hidden_layers(self, network: nn.Module) -> list[Any]:
+        """Return the layers of ``weights`` without the output layer."""
+        return [layer for _, layer, kind in self.weights(network) if kind != "linear"]
+
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
     """Return a linear layer in float32, independent of PyTorch's default."""
@@ -263,11 +271,10 @@ def fill_network(network: nn.Module, context: NetworkContext, streams: Streams) 
 
 def finish_network(network: nn.Module, context: NetworkContext) -> nn.Module:
     """Move a filled network to its device, and apply ``Norm.wrap`` to its hidden layers."""
-    layers = list(context.model.weights(network))
+    layers = context.model.hidden_layers(network)
     network.to(context.device.torch_device(), context.torch_dtype)
-    for _, layer, nonlinearity in layers:
-        if nonlinearity != "linear":
-            context.norm.wrap(layer)
+    for layer in layers:
+        context.norm.wrap(layer)
     return network
 
 

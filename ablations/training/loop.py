@@ -197,7 +197,7 @@ def batch_rows(
 @torch.no_grad()
 def shrink(configuration: Configuration, network: nn.Module) -> None:
     """Scale weights to what the regularizer allows, after a step."""
-    for _, layer, _ in configuration.model.weights(network):
+    for layer in configuration.model.weighted_layers(network):
         # The weights of a unit are one vector, in a convolution too.
         factor = configuration.regularizer.shrink(layer.weight.flatten(1))
         if factor is None:

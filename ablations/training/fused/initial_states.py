@@ -112,7 +112,7 @@ def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module
     """Build a network, with zeros for the weights that an init fills."""
     with streams.isolated(configuration.device.torch_device()):
         network = build_network(configuration)
-    for _, layer, _ in configuration.model.weights(network):
+    for layer in configuration.model.weighted_layers(network):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return network

@@ -132,6 +132,8 @@ def read_table(
         A column that cannot be used has ``ColumnReading.problem`` instead: it may be one that the
         study leaves out.
     """
+    if options.decimal and options.decimal == options.thousands:
+        raise RequestError("decimal and thousands are the same character", "decimal", path)
     if format_ == "csv" and (copy := load_copy(content, options)):
         frame, readings, notes = copy
         return TableFile(path, frame, "line", readings, notes)

@@ -45,7 +45,7 @@ def zipped(**members: str) -> bytes:
     return buffer.getvalue()
 
 
-TWO = {"a": [1, 2], "b": ["x", "y"]}
+TWO: dict[str, list[object]] = {"a": [1, 2], "b": ["x", "y"]}
 PLAIN = "a,b\n1,x\n2,y\n"
 
 RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {

@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     "blank": ("\n\n  \n", {}, "is empty"),
     "header alone": (HEADER + "\n", {}, "holds no rows of data"),
     "no header": ("\n".join(["1,2,3,4"] * 30), {}, "line 1 holds numbers (1, 2, 3, …)"),
-    "two names": (table(header="id,size,size,price"), {}, "two columns are named 'size'"),
+    "two names": (table(header="id,size,size,price"), {}, "columns 2 and 3 are both named 'size'"),
     "no name": (table(header="id,,sort,price"), {}, "column 2 of 4 has no name"),
     "short line": (table(line5="3,3.5,b"), {}, "line 5 has 3 fields, the header 4"),
     "long line": (table(line7="5,5.5,b,6,7"), {}, "line 7 has 5 fields, the header 4"),

@@ -26,7 +26,7 @@ def read_columns(content: bytes, path: str) -> tuple[dict[str, pa.ChunkedArray],
         raise RequestError(f"not a Parquet file: {reason}", source=path) from None
     names = [ROW_NAMES if name == "__index_level_0__" else name for name in table.column_names]
     if repeated := [name for name in names if names.count(name) > 1]:
-        raise RequestError(f"two columns are named '{repeated[0]}'", source=path)
+        raise RequestError(f"two columns are named '{repeated[0]}'; rename one", source=path)
     metadata = (table.schema.metadata or {}).get(b"pandas", b"{}")
     index = {entry for entry in json.loads(metadata).get("index_columns", []) if _is_name(entry)}
     index = {ROW_NAMES if name == "__index_level_0__" else name for name in index}

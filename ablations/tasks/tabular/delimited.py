@@ -58,7 +58,12 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
         content, separator = _without_runs(content), "\t"
     header, line, start = _read_header(content, separator, path)
     sample = _sample_widths(content[start : start + _SAMPLE_SIZE], separator)
-    is_shifted = bool(sample) and set(sample) == {len(header) + 1}
+    n_fields = len(header)
+    if header[0][:1] in ("#", "%") and n_fields not in sample and not options.comment:
+        message = f"line {line - 1:,} begins with {header[0][:1]!r} and has {n_fields} fields"
+        advice = f'for a comment say comment = "{header[0][:1]}"'
+        raise RequestError(f"{message}, line {line:,} has {sample[0]}; {advice}", source=path)
+    is_shifted = n_fields > 1 and sample.count(n_fields + 1) > sample.count(n_fields)
     names = [""] * is_shifted + header
     is_plain = options.decimal in ("", ".") and not (options.thousands or options.missing)
     texts = dict(options.types)
@@ -67,7 +72,7 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
     if rows is None:
         rows = _parse_exactly(content, separator, len(header), len(names), path)
     columns, index = rows
-    names, arrays, notes = _name_columns(header, columns, path)
+    names, arrays, notes = _name_columns(header, columns, path, line - 1)
     row_names = names[0] if names[0] not in header else ""
     return TextTable(tuple(names), tuple(arrays), index, separator, row_names, tuple(notes))
 
@@ -96,7 +101,7 @@ def _without_runs(content: bytes) -> bytes:
 
 def _find_separator(content: bytes) -> str:
     """Return the separator that the first rows agree on, else the most frequent of the header."""
-    header = next(line for line in _read_lines(content) if line.strip())
+    header = next((line for line in _read_lines(content) if line.strip()), "")
     unquoted = re.sub(r'"[^"]*"', "", header)
     candidates = sorted(_SEPARATORS[:-1], key=unquoted.count, reverse=True)
     if not unquoted.count(candidates[0]):
@@ -187,7 +192,7 @@ def _parse_exactly(content: bytes, separator: str, header: int, width: int, path
 
 
 def _name_columns(
-    header: list[str], columns: Sequence[pa.ChunkedArray], path: str
+    header: list[str], columns: Sequence[pa.ChunkedArray], path: str, line: int
 ) -> tuple[list[str], list[pa.ChunkedArray], list[str]]:
     """Return names, columns and notes; a first column without a name is ``ROW_NAMES``."""
     names, is_empty = list(header), [column.null_count == len(column) for column in columns]
@@ -200,18 +205,18 @@ def _name_columns(
     if count := len(names) - len(retained):
         notes.append(f"Left out: {count} empty column{'s' * (count > 1)} without a name.")
     names, columns = [names[i] for i in retained], [columns[i] for i in retained]
-    check_names(names, path)
+    check_names(names, path, f"line {line:,}: ")
     return names, columns, notes
 
 
-def check_names(names: Sequence[str], path: str) -> None:
+def check_names(names: Sequence[str], path: str, place: str = "") -> None:
     """Refuse columns without a name, and two columns of one name."""
     positions = dict[str, int]()
     for number, name in enumerate(names, start=1):
         if not name:
-            message = f"column {number} of {len(names)} has no name"
+            message = f"{place}column {number} of {len(names)} has no name"
             raise RequestError(f"{message}; write one into the header", source=path)
         if name in positions:
-            message = f"two columns are named '{name}', columns {positions[name]} and {number}"
+            message = f"{place}columns {positions[name]} and {number} are both named '{name}'"
             raise RequestError(f"{message}; rename one in the header", source=path)
         positions[name] = number

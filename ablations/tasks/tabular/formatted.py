@@ -86,17 +86,16 @@ def _describe(name: str, texts: Texts, is_amount: np.ndarray, options: ReadingOp
 
 
 def strip_unit(values: pd.Series) -> tuple[str, pd.Series]:
-    """Return the unit that all texts have in common, and the numbers beside it as texts.
+    """Return the most frequent unit, and the numbers beside it as texts; "" beside another one.
 
     >>> strip_unit(pd.Series(["182 lb", "75 lb"]))[0]
     'lb'
     """
     parts = values.str.extract(rf"^{_WITH_UNIT}$")
-    units = parts["before"] + "…" + parts["after"].str.strip()
-    if units.isna().any() or len(set(units)) != 1:
-        return "", values
+    units = (parts["before"] + " " + parts["after"]).str.strip().fillna("")
+    unit = str(units.mode().get(0, ""))
     amounts = parts["sign"] + parts["amount"].str.replace("\u2212", "-")
-    return units.iloc[0].strip("…"), amounts
+    return unit, amounts.where(units == unit, "").fillna("")
 
 
 def suggest_dates(values: pd.Series) -> str:

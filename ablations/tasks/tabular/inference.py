@@ -173,8 +173,8 @@ class ColumnReader:
         if (is_wrong := np.isnan(numbers)).any():
             unit, stripped = strip_unit(rest.values)
             numbers = self._parse(stripped)
-            if not unit or np.isnan(numbers).any():
-                is_wrong = np.isnan(numbers) if unit else is_wrong
+            is_wrong = np.isnan(numbers) if unit else is_wrong
+            if is_wrong.any():
                 raise self.error(self._misfit(name, rest, is_wrong, "number"))
             notes = (f"'{name}' is read without its unit {unit!r}.",)
         return _Typed(rest.to_numbers(numbers), "number", texts.is_mark, notes)

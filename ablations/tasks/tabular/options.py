@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import AfterValidator, Field, PlainValidator
+from pydantic import AfterValidator, PlainValidator
 
 from ablations.core.errors import RequestError, nearest
 
@@ -69,7 +69,17 @@ def _check_encoding(name: str) -> str:
 
 
 Encoding = Annotated[str, AfterValidator(_check_encoding)]
-Character = Annotated[str, Field(max_length=1)]
+
+
+def _check_character(text: str) -> str:
+    if len(text) > 1 or text.isalnum() or text in ('"', "\r", "\n"):
+        raise RequestError(
+            f"expected one character that is no letter, digit or quote, found {text!r}"
+        )
+    return text
+
+
+Character = Annotated[str, AfterValidator(_check_character)]
 
 
 @dataclass(frozen=True, kw_only=True)

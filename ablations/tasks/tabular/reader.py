@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from ablations.core.errors import RequestError, nearest
+from ablations.tasks.tabular.cache import load_copy, store_copy
 from ablations.tasks.tabular.columnar import read_columns, to_series, to_texts
 from ablations.tasks.tabular.delimited import ROW_NAMES, TextTable, check_names, split_fields
 from ablations.tasks.tabular.inference import ColumnReader
@@ -108,7 +109,7 @@ def type_of(column: pd.Series) -> ColumnType:
 def read_table(
     path: str,
     format_: Format,
-    content: str,  # noqa: ARG001 - a cache key
+    content: str,
     options: ReadingOptions = ReadingOptions(),  # noqa: B008 - frozen
 ) -> TableFile:
     """Return the table in a file of this hash; a column has a type that all its values have.
@@ -131,9 +132,16 @@ def read_table(
         A column that cannot be used has ``ColumnReading.problem`` instead: it may be one that the
         study leaves out.
     """
+    if options.decimal and options.decimal == options.thousands:
+        raise RequestError("decimal and thousands are the same character", "decimal", path)
+    if format_ == "csv" and (copy := load_copy(content, options)):
+        frame, readings, notes = copy
+        return TableFile(path, frame, "line", readings, notes)
     table = _read_csv(path, options) if format_ == "csv" else _read_parquet(path, options)
     if not len(table.frame):
         raise table.error("holds no rows of data")
+    if format_ == "csv":
+        store_copy(content, options, (table.frame, table.readings, table.notes))
     return table
 
 

@@ -147,7 +147,7 @@ def list_(
         Literal["techniques", "tasks", "models", "studies"], typer.Argument(help="What to list.")
     ],
 ) -> None:
-    """List what a study can name, with parameters, their defaults and values, and sources."""
+    """List what a study can ask for, with parameters and sources."""
     from ablations.study.study import Study, shipped_studies
 
     if kind == "studies":

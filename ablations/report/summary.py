@@ -24,6 +24,7 @@ from ablations.report.formatting import (
 from ablations.report.soundness import (
     describe_endings,
     describe_learning,
+    describe_other_learning,
     describe_others,
     has_learned,
 )
@@ -78,8 +79,12 @@ def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: st
 
     Where nothing was learned no level is said to help.
     """
-    judge = metadata.judge if metadata else "last"
-    sentences = [describe_learning(ablation), describe_endings(ablation, judge)]
+    judge, metric = (metadata.judge, metadata.metric_name) if metadata else ("last", "")
+    sentences = [
+        describe_learning(ablation, metric),
+        describe_other_learning(ablation, metric),
+        describe_endings(ablation, judge),
+    ]
     if has_learned(ablation):
         sentences.append(describe_effects(ablation.effects, ablation.design, noun))
         sentences.append(describe_others(ablation))

@@ -190,7 +190,8 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
         shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
         assert shown.exit_code == 0, shown.output
         if question not in ("aliases", "tuning"):
-            assert "procedure: " in " ".join(shown.stdout.split())
+            mark = "procedure (val_loss): " if question == "baseline" else "procedure: "
+            assert mark in " ".join(shown.stdout.split())
 
 
 def test_the_command_writes_every_format(results: ablations.Results) -> None:

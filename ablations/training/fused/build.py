@@ -86,7 +86,7 @@ def _map_over_members(configuration: Configuration, template: nn.Module) -> Coho
     """Map a network without a stacked form over members, if that gives the same numbers."""
     data = load_data(configuration, Streams(0))
     try:
-        linears = [layer for _, layer, _ in configuration.model.weights(template)]
+        linears = configuration.model.weighted_layers(template)
         program = CohortProgram(configuration, map_module(template, linears, data.x_train[:2]))
         _check_against_module(program, template, data)
     except NotStackableError:

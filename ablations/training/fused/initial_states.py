@@ -23,9 +23,10 @@ from ablations.core.random import GlobalDraws, Streams
 from ablations.models.base import build_network, fill_network, initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
+from ablations.tasks.baseline import Baseline
 from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training.cohorts import CohortKey, cohort_key
-from ablations.training.evaluation import constant_loss
+from ablations.training.evaluation import find_baseline
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import Tensors
 from ablations.training.loop import load_data, to_device
@@ -49,8 +50,8 @@ class Member:
     run: Run
     initial: InitialState
     data: Data
-    baseline: float | None
-    """The loss of the best constant on the rows that judge."""
+    baseline: Baseline
+    """The best constants on the rows that judge."""
     lr_S: Tensor | None
     """The learning rate of each step; None if it depends on how the training goes."""
 
@@ -75,10 +76,10 @@ class InitialStateCache:
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
         return Member(run, initial, *self._data(run.seed), lr_S)
 
-    def _load_data(self, seed: int) -> tuple[Data, float | None]:
+    def _load_data(self, seed: int) -> tuple[Data, Baseline]:
         c = self.program.configuration
         data = load_data(c, c.streams(seed))
-        return data, constant_loss(c.task, data)
+        return data, find_baseline(c, seed, data)
 
     def _initialise(self, init: Init, seed: int) -> InitialState:
         network, c = self.program.network, self.program.configuration.with_(init=init)
@@ -111,7 +112,7 @@ def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module
     """Build a network, with zeros for the weights that an init fills."""
     with streams.isolated(configuration.device.torch_device()):
         network = build_network(configuration)
-    for _, layer, _ in configuration.model.weights(network):
+    for layer in configuration.model.weighted_layers(network):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return network

@@ -37,7 +37,7 @@ def hash_definition(value: Any, covered: Iterable[Any] = ()) -> str:
     """
     definition = Definition(value, covered)
     content = definition.parts.pop("", b"")
-    extras = [f"{name}=".encode() + part for name, part in sorted(definition.parts.items())]
+    extras = [f"{name}=".encode() + text for name, text in sorted(definition.parts.items())]
     return digest(b"".join([content, *extras]), size=10) if content or extras else ""
 
 
@@ -46,7 +46,7 @@ def hash_closure(value: Any) -> str:
     definition = Definition()
     for name, cell in sorted(_closure_variables(value).items()):
         definition.add(name, cell)
-    parts = [f"{name}=".encode() + part for name, part in sorted(definition.parts.items())]
+    parts = [f"{name}=".encode() + text for name, text in sorted(definition.parts.items())]
     return digest(b"".join(parts), size=10) if parts else ""
 
 

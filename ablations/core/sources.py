@@ -60,7 +60,7 @@ class ModuleFacts(NamedTuple):
 
 def is_library(path: str) -> bool:
     """Return whether a file belongs to Python, to an installed package, or to this one."""
-    return path.startswith((*_STANDARD, "<")) or any(part in path for part in _INSTALLED)
+    return path.startswith((*_STANDARD, "<")) or any(folder in path for folder in _INSTALLED)
 
 
 def find_modules(name: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.interactions import interactions, moderators
 from ablations.analysis.main_effects import Correction, main_effects
+from ablations.analysis.outcomes import MissingMetric
 from ablations.analysis.power import seeds_needed
 from ablations.analysis.selection import describe_choices, tune
 from ablations.analysis.statements import join_statements
@@ -27,6 +28,8 @@ class Effects:
     interactions: pd.DataFrame
     baseline: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``against_baseline``."""
+    missing: Sequence[MissingMetric] = ()
+    """The study's outcome and its first metric, where runs lack them."""
     endings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``curve_endings``."""
     others: Mapping[str, pd.DataFrame] = field(default_factory=dict)

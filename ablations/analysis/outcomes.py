@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,10 @@ CAUTIONS = {
     "objective": "the objective holds penalties, which techniques add to by what they are",
     "train_loss": "a training loss tells how well rows are remembered",
 }
+
+
+_OF_EACH_CLASS = frozenset({"roc_auc", "average_precision"})
+"""Metrics that are undefined where a class has no row."""
 
 
 def judged_loss(runs: pd.DataFrame) -> str:
@@ -47,6 +52,51 @@ def constant_column(runs: pd.DataFrame, outcome: str) -> str | None:
     return name if is_recorded(runs, name) else None
 
 
+@dataclass(frozen=True)
+class MissingMetric:
+    """A metric that is undefined for runs that ended well."""
+
+    name: str
+    missing: int
+    """How many of the ``runs`` have no number."""
+    runs: int
+    lacks_class: bool
+    """Whether it is undefined since the rows that judge a run lack a class."""
+
+    def __str__(self) -> str:
+        cause = ", whose judging rows lack a class" if self.lacks_class else ""
+        return f"{self.name} is missing in {self.missing:,} of {self.runs:,} runs{cause}"
+
+
+def find_missing(runs: pd.DataFrame, names: Iterable[str]) -> list[MissingMetric]:
+    """Return the metrics among these columns that some runs lack, or all of them."""
+    ok = runs[runs["status"] == "ok"]
+    counts = {
+        name: int(ok[name].isna().sum()) if name in ok else len(ok)
+        for name in dict.fromkeys(names)
+        if name not in LOSS_COLUMNS
+    }
+    return [
+        MissingMetric(name, count, len(ok), name in _OF_EACH_CLASS and name in ok)
+        for name, count in counts.items()
+        if count
+    ]
+
+
+def missing_metrics(runs: pd.DataFrame, metadata: StudyMetadata) -> list[MissingMetric]:
+    """Return the study's outcome and its first metric where some runs lack them."""
+    names = [metadata.outcome, first_metric(runs, metadata)]
+    return find_missing(runs, [name for name in names if name in metadata.metrics])
+
+
+def state_missing(runs: pd.DataFrame, metadata: StudyMetadata, outcome: str, column: str) -> str:
+    """Say how many runs lack a metric, and which column stands in for it; else nothing."""
+    if outcome in metadata.metrics and column in LOSS_COLUMNS:
+        (missing,) = find_missing(runs, [outcome])
+        return f"{missing}; {column} stands in for it"
+    return "; ".join(map(str, find_missing(runs, [column])))
+
+
 def find_outcome(runs: pd.DataFrame, metadata: StudyMetadata, outcome: str | None = None) -> str:
     """Return the column of an outcome; ``None`` stands for that of the study.
 
@@ -64,8 +114,10 @@ def find_outcome(runs: pd.DataFrame, metadata: StudyMetadata, outcome: str | Non
     _refuse_other_outcomes(name, valid)
     is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)
     if is_optional and not is_recorded(runs, name) and (runs["status"] == "ok").any():
-        message = f"no run of this folder recorded '{name}'"
-        raise RequestError(f"{message}; --force trains them again", "outcome")
+        message = f"no run of this folder recorded '{name}'; --force trains them again"
+        if name in metadata.metrics and name in runs:
+            message = str(*find_missing(runs, [name]))
+        raise RequestError(message, "outcome")
     return name
 
 

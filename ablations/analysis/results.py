@@ -37,9 +37,12 @@ from ablations.analysis.outcomes import (
     first_metric,
     is_recorded,
     judged_loss,
+    missing_metrics,
+    state_missing,
 )
 from ablations.analysis.ranking import ranking
 from ablations.analysis.selection import best_configuration
+from ablations.analysis.statements import join_statements
 from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
@@ -219,6 +222,7 @@ class Results(store.StoredResults):
         return replace(
             ablation,
             baseline=self.baseline(),
+            missing=missing_metrics(self.runs, metadata),
             endings=endings,
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
@@ -246,7 +250,8 @@ class Results(store.StoredResults):
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
-        return in_order(curve_endings(design, self.curves), {"": [CONTROL], **design.levels})
+        table = curve_endings(design, self.curves, margin=self._metadata.margin)
+        return in_order(table, {"": [CONTROL], **design.levels})
 
     def baseline(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
@@ -354,6 +359,10 @@ class Results(store.StoredResults):
             raise RequestError(str(error).split("() ", 1)[-1]) from None
         if (caution := CAUTIONS.get(design.outcome)) and "assumes" in table:
             table["assumes"] = [f"{text}; {caution}" for text in table["assumes"]]
+        if "left_out" in table:
+            names = [self._metadata.outcome if outcome is None else outcome, design.outcome]
+            missing = state_missing(self.runs, self._metadata, *names)
+            table["left_out"] = [join_statements(text, missing) for text in table["left_out"]]
         table = describe_tuning(table, design)
         columns = ORDERS.get(function)
         return in_order(table, design.levels, columns) if columns else table

@@ -47,6 +47,8 @@ class Component(RenamedMembers):
     """Whether it imports the module that one of its parameters names."""
     later_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that an earlier version lacked: their defaults are no part of a run's identity."""
+    resolved_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that ``with_resolved_inputs`` fills in: a study does not set them."""
     deprecated_names: ClassVar[Mapping[str, str]] = {
         "spelled": "to_spec",
         "pinned": "with_resolved_inputs",

@@ -62,6 +62,7 @@ class Python(Model):
     name = "python"
     imports_code = True
     has_random_build = True
+    resolved_fields = frozenset({"target", "options", "source"})
     target: str = ""
     options: Options = ()
     source: str = ""

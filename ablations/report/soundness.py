@@ -13,6 +13,7 @@ from ablations.analysis.baseline import BEST
 from ablations.analysis.baseline import CONTROL as CONTROL_ROW
 from ablations.analysis.outcomes import judged_loss
 from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
+from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.formatting import (
     format_change,
     format_percent,
@@ -126,6 +127,17 @@ def _is_promising(row: dict[str, Any]) -> bool:
         return bool(row["change"] < PROMISING)
     lack = 1 - row["baseline"]
     return bool(row["effect"] > -PROMISING * lack > 0 and row["p"] <= CHANCE)
+
+
+def describe_missing(ablation: Effects) -> str:
+    """Say which metric is missing in how many runs, and what stands in for it; else nothing."""
+    outcome = ablation.design.outcome
+    return write_text(
+        "missing",
+        metrics=ablation.missing,
+        outcome=name_outcome(outcome),
+        is_loss=outcome in LOSS_COLUMNS,
+    )
 
 
 def describe_endings(ablation: Effects, judge: str) -> str:

@@ -24,6 +24,7 @@ from ablations.report.formatting import (
 from ablations.report.soundness import (
     describe_endings,
     describe_learning,
+    describe_missing,
     describe_other_learning,
     describe_others,
     has_learned,
@@ -83,6 +84,7 @@ def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: st
     sentences = [
         describe_learning(ablation, metric),
         describe_other_learning(ablation, metric),
+        describe_missing(ablation),
         describe_endings(ablation, judge),
     ]
     if has_learned(ablation):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale
 from ablations.analysis.baseline import BEST
+from ablations.analysis.outcomes import find_missing
 from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -36,8 +37,9 @@ def training_table(data: ReportData) -> Table | None:
         Column("ending", lambda row: row["ending"], style_class="ending"),
         Column.number("seeds", "n"),
     )
-    design = data.results.design(data.results.loss)
-    margin = format_margin(design.margin, design.scale).lstrip("\N{PLUS-MINUS SIGN}")
+    margin = format_margin(data.metadata.margin, "log").lstrip("\N{PLUS-MINUS SIGN}")
+    if rows["late_change"].isna().all():  # some losses are zero or negative
+        margin = f"{margin} of the curve's mean size"
     return build_table("training", columns, rows, margin=margin)
 
 
@@ -132,7 +134,8 @@ def metrics_table(data: ReportData) -> Table | None:
         columns.append(Column(data.name(name), cell))
     columns.append(Column("agree", partial(_agreement, tables=by_level)))
     higher = [data.name(name) for name in tables if data.results.is_higher_better(name)]
-    return build_table("metrics", columns, data.effects, higher=higher)
+    missing = list(map(str, find_missing(data.results.runs, tables)))
+    return build_table("metrics", columns, data.effects, higher=higher, missing=missing)
 
 
 def _effect_cell(

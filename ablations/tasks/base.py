@@ -59,6 +59,7 @@ from ablations.tasks.losses import (
     default_loss,
     find_loss,
 )
+from ablations.tasks.metrics import score_r2
 
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
@@ -355,12 +356,16 @@ def _class_weights(task: WeightedTask) -> tuple[float, ...]:
 
 @frozen
 class Regression(LossTask):
-    """Mean squared error unless a study names another loss, and R² as the metric."""
+    """Mean squared error unless a study names another loss, and R² as the metric: of several
+    outputs the mean, each weighted alike, as in scikit-learn.
+    """
 
     classification = False
     metric_name = "r2"
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.shape[-1] > 1:
+            return score_r2(outputs, targets)
         spread = (targets - targets.mean(-2, keepdim=True)).square().mean((-2, -1))
         return 1 - (outputs - targets).square().mean((-2, -1)) / spread
 

@@ -112,7 +112,11 @@ class Technique(Component):
     is_ordered = True  # the control first
 
     def skip(self, context: TrainingContext) -> str | None:
-        """Return the reason why this technique makes no sense in a configuration, or None."""
+        """Return the reason why this technique makes no sense in a configuration, or None.
+
+        A technique for some tasks only says so here: ``return None if len(context.task.shape) == 3
+        else "it needs images"``.
+        """
         return None
 
 

@@ -72,7 +72,8 @@ class Component(RenamedMembers):
 
     def identity(self) -> dict[str, Any]:
         """Return plain values for the run's hash: name, parameters, and a user's class's source."""
-        source = "".join(source_hash(cast(type, cls)) for cls in _user_classes(type(self)))
+        classes: list[Any] = [*_user_classes(type(self))]
+        source = "".join(source_hash(cls, covered=classes) for cls in classes)
         values = {"name": self.name, **self.identity_parameters()}
         return values | ({"source": source} if source else {})
 

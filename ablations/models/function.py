@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX, import_object, module_hash
+from ablations.core.plugins import PREFIX, import_object, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import STUDY_DIR
 from ablations.core.schema import BASELINE_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS
@@ -88,7 +88,7 @@ class Python(Model):
                 continue
             message = f"the parameter '{name}' of '{self.target}' is {value!r} by default"
             raise RequestError(f"{message}; expected a number, a text, true or false")
-        return self._with(_sort_options(values), module_hash(self.target.partition(":")[0]))
+        return self._with(_sort_options(values), target_hash(self.target, self._function))
 
     def _defaults(self) -> dict[str, Any]:
         return {name: v for name, v in self._parameters().items() if name not in _ARGUMENTS}

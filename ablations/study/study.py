@@ -38,6 +38,7 @@ from ablations.study.parsing import (
     parse_exclusions,
 )
 from ablations.tasks.base import Judge, Task
+from ablations.tasks.metrics import find_metric
 
 ALPHA = 0.05
 
@@ -211,8 +212,10 @@ class Study(Settings):
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """Kind and name of the study's user components, with a hash of their source."""
-        return {
+        """Kind and name of the study's user components and metrics, with a hash of their source."""
+        metrics = [find_metric(name, self.task.classification) for name in self.metric]
+        sources = {f"metric {m.name}": m.source() for m in metrics if m.source()}
+        return sources | {
             f"{component.role} {component.to_spec()[0]}": str(source)
             for configuration in self.configurations
             for component in configuration.components

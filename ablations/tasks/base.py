@@ -45,7 +45,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ablations.core.errors import RequestError
-from ablations.core.plugins import PREFIX, module_hash
+from ablations.core.plugins import PREFIX, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import Component, from_validation, frozen
 from ablations.core.registry import register as task
@@ -289,7 +289,10 @@ class LossTask(Task):
 
     def loss_source(self) -> dict[str, str]:
         """Return the hash of a user's loss for the identity, under ``source``; {} otherwise."""
-        return {"source": module_hash(self._loss_module)} if self._loss_module else {}
+        if not self._loss_module:
+            return {}
+        function = getattr(self._row_losses, "function", None)
+        return {"source": target_hash(self._loss_name.removeprefix(PREFIX), function)}
 
     def user_modules(self) -> set[str]:
         return super().user_modules() | {self._loss_module} - {""}

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX
+from ablations.core.plugins import PREFIX, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import import_user_function
 from ablations.tasks.predictions import Predictions
@@ -50,6 +50,12 @@ class Metric:
         """Return the name of the module outside this package that defines the metric."""
         is_foreign = self.name.startswith(PREFIX)
         return {self.name.removeprefix(PREFIX).partition(":")[0]} if is_foreign else set()
+
+    def source(self) -> str:
+        """Return a hash of the source of a user's function; "" for other metrics."""
+        if not isinstance(self.compute, partial) or not self.user_modules():
+            return ""
+        return target_hash(self.name.removeprefix(PREFIX), self.compute.args[0])
 
 
 def standard_metrics(classification: bool) -> tuple[Metric, ...]:

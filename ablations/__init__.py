@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from ablations.core.errors import RequestError
     from ablations.execution.run import run
     from ablations.execution.trust import load
+    from ablations.study.catalogue import available
     from ablations.study.configuration import Configuration, Run
     from ablations.study.study import Study
     from ablations.tasks.arrays import from_arrays, from_dataset
     from ablations.tasks.base import Task
 
 __all__ = ["Configuration", "RequestError", "Results", "Run", "Study", "Task"]
-__all__ += ["from_arrays", "from_dataset", "load", "run"]
+__all__ += ["available", "from_arrays", "from_dataset", "load", "run"]
 
 _HOMES = {
     "Configuration": "ablations.study.configuration",
@@ -31,6 +32,7 @@ _HOMES = {
     "Run": "ablations.study.configuration",
     "Study": "ablations.study.study",
     "Task": "ablations.tasks.base",
+    "available": "ablations.study.catalogue",
     "from_arrays": "ablations.tasks.arrays",
     "from_dataset": "ablations.tasks.arrays",
     "load": "ablations.execution.trust",

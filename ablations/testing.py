@@ -14,6 +14,7 @@ import itertools
 import math
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -21,10 +22,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ablations.core.random import Draws, Streams
-from ablations.core.registry import registered, resolve
+from ablations.core.registry import frozen, registered, resolve
 from ablations.study.configuration import SETTINGS, Configuration, Run, to_plain
 from ablations.study.study import Study
-from ablations.techniques.base import Init, Norm, Optimizer, Regularizer, Schedule, Technique
+from ablations.tasks.base import Classification, Data, Task, split
+from ablations.techniques.base import (
+    Device,
+    Init,
+    Norm,
+    Optimizer,
+    Regularizer,
+    Schedule,
+    Technique,
+)
 from ablations.techniques.layers import RandomLayer
 from ablations.training import loop
 from ablations.training.cohorts import MIN_MEMBERS, cohort_key
@@ -44,7 +54,77 @@ Requirements = Iterator[tuple[bool, str]]
 """Pairs: whether a technique fulfils a requirement, and the description of a violation."""
 
 
-def check(technique: Technique, task: str = "notebook") -> None:
+@frozen
+class _Rows(Classification):
+    """Random rows, the class by their first number."""
+
+    rows = 96
+
+    def data(self, streams: Streams) -> Data:
+        x = streams.normal((144, self.inputs), "data/inputs")
+        ranks = x[:, 0].argsort().argsort()
+        return split(x, ranks * self.outputs // len(x), self.rows, streams)
+
+
+@frozen
+class _Binary(_Rows):
+    name = "two classes"
+    inputs, outputs = 8, 2
+
+
+@frozen
+class _Classes(_Rows):
+    name = "four classes"
+    inputs, outputs = 8, 4
+
+
+@frozen
+class _Images(_Rows):
+    name = "images"
+    inputs, outputs, shape = 64, 4, (1, 8, 8)
+
+
+@frozen
+class _Sequences(_Rows):
+    name = "sequences"
+    inputs, outputs, shape = 16, 4, (2, 8)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A task and a model on which a technique is checked."""
+
+    task: Any = "notebook"
+    model: Any = "mlp"
+    other_task: Task | None = field(default=None)
+    """A task that no study can name."""
+
+    @property
+    def title(self) -> str:
+        task = self.other_task or self.task
+        names = [each if isinstance(each, str) else str(each.name) for each in (task, self.model)]
+        return " with ".join(names)
+
+    def configuration(self, technique: Any) -> Configuration:
+        role = technique.role
+        levels = {role: technique} if role in SETTINGS else {"axes": {role: [technique]}}
+        settings = {"epochs": EPOCHS, "lr": RATE, "batch_size": 48, "dtype": "float64"}
+        study = Study(task=self.task, model=self.model, **settings, **levels)
+        configuration = study.configurations[0]
+        return configuration.with_(task=self.other_task) if self.other_task else configuration
+
+
+_CASES = (
+    _Case(),
+    _Case("digits", "mlp", _Classes()),
+    _Case("digits", "mlp", _Binary()),
+    _Case("digits", "cnn", _Images()),
+    _Case("digits", "gru", _Sequences()),
+)
+"""Regression first: a technique that applies there is checked there alone."""
+
+
+def check(technique: Technique, task: Any = None, model: Any = "mlp") -> None:
     """Check that a technique keeps the contract of its axis.
 
     A technique is a plain value with a caption that a study's file can hold. It fulfils the
@@ -52,12 +132,17 @@ def check(technique: Technique, task: str = "notebook") -> None:
     control. The fused engine, if it can train the technique, agrees with the plain loop to 1e-6 in
     float64.
 
+    The runs are those of a regression. A technique whose ``skip`` gives a reason there is checked
+    on all of these to which it applies: four classes, two classes, images with the model ``cnn``,
+    sequences with the model ``gru``. One that applies to none is a failure.
+
     Parameters
     ----------
     technique
         The object, with the parameters to be checked.
-    task
-        The task of the runs; ``"digits"`` for a technique that needs classes.
+    task, model
+        The only task and model of the runs, as a study has them, for a technique that applies to
+        none of the above.
 
     Raises
     ------
@@ -65,7 +150,8 @@ def check(technique: Technique, task: str = "notebook") -> None:
         With a sentence about the first requirement that the technique does not fulfil.
     """
     checks = [f(technique) for base, f in _CHECKS.items() if isinstance(technique, base)]
-    for is_fulfilled, violation in itertools.chain(*checks, _check_runs(technique, task)):
+    cases = _CASES if task is None else (_Case(task, model),)
+    for is_fulfilled, violation in itertools.chain(*checks, _check_cases(technique, cases)):
         if not is_fulfilled:
             raise AssertionError(f"{technique.role} '{technique.label}': {violation}")
 
@@ -207,19 +293,34 @@ def _rows(width: int) -> Tensor:
     return Streams(0).normal((12, width), "contract").to(torch.float32)
 
 
-def _check_runs(technique: Technique, task: str) -> Requirements:
-    configuration = _configuration(technique, task)
-    if configuration.skip is not None:
-        failure = f"{technique.role} '{technique.name}' cannot say"
-        violation = f"its 'skip' raises an exception: {configuration.skip}"
-        yield not configuration.skip.startswith(failure), violation
-        return
+def _check_cases(technique: Technique, cases: tuple[_Case, ...]) -> Requirements:
+    """Check the runs of the first case, or else of all to which the technique applies."""
+    reasons = dict[str, str]()
+    for case in cases:
+        reason = case.configuration(technique).skip
+        if reason is None:
+            yield from _check_runs(technique, case)
+            if not reasons:
+                return
+        else:
+            failure = f"{technique.role} '{technique.name}' cannot say"
+            violation = f"its 'skip' raises an exception: {reason}"
+            yield not reason.startswith(failure), violation
+            reasons[case.title] = reason
+    is_missing = isinstance(technique, Device) and not technique.available()
+    texts = "; ".join(f"{title}: {reason}" for title, reason in reasons.items())
+    violation = f"it applies to no task of the check ({texts}); give a task and a model"
+    yield is_missing or len(reasons) < len(cases), violation
+
+
+def _check_runs(technique: Technique, case: _Case) -> Requirements:
+    configuration = case.configuration(technique)
     first, again = (_train(configuration) for _ in range(2))
     yield first == again, "the same run has other losses when it is repeated"
     control = registered(technique.role)[technique.control]()
     if technique.role != "device" and technique.name != control.name:
         # At a high rate the weights move so far that every technique has an effect.
-        pair = (_configuration(level, task) for level in (technique, control))
+        pair = (case.configuration(level) for level in (technique, control))
         losses, control_losses = (_train(c.with_(lr=HIGH_RATE, epochs=20)) for c in pair)
         yield losses != control_losses, "its losses are those of the control: it has no effect"
     yield from _check_fused(configuration)
@@ -238,13 +339,6 @@ def _check_fused(configuration: Configuration) -> Requirements:
         is_close = all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in pairs)
         violation = f"its {engine} runs differ from those of the plain loop"
         yield is_close or expected.status == "diverged", violation
-
-
-def _configuration(technique: Any, task: str) -> Configuration:
-    role = technique.role
-    levels = {role: technique} if role in SETTINGS else {"axes": {role: [technique]}}
-    study = Study(task=task, epochs=EPOCHS, lr=RATE, batch_size=48, dtype="float64", **levels)
-    return study.configurations[0]
 
 
 def _train(configuration: Configuration) -> list[float]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from ablations.core import registry
 from ablations.core.registry import registered
 from ablations.techniques.base import (
     Init,
     Norm,
+    Penalties,
     RandomLayer,
     Regularizer,
     Schedule,
@@ -35,7 +38,7 @@ TECHNIQUES = [
 
 @pytest.mark.parametrize("level", TECHNIQUES)
 def test_registered_techniques_pass(level: Technique) -> None:
-    check(level, task="digits" if level.name == "label_smoothing" else "notebook")
+    check(level)
 
 
 @pytest.mark.parametrize("level", [GroupNorm(channels=4), Dropout(p=(0.3,)), InputNoise(std=0.3)])
@@ -104,3 +107,60 @@ def test_violations_are_reported(base: type[Any], body: dict[str, Any], failure:
     globals()["Broken"] = type(broken)
     with pytest.raises(AssertionError, match=failure):
         check(broken)
+
+
+SOME_TASKS: dict[str, Callable[[Any], bool]] = {
+    "images": lambda context: len(context.task.shape) == 3,
+    "sequences": lambda context: len(context.task.shape) == 2,
+    "binary": lambda context: context.task.classification and context.task.outputs == 2,
+    "classes": lambda context: context.task.classification,
+}
+
+
+@pytest.mark.parametrize("kind", SOME_TASKS)
+def test_a_technique_for_some_tasks_is_checked_on_those(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = []
+
+    def skip(self: Any, context: Any) -> str | None:
+        return None if SOME_TASKS[kind](context) else f"it is for {kind} only"
+
+    def penalties(self: Any) -> Penalties:
+        return Penalties(l1=0.01)
+
+    def objective(self: Any, outputs: Tensor, targets: Tensor, *rest: Any) -> Tensor:
+        tasks.append(outputs.shape[1:])
+        return Regularizer.objective(self, outputs, targets, *rest)
+
+    good = register_broken(Regularizer, skip=skip, penalties=penalties, objective=objective)
+    monkeypatch.setitem(globals(), "Broken", type(good))
+    check(good)
+    assert tasks
+    with registry.temporary():
+        # It changes nothing, which shows only where it applies.
+        idle = register_broken(Regularizer, name="idle", skip=skip)
+        monkeypatch.setitem(globals(), "Broken", type(idle))
+        with pytest.raises(AssertionError, match="its losses are those of the control"):
+            check(idle)
+
+
+def test_a_technique_that_applies_nowhere_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def skip(self: Any, context: Any) -> str | None:
+        return None if context.task.name == "diabetes" else "it is for patients"
+
+    norm = register_broken(Norm, skip=skip, layer=lambda self, width: nn.LayerNorm(width))
+    monkeypatch.setitem(globals(), "Broken", type(norm))
+    message = r"applies to no task of the check \(notebook with mlp: it is for patients; four"
+    with pytest.raises(AssertionError, match=message):
+        check(norm)
+    with pytest.raises(AssertionError, match=r"\(digits with mlp: it is for patients\); give a t"):
+        check(norm, "digits")
+    check(norm, "diabetes")
+
+
+def test_an_exception_in_skip_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    norm = register_broken(Norm, skip=lambda self, context: context.task.pixels)
+    monkeypatch.setitem(globals(), "Broken", type(norm))
+    with pytest.raises(AssertionError, match="its 'skip' raises an exception: norm 'broken'"):
+        check(norm)

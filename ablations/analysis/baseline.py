@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -11,55 +12,48 @@ from scipy import stats
 from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import Design
 from ablations.analysis.inference import effect_columns, mean_and_sd, t_interval
+from ablations.analysis.outcomes import constant_column, is_recorded, judged_loss
 from ablations.analysis.pairing import Cells, join_factors, spread_cells
 from ablations.analysis.statements import STATED, UNTESTED
-from ablations.results.metadata import Judging, StudyMetadata
+from ablations.core.schema import LOSS_COLUMNS, baseline_column
+from ablations.results.metadata import Judging
 
 CONTROL, BEST = "control", "best"
 BASELINE_COLUMNS = [
-    "configuration", "loss", "baseline", "effect", "low", "high", "change", "change_low",
-    "change_high", "p", "p_adjusted", "learned", "learning", "candidates", *STATED,
+    "configuration", "outcome", "value", "baseline", "effect", "low", "high", "change",
+    "change_low", "change_high", "p", "p_adjusted", "learned", "learning", "candidates", *STATED,
 ]  # fmt: skip
-
-
-def judged_loss(runs: pd.DataFrame) -> str:
-    """Return the column of the loss on the rows that judge: test rows, where there are some."""
-    return "test_loss" if is_recorded(runs, "test_loss") else "val_loss"
-
-
-def is_recorded(runs: pd.DataFrame, column: str) -> bool:
-    """Whether a run has a number in this column."""
-    return column in runs and bool(runs[column].notna().any())
-
-
-def first_metric(runs: pd.DataFrame, metadata: StudyMetadata) -> str:
-    """Return the column of the first metric: its own, or ``metric`` where no other repeats it, as
-    where a task's own metric has the name of a standard one.
-    """
-    name = metadata.metric_name
-    if name not in metadata.metrics:
-        return "metric"
-    if not is_recorded(runs, name):
-        return "metric" if is_recorded(runs[runs["metric_name"] == name], "metric") else name
-    first, other = (pd.to_numeric(runs[column]).astype(float) for column in ("metric", name))
-    return name if np.allclose(first, other, rtol=1e-4, atol=1e-5, equal_nan=True) else "metric"
 
 
 def scale_losses(runs: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
     """Return loss and constant of each run, and whether as logarithms, if all are positive."""
-    numbers = runs[[judged_loss(runs), "baseline"]].astype(float)
-    is_log = bool((numbers[runs["status"] == "ok"].dropna() > 0).all(axis=None))
+    return _scale_outcome(runs, judged_loss(runs), "baseline")
+
+
+def _scale_outcome(
+    runs: pd.DataFrame, outcome: str, constant: str, *, higher_is_better: bool = False
+) -> tuple[pd.DataFrame, bool]:
+    """Return outcome and constant of each run, and whether as logarithms: of positive numbers of
+    which lower is better.
+    """
+    numbers = runs[[outcome, constant]].astype(float)
+    is_positive = bool((numbers[runs["status"] == "ok"].dropna() > 0).all(axis=None))
+    is_log = is_positive and not higher_is_better
     return (np.log(numbers.where(numbers > 0)) if is_log else numbers), is_log
 
 
 def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataFrame:
-    """Compare the control and the best configuration with the constant of the training rows.
+    """Compare the control and the best configuration with the best constant prediction.
 
-    The constant is the one prediction with the lowest training loss (mean or class frequencies),
-    judged on the same rows as the runs; both are paired by seed.
+    By a loss it is the constant with the lowest training loss (mean or class frequencies); by a
+    metric the constant with the best value on the training rows among a few
+    (``tasks.baseline.judge_constants``).  It is judged on the same rows as the runs; both are
+    paired by seed.
 
     Parameters
     ----------
+    design
+        Its outcome is a metric whose constant was recorded, or else the loss is compared.
     judging
         The rows that judge, where all seeds share the rows of one table: seeds then agree on what
         is true of that table by chance (``_chance_of_shared_rows``).  None where each seed has
@@ -68,50 +62,36 @@ def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataF
     Returns
     -------
     DataFrame
-        The factors' levels, and ``configuration`` (``control``, ``best``: lowest mean loss),
-        ``loss`` and ``baseline`` (means over seeds, geometric on the log scale); ``effect, low,
-        high``: loss against constant with its 95 % t interval, on the log scale where all losses
-        are positive; ``p``: one-sided t test that the loss is lower than the constant's;
-        ``p_adjusted``: times the ``candidates`` (Bonferroni) for the best configuration;
-        ``learned``: whether that is at most ``alpha``; ``learning``: how many of the candidates
-        surely beat the constant (Bonferroni).  Empty where no run recorded a constant.
+        The factors' levels, and ``configuration`` (``control``, ``best``: best mean), ``outcome``,
+        ``value`` and ``baseline`` (means over seeds, geometric on the log scale); ``effect, low,
+        high``: value against constant with its 95 % t interval, on the log scale where all numbers
+        are positive and lower ones better; ``p``: one-sided t test that the value is better than
+        the constant's; ``p_adjusted``: times the ``candidates`` (Bonferroni) for the best
+        configuration; ``learned``: whether that is at most ``alpha``; ``learning``: how many of
+        the candidates surely beat the constant (Bonferroni).  Empty where no run recorded a
+        constant.
     """
-    design, runs = design.untuned, design.untuned.runs
-    if not is_recorded(runs, "baseline"):
-        return pd.DataFrame(columns=[*design.factors, *BASELINE_COLUMNS])
-    loss = judged_loss(runs)
-    scaled, is_log = scale_losses(runs)
-    losses, constants = (_spread(design, scaled[name]) for name in (loss, "baseline"))
-    excess = losses.values - constants.values
-    candidates = _find_candidates(excess, losses)
-    columns = [(CONTROL, column) for column in _control_columns(design, losses)[:1]]
+    comparison = _Comparison.from_design(design, judging)
+    if comparison is None:
+        return pd.DataFrame(columns=[*design.untuned.factors, *BASELINE_COLUMNS])
+    design, values = design.untuned, comparison.values
+    candidates = _find_candidates(comparison.difference, values)
+    columns = [(CONTROL, column) for column in _control_columns(design, values)[:1]]
     if len(candidates):
-        best = candidates[np.nanmean(excess[:, candidates], axis=0).argmin()]
+        best = candidates[np.nanmean(comparison.excess[:, candidates], axis=0).argmin()]
         columns.append((BEST, int(best)))
-
-    def test(i: int, n_candidates: int) -> dict[str, object]:
-        numbers = excess[:, i], constants.values[:, i], int(losses.diverged[:, i].sum())
-        return _test(
-            *numbers, is_log=is_log, candidates=n_candidates, alpha=design.alpha, judging=judging
-        )
-
-    learning = sum(bool(test(i, len(candidates))["learned"]) for i in candidates)
-    rows = []
-    for name, column in columns:
-        n_candidates = len(candidates) if name == BEST else 1
-        means = [np.nanmean(cells.values[:, column]) for cells in (losses, constants)]
-        rows.append(
-            {
-                "configuration": name,
-                **dict(zip(("loss", "baseline"), np.exp(means) if is_log else means, strict=True)),
-                **test(column, n_candidates),
-                "learning": learning,
-            }
-        )
-    table = pd.DataFrame(rows, columns=BASELINE_COLUMNS)
-    kind = "log ratio" if is_log else "difference"
-    table = _state(table, design, f"{loss} against the constant, {kind}", judging is not None)
-    return join_factors(losses.levels.iloc[[column for _, column in columns]], table)
+    p = np.minimum(1.0, len(candidates) * comparison.p(candidates))
+    rows = [
+        {
+            "configuration": name,
+            "outcome": comparison.outcome,
+            **comparison.test(column, len(candidates) if name == BEST else 1, design.alpha),
+            "learning": int((p <= design.alpha).sum()),
+        }
+        for name, column in columns
+    ]
+    table = _state(pd.DataFrame(rows, columns=BASELINE_COLUMNS), design, comparison)
+    return join_factors(values.levels.iloc[[column for _, column in columns]], table)
 
 
 def _find_candidates(excess: Floats, losses: Cells) -> Ints:
@@ -121,11 +101,11 @@ def _find_candidates(excess: Floats, losses: Cells) -> Ints:
     return np.flatnonzero(has_most & ~losses.diverged.any(axis=0))
 
 
-def _state(table: pd.DataFrame, design: Design, comparison: str, is_shared: bool) -> pd.DataFrame:
+def _state(table: pd.DataFrame, design: Design, comparison: _Comparison) -> pd.DataFrame:
     """Add the columns that say how the comparison was tested."""
-    block = design.unit
-    procedure = f"{comparison} by {block}; one-sided t test over {block}s"
-    procedure += ", corrected for the rows that they share" if is_shared else ""
+    block, kind = design.unit, "log ratio" if comparison.is_log else "difference"
+    procedure = f"against the constant, {kind} by {block}; one-sided t test over {block}s"
+    procedure += ", corrected for the rows that they share" if comparison.judging else ""
     return table.assign(
         procedure=[procedure if n >= 2 else UNTESTED for n in table["n"]],
         assumes=f"{block}s independent of one another; differences by {block} about normal",
@@ -146,58 +126,139 @@ def _control_columns(design: Design, cells: Cells) -> Ints:
     return np.flatnonzero(np.broadcast_to(np.all(at_control, axis=0), len(cells.levels)))
 
 
-def _test(
-    excess: Floats,
-    constants: Floats,
-    n_diverged: int,
-    *,
-    is_log: bool,
-    candidates: int,
-    alpha: float,
-    judging: Judging | None,
-) -> dict[str, object]:
-    """Test whether the numbers of one configuration, one a block, are surely below zero.
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """An outcome against that of the constant, in blocks x configurations, on the scale."""
 
-    A configuration that diverged on most blocks has learned nothing.
-    """
-    values = excess[np.isfinite(excess)]
-    n, p = len(values), np.nan
-    mean, sd = (float(number[0]) for number in mean_and_sd(values[:, None]))
-    low, high = (float(bound[0]) for bound in t_interval(*np.array([[mean], [sd], [n]])))
-    if n >= 2:
-        p = float(stats.t.cdf(mean / (sd / np.sqrt(n)), n - 1)) if sd > 0 else float(mean >= 0)
-        if judging is not None and is_log:
-            constant = float(np.exp(np.nanmean(constants)))
-            p = max(p, _chance_of_shared_rows(mean, sd, n, constant, judging))
-    p_adjusted = min(1.0, candidates * p) if n >= 2 else np.nan
-    return {
-        **effect_columns(mean, low, high, "log" if is_log else "difference"),
-        "p": p,
-        "p_adjusted": p_adjusted,
-        "learned": bool(p_adjusted <= alpha and n > n_diverged),
-        "candidates": candidates,
-        "n": n,
-    }
+    outcome: str
+    values: Cells
+    constants: Floats
+    is_log: bool
+    sign: int
+    """1 where lower is better, else -1."""
+    judging: Judging | None
 
+    @classmethod
+    def from_design(cls, design: Design, judging: Judging | None) -> _Comparison | None:
+        """Compare the design's outcome, or the loss; None where no run recorded a constant."""
+        outcome, higher_is_better = design.outcome, design.higher_is_better
+        design, runs = design.untuned, design.untuned.runs
+        if outcome in LOSS_COLUMNS or not is_recorded(runs, baseline_column(outcome)):
+            outcome, higher_is_better = judged_loss(runs), False
+        constant = constant_column(runs, outcome)
+        if constant is None:
+            return None
+        scaled, is_log = _scale_outcome(runs, outcome, constant, higher_is_better=higher_is_better)
+        values, constants = (_spread(design, scaled[name]) for name in (outcome, constant))
+        sign = -1 if higher_is_better else 1
+        return cls(outcome, values, constants.values, is_log, sign, judging)
 
-def _chance_of_shared_rows(
-    mean: float, sd: float, n: int, constant: float, judging: Judging
-) -> float:
-    """Return how likely a mean log ratio of losses is by an accident of one table's rows.
+    @cached_property
+    def difference(self) -> Floats:
+        """Outcome less constant."""
+        return self.values.values - self.constants
 
-    The lower probability of two, each of which stays above the true one.  The t test for repeated
-    splits of one table, in which the variance of the mean is ``1 / n + overlap`` times that of a
-    seed (Nadeau & Bengio, 2003).  And, for a likelihood, that a prediction without relation to
-    the targets gains so much on the rows of one seed: with predictions of variance v the gain per
-    row, in nats, is about normal with mean -v / 2 and variance v / rows, so that a gain g has at
-    most the probability ``Phi(-sqrt(2 g rows))``, whatever v is.
-    """
-    if judging.is_fixed and not judging.is_likelihood:
-        return 0.0  # neither is known
-    p = 1.0
-    if not judging.is_fixed and sd > 0:
-        p = float(stats.t.cdf(mean / (sd * np.sqrt(1 / n + judging.overlap)), n - 1))
-    gain = constant * -np.expm1(mean) if judging.classification else -mean / 2
-    if judging.is_likelihood and gain > 0:
-        p = min(p, float(stats.norm.cdf(-np.sqrt(2 * gain * judging.rows))))
-    return p
+    @property
+    def excess(self) -> Floats:
+        """How much worse than the constant: below zero is better."""
+        return self.sign * self.difference
+
+    def p(self, columns: Ints) -> Floats:
+        """Return the p of one-sided t tests that configurations are better than the constant."""
+        excess = self.excess[:, columns]
+        mean, sd = mean_and_sd(excess)
+        n = np.isfinite(excess).sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p = stats.t.cdf(mean / (sd / np.sqrt(n)), n - 1)
+            p = np.where(sd > 0, p, mean >= 0)
+            if self.judging is not None:
+                chance = self._chance_of_shared_rows(mean, sd, n, columns, self.judging)
+                p = np.maximum(p, chance)
+        return np.where(n >= 2, p, np.nan)
+
+    def test(self, column: int, candidates: int, alpha: float) -> dict[str, object]:
+        """Test whether one configuration is surely better than the constant.
+
+        A configuration that diverged on most blocks has learned nothing.
+        """
+        means = [np.nanmean(cells[:, column]) for cells in (self.values.values, self.constants)]
+        means = [np.exp(mean) for mean in means] if self.is_log else means
+        n_diverged = int(self.values.diverged[:, column].sum())
+        values = self.difference[:, column]
+        values = values[np.isfinite(values)]
+        n = len(values)
+        mean, sd = mean_and_sd(values[:, None])
+        bounds = t_interval(mean, sd, np.array([n]))
+        effect, low, high = (float(number[0]) for number in (mean, *bounds))
+        p = float(self.p(np.array([column]))[0])
+        p_adjusted = min(1.0, candidates * p) if n >= 2 else np.nan
+        return {
+            **dict(zip(("value", "baseline"), means, strict=True)),
+            **effect_columns(effect, low, high, "log" if self.is_log else "difference"),
+            "p": p,
+            "p_adjusted": p_adjusted,
+            "learned": bool(p_adjusted <= alpha and n > n_diverged),
+            "candidates": candidates,
+            "n": n,
+        }
+
+    def _chance_of_shared_rows(
+        self, mean: Floats, sd: Floats, n: Ints, columns: Ints, judging: Judging
+    ) -> Floats:
+        """Return how likely a mean excess is by an accident of one table's rows.
+
+        The lower probability of two, each of which stays above the true one.  The t test for
+        repeated splits of one table, in which the variance of the mean is ``1 / n + overlap``
+        times that of a seed (Nadeau & Bengio, 2003).  And, where it is known, how likely a
+        prediction without relation to the targets gains so much on the rows of one seed.  Where
+        all seeds share the rows that judge and the second is not known, neither is: 0.
+        """
+        by_rows = self._chance_by_rows(mean, columns, judging)
+        if judging.is_fixed:
+            return np.zeros(len(mean)) if by_rows is None else by_rows
+        by_splits = stats.t.cdf(mean / (sd * np.sqrt(1 / n + judging.overlap)), n - 1)
+        by_splits = np.where(sd > 0, by_splits, 1.0)
+        if by_rows is None:
+            # Equal numbers in all seeds: a metric of few values, such as the accuracy of few rows.
+            return np.where(sd > 0, by_splits, 0.0)
+        return np.minimum(by_splits, by_rows)
+
+    def _chance_by_rows(self, mean: Floats, columns: Ints, judging: Judging) -> Floats | None:
+        """Return how likely a prediction without relation to the targets gains so much on the rows
+        of one seed; None if nothing is known of the outcome.
+
+        For a likelihood: with predictions of variance v the gain per row, in nats, is about normal
+        with mean -v / 2 and variance v / rows, so that a gain g has at most the probability
+        ``Phi(-sqrt(2 g rows))``, whatever v is.  For an accuracy: a prediction gains on no more
+        rows than those on which the constant is wrong and loses on others; of all rows on which
+        they differ about half are gains, and their number is at most ``rows * (2 (1 - constant) -
+        gain)``.
+        """
+        if self.outcome == "accuracy":
+            constant = np.nanmean(self.constants[:, columns], axis=0)
+            differing = np.clip(2 * (1 - constant) + mean, 0, 1)
+            chance = stats.norm.cdf(mean * np.sqrt(judging.rows / differing))
+            return np.where(mean < 0, chance, 1.0)
+        gain = self._gain_per_row(mean, columns, judging)
+        if gain is None:
+            return None
+        chance = stats.norm.cdf(-np.sqrt(2 * np.maximum(gain, 0) * judging.rows))
+        return np.where(gain > 0, chance, 1.0)
+
+    def _gain_per_row(self, mean: Floats, columns: Ints, judging: Judging) -> Floats | None:
+        """Return the gain in log-likelihood of each row; None where the outcome tells none."""
+        constants, gain = self.constants[:, columns], None
+        is_loss = self.outcome in LOSS_COLUMNS
+        if self.outcome == "r2":
+            residual = 1 - self.difference[:, columns] - constants
+            with np.errstate(all="ignore"):
+                gain = -np.nanmean(np.log(residual / (1 - constants)), axis=0) / 2
+        elif not self.is_log or (is_loss and not judging.is_likelihood):
+            gain = None
+        elif self.outcome == "log_loss" or (is_loss and judging.classification):
+            gain = np.exp(np.nanmean(constants, axis=0)) * -np.expm1(mean)
+        elif self.outcome == "rmse":
+            gain = -mean
+        elif is_loss or self.outcome == "mse":
+            gain = -mean / 2
+        return gain

@@ -22,7 +22,7 @@ from ablations.analysis.ablation import (
     describe_tuning,
     tune_design,
 )
-from ablations.analysis.baseline import against_baseline, first_metric, is_recorded, judged_loss
+from ablations.analysis.baseline import against_baseline
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
 from ablations.analysis.design import Design, typical_size
@@ -30,21 +30,26 @@ from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
 from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
+from ablations.analysis.outcomes import (
+    CAUTIONS,
+    constant_column,
+    find_outcome,
+    first_metric,
+    is_recorded,
+    judged_loss,
+    missing_metrics,
+    state_missing,
+)
 from ablations.analysis.ranking import ranking
 from ablations.analysis.selection import best_configuration
+from ablations.analysis.statements import join_statements
 from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
-from ablations.core.schema import LOSS_COLUMNS
 from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-CAUTIONS = {
-    "best_val_loss": "the rows of this loss chose the epoch too, which makes it a little too low",
-    "objective": "the objective holds penalties, which techniques add to by what they are",
-    "train_loss": "a training loss tells how well rows are remembered",
-}
 VERDICT_COLUMNS = [
     "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
     "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
@@ -217,6 +222,7 @@ class Results(store.StoredResults):
         return replace(
             ablation,
             baseline=self.baseline(),
+            missing=missing_metrics(self.runs, metadata),
             endings=endings,
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
@@ -244,18 +250,28 @@ class Results(store.StoredResults):
         """
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
-        return in_order(curve_endings(design, self.curves), {"": [CONTROL], **design.levels})
+        table = curve_endings(design, self.curves, margin=self._metadata.margin)
+        return in_order(table, {"": [CONTROL], **design.levels})
 
     def baseline(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
         """The control and the best configuration against a constant prediction
-        (``analysis.against_baseline``).
+        (``analysis.against_baseline``): by the study's outcome, the loss and the first metric, or
+        by the named outcome alone.
         """
         if tune_over:
             raise RequestError("a constant has nothing to tune; leave it out", "tune_over")
-        _refuse_any_outcome(outcome, "the constant is judged by its loss")
-        return against_baseline(self.design(self.loss), self._metadata.judging)
+        names = [self.outcome_column(outcome)]
+        if outcome is None:
+            names += [self.loss, first_metric(self.runs, self._metadata)]
+        elif not constant_column(self.runs, names[0]):
+            message = f"no run of this folder recorded what a constant scores by '{names[0]}'"
+            raise RequestError(f"{message}; leave it out, or name {self.loss}", "outcome")
+        names = [name for name in names if constant_column(self.runs, name)] or [self.loss]
+        judging = self._metadata.judging
+        tables = [against_baseline(self.design(name), judging) for name in dict.fromkeys(names)]
+        return pd.concat(tables, ignore_index=True)
 
     @cached_property
     def loss(self) -> str:
@@ -270,19 +286,7 @@ class Results(store.StoredResults):
         RequestError
             If there is no such outcome, or no run recorded it.
         """
-        metadata = self._metadata
-        name = outcome or metadata.outcome
-        if name == "metric" or name == metadata.metric_name not in metadata.metrics:
-            name = first_metric(self.runs, metadata)
-        if outcome is None and not is_recorded(self.runs, name):
-            name = self.loss  # runs of an earlier version, or a metric that is undefined for all
-        valid = [*LOSS_COLUMNS, "metric", *metadata.metrics]
-        _refuse_other_outcomes(name, valid)
-        is_optional = name in ("test_loss", "best_val_loss", *metadata.metrics)
-        if is_optional and not is_recorded(self.runs, name) and (self.runs["status"] == "ok").any():
-            message = f"no run of this folder recorded '{name}'"
-            raise RequestError(f"{message}; --force trains them again", "outcome")
-        return name
+        return find_outcome(self.runs, self._metadata, outcome)
 
     def metadata_for(self, outcome: str) -> StudyMetadata:
         """Return the metadata of the study with another outcome."""
@@ -336,7 +340,9 @@ class Results(store.StoredResults):
                 raise RequestError(
                     "all axes are tuned over, and none is left to compare", "tune_over"
                 )
-        return tune_design(design, tune_over, self._metadata.judge)
+        judging = self._metadata.judging
+        shares_rows = judging is not None and not judging.is_fixed
+        return tune_design(design, tune_over, self._metadata.judge, shares_rows=shares_rows)
 
     def _answer(
         self,
@@ -355,6 +361,10 @@ class Results(store.StoredResults):
             raise RequestError(str(error).split("() ", 1)[-1]) from None
         if (caution := CAUTIONS.get(design.outcome)) and "assumes" in table:
             table["assumes"] = [f"{text}; {caution}" for text in table["assumes"]]
+        if "left_out" in table:
+            names = [self._metadata.outcome if outcome is None else outcome, design.outcome]
+            missing = state_missing(self.runs, self._metadata, *names)
+            table["left_out"] = [join_statements(text, missing) for text in table["left_out"]]
         table = describe_tuning(table, design)
         columns = ORDERS.get(function)
         return in_order(table, design.levels, columns) if columns else table
@@ -375,18 +385,6 @@ class Results(store.StoredResults):
 def _refuse_any_outcome(outcome: str | None, reason: str) -> None:
     if outcome is not None:
         raise RequestError(f"{reason}; leave it out", "outcome")
-
-
-def _refuse_other_outcomes(outcome: str, valid: Sequence[str]) -> None:
-    if outcome in valid:
-        return
-    message = f"there is no outcome '{outcome}'; {nearest(outcome, valid)}"
-    if outcome.endswith("seconds"):
-        message = (
-            "the time of a run that is trained with others is its share of theirs, and tells "
-            "nothing of a technique"
-        )
-    raise RequestError(message, "outcome")
 
 
 def load(folder: Path | str) -> Results:

@@ -21,6 +21,8 @@ LAST_PART = 0.2
 """The last part of the training, in which a level that still improves is not finished."""
 LATE = 0.8
 """A best epoch after this share of the training is near its end."""
+DEFAULT_MARGIN = 0.02
+"""A change of the loss below it does not matter, as a fraction."""
 MAX_POINTS = 200
 """Epochs at which curves are read; longer ones are read at as many, evenly apart."""
 EFFECT_COLUMNS = [
@@ -72,8 +74,17 @@ def effects_by_epoch(
     )[EFFECT_COLUMNS].sort_values(["axis", "level", "epoch"], kind="stable", ignore_index=True)
 
 
-def curve_endings(design: Design, curves: pd.DataFrame) -> pd.DataFrame:
+def curve_endings(
+    design: Design, curves: pd.DataFrame, *, margin: float | None = None
+) -> pd.DataFrame:
     """Say of each level whether its runs still improve at the end, or overfitted long before it.
+
+    Parameters
+    ----------
+    margin
+        The change that does not matter, as a fraction: of the loss, or, where some losses are zero
+        or negative, of the mean size of the level's curve over all epochs, since a fraction of a
+        loss of zero is nothing.  By default that of a design of ratios, else 2 %.
 
     Returns
     -------
@@ -93,12 +104,15 @@ def curve_endings(design: Design, curves: pd.DataFrame) -> pd.DataFrame:
           the margin and that epoch lies in the first 80 %; else empty.
     """
     points = _read_curves(design, curves)
-    rows = [_ending(design, points, *key) for key in _groups(design, points)]
+    if margin is None:
+        margin = design.margin if design.scale == "log" else DEFAULT_MARGIN
+    rows = [_ending(design, points, margin, *key) for key in _groups(design, points)]
     if not rows:
         return pd.DataFrame(columns=ENDING_COLUMNS)
     procedure = (
         f"{OUTCOME} by epoch, mean over cells; 95 % t interval over blocks; the best epoch of a "
-        f"block is that of the others; a margin of {design.margin:.2g}"
+        f"block is that of the others; a margin of {margin:.2g} of the "
+        + ("loss" if points.is_log else "mean size of the curve")
     )
     table = pd.DataFrame(rows)
     return table.assign(
@@ -202,7 +216,7 @@ def _groups(design: Design, curves: _Curves) -> Iterator[tuple[str, object, Bool
 
 
 def _ending(
-    design: Design, curves: _Curves, axis: str, level: object, rows: Bools
+    design: Design, curves: _Curves, margin: float, axis: str, level: object, rows: Bools
 ) -> dict[str, object]:
     """Measure how the curves of some observations end."""
     # Runs of different lengths are read at the same shares of their training.
@@ -220,7 +234,7 @@ def _ending(
     if n >= 2:
         others = (means.sum(axis=0) - means) / (n - 1)
         excess = means[:, -1] - means[np.arange(n), others.argmin(axis=1)]
-    bound = float(np.log1p(design.margin)) if curves.is_log else design.margin
+    bound = float(np.log1p(margin)) if curves.is_log else margin * float(np.nanmean(np.abs(means)))
     _, _, late_high = _interval(late)
     _, excess_low, _ = _interval(excess)
     is_early = best <= LATE * (n_points - 1)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible
 from ablations.cli.options import ResultsFolder, Trust
 from ablations.core.errors import RequestError
-
-if TYPE_CHECKING:
-    from ablations.core.registry import Component
 
 Format = Literal["table", "csv", "json", "markdown", "latex"]
 OutcomeOption = Annotated[
@@ -158,25 +154,9 @@ def list_(
         for name, path in shipped_studies().items():
             print(f"{name:12} {Study.from_toml(path).description}")
         return
-    from ablations.core.registry import registered
-    from ablations.study.configuration import TECHNIQUES
+    from ablations.study.catalogue import format_catalogue
 
-    roles = (*TECHNIQUES, "optimizer") if kind == "techniques" else (kind[:-1],)
-    for role in roles:
-        print(role)
-        for name, cls in registered(role).items():
-            print(f"  {name}{_describe_component(cls)}\n      {cls.caption()}")
-
-
-def _describe_component(cls: type[Component]) -> str:
-    from ablations.core.registry import format_value, origin
-
-    parameters = ", ".join(
-        field.name if field.default is MISSING else f"{field.name}={format_value(field.default)}"
-        for field in fields(cls)  # type: ignore[arg-type]
-    )
-    source = f", from {origin(cls)}" if origin(cls) else ""
-    return f" ({parameters}){source}" if parameters else source
+    print(format_catalogue(kind))
 
 
 @command

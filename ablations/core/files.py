@@ -17,7 +17,13 @@ WRITING = ".writing-"  # prefix of the name of a file that is being written
 SEAL = "check"  # key of a sealed JSON object, for the digest of its other keys
 
 
-def digest(content: bytes, size: int = 16) -> str:
+def cache_folder(name: str) -> Path:
+    """Return a folder in the user's cache folder; RuntimeError if the user has no home."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "ablations" / name
+
+
+def digest(content: bytes | memoryview, size: int = 16) -> str:
     """Return the BLAKE2b hash of ``content``: ``size`` bytes as hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=size).hexdigest()
 

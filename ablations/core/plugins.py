@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import sys
-import sysconfig
 import traceback
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ablations.core.definitions import MAIN, hash_closure, hash_definition, is_by_text
 from ablations.core.errors import RequestError, nearest
 from ablations.core.files import digest
+from ablations.core.sources import (
+    find_modules,
+    hash_module,
+    is_library,
+    locate,
+    read_content,
+    read_current,
+)
 
 PREFIX = "python:"
 
+_HASHED: set[str] = set()
+"""Modules whose hash belongs to the identity of runs."""
 _STUDY_FOLDERS: set[str] = set()
 """Folders that ``import_object`` appended to ``sys.path``; other machines do not search them."""
 
@@ -51,7 +59,7 @@ def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
             message = f"'{name}' has no '{attributes}'; {nearest(attribute, names)}"
             raise RequestError(message, key) from None
     for local in _study_modules():
-        _loaded_hash(local)
+        _loaded_hash(local)  # as it is now
     return value
 
 
@@ -83,17 +91,14 @@ def _refuse_namesake(name: str, module: ModuleType, folders: list[Path], key: st
     raise RequestError(f"{message}; give one of them another name", key)
 
 
-_LIBRARIES = (str(Path(__file__).parents[1]), *map(sysconfig.get_path, ("stdlib", "purelib")))
-
-
 def error_location(error: BaseException) -> str:
     """Return the location in user code, ``" (mine.py, line 3)"``, or "" if there is none."""
     stack = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in stack if not frame.filename.startswith((*_LIBRARIES, "<"))]
+    frames = [frame for frame in stack if not is_library(frame.filename)]
     return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
-def _study_modules() -> set[str]:
+def _study_modules(folders: Collection[str] = _STUDY_FOLDERS) -> set[str]:
     """Return the names of the imported modules that lie in folders of studies."""
     roots = set()
     for root in {name.partition(".")[0] for name in list(sys.modules)}:
@@ -101,7 +106,7 @@ def _study_modules() -> set[str]:
         if isinstance(file, str):
             path = Path(file)
             folder = path.parents[1] if path.name == "__init__.py" else path.parent
-            if str(folder) in _STUDY_FOLDERS:
+            if str(folder) in folders:
                 roots.add(root)
     return {name for name in list(sys.modules) if name.partition(".")[0] in roots}
 
@@ -112,12 +117,22 @@ def import_state() -> tuple[tuple[str, ...], tuple[str, ...]]:
     A worker that was started under other hashes may hold outdated modules of a study's folder.
     """
     path = tuple(folder or str(Path.cwd()) for folder in sys.path)
-    return path, tuple(loaded_hashes().values())
+    return path, tuple(_hash_modules(_study_modules()).values())
 
 
 def loaded_hashes() -> dict[str, str]:
-    """Return name to hash of the modules in folders of studies, as this process imported them."""
-    return {name: _loaded_hash(name) for name in sorted(_study_modules())}
+    """Return name to hash of the modules of users, and of all that these import."""
+    return _hash_modules(_study_modules() | _HASHED)
+
+
+def _hash_modules(names: set[str]) -> dict[str, str]:
+    every = names.union(*map(find_modules, names))
+    return {name: _loaded_hash(name) for name in sorted(every)}
+
+
+def is_edited(name: str) -> bool:
+    """Return whether the file of a loaded module has changed since this process imported it."""
+    return name in sys.modules and read_content(name) != read_current(name)
 
 
 def refuse_changed_modules(hashes: Mapping[str, str]) -> None:
@@ -137,9 +152,11 @@ def unimportable_modules(names: Iterable[str], same_path: bool = True) -> list[M
     ``names`` are modules with user code; ``same_path`` tells whether the other process has the
     same files and the same ``sys.path``.
     """
-    local = _study_modules()
-    if same_path and all(_loaded_hash(name) in ("", _hash_files([name])) for name in local):
-        local = set()
+    names, local = list(names), _study_modules()
+    if same_path:
+        imported = local.union(*map(find_modules, names))
+        imported = {name for name in imported & sys.modules.keys() if not is_library(_file(name))}
+        local = imported if any(map(is_edited, imported)) else set()
     others = {name for name in names if name in sys.modules and not _is_importable(name)}
     # The module __main__ is pickled by value in any case.
     return [sys.modules[name] for name in sorted((local | others) - {"__main__"})]
@@ -156,44 +173,46 @@ def _is_importable(name: str) -> bool:
     return spec is not None and spec.origin == getattr(sys.modules[name], "__file__", None)
 
 
-def source_hash(cls: type) -> str:
-    """Return a hash of the source that defines a class, or "" if it is unavailable.
-
-    It is the hash of the class's module, which the class may use; for a script or a notebook,
-    whose other parts change all the time, the hash of the class's own text.
-    """
-    if cls.__module__ != "__main__":
-        return module_hash(cls.__module__)
-    with suppress(OSError, TypeError):
-        return digest(inspect.getsource(cls).encode(), size=10)
-    return ""
-
-
 def module_hash(name: str) -> str:
-    """Return a hash of a module's file and of the modules in folders of studies, or "".
+    """Return a hash of a module's file and of the user modules that it imports, or "".
 
-    The files count as they were when the hash was first asked for.
+    Of the folder of a study, all modules count that are loaded when this is first called.  The
+    files of loaded modules count as they were when their hash was first computed.
     """
-    spec: Any = getattr(sys.modules.get(name), "__spec__", None)
-    if spec is None or not getattr(sys.modules[name], "__file__", None):
+    path, spec = locate(name), getattr(sys.modules.get(name), "__spec__", None)
+    if spec is None or path is None:
         return ""
-    # The spec remembers the hash, since a module that is reloaded has a new spec.
-    if not hasattr(spec, "_ablations_source"):
-        local = _study_modules()
-        others = sorted(local - {name}) if name in local else []
-        spec._ablations_source = _hash_files([name, *others])
-    return str(spec._ablations_source)
+    _HASHED.add(name)
+    if not hasattr(spec, "_ablations_neighbours"):
+        folder = str(Path(path).parents[name.count(".") + (Path(path).name == "__init__.py")])
+        is_local = folder in _STUDY_FOLDERS
+        spec._ablations_neighbours = _study_modules({folder}) if is_local else set()
+    return hash_module(name, spec._ablations_neighbours)
+
+
+def source_hash(value: Any, covered: Iterable[Any] = ()) -> str:
+    """Return a hash of the source that defines a class or function, or "" if it is unavailable.
+
+    It is the hash of its module, which it may use; for a script or a notebook, whose other parts
+    change all the time, of its own text and of all that it uses of the script but for ``covered``
+    classes, which have hashes of their own.
+    """
+    if is_by_text(value):
+        return hash_definition(value, covered)
+    is_local = "<locals>" in value.__qualname__
+    return module_hash(value.__module__) + (hash_closure(value) if is_local else "")
+
+
+def target_hash(target: str, value: Any) -> str:
+    """Return a hash of the source of ``module:name``, whose value is a class or function."""
+    module = target.partition(":")[0]
+    return hash_definition(value) if module == MAIN else module_hash(module)
+
+
+def _file(name: str) -> str:
+    return locate(name) or ""
 
 
 def _loaded_hash(name: str) -> str:
-    """Return a hash of a module's file, as it was when first asked for."""
-    spec: Any = getattr(sys.modules.get(name), "__spec__", None)
-    if spec is not None and not hasattr(spec, "_ablations_file"):
-        spec._ablations_file = _hash_files([name])
-    return str(getattr(spec, "_ablations_file", ""))
-
-
-def _hash_files(modules: list[str]) -> str:
-    files = [getattr(sys.modules.get(name), "__file__", None) for name in modules]
-    content = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
-    return digest(b"".join(content), size=10)
+    """Return a hash of a module's file, as it was when this process imported it."""
+    return digest(read_content(name), size=10) if locate(name) else ""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ from torch import Tensor
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_WORD = 1 << 64
+_WORD, _SEED_WORD = 1 << 64, 1 << 32
 LANES = 4  # 16-bit lanes in a word
 LEVELS = 1 << 16
 
@@ -97,6 +98,35 @@ CPU = torch.device("cpu")
 _GLOBAL = threading.RLock()
 
 
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Restore the state of Python's and NumPy's global generators on exit."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
+
+
+class GlobalDraws:
+    """Whether code between two points has drawn from a global generator of torch, NumPy or Python,
+    on the CPU.
+    """
+
+    def __init__(self) -> None:
+        self._before = self._state()
+
+    def __bool__(self) -> bool:
+        return self._state() != self._before
+
+    @staticmethod
+    def _state() -> tuple[object, ...]:
+        _, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002
+        numpy = (np.asarray(words).tobytes(), *rest)
+        return random.getstate(), numpy, torch.get_rng_state().numpy().tobytes()
+
+
 def _fraction(words: Tensor) -> Tensor:
     """Return uniform numbers in (0, 1), float64, from the upper 53 bits of each word."""
     return torch.from_numpy(((words.numpy().view(np.uint64) >> 11) + 0.5) * 2.0**-53)
@@ -143,20 +173,22 @@ class Streams:
         return words.view(torch.int16)[:entries].reshape(*shape)
 
     @contextmanager
-    def isolated(self, device: torch.device) -> Iterator[None]:
-        """Seed torch's global generators for this run, and restore their state on exit.
+    def isolated(self, device: torch.device = CPU, purpose: str = "global") -> Iterator[None]:
+        """Seed the global generators of torch, NumPy and Python, and restore them on exit.
 
-        User layers may draw from these generators; this package's layers do not.  The generators
+        User code may draw from these generators; this package's code does not.  The generators
         belong to the process, so one thread at a time is inside.
         """
         devices = [] if device.type == "cpu" else [device]
         # fork_rng requires the name of an accelerator, even for an empty list of devices.
-        accelerator = device.type if devices else "cuda"
-        with _GLOBAL, torch.random.fork_rng(devices, device_type=accelerator):
+        accelerator, key = device.type if devices else "cuda", self.key(purpose)
+        with _GLOBAL, torch.random.fork_rng(devices, device_type=accelerator), _restored():
             if devices:
-                torch.manual_seed(self.key("global"))
+                torch.manual_seed(key)
             else:  # torch.manual_seed of all devices takes a hundred times as long
-                torch.default_generator.manual_seed(self.key("global"))
+                torch.default_generator.manual_seed(key)
+            random.seed(key)
+            np.random.seed([key % _SEED_WORD, (key % _WORD) // _SEED_WORD])  # noqa: NPY002
             yield
 
     def generator(self, purpose: str) -> torch.Generator:

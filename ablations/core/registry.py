@@ -47,6 +47,8 @@ class Component(RenamedMembers):
     """Whether it imports the module that one of its parameters names."""
     later_fields: ClassVar[frozenset[str]] = frozenset()
     """Fields that an earlier version lacked: their defaults are no part of a run's identity."""
+    resolved_fields: ClassVar[frozenset[str]] = frozenset()
+    """Fields that ``with_resolved_inputs`` fills in: a study does not set them."""
     deprecated_names: ClassVar[Mapping[str, str]] = {
         "spelled": "to_spec",
         "pinned": "with_resolved_inputs",
@@ -70,7 +72,8 @@ class Component(RenamedMembers):
 
     def identity(self) -> dict[str, Any]:
         """Return plain values for the run's hash: name, parameters, and a user's class's source."""
-        source = "".join(source_hash(cast(type, cls)) for cls in _user_classes(type(self)))
+        classes: list[Any] = [*_user_classes(type(self))]
+        source = "".join(source_hash(cls, covered=classes) for cls in classes)
         values = {"name": self.name, **self.identity_parameters()}
         return values | ({"source": source} if source else {})
 

@@ -43,6 +43,15 @@ METRIC_COLUMNS = (
 A metric of one's own has the column ``python:module:function``.
 """
 
+
+def baseline_column(metric: str) -> str:
+    """Return the column with the best constant's value of a metric: ``baseline_accuracy``."""
+    return f"baseline_{metric}"
+
+
+BASELINE_COLUMNS = tuple(baseline_column(name) for name in ("metric", *METRIC_COLUMNS))
+"""Columns with what the best constant prediction scores by each recorded metric."""
+
 STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
 """Rank of a status: of two rows of one run, the row with the lower rank replaces the other."""
 

@@ -26,6 +26,7 @@ from ablations.training.engine import (
     describe_engine,
     refuse_loops,
 )
+from ablations.training.repetition import find_irreproducible, select_user_runs
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,30 @@ def _choose_engines(
         configurations = (run.configuration for run in runs if run.configuration.user_modules)
         foreign = list(dict.fromkeys(configurations))
     engine = "loop" if stored and stored.engine == "loop" else options.engine
-    choices = tuple(choose_engines(runs, engine, _build_errors(foreign, options.timeout)))
+    broken = _build_errors(foreign, options.timeout)
+    if has_user_code:
+        _refuse_irreproducible([run for run in runs if run.configuration not in broken], options)
+    choices = tuple(choose_engines(runs, engine, broken))
     if engine == "fused":
         refuse_loops(choices)
     return choices
+
+
+def _refuse_irreproducible(runs: Sequence[Run], options: RunOptions) -> None:
+    """Refuse user code that gives other numbers when the same run is begun again."""
+    selected = select_user_runs(runs)
+    if not selected:
+        return
+    arguments = (selected, options.timeout)
+    if options.backend in (None, "loky"):
+        try:
+            reasons = workers.call_isolated(find_irreproducible, *arguments)
+        except (WorkerDiedError, CannotSendError):
+            return  # the rows of its runs will say so
+    else:
+        reasons = find_irreproducible(*arguments)
+    if message := next(filter(None, reasons), None):
+        raise RequestError(message)
 
 
 def _build_errors(

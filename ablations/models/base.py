@@ -44,7 +44,7 @@ from torch import Tensor, nn
 from ablations.core.deprecation import renamed_attributes
 from ablations.core.random import Streams
 from ablations.core.registry import Component, register
-from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS
+from ablations.core.schema import BASELINE_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS
 from ablations.tasks.base import Task
 from ablations.techniques.base import Device, Init, Norm, Regularizer, TrainingContext
 
@@ -73,7 +73,7 @@ def model(cls: type[M]) -> type[M]:
     ValueError
         If a parameter has the name of a column of the runs table.
     """
-    if columns := {*RUN_COLUMNS, *METRIC_COLUMNS} & set(cls.__annotations__):
+    if columns := {*RUN_COLUMNS, *METRIC_COLUMNS, *BASELINE_COLUMNS} & set(cls.__annotations__):
         message = f"model '{cls.name}' has a parameter named like a column: {sorted(columns)}"
         raise ValueError(message)
     return register(cls)
@@ -159,6 +159,14 @@ class Model(Component):
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
         """Yield the layers whose weights an init fills, hidden layers first, the output last."""
         raise NotImplementedError
+
+    def weighted_layers(self, network: nn.Module) -> list[Any]:
+        """Return the layers of ``weights``."""
+        return [layer for _, layer, _ in self.weights(network)]
+
+    def hidden_layers(self, network: nn.Module) -> list[Any]:
+        """Return the layers of ``weights`` without the output layer."""
+        return [layer for _, layer, kind in self.weights(network) if kind != "linear"]
 
 
 def linear(inputs: int, outputs: int) -> nn.Linear:
@@ -263,11 +271,10 @@ def fill_network(network: nn.Module, context: NetworkContext, streams: Streams) 
 
 def finish_network(network: nn.Module, context: NetworkContext) -> nn.Module:
     """Move a filled network to its device, and apply ``Norm.wrap`` to its hidden layers."""
-    layers = list(context.model.weights(network))
+    layers = context.model.hidden_layers(network)
     network.to(context.device.torch_device(), context.torch_dtype)
-    for _, layer, nonlinearity in layers:
-        if nonlinearity != "linear":
-            context.norm.wrap(layer)
+    for layer in layers:
+        context.norm.wrap(layer)
     return network
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from typing import Annotated, Any, NamedTuple, Self, get_args
 
 import torch
 from pydantic import BeforeValidator
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX, import_object, module_hash
+from ablations.core.plugins import PREFIX, import_object, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import STUDY_DIR
-from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS
-from ablations.models.base import ACTIVATIONS, Model, NetworkContext, Weighted, model
+from ablations.core.schema import BASELINE_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS
+from ablations.models.base import Model, NetworkContext, Weighted, model
+from ablations.models.tracing import ActivationTracer
 from ablations.tasks.base import Task
-from ablations.techniques.base import Init, Norm, Regularizer
+from ablations.techniques.base import Init, Nonlinearity, Norm, Regularizer
 
 _ARGUMENTS = ("inputs", "outputs", "shape", "norm", "drop")
 """Arguments that the function may take; the study sets all others."""
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_ORDER = "_ablations_order"
-"""The attribute of a network with the order in which its layers are called."""
-_NONLINEARITIES = {layer: gain for name, (layer, gain) in ACTIVATIONS.items() if name == gain}
-_NONLINEARITIES[nn.Sigmoid] = "sigmoid"
-"""Layer to the name of its gain in ``torch.nn.init.calculate_gain``."""
+_TRIAL = "_ablations_trial"
+"""The attribute of a network with the ``_Trial`` of its first call."""
 
 Scalar = bool | int | float | str
 Options = Annotated[
@@ -51,20 +51,27 @@ class Python(Model):
     The function may take more arguments: ``norm``, a function that returns the norm layer for a
     width, or with a number of dimensions for maps; ``drop``, a function that returns the next layer
     of the regularizer; and ``shape``, the shape of a row, channels first.  Further arguments with a
-    default are parameters, which a study can set and vary.  An init fills the weights of linear and
-    convolutional layers; the control level keeps those that the function made.
+    default are parameters, which a study can set and vary.
+
+    An init fills the weights of linear and convolutional layers; the control level keeps those that
+    the function made.  An init with a gain takes that of the activation which really follows each
+    layer in a trial call (``ablations.models.tracing`` states the rule), and is skipped where no
+    gain follows from it.
     """
 
     name = "python"
     imports_code = True
     has_random_build = True
+    resolved_fields = frozenset({"target", "options", "source"})
     target: str = ""
     options: Options = ()
     source: str = ""
 
     def with_resolved_inputs(self) -> Self:
         defaults = self._defaults()
-        if columns := [n for n in defaults if n in RUN_COLUMNS or n in METRIC_COLUMNS]:
+        if columns := [
+            n for n in defaults if n in {*RUN_COLUMNS, *METRIC_COLUMNS, *BASELINE_COLUMNS}
+        ]:
             message = f"'{self.target}' has a parameter '{columns[0]}', the name of a column"
             raise RequestError(f"{message} or setting; rename it")
         options = dict(self.options)
@@ -81,7 +88,7 @@ class Python(Model):
                 continue
             message = f"the parameter '{name}' of '{self.target}' is {value!r} by default"
             raise RequestError(f"{message}; expected a number, a text, true or false")
-        return self._with(_sort_options(values), module_hash(self.target.partition(":")[0]))
+        return self._with(_sort_options(values), target_hash(self.target, self._function))
 
     def _defaults(self) -> dict[str, Any]:
         return {name: v for name, v in self._parameters().items() if name not in _ARGUMENTS}
@@ -137,10 +144,14 @@ class Python(Model):
         return copy
 
     def build(self, task: Task, norm: Norm, regularizer: Regularizer) -> nn.Module:
-        return self._build(task, norm, regularizer)[0]
+        network, _, order = self._build(task, norm, regularizer)
+        object.__setattr__(network, _TRIAL, _Trial(order, (self, task, norm, regularizer)))
+        return network
 
-    def _build(self, task: Task, norm: Norm, regularizer: Regularizer) -> tuple[nn.Module, _Sizes]:
-        """Return the network and its sizes, which a trial call measures."""
+    def _build(
+        self, task: Task, norm: Norm, regularizer: Regularizer
+    ) -> tuple[nn.Module, _Sizes, dict[str, int]]:
+        """Return the network; its sizes and the order of its layers, by a trial call."""
         widths: list[int] = []
         sites = itertools.count(1)
 
@@ -164,8 +175,8 @@ class Python(Model):
             raise TypeError(message)
         first = regularizer.layer(0)
         network = nn.Sequential(first, network) if first else network
-        activations = _try_network(network, task, self.target)
-        return network, _Sizes(tuple(widths), next(sites) - 1, activations)
+        activations, order = _try_network(network, task, self.target)
+        return network, _Sizes(tuple(widths), next(sites) - 1, activations), order
 
     def widths(self, task: Task) -> tuple[int, ...]:
         return _sizes(self, task).widths
@@ -183,22 +194,45 @@ class Python(Model):
         if "drop" not in arguments and context.regularizer.layer(1) is not None:
             layers = f"layers of {context.regularizer.name}"
             return f"the model {self.target} takes no {layers}: it has no argument 'drop'"
-        return None
+        if context.init.keeps_user_weights or not context.init.follows_activation():
+            return None
+        problem = _trace(self, context.task, context.norm, context.regularizer)[1]
+        return problem and _explain_missing_gain(self, context.init, problem)
 
     def fill(self, network: nn.Module, init: Init, streams: Streams) -> None:
         if init.keeps_user_weights:
             return
+        problem = _trace(*_trial(network).arguments)[1] if init.follows_activation() else None
+        if problem:
+            raise ValueError(_explain_missing_gain(self, init, problem))
         for name, layer, nonlinearity in self.weights(network):
-            init.fill(layer.weight, nonlinearity, streams.generator(f"init/{name}.weight"))
+            generator = streams.generator(f"init/{name}.weight")
+            if is_parametrized(layer, "weight"):
+                weight = layer.weight.clone()
+                init.fill(weight, nonlinearity, generator)
+                layer.weight = weight
+            elif "weight" in layer._parameters:
+                init.fill(layer.weight, nonlinearity, generator)
+            else:
+                message = f"the weight of '{name}' is no parameter, so that no init can fill it"
+                raise ValueError(f"{message}; use torch.nn.utils.parametrizations")
 
     def weights(self, network: nn.Module) -> Iterator[Weighted]:
-        layers = [(n, m) for n, m in network.named_modules() if isinstance(m, _WEIGHTED)]
-        order = getattr(network, _ORDER, {})
-        layers.sort(key=lambda pair: order.get(pair[0], len(order)))
-        nonlinearities = (_NONLINEARITIES.get(type(module)) for module in network.modules())
-        nonlinearity = next(filter(None, nonlinearities), "relu")
-        for number, (name, layer) in enumerate(layers, start=1):
-            yield name, layer, "linear" if number == len(layers) else nonlinearity
+        nonlinearities, _ = _trace(*_trial(network).arguments)
+        for name, layer in self._layers(network):
+            yield name, layer, nonlinearities.get(name, "linear")
+
+    def weighted_layers(self, network: nn.Module) -> list[Any]:
+        return [layer for _, layer in self._layers(network)]
+
+    def hidden_layers(self, network: nn.Module) -> list[Any]:
+        return self.weighted_layers(network)[:-1]
+
+    def _layers(self, network: nn.Module) -> list[tuple[str, Any]]:
+        """Return name and layer in the order of their calls."""
+        order = _trial(network).order
+        pairs = _named_layers(network).items()
+        return sorted(pairs, key=lambda pair: order.get(pair[0], len(order)))
 
 
 class _Sizes(NamedTuple):
@@ -209,6 +243,55 @@ class _Sizes(NamedTuple):
     activations: int
 
 
+class _Trial(NamedTuple):
+    """What the trial call of a network shows, and how the network was built."""
+
+    order: dict[str, int]
+    """Layer to the number of its call."""
+    arguments: tuple[Python, Task, Norm, Regularizer]
+
+
+def _trial(network: nn.Module) -> _Trial:
+    return getattr(network, _TRIAL)  # type: ignore[no-any-return]
+
+
+def _named_layers(network: nn.Module) -> dict[str, nn.Module]:
+    return {name: m for name, m in network.named_modules() if isinstance(m, _WEIGHTED)}
+
+
+def _explain_missing_gain(model: Python, init: Init, problem: str) -> str:
+    message = f"the init {init.label} needs the gain of the activation behind each layer"
+    return f"{message}; in {model.target} {problem}"
+
+
+@lru_cache(maxsize=256)
+def _trace(
+    model: Python, task: Task, norm: Norm, regularizer: Regularizer
+) -> tuple[dict[str, Nonlinearity], str | None]:
+    """Return what follows each layer, and a clause about a layer of which this is not known.
+
+    The network is called with zeros and, for branches that depend on its inputs, with random rows
+    and their opposites; and in training mode, if a layer is not called in evaluation.
+    """
+    with Streams(0).isolated(torch.device("cpu")):
+        try:
+            network = model._build(task, norm, regularizer)[0]
+        except Exception:
+            return {}, None  # its runs fail, with this reason
+        tracer = ActivationTracer(network, _named_layers(network))
+        random = torch.randn(2, task.inputs)
+        try:
+            tracer.run(torch.zeros(2, task.inputs), training=False)
+            for rows, training in ((random, False), (-random, False), (random, True)):
+                if not training or len(tracer.called_layers()) < len(tracer.layers):
+                    with suppress(Exception):  # rows of tokens, say, which cannot be negative
+                        tracer.run(rows, training=training)
+        except Exception as error:
+            kind = f"{type(error).__name__}: {error}".splitlines()[0]
+            return {}, f"the layers cannot be followed: {kind}"
+    return tracer.nonlinearities()
+
+
 @lru_cache(maxsize=64)
 def _sizes(model: Python, task: Task) -> _Sizes:
     with Streams(0).isolated(torch.device("cpu")):
@@ -216,11 +299,12 @@ def _sizes(model: Python, task: Task) -> _Sizes:
 
 
 @torch.no_grad()
-def _try_network(network: nn.Module, task: Task, target: str) -> int:
-    """Call a network on two rows of zeros in evaluation mode, and note the order of its layers.
+def _try_network(network: nn.Module, task: Task, target: str) -> tuple[int, dict[str, int]]:
+    """Call a network on two rows of zeros in evaluation mode.
 
     Outputs of another shape raise a ``ValueError``: a loss would broadcast them against the
-    targets.  The result is how many numbers a row leaves in the layers for the gradient.
+    targets.  The result is how many numbers a row leaves in the layers for the gradient, and the
+    order of the layers.
     """
     order: dict[str, int] = {}
     sizes: list[int] = []
@@ -243,10 +327,9 @@ def _try_network(network: nn.Module, task: Task, target: str) -> int:
     network.train(training)
     for hook in hooks:
         hook.remove()
-    object.__setattr__(network, _ORDER, order)
     expected = (2, task.outputs)
     shape = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
     if shape != expected:
         message = f"{target} returns outputs of shape {shape} for inputs (2, {task.inputs})"
         raise ValueError(f"{message}; expected {expected}")
-    return sum(sizes)
+    return sum(sizes), order

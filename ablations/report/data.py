@@ -14,7 +14,7 @@ import pandas as pd
 from ablations import analysis
 from ablations.analysis import Scale
 from ablations.analysis.ablation import Effects
-from ablations.analysis.baseline import first_metric, scale_losses
+from ablations.analysis.baseline import scale_losses
 from ablations.analysis.costs import (
     best_configuration_cost,
     label_timings,
@@ -22,6 +22,7 @@ from ablations.analysis.costs import (
     with_step_seconds,
 )
 from ablations.analysis.design import OUTCOME, Design
+from ablations.analysis.outcomes import first_metric
 from ablations.analysis.power import min_seeds
 from ablations.analysis.results import Results
 from ablations.core.schema import LOSS_COLUMNS
@@ -96,7 +97,8 @@ class ReportData:
     def constant(self) -> float:
         """The mean loss of the best constant on the rows that judge; missing if not recorded."""
         baseline = self.ablation.baseline
-        return float(baseline["baseline"].iloc[0]) if len(baseline) else math.nan
+        by_loss = baseline[baseline["outcome"] == self.results.loss]
+        return float(by_loss["baseline"].iloc[0]) if len(by_loss) else math.nan
 
     def name(self, column: str) -> str:
         """Return the words for the column of an outcome."""

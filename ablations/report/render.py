@@ -19,7 +19,7 @@ from rich.table import Table
 
 from ablations.analysis import noise_floor
 from ablations.report.columns import Column, Row
-from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent
+from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
 from ablations.report.summary import advise_seeds
 from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, HEADINGS, Answer
@@ -29,6 +29,9 @@ _WIDTH = 200
 
 _CHANGE = ("change", "change_low", "change_high")
 """Columns that the effect on its own scale replaces where it has no ratio."""
+
+_EFFECT_OF = dict(zip(_CHANGE, ("effect", "low", "high"), strict=True))
+"""What stands in for a change in rows without a ratio, where other rows of the table have one."""
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "effects": (
@@ -59,8 +62,8 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
         *(f"{measure}_{name}" for measure in ("late", "excess") for name in _CHANGE),
     ),
     "baseline": (
-        "configuration", "loss", "baseline", *_CHANGE, "p", "p_adjusted", "learned", "learning",
-        "candidates",
+        "configuration", "outcome", "value", "baseline", *_CHANGE, "p", "p_adjusted", "learned",
+        "learning", "candidates",
     ),
     "one_factor": (
         "view", "axis", "level", "against", *_CHANGE, "p_adjusted", "better", "seeds", "diverged",
@@ -102,7 +105,8 @@ def _write_value(row: Row, name: str) -> str:
         return "" if value is None or value is pd.NA else str(value)
     number = float(value)  # type: ignore[arg-type]
     if math.isnan(number):
-        return ""
+        effect = row.get(_EFFECT_OF.get(name, ""), math.nan)
+        return "" if math.isnan(effect) else format_signed(effect)
     if name.startswith(("change", "late_change", "excess_change")):
         return format_percent(number)
     if name == "p" or name.startswith("p_"):
@@ -132,7 +136,9 @@ def list_notes(table: pd.DataFrame) -> list[str]:
 
 
 def _name_rows(rows: pd.DataFrame) -> str:
-    """Name rows by their levels if they are few; else count them."""
+    """Name rows by their outcomes, or by their levels if they are few; else count them."""
+    if "outcome" in rows:
+        return ", ".join(rows["outcome"].unique())
     keys = [name for name in rows if str(name).startswith(("axis", "level", "given"))]
     if len(rows) > _MOST_NAMES or not keys:
         return f"{len(rows):,} rows"

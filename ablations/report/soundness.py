@@ -9,21 +9,44 @@ import pandas as pd
 
 from ablations.analysis import HELPS, HURTS
 from ablations.analysis.ablation import Effects
-from ablations.analysis.baseline import BEST, judged_loss
+from ablations.analysis.baseline import BEST
 from ablations.analysis.baseline import CONTROL as CONTROL_ROW
+from ablations.analysis.outcomes import judged_loss
 from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
-from ablations.report.formatting import format_change, format_percent, join_words, name_outcome
+from ablations.core.schema import LOSS_COLUMNS
+from ablations.report.formatting import (
+    format_change,
+    format_percent,
+    format_signed,
+    join_words,
+    name_outcome,
+)
 from ablations.report.texts import VERBS, shorten, write_text
 
 _MOST_NAMES = 3
 BEST_VAL_LOSS = "best_val_loss"
 PROMISING = -0.1
 """Change against the constant from which a gain that is not sure is not called nothing."""
+CHANCE = 0.05
+"""The p of a gain by a metric from which on it is by itself no accident."""
 
 
 def has_learned(ablation: Effects) -> bool:
     """Whether the control or another configuration surely beats a constant, or nobody can say."""
+    return _beats_constant(_primary(ablation))
+
+
+def _primary(ablation: Effects) -> pd.DataFrame:
+    """The rows against the constant by the outcome, or by the loss where the outcome has none."""
     table = ablation.baseline
+    if table.empty:
+        return table
+    outcomes = [ablation.design.outcome, judged_loss(ablation.design.runs)]
+    primary = next((name for name in outcomes if name in set(table["outcome"])), "")
+    return table[table["outcome"] == primary]
+
+
+def _beats_constant(table: pd.DataFrame) -> bool:
     return (
         table.empty
         or bool(table["p"].isna().all() or table["learned"].any())
@@ -31,9 +54,12 @@ def has_learned(ablation: Effects) -> bool:
     )
 
 
-def describe_learning(ablation: Effects) -> str:
-    """Say that nothing was learned, or that the control learned nothing; else nothing."""
-    table = ablation.baseline
+def describe_learning(ablation: Effects, metric_name: str = "") -> str:
+    """Say that nothing was learned, or that the control learned nothing; else nothing.
+
+    ``metric_name`` is the name of the column ``metric``.
+    """
+    table = _primary(ablation)
     if table.empty or table["p"].isna().all():
         return ""
     rows = {str(row["configuration"]): row for row in table.to_dict("records")}
@@ -42,13 +68,75 @@ def describe_learning(ablation: Effects) -> str:
         return ""
     return write_text(
         "learning",
-        has_learned=has_learned(ablation),
+        has_learned=_beats_constant(table),
         control=control,
         best=best,
-        loss=name_outcome(judged_loss(ablation.design.runs)),
+        outcome=_name_measure(table, metric_name),
         n=int(table["candidates"].max()),
-        best_change=None if best is None else _format_size(best, "change"),
-        is_promising=best is not None and best["change"] < PROMISING,
+        best_change=None if best is None else _format_gain(best),
+        is_promising=best is not None and _is_promising(best),
+    )
+
+
+def describe_other_learning(ablation: Effects, metric_name: str = "") -> str:
+    """Say where loss and metric differ in whether anything was learned; else nothing."""
+    primary, texts = _primary(ablation), []
+    if primary.empty or primary["p"].isna().all():
+        return ""
+    others = ablation.baseline[ablation.baseline["outcome"] != primary["outcome"].iloc[0]]
+    for _, table in others.groupby("outcome", sort=False):
+        if table["p"].isna().all() or _beats_constant(table) == _beats_constant(primary):
+            continue
+        rows = {str(row["configuration"]): row for row in table.to_dict("records")}
+        best = rows.get(BEST)
+        text = write_text(
+            "other_learning",
+            has_learned=_beats_constant(table),
+            control=rows.get(CONTROL_ROW),
+            best=best,
+            outcome=_name_measure(table, metric_name),
+            n=int(table["candidates"].max()),
+            best_change=None if best is None else _format_gain(best),
+        )
+        texts.append(text)
+    return " ".join(texts)
+
+
+def _name_measure(table: pd.DataFrame, metric_name: str) -> str:
+    outcome = str(table["outcome"].iloc[0])
+    return name_outcome(metric_name if outcome == "metric" and metric_name else outcome)
+
+
+def _format_gain(row: dict[str, Any]) -> str:
+    """Write value against constant with its interval: in percent, or as a difference."""
+    if pd.notna(row["change"]):
+        return _format_size(row, "change")
+    if pd.isna(row["effect"]):
+        return ""
+    change, low, high = (format_signed(row[name]) for name in ("effect", "low", "high"))
+    return change if pd.isna(row["low"]) else f"{change} [{low}, {high}]"
+
+
+def _is_promising(row: dict[str, Any]) -> bool:
+    """Whether a gain over the constant that is not sure is still too large to be called nothing.
+
+    Of a metric of which 1 is perfect that is a tenth of what the constant lacks, by itself beyond
+    chance.
+    """
+    if pd.notna(row["change"]):
+        return bool(row["change"] < PROMISING)
+    lack = 1 - row["baseline"]
+    return bool(row["effect"] > -PROMISING * lack > 0 and row["p"] <= CHANCE)
+
+
+def describe_missing(ablation: Effects) -> str:
+    """Say which metric is missing in how many runs, and what stands in for it; else nothing."""
+    outcome = ablation.design.outcome
+    return write_text(
+        "missing",
+        metrics=ablation.missing,
+        outcome=name_outcome(outcome),
+        is_loss=outcome in LOSS_COLUMNS,
     )
 
 

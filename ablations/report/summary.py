@@ -24,6 +24,8 @@ from ablations.report.formatting import (
 from ablations.report.soundness import (
     describe_endings,
     describe_learning,
+    describe_missing,
+    describe_other_learning,
     describe_others,
     has_learned,
 )
@@ -78,8 +80,13 @@ def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: st
 
     Where nothing was learned no level is said to help.
     """
-    judge = metadata.judge if metadata else "last"
-    sentences = [describe_learning(ablation), describe_endings(ablation, judge)]
+    judge, metric = (metadata.judge, metadata.metric_name) if metadata else ("last", "")
+    sentences = [
+        describe_learning(ablation, metric),
+        describe_other_learning(ablation, metric),
+        describe_missing(ablation),
+        describe_endings(ablation, judge),
+    ]
     if has_learned(ablation):
         sentences.append(describe_effects(ablation.effects, ablation.design, noun))
         sentences.append(describe_others(ablation))
@@ -195,6 +202,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
+        tuned_by_seed=design.tuned_by_seed,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
         moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),

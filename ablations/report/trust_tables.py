@@ -8,6 +8,8 @@ from functools import partial
 import pandas as pd
 
 from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale
+from ablations.analysis.baseline import BEST
+from ablations.analysis.outcomes import find_missing
 from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -35,8 +37,9 @@ def training_table(data: ReportData) -> Table | None:
         Column("ending", lambda row: row["ending"], style_class="ending"),
         Column.number("seeds", "n"),
     )
-    design = data.results.design(data.results.loss)
-    margin = format_margin(design.margin, design.scale).lstrip("\N{PLUS-MINUS SIGN}")
+    margin = format_margin(data.metadata.margin, "log").lstrip("\N{PLUS-MINUS SIGN}")
+    if rows["late_change"].isna().all():  # some losses are zero or negative
+        margin = f"{margin} of the curve's mean size"
     return build_table("training", columns, rows, margin=margin)
 
 
@@ -63,27 +66,50 @@ def constant_table(data: ReportData) -> Table | None:
     rows = data.ablation.baseline
     if rows.empty:
         return None
-    scale: Scale = "log" if rows["change"].notna().any() else "difference"
     settings = [
         name for name in data.design.untuned.factors if name in rows and name in data.design.axes
     ]
     columns = (
         Column("configuration", partial(_configuration_cell, settings=settings)),
-        Column.number(data.name(data.results.loss), "loss", four_digits),
+        Column("by", lambda row: data.name(row["outcome"]), style_class="name"),
+        Column.number("value", "value", four_digits),
         Column.number("constant", "baseline", four_digits),
-        Column.change("against constant", scale),
-        Column.change_interval(scale),
+        Column(
+            "against constant", lambda row: format_change(row, _row_scale(row)), "gain", "number"
+        ),
+        Column(
+            "95 % interval",
+            lambda row: format_interval(row, _row_scale(row)),
+            "gain_low",
+            "number interval",
+            (("low", "gain_low"), ("high", "gain_high")),
+        ),
         Column.number("adjusted p", "p_adjusted", two_digits),
         Column("beats it", lambda row: "surely" if row["learned"] else "not surely"),
         Column.number("seeds", "n"),
     )
+    best = rows[rows["configuration"] == BEST]
     return build_table(
         "constant",
         columns,
-        rows.assign(seeds=rows["n"]),
+        rows.assign(
+            seeds=rows["n"],
+            gain=rows["change"].fillna(rows["effect"]),
+            gain_low=rows["change_low"].fillna(rows["low"]),
+            gain_high=rows["change_high"].fillna(rows["high"]),
+        ),
         candidates=int(rows["candidates"].max()),
-        learning=int(rows["learning"].max()),
+        learning=[
+            f"{row.learning:,} by {data.name(row.outcome)}"
+            for row in best.itertuples()
+            if row.candidates > 1
+        ],
     )
+
+
+def _row_scale(row: Row) -> Scale:
+    """Losses that are all positive have ratios; of metrics that grow, differences are told."""
+    return "difference" if pd.isna(row["change"]) else "log"
 
 
 def _configuration_cell(row: Row, settings: list[str]) -> Cell:
@@ -108,7 +134,8 @@ def metrics_table(data: ReportData) -> Table | None:
         columns.append(Column(data.name(name), cell))
     columns.append(Column("agree", partial(_agreement, tables=by_level)))
     higher = [data.name(name) for name in tables if data.results.is_higher_better(name)]
-    return build_table("metrics", columns, data.effects, higher=higher)
+    missing = list(map(str, find_missing(data.results.runs, tables)))
+    return build_table("metrics", columns, data.effects, higher=higher, missing=missing)
 
 
 def _effect_cell(

@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ablations.core.schema import METRIC_COLUMNS, RUN_COLUMNS, columns_by_type
+from ablations.core.schema import (
+    BASELINE_COLUMNS,
+    METRIC_COLUMNS,
+    RUN_COLUMNS,
+    baseline_column,
+    columns_by_type,
+)
 
 _NAMES = list(RUN_COLUMNS)
 _RESULTS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :], *METRIC_COLUMNS}
+_RESULTS |= {*BASELINE_COLUMNS}
 _RESULTS -= {"epochs"}
 
 
 def is_result(column: str) -> bool:
     """Whether a column of the runs table holds results, and so cannot be an axis."""
-    return column in _RESULTS or column.startswith("python:")
+    return column in _RESULTS or column.startswith(("python:", baseline_column("python:")))
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from ablations.study.parsing import (
     parse_exclusions,
 )
 from ablations.tasks.base import Judge, Task
+from ablations.tasks.metrics import find_metric
 
 ALPHA = 0.05
 
@@ -95,7 +96,8 @@ class Study(Settings):
         level of each is 5 % divided by their number.
     tune_over
         Axes (``["lr"]``, for instance) that are tuned: each configuration is compared at its best
-        level on them, which is chosen on the other half of the seeds.
+        level on them, which is chosen on the other half of the seeds, or by each seed's validation
+        rows where test rows judge and the seeds split one table.
     vary
         What depends on the seed, all of it by default: ``"split"`` (data and validation rows),
         ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during
@@ -211,8 +213,10 @@ class Study(Settings):
 
     @cached_property
     def code(self) -> dict[str, str]:
-        """Kind and name of the study's user components, with a hash of their source."""
-        return {
+        """Kind and name of the study's user components and metrics, with a hash of their source."""
+        metrics = [find_metric(name, self.task.classification) for name in self.metric]
+        sources = {f"metric {m.name}": m.source() for m in metrics if m.source()}
+        return sources | {
             f"{component.role} {component.to_spec()[0]}": str(source)
             for configuration in self.configurations
             for component in configuration.components

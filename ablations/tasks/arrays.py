@@ -6,7 +6,6 @@ The data are stored as Parquet files, where workers, later commands and ``rerun`
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +16,7 @@ import torch
 
 from ablations.core.deprecation import deprecated_function
 from ablations.core.errors import RequestError
-from ablations.core.files import digest, write_bytes
+from ablations.core.files import cache_folder, digest, write_bytes
 from ablations.core.registry import resolve
 from ablations.tasks.base import Task
 
@@ -183,8 +182,7 @@ def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, An
         raise RequestError(f"cannot be stored as a table: {error}", "x") from None
     content = buffer.getvalue()
     if folder is None:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        folder = Path(cache) / "ablations" / "data"
+        folder = cache_folder("data")
     path = Path(folder).absolute() / f"{digest(content)}.parquet"
     if not path.exists():
         try:

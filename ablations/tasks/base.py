@@ -45,7 +45,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from ablations.core.errors import RequestError
-from ablations.core.plugins import PREFIX, module_hash
+from ablations.core.plugins import PREFIX, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import Component, from_validation, frozen
 from ablations.core.registry import register as task
@@ -59,6 +59,7 @@ from ablations.tasks.losses import (
     default_loss,
     find_loss,
 )
+from ablations.tasks.metrics import score_r2
 
 __all__ = ["Classification", "Data", "Regression", "Task", "split", "task"]
 
@@ -168,10 +169,17 @@ class Task(Component):
 
     def splits(self, streams: Streams) -> Data:
         """Return the splits of one seed, with test rows if the task has a share of them."""
-        data = self.data(streams)
+        data = self._load(streams)
         if not self.test or data.x_test is not None:
             return data
         return cut_test_rows(data, self.test, streams)
+
+    def _load(self, streams: Streams) -> Data:
+        """Return the data of a seed; a user's class may draw from global generators, and so do
+        some libraries when they are imported.
+        """
+        with streams.isolated(purpose="data/global"):
+            return self.data(streams)
 
     def with_splits(self, **shares: float) -> Self:
         """Return the task with other shares of ``validation`` and ``test`` rows.
@@ -201,7 +209,7 @@ class Task(Component):
 
         Half of the rows that the task holds out.
         """
-        data = self.data(Streams(0))
+        data = self._load(Streams(0))
         n_validation = len(data.x_val)
         return n_validation / 2 / (n_validation + len(data.x_train))
 
@@ -281,7 +289,10 @@ class LossTask(Task):
 
     def loss_source(self) -> dict[str, str]:
         """Return the hash of a user's loss for the identity, under ``source``; {} otherwise."""
-        return {"source": module_hash(self._loss_module)} if self._loss_module else {}
+        if not self._loss_module:
+            return {}
+        function = getattr(self._row_losses, "function", None)
+        return {"source": target_hash(self._loss_name.removeprefix(PREFIX), function)}
 
     def user_modules(self) -> set[str]:
         return super().user_modules() | {self._loss_module} - {""}
@@ -339,18 +350,22 @@ class WeightedTask(LossTask):
 
 @lru_cache(maxsize=64)
 def _class_weights(task: WeightedTask) -> tuple[float, ...]:
-    counts = torch.bincount(task.data(Streams(0)).y_train, minlength=task.outputs)
+    counts = torch.bincount(task.splits(Streams(0)).y_train, minlength=task.outputs)
     return class_weights(task.class_weight, task.class_labels, counts)
 
 
 @frozen
 class Regression(LossTask):
-    """Mean squared error unless a study names another loss, and R² as the metric."""
+    """Mean squared error unless a study names another loss, and R² as the metric: of several
+    outputs the mean, each weighted alike, as in scikit-learn.
+    """
 
     classification = False
     metric_name = "r2"
 
     def metric(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if targets.shape[-1] > 1:
+            return score_r2(outputs, targets)
         spread = (targets - targets.mean(-2, keepdim=True)).square().mean((-2, -1))
         return 1 - (outputs - targets).square().mean((-2, -1)) / spread
 

@@ -19,7 +19,7 @@ from ablations.tasks.tabular.options import READING_FIELDS, ReadingOptions, to_t
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
-_FILE_FIELDS = ("path", "content", "rows", "inputs", "outputs", "notes", "test_rows")
+_FILE_FIELDS = frozenset(["content", "rows", "inputs", "outputs", "notes", "test_rows"])
 """Fields that describe the file; of these only the content is part of a run's identity."""
 
 
@@ -29,6 +29,7 @@ class Table(TableOptions, WeightedTask):
 
     format: ClassVar[Format]
     later_fields = READING_FIELDS | {"standardize"}
+    resolved_fields = _FILE_FIELDS
     content: str = ""
     rows: int = 0
     inputs: int = 0
@@ -120,7 +121,7 @@ class Table(TableOptions, WeightedTask):
 
     def identity(self) -> dict[str, Any]:
         parameters = self.identity_parameters() | self.loss_source()
-        options = {key: v for key, v in parameters.items() if key not in _FILE_FIELDS}
+        options = {key: v for key, v in parameters.items() if key not in (*_FILE_FIELDS, "path")}
         return {"name": self.name, **options, "content": self.content}
 
     def to_spec(self) -> tuple[str, dict[str, Any]]:

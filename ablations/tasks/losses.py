@@ -278,9 +278,12 @@ def best_constant(
     """
     if targets.is_floating_point():
         amounts = targets.to("cpu", torch.float64)
-        mean, median = amounts.mean(0), torch.from_numpy(np.median(amounts.numpy(), 0))
-        if name in ("mse", "l1"):
-            return mean if name == "mse" else median
+        mean = amounts.mean(0)
+        if name == "mse":
+            return mean
+        median = torch.from_numpy(np.median(amounts.numpy(), 0))
+        if name == "l1":
+            return median
         return minimise(lambda x: losses(x.expand_as(amounts), amounts).mean(), [mean, median])
     counts = torch.bincount(targets.cpu(), minlength=n_outputs).to(torch.float64)
     if name in _CLASSIFICATION:
@@ -299,6 +302,12 @@ def _best_logits(name: str, shares: tuple[float, ...]) -> Tensor:
     array = torch.tensor(shares, dtype=torch.float64)
     is_exact = name == "cross_entropy"
     return _log(array) if is_exact else _minimise_by_class(_CLASSIFICATION[name], array)
+
+
+def class_logits(targets: Tensor, n_classes: int) -> Tensor:
+    """Return the logarithms of the class frequencies, float64 (class,)."""
+    counts = torch.bincount(targets.cpu(), minlength=n_classes).to(torch.float64)
+    return _log(counts / counts.sum())
 
 
 def _log(shares: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX
+from ablations.core.plugins import PREFIX, target_hash
+from ablations.core.random import Streams
 from ablations.core.registry import import_user_function
+from ablations.tasks.predictions import Predictions
 
 __all__ = [
     "Metric",
@@ -27,92 +29,12 @@ __all__ = [
     "compute_metrics",
     "find_metric",
     "has_standard_shapes",
+    "score_r2",
     "standard_metrics",
 ]
 
 _MAX_NUMBERS = 2**22
 """Outputs of as many members as are evaluated at once, for the memory's sake."""
-
-
-@dataclass(frozen=True, eq=False)
-class Predictions:
-    """Outputs and targets of the same rows, and what several metrics need of them.
-
-    Parameters
-    ----------
-    outputs
-        Shape (…, row, output), float64 on the CPU; logits in classification.
-    targets
-        Shape (…, row), int64, in classification; (…, row, output), float64, in regression.
-    scale, mean
-        Shape (…, output): the target's own unit is ``scale * target + mean``.
-    """
-
-    outputs: Tensor
-    targets: Tensor
-    scale: Tensor | None = None
-    mean: Tensor | None = None
-
-    @cached_property
-    def probabilities(self) -> Tensor:
-        """Shape (…, row, class)."""
-        return self.outputs.softmax(-1)
-
-    @cached_property
-    def classes(self) -> Tensor:
-        """The predicted classes, shape (…, row)."""
-        return self.outputs.argmax(-1)
-
-    @cached_property
-    def confusion(self) -> Tensor:
-        """Number of rows by class and predicted class, float64 (…, class, predicted class)."""
-        n_classes = self.outputs.shape[-1]
-        cells = self.targets * n_classes + self.classes
-        counts = self.outputs.new_zeros((*cells.shape[:-1], n_classes**2))
-        counts.scatter_add_(-1, cells, torch.ones_like(cells, dtype=counts.dtype))
-        return counts.view(*cells.shape[:-1], n_classes, n_classes)
-
-    @cached_property
-    def ranking(self) -> _Ranking:
-        """The rows by their score for each class; for class 1 alone if there are two."""
-        scores, classes = self.probabilities, torch.arange(self.outputs.shape[-1])
-        if len(classes) == 2:
-            scores, classes = scores[..., 1:], classes[1:]
-        ordered, order = scores.transpose(-1, -2).contiguous().sort(-1)
-        is_class = self.targets[..., None, :] == classes[:, None]
-        positive = is_class.gather(-1, order).to(ordered.dtype)
-        first, last = (torch.searchsorted(ordered, ordered, right=end) for end in (False, True))
-        return _Ranking(positive, positive.sum(-1), first, last)
-
-    @cached_property
-    def in_own_unit(self) -> tuple[Tensor, Tensor]:
-        """Outputs and targets of a regression in the target's own unit."""
-        outputs, targets = self.outputs, self.targets
-        if self.scale is not None:
-            outputs, targets = (values * self.scale[..., None, :] for values in (outputs, targets))
-        if self.mean is not None:
-            outputs, targets = (values + self.mean[..., None, :] for values in (outputs, targets))
-        return outputs, targets
-
-    @cached_property
-    def errors(self) -> Tensor:
-        """Outputs less targets in the target's own unit, shape (…, row, output)."""
-        errors = self.outputs - self.targets
-        return errors if self.scale is None else errors * self.scale[..., None, :]
-
-
-@dataclass(frozen=True, eq=False)
-class _Ranking:
-    """Rows in the order of their score for a class, shape (…, class, row)."""
-
-    positive: Tensor
-    """1 for rows of the class, 0 for others."""
-    count: Tensor
-    """Number of rows of the class, shape (…, class)."""
-    first: Tensor
-    """Number of rows with a lower score."""
-    last: Tensor
-    """Number of rows with a score that is not higher."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +50,12 @@ class Metric:
         """Return the name of the module outside this package that defines the metric."""
         is_foreign = self.name.startswith(PREFIX)
         return {self.name.removeprefix(PREFIX).partition(":")[0]} if is_foreign else set()
+
+    def source(self) -> str:
+        """Return a hash of the source of a user's function; "" for other metrics."""
+        if not isinstance(self.compute, partial) or not self.user_modules():
+            return ""
+        return target_hash(self.name.removeprefix(PREFIX), self.compute.args[0])
 
 
 def standard_metrics(classification: bool) -> tuple[Metric, ...]:
@@ -278,16 +206,29 @@ def _brier_score(predictions: Predictions) -> Tensor:
     return squares / 2 if n_classes == 2 else squares
 
 
-def _r2(predictions: Predictions) -> Tensor:
-    """The share of explained variance, of all outputs together; as in scikit-learn, 1 or 0 where
-    the targets are constant.
+def score_r2(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the share of explained variance, the mean over several outputs, as in scikit-learn.
+
+    1 or 0 for an output whose targets are constant; NaN for a single row.
+
+    Parameters
+    ----------
+    outputs, targets
+        Shape (…, row, output).
     """
-    outputs, targets = predictions.outputs, predictions.targets
-    spread = (targets - targets.mean(-2, keepdim=True)).square().sum((-2, -1))
-    residual = (outputs - targets).square().sum((-2, -1))
+
+    def sum_rows(values: Tensor) -> Tensor:
+        return values.square().transpose(-1, -2).contiguous().sum(-1)
+
+    spread = sum_rows(targets - targets.mean(-2, keepdim=True))
+    residual = sum_rows(outputs - targets)
     constant = torch.where(residual == 0, 1.0, 0.0).to(spread.dtype)
-    values = torch.where(spread > 0, 1 - residual / spread, constant)
+    values = torch.where(spread > 0, 1 - residual / spread, constant).mean(-1)
     return values if targets.shape[-2] > 1 else torch.full_like(values, torch.nan)
+
+
+def _r2(predictions: Predictions) -> Tensor:
+    return score_r2(predictions.outputs, predictions.targets)
 
 
 def _mae(predictions: Predictions) -> Tensor:
@@ -321,7 +262,8 @@ def _apply_function(function: Callable[..., Any], name: str, predictions: Predic
     def compute(targets: np.ndarray, outputs: np.ndarray) -> float:
         if not np.isfinite(outputs).all():
             return np.nan
-        value = function(targets, outputs)
+        with Streams(0).isolated(purpose="global/metric"):
+            value = function(targets, outputs)
         try:
             return float(value)
         except (TypeError, ValueError):

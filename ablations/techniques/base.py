@@ -34,7 +34,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,7 @@ from ablations.techniques.layers import (
 
 __all__ = ["Device", "Init", "Norm", "Optimizer", "Regularizer", "Schedule", "Technique"]
 __all__ += ["AXES", "CONTROLS", "Decay", "Loss", "Penalties", "TrainingContext", "technique"]
+__all__ += ["Nonlinearity", "calculate_gain", "slope_of"]
 __all__ += [
     "PerPosition",
     "RandomLayer",
@@ -110,7 +112,11 @@ class Technique(Component):
     is_ordered = True  # the control first
 
     def skip(self, context: TrainingContext) -> str | None:
-        """Return the reason why this technique makes no sense in a configuration, or None."""
+        """Return the reason why this technique makes no sense in a configuration, or None.
+
+        A technique for some tasks only says so here: ``return None if len(context.task.shape) == 3
+        else "it needs images"``.
+        """
         return None
 
 
@@ -221,6 +227,28 @@ class Norm(Technique):
         return linear.weight
 
 
+class Nonlinearity(str):
+    """An activation as ``torch.nn.init.calculate_gain`` names it, with the slope of a leaky one."""
+
+    __slots__ = ("slope",)
+    slope: float
+
+    def __new__(cls, name: str, slope: float = 0.01) -> Self:
+        nonlinearity = super().__new__(cls, name)
+        nonlinearity.slope = slope
+        return nonlinearity
+
+
+def calculate_gain(nonlinearity: str) -> float:
+    """Return the gain of an activation: PyTorch's, with the slope of a ``Nonlinearity``."""
+    return float(nn.init.calculate_gain(nonlinearity, slope_of(nonlinearity)))  # type: ignore[arg-type]
+
+
+def slope_of(nonlinearity: str) -> float:
+    """Return the slope of a leaky activation; by default that of PyTorch's ``LeakyReLU``."""
+    return nonlinearity.slope if isinstance(nonlinearity, Nonlinearity) else 0.01
+
+
 class Init(Technique):
     """The distribution of the initial weights; biases have PyTorch's default."""
 
@@ -239,11 +267,24 @@ class Init(Technique):
             Shape (out, in), or (out, in, …) for a convolution.
         nonlinearity
             The activation that follows, as ``torch.nn.init.calculate_gain`` names it; ``"linear"``
-            for the output layer.
+            for the output layer.  ``calculate_gain(nonlinearity)`` of this module returns its gain.
         generator
             The only source of random numbers.
         """
         raise NotImplementedError
+
+    def follows_activation(self) -> bool:
+        """Return whether ``fill`` depends on the activation that follows a layer."""
+        return _follows_activation(self)
+
+
+@lru_cache(maxsize=64)
+@torch.no_grad()
+def _follows_activation(init: Init) -> bool:
+    weights = [torch.empty(4, 3) for _ in range(3)]
+    for weight, nonlinearity in zip(weights, ("linear", "relu", "tanh"), strict=True):
+        init.fill(weight, nonlinearity, torch.Generator().manual_seed(0))
+    return any(not torch.equal(weights[0], weight) for weight in weights)
 
 
 class Schedule(Technique):

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import init
 
-from ablations.techniques.base import Init, technique
+from ablations.techniques.base import Init, calculate_gain, slope_of, technique
 
 Positive = Annotated[float, Field(gt=0, le=1e6)]
 
@@ -55,7 +55,8 @@ class KaimingUniform(Init):
     name = "kaiming_uniform"
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
-        init.kaiming_uniform_(weight, nonlinearity=nonlinearity, generator=generator)
+        slope = slope_of(nonlinearity)
+        init.kaiming_uniform_(weight, slope, nonlinearity=nonlinearity, generator=generator)
 
 
 @technique
@@ -65,7 +66,8 @@ class KaimingNormal(Init):
     name = "kaiming_normal"
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
-        init.kaiming_normal_(weight, nonlinearity=nonlinearity, generator=generator)
+        slope = slope_of(nonlinearity)
+        init.kaiming_normal_(weight, slope, nonlinearity=nonlinearity, generator=generator)
 
 
 @technique
@@ -75,8 +77,7 @@ class Orthogonal(Init):
     name = "orthogonal"
 
     def fill(self, weight: Tensor, nonlinearity: Any, generator: torch.Generator) -> None:
-        gain = init.calculate_gain(nonlinearity)
-        init.orthogonal_(weight, gain=gain, generator=generator)
+        init.orthogonal_(weight, gain=calculate_gain(nonlinearity), generator=generator)
 
 
 @technique

@@ -9,7 +9,8 @@ Over the first epochs, as long as these two stay close, each sampled run must pa
 - its program in float64 is the loop in float64, to eight digits.  Where training loses these digits
   too, the tolerance follows from the loop with a learning rate that is perturbed in its last digits
   (computed only for runs that would fail otherwise);
-- its program gives the stored curve again, bit for bit, in another cohort and slot.
+- its program gives the stored curve again, bit for bit, in another cohort and slot; and where user
+  code takes part in it, the plain loop gives its own curve again.
 
 At the end of training single runs may differ.  There, ``drift`` lets the analysis compare the
 distribution of final losses with the loop's.
@@ -18,7 +19,7 @@ distribution of final losses with the loop's.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from ablations.techniques.base import Device
 from ablations.training import loop
 from ablations.training.cohorts import count_steps, group_runs
 from ablations.training.fused import trainer
+from ablations.training.repetition import ELSEWHERE
 from ablations.training.result import RunResult, error_message, is_failure
 from ablations.training.timeout import time_limit
 
@@ -154,7 +156,7 @@ def _audit_run(
     amplification = float(deviations[:epochs].max())
 
     deviation = _max_deviation(stored, expected, epochs)
-    tolerance = repetition_tolerance = _tolerance(dtype, amplification)
+    tolerance = _tolerance(dtype, amplification)
     expected_64 = expected if dtype == "float64" else other
     deviation_64 = _max_deviation(_losses(result_64), expected_64, epochs)
     tolerance_64 = _tolerance("float64", amplification)
@@ -179,8 +181,7 @@ def _audit_run(
             f"its losses deviate by {deviation:.1e} from the plain loop's over the first {epochs} "
             f"epochs; at most {tolerance:.1e} is rounding"
         )
-    if not _max_deviation(repeated, stored, epochs) <= repetition_tolerance:
-        reasons.append("trained again in other company it has other losses")
+    reasons += _explain_repetition(run, (repeated, stored, expected), epochs, amplification)
     if not deviation_64 <= tolerance_64:
         reasons.append(
             f"in float64 the losses of its program deviate by {deviation_64:.1e} from the "
@@ -193,7 +194,7 @@ def _audit_run(
         tolerance=tolerance,
         deviation_float64=deviation_64,
         tolerance_float64=tolerance_64,
-        repeated=np.array_equal(repeated, stored[: len(repeated)], equal_nan=True),
+        repeated=_is_equal(repeated, stored),
         drift=_drift(stored, expected) if to_end else None,
         reason="; ".join(reasons) or None,
     )
@@ -215,6 +216,30 @@ def perturbed_deviation(run: Run, dtype: str, expected: Array, window: int, epoc
 def _tolerance(dtype: str, amplification: float) -> float:
     is_chaotic = amplification > CLOSE
     return CHAOTIC[dtype] if is_chaotic else TOLERANCE[dtype] + AMPLIFIED[dtype] * amplification
+
+
+def _explain_repetition(
+    run: Run, losses: tuple[Array, Array, Array], epochs: int, amplification: float
+) -> Iterator[str]:
+    """Say why the repeated losses of a program are not the stored ones, or those of the loop are
+    others when user code is run again.  On a CPU, no repetition is rounded differently.
+    """
+    repeated, stored, expected = losses
+    is_cpu = run.configuration.device.torch_device().type == "cpu"
+    tolerance = _tolerance(
+        run.configuration.dtype, min(amplification, CLOSE) if is_cpu else amplification
+    )
+    if not _max_deviation(repeated, stored, epochs) <= tolerance:
+        yield "trained again in other company it has other losses"
+    if is_cpu and run.configuration.user_modules:
+        again = _losses(loop.train(run, max(1, len(repeated))))
+        if not (_is_equal(repeated, stored) and _is_equal(again, expected)):
+            yield f"trained again by the same engine it has other losses: {ELSEWHERE}"
+
+
+def _is_equal(losses: Array, longer: Array) -> bool:
+    """Whether losses are the first ones of a curve, bit for bit."""
+    return np.array_equal(losses, longer[: len(losses)], equal_nan=True)
 
 
 def _drift(losses: Array, expected: Array) -> float | None:

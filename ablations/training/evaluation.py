@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -10,9 +9,10 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ablations.core.random import Streams
 from ablations.study.configuration import Configuration
 from ablations.tasks.base import Data, Task
-from ablations.tasks.baseline import baseline
+from ablations.tasks.baseline import Baseline, judge_constants
 from ablations.tasks.metrics import (
     Metric,
     compute_metrics,
@@ -20,6 +20,9 @@ from ablations.tasks.metrics import (
     has_standard_shapes,
     standard_metrics,
 )
+
+_CACHED_BASELINES = 1024
+_BASELINES: dict[tuple[Task, tuple[str, ...], str, Streams], Baseline] = {}
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Evaluation:
     """Every recorded metric by name."""
     test_loss: float | None = None
     """None without test rows."""
-    baseline: float | None = None
-    """The loss of the best constant on the same rows."""
+    baseline: Baseline = field(default_factory=Baseline)
+    """The best constants on the same rows."""
 
 
 def judging_rows(data: Data) -> tuple[Tensor, Tensor]:
@@ -56,7 +59,7 @@ def evaluate(
     data: Sequence[Data],
     outputs_MNO: Tensor,
     targets: Tensor,
-    baselines: Sequence[float | None],
+    baselines: Sequence[Baseline],
 ) -> list[Evaluation]:
     """Judge members of one cohort key by their outputs (M, N, O) on the judging rows."""
     c, task = configuration, configuration.task
@@ -87,19 +90,20 @@ def evaluate(
     ]
 
 
-def constant_loss(task: Task, data: Data) -> float | None:
-    """Return the loss of the best constant on the judging rows; None for a task without one.
+def find_baseline(configuration: Configuration, seed: int, data: Data) -> Baseline:
+    """Judge the best constants by the loss and by all metrics that a run records.
 
-    Code of a user may refuse outputs that no network gave: that fails no run.
+    Runs that share their data share these numbers, which take as long as many steps of training.
     """
-    try:
-        with torch.no_grad():
-            loss, _ = baseline(task, data)
-    except Exception:
-        if not task.user_modules():
-            raise
-        return None
-    return loss if math.isfinite(loss) else None
+    task, names = configuration.task, configuration.metrics
+    key = task, names, configuration.dtype, configuration.streams(seed)
+    if key not in _BASELINES:
+        if len(_BASELINES) >= _CACHED_BASELINES:
+            _BASELINES.clear()
+        metrics = recorded_metrics(task.classification, names)
+        with Streams(0).isolated(purpose="global/baseline"):
+            _BASELINES[key] = judge_constants(task, data, metrics, len(names))
+    return _BASELINES[key]
 
 
 class BestEpoch:

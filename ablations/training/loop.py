@@ -34,7 +34,7 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
-from ablations.training.evaluation import Evaluation, constant_loss, evaluate, judging_rows
+from ablations.training.evaluation import Evaluation, evaluate, find_baseline, judging_rows
 from ablations.training.result import EpochRecord, RunResult
 from ablations.training.statistics import recompute_statistics
 
@@ -61,7 +61,7 @@ def train(run: Run, stop: int | None = None) -> RunResult:
             x, y = judging_rows(data)
             with torch.no_grad():
                 outputs = network(x)
-            baselines = [constant_loss(configuration.task, data)]
+            baselines = [find_baseline(configuration, run.seed, data)]
             (evaluation,) = evaluate(configuration, [data], outputs[None], y[None], baselines)
     return RunResult(
         run,
@@ -197,7 +197,7 @@ def batch_rows(
 @torch.no_grad()
 def shrink(configuration: Configuration, network: nn.Module) -> None:
     """Scale weights to what the regularizer allows, after a step."""
-    for _, layer, _ in configuration.model.weights(network):
+    for layer in configuration.model.weighted_layers(network):
         # The weights of a unit are one vector, in a convolution too.
         factor = configuration.regularizer.shrink(layer.weight.flatten(1))
         if factor is None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 
 from ablations.core.plugins import error_location
+from ablations.core.schema import baseline_column
 from ablations.study.configuration import Run
 from ablations.training.evaluation import Evaluation
 from ablations.training.timeout import RunTimeoutError
@@ -108,13 +109,15 @@ class RunResult:
     def judgement(self) -> dict[str, float | int | None]:
         """Return the best epoch, and what judges the run: columns of the runs table."""
         best, evaluation = self.best_epoch(), self.evaluation
+        baseline = evaluation.baseline
         return {
             "best_epoch": best.epoch if best else None,
             "best_val_loss": best.val_loss if best else None,
             "test_loss": evaluation.test_loss,
-            "baseline": evaluation.baseline,
+            "baseline": baseline.loss,
             "metric": evaluation.metric,
             **evaluation.metrics,
+            **{baseline_column(name): value for name, value in baseline.metrics.items()},
         }
 
     def row(self, study: str, environment_id: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from scipy import stats
 
 from ablations.analysis import Design, against_baseline
 from ablations.analysis.results import Results
+from ablations.core.errors import RequestError
+from ablations.report.summary import effect_sentences
 from ablations.results.metadata import Judging
 
 from ..report.studies import make_metadata, make_results
@@ -132,3 +135,90 @@ def test_a_control_that_diverged_on_most_seeds_has_not_learned(tmp_path: Path) -
     runs.loc[is_lost, ["val_loss", "baseline"]] = np.nan
     table = Results(**(vars(results) | {"runs": runs})).baseline()
     assert list(table["learned"]) == [False, True]
+
+
+# ---- By a metric ----
+
+
+def rare_results(folder: Path, gain: float, *, judging: Judging | None = None) -> Results:
+    """Losses far below the constant's, and accuracies about the constant's 0.95 plus a gain."""
+    results = make(folder, 0.3)
+    random = np.random.default_rng(2)
+    hits = 0.95 + gain + random.normal(0, 0.002, len(results.runs))
+    runs = results.runs.assign(
+        accuracy=hits, metric=hits, baseline_accuracy=0.95, baseline_metric=0.95
+    )
+    metadata = make_metadata(metric_name="accuracy", metrics={"accuracy": True}, judging=judging)
+    return Results(**(vars(results) | {"runs": runs, "metadata": metadata}))
+
+
+@pytest.mark.parametrize(("gain", "learned"), [(0.0, False), (-0.1, False), (0.02, True)])
+def test_the_metric_has_a_constant_of_its_own(tmp_path: Path, gain: float, learned: bool) -> None:
+    results = rare_results(tmp_path, gain)
+    table = results.baseline()
+    assert list(table["outcome"]) == ["val_loss", "val_loss", "accuracy", "accuracy"]
+    assert list(table["learned"]) == [True, True, learned, learned]
+    by_metric = table[table["outcome"] == "accuracy"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(by_metric, results.baseline("accuracy"))
+    assert by_metric["baseline"].tolist() == pytest.approx([0.95, 0.95])
+    assert by_metric["effect"].iloc[0] == pytest.approx(by_metric["value"].iloc[0] - 0.95)
+    runs = results.runs[(results.runs["norm"] == "none") & (results.runs["regularizer"] == "none")]
+    expected = stats.ttest_1samp(runs["accuracy"] - 0.95, 0, alternative="greater").pvalue
+    assert by_metric["p"].iloc[0] == pytest.approx(expected, rel=1e-9)
+    means = results.runs.groupby(["norm", "regularizer"])["accuracy"].mean()
+    assert by_metric["value"].iloc[1] == pytest.approx(means.max())
+    assert by_metric["learning"].iloc[0] == (6 if learned else 0)
+
+
+def test_the_answer_says_by_which_measure_nothing_was_learned(tmp_path: Path) -> None:
+    results = rare_results(tmp_path, 0.0)
+    first, *others = effect_sentences(results.ablation, results.metadata, "level")
+    assert first.startswith("By accuracy nothing was learned: neither the control (0.950) nor any")
+    assert first.endswith("surely beats the best constant prediction (0.950).")
+    assert any("by validation loss" in text for text in others)
+    by_accuracy = replace(results, metadata=results.metadata_for("accuracy"))
+    sentences = effect_sentences(by_accuracy.ablation, by_accuracy.metadata, "level")
+    assert sentences[0].startswith("Nothing was learned here: neither the control (accuracy 0.950)")
+    assert sentences[1].startswith("By validation loss something was learned: 0.0")
+    assert not any("helps" in text for text in sentences)
+    learned = rare_results(tmp_path, 0.02)
+    texts = effect_sentences(learned.ablation, learned.metadata, "level")
+    assert not any("learned" in text for text in texts)
+
+
+def test_rows_that_all_seeds_share_limit_what_an_accuracy_shows(tmp_path: Path) -> None:
+    """Half a row of 20 is an accident, though all seeds agree; the same share of 20,000 is not."""
+    learned = []
+    for rows in (20, 20_000):
+        judging = Judging(rows, 0.5, is_fixed=True, is_likelihood=False, classification=True)
+        table = rare_results(tmp_path, 0.025, judging=judging).baseline("accuracy")
+        learned.append(bool(table["learned"].any()))
+        n, wrong = rows, 0.1 - table["effect"].iloc[0]
+        expected = stats.norm.cdf(-table["effect"].iloc[0] * np.sqrt(n / wrong))
+        if rows == 20:
+            assert table["p"].iloc[0] == pytest.approx(expected)
+    assert learned == [False, True]
+
+
+def test_runs_without_a_constant_of_their_metric_are_compared_by_the_loss(tmp_path: Path) -> None:
+    """As those of an earlier version."""
+    results = rare_results(tmp_path, 0.0)
+    runs = results.runs.drop(columns=["baseline_accuracy", "baseline_metric"])
+    results = Results(**(vars(results) | {"runs": runs}))
+    assert set(results.baseline()["outcome"]) == {"val_loss"}
+    assert effect_sentences(results.ablation, results.metadata, "level")[0].startswith(
+        "The control"
+    )
+    with pytest.raises(RequestError, match="no run of this folder recorded what a constant scores"):
+        results.baseline("accuracy")
+
+
+def test_thousands_of_configurations_are_tested_as_one_by_one() -> None:
+    axes = {"norm": ("none", *(f"n{i}" for i in range(2_999)))}
+    results = make_results(Path("unread"), axes, seeds=5)
+    noise = np.random.default_rng(1).normal(0, 0.1, len(results.runs))
+    runs = results.runs.assign(baseline=0.2, val_loss=results.runs["val_loss"] * np.exp(noise))
+    table = against_baseline(Design(runs, factors=("norm",), controls={"norm": "none"}))
+    logs = np.log(runs.pivot_table("val_loss", "seed", "norm") / 0.2)
+    p = stats.ttest_1samp(logs, 0, alternative="less").pvalue
+    assert table["learning"].iloc[0] == int((p * 3_000 <= 0.05).sum()) > 100

@@ -23,6 +23,7 @@ from ablations.cli import Question, app
 from ablations.execution.run import compare_levels
 from ablations.report.formatting import format_percent
 from ablations.report.render import FORMATS
+from ablations.report.summary import summarise
 
 from ..report.studies import make_metadata, make_results
 from ..studies import SMALL, run
@@ -190,7 +191,8 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
         shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
         assert shown.exit_code == 0, shown.output
         if question not in ("aliases", "tuning"):
-            assert "procedure: " in " ".join(shown.stdout.split())
+            mark = "procedure (val_loss): " if question == "baseline" else "procedure: "
+            assert mark in " ".join(shown.stdout.split())
 
 
 def test_the_command_writes_every_format(results: ablations.Results) -> None:
@@ -279,3 +281,45 @@ def test_validation_rows_choose_the_tuned_level_and_test_rows_judge_it(
     table = tuned.effects()
     assert table["procedure"].str.contains(f"best lr by {column}").all()
     assert tuned.design().runs["test_loss"].eq(2.0).all()
+
+
+# ---- Metrics that are undefined ----
+
+
+def lacking_a_class(folder: Path, n_lacking: int) -> Results:
+    """Runs of 8 seeds, of which the first ones have judging rows without one of the classes."""
+    results = make_results(folder)
+    values = 0.9 - results.runs["val_loss"]
+    values = values.where(results.runs["seed"] >= n_lacking)
+    runs = results.runs.assign(roc_auc=values, accuracy=0.8, metric=values)
+    metadata = make_metadata(
+        metric_name="roc_auc",
+        metrics={"roc_auc": True, "accuracy": True},
+        outcome="roc_auc",
+    )
+    return Results(**(vars(results) | {"runs": runs, "metadata": metadata}))
+
+
+@pytest.mark.parametrize("n_lacking", [0, 2, 8])
+def test_a_metric_that_runs_lack_is_named_and_what_stands_in(
+    tmp_path: Path, n_lacking: int
+) -> None:
+    results = lacking_a_class(tmp_path, n_lacking)
+    outcome = "val_loss" if n_lacking == 8 else "roc_auc"
+    text = f"roc_auc is missing in {6 * n_lacking} of 48 runs, whose judging rows lack a class"
+    sentences = summarise(results.ablation, results.metadata).sentences
+    ending = {0: "", 2: "these are left out where it counts.", 8: "the validation loss stands in"}
+    if n_lacking:
+        (sentence,) = (sentence for sentence in sentences if text in sentence)
+        assert f"{text}; {ending[n_lacking]}" in sentence
+    else:
+        assert "missing" not in " ".join(sentences)
+    table = results.effects()
+    assert results.design().outcome == outcome
+    assert table["n"].max() == (8 if n_lacking == 8 else 8 - n_lacking)
+    standing_in = "; val_loss stands in for it" if n_lacking == 8 else ""
+    for left_out in table["left_out"]:
+        assert left_out.endswith(f"{text}{standing_in}" if n_lacking else left_out[-1:])
+    if n_lacking == 8:
+        with pytest.raises(RequestError, match="roc_auc is missing in 48 of 48 runs, whose"):
+            results.effects("roc_auc")

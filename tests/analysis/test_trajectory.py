@@ -76,6 +76,29 @@ def test_noise_about_a_flat_curve_is_no_excess() -> None:
     assert n_wrong <= 8  # of 150 rows at a level of 2.5 % each
 
 
+HALF = np.where(STEPS < 5, 1 / STEPS, 0.0)
+ZERO_ENDINGS = {
+    # Down to zero and no further; and the same with what is nothing beside where it began.
+    "": (HALF, HALF + 1e-4 * (STEPS > 8), HALF - 1e-4 * STEPS / EPOCHS),
+    NOT_FINISHED: (1 - STEPS / EPOCHS, -STEPS / EPOCHS),
+    OVERFITTED: (HALF + 0.02 * STEPS * (STEPS > 5), -HALF),
+}
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+@pytest.mark.parametrize(
+    ("ending", "curve"),
+    [(name, curve) for name, curves in ZERO_ENDINGS.items() for curve in curves],
+)
+def test_an_ending_at_a_loss_of_zero_does_not_depend_on_the_unit(
+    tmp_path: Path, ending: str, curve: np.ndarray, scale: float
+) -> None:
+    """Also where the control's loss is zero, of which no fraction is any margin."""
+    results = plant(tmp_path, {"none": scale * HALF, "dropout": scale * curve})
+    assert ending_of(results, "dropout")["ending"] == ending
+    assert ending_of(results, CONTROL)["ending"] == ""
+
+
 def test_two_seeds_at_least_are_needed(tmp_path: Path) -> None:
     table = plant(tmp_path, {"none": FLAT, "dropout": RISING}, seeds=1).endings()
     assert (table["ending"] == "").all()

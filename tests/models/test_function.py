@@ -287,7 +287,7 @@ def test_layers_come_in_the_order_of_the_computation(write_module: WriteModule) 
     study = make_study(write_module(text), "Skip")
     network = study.model.build(study.task, Norm(), Regularizer())
     assert [(n, k) for n, _, k in study.model.weights(network)] == [
-        ("first", "relu"),
+        ("first", "tanh"),
         ("last", "linear"),
     ]
 

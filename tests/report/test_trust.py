@@ -226,14 +226,14 @@ def test_the_constant_stands_beside_control_and_best(tmp_path: Path) -> None:
     assert [row["configuration"].text for row in rows] == ["control", "best"]
     for row in rows:
         baseline = expected.loc[row["configuration"].text]
-        assert row["test loss"].value == pytest.approx(baseline["loss"])
+        assert row["value"].value == pytest.approx(baseline["value"])
         assert row["constant"].value == pytest.approx(baseline["baseline"])
         assert row["against constant"].value == pytest.approx(baseline["change"])
         assert row["95 % interval"].value == pytest.approx(baseline["change_low"])
         assert row["adjusted p"].value == pytest.approx(baseline["p_adjusted"])
         assert row["beats it"].text == ("surely" if baseline["learned"] else "not surely")
     assert rows[0]["configuration"].note == "regularizer none, norm none"
-    assert "6 of them surely beat the constant" in page.words
+    assert "of these surely beat the constant: 6 by test loss." in page.words
     constant = float(np.exp(np.log(0.2 + 0.001 * np.arange(8)).mean()))
     assert data.constant == pytest.approx(constant)
     assert "The best constant prediction has a loss of 0.203." in page.words

@@ -23,8 +23,9 @@ from ablations.core.random import Streams
 from ablations.core.registry import resolve, temporary, without_imports
 from ablations.tasks.base import Classification, Data, LossTask, Regression, Task, WeightedTask
 from ablations.tasks.base import task as register_task
-from ablations.tasks.baseline import baseline
+from ablations.tasks.baseline import judge_constants
 from ablations.tasks.losses import find_loss
+from ablations.tasks.metrics import Metric, Predictions, standard_metrics
 from ablations.tasks.notebook import Notebook
 from ablations.tasks.sklearn import BreastCancer, Diabetes, Digits
 
@@ -345,6 +346,13 @@ def test_the_constant_of_the_margin_loss_is_that_of_linear_programming(
     assert loss == pytest.approx(best, abs=1e-6)
 
 
+def baseline(task: Task, data: Data) -> tuple[float, float]:
+    """Return loss and metric of the constant with the least loss."""
+    constants = judge_constants(task, data, (), 0)
+    assert constants.loss is not None
+    return constants.loss, constants.metrics["metric"]
+
+
 def test_the_baseline_of_the_notebook_is_a_twelfth() -> None:
     baselines = [baseline(Notebook(), Notebook().data(Streams(seed))) for seed in range(50)]
     losses, r2 = np.mean(baselines, 0)
@@ -379,6 +387,71 @@ def test_the_baseline_of_every_loss_is_the_least_of_the_constants_nearby(loss: s
     for step in torch.randn(20, task.outputs, dtype=torch.float64) / 100:
         outputs = (task.constant(data) + step).expand(len(y), -1)
         assert float(task.mean_loss(outputs, y)) >= least - 1e-9
+
+
+def judge_by_metrics(task: Task, data: Data) -> dict[str, float]:
+    names = standard_metrics(task.classification)
+    return judge_constants(task, data, names, 0).metrics
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "multi_margin"])
+@pytest.mark.parametrize("weights", ["", "balanced"])
+def test_the_constant_by_each_metric_of_classes(rare: str, loss: str, weights: str) -> None:
+    """That of the class frequencies, whatever the loss: its metrics are known without computing."""
+    task = resolve_task("csv", path=rare, target="ill", loss=loss, class_weight=weights)
+    data = task.data(Streams(0))
+    values, share = judge_by_metrics(task, data), float((data.y_val == 0).double().mean())
+    assert share > 0.9
+    prior = float((data.y_train == 0).double().mean())
+    log_loss = -(share * np.log(prior) + (1 - share) * np.log(1 - prior))
+    assert values == pytest.approx(
+        {
+            "metric": share,
+            "accuracy": share,
+            "balanced_accuracy": 0.5,
+            "f1_macro": share / (1 + share),
+            "roc_auc": 0.5,
+            "average_precision": 1 - share,
+            "log_loss": log_loss,
+        },
+        rel=1e-6,
+    )
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
+def test_the_constant_by_each_metric_of_amounts(loss: str) -> None:
+    """The mean by squared errors and the median by absolute ones, in the target's own unit."""
+    task = Diabetes(loss=loss)
+    data = task.data(Streams(0))
+    assert data.target_scale is not None
+    assert data.target_mean is not None
+    y_train, y_val = (
+        (y.double() * data.target_scale + data.target_mean)[:, 0].numpy()
+        for y in (data.y_train, data.y_val)
+    )
+    mean, median = np.mean(y_train), np.median(y_train)
+    values = judge_by_metrics(task, data)
+    assert values["mae"] == pytest.approx(np.abs(y_val - median).mean(), rel=1e-5)
+    assert values["rmse"] == pytest.approx(np.sqrt(np.square(y_val - mean).mean()), rel=1e-5)
+    assert values["r2"] == pytest.approx(1 - np.square(y_val - mean).mean() / y_val.var(), abs=1e-6)
+
+
+def test_a_metric_of_a_user_that_refuses_constants_leaves_the_others() -> None:
+    task, message = Diabetes(), "a constant has no correlation"
+
+    def refuse(predictions: Predictions) -> Tensor:
+        raise ValueError(message)
+
+    def count(predictions: Predictions) -> Tensor:
+        return torch.full(predictions.outputs.shape[:-2], 7.0)
+
+    metrics = (Metric("python:own:refuse", True, refuse), Metric("python:own:count", True, count))
+    data = task.data(Streams(0))
+    values = judge_constants(task, data, (*metrics, *standard_metrics(False)), 2).metrics
+    assert "python:own:refuse" not in values
+    assert np.isnan(values["metric"])
+    assert values["python:own:count"] == 7
+    assert values["r2"] == pytest.approx(0, abs=0.05)
 
 
 def test_the_baseline_with_balanced_weights(rare: str) -> None:

@@ -16,7 +16,8 @@ from sklearn.preprocessing import label_binarize
 
 from ablations.core.errors import RequestError
 from ablations.core.registry import without_imports
-from ablations.tasks.metrics import compute_metrics, find_metric, standard_metrics
+from ablations.tasks.metrics import compute_metrics, find_metric, score_r2, standard_metrics
+from ablations.tasks.sklearn import Diabetes
 from ablations.training.loop import one_thread
 
 Array = np.ndarray
@@ -113,9 +114,7 @@ def test_metrics_of_amounts_are_scikit_learn_s_in_the_target_s_unit(n_outputs: i
     for name, function in REGRESSION.items():
         for i in range(4):
             pair = [y[i] * scale[i] + mean[i], outputs[i] * scale[i] + mean[i]]
-            if name == "r2":  # of all outputs together, each in units of its deviation
-                expected = function(y[i], outputs[i], multioutput="variance_weighted")  # type: ignore[call-arg]
-            elif name == "max_error":
+            if name == "max_error":
                 expected = max(map(function, *(values.T for values in pair)))
             else:
                 expected = function(*pair)
@@ -159,6 +158,18 @@ def test_constant_targets_have_the_r2_of_scikit_learn() -> None:
     for outputs in (y, y + 1):
         value = compute_metrics([find_metric("r2", False)], outputs, y)["r2"]
         assert float(value) == sk.r2_score(y, outputs)
+
+
+def test_r2_of_several_outputs_weights_each_alike() -> None:
+    """The metric of a task, too; one of the outputs is constant."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.randn(2, 40, 3, generator=generator, dtype=torch.float64) * torch.tensor([1, 9, 0])
+    outputs = y + torch.randn(y.shape, generator=generator, dtype=torch.float64) / 3
+    outputs[1, :, 2] = 0
+    expected = [sk.r2_score(y[i], outputs[i]) for i in range(2)]
+    assert expected[0] != sk.r2_score(y[0], outputs[0], multioutput="variance_weighted")
+    for values in (score_r2(outputs, y), Diabetes().metric(outputs, y)):
+        assert values.tolist() == pytest.approx(expected, **EXACT)
 
 
 def test_directions() -> None:

@@ -31,11 +31,6 @@ MAX_CATEGORIES = 100
 MAX_CLASSES = 20
 """Up to this count of different whole numbers, a target may be classes as well as amounts."""
 MISSING = "(missing)"
-_FORMATTED_NUMBER = (
-    r"[-+]?\d{1,3}(?:[ .,'\u00a0]\d{3})+(?:[.,]\d+)?|[-+]?\d+,\d+"
-    r"|[-+]?[$€£] ?\d[\d.,]*|[-+]?\d[\d.,]* ?[$€£%]"
-)
-"""Numbers that are formatted for people: thousands, decimal commas, money, percentages."""
 _DAYS_PER_YEAR = 365.2425
 
 
@@ -163,7 +158,9 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
         message = f"{message} {list(options.shape)}, {order}, needs {size:,} columns of numbers"
         raise table.error(message)
     array = np.stack(numbers, 1) if numbers else np.empty((len(table.frame), 0))
-    notes = (*table.notes, *target_notes, *feature_notes)
+    split_columns = [name for name in options.split_columns if name not in options.features]
+    names = [options.target, *split_columns, *_feature_names(table, options)]
+    notes = (*table.notes, *table.describe(names), *target_notes, *feature_notes)
     columns = (array, tuple(categories), targets, classes)
     return TableColumns(table, kind, *columns, notes, options.standardize)
 
@@ -176,8 +173,6 @@ def _check_names(table: TableFile, options: TableOptions) -> None:
         "drop": options.drop,
         "group or by": options.split_columns,
     }
-    for key, name in options.columns():
-        references[key] = (*references.get(key, ()), name)
     for key, columns in references.items():
         for name in columns:
             if name not in names:
@@ -190,7 +185,7 @@ def _check_names(table: TableFile, options: TableOptions) -> None:
 
 
 def _omit_rows_without_target(table: TableFile, target: str) -> tuple[TableFile, list[str]]:
-    missing = table.column(target).isna()
+    missing = table.frame[target].isna()
     count = int(missing.sum())
     if count == len(missing):
         raise table.error(f"the target '{target}' has no values")
@@ -209,7 +204,9 @@ def _read_target(
     table: TableFile, options: TableOptions
 ) -> tuple[Kind, np.ndarray, tuple[str, ...]]:
     """Return the kind of target, the targets, and the classes."""
-    name, kind, column = options.target, options.kind, table.frame[options.target]
+    name, kind = options.target, options.kind
+    has_classes = kind in ("binary", "multiclass")
+    column = table.frame[name] if has_classes else table.column(name)
     if column.nunique() < 2:
         raise table.error(f"the target '{name}' never varies: it is {_label(column.iloc[0])}")
     if kind == "auto":
@@ -270,8 +267,7 @@ def _read_classes(
 
 
 def _label(value: object) -> str:
-    is_number = isinstance(value, (int, float, np.integer, np.floating))
-    return f"{value:g}" if is_number and not isinstance(value, bool) else str(value)
+    return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
 
 
 def _read_features(
@@ -281,8 +277,7 @@ def _read_features(
     numbers, categories = list[np.ndarray](), list[Category]()
     constant, imputed, row_numbers = list[str](), list[str](), list[str]()
     text_counts = dict[str, int]()
-    others = {options.target, *options.drop, *options.split_columns}
-    for name in options.features or [n for n in table.default_features() if n not in others]:
+    for name in _feature_names(table, options):
         column = table.column(name)
         is_constant = column.nunique(dropna=False) < 2
         if is_constant and not (options.keeps_constants and is_numeric_dtype(column)):
@@ -297,7 +292,6 @@ def _read_features(
             imputed += [name] * bool(column.isna().any())
         else:
             texts = column.dropna().astype(str)
-            _refuse_unreadable_numbers(table, name, texts)
             count = texts.nunique()
             if count > min(MAX_CATEGORIES, max(MAX_CLASSES, len(texts) // 2)):
                 text_counts[name] = count
@@ -317,6 +311,12 @@ def _read_features(
     }
     notes = {text: ", ".join(f"'{name}'" for name in names) for text, names in sentences.items()}
     return numbers, categories, [text.format(names) for text, names in notes.items() if names]
+
+
+def _feature_names(table: TableFile, options: TableOptions) -> list[str]:
+    others = {options.target, *options.drop, *options.split_columns}
+    names = [name for name in table.default_features() if name not in others]
+    return list(options.features) or names
 
 
 def _read_numbers(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
@@ -344,18 +344,3 @@ def _read_category(name: str, column: pd.Series) -> Category:
     code_of = {value: code for code, value in enumerate(values)}
     codes = column.astype(object).where(column.notna(), MISSING).astype(str).map(code_of)
     return Category(name, codes.to_numpy(dtype=np.int64), tuple(values))
-
-
-def _refuse_unreadable_numbers(table: TableFile, name: str, texts: pd.Series) -> None:
-    """Refuse a column of numbers or dates in which some are invalid or formatted for people."""
-    for noun, values in (
-        ("numbers", pd.to_numeric(texts, errors="coerce")),
-        ("dates", pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)),
-    ):
-        if len(texts) // 2 < int(values.notna().sum()) < len(texts):
-            message = f"column '{name}' holds {noun}, but also {table.cite(texts, values.isna())}"
-            raise table.error(f"{message}; correct it, or leave the column out with drop")
-    formatted = texts.str.fullmatch(_FORMATTED_NUMBER)
-    if int(formatted.sum()) > len(texts) // 2:
-        message = f"column '{name}' holds numbers as {table.cite(texts, formatted)}"
-        raise table.error(f"{message}; write them as 1234.5, or leave the column out with drop")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import Field, PlainValidator
+from pydantic import AfterValidator, PlainValidator
 
 from ablations.core.errors import RequestError, nearest
 
@@ -55,7 +57,29 @@ def _read_marks(value: Any) -> Marks:
 
 Types = Annotated[tuple[tuple[str, ColumnType], ...], PlainValidator(_read_types)]
 Missing = Annotated[Marks | MarksByColumn | None, PlainValidator(_read_missing)]
-Character = Annotated[str, Field(max_length=1)]
+
+
+def _check_encoding(name: str) -> str:
+    try:
+        "".encode(name or "utf-8")
+    except (LookupError, ValueError):
+        message = f"unknown encoding {name!r}; expected a name such as 'latin-1' or 'cp1252'"
+        raise RequestError(message) from None
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
+
+
+def _check_character(text: str) -> str:
+    if len(text) > 1 or text.isalnum() or text in ('"', "\r", "\n"):
+        raise RequestError(
+            f"expected one character that is no letter, digit or quote, found {text!r}"
+        )
+    return text
+
+
+Character = Annotated[str, AfterValidator(_check_character)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +108,7 @@ class ReadingOptions:
 
     types: Types = ()
     missing: Missing = None
-    encoding: str = ""
+    encoding: Encoding = ""
     separator: Character = ""
     decimal: Character = ""
     thousands: Character = ""
@@ -109,6 +133,24 @@ class ReadingOptions:
             yield from (("missing", pair[0]) for pair in self.missing if isinstance(pair, tuple))
 
 
+@dataclass(frozen=True)
+class ColumnReading:
+    """How a column was read."""
+
+    name: str
+    type: ColumnType
+    is_stated: bool = False
+    """Whether the study states the type; otherwise it is inferred."""
+    missing: tuple[tuple[str, int], ...] = ()
+    """Texts that were taken as missing ("" for empty fields), and how often."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what the reader changed or inferred."""
+    problem: str = ""
+    """Why the column cannot be used as it is, with line, value and the key that helps."""
+    is_row_names: bool = False
+    """Whether it is the unnamed first column: no feature unless a study names it."""
+
+
 READING_FIELDS = frozenset(field.name for field in fields(ReadingOptions))
 
 
@@ -117,3 +159,8 @@ def to_table(value: Any) -> Any:
     if all(isinstance(item, str) for item in value):
         return list(value)
     return {column: list(entry) if isinstance(entry, tuple) else entry for column, entry in value}
+
+
+def as_key(name: str) -> str:
+    """Return a column's name as a key of TOML, in quotation marks if it needs them."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

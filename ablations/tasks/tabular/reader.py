@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from ablations.core.errors import RequestError
-from ablations.core.files import digest
-from ablations.tasks.tabular.options import DEFAULT_MARKS, ColumnType, ReadingOptions
+from ablations.core.errors import RequestError, nearest
+from ablations.tasks.tabular.cache import load_copy, store_copy
+from ablations.tasks.tabular.columnar import read_columns, to_series, to_texts
+from ablations.tasks.tabular.delimited import ROW_NAMES, TextTable, check_names, split_fields
+from ablations.tasks.tabular.inference import ColumnReader
+from ablations.tasks.tabular.options import ColumnReading, ColumnType, ReadingOptions
+from ablations.tasks.tabular.sources import content_hash, read_bytes, read_text
+from ablations.tasks.tabular.texts import Texts, cast_numbers, parse_numbers
+
+__all__ = ["ColumnReading", "Format", "TableFile", "content_hash", "read_table"]
 
 Format = Literal["csv", "parquet"]
-_SEPARATORS = ",;\t|"
-_MISSING = ("", *DEFAULT_MARKS)
-
-
-@dataclass(frozen=True)
-class ColumnReading:
-    """How a column was read."""
-
-    name: str
-    type: ColumnType
-    is_stated: bool = False
-    """Whether the study states the type; otherwise it is inferred."""
-    missing: tuple[tuple[str, int], ...] = ()
-    """Texts that were taken as missing ("" for empty fields), and how often."""
-    notes: tuple[str, ...] = ()
-    """Sentences about what the reader changed or inferred."""
-    problem: str = ""
-    """Why the column cannot be used as it is, with line, value and the key that helps."""
-    is_row_names: bool = False
-    """Whether it is the unnamed first column: no feature unless a study names it."""
+_GROUPED = r"[-+]?[1-9]\d{0,2},\d{3}"
+"""A number that has groups of thousands or three decimals."""
+_ROW_NAMES = re.escape(ROW_NAMES) + r"(\.\d+)*"
 
 
 @dataclass(frozen=True)
@@ -64,7 +54,7 @@ class TableFile:
     def reading(self, name: str) -> ColumnReading:
         """Return how a column was read."""
         by_name = {reading.name: reading for reading in self.readings}
-        return by_name.get(name) or ColumnReading(name, _type_of(self.frame[name]))
+        return by_name.get(name) or ColumnReading(name, type_of(self.frame[name]))
 
     def column(self, name: str) -> pd.Series:
         """Return a column that is about to be used; raise ``RequestError`` if it cannot be."""
@@ -75,6 +65,20 @@ class TableFile:
     def default_features(self) -> list[str]:
         """Return the names of the columns without row names."""
         return [name for name in self.frame if not self.reading(name).is_row_names]
+
+    def describe(self, names: Iterable[str]) -> list[str]:
+        """Return sentences about how some columns were read, and what was taken as missing."""
+        readings = [self.reading(name) for name in names]
+        columns: dict[str, list[str]] = {}
+        for reading in readings:
+            for mark, count in reading.missing:
+                text = f"'{mark}'" if mark else "an empty field"
+                columns.setdefault(text, []).append(f"'{reading.name}' ({count:,})")
+        sentences = [
+            f"Taken as missing, in so many rows: {text} in {_enumerate(names)}."
+            for text, names in columns.items()
+        ]
+        return [*sentences, *(note for reading in readings for note in reading.notes)]
 
     def locate(self, index: object) -> str:
         """Return where a row stands in the file: ``line 17``."""
@@ -90,28 +94,23 @@ class TableFile:
         return f"{values.iloc[position]!r} in {self.locate(values.index[position])}"
 
 
-def _type_of(column: pd.Series) -> ColumnType:
+def _enumerate(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit:,} more columns" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def type_of(column: pd.Series) -> ColumnType:
     if is_datetime64_any_dtype(column):
         return "date"
     return "number" if is_numeric_dtype(column) else "category"
-
-
-def content_hash(path: str) -> str:
-    """Return 80 bits of a hash of a file's bytes, in hexadecimal."""
-    try:
-        stat = Path(path).stat()
-    except (OSError, ValueError) as error:  # ValueError: an impossible file name
-        reason = getattr(error, "strerror", error)
-        raise RequestError(f"cannot be read: {reason}", source=path) from None
-    return _hash(path, stat.st_mtime_ns, stat.st_size)
 
 
 @lru_cache(maxsize=4)
 def read_table(
     path: str,
     format_: Format,
-    content: str,  # noqa: ARG001 - a cache key
-    options: ReadingOptions = ReadingOptions(),  # noqa: ARG001, B008 - frozen; not yet used
+    content: str,
+    options: ReadingOptions = ReadingOptions(),  # noqa: B008 - frozen
 ) -> TableFile:
     """Return the table in a file of this hash; a column has a type that all its values have.
 
@@ -133,162 +132,116 @@ def read_table(
         A column that cannot be used has ``ColumnReading.problem`` instead: it may be one that the
         study leaves out.
     """
-    table = _read_csv(path) if format_ == "csv" else _read_parquet(path)
+    if options.decimal and options.decimal == options.thousands:
+        raise RequestError("decimal and thousands are the same character", "decimal", path)
+    if format_ == "csv" and (copy := load_copy(content, options)):
+        frame, readings, notes = copy
+        return TableFile(path, frame, "line", readings, notes)
+    table = _read_csv(path, options) if format_ == "csv" else _read_parquet(path, options)
     if not len(table.frame):
         raise table.error("holds no rows of data")
-    readings = [ColumnReading(name, _type_of(column)) for name, column in table.frame.items()]
-    return replace(table, readings=tuple(readings))
+    if format_ == "csv":
+        store_copy(content, options, (table.frame, table.readings, table.notes))
+    return table
 
 
-@lru_cache(maxsize=64)
-def _hash(path: str, *state: int) -> str:  # noqa: ARG001 - a file with another state is read again
-    return digest(_read_bytes(path), 10)
+def _read_csv(path: str, options: ReadingOptions) -> TableFile:
+    content = read_text(path, options.encoding)
+    table = split_fields(content, options, path)
+    _check_columns(table.names, options, path)
+    reader = ColumnReader(
+        options,
+        lambda message: RequestError(message, source=path),
+        is_quoted=lambda text: f'"{text}"'.encode() in content,
+        decimal=options.decimal or _find_decimal(table, options),
+    )
+    columns, readings = dict[str, pd.Series](), list[ColumnReading]()
+    for name, texts in zip(table.names, table.columns, strict=True):
+        columns[name], reading = reader.read(name, texts, table.index)
+        is_numbered = re.fullmatch(_ROW_NAMES, name) and columns[name].is_unique
+        is_row_names = name == table.row_names or bool(is_numbered)
+        readings.append(replace(reading, is_row_names=is_row_names))
+    if options.date_format and not any(reading.type == "date" for reading in readings):
+        message = f"no column holds dates as {options.date_format!r}"
+        raise RequestError(message, "date_format", path)
+    frame = pd.DataFrame(columns, index=table.index, copy=False)
+    if is_empty := [reading.type for reading in readings if reading.missing]:
+        frame = frame.dropna(how="all") if len(is_empty) == len(readings) else frame
+    notes = (*table.notes, *_describe_row_names(readings))
+    return TableFile(path, frame, "line", tuple(readings), notes)
 
 
-def _read_bytes(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise RequestError(f"cannot be read: {error.strerror}", source=path) from None
+def _describe_row_names(readings: Iterable[ColumnReading]) -> Iterator[str]:
+    for reading in readings:
+        if reading.is_row_names:
+            yield f"Left out: '{reading.name}', the names of the rows."
 
 
-def _check_names(names: list[str], path: str) -> None:
-    for number, name in enumerate(names, start=1):
-        if not name:
-            message = f"column {number} of {len(names)} has no name"
-            advice = "; if it is an index, write the file without it" if number == 1 else ""
-            raise RequestError(message + advice, source=path)
-        if name in names[: number - 1]:
-            raise RequestError(f"two columns are named '{name}'", source=path)
-
-
-def _read_parquet(path: str) -> TableFile:
-    import pyarrow as pa
-
-    try:
-        frame = pd.read_parquet(io.BytesIO(_read_bytes(path)))
-    except (pa.ArrowException, ValueError, TypeError, KeyError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise RequestError(f"not a Parquet file: {reason}", source=path) from None
-    names = [str(name) for name in frame.columns]
-    _check_names(names, path)
-    frame.columns = pd.Index(names)
-    for name in names:
-        if any(isinstance(value, (list, dict, np.ndarray)) for value in frame[name].head(100)):
-            message = f"column '{name}' holds lists or tables; expected one value a row"
+def _check_columns(names: Iterable[str], options: ReadingOptions, path: str) -> None:
+    """Refuse options that name a column which the file lacks."""
+    valid = list(names)
+    for key, column in options.columns():
+        if column not in valid:
+            message = f"has no column '{column}' for {key}; {nearest(column, valid)}"
             raise RequestError(message, source=path)
-    frame.index = pd.RangeIndex(1, len(frame) + 1)
-    return TableFile(path, frame, "row")
 
 
-def _read_csv(path: str) -> TableFile:
-    text = _read_text(path)
-    header_line = text.lstrip("\r\n").splitlines()[0]
-    unquoted = re.sub(r'"[^"]*"', "", header_line)
-    separator = max(_SEPARATORS, key=unquoted.count)  # a comma if none occurs
-    raw = _split_rows(text, separator, path).apply(lambda column: column.str.strip())
-    table = TableFile(path, raw.mask(raw.isin(_MISSING)).dropna(how="all"), "line")
-    decimal = "." if separator == "," else _find_decimal(table)
-    return replace(table, frame=table.frame.apply(_to_typed, decimal=decimal))
-
-
-def _read_text(path: str) -> str:
-    content = _read_bytes(path)
-    if content[:4] == b"PAR1":
-        raise RequestError('is a Parquet file; use name = "parquet"', source=path)
-    if content[:2] in (b"\x1f\x8b", b"PK"):
-        raise RequestError("is compressed; unpack it first", source=path)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        message = f"not UTF-8 text: line {line:,} holds the byte 0x{content[error.start]:02x}"
-        raise RequestError(f"{message}; save it as UTF-8", source=path) from None
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise RequestError(f"not text: line {line:,} holds a zero byte", source=path)
-    if not text.strip():
-        raise RequestError("is empty", source=path)
-    return text
-
-
-def _split_rows(text: str, separator: str, path: str) -> pd.DataFrame:
-    """Return the fields of a text; the index is the line where each row starts."""
-    # Not pandas' parser: it accepts short lines, and does not know the line of a row.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header: list[str] = []
-    rows, lines, line = [], [], 1
-    try:
-        for row in reader:
-            if row and not header:
-                header = _check_header(row, path)
-            elif row:
-                if len(row) != len(header):
-                    fields = f"{len(row)} field{'s' * (len(row) != 1)}"
-                    message = f"line {line:,} has {fields}, the header {len(header)}"
-                    raise RequestError(message, source=path)
-                rows.append(row)
-                lines.append(line)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        message = f"cannot be read from line {line:,} on: {error}"
-        raise RequestError(f"{message}; is a quotation mark not closed?", source=path) from None
-    index = pd.Index(lines, dtype=int)
-    return pd.DataFrame(rows, columns=pd.Index(header), index=index, dtype=str)
-
-
-def _check_header(row: list[str], path: str) -> list[str]:
-    names = [name.strip() for name in row]
-    if all(_is_number(name) for name in names):
-        message = f"the first line holds numbers ({', '.join(names[:3])}, …)"
-        raise RequestError(f"{message}; expected the names of the columns", source=path)
-    _check_names(names, path)
-    return names
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _find_decimal(table: TableFile) -> str:
-    """Return the decimal separator of a file whose fields are not separated by commas."""
-    examples: dict[str, str] = {}
-    n_decimal_commas = 0
-    for name, texts in table.frame.items():
-        for sign in ",.":
-            numbers = texts.str.fullmatch(rf"[-+]?\d+[{sign}]\d+", na=False)
-            if numbers.any():
-                examples.setdefault(sign, f"column '{name}' holds {table.cite(texts, numbers)}")
-            if sign == ",":
-                thousands = texts.str.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", na=False)
-                n_decimal_commas += int(numbers.sum()) - int(thousands.sum())
-    if "," not in examples:
+def _find_decimal(table: TextTable, options: ReadingOptions) -> str:
+    """Return the decimal mark of a file whose fields are not separated by commas."""
+    if table.separator == "," or options.thousands == ",":
         return "."
-    advice = "write all numbers as 1234.5"
-    if "." in examples:
-        raise table.error(f"{examples[',']}, {examples['.']}: {advice}")
-    if not n_decimal_commas:
-        raise table.error(f"{examples[',']}, which may be thousands or decimals: {advice}")
-    return ","
+    commas, points = list[pd.Series](), False
+    for texts in table.columns:
+        if pa.types.is_floating(texts.type):
+            points = True
+        elif cast_numbers(texts, keeps_zeros=False) is not None:
+            points = points or bool(pc.any(pc.match_substring(texts, ".")).as_py())
+        elif pc.any(pc.match_substring(texts, ",")).as_py():
+            encoded = Texts.encode(texts, table.index)
+            values = encoded.without(encoded.is_mark).values
+            if not np.isnan(parse_numbers(values, ",", options.thousands)).any():
+                commas.append(values[values.str.contains(",", regex=False)])
+    is_certain = any(not values.str.fullmatch(_GROUPED).all() for values in commas)
+    return "," if is_certain and not points else "."
 
 
-def _to_typed(column: pd.Series, decimal: str) -> pd.Series:
-    """Return a text column as numbers, truth values or dates, if all values are; else unchanged."""
-    texts = column.dropna()
-    if texts.empty:
-        return column
-    with_points = texts.str.replace(",", ".", regex=False) if decimal == "," else texts
-    numbers = pd.to_numeric(with_points, errors="coerce")
-    if numbers.notna().all():
-        return numbers.astype(float).reindex(column.index)
-    lowered = texts.str.lower()
-    if lowered.isin(["true", "false"]).all():
-        return (lowered == "true").astype(float).reindex(column.index)
-    dates = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
-    if dates.notna().all() and not texts.str.fullmatch(r"\d+").any():
-        return dates.dt.tz_localize(None).reindex(column.index)
-    return column
+def _read_parquet(path: str, options: ReadingOptions) -> TableFile:
+    for key in ("encoding", "separator", "comment"):
+        if getattr(options, key):
+            raise RequestError("belongs to text, and this is a Parquet file", key, path)
+    arrays, index = read_columns(read_bytes(path), path)
+    check_names(list(arrays), path)
+    _check_columns(arrays, options, path)
+    reader = ColumnReader(
+        options,
+        lambda message: RequestError(message, source=path),
+        has_marks=False,
+        infers=False,
+        unit="row",
+    )
+    columns, readings = dict[str, pd.Series](), list[ColumnReading]()
+    for name, values in arrays.items():
+        columns[name], reading = _read_typed(name, values, reader)
+        readings.append(replace(reading, is_row_names=name in index))
+    frame = pd.DataFrame(columns).set_axis(pd.RangeIndex(1, len(values) + 1))
+    return TableFile(path, frame, "row", tuple(readings), tuple(_describe_row_names(readings)))
+
+
+def _read_typed(
+    name: str, values: pa.ChunkedArray, reader: ColumnReader
+) -> tuple[pd.Series, ColumnReading]:
+    """Return a column that has a type already, unless the study states another one."""
+    stated, marks = dict(reader.options.types).get(name), reader.options.marks(name)
+    column = to_series(values).set_axis(pd.RangeIndex(1, len(values) + 1))
+    kind = type_of(column)
+    if kind != "category" and stated in (None, kind):
+        reading = ColumnReading(name, kind, stated is not None)
+        if kind == "date" or not marks:
+            return column, reading
+        amounts = parse_numbers(pd.Series(marks, dtype=str))
+        is_missing = column.isin(amounts[~np.isnan(amounts)])
+        missing = ((", ".join(marks), int(is_missing.sum())),) if is_missing.any() else ()
+        return column.mask(is_missing), replace(reading, missing=missing)
+    texts = to_texts(values if kind != "category" else pa.chunked_array([pa.array(column)]))
+    words, reading = reader.read(name, texts, column.index)
+    return words if stated or marks is not None else column, reading

@@ -125,7 +125,7 @@ def _by_time(columns: TableColumns, name: str, n_validation: int, n_test: int) -
     """Validate on the last rows, or test on them and validate on those before, for each seed."""
     column, table = _complete_column(columns, name, "time"), columns.table
     if not (is_datetime64_any_dtype(column) or is_numeric_dtype(column)):
-        example = table.cite(column, column.notna())
+        example = table.cite(table.column(name), column.notna())
         raise table.error(f"column '{name}' holds {example}; a time is a number or YYYY-MM-DD")
     order = np.argsort(column.to_numpy(), kind="stable")
     # Rows of one time stay in the same split.
@@ -148,7 +148,7 @@ def _by_time(columns: TableColumns, name: str, n_validation: int, n_test: int) -
 
 def _by_column(columns: TableColumns, name: str) -> SplitPlan:
     """Split as a column says, the same for each seed."""
-    column, table = columns.table.column(name), columns.table
+    column, table = columns.table.frame[name], columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
     masks = [words.str.lower().isin(names) for names in (_TRAINING, _VALIDATION, _TEST)]
     if not (is_known := masks[0] | masks[1] | masks[2]).all():
@@ -170,7 +170,7 @@ def _by_column(columns: TableColumns, name: str) -> SplitPlan:
 
 
 def _complete_column(columns: TableColumns, name: str, noun: str) -> pd.Series:
-    column = columns.table.column(name)
+    column = columns.table.frame[name]
     if column.isna().any():
         row = columns.table.locate_first(column.isna())
         raise columns.table.error(f"column '{name}' has no {noun} in {row}")

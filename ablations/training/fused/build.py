@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ablations.core.random import Draws, Streams
+from ablations.core.random import Draws, GlobalDraws, Streams
 from ablations.models.base import build_network, finish_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data, Task
@@ -38,9 +38,12 @@ def build_program(configuration: Configuration) -> CohortProgram:
     _check_random_layers(configuration, template)
     row = torch.zeros(1, configuration.task.inputs, dtype=configuration.torch_dtype).to(device)
     try:
-        return CohortProgram(configuration, stack_sequence(template, row))
+        program = CohortProgram(configuration, stack_sequence(template, row))
     except NotStackableError:
         return _map_over_members(configuration, template)
+    if configuration.user_modules:
+        _check_global_draws(program, template)
+    return program
 
 
 def _check_components(c: Configuration) -> None:
@@ -83,7 +86,7 @@ def _map_over_members(configuration: Configuration, template: nn.Module) -> Coho
     """Map a network without a stacked form over members, if that gives the same numbers."""
     data = load_data(configuration, Streams(0))
     try:
-        linears = [layer for _, layer, _ in configuration.model.weights(template)]
+        linears = configuration.model.weighted_layers(template)
         program = CohortProgram(configuration, map_module(template, linears, data.x_train[:2]))
         _check_against_module(program, template, data)
     except NotStackableError:
@@ -121,6 +124,18 @@ def _check_against_module(program: CohortProgram, template: nn.Module, data: Dat
                 raise NotStackableError(f"its buffer {name} is another when mapped over members")
 
 
+def _check_global_draws(program: CohortProgram, template: nn.Module) -> None:
+    """Refuse user code that draws from global generators in a step: members would share draws."""
+    data = load_data(program.configuration, Streams(0))
+    rows = slice(0, program.configuration.rows_per_batch)
+    try:
+        _first_step(program, template, data.x_train[rows], data.y_train[rows])
+    except NotStackableError:
+        raise
+    except Exception:
+        return  # it is raised again where it fails a run
+
+
 def _first_step(
     program: CohortProgram, template: nn.Module, x_BI: Tensor, y_B: Tensor
 ) -> tuple[StepOutput, Tensor]:
@@ -138,9 +153,13 @@ def _first_step(
         torch.zeros_like(flat_MP[:, :1]),
         program.optimizer_factors(1)[0],
     )
-    with torch.no_grad():
+    with torch.no_grad(), Streams(0).isolated():
+        draws = GlobalDraws()
         output = program.step(inputs)
-        return output, program.outputs(flat_MP, inputs.state, inputs.batch[0])
+        outputs = program.outputs(flat_MP, inputs.state, inputs.batch[0])
+        if draws:
+            raise NotStackableError("its code draws from a global generator in each step")
+        return output, outputs
 
 
 def _all_close(values: Tensor, expected: Tensor) -> bool:

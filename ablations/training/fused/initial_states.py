@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -18,13 +19,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ablations.core.random import Streams
+from ablations.core.random import GlobalDraws, Streams
 from ablations.models.base import build_network, fill_network, initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
+from ablations.tasks.baseline import Baseline
 from ablations.techniques.base import Init, Norm, Schedule
 from ablations.training.cohorts import CohortKey, cohort_key
-from ablations.training.evaluation import constant_loss
+from ablations.training.evaluation import find_baseline
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import Tensors
 from ablations.training.loop import load_data, to_device
@@ -48,8 +50,8 @@ class Member:
     run: Run
     initial: InitialState
     data: Data
-    baseline: float | None
-    """The loss of the best constant on the rows that judge."""
+    baseline: Baseline
+    """The best constants on the rows that judge."""
     lr_S: Tensor | None
     """The learning rate of each step; None if it depends on how the training goes."""
 
@@ -74,15 +76,16 @@ class InitialStateCache:
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
         return Member(run, initial, *self._data(run.seed), lr_S)
 
-    def _load_data(self, seed: int) -> tuple[Data, float | None]:
+    def _load_data(self, seed: int) -> tuple[Data, Baseline]:
         c = self.program.configuration
         data = load_data(c, c.streams(seed))
-        return data, constant_loss(c.task, data)
+        return data, find_baseline(c, seed, data)
 
     def _initialise(self, init: Init, seed: int) -> InitialState:
         network, c = self.program.network, self.program.configuration.with_(init=init)
         streams, module = c.streams(seed), self._template
-        if module is None:
+        # An init of a user may draw from global generators, as it does after a network is built.
+        if module is None or init.user_modules():
             with streams.isolated(c.device.torch_device()):
                 module = initialise_network(c, streams)
         else:
@@ -109,7 +112,7 @@ def _build_unfilled(configuration: Configuration, streams: Streams) -> nn.Module
     """Build a network, with zeros for the weights that an init fills."""
     with streams.isolated(configuration.device.torch_device()):
         network = build_network(configuration)
-    for _, layer, _ in configuration.model.weights(network):
+    for layer in configuration.model.weighted_layers(network):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return network
@@ -148,7 +151,8 @@ class _LiveScheduler:
     def __init__(self, schedule: Schedule, lr: float, epochs: int, steps: int) -> None:
         self._schedule = schedule
         self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
-        self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
+        with self._without_draws():
+            self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
         self._optimizer.step()  # a scheduler warns if its optimizer never took a step
 
     @property
@@ -156,10 +160,21 @@ class _LiveScheduler:
         return float(self._optimizer.param_groups[0]["lr"])
 
     def after_step(self) -> None:
-        self._schedule.after_step(self._scheduler)
+        with self._without_draws():
+            self._schedule.after_step(self._scheduler)
 
     def after_epoch(self, objective: float) -> None:
-        self._schedule.after_epoch(self._scheduler, objective)
+        with self._without_draws():
+            self._schedule.after_epoch(self._scheduler, objective)
+
+    @contextmanager
+    def _without_draws(self) -> Iterator[None]:
+        """Refuse a user's schedule that draws, since a program has no generators of one run."""
+        draws = GlobalDraws() if self._schedule.user_modules() else None
+        yield
+        if draws:
+            message = f"the schedule '{self._schedule.name}' draws from a global generator"
+            raise ValueError(f"{message}, which a program cannot follow; use --engine loop")
 
 
 class LearningRates:

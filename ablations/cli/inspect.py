@@ -74,7 +74,7 @@ def merge(
 
 @command
 def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = False) -> None:
-    """Write the report of a results folder anew; by another outcome into report-OUTCOME.html."""
+    """Write the report of a folder anew, or report-X.html by outcome X."""
     from ablations.execution.trust import load
     from ablations.report.page import write_report
 

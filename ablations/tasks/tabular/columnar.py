@@ -14,6 +14,8 @@ from ablations.core.errors import RequestError
 from ablations.tasks.tabular.delimited import ROW_NAMES
 from ablations.tasks.tabular.texts import MAX_EXACT
 
+_INDEX = "__index_level_0__"
+"""The column of an index without a name."""
 _SECOND = pd.Timedelta(seconds=1)
 
 
@@ -24,22 +26,23 @@ def read_columns(content: bytes, path: str) -> tuple[dict[str, pa.ChunkedArray],
     except (pa.ArrowException, ValueError, TypeError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"not a Parquet file: {reason}", source=path) from None
-    names = [ROW_NAMES if name == "__index_level_0__" else name for name in table.column_names]
+    names = [ROW_NAMES if name == _INDEX else name for name in table.column_names]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise RequestError(f"two columns are named '{repeated[0]}'; rename one", source=path)
-    metadata = (table.schema.metadata or {}).get(b"pandas", b"{}")
-    index = {entry for entry in json.loads(metadata).get("index_columns", []) if _is_name(entry)}
-    index = {ROW_NAMES if name == "__index_level_0__" else name for name in index}
-    columns = dict(zip(names, table.columns, strict=True))
+    columns, index = dict(zip(names, table.columns, strict=True)), set[str]()
+    metadata = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+    for entry in metadata.get("index_columns", []):
+        if isinstance(entry, str):
+            index.add(ROW_NAMES if entry == _INDEX else entry)
+        elif (name := entry.get("name")) and name not in columns:  # a range is not stored
+            values = range(entry["start"], entry["stop"], entry["step"])
+            columns[name] = pa.chunked_array([pa.array(values, pa.int64())])
+            index.add(name)
     for name, column in columns.items():
         if pa.types.is_nested(column.type):
             message = f"column '{name}' holds lists or tables; expected one value a row"
             raise RequestError(message, source=path)
-    return columns, index & set(names)
-
-
-def _is_name(entry: object) -> bool:
-    return isinstance(entry, str)  # a RangeIndex is a table that describes it
+    return columns, index
 
 
 def to_series(values: pa.ChunkedArray) -> pd.Series:

@@ -114,7 +114,10 @@ def _find_starts(data: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 
 def _are_regular(data: np.ndarray, quotes: np.ndarray, separator: str) -> bool:
-    """Return whether each quotation mark stands at an end of a field, or is doubled."""
+    """Return whether no line break is a single return, and no quotation mark inside of a field."""
+    returns = np.flatnonzero(data == _RETURN)
+    if len(returns) and not (data[np.minimum(returns + 1, len(data) - 1)] == _LINE_BREAK).all():
+        return False
     if not len(quotes):
         return True
     edges = [ord(separator), _LINE_BREAK, _RETURN, _QUOTE]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -69,8 +69,8 @@ class ColumnReader:
             typed = self._read_numbers(name, rest)
         elif stated == "date":
             typed = self._read_dates(name, rest)
-        elif stated or not len(rest.values):
-            typed = self._read_words(name, rest, stated or "category")
+        elif stated:
+            typed = self._read_words(name, rest, stated)
         else:
             typed = self._infer(name, rest)
         is_missing[~is_missing] = typed.is_missing
@@ -94,10 +94,10 @@ class ColumnReader:
         """Return numbers, truth values, dates or words: the first type that all values have."""
         is_mark = texts.is_mark if self.has_marks else np.zeros(len(texts.values), dtype=bool)
         rest = texts.without(is_mark)
-        if self.infers and len(rest.values):
+        if self.infers or not len(texts.values):
             numbers = self._parse(rest.values)
             if not np.isnan(numbers).any():
-                return self._infer_codes(name, texts, rest, numbers, is_mark)
+                return self._infer_codes(name, rest, numbers, is_mark)
             lowered = rest.values.str.lower()
             if lowered.isin(["true", "false"]).all():
                 values = (lowered == "true").to_numpy(dtype=float)
@@ -108,21 +108,20 @@ class ColumnReader:
         return self._read_words(name, texts, "category")
 
     def _infer_codes(
-        self, name: str, texts: Texts, rest: Texts, numbers: np.ndarray, is_mark: np.ndarray
+        self, name: str, texts: Texts, numbers: np.ndarray, is_mark: np.ndarray
     ) -> _Typed:
         """Return numbers; or words, if they are codes with leading zeros or too long."""
-        is_padded = rest.values.str.fullmatch(_LEADING_ZERO).to_numpy(dtype=bool)
-        if is_padded.any() and rest.values.str.fullmatch(_CODE).all():
-            example = f"codes with leading zeros such as {rest.cite(is_padded)}"
-        elif rest.are_too_long(numbers):
+        is_padded = texts.values.str.fullmatch(_LEADING_ZERO).to_numpy(dtype=bool)
+        if is_padded.any() and texts.values.str.fullmatch(_CODE).all():
+            example = f"codes with leading zeros such as {texts.cite(is_padded)}"
+        elif texts.are_too_long(numbers):
             example = (
-                f"whole numbers of more than 19 digits such as {rest.cite(numbers == numbers)}"
+                f"whole numbers of more than 19 digits such as {texts.cite(numbers == numbers)}"
             )
         else:
-            return _Typed(rest.to_numbers(numbers), "number", is_mark)
-        typed = self._read_words(name, texts, "category")
+            return _Typed(texts.to_numbers(numbers), "number", is_mark)
         note = f"'{name}' holds {example}: each is a category."
-        return replace(typed, notes=(note, *typed.notes), problem="")
+        return _Typed(texts.to_words(), "category", is_mark, (note,))
 
     def _parse(self, values: pd.Series) -> np.ndarray:
         return parse_numbers(values, self.decimal, self.options.thousands)

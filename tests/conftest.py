@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from ablations.core import registry
+
+# Each worker of pytest has a core: threads of PyTorch beyond it would only wait for one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The machines that run this are shared: how long an example takes there says nothing.
 hypothesis.settings.register_profile("shared", deadline=None)

@@ -23,7 +23,7 @@ VARYING = ["train_seconds"]
 
 
 def run(study: Study, out: Path, **options: Any) -> ablations.Results:
-    defaults: dict[str, Any] = {"with_report": False, "reporter": Silent()}
+    defaults: dict[str, Any] = {"with_report": False, "reporter": Silent(), "jobs": 1}
     return ablations.run(study, out, **(defaults | options))
 
 

@@ -21,6 +21,8 @@ from ablations.study.expand import expand
 from ablations.study.study import shipped_studies
 from ablations.testing import check
 
+from .studies import run
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -141,6 +143,25 @@ def test_the_technique_keeps_the_contract(
     (tmp_path / "mine.py").write_text(OWN["mine.py"])
     monkeypatch.chdir(tmp_path)
     check(registry.resolve("norm", "python:mine:LocalResponse", "norm"))  # type: ignore[arg-type]
+
+
+def test_your_own_task_optimizer_loss_and_metric_train_in_one_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temporary_registry: None
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("task", "optimizer", "loss", "metric"):
+        (tmp_path / f"own_{name}.py").write_text(OWN[f"own_{name}.py"])
+    (tmp_path / "own.toml").write_text(OWN["own.toml"])
+    study = Study.from_toml("own.toml")
+    assert len(expand(study).runs) == 4 * 6
+    check(study.configurations[-1].optimizer)
+    results = run(study.replace(seeds=1).with_epochs(20), tmp_path / "out", jobs=1)
+    assert set(results.runs["status"]) == {"ok"}
+    assert results.runs["metric_name"].unique().tolist() == ["python:own_metric:brier"]
+    assert results.runs["metric"].median() < 0.4
+    by_optimizer = results.runs.groupby("optimizer")["engine"].unique()
+    assert by_optimizer["nadam"].tolist() == ["loop"]
+    assert by_optimizer["adam"].tolist() != ["loop"]
 
 
 def test_the_table_of_studies_is_true() -> None:

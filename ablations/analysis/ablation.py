@@ -37,27 +37,36 @@ class Effects:
     loss of each run's best epoch."""
 
 
-def tune_design(design: Design, tune_over: tuple[str, ...], judge: str = "last") -> Design:
+def tune_design(
+    design: Design, tune_over: tuple[str, ...], judge: str = "last", *, shares_rows: bool = False
+) -> Design:
     """Compare configurations at their best levels of these axes, if one varies over two seeds.
 
     Validation rows choose, also where test rows judge: in the epoch that ``judge`` names.
+
+    Parameters
+    ----------
+    shares_rows
+        Whether the seeds split the rows of one table, each in another way.  Other seeds then knew
+        the test rows of a seed, so that each chooses for itself, by its own validation rows.
     """
     runs = design.runs
     ended = runs[runs["status"].isin(["ok", "diverged", "failed"])]
     axes = tuple(axis for axis in tune_over if axis in design.axes)
     if not axes or len(set(ended["seed"])) < 2:
         return design
-    by = design
+    by, by_seed = design, shares_rows and design.outcome == "test_loss"
     if design.outcome == "test_loss":
         column = "best_val_loss" if judge == "best" else "val_loss"
         is_positive = (runs.loc[runs["status"] == "ok", column].astype(float) > 0).all()
         by = replace(design, outcome=column, scale="log" if is_positive else "difference")
     return replace(
         design,
-        runs=tune(by, axes),
+        runs=tune(by, axes, by_seed=by_seed),
         factors=tuple(name for name in design.factors if name not in axes),
         controls={axis: level for axis, level in design.controls.items() if axis not in axes},
         tune_over=axes,
+        tuned_by_seed=by_seed,
         source=by,
     )
 
@@ -89,15 +98,15 @@ def describe_tuning(table: pd.DataFrame, design: Design) -> pd.DataFrame:
     if not design.tune_over or "procedure" not in table:
         return table
     shares, lost = describe_choices(design)
-    axes = ", ".join(design.tune_over)
-    procedure = (
-        f"each configuration at its best {axes} by {design.untuned.outcome}, chosen on the other "
-        f"half of the seeds ({shares})"
-    )
+    axes, chooser = ", ".join(design.tune_over), "chosen on the other half of the seeds"
     assumption = (
         "the levels chosen are taken as given; where they hardly differ, 7 to 10 % of techniques "
         "without effect are called rather than 5 %"
     )
+    if design.tuned_by_seed:
+        chooser, assumption = "which each seed chose", ""
+    outcome = design.untuned.outcome
+    procedure = f"each configuration at its best {axes} by {outcome}, {chooser} ({shares})"
     return table.assign(
         procedure=[f"{text}; {procedure}" for text in table["procedure"]],
         assumes=[join_statements(text, assumption) for text in table["assumes"]],

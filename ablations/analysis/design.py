@@ -97,6 +97,8 @@ class Design:
         Numbers of seeds at which more could be added; ``alpha`` is corrected for all of them.
     tune_over
         Axes at whose best level each configuration is compared.
+    tuned_by_seed
+        Whether each seed chose these levels on rows of its own, and not the other half of seeds.
     source
         The design before it was tuned over these axes.
     """
@@ -115,6 +117,7 @@ class Design:
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
     tune_over: tuple[str, ...] = ()
+    tuned_by_seed: bool = False
     source: Design | None = None
 
     def __post_init__(self) -> None:

@@ -340,7 +340,9 @@ class Results(store.StoredResults):
                 raise RequestError(
                     "all axes are tuned over, and none is left to compare", "tune_over"
                 )
-        return tune_design(design, tune_over, self._metadata.judge)
+        judging = self._metadata.judging
+        shares_rows = judging is not None and not judging.is_fixed
+        return tune_design(design, tune_over, self._metadata.judge, shares_rows=shares_rows)
 
     def _answer(
         self,

@@ -164,7 +164,7 @@ def halves(n: int, splits: int = SPLITS) -> list[Ints]:
 
 
 @accept_table("factors", "scale", "higher_is_better")
-def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
+def tune(design: Design, tune_over: Sequence[str], *, by_seed: bool = False) -> pd.DataFrame:
     """Report each configuration at its best level of some axes, chosen on the other half of seeds.
 
     The seeds, at least two, are halved at random, always the same way for the same numbers.  For
@@ -179,10 +179,19 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
     so where levels hardly differ a technique without effect is called certain in 7 % of studies
     rather than in 5 (over four cells), in up to 10 over one cell.
 
+    Where each seed splits one table anew, the rows that judge one seed train and choose in others,
+    and the other half of the seeds prefers what fits them by chance: on tables of noise the
+    reported loss of the best of eight levels, which use other features, is 4, 1.7 and 0.5 % too low
+    for 60, 150 and 500 rows, with 6 and with 20 seeds (1.6 and 0.6 % for eight weight decays).
+    ``by_seed`` reports the right loss, of a choice that varies more.
+
     Parameters
     ----------
     tune_over
         The axes to choose from, learning rate for instance; they are among the factors.
+    by_seed
+        Let each seed choose for itself.  Its outcome must then be of rows, its validation rows,
+        that judge no run of this seed.
 
     Returns
     -------
@@ -194,11 +203,13 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
     if missing := [axis for axis in tune_over if axis not in design.factors]:
         raise ValueError(f"{missing[0]!r} is to be tuned over, and is none of the factors")
     data = design.observations
+    half = np.zeros(0) if by_seed else _assign_halves(design)
     table = pd.DataFrame(
         {
             "cell": data.cells([name for name in design.factors if name not in tune_over]),
             "block": data.block,
-            "half": _assign_halves(design)[data.block],
+            "group": data.block if by_seed else half[data.block],
+            "chooses_for": data.block if by_seed else 1 - half[data.block],
             "level": data.sorted_cells(tune_over),
             "diverged": data.diverged,
             "merit": (-1 if design.higher_is_better else 1) * data.value,
@@ -206,7 +217,7 @@ def tune(design: Design, tune_over: Sequence[str]) -> pd.DataFrame:
     )
     table = _comparable(table)
     best = _choose_levels(table)
-    reported = table.index[best[table["cell"], table["half"]] == table["level"]]
+    reported = table.index[best[table["cell"], table["group"]] == table["level"]]
     # Every row of a reported configuration and block, whatever became of it.
     run = number_pairs(design.cells, design.blocks[0])[0]
     return design.runs[np.isin(run, run[data.rows[reported]])]
@@ -254,11 +265,12 @@ def _comparable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _choose_levels(table: pd.DataFrame) -> Ints:
-    """The level that is reported in each cell and half, cells x 2: the best of the other half."""
-    groups = table.groupby(["cell", "level", "half"])
+    """The level that is reported in each cell and group: the best of those that choose for it."""
+    groups = table.groupby(["cell", "level", "chooses_for"])
     score = groups.agg(diverged=("diverged", "sum"), mean=("merit", "mean")).reset_index()
-    score = score.sort_values(["cell", "half", "diverged", "mean", "level"], kind="stable")
-    score = score.drop_duplicates(["cell", "half"])
-    best = np.full((int(table["cell"].max()) + 1, 2), -1)
-    best[score["cell"], 1 - score["half"]] = score["level"]
+    score = score.sort_values(["cell", "chooses_for", "diverged", "mean", "level"], kind="stable")
+    score = score.drop_duplicates(["cell", "chooses_for"])
+    n_groups = int(table[["group", "chooses_for"]].max(axis=None)) + 1
+    best = np.full((int(table["cell"].max()) + 1, n_groups), -1)
+    best[score["cell"], score["chooses_for"]] = score["level"]
     return best

@@ -202,6 +202,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
+        tuned_by_seed=design.tuned_by_seed,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
         moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),

@@ -96,7 +96,8 @@ class Study(Settings):
         level of each is 5 % divided by their number.
     tune_over
         Axes (``["lr"]``, for instance) that are tuned: each configuration is compared at its best
-        level on them, which is chosen on the other half of the seeds.
+        level on them, which is chosen on the other half of the seeds, or by each seed's validation
+        rows where test rows judge and the seeds split one table.
     vary
         What depends on the seed, all of it by default: ``"split"`` (data and validation rows),
         ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during

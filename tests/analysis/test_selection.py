@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import EQUAL, Design, main_effects
-from ablations.analysis.ablation import tune_design
+from ablations.analysis.ablation import describe_tuning, tune_design
 from ablations.analysis.selection import describe_choices, tune
 
 LR = (0.1, 0.01, 0.001)
@@ -51,6 +51,73 @@ def test_no_seed_chooses_the_level_that_it_is_judged_at() -> None:
         runs = cells.assign(val_loss=np.exp(random.normal(0, 1, len(cells))))
         means.append(np.log(tune(runs, ["lr"], ["norm", "lr"])["val_loss"]).mean())
     assert abs(np.mean(means)) < 0.1
+
+
+def test_each_seed_may_choose_for_itself() -> None:
+    runs = rates({"none": 0.1, "layer": 0.01})
+    lucky = runs["lr"].map({rate: i for i, rate in enumerate(LR)}) == runs["seed"] % 3
+    runs = runs.assign(val_loss=runs["val_loss"].where(~lucky, runs["val_loss"] / 9))
+    hit = lucky & (runs["norm"] == "layer") & (runs["seed"] == 0)
+    runs = runs.assign(status=np.where(hit, "diverged", "ok"))
+    rows = tune(runs, ["lr"], ["norm", "lr"], by_seed=True)
+    levels = rows.pivot_table("lr", "seed", "norm")
+    expected = [LR[seed % 3] for seed in range(8)]
+    assert levels["none"].tolist() == expected
+    assert levels["layer"].tolist() == [0.01, *expected[1:]]  # the one that diverged is not chosen
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shares_rows", "by_seed"),
+    [("test_loss", True, True), ("test_loss", False, False), ("val_loss", True, False)],
+)
+def test_seeds_that_share_rows_choose_for_themselves_where_test_rows_judge(
+    outcome: str, shares_rows: bool, by_seed: bool
+) -> None:
+    runs = rates({"none": 0.1, "layer": 0.01}, noise=0.4)
+    runs = runs.assign(test_loss=runs["val_loss"].to_numpy()[::-1])
+    controls = {"norm": "none", "lr": "0.1"}
+    design = Design(runs, ["norm", "lr"], controls, outcome=outcome, axes=("norm", "lr"))
+    design = tune_design(design, ("lr",), shares_rows=shares_rows)
+    assert design.tuned_by_seed == by_seed
+    expected = tune(runs, ["lr"], ["norm", "lr"], by_seed=by_seed)  # by validation loss
+    assert list(design.runs.index) == list(expected.index)
+    row = describe_tuning(main_effects(design), design).iloc[0]
+    assert ("which each seed chose" in row["procedure"]) == by_seed
+    assert ("chosen on the other half of the seeds" in row["procedure"]) != by_seed
+
+
+def noise_table_runs(rng: np.random.Generator, rows: int = 60, seeds: int = 6) -> pd.DataFrame:
+    """Least squares on a table of noise that each seed splits anew; levels use other features."""
+    x, y = rng.normal(size=(rows, 8)), rng.normal(size=rows)
+    features = [rng.choice(8, 3, replace=False) for _ in range(6)]
+    records = []
+    for seed in range(seeds):
+        train, val, test = np.split(rng.permutation(rows), (rows * 6 // 10, rows * 8 // 10))
+        for level, columns in enumerate(features):
+            weights, *_ = np.linalg.lstsq(x[train][:, columns], y[train], rcond=None)
+            losses = [((y[i] - x[i][:, columns] @ weights) ** 2).mean() for i in (val, test)]
+            records.append((level, seed, *losses, 1 + weights @ weights))
+    table = pd.DataFrame(records, columns=["lr", "seed", "val_loss", "test_loss", "true_loss"])
+    return table.assign(status="ok", norm="none")
+
+
+@pytest.mark.slow
+def test_rows_that_judge_a_seed_do_not_choose_for_it_in_other_seeds() -> None:
+    rng, biases = np.random.default_rng(0), []
+    for _ in range(60):
+        runs = noise_table_runs(rng)
+        base = np.log(runs["test_loss"].mean() / runs["true_loss"].mean())
+        design = Design(
+            runs, ["norm", "lr"], {"norm": "none"}, axes=("norm", "lr"), outcome="test_loss"
+        )
+        for shares_rows in (False, True):
+            design_at_best = tune_design(design, ("lr",), shares_rows=shares_rows)
+            assert design_at_best.tuned_by_seed == shares_rows
+            means = design_at_best.runs[["test_loss", "true_loss"]].mean()
+            biases.append(np.log(means["test_loss"] / means["true_loss"]) - base)
+    by_halves, by_seed = np.reshape(biases, (-1, 2)).mean(axis=0)
+    assert by_halves < -0.025
+    assert abs(by_seed) < 0.012
 
 
 def test_a_rate_that_diverged_is_not_chosen_and_one_that_is_reported_may_have() -> None:

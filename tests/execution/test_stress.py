@@ -167,12 +167,13 @@ def test_interrupted_at_random_moments_and_continued_it_is_the_same(
     finish(words, tmp_path / "out", calm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param(("--backend", "sequential"), marks=pytest.mark.slow),
-        pytest.param(("--backend", "threading", "--jobs", "2"), marks=pytest.mark.slow),
-        pytest.param(("--jobs", "1", "--timeout", "60"), marks=pytest.mark.slow),
+        ("--backend", "sequential"),
+        ("--backend", "threading", "--jobs", "2"),
+        ("--jobs", "1", "--timeout", "60"),
         ("--jobs", "2"),
     ],
 )
@@ -192,6 +193,7 @@ def test_the_second_signal_stops_at_once_and_leaves_no_process(
     appears(lambda: not any(map(alive, worker_ids)))
 
 
+@pytest.mark.slow
 def test_workers_that_are_only_starting_do_not_outlive_a_command_that_is_killed(
     words: list[str],
 ) -> None:

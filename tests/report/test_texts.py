@@ -12,7 +12,9 @@ from ablations.analysis import HELPS, UNDECIDED
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.summary import audit_caveats, find_caveats
 
-DESIGN = SimpleNamespace(scale="log", tune_over=(), looks=(), alpha=0.05, outcome="val_loss")
+DESIGN = SimpleNamespace(
+    scale="log", tune_over=(), tuned_by_seed=False, looks=(), alpha=0.05, outcome="val_loss"
+)
 ROW = {
     "axis": "norm", "level": "layer", "verdict": HELPS, "depends_on": "", "left_out": "",
     "p_adjusted": 0.01, "low": -0.3, "high": -0.1, "more": math.nan, "pairs": 8, "seeds": 8,

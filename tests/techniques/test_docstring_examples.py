@@ -12,12 +12,13 @@ import pytest
 from ablations import Study
 from ablations.core.registry import resolve
 from ablations.models import base as models
+from ablations.study.expand import expand
 from ablations.tasks import base as tasks
 from ablations.techniques import base as techniques
 from ablations.techniques.base import Technique
 from ablations.testing import check
-
-from ..studies import run
+from ablations.training import loop
+from ablations.training.fused import trainer
 
 EXAMPLES = [
     (techniques, "init", "LeCunNormal"),
@@ -50,5 +51,7 @@ def test_an_example_in_a_docstring_trains_in_a_study(
         check(component)
     settings = {"axes": {role: [target]}} if role == "init" else {role: target}
     study = Study(**({"task": "notebook", "seeds": 2, "epochs": 2} | settings))
-    results = run(study, tmp_path / "out", jobs=1)
-    assert set(results.runs["status"]) == {"ok"}
+    runs = list(expand(study).runs)
+    assert len(runs) == 2
+    assert {result.status for result in trainer.train(runs, 8)} == {"ok"}
+    assert loop.train(runs[0]).status == "ok"

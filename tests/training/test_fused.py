@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -158,12 +159,21 @@ def test_any_mixture_in_any_order_is_the_loop_s(data: st.DataObject) -> None:
         assert numbers(result) == pytest.approx(numbers(results[run_id]), rel=0, abs=0, nan_ok=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    ("hidden", "batch_size"),
-    [([64, 32], 50), ([33, 5], 32), ([7], 7), ([3, 9, 1], "full"), ([6], 100), ([12, 20], 40)],
-)
-@pytest.mark.parametrize("norm", ["none", "batch", "weight_norm"])
+SIZES: list[tuple[list[int], Any]] = [
+    *(([64, 32], 50), ([33, 5], 32), ([7], 7)),
+    *(([3, 9, 1], "full"), ([6], 100), ([12, 20], 40)),
+]
+NORMS = ("none", "batch", "weight_norm")
+
+
+def _company_cases() -> Iterator[Any]:
+    """Yield sizes, norms and precisions; in the fast tier each size and norm in both precisions."""
+    for i, j, k in itertools.product(range(len(SIZES)), range(len(NORMS)), range(2)):
+        case, is_fast = (*SIZES[i], NORMS[j], ("float32", "float64")[k]), (i + j) % 3 == k
+        yield pytest.param(*case, marks=() if is_fast else pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("hidden", "batch_size", "norm", "dtype"), list(_company_cases()))
 def test_bit_for_bit_in_any_company(
     hidden: list[int], batch_size: Any, norm: str, dtype: str
 ) -> None:
@@ -179,7 +189,15 @@ def test_bit_for_bit_in_any_company(
     assert_same_bits((runs[7:8], runs[20:3:-1], runs[40 - SIZE :]), first, SIZE)
 
 
-@pytest.mark.parametrize("norm", ["none", "layer", "batch", "group", "rms", "weight_norm"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "none",
+        "batch",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("layer", "group", "rms")),
+        "weight_norm",
+    ],
+)
 @pytest.mark.parametrize(
     "model",
     [

@@ -144,7 +144,7 @@ def exit_if_runs_failed(results: Results) -> None:
 def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | None) -> None:
     """Print what a command would do, and how long it would take."""
     from ablations.execution.lagging import describe_lagging_statistics
-    from ablations.execution.metadata import describe_training
+    from ablations.execution.metadata import describe_seeds, describe_training
     from ablations.execution.plan import plan_execution
 
     plan = plan_execution(study, folder, options)
@@ -155,7 +155,7 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     print(f"  to train  {plan.todo:,}{cohorts}")
     print(f"  skipped   {len(grid.skipped):,}")
     print(f"  {describe_training(study)}")
-    cautions = describe_lagging_statistics(study)
+    cautions = (*describe_seeds(study), *describe_lagging_statistics(study))
     for line in (*plan.notes(), *describe_estimate(study, plan, options, budget), *cautions):
         print(f"  {line}")
     if study.looks:

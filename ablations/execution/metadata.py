@@ -42,7 +42,9 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [task.caution, _describe_fixed(study), *lagging])),
+        cautions=tuple(
+            filter(None, [task.caution, _describe_fixed(study), *describe_seeds(study), *lagging])
+        ),
         metric_name=metrics[0].name if study.metric else task.metric_name,
         higher_is_better=(metrics[0] if study.metric else task).higher_is_better,
         published=tuple(
@@ -63,6 +65,12 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         judging=describe_judging(study),
         training=describe_training(study),
     )
+
+
+def describe_seeds(study: Study) -> tuple[str, ...]:
+    """Say what the splits of some of the study's seeds lack, such as a class."""
+    seeds = study.seeds[:1] if "split" in study.fixed else study.seeds
+    return study.task.describe_seeds([Streams(seed, study.fixed) for seed in seeds])
 
 
 def outcome_column(study: Study) -> str:

@@ -202,6 +202,14 @@ def _prepare(
 class Csv(Table):
     """A CSV file of your own, a share of its rows held out by each seed: numbers scaled and
     missing ones filled by what the training rows are like, categories as indicators.
+
+    The file is read as text first.  A column has the type that all its values have: numbers
+    (whole numbers of any length exactly), truth values, dates of ISO 8601, or else categories;
+    codes with leading zeros are categories.  Missing are empty fields and the texts ``NA``,
+    ``N/A``, ``n/a``, ``#N/A``, ``NaN``, ``nan``, ``NULL``, ``null``, ``<NA>`` and ``?``; among
+    words, they are words in quotation marks, and so is ``NA`` among codes of two letters or
+    beside empty fields.  The keys of ``ReadingOptions`` say otherwise: ``types``, ``missing``,
+    ``encoding``, ``separator``, ``decimal``, ``thousands``, ``comment`` and ``date_format``.
     """
 
     name = "csv"
@@ -210,7 +218,11 @@ class Csv(Table):
 
 @task
 class Parquet(Table):
-    """A Parquet file of your own, taken like a CSV file."""
+    """A Parquet file of your own, taken like a CSV file.
+
+    Columns have the types of the file, unless ``types`` states others; only nulls are missing,
+    and what ``missing`` names.
+    """
 
     name = "parquet"
     format = "parquet"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import cached_property, lru_cache, partial
 from typing import Annotated, Any, NamedTuple, Self, get_args
 
@@ -270,26 +269,34 @@ def _trace(
 ) -> tuple[dict[str, Nonlinearity], str | None]:
     """Return what follows each layer, and a clause about a layer of which this is not known.
 
-    The network is called with zeros and, for branches that depend on its inputs, with random rows
-    and their opposites; and in training mode, if a layer is not called in evaluation.
+    The network is called in training mode with zeros and, for branches that depend on its inputs,
+    with random rows and their opposites; layers that these calls leave out, in evaluation mode.
     """
     with Streams(0).isolated(torch.device("cpu")):
         try:
             network = model._build(task, norm, regularizer)[0]
         except Exception:
             return {}, None  # its runs fail, with this reason
-        tracer = ActivationTracer(network, _named_layers(network))
-        random = torch.randn(2, task.inputs)
-        try:
-            tracer.run(torch.zeros(2, task.inputs), training=False)
-            for rows, training in ((random, False), (-random, False), (random, True)):
-                if not training or len(tracer.called_layers()) < len(tracer.layers):
-                    with suppress(Exception):  # rows of tokens, say, which cannot be negative
-                        tracer.run(rows, training=training)
-        except Exception as error:
-            kind = f"{type(error).__name__}: {error}".splitlines()[0]
-            return {}, f"the layers cannot be followed: {kind}"
-    return tracer.nonlinearities()
+        layers, kinds, problems = _named_layers(network), dict[str, Nonlinearity](), list[str]()
+        random, n_calls, error_text = torch.randn(2, task.inputs), 0, ""
+        for training in (True, False):
+            tracer = ActivationTracer(network, layers)
+            for rows in (torch.zeros(2, task.inputs), random, -random):
+                try:
+                    tracer.run(rows, training=training)
+                    n_calls += 1
+                except Exception as error:  # with negative tokens, say; one call is enough
+                    error_text = f"{type(error).__name__}: {error}".splitlines()[0]
+            nonlinearities, problem = tracer.nonlinearities()
+            kinds |= {name: nonlinearities[name] for name in layers}
+            problems += [problem] if problem else []
+            called = tracer.called_layers()
+            layers = {name: layer for name, layer in layers.items() if name not in called}
+            if not layers:
+                break
+    if not n_calls:
+        problems = [f"the layers cannot be followed: {error_text}"]
+    return kinds, problems[0] if problems else None
 
 
 @lru_cache(maxsize=64)

@@ -154,7 +154,7 @@ class ActivationTracer:
         for module in self.network.modules():
             if isinstance(module, RandomLayer):
                 module.draws = Draws(Streams(0))
-        recorder = _Recorder(self)
+        recorder = _Recorder(len(self.arrivals))
         for parameter in self.network.parameters():
             recorder.write(parameter, _Flow(parameters=frozenset([""])))
         for name, layer in self.layers.items():
@@ -168,6 +168,7 @@ class ActivationTracer:
             outputs = self.network(inputs)
         for output in _tensors(outputs):
             recorder.arrive(recorder.read(output).labels)
+        self.arrivals |= recorder.arrivals
 
     def called_layers(self) -> set[str]:
         """Return the layers whose weights were used."""
@@ -216,9 +217,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     those of all views.
     """
 
-    def __init__(self, tracer: ActivationTracer) -> None:
+    def __init__(self, first_call: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._arrivals = tracer.arrivals
+        self.arrivals: dict[tuple[str, int], set[_Label]] = {}
+        self._first_call = first_call
         self._flows: dict[int, _Flow] = {}
         self._references: list[Tensor] = []  # so that no address is used twice
 
@@ -281,14 +283,14 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return _Flow(frozenset(self._follow(operation, args, labels)), is_data=True)
 
     def _call(self, layer: str) -> _Label:
-        call = len(self._arrivals)
-        self._arrivals[layer, call] = set()
+        call = self._first_call + len(self.arrivals)
+        self.arrivals[layer, call] = set()
         return _Label(layer, call)
 
     def arrive(self, labels: Iterable[_Label]) -> None:
         """Note that these labels reach a layer or the network's output."""
         for label in labels:
-            self._arrivals[label.layer, label.call].add(label)
+            self.arrivals[label.layer, label.call].add(label)
 
     def _follow(
         self, operation: str, args: tuple[Any, ...], labels: frozenset[_Label]

@@ -383,3 +383,43 @@ def test_levels_whose_gain_is_undefined_are_skipped_with_the_layer_and_the_reaso
     skipped = next(c for c in study.configurations if c.skip)
     with pytest.raises(ValueError, match="'b' is followed by sin"):
         initialise_network(skipped, Streams(0))
+
+
+MODES = """
+from torch import nn
+
+class Modes(nn.Module):
+    def __init__(self, inputs, outputs, width):
+        super().__init__()
+        self.a, self.b = nn.Linear(inputs, width), nn.Linear(width, outputs)
+        self.e, self.calls = nn.Embedding(20, inputs), 0
+    def forward(self, x):
+        if self.which == "training":
+            return self.b(self.a(x).tanh() if self.training else self.a(x).relu())
+        if self.which == "tokens":
+            return self.b(self.a(self.e(x.long()).mean(1)).tanh())
+        self.calls += 1
+        if self.calls > 2:
+            raise OSError("no more")
+        return self.b(self.a(x).tanh())
+
+def build(inputs, outputs, which="training"):
+    model = Modes(inputs, outputs, 8)
+    model.which = which
+    return model
+"""
+
+
+def test_calls_in_training_count_and_failed_ones_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = f"modes_{tmp_path.name.replace('-', '_')}"
+    (tmp_path / f"{name}.py").write_text(MODES)
+    for which in ("training", "tokens", "once"):
+        settings = {"name": f"python:{name}:build", "which": which}
+        study = Study(task="notebook", model=settings, axes={"init": ["orthogonal"]}, seeds=1)
+        network = study.model.build(study.task, Norm(), Regularizer())
+        kinds = {layer: str(kind) for layer, _, kind in study.model.weights(network)}
+        assert kinds == {"a": "tanh", "b": "linear"}, which
+        assert study.configurations[0].skip is None

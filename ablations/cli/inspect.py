@@ -74,13 +74,14 @@ def merge(
 
 @command
 def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = False) -> None:
-    """Write the report of a results folder anew."""
+    """Write the report of a folder anew, or report-X.html by outcome X."""
     from ablations.execution.trust import load
     from ablations.report.page import write_report
 
     results = load(folder, trust=trust)
     metadata = results.metadata_for(outcome) if outcome else results.require_metadata()
-    page, _ = write_report(results.of_study(), metadata)
+    is_other = metadata.outcome != results.outcome_column()
+    page, _ = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
     print(page)
 
 

@@ -20,7 +20,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from ablations.core.files import digest
-from ablations.core.sources import hash_module, is_library, locate, parse_facts
+from ablations.core.sources import UNSEEN, hash_module, is_library, locate, parse_facts
 
 MAIN = "__main__"
 _PLAIN = (int, float, complex, str, bytes, type(None), PurePath, range, slice, type(...))
@@ -52,8 +52,10 @@ def hash_closure(value: Any) -> str:
 
 def describe_unseen_values(value: Any) -> list[str]:
     """Say what a definition of a script uses that no hash includes."""
-    definition = Definition(value)
-    return [f"{value.__qualname__} uses {name}" for name in sorted(definition.unseen)]
+    if not is_by_text(value):
+        return []
+    unseen = sorted(Definition(value).unseen)
+    return [f"{value.__qualname__} uses {name}, {UNSEEN}" for name in unseen]
 
 
 class Definition:

@@ -14,6 +14,7 @@ from typing import Any
 from ablations.core.definitions import MAIN, hash_closure, hash_definition, is_by_text
 from ablations.core.errors import RequestError, nearest
 from ablations.core.files import digest
+from ablations.core.recorder import recording
 from ablations.core.sources import (
     find_modules,
     hash_module,
@@ -48,7 +49,8 @@ def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
         if folder not in sys.path:
             sys.path.append(folder)
             _STUDY_FOLDERS.add(folder)
-    module = _import_module(name, key)
+    with recording():
+        module = _import_module(name, key)
     _refuse_namesake(name, module, folders, key)
     value: Any = module
     for attribute in attributes.split("."):

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 
 from ablations.core.files import digest
 
-_PACKAGE = str(Path(__file__).parents[1])
-_STANDARD = tuple(
-    folder + os.sep for folder in {_PACKAGE, *map(sysconfig.get_path, ("stdlib", "purelib"))}
-)
+PACKAGE_FOLDER = f"{Path(__file__).parents[1]}{os.sep}"
+_STANDARD = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "purelib"))
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+UNSEEN = "no part of a run's identity: after a change of it, finished runs stay as they are"
+"""The end of a sentence on an input that no hash includes."""
 
 _IMPORTERS = {"import_module", "__import__", "run_module"}
 _BUILTIN_LOADERS = {"exec", "eval", "compile"}
@@ -60,7 +61,9 @@ class ModuleFacts(NamedTuple):
 
 def is_library(path: str) -> bool:
     """Return whether a file belongs to Python, to an installed package, or to this one."""
-    return path.startswith((*_STANDARD, "<")) or any(folder in path for folder in _INSTALLED)
+    return path.startswith((PACKAGE_FOLDER, *_STANDARD, "<")) or any(
+        folder in path for folder in _INSTALLED
+    )
 
 
 def find_modules(name: str) -> dict[str, str]:
@@ -192,13 +195,20 @@ def changed_constants(name: str, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def describe_unseen(name: str) -> list[str]:
-    """Say which inputs of a module, and of the modules that it imports, no hash includes."""
-    return [
-        f"{Path(path).name} reads {what}"
-        for module, path in find_modules(name).items()
-        if not is_library(path)
-        for what in read_facts(module, path).unseen
-    ]
+    """Say which inputs of a module, and of the modules that it imports, no hash includes, and which
+    of these modules is outdated in this process.
+    """
+    modules = {} if name == "__main__" else find_modules(name)
+    sentences = []
+    for module, path in modules.items():
+        if is_library(path):
+            continue
+        file = Path(path).name
+        sentences += [f"{file} reads {what}, {UNSEEN}" for what in read_facts(module, path).unseen]
+        if module in sys.modules and read_content(module) != _read(path):
+            advice = "the earlier code runs, until a new process imports it"
+            sentences.append(f"{file} was edited after this process imported it: {advice}")
+    return sentences
 
 
 def read_facts(name: str, path: str) -> ModuleFacts:
@@ -218,7 +228,10 @@ def parse_facts(content: bytes) -> ModuleFacts:
     imports = [each for node in nodes for each in _import_targets(node)]
     targets = [_literal(node.args[0]) for node, word in calls if word in _IMPORTERS and node.args]
     imports += [(len(t) - len(t.lstrip(".")), t.lstrip(".")) for t in targets if t]
-    unseen = {_UNSEEN[word] for node in nodes if (word := _last_word(node)) in _UNSEEN}
+    assigned = [n.value for n in nodes if isinstance(n, ast.Subscript) and _is_assigned(n)]
+    unseen = {
+        _UNSEEN[word] for n in nodes if (word := _last_word(n)) in _UNSEEN if n not in assigned
+    }
     return ModuleFacts(
         tuple(dict.fromkeys(imports)),
         "" in targets or any(_is_loader(node) for node in nodes),
@@ -243,6 +256,10 @@ def _is_never_run(test: ast.expr) -> bool:
     if isinstance(test, ast.Compare) and isinstance(test.left, ast.Name):
         return test.left.id == "__name__" and isinstance(test.ops[0], ast.Eq)
     return _last_word(test) == "TYPE_CHECKING"
+
+
+def _is_assigned(node: ast.Subscript) -> bool:
+    return isinstance(node.ctx, (ast.Store, ast.Del))
 
 
 def _is_loader(node: ast.AST) -> bool:

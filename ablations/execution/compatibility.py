@@ -12,6 +12,7 @@ from ablations.core.random import SOURCES
 from ablations.core.registry import resolve, without_imports
 from ablations.execution.options import RunOptions
 from ablations.results import environment, settings, store
+from ablations.results.inputs import INPUTS_FILE, changed_input
 from ablations.results.lock import LOCK
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import SETTINGS
@@ -31,6 +32,9 @@ def check_folder(study: Study, folder: Path, options: RunOptions) -> EngineSetti
         return None
     store.verify(folder)
     refuse_other_study(study, folder)
+    if not options.force and (path := changed_input(folder)):
+        message = f"holds runs that read {path}, which has changed since"
+        _refuse(folder, message, f"{OTHER_FOLDER}, or train them again with --force")
     if not options.accept_environment:
         _refuse_other_environment(folder)
     if not (folder / settings.ENGINE_FILE).exists() and not store.engines(folder):
@@ -44,7 +48,7 @@ def _refuse_other_files(folder: Path) -> None:
     """Refuse what is no folder, or holds more than the first files of a command."""
     if not folder.exists():
         return
-    first = (LOCK, settings.ENGINE_FILE)
+    first = (LOCK, settings.ENGINE_FILE, INPUTS_FILE)
     if not folder.is_dir() or any(
         path.name not in first and not path.name.startswith(WRITING) for path in folder.iterdir()
     ):

@@ -23,10 +23,13 @@ def controls(study: Study) -> dict[str, str | float]:
     }
 
 
-def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadata:
+def study_metadata(
+    study: Study, other_runs: Iterable[str] = (), unseen: Sequence[str] = ()
+) -> StudyMetadata:
     """Collect all that analysis and report must know of a study.
 
-    ``other_runs`` are ids of runs in its results folder that it does not include.
+    ``other_runs`` are ids of runs in its results folder that it does not include, ``unseen``
+    sentences on inputs of user code that no hash includes.
     """
     task, lagging = study.task, describe_lagging_statistics(study)
     metrics = recorded_metrics(task.classification, study.metric)
@@ -42,7 +45,7 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [task.caution, _describe_fixed(study), *lagging])),
+        cautions=tuple(filter(None, [*_describe_data(study), *lagging, *unseen])),
         metric_name=metrics[0].name if study.metric else task.metric_name,
         higher_is_better=(metrics[0] if study.metric else task).higher_is_better,
         published=tuple(
@@ -63,6 +66,16 @@ def study_metadata(study: Study, other_runs: Iterable[str] = ()) -> StudyMetadat
         judging=describe_judging(study),
         training=describe_training(study),
     )
+
+
+def _describe_data(study: Study) -> tuple[str, ...]:
+    return study.task.caution, _describe_fixed(study), *describe_seeds(study)
+
+
+def describe_seeds(study: Study) -> tuple[str, ...]:
+    """Say what the splits of some of the study's seeds lack, such as a class."""
+    seeds = study.seeds[:1] if "split" in study.fixed else study.seeds
+    return study.task.describe_seeds([Streams(seed, study.fixed) for seed in seeds])
 
 
 def outcome_column(study: Study) -> str:

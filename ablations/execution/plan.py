@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations.core.definitions import describe_unseen_values
 from ablations.core.errors import RequestError
+from ablations.core.recorder import NOTHING, Inputs, recorded_inputs
+from ablations.core.sources import describe_unseen
 from ablations.execution import dispatch, workers
 from ablations.execution.compatibility import check_folder
 from ablations.execution.options import RunOptions
@@ -26,7 +29,7 @@ from ablations.training.engine import (
     describe_engine,
     refuse_loops,
 )
-from ablations.training.repetition import find_irreproducible, select_user_runs
+from ablations.training.repetition import select_user_runs, try_user_runs
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class ExecutionPlan:
     cohorts: tuple[Cohort, ...]  # the remaining runs, as they will be trained
     settings: EngineSettings
     pool: Pool
+    inputs: Inputs = NOTHING  # what user code reads beside its modules
 
     @property
     def todo(self) -> int:
@@ -54,6 +58,7 @@ class ExecutionPlan:
         return [
             *(f"training {count:,} runs {engine}" for engine, count in engines.items()),
             *(f"skipping {count:,} runs: {reason}" for reason, count in reasons.items()),
+            *(f"note: {sentence}" for sentence in self.inputs.unseen),
         ]
 
 
@@ -76,7 +81,12 @@ def plan_execution(study: Study, folder: Path, options: RunOptions | None = None
         study.task.ready()
     modules = {name for each in study.configurations for name in each.user_modules}
     workers.carry(modules, options.backend)
-    choices = _choose_engines(runs, options, stored, has_user_code=bool(modules))
+    broken = _foreign_errors(runs, options) if modules else {}
+    inputs = NOTHING
+    if modules:
+        sound = [run for run in runs if run.configuration not in broken]
+        inputs = _describe_inputs(study, modules).union(_try_user_code(sound, options))
+    choices = _choose_engines(runs, options, stored, broken)
     cohorts = tuple(cohort for choice in choices for cohort in choice.cohorts())
     isolate = bool(modules) or options.timeout is not None
     pool = dispatch.choose_pool(cohorts, options.jobs, options.backend, isolate=isolate)
@@ -89,42 +99,60 @@ def plan_execution(study: Study, folder: Path, options: RunOptions | None = None
             message = "threads cannot share compiled programs; leave it out, or give"
             raise RequestError(f"{message} --compile never", "--backend")
         pool = Pool(pool.jobs, "loky")
-    return ExecutionPlan(grid, len(grid.runs) - len(runs), choices, cohorts, settings, pool)
+    return ExecutionPlan(grid, len(grid.runs) - len(runs), choices, cohorts, settings, pool, inputs)
 
 
 def _choose_engines(
-    runs: Sequence[Run], options: RunOptions, stored: EngineSettings | None, has_user_code: bool
+    runs: Sequence[Run],
+    options: RunOptions,
+    stored: EngineSettings | None,
+    broken: Mapping[Configuration, str],
 ) -> tuple[EngineChoice, ...]:
-    """What trains the runs; networks of other people's code are tried out in a worker process."""
-    foreign: list[Configuration] = []
-    if has_user_code and options.backend in (None, "loky"):
-        configurations = (run.configuration for run in runs if run.configuration.user_modules)
-        foreign = list(dict.fromkeys(configurations))
     engine = "loop" if stored and stored.engine == "loop" else options.engine
-    broken = _build_errors(foreign, options.timeout)
-    if has_user_code:
-        _refuse_irreproducible([run for run in runs if run.configuration not in broken], options)
     choices = tuple(choose_engines(runs, engine, broken))
     if engine == "fused":
         refuse_loops(choices)
     return choices
 
 
-def _refuse_irreproducible(runs: Sequence[Run], options: RunOptions) -> None:
-    """Refuse user code that gives other numbers when the same run is begun again."""
+def _foreign_errors(runs: Sequence[Run], options: RunOptions) -> dict[Configuration, str]:
+    """Networks of other people's code that cannot be built, tried out in a worker process."""
+    if options.backend not in (None, "loky"):
+        return {}
+    configurations = (run.configuration for run in runs if run.configuration.user_modules)
+    return _build_errors(list(dict.fromkeys(configurations)), options.timeout)
+
+
+def _describe_inputs(study: Study, modules: Iterable[str]) -> Inputs:
+    """What user code reads beside its modules, as far as this process knows without training."""
+    components = [each for c in study.configurations for each in c.components]
+    classes = dict.fromkeys(type(each) for each in components if each.user_modules())
+    unseen = [
+        *(sentence for name in sorted(modules) for sentence in describe_unseen(name)),
+        *(sentence for cls in classes for sentence in describe_unseen_values(cls)),
+    ]
+    return Inputs({}, tuple(unseen)).union(recorded_inputs(sorted(modules)))
+
+
+def _try_user_code(runs: Sequence[Run], options: RunOptions) -> Inputs:
+    """Refuse user code that gives other numbers when the same run is begun again.
+
+    Return what it reads beside its modules.
+    """
     selected = select_user_runs(runs)
     if not selected:
-        return
+        return NOTHING
     arguments = (selected, options.timeout)
     if options.backend in (None, "loky"):
         try:
-            reasons = workers.call_isolated(find_irreproducible, *arguments)
+            reasons, read = workers.call_isolated(try_user_runs, *arguments)
         except (WorkerDiedError, CannotSendError):
-            return  # the rows of its runs will say so
+            return NOTHING  # the rows of its runs will say so
     else:
-        reasons = find_irreproducible(*arguments)
+        reasons, read = try_user_runs(*arguments)
     if message := next(filter(None, reasons), None):
         raise RequestError(message)
+    return read
 
 
 def _build_errors(

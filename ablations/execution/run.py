@@ -27,6 +27,7 @@ from ablations.execution.progress import Live, Reporter
 from ablations.execution.timing import TimingPhase, phase_seconds
 from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
+from ablations.results.inputs import save_inputs
 from ablations.results.lock import write_lock
 from ablations.results.schema import TIMINGS
 from ablations.study.study import Study
@@ -169,6 +170,8 @@ def run_study(
         plan = _plan(study, folder, options)
         if answer := stored_answer(study, folder, plan, options):
             note = f"; report: {folder / 'report.html'}" if options.with_report else ""
+            for sentence in plan.inputs.unseen:
+                reporter.say(f"note: {sentence}")
             reporter.say(f"nothing to train{note}")
             return RunOutcome(study, load(folder).of_study(), answer)
         context = start_folder(study, folder, plan, options)
@@ -215,7 +218,9 @@ def start_folder(
     )
     try:
         settings.save_settings(folder, plan.settings)
-        metadata = study_metadata(study, store.run_ids(folder) - plan.grid.run_ids)
+        save_inputs(folder, plan.inputs.files)
+        others = store.run_ids(folder) - plan.grid.run_ids
+        metadata = study_metadata(study, others, plan.inputs.unseen)
         environments = {context.environment_id: described}
         session = store.start(folder, study.to_toml(), environments, metadata)
         context = replace(context, session=session)

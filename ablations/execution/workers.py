@@ -26,6 +26,7 @@ from ablations.core.plugins import (
     refuse_changed_modules,
     unimportable_modules,
 )
+from ablations.core.recorder import start_recording
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
@@ -176,6 +177,7 @@ def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str
     """Initialise a worker process: leave signals to its parent, and end with it."""
     ignore_interrupts()
     sys.path[:] = path
+    start_recording()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

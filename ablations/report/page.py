@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from ablations.results.metadata import StudyMetadata
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
 
+FIGURES_FOLDER = "figures"
 SECTIONS = {
     "published": "Published curves",
     "ablation": "Ablation table",
@@ -49,16 +51,27 @@ SECTIONS = {
 """Section id to title, in the order of the page; empty sections are left out."""
 
 
-def write_report(results: StoredResults, metadata: StudyMetadata) -> tuple[Path, Answer]:
+def write_report(
+    results: StoredResults, metadata: StudyMetadata, outcome: str = ""
+) -> tuple[Path, Answer]:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
     No file is ever visible half-written.  The answer is from the same effects as the page.
+
+    Parameters
+    ----------
+    outcome
+        The outcome of ``metadata``, where it is not the study's: the page is
+        ``report-OUTCOME.html`` then, its figures lie in ``figures-OUTCOME``, and the report of the
+        study stays.
     """
+    suffix = f"-{re.sub(r'[^A-Za-z0-9_.]+', '-', outcome)}" if outcome else ""
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
-    _write_figures(figures, results.folder / "figures")
-    page = results.folder / "report.html"
-    write_bytes(page, render_page(data, figures).encode())
+    folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
+    _write_figures(figures, folder)
+    page = results.folder / f"report{suffix}.html"
+    write_bytes(page, render_page(data, figures, folder.name).encode())
     return page, summary.summarise(data.ablation, metadata)
 
 
@@ -75,8 +88,10 @@ def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
             path.unlink()
 
 
-def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
-    """Fill the template of the page."""
+def render_page(
+    data: ReportData, drawings: Sequence[RenderedFigure], folder: str = FIGURES_FOLDER
+) -> str:
+    """Fill the template of the page, whose figures lie in ``folder``."""
     results, design = data.results, data.design
     figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawings:
@@ -100,6 +115,7 @@ def render_page(data: ReportData, drawings: Sequence[RenderedFigure]) -> str:
         caveats=[*summary.find_caveats(data.ablation), *summary.audit_caveats(results.audit)],
         sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
         figures=figures,
+        figures_folder=folder,
         explorer=explorer,
         geometric=design.scale == "log",
         audit_said=describe_audit(results.audit) if len(results.audit) else "",

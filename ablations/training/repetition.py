@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ablations.core.files import digest
 from ablations.core.random import Draws
+from ablations.core.recorder import Inputs, recorded_inputs, recording
 from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.training.loop import PlainStep, batch_rows, load_data, one_thread, set_draws
@@ -47,6 +48,17 @@ def select_user_runs(runs: Sequence[Run]) -> list[Run]:
             key = (*c.components, c.dtype)
             selected.setdefault(key, run)
     return list(selected.values())
+
+
+def try_user_runs(
+    runs: Sequence[Run], seconds: float | None = None
+) -> tuple[list[str | None], Inputs]:
+    """Return ``find_irreproducible``, and what the user code of the runs has read in this process
+    since it began to record.
+    """
+    with recording():
+        reasons = find_irreproducible(runs, seconds)
+    return reasons, recorded_inputs(set().union(*(run.configuration.user_modules for run in runs)))
 
 
 def find_irreproducible(runs: Sequence[Run], seconds: float | None = None) -> list[str | None]:

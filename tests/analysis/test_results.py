@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -21,7 +22,8 @@ from ablations import RequestError, Study
 from ablations.analysis.results import Results
 from ablations.cli import Question, app
 from ablations.execution.run import compare_levels
-from ablations.report.formatting import format_percent
+from ablations.report.formatting import format_percent, name_outcome
+from ablations.report.page import write_report
 from ablations.report.render import FORMATS
 from ablations.report.summary import summarise
 
@@ -281,6 +283,32 @@ def test_validation_rows_choose_the_tuned_level_and_test_rows_judge_it(
     table = tuned.effects()
     assert table["procedure"].str.contains(f"best lr by {column}").all()
     assert tuned.design().runs["test_loss"].eq(2.0).all()
+
+
+def test_a_report_by_another_outcome_leaves_that_of_the_study(
+    results: ablations.Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ablations.report.page.draw_figures", lambda specs: [])
+    folder = tmp_path / "copy"
+    shutil.copytree(results.folder, folder)
+    for outcome, page in (
+        (None, "report.html"),
+        ("val_loss", "report.html"),
+        ("mae", "report-mae.html"),
+        ("train_loss", "report-train_loss.html"),
+    ):
+        before = {path: path.stat().st_mtime_ns for path in folder.glob("report*.html")}
+        arguments = ["report", str(folder), *(["--outcome", outcome] if outcome else [])]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip() == str(folder / page)
+        before.pop(folder / page, None)
+        assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+        assert name_outcome(outcome or "val_loss") in (folder / page).read_text()
+    copy = ablations.load(folder)
+    assert copy.runs.equals(results.runs)
+    path, _ = write_report(copy.of_study(), copy.metadata_for("mae"), "python:own.py:score me")
+    assert path.name == "report-python-own.py-score-me.html"
 
 
 # ---- Metrics that are undefined ----

@@ -48,7 +48,8 @@ def from_arrays(
         Folder for the stored data; by default in the user's cache folder.
     options
         ``kind`` (``"regression"``, ``"binary"``, ``"multiclass"``), ``validation`` and ``test``
-        (shares of the rows), ``features``, ``drop``, ``loss``, ``class_weight``, ``standardize``
+        (shares of the rows), ``features``, ``drop``, ``loss``, ``class_weight``, ``types``,
+        ``missing``, ``standardize``
         (``False`` for tokens, which must reach the network as they are), as for the task
         ``parquet``.
 

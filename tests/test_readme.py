@@ -157,11 +157,10 @@ def test_your_own_task_optimizer_loss_and_metric_train_in_one_study(
     study = Study.from_toml("own.toml")
     assert len(expand(study).runs) == 4 * 6
     check(study.configurations[-1].optimizer)
-    for training_run in [Run(c, 0) for c in study.with_epochs(20).configurations]:
+    for training_run in [Run(c, 0) for c in study.with_epochs(8).configurations]:
         judge = loop.train(training_run)
         assert judge.status == "ok"
-        assert judge.metric_name == "python:own_metric:brier"
-        assert judge.metric < 0.5
+        assert 0 < judge.evaluation.metrics["python:own_metric:brier"] < 0.6
         if training_run.configuration.optimizer.name == "adam":
             (result,) = trainer.train([training_run], 8)
             assert result.engine == "fused"

@@ -240,7 +240,7 @@ def _check_schedule(schedule: Schedule) -> Requirements:
         yield is_in_range, f"in {epochs} epochs, a rate is above the study's rate or below 0"
         is_fixed = rates[0] == rates[1] == rates[2]
         violation = "its rates depend on the objective, but 'adaptive' is False"
-        yield is_fixed or schedule.adaptive, violation
+        yield is_fixed or not schedule.has_fixed_rates(), violation
 
 
 def _rates(schedule: Schedule, epochs: int, steps: int, objective: float) -> list[float]:

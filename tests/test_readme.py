@@ -47,6 +47,7 @@ def test_the_two_commands_do_all_of_the_set_up() -> None:
 def test_every_other_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("ablations.execution.estimate.PROBE_SECONDS", 0.1)
+    monkeypatch.setattr("ablations.training.probe.EPOCHS", 1)
     commands = [line for line in COMMANDS if line.startswith(("ablations", "nox"))]
     commands.remove("ablations run wine.toml")  # below
     for line in commands:

@@ -19,6 +19,8 @@ from ablations.core.schema import LOSS_COLUMNS, baseline_column
 from ablations.results.metadata import Judging
 
 CONTROL, BEST = "control", "best"
+_GUESSED = ("accuracy", "f1_", "precision_", "recall_")
+"""Metrics, or how their names begin, of which a guess at a class is better than some constants."""
 BASELINE_COLUMNS = [
     "configuration", "outcome", "value", "baseline", "effect", "low", "high", "change",
     "change_low", "change_high", "p", "p_adjusted", "learned", "learning", "candidates", *STATED,
@@ -42,13 +44,34 @@ def _scale_outcome(
     return (np.log(numbers.where(numbers > 0)) if is_log else numbers), is_log
 
 
+def _score_without_inputs(
+    runs: pd.DataFrame, outcome: str, constant: str, judging: Judging | None
+) -> pd.Series:
+    """Return what a prediction without relation to the inputs scores in each run.
+
+    That is the constant, or, where it scores more, a guess.  A guess at one of k classes has the
+    accuracy and the F1 1 / k, which is the balanced accuracy of any constant; the class that is
+    frequent among the training rows of a table is rarer among its others.  A random order of n
+    rows of which m are of a class has a mean average precision above m / n (Bestgen, 2015).
+    """
+    score = runs[constant].astype(float)
+    chance = baseline_column("balanced_accuracy")
+    if outcome.startswith(_GUESSED) and is_recorded(runs, chance):
+        score = score.clip(lower=runs[chance].astype(float))
+    if outcome == "average_precision" and judging is not None and judging.rows > 1:
+        n = judging.rows
+        harmonic = float((1 / np.arange(1, n + 1)).sum())
+        score = ((n * score - 1) * (n - harmonic) / (n - 1) + harmonic) / n
+    return score
+
+
 def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataFrame:
     """Compare the control and the best configuration with the best constant prediction.
 
     By a loss it is the constant with the lowest training loss (mean or class frequencies); by a
     metric the constant with the best value on the training rows among a few
-    (``tasks.baseline.judge_constants``).  It is judged on the same rows as the runs; both are
-    paired by seed.
+    (``tasks.baseline.judge_constants``), or a guess where it scores more.  It is judged on the same
+    rows as the runs; both are paired by seed.
 
     Parameters
     ----------
@@ -148,6 +171,7 @@ class _Comparison:
         constant = constant_column(runs, outcome)
         if constant is None:
             return None
+        runs = runs.assign(**{constant: _score_without_inputs(runs, outcome, constant, judging)})
         scaled, is_log = _scale_outcome(runs, outcome, constant, higher_is_better=higher_is_better)
         values, constants = (_spread(design, scaled[name]) for name in (outcome, constant))
         sign = -1 if higher_is_better else 1

@@ -144,7 +144,7 @@ def exit_if_runs_failed(results: Results) -> None:
 def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | None) -> None:
     """Print what a command would do, and how long it would take."""
     from ablations.execution.lagging import describe_lagging_statistics
-    from ablations.execution.metadata import describe_training
+    from ablations.execution.metadata import describe_seeds, describe_training
     from ablations.execution.plan import plan_execution
     from ablations.tasks.data import describe_thin_shape
 
@@ -156,7 +156,11 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     print(f"  to train  {plan.todo:,}{cohorts}")
     print(f"  skipped   {len(grid.skipped):,}")
     print(f"  {describe_training(study)}")
-    cautions = (describe_thin_shape(study.task.shape), *describe_lagging_statistics(study))
+    cautions = (
+        describe_thin_shape(study.task.shape),
+        *describe_seeds(study),
+        *describe_lagging_statistics(study),
+    )
     lines = (*plan.notes(), *describe_estimate(study, plan, options, budget), *cautions)
     for line in filter(None, lines):
         print(f"  {line}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Collection, Iterable, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ablations.core.definitions import MAIN, hash_closure, hash_definition, is_by_text
@@ -44,6 +46,11 @@ def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
     folders = [study_dir] if study_dir else []
     if study_dir and (study_dir / "runs").is_dir():
         folders += study_dir.parents[:2]  # a results folder lies in results/ beside the modules
+    if name.partition(".")[0] in sys.stdlib_module_names and not _has_file(
+        name, (*folders, Path.cwd())
+    ):
+        message = f"'{name}' is a module of Python itself, which defines nothing for a study"
+        raise RequestError(f"{message}; name a module of your own", key)
     for folder in map(str, (*folders, Path.cwd())):
         # Folders are appended, so that they hide no module of Python's own.
         if folder not in sys.path:
@@ -80,6 +87,47 @@ def _import_module(name: str, key: str) -> ModuleType:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         message = f"module '{name}' cannot be imported: {reason}{error_location(error)}"
     raise RequestError(message, key)
+
+
+def _has_file(name: str, folders: Iterable[Path]) -> bool:
+    return any((folder / f"{name}.py").is_file() for folder in folders)
+
+
+def check_function(value: Any, target: str, key: str, classes: tuple[type, ...] = ()) -> None:
+    """Refuse what is no function written in Python, nor a subclass of ``classes``.
+
+    A method of a class counts as a function, and so does a function with some arguments set, or
+    with a decorator that says what it wraps.
+    """
+    if isinstance(value, type) and classes and issubclass(value, classes):
+        return
+    function = value.func if isinstance(value, functools.partial) else inspect.unwrap(value)
+    if isinstance(function, MethodType) and isinstance(function.__self__, type):
+        function = function.__func__
+    if isinstance(function, FunctionType):
+        root = str(function.__module__).partition(".")[0]
+        if root not in sys.stdlib_module_names:
+            return
+        kind = f"a function of Python's own module '{root}'"
+    else:
+        kind = describe_kind(value)
+    expected = " or ".join(["a function", *(f"a class of {c.__name__}" for c in classes)])
+    raise RequestError(f"'{PREFIX}{target}' is {kind}; expected {expected}", key)
+
+
+def describe_kind(value: Any) -> str:
+    """Return what an object is, with its article."""
+    if isinstance(value, FunctionType):
+        return "a function"
+    if isinstance(value, ModuleType):
+        return "a module"
+    if isinstance(value, type):
+        return "a class"
+    if inspect.isbuiltin(value):
+        return "a built-in function"
+    if isinstance(value, MethodType):
+        return f"a method of an object of the class {type(value.__self__).__name__}"
+    return f"an object of the class {type(value).__name__}"
 
 
 def _refuse_namesake(name: str, module: ModuleType, folders: list[Path], key: str) -> None:

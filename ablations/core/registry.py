@@ -25,7 +25,13 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from ablations.core.deprecation import RenamedMembers
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX, import_object, source_hash
+from ablations.core.plugins import (
+    PREFIX,
+    check_function,
+    describe_kind,
+    import_object,
+    source_hash,
+)
 
 _REGISTRY: dict[str, dict[str, type[Component]]] = {}
 _PACKAGES: dict[type[Component], str] = {}
@@ -139,6 +145,18 @@ def _user_classes(cls: type[Component]) -> list[type[Component]]:
     """Return the component classes outside this package among a class and its bases."""
     bases = (base for base in cls.__mro__ if issubclass(base, Component))
     return [base for base in bases if base.__module__.partition(".")[0] != PACKAGE]
+
+
+def is_redefined(cls: type, name: str, since: str) -> bool:
+    """Return whether a subclass defines the member ``name`` anew, and not the member ``since``."""
+    names = [vars(base).keys() & {name, since} for base in cls.__mro__]
+    return next(filter(None, names), set()) == {name}
+
+
+def is_foreign(cls: type, name: str) -> bool:
+    """Return whether a class outside this package defines the member of a class."""
+    owner = next(base for base in cls.__mro__ if name in vars(base))
+    return owner.__module__.partition(".")[0] != PACKAGE
 
 
 def canonical(value: object) -> str:
@@ -299,8 +317,8 @@ def _from_python(kind: str, target: str, parameters: Mapping[str, Any], key: str
     if isinstance(loaded, Component) and not parameters:
         return resolve(kind, loaded, key)
     wrapper = registered(kind).get("python")
-    if wrapper is None or not callable(loaded):
-        message = f"'{target}' is {type(loaded).__name__}; expected a class of a {kind}"
+    if wrapper is None:
+        message = f"'{target}' is {describe_kind(loaded)}; expected a class of a {kind}"
         raise RequestError(message, key)
     return _construct(wrapper, {"target": target, "options": dict(parameters)}, key)
 
@@ -310,9 +328,7 @@ def import_user_function(target: str, key: str) -> Callable[..., Any]:
     if not _IMPORTS_CODE.get():
         raise RequestError(f"'{PREFIX}{target}' imports code, which needs --trust", key)
     function = import_object(target, key, STUDY_DIR.get())
-    if not callable(function):
-        message = f"'{PREFIX}{target}' is {type(function).__name__}; expected a function"
-        raise RequestError(message, key)
+    check_function(function, target, key)
     return cast(Callable[..., Any], function)
 
 

@@ -45,7 +45,7 @@ def study_metadata(
         controls=controls(study),
         levels=study.levels,
         captions=_captions(study),
-        cautions=tuple(filter(None, [task.caution, _describe_fixed(study), *lagging, *unseen])),
+        cautions=tuple(filter(None, [*_describe_data(study), *lagging, *unseen])),
         metric_name=metrics[0].name if study.metric else task.metric_name,
         higher_is_better=(metrics[0] if study.metric else task).higher_is_better,
         published=tuple(
@@ -66,6 +66,16 @@ def study_metadata(
         judging=describe_judging(study),
         training=describe_training(study),
     )
+
+
+def _describe_data(study: Study) -> tuple[str, ...]:
+    return study.task.caution, _describe_fixed(study), *describe_seeds(study)
+
+
+def describe_seeds(study: Study) -> tuple[str, ...]:
+    """Say what the splits of some of the study's seeds lack, such as a class."""
+    seeds = study.seeds[:1] if "split" in study.fixed else study.seeds
+    return study.task.describe_seeds([Streams(seed, study.fixed) for seed in seeds])
 
 
 def outcome_column(study: Study) -> str:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from ablations.core.errors import RequestError, nearest
-from ablations.core.plugins import PREFIX, import_object, target_hash
+from ablations.core.plugins import PREFIX, check_function, import_object, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import STUDY_DIR
 from ablations.core.schema import BASELINE_COLUMNS, METRIC_COLUMNS, RUN_COLUMNS
@@ -45,7 +45,7 @@ def _sort_options(options: Any) -> Any:
 @model
 class Python(Model):
     """A network of your own, ``model = "python:my_module:build"``: a function of ``inputs`` and
-    ``outputs`` that gives an ``nn.Module``.
+    ``outputs`` that gives an ``nn.Module``, or the class of one with these arguments.
 
     The function may take more arguments: ``norm``, a function that returns the norm layer for a
     width, or with a number of dimensions for maps; ``drop``, a function that returns the next layer
@@ -94,8 +94,9 @@ class Python(Model):
 
     def _parameters(self) -> dict[str, Any]:
         """Return name and default of all arguments of the function."""
+        function = self._function
         try:
-            parameters = inspect.signature(self._function).parameters.values()
+            parameters = inspect.signature(function).parameters.values()
         except (TypeError, ValueError):
             raise RequestError(f"the arguments of '{self.target}' cannot be read") from None
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -129,9 +130,7 @@ class Python(Model):
     def _function(self) -> Callable[..., Any]:
         """The function itself; the model takes it along to workers."""
         function = import_object(self.target, "", STUDY_DIR.get())
-        if not callable(function):
-            type_name = type(function).__name__
-            raise RequestError(f"'{self.target}' is {type_name}; expected a function")
+        check_function(function, self.target, "", classes=(nn.Module,))
         return function  # type: ignore[no-any-return]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -180,8 +180,10 @@ class ActivationTracer:
         A layer that is never called is linear.
         """
         kinds, problems = dict.fromkeys(self.layers, Nonlinearity("linear")), list[str]()
-        for layer in dict.fromkeys(layer for layer, _ in self.arrivals):
-            calls = [labels for (name, _), labels in self.arrivals.items() if name == layer]
+        calls_by_layer: dict[str, list[set[_Label]]] = {}
+        for (layer, _), labels in self.arrivals.items():
+            calls_by_layer.setdefault(layer, []).append(labels)
+        for layer, calls in calls_by_layer.items():
             by_gain: dict[float, _Bend] = {}
             for bend in itertools.chain.from_iterable(map(_first_bends, calls)):
                 if bend.nonlinearity is None:

@@ -22,6 +22,9 @@ from ablations.tasks.base import Task
 
 __all__ = ["from_arrays", "from_dataset"]
 
+_ITEMS_READ_AGAIN = 256
+_PAIR = ("input", "target")
+
 TARGET, GROUP, SPLIT = "target", "group", "part"
 """Columns of the stored table beside the features."""
 
@@ -74,7 +77,8 @@ def from_dataset(
     ----------
     dataset
         ``torch.utils.data.Dataset``, or any object with a length and items ``(input, target)``.
-        Integer targets are classes, unless ``kind`` says otherwise.
+        Integer targets are classes, unless ``kind`` says otherwise.  Items are read once: a dataset
+        that changes them at random each time is refused.
     validation
         A validation dataset, the same for every seed; or a share of the rows, which each seed
         draws (0.2 by default).
@@ -170,8 +174,29 @@ def _load_items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
             raise RequestError(message, key)
     if not inputs:
         raise RequestError("has no items", key)
+    _refuse_random_items(dataset, inputs, targets, key)
     x = np.stack(inputs)
     return (x if x.ndim > 1 else x[:, None]), np.concatenate(targets)
+
+
+def _refuse_random_items(
+    dataset: Any, inputs: list[np.ndarray], targets: list[np.ndarray], key: str
+) -> None:
+    """Refuse a dataset whose items differ when they are read again: they are read once."""
+    rows = np.unique(np.linspace(0, len(inputs) - 1, _ITEMS_READ_AGAIN).astype(int)).tolist()
+    for row in rows:
+        pair = (_to_array(value, key) for value in dataset[row])
+        for value, first, name in zip(pair, (inputs[row], targets[row]), _PAIR, strict=True):
+            if not np.array_equal(
+                value.reshape(first.shape), first, equal_nan=value.dtype.kind == "f"
+            ):
+                message = f"the {name} of item {row} is another when it is read again"
+                reason = "items are read once, and a random one would stay for all seeds and epochs"
+                advice = (
+                    "give the data without random changes, and let the regularizer 'input_noise', "
+                    "a regularizer of your own, or a layer of the model draw them in each step"
+                )
+                raise RequestError(f"{message}: {reason}; {advice}", key)
 
 
 def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, Any]) -> Task:

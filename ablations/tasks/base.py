@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field, replace
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -180,6 +180,10 @@ class Task(Component):
         """
         with streams.isolated(purpose="data/global"):
             return self.data(streams)
+
+    def describe_seeds(self, streams: Sequence[Streams]) -> tuple[str, ...]:
+        """Return sentences about what the splits of some seeds lack, such as a class."""
+        return ()
 
     def with_splits(self, **shares: float) -> Self:
         """Return the task with other shares of ``validation`` and ``test`` rows.

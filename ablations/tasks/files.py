@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from ablations.core.random import Streams
 from ablations.core.registry import format_value, frozen, resolve_path
 from ablations.tasks.base import Classification, Data, Judge, Regression, Task, WeightedTask, task
 from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
+from ablations.tasks.tabular.groups import Shuffle
 from ablations.tasks.tabular.options import READING_FIELDS, ReadingOptions, to_table
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
@@ -144,12 +146,18 @@ class Table(TableOptions, WeightedTask):
     def default_test(self) -> float:
         return 0.0 if self.split == "column" else self.validation
 
+    def describe_seeds(self, streams: Sequence[Streams]) -> tuple[str, ...]:
+        try:
+            columns, split = self._prepare(self.content)
+        except RequestError:
+            return ()  # the file has changed, or is elsewhere
+        shuffles = {each.seed: _shuffler(each) for each in streams}
+        return tuple(split.describe_missing(columns, shuffles))
+
     def data(self, streams: Streams) -> Data:
         self._check_content()
         columns, split = self._prepare(self.content)
-        train, val, test = split.draw(
-            lambda count, purpose: streams.permutation(count, purpose).numpy()
-        )
+        train, val, test = split.draw(_shuffler(streams))
         inputs, targets = map(torch.from_numpy, columns.encode(train))
         x = inputs.to(torch.float32)
         y = targets if columns.classes else targets.to(torch.float32)
@@ -163,6 +171,10 @@ class Table(TableOptions, WeightedTask):
         options = {field.name: getattr(self, field.name) for field in fields(TableOptions)}
         options["shape"] = self.shape if len(self.shape) > 1 else ()
         return _prepare(TableOptions(**options), self.format, content)
+
+
+def _shuffler(streams: Streams) -> Shuffle:
+    return lambda count, purpose: streams.permutation(count, purpose).numpy()
 
 
 @lru_cache(maxsize=4)

@@ -41,7 +41,7 @@ import torch
 from torch import Tensor, nn
 
 from ablations.core.deprecation import renamed_attributes
-from ablations.core.registry import Component
+from ablations.core.registry import Component, is_redefined
 from ablations.core.registry import register as technique
 from ablations.tasks.base import Task
 from ablations.techniques.layers import (
@@ -295,6 +295,13 @@ class Schedule(Technique):
     adaptive: ClassVar[bool] = True
     """Whether the rates may depend on the objective; if not, they are known before training."""
 
+    def has_fixed_rates(self) -> bool:
+        """Return whether the rates are known before training.
+
+        A subclass with an ``after_epoch`` of its own, which gets the objective, says so again.
+        """
+        return not self.adaptive and not is_redefined(type(self), "after_epoch", "adaptive")
+
     def scheduler(self, optimizer: torch.optim.Optimizer, epochs: int, steps: int) -> Any:
         """Return PyTorch's scheduler for ``epochs`` epochs of ``steps`` steps, or None."""
         return None
@@ -360,7 +367,8 @@ class Optimizer(Technique):
         """Return the change of the parameters at a learning rate of 1, and the new moments.
 
         The rule of ``build`` as a pure function, element by element, of tensors of any shape: it
-        trains many runs in one program.  Without it runs are trained one by one.
+        trains many runs in one program.  Without it, or if a subclass changes ``build`` alone, runs
+        are trained one by one.
 
         Parameters
         ----------

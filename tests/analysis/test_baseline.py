@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.metrics import average_precision_score
 
 from ablations.analysis import Design, against_baseline
 from ablations.analysis.results import Results
@@ -168,6 +169,39 @@ def test_the_metric_has_a_constant_of_its_own(tmp_path: Path, gain: float, learn
     means = results.runs.groupby(["norm", "regularizer"])["accuracy"].mean()
     assert by_metric["value"].iloc[1] == pytest.approx(means.max())
     assert by_metric["learning"].iloc[0] == (6 if learned else 0)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro", "precision_macro"])
+def test_a_guess_at_a_class_teaches_nothing(tmp_path: Path, metric: str) -> None:
+    """Beside a constant that is worse, as the class that is frequent in training rows alone."""
+    results = rare_results(tmp_path, -0.45)
+    runs = results.runs.rename(
+        columns={"accuracy": metric, "baseline_accuracy": f"baseline_{metric}"}
+    )
+    runs = runs.assign(**{f"baseline_{metric}": 0.4, "baseline_balanced_accuracy": 0.5})
+    metadata = make_metadata(metric_name=metric, metrics={metric: True})
+    table = Results(**(vars(results) | {"runs": runs, "metadata": metadata})).baseline(metric)
+    assert table["baseline"].tolist() == pytest.approx([0.5, 0.5])
+    assert not table["learned"].any()
+
+
+def test_a_random_order_has_more_than_the_share_of_a_class_as_average_precision(
+    tmp_path: Path,
+) -> None:
+    random, n, m = np.random.default_rng(0), 40, 4
+    labels = np.arange(n) < m
+    mean = np.mean([average_precision_score(labels, random.random(n)) for _ in range(500)])
+    results = rare_results(tmp_path, 0.0)
+    runs = results.runs.assign(
+        average_precision=mean, baseline_average_precision=m / n, metric=mean
+    )
+    judging = Judging(n, 0.2, is_fixed=False, is_likelihood=True, classification=True)
+    metadata = make_metadata(
+        metric_name="average_precision", metrics={"average_precision": True}, judging=judging
+    )
+    fields = vars(results) | {"runs": runs, "metadata": metadata}
+    table = Results(**fields).baseline("average_precision")
+    assert table["baseline"].iloc[0] == pytest.approx(mean, abs=0.012) != m / n
 
 
 def test_the_answer_says_by_which_measure_nothing_was_learned(tmp_path: Path) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import importlib
+import operator
+import shutil
 import sys
+from functools import lru_cache, partial, wraps
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+import numpy as np
 import pytest
+import sklearn.metrics
+import torch
+from torch import nn
 
-from ablations import RequestError
+from ablations import RequestError, Study
 from ablations.core.plugins import (
+    check_function,
     import_object,
     import_state,
     loaded_hashes,
@@ -73,3 +82,70 @@ def test_a_worker_that_would_import_an_edited_module_is_refused(
     # The worker starts now, and imports what the file holds now.
     with pytest.raises(RequestError, match="was changed while the command ran"):
         call_isolated(double, 2)
+
+
+class Network(nn.Module):
+    @classmethod
+    def build(cls, inputs: int) -> nn.Module:
+        return cls()
+
+    def method(self) -> None:
+        pass
+
+
+def plain(inputs: int) -> nn.Module:
+    return nn.Linear(inputs, 1)
+
+
+@wraps(plain)
+def decorated(*arguments: Any) -> nn.Module:
+    return plain(*arguments)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            plain,
+            decorated,
+            partial(plain, inputs=1),
+            lru_cache(plain),
+            lambda inputs: plain(inputs),
+        ),
+        *(Network, Network.build, sklearn.metrics.r2_score, np.mean),
+        *(torch.nn.functional.mse_loss, nn.Sequential),
+    ],
+)
+def test_functions_and_classes_of_modules_are_read(value: Any) -> None:
+    check_function(value, "mine:value", "model", classes=(nn.Module,))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (len, "a built-in function"),
+        (torch.relu, "a built-in function"),
+        (shutil.rmtree, "a function of Python's own module 'shutil'"),
+        (partial(shutil.rmtree, "/"), "a function of Python's own module 'shutil'"),
+        (importlib, "a module"),
+        (dict, "a class"),
+        (nn.Linear(1, 1), "an object of the class Linear"),
+        (Network().method, "a method of an object of the class Network"),
+        (nn.Linear(1, 1).forward, "a method of an object of the class Linear"),
+        (3, "an object of the class int"),
+        (None, "an object of the class NoneType"),
+        (operator.itemgetter(0), "an object of the class itemgetter"),
+    ],
+)
+def test_nothing_else_is_read(value: Any, kind: str) -> None:
+    with pytest.raises(RequestError, match=f"^model: 'python:mine:value' is {kind}; expected a f"):
+        check_function(value, "mine:value", "model", classes=(nn.Module,))
+
+
+@pytest.mark.parametrize("target", ["os:system", "subprocess:run", "importlib.util:find_spec"])
+def test_a_module_of_python_itself_is_not_even_imported(target: str) -> None:
+    with pytest.raises(RequestError, match="is a module of Python itself"):
+        import_object(target, "model")
+    for study in ({"model": f"python:{target}"}, {"axes": {"norm": [f"python:{target}"]}}):
+        with pytest.raises(RequestError, match="is a module of Python itself"):
+            Study(task="notebook", **study)

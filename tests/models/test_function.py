@@ -309,7 +309,11 @@ BROKEN = {
     "no module": ("", "nowhere:build", "no module 'nowhere'"),
     "no name": (BLOCKS, "{}:built", "has no 'built'; did you mean 'build'?"),
     "no colon": (BLOCKS, "{}.build", "expected python:module:name, found 'python:"),
-    "no function": (HEAD + "build = 3", "{}:build", "is int; expected a class of a model"),
+    "no function": (
+        HEAD + "build = 3",
+        "{}:build",
+        "is an object of the class int; expected a function or a class of Module",
+    ),
     "syntax": (HEAD + "def build(:\n", "{}:build", ".py, line 3: invalid syntax"),
     "missing": (HEAD + "import nowhere_at_all", "{}:build", "needs 'nowhere_at_all', which is not"),
     "raises": (HEAD + "\nraise OSError('no')", "{}:build", "OSError: no (mine"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from ablations import Results, Study
 from ablations.cli import app
+from ablations.report.summary import effect_sentences
 from ablations.results.answer import load_answer
 
 from ..studies import run
@@ -216,9 +218,25 @@ def test_class_weights_help_a_rare_class_by_balanced_accuracy(tmp_path: Path) ->
         medians[weight] = runs["balanced_accuracy"].mean()
         assert any("over 6 seeds by balanced_accuracy" in text for text in sentences)
         assert "judged on test rows, by loss and by balanced_accuracy." in sentences[-1]
+        assert set(results.runs["baseline_balanced_accuracy"]) == {0.5}
+        if not weight:
+            assert_nothing_is_learned_by_accuracy(results)
     # The constant has 0.5; the rule that is best for these two normal distributions 0.80.
     assert medians["balanced"] == pytest.approx(0.80, abs=0.04)
     assert medians[""] < 0.62
+
+
+def assert_nothing_is_learned_by_accuracy(results: Results) -> None:
+    """Of a class of 95 %: the accuracy is that of the constant, which the loss surely beats."""
+    assert results.runs["baseline_accuracy"].tolist() == [0.95] * 12
+    by_loss, by_accuracy = (results.baseline(name) for name in ("test_loss", "accuracy"))
+    assert by_loss["learned"].all()
+    assert not by_accuracy["learned"].any()
+    assert by_accuracy["value"].tolist() == pytest.approx([0.955, 0.955], abs=0.006)
+    metadata = results.metadata_for("accuracy")
+    ablation = replace(results, metadata=metadata).ablation
+    first = effect_sentences(ablation, metadata, "level")[0]
+    assert first.startswith("Nothing was learned here: neither the control (accuracy 0.95")
 
 
 def test_loss_and_accuracy_disagree_about_wine_and_the_answer_says_where(tmp_path: Path) -> None:

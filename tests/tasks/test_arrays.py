@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -300,3 +303,47 @@ def test_a_shape_with_channels_last_is_warned_of(
     task = from_arrays(x, x.reshape(30, -1)[:, 0], folder=tmp_path)
     assert warning in task.caution
     assert bool(task.caution) == bool(warning)
+
+
+class Items:
+    """Ten pairs of five numbers and a class; ``change`` disturbs an item each time it is read."""
+
+    def __init__(self, change: Callable[[torch.Tensor, int], torch.Tensor]) -> None:
+        self.change, self.reads = change, 0
+        self.x, self.y = torch.arange(500.0).view(100, 5), torch.arange(100) % 2
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
+        self.reads += 1
+        return self.change(self.x[row], self.reads), self.y[row]
+
+
+def flip(x: torch.Tensor, reads: int) -> torch.Tensor:
+    return x.flip(0) if torch.rand(1) < 0.5 else x
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, reads: x + torch.randn(5),
+        lambda x, reads: x * np.random.uniform(0.9, 1.1),  # noqa: NPY002
+        lambda x, reads: x + random.random(),
+        lambda x, reads: x + os.urandom(1)[0],
+        lambda x, reads: x + 1e-6 * reads,
+        flip,
+    ],
+)
+def test_a_dataset_with_random_items_is_refused(change: Any, tmp_path: Path) -> None:
+    for arguments in ((Items(change),), (Items(lambda x, reads: x), Items(change))):
+        with pytest.raises(RequestError, match=r"is another when it is read again.*'input_noise'"):
+            from_dataset(*arguments, folder=tmp_path)
+
+
+def test_a_dataset_whose_items_stay_is_read(tmp_path: Path) -> None:
+    def seeded(x: torch.Tensor, reads: int) -> torch.Tensor:
+        noise = torch.randn(5, generator=torch.Generator().manual_seed(int(x[0])))
+        return torch.where(x == 3, torch.nan, x) + noise
+
+    assert from_dataset(Items(seeded), 0.2, folder=tmp_path).rows == 80

@@ -116,7 +116,7 @@ def test_a_loss_that_cannot_be_used_is_refused(module: str) -> None:
         ("diabetes", "hubr", "task.loss: unknown loss 'hubr'.*did you mean 'huber'"),
         ("diabetes", "focal", "task.loss: the loss 'focal' is not for regression"),
         ("digits", "l1", "the loss 'l1' is not for classification"),
-        ("diabetes", f"{module}:number", "is int; expected a function"),
+        ("diabetes", f"{module}:number", "is an object of the class int; expected a function"),
         ("diabetes", f"{module}:absolut", "'my_losses' has no 'absolut'.*'absolute'"),
     ):
         with pytest.raises(RequestError, match=message):

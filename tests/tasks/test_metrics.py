@@ -225,7 +225,7 @@ def test_a_function_of_yours_gets_the_targets_in_their_own_unit(module: str) -> 
 
 
 def test_an_own_metric_that_cannot_be_used_is_refused(module: str) -> None:
-    with pytest.raises(RequestError, match="is int; expected a function"):
+    with pytest.raises(RequestError, match="is an object of the class int; expected a function"):
         find_metric(f"{module}:number", False)
     with pytest.raises(RequestError, match=r"metric: 'metrics_of_mine' has no 'wurst'.*'worst'"):
         find_metric(f"{module}:wurst", False)

@@ -84,9 +84,9 @@ def test_a_study_names_a_technique_by_its_python_path(module: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("axis", "level", "message"),
     [
-        ("norm", "python:{}:no_technique", "is function; expected a class of a norm"),
+        ("norm", "python:{}:no_technique", "is a function; expected a class of a norm"),
         ("init", "python:{}:{}", "is a norm; expected an init decorated"),
-        ("norm", "python:{}:Layer", "is type; expected a class of a norm"),
+        ("norm", "python:{}:Layer", "is a class; expected a class of a norm"),
         ("norm", "python:{}:Mine", "has no 'Mine'; "),
         ("norm", {"name": "python:{}:{}", "pover": 1.0}, "no parameter 'pover'; did you mean"),
         ("norm", {"name": "python:{}:{}", "power": "a"}, "valid number, found 'a'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +10,15 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from ablations.tasks.tabular.columns import TableColumns, TableOptions
-
-Shuffle = Callable[[int, str], np.ndarray]
-"""``(count, purpose) -> order``: a random permutation of ``range(count)``."""
+from ablations.tasks.tabular.groups import GroupSplits, Shuffle
 
 _TRAINING, _VALIDATION, _TEST = ("training", "train"), ("validation", "val", "valid"), ("test",)
 """Names of the splits in a column, in lower case."""
 
 Positions = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Positions of the training, validation and test rows."""
+MOST_SEEDS = 8
+"""Seeds that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,50 @@ class SplitPlan:
     n_test: int
     draw: Callable[[Shuffle], Positions]
     notes: tuple[str, ...] = ()
+    group_of: np.ndarray | None = None
+    """The group of each row; None where each seed has the same number of rows of each class."""
+
+    def describe_missing(
+        self, columns: TableColumns, shuffles: Mapping[int, Shuffle]
+    ) -> Iterator[str]:
+        """Yield a sentence for each class that lacks rows in a split of some seeds.
+
+        Parameters
+        ----------
+        columns
+            The table.
+        shuffles
+            Each seed and what draws its split.
+        """
+        if self.group_of is None:
+            shuffles = dict(list(shuffles.items())[:1])
+        draws = {seed: self.draw(shuffle) for seed, shuffle in shuffles.items()}
+        for code, label in enumerate(columns.classes):
+            is_class = columns.targets == code
+            for split, noun in enumerate(("training", "validation", "test")):
+                lacking = [
+                    seed
+                    for seed, rows in draws.items()
+                    if len(rows[split]) and not is_class[rows[split]].any()
+                ]
+                if not lacking:
+                    continue
+                count, place = f"{int(is_class.sum()):,} rows", ""
+                if self.group_of is not None:
+                    count = f"{len(set(self.group_of[is_class])):,} groups"
+                    place = f" of {_list_seeds(lacking, len(draws))}"
+                yield f"No {noun} row{place} has the class '{label}', which has {count}."
+
+
+def _list_seeds(seeds: Iterable[int], total: int) -> str:
+    seeds = list(seeds)
+    if len(seeds) == total:
+        return "any seed"
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    if len(seeds) <= MOST_SEEDS:
+        return f"seeds {', '.join(map(str, seeds[:-1]))} and {seeds[-1]}"
+    return f"{len(seeds):,} of {total:,} seeds ({', '.join(map(str, seeds[:MOST_SEEDS]))}, …)"
 
 
 def plan_split(columns: TableColumns, options: TableOptions) -> SplitPlan:
@@ -97,28 +141,21 @@ def _by_group(columns: TableColumns, name: str, n_validation: int, n_test: int) 
         raise columns.table.error(f"{message}, too many for {held_out} validation rows")
     for code, label in enumerate(columns.classes):
         if len(set(codes[columns.targets == code])) < 2:
-            raise columns.table.error(f"the class '{label}' is in a single group of '{name}'")
-    rows = len(codes)
-    n_train = rows - sum(held_out_sizes)
+            message = f"the class '{label}' is in a single group of '{name}'"
+            advice = "no split can both train on it and judge it; leave out its rows"
+            raise columns.table.error(f"{message}: {advice}, or its group")
+    n_train = len(codes) - sum(held_out_sizes)
+    class_of = columns.targets if columns.classes else np.zeros(len(codes), dtype=np.int64)
+    splits = GroupSplits(codes, class_of, tuple(held_out_sizes), (n_train, *least))
 
     def draw(shuffle: Shuffle) -> Positions:
-        split_of = np.zeros(len(sizes), dtype=np.int64)  # 0 training, 1 validation, 2 test
-        free = list(held_out_sizes)
-        for group in shuffle(len(sizes), "split/groups"):
-            for i, room in enumerate(free):
-                if sizes[group] <= room:
-                    split_of[group] = i + 1
-                    free[i] -= sizes[group]
-                    break
-        order = shuffle(rows, "split")
-        split = split_of[codes[order]]
-        held_out = [order[split == i + 1][:n] for i, n in enumerate(least)]
-        return order[split == 0][:n_train], held_out[0], (held_out[1:] or [order[:0]])[0]
+        train, validation, *test = splits.draw(shuffle)
+        return train, validation, (test or [train[:0]])[0]
 
     surplus = largest - 1
     note = f"Groups of '{name}' stay together, which leaves out up to {surplus:,} rows of a split."
-    n_test = least[1] if n_test else 0
-    return SplitPlan(n_train, least[0], n_test, draw, (note,) if surplus else ())
+    notes = (note,) if surplus else ()
+    return SplitPlan(n_train, least[0], least[1] if n_test else 0, draw, notes, codes)
 
 
 def _by_time(columns: TableColumns, name: str, n_validation: int, n_test: int) -> SplitPlan:

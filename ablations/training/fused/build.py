@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from ablations.core.random import Draws, GlobalDraws, Streams
+from ablations.core.registry import is_foreign, is_redefined
 from ablations.models.base import build_network, finish_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data, Task
@@ -47,13 +50,43 @@ def build_program(configuration: Configuration) -> CohortProgram:
 
 
 def _check_components(c: Configuration) -> None:
+    """Refuse components that do more in the plain loop than the parts that a program executes."""
     if c.regularizer.has_own_hooks():
         reason = f"the regularizer '{c.regularizer.name}' is more than its penalties"
         raise NotStackableError(reason)
     if type(c.optimizer).update is Optimizer.update:
         raise NotStackableError(f"the optimizer '{c.optimizer.name}' has no 'update'")
+    if is_redefined(type(c.optimizer), "build", "update"):
+        raise NotStackableError(f"the optimizer '{c.optimizer.name}' has a 'build' of its own")
+    if c.optimizer.user_modules() and not _is_update_of_build(c):
+        raise NotStackableError(
+            f"the optimizer '{c.optimizer.name}' has an 'update' unlike 'build'"
+        )
     if type(c.task).mean_loss is not Task.mean_loss or type(c.task).losses is Task.losses:
         raise NotStackableError(f"the task '{c.task.name}' has no loss of each row")
+    limits_lengths = not math.isinf(c.regularizer.penalties().max_norm)
+    if limits_lengths and is_foreign(type(c.norm), "lengths"):
+        raise NotStackableError(f"the norm '{c.norm.name}' has 'lengths' of its own")
+
+
+def _is_update_of_build(c: Configuration) -> bool:
+    """Whether a user's optimizer takes the same steps in both forms, on five numbers in float64."""
+    expected = torch.linspace(-1, 1, 5, dtype=torch.float64).requires_grad_()
+    parameters = expected.detach().clone()
+    requested = c.regularizer.penalties().decay
+    decay = c.optimizer.decay(requested)
+    reference = c.optimizer.build([expected], c.lr, requested)
+    moments = tuple(torch.zeros_like(parameters) for _ in range(c.optimizer.moments))
+    for step in range(1, 6):
+        gradient = (2 * parameters - 1) * step
+        expected.grad = gradient.clone()
+        reference.step()
+        factors = tuple(torch.tensor(f, dtype=torch.float64) for f in c.optimizer.factors(step))
+        coupled, decoupled = (0.0, decay.amount) if decay.decoupled else (decay.amount, 0.0)
+        gradient = gradient + coupled * parameters
+        change, moments = c.optimizer.update(gradient, moments, factors)
+        parameters = parameters * (1 - c.lr * decoupled) - c.lr * change
+    return torch.allclose(parameters, expected.detach(), rtol=1e-6, atol=1e-12)
 
 
 def _check_hooks(template: nn.Module) -> None:
@@ -66,6 +99,8 @@ def _check_hooks(template: nn.Module) -> None:
     for module in template.modules():
         if any(getattr(module, hook, None) for hook in _HOOKS):
             raise NotStackableError(f"a layer has a hook: {type(module).__name__}")
+        if "forward" in vars(module):
+            raise NotStackableError(f"a {type(module).__name__} has a forward pass of its own")
 
 
 def _check_random_layers(configuration: Configuration, template: nn.Module) -> None:

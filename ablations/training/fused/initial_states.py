@@ -72,7 +72,7 @@ class InitialStateCache:
     def member(self, run: Run) -> Member:
         c, lr_S = run.configuration, None
         initial = self._initial(c.init, run.seed)
-        if not c.schedule.adaptive:
+        if c.schedule.has_fixed_rates():
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
         return Member(run, initial, *self._data(run.seed), lr_S)
 
@@ -102,6 +102,8 @@ def _shared_template(configuration: Configuration) -> nn.Module | None:
     """Build a network that can be filled for every member; None if there is no such network."""
     c = configuration
     if c.model.has_random_build or type(c.norm).wrap is not Norm.wrap:
+        return None
+    if c.model.user_modules():  # its ``fill`` may count on weights that were just built
         return None
     template, other = (_build_unfilled(c, c.streams(seed)) for seed in (0, 1))
     states = zip(template.state_dict().values(), other.state_dict().values(), strict=True)

@@ -19,6 +19,8 @@ from ablations.tasks.tabular.texts import Texts, parse_numbers, read_numbers
 _TWO_LETTERS = "[A-Z]{2}"
 """Codes of countries, continents and states, among which NA is one."""
 _CODE = r"\d+"
+_HEAD = 50
+"""How many values are tried before all of them."""
 _LEADING_ZERO = r"0\d+"
 
 
@@ -96,7 +98,8 @@ class ColumnReader:
         is_mark = texts.is_mark if self.has_marks else np.zeros(len(texts.values), dtype=bool)
         rest = texts.without(is_mark)
         if self.infers or not len(texts.values):
-            numbers = self._parse(rest.values)
+            head = rest.values.head(_HEAD)
+            numbers = self._parse(head if np.isnan(self._parse(head)).any() else rest.values)
             if not np.isnan(numbers).any():
                 return self._infer_codes(name, rest, numbers, is_mark)
             lowered = rest.values.str.lower()
@@ -132,7 +135,7 @@ class ColumnReader:
         for form in filter(None, (self.options.date_format, "ISO8601")):
             if form == "ISO8601" and values.str.fullmatch(_CODE).any():
                 return None
-            if parse_dates(values.head(50), form).isna().any():
+            if parse_dates(values.head(_HEAD), form).isna().any():
                 continue
             dates = parse_dates(values, form)
             if dates.notna().all():

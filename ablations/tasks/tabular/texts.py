@@ -82,6 +82,15 @@ class Texts:
         values = self.values[~is_missing].reset_index(drop=True)
         return replace(self, values=values, codes=np.append(positions, -1)[self.codes])
 
+    def sample(self, rows: int = 1000) -> Texts:
+        """Return some rows, at equal distances."""
+        step = max(1, len(self.codes) // rows)
+        positions, codes = np.unique(self.codes[::step], return_inverse=True)
+        if positions[:1] == -1:
+            positions, codes = positions[1:], codes - 1
+        values = self.values.iloc[positions].reset_index(drop=True)
+        return Texts(values, codes, self.index[::step], self.unit)
+
     def share(self, is_wanted: np.ndarray) -> float:
         """Return the share of the rows with a value that hold one of some values."""
         total = int(self.counts.sum())

@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 from ablations import Study, load
 from ablations.cli import app
 from ablations.core import registry
+from ablations.study.configuration import Run
 from ablations.study.expand import expand
 from ablations.study.study import shipped_studies
 from ablations.testing import check
-
-from .studies import run
+from ablations.training import loop
+from ablations.training.fused import trainer
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -156,13 +157,14 @@ def test_your_own_task_optimizer_loss_and_metric_train_in_one_study(
     study = Study.from_toml("own.toml")
     assert len(expand(study).runs) == 4 * 6
     check(study.configurations[-1].optimizer)
-    results = run(study.replace(seeds=1).with_epochs(20), tmp_path / "out", jobs=1)
-    assert set(results.runs["status"]) == {"ok"}
-    assert results.runs["metric_name"].unique().tolist() == ["python:own_metric:brier"]
-    assert results.runs["metric"].median() < 0.4
-    by_optimizer = results.runs.groupby("optimizer")["engine"].unique()
-    assert by_optimizer["nadam"].tolist() == ["loop"]
-    assert by_optimizer["adam"].tolist() != ["loop"]
+    for training_run in [Run(c, 0) for c in study.with_epochs(8).configurations]:
+        judge = loop.train(training_run)
+        assert judge.status == "ok"
+        assert 0 < judge.evaluation.metrics["python:own_metric:brier"] < 0.6
+        if training_run.configuration.optimizer.name == "adam":
+            (result,) = trainer.train([training_run], 8)
+            assert result.engine == "fused"
+            assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-3)
 
 
 def test_the_table_of_studies_is_true() -> None:

@@ -13,9 +13,11 @@ import pandas as pd
 from ablations.analysis.results import Results, load
 from ablations.core.errors import RequestError
 from ablations.core.schema import STATUS_RANK, TRAINED
+from ablations.core.sources import UNSEEN
 from ablations.execution.metadata import study_metadata
 from ablations.execution.trust import load_study
 from ablations.results import settings, store
+from ablations.results.inputs import save_inputs, unite_inputs
 from ablations.results.store import StoredResults
 from ablations.study.configuration import SETTINGS
 from ablations.study.expand import expand
@@ -44,9 +46,12 @@ def merge_results(
         if other != engine_settings[0]:
             message = f"holds results of another engine than {folders[0]}"
             raise RequestError(f"{message}: {other}, not {engine_settings[0]}", source=str(folder))
+    files = unite_inputs(folders)
     runs, curves = _merge_runs(inputs, keep)
     study = _unite_studies(studies)
-    metadata = study_metadata(study, set(runs["run_id"]) - expand(study).run_ids)
+    stored = [caution for each in inputs if each.metadata for caution in each.metadata.cautions]
+    unseen = [caution for caution in dict.fromkeys(stored) if caution.endswith(UNSEEN)]
+    metadata = study_metadata(study, set(runs["run_id"]) - expand(study).run_ids, unseen)
     environments = {name: text for each in inputs for name, text in each.environment.items()}
     audit = pd.concat([each.audit for each in inputs], ignore_index=True).drop_duplicates("run_id")
     timings = pd.concat([each.timings for each in inputs], ignore_index=True)
@@ -56,6 +61,7 @@ def merge_results(
         store.start(folder, study.to_toml(), environments, metadata)
         store.write_tables(folder, runs=runs, curves=curves, audit=audit, timings=timings)
         settings.save_settings(folder, engine_settings[0])
+        save_inputs(folder, files)
         if out.exists():
             out.rmdir()
         folder.replace(out)

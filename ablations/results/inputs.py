@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ablations.core.errors import RequestError
@@ -14,7 +14,7 @@ INPUTS_FILE = "inputs.json"
 
 def save_inputs(folder: Path, files: Mapping[str, str]) -> None:
     """Add files, path and hash, to those of a results folder."""
-    stored = _load_inputs(folder)
+    stored = load_inputs(folder)
     if not files.items() <= stored.items():
         write_sealed_json(folder / INPUTS_FILE, {**stored, **files}, indent=1)
 
@@ -24,14 +24,26 @@ def changed_input(folder: Path) -> str | None:
 
     A file whose folder does not exist does not count: the results were moved.
     """
-    for path, content in _load_inputs(folder).items():
+    for path, content in load_inputs(folder).items():
         if Path(path).parent.is_dir() and hash_file(path) != content:
             return path
     return None
 
 
-def _load_inputs(folder: Path) -> dict[str, str]:
-    try:
-        return read_sealed_json(folder / INPUTS_FILE)
-    except RequestError:
+def unite_inputs(folders: Sequence[Path]) -> dict[str, str]:
+    """Return the files that the runs of all folders read; refuse one that has two contents."""
+    united: dict[str, str] = {}
+    for folder in folders:
+        for path, content in load_inputs(folder).items():
+            if united.setdefault(path, content) != content:
+                message = f"holds runs that read {path} when it had another content"
+                raise RequestError(f"{message} than in {folders[0]}", source=str(folder))
+    return united
+
+
+def load_inputs(folder: Path) -> dict[str, str]:
+    """Return path and hash of the files that the runs of a results folder read."""
+    path = folder / INPUTS_FILE
+    if not path.exists():
         return {}  # no run has read a file, or the folder is of an earlier version
+    return read_sealed_json(path, f"'ablations repair {folder}' sets it aside")

@@ -12,6 +12,7 @@ from ablations.core.errors import RequestError
 from ablations.results import settings, shards, store
 from ablations.results.answer import ANSWER_FILE, REPORT_FILE
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
+from ablations.results.inputs import INPUTS_FILE, load_inputs
 from ablations.results.lock import LOCK
 from ablations.results.metadata import METADATA_FILE, load_metadata
 from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
@@ -22,6 +23,7 @@ _READERS: dict[str, Callable[[Path], object]] = {
     METADATA_FILE: load_metadata,
     ENVIRONMENT_FILE: read_environments,
     settings.ENGINE_FILE: settings.load_settings,
+    INPUTS_FILE: load_inputs,
 }
 
 

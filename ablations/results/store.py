@@ -1,7 +1,7 @@
 """Results folders: Parquet shards in, DataFrames out.
 
-A results folder holds ``study.toml``, ``metadata.json``, ``engine.json``, ``environment.json`` and
-the tables of ``schema`` as folders of Parquet shards (``shards``).
+A results folder holds ``study.toml``, ``metadata.json``, ``engine.json``, ``inputs.json``,
+``environment.json`` and the tables of ``schema`` as folders of Parquet shards (``shards``).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from ablations.core.recorder import recorded_inputs, recording
 from ablations.execution.options import RunOptions
 from ablations.execution.plan import plan_execution
 from ablations.execution.progress import Silent
-from ablations.results.inputs import changed_input, save_inputs
+from ablations.results.inputs import changed_input, save_inputs, unite_inputs
 
 NUMBER = itertools.count()
 
@@ -143,6 +143,10 @@ def test_a_changed_file_is_refused_and_what_is_not_seen_is_named(stem: str, tmp_
     (tmp_path / f"{stem}slope.json").write_text("0.9")
     with pytest.raises(RequestError, match=r"slope.json, which has changed since"):
         plan_execution(study, out, options)
+    united = unite_inputs([out, out])
+    save_inputs(tmp_path, dict.fromkeys(united, "0" * 20))
+    with pytest.raises(RequestError, match="when it had another content"):
+        unite_inputs([out, tmp_path])
     forced = RunOptions(backend="sequential", force=True)
     assert plan_execution(study, out, forced).todo == 2
 

@@ -14,6 +14,7 @@ from ablations import Study
 from ablations.core import registry
 from ablations.models import base as models
 from ablations.study.configuration import Run
+from ablations.tasks import files
 from ablations.techniques import base as techniques
 from ablations.techniques.regularizers import L1, Dropout
 from ablations.testing import check
@@ -170,3 +171,9 @@ def test_callers_may_use_the_old_names_of_current_classes() -> None:
         assert techniques.Terms is techniques.Penalties
     with pytest.raises(AttributeError, match="has no attribute 'Turms'"):
         techniques.Turms  # noqa: B018
+
+
+def test_tasks_of_files_have_their_former_module() -> None:
+    with pytest.warns(DeprecationWarning, match="now called 'ablations.tasks.files'"):
+        from ablations.tasks.tables import Csv
+    assert Csv is files.Csv

@@ -97,6 +97,8 @@ class TableColumns:
     """Sentences about omitted columns and rows and imputed values."""
     standardize: bool = True
     """Whether ``encode`` scales numbers among the features."""
+    is_rekeyed: bool = False
+    """Whether versions up to 0.1 would have read other values."""
 
     @property
     def inputs(self) -> int:
@@ -162,7 +164,13 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     names = [options.target, *split_columns, *_feature_names(table, options)]
     notes = (*table.notes, *table.describe(names), *target_notes, *feature_notes)
     columns = (array, tuple(categories), targets, classes)
-    return TableColumns(table, kind, *columns, notes, options.standardize)
+    is_rekeyed = any(
+        table.reading(name).is_rekeyed
+        for name in names
+        # A long number is the same amount as before.
+        if table.reading(name).type != "number" or name in split_columns or name == options.target
+    )
+    return TableColumns(table, kind, *columns, notes, options.standardize, is_rekeyed)
 
 
 def _check_names(table: TableFile, options: TableOptions) -> None:

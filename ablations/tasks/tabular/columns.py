@@ -49,6 +49,8 @@ class TableColumns:
     """Whether ``encode`` scales numbers among the features."""
     columns: tuple[TableColumn, ...] = ()
     """What became of each column of the file, in its order."""
+    is_rekeyed: bool = False
+    """Whether versions up to 0.1 would have read other values."""
 
     @property
     def inputs(self) -> int:
@@ -113,7 +115,13 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     notes = (*table.notes, *table.describe(names), *target_notes, *describe_features(features))
     columns = tuple(_describe_columns(table, options, features, kind, classes))
     arrays = (array, tuple(categories), targets, classes)
-    return TableColumns(table, kind, *arrays, notes, options.standardize, columns)
+    is_rekeyed = any(
+        table.reading(name).is_rekeyed
+        for name in names
+        # A long number among the features is the same amount as before.
+        if table.reading(name).type != "number" or name in (*options.targets, *split_columns)
+    )
+    return TableColumns(table, kind, *arrays, notes, options.standardize, columns, is_rekeyed)
 
 
 def _describe_columns(

@@ -41,7 +41,7 @@ from ablations.training.cohorts import MIN_MEMBERS, cohort_key
 from ablations.training.fused import trainer
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import NotStackableError
-from ablations.training.result import RunResult
+from ablations.training.result import RunResult, error_message
 
 __all__ = ["check"]
 
@@ -299,7 +299,13 @@ def _check_cases(technique: Technique, cases: tuple[_Case, ...]) -> Requirements
     for case in cases:
         reason = case.configuration(technique).skip
         if reason is None:
-            yield from _check_runs(technique, case)
+            try:
+                for is_fulfilled, violation in _check_runs(technique, case):
+                    yield is_fulfilled, f"{violation} ({case.title})"
+            except Exception as error:
+                name = f"{technique.role} '{technique.label}'"
+                message = f"{name}: its runs fail: {error_message(error)} ({case.title})"
+                raise AssertionError(message) from error
             if not reasons:
                 return
         else:

@@ -159,6 +159,25 @@ def test_a_technique_that_applies_nowhere_is_a_failure(monkeypatch: pytest.Monke
     check(norm, "diabetes")
 
 
+def test_an_exception_in_training_is_a_failure_that_names_the_task(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def skip(self: Any, context: Any) -> str | None:
+        return None if context.task.classification else "it needs classes"
+
+    def objective(self: Any, outputs: Tensor, targets: Tensor, *rest: Any) -> Tensor:
+        if outputs.shape[-1] == 2:
+            raise OSError("no")
+        return 1.5 * Regularizer.objective(self, outputs, targets, *rest)
+
+    level = register_broken(Regularizer, skip=skip, objective=objective)
+    monkeypatch.setitem(globals(), "Broken", type(level))
+    with pytest.raises(
+        AssertionError, match=r"its runs fail: OSError: no \(two classes with mlp\)"
+    ):
+        check(level)
+
+
 def test_an_exception_in_skip_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     norm = register_broken(Norm, skip=lambda self, context: context.task.pixels)
     monkeypatch.setitem(globals(), "Broken", type(norm))

@@ -17,9 +17,10 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ablations.core.errors import RequestError
-from ablations.tasks.tabular.fields import Rows, parse_fields, to_index
+from ablations.tasks.tabular.fields import Column, Fields, Numbers, parse_fields, to_index
 from ablations.tasks.tabular.options import DEFAULT_MARKS, ReadingOptions
 
 QUOTED = "\ue000"
@@ -29,23 +30,22 @@ ROW_NAMES = "Unnamed: 0"
 _SEPARATORS = ",;\t| "
 _SAMPLE, _SAMPLE_SIZE = 20, 1_000_000
 """How many rows, or bytes at most, decide about the separator."""
-_QUOTED_MARK = re.compile(
-    rb'(?<![^,;\t|\s])"(' + "|".join(map(re.escape, DEFAULT_MARKS)).encode() + rb')"(?![^,;\t|\s])'
-)
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """The fields of a file as texts; an empty field is null."""
+    """The fields of a file as texts, some columns as numbers."""
 
     names: tuple[str, ...]
-    columns: tuple[pa.ChunkedArray, ...]
+    columns: tuple[Column, ...]
     index: pd.Index
     """The line where each row starts."""
     separator: str
     row_names: str = ""
     """The name of the first column, if the file gives it none."""
     notes: tuple[str, ...] = ()
+    decimal: str = ""
+    """The decimal mark of the columns of numbers; "" without such a column."""
 
 
 def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTable:
@@ -54,7 +54,7 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
         content = content.replace(b"\r", b"\n")
     content = _mark_quoted_words(_without_comments(content, options.comment))
     separator = options.separator or _find_separator(content)
-    if separator == " ":
+    if separator == " " and _has_runs(content):
         content, separator = _without_runs(content), "\t"
     header, line, start = _read_header(content, separator, path)
     sample = _sample_widths(content[start : start + _SAMPLE_SIZE], separator)
@@ -65,16 +65,23 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
         raise RequestError(f"{message}, line {line:,} has {sample[0]}; {advice}", source=path)
     is_shifted = n_fields > 1 and sample.count(n_fields + 1) > sample.count(n_fields)
     names = [""] * is_shifted + header
-    is_plain = options.decimal in ("", ".") and not (options.thousands or options.missing)
-    texts = dict(options.types)
-    may_be_float = [is_plain and name not in texts for name in names]
-    rows = parse_fields(memoryview(content)[start:], separator, line, may_be_float)
-    if rows is None:
-        rows = _parse_exactly(content, separator, len(header), len(names), path)
-    columns, index = rows
-    names, arrays, notes = _name_columns(header, columns, path, line - 1)
+    texts = {*dict(options.types), *(name for name in names if options.marks(name))}
+    is_plain = not options.thousands and not (is_shifted and texts)
+    fields = parse_fields(
+        memoryview(content)[start:],
+        separator,
+        line,
+        [is_plain and name not in texts for name in names],
+        options.decimal or ("." if separator == "," else ".,"),
+    )
+    if fields is None:
+        fields = _parse_exactly(content, separator, len(header), len(names), path)
+    names, columns, notes = _name_columns(header, fields.columns, path, line - 1)
     row_names = names[0] if names[0] not in header else ""
-    return TextTable(tuple(names), tuple(arrays), index, separator, row_names, tuple(notes))
+    return TextTable(
+        tuple(names), tuple(columns), fields.index, separator, row_names, tuple(notes),
+        fields.decimal,
+    )  # fmt: skip
 
 
 def _without_comments(content: bytes, character: str) -> bytes:
@@ -88,9 +95,30 @@ def _without_comments(content: bytes, character: str) -> bytes:
 
 def _mark_quoted_words(content: bytes) -> bytes:
     """Put ``QUOTED`` before the default marks of missing values that stand in quotation marks."""
-    if b'"' not in content or not _QUOTED_MARK.search(content):
+    if b'"' not in content:
         return content
-    return _QUOTED_MARK.sub(rb'"' + QUOTED.encode() + rb'\1"', content)
+    data = np.frombuffer(content, np.uint8)
+    quotes = np.flatnonzero(data == ord('"'))  # a doubled one stands in a longer text
+    lengths = np.diff(quotes) - 1
+    positions = np.empty(0, dtype=np.int64)
+    for mark in DEFAULT_MARKS:
+        starts = quotes[:-1][lengths == len(mark)] + 1
+        for i, byte in enumerate(mark.encode()):
+            starts = starts[data[starts + i] == byte]
+        after = np.minimum(starts + len(mark) + 1, len(data) - 1)
+        is_field = (data[np.maximum(starts - 2, 0)] != ord('"')) | (starts == 1)
+        is_field &= (data[after] != ord('"')) | (after == starts + len(mark))
+        positions = np.append(positions, starts[is_field])
+    if not len(positions):
+        return content
+    sign = np.frombuffer(QUOTED.encode(), np.uint8)
+    return np.insert(data, np.repeat(positions, len(sign)), np.tile(sign, len(positions))).tobytes()
+
+
+def _has_runs(content: bytes) -> bool:
+    """Return whether a text separated by spaces has tabs, or more than a space between fields."""
+    runs = (b"  ", b"\t", b" \n", b"\n ", b" \r")
+    return content.startswith(b" ") or any(run in content for run in runs)
 
 
 def _without_runs(content: bytes) -> bytes:
@@ -169,7 +197,7 @@ def _unreadable(error: csv.Error, line: int, path: str) -> RequestError:
     return RequestError(f"{message}; is a quotation mark not closed?", source=path)
 
 
-def _parse_exactly(content: bytes, separator: str, header: int, width: int, path: str) -> Rows:
+def _parse_exactly(content: bytes, separator: str, header: int, width: int, path: str) -> Fields:
     """Return columns and lines by ``csv``; raise ``RequestError`` for the first invalid line."""
     rows, lines, end = list[list[str]](), list[int](), 1
     records = _read_records(content, separator)
@@ -188,25 +216,30 @@ def _parse_exactly(content: bytes, separator: str, header: int, width: int, path
         raise _unreadable(error, end + 1, path) from None
     columns = zip(*rows, strict=True) if rows else [()] * width
     arrays = (pa.chunked_array([pa.array([v or None for v in c], pa.string())]) for c in columns)
-    return tuple(arrays), to_index(np.array(lines, dtype=np.int64))
+    return Fields(tuple(arrays), to_index(np.array(lines, dtype=np.int64)))
 
 
 def _name_columns(
-    header: list[str], columns: Sequence[pa.ChunkedArray], path: str, line: int
-) -> tuple[list[str], list[pa.ChunkedArray], list[str]]:
+    header: list[str], columns: Sequence[Column], path: str, line: int
+) -> tuple[list[str], list[Column], list[str]]:
     """Return names, columns and notes; a first column without a name is ``ROW_NAMES``."""
-    names, is_empty = list(header), [column.null_count == len(column) for column in columns]
+    names, notes = list(header), list[str]()
     if len(columns) > len(names):
-        names = [*names, ""] if is_empty[-1] else ["", *names]
-    notes = list[str]()
-    if not names[0] and not is_empty[0]:
+        names = [*names, ""] if _is_empty(columns[-1]) else ["", *names]
+    if not names[0] and not _is_empty(columns[0]):
         names[0] = ROW_NAMES if ROW_NAMES not in names else f"{ROW_NAMES}.1"
-    retained = [i for i, name in enumerate(names) if name or not is_empty[i]]
+    retained = [i for i, name in enumerate(names) if name or not _is_empty(columns[i])]
     if count := len(names) - len(retained):
         notes.append(f"Left out: {count} empty column{'s' * (count > 1)} without a name.")
     names, columns = [names[i] for i in retained], [columns[i] for i in retained]
     check_names(names, path, f"line {line:,}: ")
     return names, columns, notes
+
+
+def _is_empty(column: Column) -> bool:
+    if isinstance(column, Numbers):
+        return False
+    return {text for text in pc.unique(column).to_pylist() if text and text.strip()} == set()
 
 
 def check_names(names: Sequence[str], path: str, place: str = "") -> None:

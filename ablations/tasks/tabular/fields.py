@@ -1,11 +1,15 @@
 """Split the rows of a CSV file by pyarrow's parser, with the line of each row.
 
-A text is left to Python's ``csv`` where the two parsers may differ.
+A text is left to Python's ``csv`` where the two parsers may differ.  Columns of decimal numbers are
+read as float64 at once, and columns of words with their different values counted; whole numbers,
+which may be codes, stay texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -13,17 +17,105 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-Rows = tuple[tuple[pa.ChunkedArray, ...], pd.Index]
-"""Columns of texts, or of float64; and the line where each row starts."""
-Types = dict[str, pa.DataType]
+from ablations.tasks.tabular.options import DEFAULT_MARKS
+
 _LINE_BREAK, _QUOTE, _RETURN = 10, 34, 13
-_SAMPLE = 1 << 16
-"""Bytes of the first rows, which show the columns of decimal numbers."""
+_SAMPLE_SIZE, _BLOCK_SIZE = 1 << 16, 1 << 20
+"""Bytes of the first rows, which show the types of columns; and of a block, at which one thread
+takes the least CPU time."""
+_WORDS = pa.dictionary(pa.int32(), pa.string())
+_GROUPED = r"^[-+]?[1-9]\d{0,2},\d{3}$"
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A column of decimal numbers."""
+
+    values: np.ndarray
+    """Shape (row,), float64, NaN where missing."""
+    missing: tuple[tuple[str, int], ...]
+    """The texts of missing values, "" for empty fields, and how often."""
+
+
+Column: TypeAlias = "Numbers | pa.ChunkedArray"
+"""Numbers; or texts, as strings or as a dictionary, of which an empty one is null or ""."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The columns of a text, and the line where each row starts."""
+
+    columns: tuple[Column, ...]
+    index: pd.Index
+    decimal: str = ""
+    """The decimal mark of the columns of numbers; "" without such a column."""
+
+
+@dataclass(frozen=True)
+class Parser:
+    """How pyarrow parses a text."""
+
+    body: memoryview
+    separator: str
+    has_breaks: bool
+    """Whether fields may hold line breaks."""
+    decimal: str = "."
+    block_size: int = _BLOCK_SIZE
+
+    def parse(self, types: dict[str, pa.DataType], *columns: str) -> pa.Table:
+        """Return a table with these types; of the columns only those that are named, if any."""
+        try:
+            return self._parse(types, columns)
+        except pa.ArrowInvalid as error:
+            if "straddl" not in str(error) or self.block_size > len(self.body):
+                raise
+            return replace(self, block_size=len(self.body) + 1)._parse(types, columns)
+
+    def _parse(self, types: dict[str, pa.DataType], columns: Sequence[str]) -> pa.Table:
+        return arrow_csv.read_csv(
+            pa.BufferReader(self.body),
+            arrow_csv.ReadOptions(
+                column_names=list(types), block_size=self.block_size, use_threads=False
+            ),
+            arrow_csv.ParseOptions(delimiter=self.separator, newlines_in_values=self.has_breaks),
+            arrow_csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(columns),
+                null_values=["", *DEFAULT_MARKS],
+                strings_can_be_null=False,
+                check_utf8=False,
+                decimal_point=self.decimal,
+            ),
+        )
+
+    def guess_types(self, names: Sequence[str]) -> dict[str, pa.DataType]:
+        """Return the types that the first rows show: float64, words, or else strings."""
+        text = bytes(self.body[:_SAMPLE_SIZE])
+        if len(text) == _SAMPLE_SIZE and not self.has_breaks:
+            text = text[: text.rfind(b"\n") + 1]
+        elif len(text) == _SAMPLE_SIZE:
+            return dict.fromkeys(names, pa.string())
+        sample = replace(self, body=memoryview(text)).parse(dict.fromkeys(names, pa.string()))
+        return {name: _guess_type(sample[name], self.decimal) for name in names}
+
+
+def _guess_type(texts: pa.ChunkedArray, decimal: str) -> pa.DataType:
+    values = pc.unique(pc.utf8_trim_whitespace(texts))
+    values = values.filter(pc.invert(pc.is_in(values, pa.array(["", *DEFAULT_MARKS]))))
+    if not len(values):
+        return pa.string()
+    pattern = rf"^[-+]?(\d*[{decimal}]\d+|\d+[{decimal}]?)([eE][-+]?\d+)?$"
+    if not pc.all(pc.match_substring_regex(values, pattern)).as_py():
+        return _WORDS
+    if decimal == ",":  # 1,234 may be a group of thousands
+        values = values.filter(pc.invert(pc.match_substring_regex(values, _GROUPED)))
+    has_decimals = pc.any(pc.match_substring_regex(values, rf"[{decimal}]\d")).as_py()
+    return pa.float64() if has_decimals else pa.string()
 
 
 def parse_fields(
-    body: memoryview, separator: str, line: int, may_be_float: Sequence[bool]
-) -> Rows | None:
+    body: memoryview, separator: str, line: int, may_be_float: Sequence[bool], decimals: str = "."
+) -> Fields | None:
     """Return columns and lines; None where ``csv`` may read the text otherwise.
 
     Parameters
@@ -35,97 +127,95 @@ def parse_fields(
     line
         The line of the first row.
     may_be_float
-        For each column, whether it is read as float64 at once if all of it are plain numbers and
-        some have decimals: it holds no codes and no long whole numbers then.
+        For each column, whether it may be read as float64 at once, if all of it are plain numbers
+        and some have decimals: it holds no codes and no long whole numbers then.
+    decimals
+        The decimal marks that are possible, the more likely one first.
     """
-    data = np.frombuffer(body, np.uint8)
-    breaks, quotes = np.flatnonzero(data == _LINE_BREAK), np.flatnonzero(data == _QUOTE)
-    if not separator.isascii() or not _are_regular(data, quotes, separator):
+    data, text = np.frombuffer(body, np.uint8), cast(bytes, body.obj)
+    quotes = np.flatnonzero(data == _QUOTE) if b'"' in text else np.empty(0, dtype=np.int64)
+    has_returns = b"\r" in text and text.count(b"\r") != text.count(b"\r\n")
+    if has_returns or not separator.isascii() or not _are_regular(data, quotes, separator):
         return None
-    is_inside = np.searchsorted(quotes, breaks) % 2 == 1
-    starts = _find_starts(data, breaks[~is_inside])
-    types = dict.fromkeys([str(i) for i in range(len(may_be_float))], pa.string())
-    options = arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=bool(is_inside.any()))
-    # Blocks of 1 MiB on a single thread take the least CPU time.
-    block_size = max(1 << 20, 4 * int(np.diff(starts).max(initial=0)))
+    breaks = np.flatnonzero(data == _LINE_BREAK) if len(quotes) else quotes
+    has_breaks = bool((np.searchsorted(quotes, breaks) % 2 == 1).any())
+    names = [str(i) for i in range(len(may_be_float))]
+    parser = Parser(body, separator, has_breaks)
     try:
-        end = int(np.append(starts, len(data))[np.searchsorted(starts, _SAMPLE)])
-        sample = _parse(body[:end], options, types, block_size)
-        candidates = [name for name, may in zip(types, may_be_float, strict=True) if may]
-        floats = {name: pa.float64() for name in candidates if _has_decimals(sample[name])}
-        table = _parse_with_floats(body, options, types | floats, block_size)
+        for decimal in decimals:
+            parser = replace(parser, decimal=decimal)
+            types = parser.guess_types(names)
+            if pa.float64() in types.values():
+                break
+        texts = {
+            name: pa.string() for name, may in zip(names, may_be_float, strict=True) if not may
+        }
+        table = _parse_with_floats(parser, types | texts)
+        columns = _count_missing(parser, table)
     except pa.ArrowException:
         return None
-    if table.num_rows != len(starts):
+    n_lines = text.count(b"\n", len(text) - len(body)) + (not text.endswith(b"\n"))
+    index: pd.Index = pd.RangeIndex(line, line + n_lines)
+    if has_breaks or table.num_rows != n_lines:
+        index = to_index(_find_lines(data, quotes) + line)
+    if table.num_rows != len(index):
         return None
-    return tuple(table.columns), to_index(np.searchsorted(breaks, starts) + line)
+    has_floats = any(isinstance(column, Numbers) for column in columns)
+    return Fields(tuple(columns), index, parser.decimal if has_floats else "")
 
 
-def _parse(
-    body: memoryview,
-    options: arrow_csv.ParseOptions,
-    types: Types,
-    block_size: int,
-) -> pa.Table:
-    return arrow_csv.read_csv(
-        pa.BufferReader(body),
-        arrow_csv.ReadOptions(column_names=list(types), block_size=block_size, use_threads=False),
-        options,
-        arrow_csv.ConvertOptions(
-            column_types=types, null_values=[""], strings_can_be_null=True, check_utf8=False
-        ),
-    )
-
-
-def _parse_with_floats(
-    body: memoryview,
-    options: arrow_csv.ParseOptions,
-    types: Types,
-    block_size: int,
-) -> pa.Table:
-    """Parse columns as these types; all as texts, if one holds anything but numbers."""
+def _parse_with_floats(parser: Parser, types: dict[str, pa.DataType]) -> pa.Table:
+    """Parse columns as these types; those of numbers as texts, if one holds anything else."""
+    floats = [name for name, kind in types.items() if pa.types.is_floating(kind)]
     try:
-        table = _parse(body, options, types, block_size)
-        floats = [column for column in table.columns if pa.types.is_floating(column.type)]
-        if not any(pc.any(pc.is_nan(column)).as_py() for column in floats):  # the word nan
+        table = parser.parse(types)
+        if not any(pc.any(pc.is_nan(table[name])).as_py() for name in floats):  # -nan, say
             return table
     except pa.ArrowInvalid:
-        pass
-    return _parse(body, options, dict.fromkeys(types, pa.string()), block_size)
+        if not floats:
+            raise
+    return parser.parse(types | dict.fromkeys(floats, pa.string()))
 
 
-def _has_decimals(texts: pa.ChunkedArray) -> bool:
-    """Return whether all texts are numbers, and some have decimals."""
-    try:
-        pc.cast(texts, pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return bool(pc.any(pc.match_substring_regex(texts, r"^-?\d*\.\d+$")).as_py())
+def _count_missing(parser: Parser, table: pa.Table) -> list[Column]:
+    """Return the columns, those of numbers with the texts that are missing."""
+    names = [name for name in table.column_names if pa.types.is_floating(table[name].type)]
+    gaps = [name for name in names if table[name].null_count]
+    texts = parser.parse(dict.fromkeys(table.column_names, pa.string()), *gaps) if gaps else {}
+    columns = list[Column]()
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if name not in names:
+            columns.append(column)
+            continue
+        missing: tuple[tuple[str, int], ...] = ()
+        if name in gaps:
+            counts = pc.value_counts(pc.utf8_trim_whitespace(texts[name].filter(column.is_null())))
+            missing = tuple((count["values"], count["counts"]) for count in counts.to_pylist())
+        columns.append(Numbers(column.to_numpy(), missing))
+    return columns
 
 
-def _find_starts(data: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the position of each row that is not blank, from the line breaks after rows."""
-    ends = np.append(ends, len(data))
+def _are_regular(data: np.ndarray, quotes: np.ndarray, separator: str) -> bool:
+    """Return whether each quotation mark stands at an end of a field, or is doubled."""
+    if not len(quotes):
+        return True
+    is_edge = np.zeros(256, dtype=bool)
+    is_edge[[ord(separator), _LINE_BREAK, _RETURN, _QUOTE]] = True
+    opening, closing = quotes[::2], quotes[1::2]
+    before = data[opening[1:] - 1] if opening[0] == 0 else data[opening - 1]
+    after = data[closing[closing < len(data) - 1] + 1]
+    return len(quotes) % 2 == 0 and bool(is_edge[before].all() and is_edge[after].all())
+
+
+def _find_lines(data: np.ndarray, quotes: np.ndarray) -> np.ndarray:
+    """Return the number of lines before each row that is not blank."""
+    breaks = np.flatnonzero(data == _LINE_BREAK)
+    ends = np.append(breaks[np.searchsorted(quotes, breaks) % 2 == 0], len(data))
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts
     is_blank = lengths == 0
     is_blank[lengths == 1] = data[starts[lengths == 1]] == _RETURN
-    return np.asarray(starts[~is_blank])
-
-
-def _are_regular(data: np.ndarray, quotes: np.ndarray, separator: str) -> bool:
-    """Return whether no line break is a single return, and no quotation mark inside of a field."""
-    returns = np.flatnonzero(data == _RETURN)
-    if len(returns) and not (data[np.minimum(returns + 1, len(data) - 1)] == _LINE_BREAK).all():
-        return False
-    if not len(quotes):
-        return True
-    edges = [ord(separator), _LINE_BREAK, _RETURN, _QUOTE]
-    opening, closing = quotes[::2], quotes[1::2]
-    before = data[opening[opening > 0] - 1]
-    after = data[closing[closing < len(data) - 1] + 1]
-    are_ends = np.isin(before, edges).all() and np.isin(after, edges).all()
-    return len(quotes) % 2 == 0 and bool(are_ends)
+    return np.asarray(np.searchsorted(breaks, starts[~is_blank]))
 
 
 def to_index(lines: np.ndarray) -> pd.Index:

@@ -22,6 +22,8 @@ _WITH_UNIT = (
 )
 _MIN_AMOUNTS = 3
 """Fewest different numbers with one unit that are refused as categories."""
+_MAX_AMOUNTS = 20
+"""Most different numbers with several units that are categories."""
 _DATES = (
     r"\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./]\d{1,2}[./]\d{1,2}"
     r"|\d{1,2}[. -]+[A-Za-z]{3,9}\.?[ ,-]+\d{2,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}"
@@ -38,32 +40,45 @@ _TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 
 def find_problem(name: str, texts: Texts, options: ReadingOptions, decimal: str) -> str:
     """Return why a column of words cannot be used: most of it are numbers or dates; or ""."""
-    if not len(texts.values):
+    sample = texts.sample()
+    if not any(sample.share(mask) > 0.4 for mask in _detect(sample.values, options, decimal)):
         return ""
-    values, key = texts.values, as_key(name)
-    as_words = f'or types = {{ {key} = "category" }}'
-    numbers = ~np.isnan(parse_numbers(values, decimal, options.thousands))
-    dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True).notna().to_numpy()
+    values, as_words = texts.values, f'or types = {{ {as_key(name)} = "category" }}'
+    numbers, dates, formatted_dates, amounts = _detect(values, options, decimal)
     for noun, is_wanted in (("numbers", numbers), ("dates", dates)):
         if 0.5 < texts.share(is_wanted) < 1:
             message = f"column '{name}' holds {noun}, but also {texts.cite(~is_wanted)}"
             value = texts.unmarked[~is_wanted].iloc[0]
             return f"{message}; correct it, or say missing = [{_quote(value)}], {as_words}"
-    is_date = values.str.fullmatch(_DATE).to_numpy(dtype=bool)
-    if texts.share(is_date) > 0.5:
-        message = f"column '{name}' holds dates as {texts.cite(is_date)}"
-        formats = suggest_dates(values[is_date]) or 'date_format, such as date_format = "%d/%m/%Y"'
+    if texts.share(formatted_dates) > 0.5:
+        message = f"column '{name}' holds dates as {texts.cite(formatted_dates)}"
+        formats = suggest_dates(values[formatted_dates])
+        formats = formats or 'date_format, such as date_format = "%d/%m/%Y"'
         return f"{message}; say {formats}, {as_words}"
-    parts = values.str.extract(rf"^{_WITH_UNIT}$")
-    is_amount = parts["amount"].notna().to_numpy()
+    if texts.share(amounts) > 0.5 and (is_unit := _find_unit(texts, amounts)).any():
+        return f"{_describe(name, texts, is_unit, options)}, {as_words}"
+    return ""
+
+
+def _detect(values: pd.Series, options: ReadingOptions, decimal: str) -> tuple[np.ndarray, ...]:
+    """Return which texts are numbers, dates, dates formatted for people, and amounts with units."""
+    return (
+        ~np.isnan(parse_numbers(values, decimal, options.thousands)),
+        np.asarray(pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True).notna()),
+        np.asarray(values.str.fullmatch(_DATE), dtype=bool),
+        np.asarray(values.str.fullmatch(_WITH_UNIT), dtype=bool),
+    )
+
+
+def _find_unit(texts: Texts, is_amount: np.ndarray) -> np.ndarray:
+    """Return which amounts have the most frequent unit; none, if they may be few categories."""
+    parts = texts.values.str.extract(rf"^{_WITH_UNIT}$")
     units = (parts["before"].fillna("") + " " + parts["after"].fillna("")).str.strip()
-    is_unit = is_amount & (units == units[is_amount].mode().get(0, "")).to_numpy(dtype=bool)
+    is_unit = is_amount & np.asarray(units == units[is_amount].mode().get(0, ""), dtype=bool)
     is_mixed = texts.share(is_unit) <= 0.5
-    if texts.share(is_amount) <= 0.5 or is_unit.sum() < _MIN_AMOUNTS:
-        return ""
-    if is_mixed and (is_amount.sum() <= 20 or not parts["after"][is_amount].str.len().gt(0).all()):
-        return ""
-    return _describe(name, texts, is_unit, options) + f", {as_words}"
+    has_units = bool(parts["after"][is_amount].str.len().gt(0).all())
+    is_few = is_unit.sum() < _MIN_AMOUNTS or (is_mixed and is_amount.sum() <= _MAX_AMOUNTS)
+    return np.asarray(is_unit & (not is_few and (has_units or not is_mixed)))
 
 
 def _describe(name: str, texts: Texts, is_amount: np.ndarray, options: ReadingOptions) -> str:

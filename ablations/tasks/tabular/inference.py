@@ -8,17 +8,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ablations.core.errors import RequestError
 from ablations.tasks.tabular.delimited import QUOTED
+from ablations.tasks.tabular.fields import Column, Numbers
 from ablations.tasks.tabular.formatted import find_problem, strip_unit, suggest_dates
 from ablations.tasks.tabular.options import ColumnReading, ColumnType, ReadingOptions, as_key
-from ablations.tasks.tabular.texts import Texts, cast_numbers, parse_numbers
+from ablations.tasks.tabular.texts import Texts, parse_numbers, read_numbers
 
 _TWO_LETTERS = "[A-Z]{2}"
 """Codes of countries, continents and states, among which NA is one."""
 _CODE = r"\d+"
+_HEAD = 50
+"""How many values are tried before all of them."""
 _LEADING_ZERO = r"0\d+"
 
 
@@ -50,18 +52,19 @@ class ColumnReader:
     """Whether texts may be numbers or dates where the study does not say so."""
     unit: str = "line"
 
-    def read(
-        self, name: str, texts: pa.ChunkedArray, index: pd.Index
-    ) -> tuple[pd.Series, ColumnReading]:
+    def read(self, name: str, texts: Column, index: pd.Index) -> tuple[pd.Series, ColumnReading]:
         """Return a column with its type; raise ``RequestError`` if it does not fit a stated one."""
         stated, marks = dict(self.options.types).get(name), self.options.marks(name)
         is_plain = stated in (None, "number") and not marks and self.infers
+        if isinstance(texts, Numbers):
+            reading = ColumnReading(name, "number", stated is not None, texts.missing)
+            return pd.Series(texts.values, index), reading
         if is_plain and self.decimal == "." and not self.options.thousands:
-            numbers = cast_numbers(texts, keeps_zeros=stated is None)
+            numbers = read_numbers(texts, keeps_zeros=stated is None)
             if numbers is not None:
-                missing = (("", texts.null_count),) if texts.null_count else ()
+                column, missing = numbers
                 reading = ColumnReading(name, "number", stated is not None, missing)
-                return pd.Series(numbers, index), reading
+                return column.set_axis(index), reading
         encoded = Texts.encode(texts, index, self.unit)
         is_missing = self._find_marks(encoded, marks or ())
         rest = encoded.without(is_missing)
@@ -95,7 +98,8 @@ class ColumnReader:
         is_mark = texts.is_mark if self.has_marks else np.zeros(len(texts.values), dtype=bool)
         rest = texts.without(is_mark)
         if self.infers or not len(texts.values):
-            numbers = self._parse(rest.values)
+            head = rest.values.head(_HEAD)
+            numbers = self._parse(head if np.isnan(self._parse(head)).any() else rest.values)
             if not np.isnan(numbers).any():
                 return self._infer_codes(name, rest, numbers, is_mark)
             lowered = rest.values.str.lower()
@@ -131,7 +135,7 @@ class ColumnReader:
         for form in filter(None, (self.options.date_format, "ISO8601")):
             if form == "ISO8601" and values.str.fullmatch(_CODE).any():
                 return None
-            if parse_dates(values.head(50), form).isna().any():
+            if parse_dates(values.head(_HEAD), form).isna().any():
                 continue
             dates = parse_dates(values, form)
             if dates.notna().all():

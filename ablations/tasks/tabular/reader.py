@@ -11,17 +11,17 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from ablations.core.errors import RequestError, nearest
 from ablations.tasks.tabular.cache import load_copy, store_copy
 from ablations.tasks.tabular.columnar import read_columns, to_series, to_texts
 from ablations.tasks.tabular.delimited import ROW_NAMES, TextTable, check_names, split_fields
+from ablations.tasks.tabular.fields import Numbers
 from ablations.tasks.tabular.inference import ColumnReader
 from ablations.tasks.tabular.options import ColumnReading, ColumnType, ReadingOptions
 from ablations.tasks.tabular.sources import content_hash, read_bytes, read_text
-from ablations.tasks.tabular.texts import Texts, cast_numbers, parse_numbers
+from ablations.tasks.tabular.texts import Texts, parse_numbers, read_numbers
 
 __all__ = ["ColumnReading", "Format", "TableFile", "content_hash", "read_table"]
 
@@ -188,21 +188,20 @@ def _check_columns(names: Iterable[str], options: ReadingOptions, path: str) -> 
 
 def _find_decimal(table: TextTable, options: ReadingOptions) -> str:
     """Return the decimal mark of a file whose fields are not separated by commas."""
-    if table.separator == "," or options.thousands == ",":
-        return "."
-    commas, points = list[pd.Series](), False
+    if table.decimal or table.separator == "," or options.thousands == ",":
+        return table.decimal or "."
+    commas = list[pd.Series]()
     for texts in table.columns:
-        if pa.types.is_floating(texts.type):
-            points = True
-        elif cast_numbers(texts, keeps_zeros=False) is not None:
-            points = points or bool(pc.any(pc.match_substring(texts, ".")).as_py())
-        elif pc.any(pc.match_substring(texts, ",")).as_py():
-            encoded = Texts.encode(texts, table.index)
-            values = encoded.without(encoded.is_mark).values
-            if not np.isnan(parse_numbers(values, ",", options.thousands)).any():
-                commas.append(values[values.str.contains(",", regex=False)])
+        if isinstance(texts, Numbers) or read_numbers(texts, keeps_zeros=False):
+            continue
+        encoded = Texts.encode(texts, table.index)
+        values = encoded.without(encoded.is_mark).values
+        if np.isnan(parse_numbers(values.head(50), ",", options.thousands)).any():
+            continue
+        if not np.isnan(parse_numbers(values, ",", options.thousands)).any():
+            commas.append(values[values.str.contains(",", regex=False)])
     is_certain = any(not values.str.fullmatch(_GROUPED).all() for values in commas)
-    return "," if is_certain and not points else "."
+    return "," if is_certain else "."
 
 
 def _read_parquet(path: str, options: ReadingOptions) -> TableFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -34,12 +35,17 @@ class Texts:
     @classmethod
     def encode(cls, texts: pa.ChunkedArray, index: pd.Index, unit: str = "line") -> Texts:
         """Return the texts of a column; nulls, empty texts and blanks are no values."""
-        encoded = pa.concat_arrays(texts.chunks).dictionary_encode()
-        stripped = pd.Series(encoded.dictionary.to_pylist(), dtype=str).str.strip()
-        positions, values = pd.factorize(stripped.mask(stripped == ""))
-        codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-        lookup = np.append(positions, -1)  # the last entry is that of a missing value
-        return cls(pd.Series(values, dtype=str), lookup[codes], index, unit)
+        encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+        chunks = encoded.unify_dictionaries().chunks
+        indices = pa.concat_arrays([chunk.indices for chunk in chunks])
+        codes = indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        values = chunks[0].dictionary if chunks else pa.array([], pa.string())
+        stripped = pc.utf8_trim_whitespace(values)
+        if not stripped.equals(values) or pc.any(pc.equal(values, "")).as_py():
+            positions, uniques = pd.factorize(stripped.to_pandas().replace("", None))
+            codes = np.append(positions, -1)[codes]  # the last entry is that of a missing value
+            values = pa.array(uniques, pa.string())
+        return cls(_to_series(values), codes, index, unit)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -54,6 +60,8 @@ class Texts:
     @cached_property
     def unmarked(self) -> pd.Series:
         """The values as they stand in the file, without ``QUOTED``."""
+        if not pc.any(pc.starts_with(pa.array(self.values), QUOTED)).as_py():
+            return self.values
         return self.values.str.removeprefix(QUOTED)
 
     def missing(self, is_missing: np.ndarray) -> tuple[tuple[str, int], ...]:
@@ -74,6 +82,15 @@ class Texts:
         values = self.values[~is_missing].reset_index(drop=True)
         return replace(self, values=values, codes=np.append(positions, -1)[self.codes])
 
+    def sample(self, rows: int = 1000) -> Texts:
+        """Return some rows, at equal distances."""
+        step = max(1, len(self.codes) // rows)
+        positions, codes = np.unique(self.codes[::step], return_inverse=True)
+        if positions[:1] == -1:
+            positions, codes = positions[1:], codes - 1
+        values = self.values.iloc[positions].reset_index(drop=True)
+        return Texts(values, codes, self.index[::step], self.unit)
+
     def share(self, is_wanted: np.ndarray) -> float:
         """Return the share of the rows with a value that hold one of some values."""
         total = int(self.counts.sum())
@@ -91,10 +108,9 @@ class Texts:
 
     def to_words(self) -> pd.Series:
         """Return the column as words."""
-        values = pa.array(self.unmarked.tolist(), pa.string())
+        values = pa.array(self.unmarked, pa.string())
         codes = pa.array(self.codes, mask=self.codes < 0)
-        words = pc.take(values, codes)
-        return pd.Series(words.to_pandas(), dtype=str).set_axis(self.index)
+        return _to_series(pc.take(values, codes)).set_axis(self.index)
 
     def to_numbers(self, numbers: np.ndarray) -> pd.Series:
         """Return the column as numbers, one for each value: whole numbers exactly."""
@@ -143,24 +159,66 @@ def parse_numbers(values: pd.Series, decimal: str = ".", thousands: str = "") ->
     return np.where(is_valid, numbers, np.nan)
 
 
-def cast_numbers(texts: pa.ChunkedArray, *, keeps_zeros: bool) -> np.ndarray | None:
-    """Return a column of plain numbers, NaN in empty fields; None if it holds anything else.
+def read_numbers(
+    texts: pa.ChunkedArray, *, keeps_zeros: bool
+) -> tuple[pd.Series, tuple[tuple[str, int], ...]] | None:
+    """Return a column of plain numbers, and its missing texts; None if it holds anything else.
 
-    Whole numbers that float64 rounds are something else; so are leading zeros, if they are kept.
+    Whole numbers that int64 does not hold are something else; so are those with leading zeros, if
+    ``keeps_zeros``.
     """
-    if pa.types.is_floating(texts.type):
-        return np.asarray(texts.to_numpy())
+    if not pa.types.is_string(texts.type):
+        return None
+    missing: tuple[tuple[str, int], ...] = ()
     try:
         numbers = pc.cast(texts, pa.float64())
+        is_clean = not numbers.null_count and not pc.any(pc.is_nan(numbers)).as_py()
     except pa.ArrowInvalid:
-        return None
-    array: np.ndarray = numbers.to_numpy()
-    if int(np.isnan(array).sum()) != texts.null_count:  # a word such as nan
-        return None
-    is_whole = bool((np.floor(array) == array)[~np.isnan(array)].all())
-    if is_whole and len(array):
-        if np.nanmax(np.abs(array), initial=0) >= MAX_EXACT:
+        is_clean = False
+    if not is_clean:
+        is_missing = pc.or_(pc.is_null(texts), pc.is_in(texts, _MISSING))
+        counts = pc.value_counts(texts.filter(is_missing)).to_pylist()
+        missing = _add_up((count["values"] or "", count["counts"]) for count in counts)
+        texts = pc.if_else(is_missing, None, texts)
+        try:
+            numbers = pc.cast(texts, pa.float64())
+        except pa.ArrowInvalid:
             return None
+    array = np.asarray(numbers.to_numpy())
+    is_number = ~np.isnan(array)
+    if int(is_number.sum()) != len(texts) - texts.null_count:  # the word -nan
+        return None
+    if (np.floor(array) == array)[is_number].all():
         if keeps_zeros and pc.any(pc.match_substring_regex(texts, r"^[-+]?0\d")).as_py():
             return None
-    return array
+        if np.abs(array[is_number]).max(initial=0) >= MAX_EXACT:
+            return _read_long_numbers(texts, missing)
+    return pd.Series(array), missing
+
+
+_MISSING = pa.array(["", *DEFAULT_MARKS])
+
+
+def _read_long_numbers(
+    texts: pa.ChunkedArray, missing: tuple[tuple[str, int], ...]
+) -> tuple[pd.Series, tuple[tuple[str, int], ...]] | None:
+    try:
+        numbers = pc.cast(texts, pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    if not numbers.null_count:
+        return numbers.to_pandas(), missing
+    filled = pc.fill_null(numbers, 0).to_numpy()
+    is_missing = np.array(numbers.is_null())
+    return pd.Series(pd.arrays.IntegerArray(filled.copy(), is_missing)), missing
+
+
+def _add_up(counts: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    total: dict[str, int] = {}
+    for text, count in counts:
+        total[text] = total.get(text, 0) + count
+    return tuple(total.items())
+
+
+def _to_series(texts: pa.Array) -> pd.Series:
+    return pd.Series(texts.to_pandas(), dtype=str)

@@ -1,6 +1,10 @@
-"""Reserved column names of the runs table, and the values of its column ``status``."""
+"""Reserved column names of the runs table, the values of its column ``status``, and the columns
+of a table of data.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 
 def columns_by_type(*groups: tuple[str, str]) -> dict[str, str]:
@@ -56,3 +60,18 @@ STATUS_RANK = {"ok": 0, "diverged": 0, "failed": 1, "skipped": 2}
 """Rank of a status: of two rows of one run, the row with the lower rank replaces the other."""
 
 TRAINED = ("ok", "diverged")  # the statuses of a run that needs no further training
+
+
+@dataclass(frozen=True)
+class TableColumn:
+    """What became of a column of the table that a task reads."""
+
+    name: str
+    role: str
+    """``target``, ``feature``, ``group``, ``split`` or ``left out``."""
+    type: str
+    """``number``, ``category``, ``text`` or ``date``; with ``(stated)`` if the study says so."""
+    missing: str
+    """What was taken as missing, and in how many rows."""
+    treatment: str
+    """How it is encoded and filled, or why it is left out."""

@@ -49,6 +49,7 @@ from ablations.core.plugins import PREFIX, target_hash
 from ablations.core.random import Streams
 from ablations.core.registry import Component, from_validation, frozen
 from ablations.core.registry import register as task
+from ablations.core.schema import TableColumn
 from ablations.tasks.data import Data, cut_test_rows, describe_thin_shape, split
 from ablations.tasks.losses import (
     ClassWeight,
@@ -180,6 +181,10 @@ class Task(Component):
         """
         with streams.isolated(purpose="data/global"):
             return self.data(streams)
+
+    def describe_columns(self) -> tuple[TableColumn, ...]:
+        """Return what became of each column of the table that holds the data; () without one."""
+        return ()
 
     def describe_seeds(self, streams: Sequence[Streams]) -> tuple[str, ...]:
         """Return sentences about what the splits of some seeds lack, such as a class."""

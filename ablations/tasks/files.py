@@ -14,10 +14,17 @@ from torch import Tensor
 from ablations.core.errors import RequestError
 from ablations.core.random import Streams
 from ablations.core.registry import format_value, frozen, resolve_path
+from ablations.core.schema import TableColumn
 from ablations.tasks.base import Classification, Data, Judge, Regression, Task, WeightedTask, task
-from ablations.tasks.tabular.columns import Names, TableColumns, TableOptions, classify_columns
+from ablations.tasks.tabular.columns import TableColumns, classify_columns
 from ablations.tasks.tabular.groups import Shuffle
-from ablations.tasks.tabular.options import READING_FIELDS, ReadingOptions, to_table
+from ablations.tasks.tabular.options import (
+    READING_FIELDS,
+    Names,
+    ReadingOptions,
+    TableOptions,
+    to_table,
+)
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
@@ -30,7 +37,7 @@ class Table(TableOptions, WeightedTask):
     """A table in a file: first the options of the user, then what the file holds."""
 
     format: ClassVar[Format]
-    later_fields = READING_FIELDS | {"standardize"}
+    later_fields = READING_FIELDS | {"standardize", "max_categories", "many_categories"}
     resolved_fields = _FILE_FIELDS
     content: str = ""
     rows: int = 0
@@ -83,7 +90,7 @@ class Table(TableOptions, WeightedTask):
         keys = [name for name in ("loss", "class_weight") if self.has_key(name)]
         changes = [f"{name}={format_value(getattr(self, name))}" for name in keys]
         suffix = f" ({', '.join(changes)})" if changes else ""
-        return f"{Path(self.path).name}: {self.target}{suffix}"
+        return f"{Path(self.path).name}: {', '.join(self.targets)}{suffix}"
 
     @property
     def _base_task(self) -> Task:
@@ -145,6 +152,12 @@ class Table(TableOptions, WeightedTask):
 
     def default_test(self) -> float:
         return 0.0 if self.split == "column" else self.validation
+
+    def describe_columns(self) -> tuple[TableColumn, ...]:
+        try:
+            return self._prepare(self.content)[0].columns
+        except RequestError:
+            return ()  # the file has changed, or is elsewhere
 
     def describe_seeds(self, streams: Sequence[Streams]) -> tuple[str, ...]:
         try:

@@ -14,7 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from ablations import RequestError
-from ablations.tasks.tabular.columns import MISSING, TableColumns, TableOptions, classify_columns
+from ablations.tasks.tabular.columns import TableColumns, classify_columns
+from ablations.tasks.tabular.features import MISSING
+from ablations.tasks.tabular.options import TableOptions
 from ablations.tasks.tabular.reader import TableFile, content_hash, read_table
 from ablations.tasks.tabular.splits import plan_split
 

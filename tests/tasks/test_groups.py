@@ -12,7 +12,7 @@ import pytest
 from ablations import RequestError, Study
 from ablations.core.random import Streams
 from ablations.execution.metadata import study_metadata
-from ablations.tasks.tabular.columns import TableOptions
+from ablations.tasks.tabular.options import TableOptions
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 from tests.tasks.test_files import classify, shuffler
 

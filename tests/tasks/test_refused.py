@@ -128,13 +128,25 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "too large": (table(line5="3,1e200,b,3.75"), {}, "'size' holds 1e+200 in line 5, too large"),
     "a text a row": (
-        with_column("who", [f"user{i}" for i in range(30)]), {}, 'drop = ["who"]'
+        with_column("who", [f"user{i}" for i in range(30)]), {"features": ["who"]},
+        'for categories say types = { who = "category" }',
     ),
     "feature and dropped": (
         table(), {"features": ["id", "size"], "drop": ["id"]}, "'id' is both in features and in dr"
     ),
     "infinite feature": (table(**ONE), {}, "'size' holds an infinite number in line 2"),
-    "texts": (LONG, {}, "leave columns out with drop = [\"sort\"]"),
+    "texts": (
+        LONG, {"features": ["sort"]}, "'sort' has 150 different texts in 150 rows; for categories"
+    ),
+    "two kinds of targets": (
+        table(), {"target": ["size", "price"], "kind": "multiclass"},
+        "the targets 'size', 'price' are several, which kind = \"regression\" alone can have",
+    ),
+    "targets of texts": (table(), {"target": ["price", "sort"]}, "the target 'sort' holds 'a'"),
+    "a target that is a feature": (
+        table(), {"target": ["size", "price"], "features": ["size", "id"]},
+        "the target 'size' cannot be a feature too",
+    ),
     "few rows": ("\n".join([HEADER, *ROWS[:7]]), {}, "has 7 rows with a target; at least 20"),
     "nothing varies": (
         "\n".join(["x,price", *(f"1,{i}.5" for i in range(30))]), {}, "has no feature that varies"

@@ -5,13 +5,29 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, Field, PlainValidator
 
 from ablations.core.errors import RequestError, nearest
 
+
+def _read_targets(value: Any) -> str | tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    is_list = isinstance(names, (list, tuple)) and bool(names)
+    if not is_list or not all(isinstance(name, str) for name in names):
+        raise RequestError(f"expected the name of a column, or a list of names, found {value!r}")
+    if len(set(names)) < len(names):
+        raise RequestError(f"names a column twice: {list(names)}")
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+Kind = Literal["auto", "regression", "binary", "multiclass"]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Split = Literal["random", "time", "column"]
+Targets = Annotated[str | tuple[str, ...], PlainValidator(_read_targets)]
+ManyCategories = Literal["hash", "other"]
 ColumnType = Literal["number", "category", "text", "date"]
 """``category`` and ``text`` mean the same: each value stays as it is written, so that ``01`` and
 ``1`` differ."""
@@ -164,3 +180,50 @@ def to_table(value: Any) -> Any:
 def as_key(name: str) -> str:
     """Return a column's name as a key of TOML, in quotation marks if it needs them."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class TableOptions(ReadingOptions):
+    """What a study says about a table."""
+
+    path: str
+    target: Targets
+    """The column to predict; or several, of numbers, for a network with as many outputs."""
+    kind: Kind = "auto"
+    features: Names = ()
+    drop: Names = ()
+    split: Split = "random"
+    by: str = ""
+    """The column with the time, or with the name of the split of each row."""
+    group: str = ""
+    """Rows with the same value in this column stay in the same split."""
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The share of validation rows."""
+    shape: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(strict=False)] = ()
+    """The shape of a row, channels first: (channel, step) or (channel, height, width).  With a
+    shape, constant columns are features too."""
+    test: Annotated[float, Field(ge=0, lt=1)] = field(default=0.0, kw_only=True)
+    """The share of test rows."""
+    standardize: bool = field(default=True, kw_only=True)
+    """Whether numbers among the features get mean 0 and standard deviation 1.  ``False`` is for
+    tokens and other codes that the network itself reads: all columns stay, as they are."""
+
+    max_categories: Annotated[int, Field(gt=1)] = field(default=100, kw_only=True)
+    """Most categories of a column that have an indicator each."""
+    many_categories: ManyCategories = field(default="hash", kw_only=True)
+    """What becomes of a column with more: ``hash`` or ``other`` (``features.Category``)."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns to predict."""
+        return (self.target,) if isinstance(self.target, str) else self.target
+
+    @property
+    def split_columns(self) -> tuple[str, ...]:
+        """The columns that define the split; they are features only if named as such."""
+        return tuple(name for name in (self.by, self.group) if name)
+
+    @property
+    def keeps_constants(self) -> bool:
+        """Whether columns of a constant number are features too: the network counts on each."""
+        return bool(self.shape) or not self.standardize

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
-from ablations.tasks.tabular.columns import TableColumns, TableOptions
+from ablations.tasks.tabular.columns import TableColumns
 from ablations.tasks.tabular.groups import GroupSplits, Shuffle
+from ablations.tasks.tabular.options import TableOptions
 
 _TRAINING, _VALIDATION, _TEST = ("training", "train"), ("validation", "val", "valid"), ("test",)
 """Names of the splits in a column, in lower case."""

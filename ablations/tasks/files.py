@@ -28,8 +28,11 @@ from ablations.tasks.tabular.options import (
 from ablations.tasks.tabular.reader import Format, content_hash, read_table
 from ablations.tasks.tabular.splits import SplitPlan, plan_split
 
-_FILE_FIELDS = frozenset(["content", "rows", "inputs", "outputs", "notes", "test_rows"])
-"""Fields that describe the file; of these only the content is part of a run's identity."""
+_FILE_FIELDS = frozenset(
+    ["content", "rows", "inputs", "outputs", "notes", "test_rows", "is_rekeyed"]
+)
+"""Fields that describe the file; of these only the content is part of a run's identity, and that
+versions up to 0.1 read other values."""
 
 
 @frozen
@@ -45,6 +48,7 @@ class Table(TableOptions, WeightedTask):
     outputs: int = 0
     notes: Names = ()
     test_rows: int = 0
+    is_rekeyed: bool = False
 
     @property
     def has_test_rows(self) -> bool:
@@ -125,13 +129,15 @@ class Table(TableOptions, WeightedTask):
             outputs=columns.outputs,
             notes=(*columns.notes, *split.notes),
             test_rows=split.n_test,
+            is_rekeyed=columns.is_rekeyed,
         )
         return super(Table, resolved).with_resolved_inputs()
 
     def identity(self) -> dict[str, Any]:
         parameters = self.identity_parameters() | self.loss_source()
         options = {key: v for key, v in parameters.items() if key not in (*_FILE_FIELDS, "path")}
-        return {"name": self.name, **options, "content": self.content}
+        revision = {"reading": 2} if self.is_rekeyed else {}
+        return {"name": self.name, **options, "content": self.content, **revision}
 
     def to_spec(self) -> tuple[str, dict[str, Any]]:
         name, parameters = super().to_spec()

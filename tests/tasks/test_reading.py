@@ -200,6 +200,39 @@ def test_reading_is_a_part_of_identity_where_it_is_stated(tmp_path: Path) -> Non
     assert Study.from_toml(stored).task == stated.task
 
 
+def task(path: Path, target: str, **keys: Any) -> Any:
+    return Study(task={"name": "csv", "path": str(path), "target": target, **keys}).task
+
+
+def test_what_an_earlier_version_merged_has_a_new_identity(tmp_path: Path) -> None:
+    codes = write_table(tmp_path / "codes.csv", [f"{i % 3:02}" for i in range(40)])
+    numbers = write_table(tmp_path / "numbers.csv", [f"{i % 3}" for i in range(40)])
+    long = write_table(tmp_path / "long.csv", [str(10**17 + i // 2) for i in range(40)])
+    lands = write_table(tmp_path / "lands.csv", [("NA", "US")[i % 2] for i in range(40)])
+    for path, keys, is_rekeyed in (
+        (codes, {}, True), (codes, {"drop": ["owner"]}, False), (numbers, {}, False),
+        (long, {"group": "owner"}, True), (long, {}, False), (lands, {}, True),
+    ):  # fmt: skip
+        assert ("reading" in task(path, "price", **keys).identity()) == is_rekeyed
+
+
+def test_na_is_a_class_and_a_category_beside_missing_entries(tmp_path: Path) -> None:
+    path = tmp_path / "places.csv"
+    for quote in ("", '"'):
+        words = [[f"{quote}{w}{quote}" if w else "" for w in ("NA", "EU", v)] for v in ("AS", "")]
+        rows = [f"{i % 7}.5,{words[0][i % 3]},{words[1][i // 3 % 3]}" for i in range(210)]
+        path.write_text("\n".join(["rain,continent,country", *rows]) + "\n")
+        places = task(path, "continent")
+        assert (places.outputs, places.inputs, places.rows) == (3, 4, 126)
+        assert places.class_labels == ("AS", "EU", "NA")
+    path.write_text(
+        "\n".join(["rain,sex", *(f"{i}.5,{['male', 'NA', 'female'][i % 3]}" for i in range(60))])
+    )
+    assert task(path, "sex").class_labels == ("female", "male")
+    notes = " ".join(task(path, "rain", kind="regression").notes)
+    assert "Taken as missing, in so many rows: 'NA' in 'sex' (20)." in notes
+
+
 @pytest.mark.parametrize("digits", [17, 18, 19, 20, 25])
 def test_long_numbers_stay_different_groups_and_classes(digits: int, tmp_path: Path) -> None:
     owners = [str(10 ** (digits - 1) + i // 5) for i in range(800)]
@@ -207,3 +240,5 @@ def test_long_numbers_stay_different_groups_and_classes(digits: int, tmp_path: P
     table = read(path)
     assert table.frame["owner"].nunique() == 160
     assert table.frame["owner"].astype(str).tolist() == owners
+    notes = task(path, "price", group="owner").notes
+    assert "leaves out up to 4 rows" in notes[-1]

@@ -49,6 +49,8 @@ class TableColumns:
     """Whether ``encode`` scales numbers among the features."""
     columns: tuple[TableColumn, ...] = ()
     """What became of each column of the file, in its order."""
+    is_rekeyed: bool = False
+    """Whether versions up to 0.1 would have read other values."""
 
     @property
     def inputs(self) -> int:
@@ -113,7 +115,13 @@ def classify_columns(table: TableFile, options: TableOptions) -> TableColumns:
     notes = (*table.notes, *table.describe(names), *target_notes, *describe_features(features))
     columns = tuple(_describe_columns(table, options, features, kind, classes))
     arrays = (array, tuple(categories), targets, classes)
-    return TableColumns(table, kind, *arrays, notes, options.standardize, columns)
+    is_rekeyed = any(
+        table.reading(name).is_rekeyed
+        for name in names
+        # A long number among the features is the same amount as before.
+        if table.reading(name).type != "number" or name in (*options.targets, *split_columns)
+    )
+    return TableColumns(table, kind, *arrays, notes, options.standardize, columns, is_rekeyed)
 
 
 def _describe_columns(
@@ -137,7 +145,9 @@ def _describe_columns(
             treatment = by_name[name].treatment
         elif name in options.split_columns:
             role = "group" if name == options.group else "split"
-            treatment = "rows of one value stay together" if name == options.group else "by"
+            treatment = "rows of one value stay in the same split"
+            if role == "split":
+                treatment = f"defines the split, by {options.split}"
         elif name in options.drop:
             treatment = "drop"
         elif reading.is_row_names:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,7 @@ class _Typed:
     """Which values of the texts are missing."""
     notes: tuple[str, ...] = ()
     problem: str = ""
+    is_rekeyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class ColumnReader:
             if numbers is not None:
                 column, missing = numbers
                 reading = ColumnReading(name, "number", stated is not None, missing)
+                reading = replace(reading, is_rekeyed=column.dtype != float)
                 return column.set_axis(index), reading
         encoded = Texts.encode(texts, index, self.unit)
         is_missing = self._find_marks(encoded, marks or ())
@@ -79,7 +81,7 @@ class ColumnReader:
         is_missing[~is_missing] = typed.is_missing
         reading = ColumnReading(
             name, typed.type, stated is not None, encoded.missing(is_missing), typed.notes,
-            typed.problem,
+            typed.problem, typed.is_rekeyed,
         )  # fmt: skip
         return typed.column, reading
 
@@ -123,9 +125,10 @@ class ColumnReader:
                 f"whole numbers of more than 19 digits such as {texts.cite(numbers == numbers)}"
             )
         else:
-            return _Typed(texts.to_numbers(numbers), "number", is_mark)
+            column = texts.to_numbers(numbers)
+            return _Typed(column, "number", is_mark, is_rekeyed=column.dtype != float)
         note = f"'{name}' holds {example}: each is a category."
-        return _Typed(texts.to_words(), "category", is_mark, (note,))
+        return _Typed(texts.to_words(), "category", is_mark, (note,), is_rekeyed=True)
 
     def _parse(self, values: pd.Series) -> np.ndarray:
         return parse_numbers(values, self.decimal, self.options.thousands)
@@ -147,7 +150,8 @@ class ColumnReader:
         words = texts.without(is_missing)
         is_stated = name in dict(self.options.types)
         problem = "" if is_stated else find_problem(name, words, self.options, self.decimal)
-        return _Typed(words.to_words(), kind, is_missing, notes, problem)
+        is_rekeyed = self.has_marks and bool(words.is_mark.any())
+        return _Typed(words.to_words(), kind, is_missing, notes, problem, is_rekeyed)
 
     def _find_missing_words(self, name: str, texts: Texts) -> tuple[np.ndarray, tuple[str, ...]]:
         """Return which values are missing where others are words, and a note on ``NA``.

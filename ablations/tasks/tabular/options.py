@@ -163,6 +163,8 @@ class ColumnReading:
     """Sentences about what the reader changed or inferred."""
     problem: str = ""
     """Why the column cannot be used as it is, with line, value and the key that helps."""
+    is_rekeyed: bool = False
+    """Whether versions up to 0.1 would have merged some of its values, or called a word missing."""
     is_row_names: bool = False
     """Whether it is the unnamed first column: no feature unless a study names it."""
 

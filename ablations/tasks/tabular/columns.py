@@ -145,7 +145,9 @@ def _describe_columns(
             treatment = by_name[name].treatment
         elif name in options.split_columns:
             role = "group" if name == options.group else "split"
-            treatment = "rows of one value stay together" if name == options.group else "by"
+            treatment = "rows of one value stay in the same split"
+            if role == "split":
+                treatment = f"defines the split, by {options.split}"
         elif name in options.drop:
             treatment = "drop"
         elif reading.is_row_names:

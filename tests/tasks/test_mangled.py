@@ -87,6 +87,7 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     ),
     "a rare separator in the header": ("a;b,c,d\n1;x\n", {}, {"a": [1], "b,c,d": ["x"]}),
     "the separator of the study": ("a;b,c\n1;2,3\n", {"separator": ","}, {"a;b": ["1;2"]}),
+    "a hint for Excel": ("sep=;\na;b\n1;x\n2;y\n", {}, TWO),
     # row names
     "row names of pandas": (",a,b\n0,1,x\n1,2,y\n", {}, TWO),
     "row names of R": ('"","a","b"\n"Mazda RX4",1,"x"\n"Fiat 128",2,"y"\n', {}, TWO),
@@ -116,6 +117,7 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     "a column without values": ("a,b\n1,\n2,\n", {}, {"a": [1, 2], "b": [NA, NA]}),
     # numbers
     "signs and exponents": ("a,b\n+1,1e3\n-2,-.5\n", {}, {"a": [1, -2], "b": [1000, -0.5]}),
+    "typeset signs": ("a,b\n\u22125,x\n6,y\n", {}, {"a": [-5, 6]}),
     "decimal commas": ("a;b\n1,5;x\n-2,25;y\n", {}, {"a": [1.5, -2.25]}),
     "decimal commas of the study": (
         'a,b\n"1,500",x\n"2,250",y\n', {"decimal": ","}, {"a": [1.5, 2.25]}
@@ -270,6 +272,7 @@ REFUSED: dict[str, tuple[str | bytes, Keys, list[str]]] = {
         numbered("1.5", "2.5"), {"decimal": ",", "types": {"a": "number"}}, ["'1.5' in line 2"]
     ),
     "brackets": (numbered("(12)", "(13)", "(14)", "5"), {"types": {"a": "number"}}, ["'(12)'"]),
+    "accounts": (numbered("(1,234)", "(2,345)", "3,456"), {}, ["'(1,234)' in line 2", "minus"]),
     # dates
     "dates of one format": (
         numbered("31/01/2024", "01/02/2024"), {},

@@ -53,7 +53,10 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
     if b"\r" in content and b"\n" not in content:
         content = content.replace(b"\r", b"\n")
     content = _mark_quoted_words(_without_comments(content, options.comment))
-    separator = options.separator or _find_separator(content)
+    separator = options.separator
+    if match := re.match(rb"sep=([^\w\r\n])(?=\r?\n)", content):  # a hint for Excel
+        separator, content = separator or match[1].decode(), content[match.end() :]
+    separator = separator or _find_separator(content)
     if separator == " " and _has_runs(content):
         content, separator = _without_runs(content), "\t"
     header, line, start = _read_header(content, separator, path)

@@ -20,6 +20,8 @@ _CURRENCY = r"(?:[$€£¥₹]|US\$|USD|EUR|GBP|CHF|JPY|CAD|AUD)?"
 _WITH_UNIT = (
     rf"(?P<sign>[-+]?)(?P<before>{_CURRENCY})\s*(?P<amount>{_AMOUNT})\s*(?P<after>(?:{_UNIT})?)"
 )
+_BRACKETED = r"\(\d[\d.,]*\)"
+"""Negative numbers in accounts."""
 _MIN_AMOUNTS = 3
 """Fewest different numbers with one unit that are refused as categories."""
 _MAX_AMOUNTS = 20
@@ -55,6 +57,10 @@ def find_problem(name: str, texts: Texts, options: ReadingOptions, decimal: str)
         formats = suggest_dates(values[formatted_dates])
         formats = formats or 'date_format, such as date_format = "%d/%m/%Y"'
         return f"{message}; say {formats}, {as_words}"
+    is_bracketed = np.asarray(values.str.fullmatch(_BRACKETED), dtype=bool)
+    if texts.share(amounts | is_bracketed) > 0.5 and is_bracketed.any():
+        message = f"column '{name}' holds numbers as {texts.cite(is_bracketed)}"
+        return f"{message}; write them with a minus sign, {as_words}"
     if texts.share(amounts) > 0.5 and (is_unit := _find_unit(texts, amounts)).any():
         return f"{_describe(name, texts, is_unit, options)}, {as_words}"
     return ""
@@ -66,7 +72,7 @@ def _detect(values: pd.Series, options: ReadingOptions, decimal: str) -> tuple[n
         ~np.isnan(parse_numbers(values, decimal, options.thousands)),
         np.asarray(pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True).notna()),
         np.asarray(values.str.fullmatch(_DATE), dtype=bool),
-        np.asarray(values.str.fullmatch(_WITH_UNIT), dtype=bool),
+        np.asarray(values.str.fullmatch(f"{_WITH_UNIT}|{_BRACKETED}"), dtype=bool),
     )
 
 
@@ -90,14 +96,19 @@ def _describe(name: str, texts: Texts, is_amount: np.ndarray, options: ReadingOp
     if len(set(marks)) > 1:
         keys += [f"thousands = {_quote(marks[0])}"]
         keys += [f"decimal = {_quote(marks[-1])}"] * (marks[-1] != ".")
-    elif marks and not options.decimal:
+    elif marks and not options.decimal and (marks[0] != "." or _is_grouped(value)):
         mark = _quote(marks[0])
         keys.append(
             f"thousands = {mark}"
             if marks[0] not in ",."
             else f"decimal = {mark} or thousands = {mark}"
         )
+    keys = keys or [f'types = {{ {key} = "number" }}']
     return f"column '{name}' holds numbers as {texts.cite(is_amount)}; say {' and '.join(keys)}"
+
+
+def _is_grouped(value: str) -> bool:
+    return re.search(r"(?<!\d)\d{1,3}(\.\d{3})+(?!\d)", value) is not None
 
 
 def strip_unit(values: pd.Series) -> tuple[str, pd.Series]:

@@ -146,6 +146,7 @@ class Texts:
 def parse_numbers(values: pd.Series, decimal: str = ".", thousands: str = "") -> np.ndarray:
     """Return the number in each text, shape (value,), float64; NaN where it is none."""
     is_valid = np.ones(len(values), dtype=bool)
+    values = values.str.replace("\u2212", "-", regex=False)  # the minus sign of typesetting
     if thousands:
         group = r"[ \u00a0\u202f]" if thousands.isspace() else re.escape(thousands)
         pattern = rf"[-+]?\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{re.escape(decimal)}\d*)?"

@@ -146,6 +146,7 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     from ablations.execution.lagging import describe_lagging_statistics
     from ablations.execution.metadata import describe_seeds, describe_training
     from ablations.execution.plan import plan_execution
+    from ablations.report.data_columns import describe_columns
     from ablations.tasks.data import describe_thin_shape
 
     plan = plan_execution(study, folder, options)
@@ -156,6 +157,8 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     print(f"  to train  {plan.todo:,}{cohorts}")
     print(f"  skipped   {len(grid.skipped):,}")
     print(f"  {describe_training(study)}")
+    for line in describe_columns(study.task.describe_columns()):
+        print(f"  {line}")
     cautions = (
         describe_thin_shape(study.task.shape),
         *describe_seeds(study),

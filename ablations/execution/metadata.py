@@ -65,6 +65,7 @@ def study_metadata(
         metrics={metric.name: metric.higher_is_better for metric in metrics},
         judging=describe_judging(study),
         training=describe_training(study),
+        columns=task.describe_columns(),
     )
 
 

@@ -176,6 +176,8 @@ def run_study(
             return RunOutcome(study, load(folder).of_study(), answer)
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
+        if not plan.finished:
+            _say_columns(study, reporter)
         with stop.on_signal():
             seconds = train(plan, context, options, reporter, stop)
             results = load(folder)
@@ -187,6 +189,15 @@ def run_study(
         outcome = report(study, selected, options, reporter)
     raise_if_audit_failed(outcome.results, reporter)
     return outcome
+
+
+def _say_columns(study: Study, reporter: Reporter) -> None:
+    """Say what the columns of the data become, before the first runs are trained."""
+    if columns := study.task.describe_columns():
+        from ablations.report.data_columns import describe_columns
+
+        for line in describe_columns(columns):
+            reporter.say(line)
 
 
 def results_folder(study: Study, out: Path | str | None) -> Path:

@@ -116,7 +116,7 @@ def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
 def _call_in_one_process(
     function: Callable[..., T], index: int, arguments: Arguments
 ) -> tuple[int, T]:
-    with _signals_blocked():
+    with _starting_processes():
         executor = get_memmapping_executor(1, env={"OMP_NUM_THREADS": "1"}, **_worker_start())
         future = executor.submit(_call, loaded_hashes(), function, index, arguments)
     try:
@@ -151,7 +151,7 @@ def _call_in_pool(
             return_as="generator_unordered" if can_stream else "list",
         )
         # The first calls are made here, and start the workers.
-        with _signals_blocked() if is_loky else nullcontext():
+        with _starting_processes() if is_loky else nullcontext():
             hashes = loaded_hashes()
             values = parallel(joblib.delayed(_call)(hashes, function, *call) for call in requested)
         yield from values
@@ -202,6 +202,21 @@ def _signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _starting_processes() -> Iterator[None]:
+    """Worker processes that start inside get no interruption, and hash texts alike: the order of a
+    set is no chance.
+    """
+    before = os.environ.get("PYTHONHASHSEED")
+    os.environ["PYTHONHASHSEED"] = "0" if before in (None, "random") else str(before)
+    try:
+        with _signals_blocked():
+            yield
+    finally:
+        os.environ.pop("PYTHONHASHSEED")
+        os.environ |= {} if before is None else {"PYTHONHASHSEED": before}
 
 
 def _describe_death(

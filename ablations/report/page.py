@@ -11,6 +11,7 @@ from ablations.core.errors import RequestError
 from ablations.core.files import write_bytes
 from ablations.report import summary
 from ablations.report.data import ReportData, build_report_data
+from ablations.report.data_columns import columns_table
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import format_margin
@@ -45,6 +46,7 @@ SECTIONS = {
     "endings": "Diverged, failed, skipped",
     "audit": "Audit of the fused engine",
     "explorer": "Explorer",
+    "columns": "Columns of the data",
     "environment": "Environment",
     "study": "Study",
 }
@@ -99,6 +101,7 @@ def render_page(
     tables = {
         name: build(data) for name, build in (EFFECT_TABLES | TRUST_TABLES | RUN_TABLES).items()
     }
+    tables["columns"] = columns_table(data)
     explorer = build_explorer(data) if len(results.runs) else None
     sections = {*figures, *(name for name, table in tables.items() if table), "study"}
     sections |= {"explorer"} if explorer else set()

@@ -15,6 +15,7 @@ from pydantic import Field, TypeAdapter
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.files import read_sealed_json, write_sealed_json
+from ablations.core.schema import TableColumn
 from ablations.results.schema import is_result
 
 METADATA_FILE = "metadata.json"
@@ -122,6 +123,7 @@ class StudyMetadata:
     outcome: str = "val_loss"  # column of the runs table that the verdicts are about
     metrics: Mapping[str, bool] = field(default_factory=dict)  # column to: is higher better?
     judging: Judging | None = None  # rows that judge, where seeds share them
+    columns: tuple[TableColumn, ...] = ()  # of the table that holds the data, in its order
     training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
 
 

@@ -218,8 +218,9 @@ class Study(Settings):
         sources = {f"metric {m.name}": m.source() for m in metrics if m.source()}
         return sources | {
             f"{component.role} {component.to_spec()[0]}": str(source)
-            for configuration in self.configurations
-            for component in configuration.components
+            for component in dict.fromkeys(
+                each for configuration in self.configurations for each in configuration.components
+            )
             if component.user_modules() and (source := component.identity().get("source"))
         }
 

@@ -41,7 +41,8 @@ def from_arrays(
         their shape for models of images and sequences: channels first, (row, channel, step) or
         (row, channel, height, width).
     y
-        Numbers or classes, shape (row,) or (row, 1).
+        Numbers or classes, shape (row,) or (row, 1); or numbers of shape (row, output), a
+        DataFrame among them, for a regression with several outputs.
     groups
         Shape (row,): rows of one group stay in the same split.
     folder
@@ -59,19 +60,22 @@ def from_arrays(
         If the arrays do not match each other, or a column cannot be used.
     """
     frame, shape = _to_frame(x)
-    if clashes := [name for name in (TARGET, GROUP) if name in frame]:
+    targets = _to_targets(y, len(frame))
+    if clashes := [name for name in (*targets, GROUP) if name in frame]:
         raise RequestError(f"a column of x is named '{clashes[0]}'; rename it", "x")
-    frame[TARGET] = _to_column(y, len(frame), "y")
+    for name, column in targets.items():
+        frame[name] = column
     if groups is not None:
         frame[GROUP] = _to_column(groups, len(frame), "groups")
         options["group"] = GROUP
-    return _store(frame, folder, {"shape": shape} | options)
+    return _store(frame, folder, {"target": list(targets), "shape": shape} | options)
 
 
 def from_dataset(
     dataset: Any, validation: Any = None, *, folder: Path | str | None = None, **options: Any
 ) -> Task:
-    """Return a task from a PyTorch dataset of pairs: inputs of one shape, and a number or class.
+    """Return a task from a PyTorch dataset of pairs: inputs of one shape, and a number, a class,
+    or several numbers.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ def from_dataset(
         Naming the item that does not fit.
     """
     x, y = _load_items(dataset, "dataset")
-    if y.dtype.kind in "iub":
+    if y.dtype.kind in "iub" and y.shape[1] == 1:
         options.setdefault("kind", "multiclass")
     if validation is None:
         return from_arrays(x, y, folder=folder, **options)
@@ -101,8 +105,14 @@ def from_dataset(
     if x_val.shape[1:] != x.shape[1:]:
         message = f"its items have shape {list(x_val.shape[1:])}"
         raise RequestError(f"{message}, training items {list(x.shape[1:])}", "validation")
+    if y_val.shape[1:] != y.shape[1:]:
+        message = f"its items have {y_val.shape[1]} targets, training items {y.shape[1]}"
+        raise RequestError(message, "validation")
     frame, shape = _to_frame(np.concatenate([x, x_val]))
-    frame[TARGET] = np.concatenate([y, y_val])
+    targets = _to_targets(np.concatenate([y, y_val]), len(frame))
+    for name, column in targets.items():
+        frame[name] = column
+    options["target"] = list(targets)
     frame[SPLIT] = ["train"] * len(x) + ["validation"] * len(x_val)
     return _store(frame, folder, {"shape": shape, "split": "column", "by": SPLIT} | options)
 
@@ -123,6 +133,22 @@ def _to_frame(x: Any) -> tuple[pd.DataFrame, tuple[int, ...]]:
     shape = array.shape[1:] if array.ndim > 2 else ()
     rows = array.reshape(len(array), -1)
     return pd.DataFrame(rows, columns=[f"x{i}" for i in range(rows.shape[1])]), shape
+
+
+def _to_targets(y: Any, rows: int) -> dict[str, np.ndarray]:
+    """Return the column of each target by its name."""
+    array = _to_array(y, "y")
+    if array.ndim != 2 or array.shape[1] < 2:
+        return {TARGET: _to_column(y, rows, "y")}
+    if len(array) != rows:
+        message = f"expected values for each of {rows:,} rows, found shape {list(array.shape)}"
+        raise RequestError(message, "y")
+    names = [f"{TARGET}{i}" for i in range(array.shape[1])]
+    if isinstance(y, pd.DataFrame):
+        names = list(map(str, y.columns))
+    if len(set(names)) < len(names):
+        raise RequestError(f"two of its columns have the same name: {names}", "y")
+    return dict(zip(names, array.T, strict=True))
 
 
 def _to_column(values: Any, rows: int, key: str) -> np.ndarray:
@@ -149,7 +175,7 @@ def _to_array(values: Any, key: str) -> np.ndarray:
 
 
 def _load_items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inputs (row, …) and targets (row,) of all items."""
+    """Return the inputs (row, …) and targets (row, output) of all items."""
     inputs, targets = [], []
     try:
         count = len(dataset)
@@ -169,14 +195,14 @@ def _load_items(dataset: Any, key: str) -> tuple[np.ndarray, np.ndarray]:
         if inputs[-1].shape != inputs[0].shape:
             shapes = f"{list(inputs[-1].shape)}, item 0 has {list(inputs[0].shape)}"
             raise RequestError(f"item {index} has shape {shapes}", key)
-        if targets[-1].size != 1:
-            message = f"item {index} has a target of {targets[-1].size} numbers; expected one"
-            raise RequestError(message, key)
+        if not targets[-1].size or targets[-1].size != targets[0].size:
+            sizes = f"{targets[-1].size} numbers, item 0 one of {targets[0].size}"
+            raise RequestError(f"item {index} has a target of {sizes}", key)
     if not inputs:
         raise RequestError("has no items", key)
     _refuse_random_items(dataset, inputs, targets, key)
     x = np.stack(inputs)
-    return (x if x.ndim > 1 else x[:, None]), np.concatenate(targets)
+    return (x if x.ndim > 1 else x[:, None]), np.stack(targets)
 
 
 def _refuse_random_items(
@@ -217,5 +243,5 @@ def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, An
             message = f"cannot store the data there: {error.strerror}; give another folder"
             raise RequestError(message, source=str(path.parent)) from None
     plain = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
-    spec = {"name": "parquet", "path": str(path), "target": TARGET} | plain
+    spec = {"name": "parquet", "path": str(path)} | plain
     return cast(Task, resolve("task", spec, "task"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import operator
+import os
 import shutil
+import subprocess
 import sys
 from functools import lru_cache, partial, wraps
 from pathlib import Path
@@ -149,3 +151,12 @@ def test_a_module_of_python_itself_is_not_even_imported(target: str) -> None:
     for study in ({"model": f"python:{target}"}, {"axes": {"norm": [f"python:{target}"]}}):
         with pytest.raises(RequestError, match="is a module of Python itself"):
             Study(task="notebook", **study)
+
+
+def test_worker_processes_hash_texts_alike() -> None:
+    command = [sys.executable, "-c", "print(hash('text'))"]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    expected = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    before = os.environ.get("PYTHONHASHSEED")
+    assert call_isolated(hash, "text") == int(expected.stdout)
+    assert os.environ.get("PYTHONHASHSEED") == before

@@ -305,6 +305,10 @@ def test_text_of_metadata_is_escaped_in_pages_and_terminals(sound: Path, tmp_pat
         "command": words,
         "levels": content["levels"] | {"norm": [words, "none", "batch"]},
         "published": [{"label": words, "where": {"norm": "none"}, "objective": [1.0]}],
+        "columns": [
+            dict.fromkeys(("name", "role", "type", "missing", "treatment"), value)
+            for value in (words, "")
+        ],
     }
     write_sealed_json(folder / METADATA_FILE, content)
     for command in (["report", folder], ["compare", other, folder], ["effects", folder]):

@@ -205,7 +205,11 @@ X = np.random.default_rng(0).normal(size=(30, 3))
     ("x", "y", "options", "message"),
     [
         (X, X[:20, 0], {}, r"y: expected one value for each of 30 rows, found shape \[20\]"),
-        (X, X, {}, r"y: expected one value for each of 30 rows, found shape \[30, 3\]"),
+        (X, X[:20], {}, r"y: expected values for each of 30 rows, found shape \[20, 3\]"),
+        (X, X[:, None], {}, r"y: expected one value for each of 30 rows, found .*\[30, 1, 3\]"),
+        (X, np.eye(3)[[0, 1, 2] * 10], {}, "the target 'target0' of 3 seems to be of classes; say"),
+        (X, X, {"kind": "multiclass"}, 'kind = "regression" alone can have; found'),
+        (X, pd.DataFrame(X, columns=["a", "b", "a"]), {}, "two of its columns have the same name"),
         (X[:, 0], X[:, 0], {}, r"x: expected features of shape \(row, feature\), found .*\[30\]"),
         (X.astype(object), X[:, 0], {}, "x: not an array of numbers"),
         ([[1], [1, 2]], [1, 2], {}, "x: not an array"),
@@ -232,7 +236,11 @@ def test_arrays_that_do_not_fit_are_refused(
         ({0, 1}, "items of set cannot be read by index"),
         ([1, 2], "item 0 is int; expected a pair"),
         ([(torch.zeros(2), 0), (torch.zeros(3), 0)], r"item 1 has shape \[3\], item 0 has \[2\]"),
-        ([(torch.zeros(2), torch.zeros(2))], "item 0 has a target of 2 numbers"),
+        ([(torch.zeros(2), torch.zeros(0))], "item 0 has a target of 0 numbers"),
+        (
+            [(torch.zeros(2), torch.zeros(2)), (torch.zeros(2), 1.0)],
+            "a target of 1 numbers, item 0",
+        ),
     ],
 )
 def test_datasets_that_do_not_fit_are_refused(items: Any, message: str, tmp_path: Path) -> None:

@@ -10,8 +10,14 @@ import pytest
 
 from ablations import RequestError, Study
 from ablations.core.random import Streams
+from ablations.core.schema import TableColumn
+from ablations.execution.metadata import study_metadata
+from ablations.report.data_columns import MOST_COLUMNS, describe_columns
+from ablations.results.metadata import load_metadata, save_metadata
 from ablations.tasks.tabular.columns import TableColumns
 from ablations.tasks.tabular.features import HASH_INPUTS, MISSING, OTHER
+from tests.report.pages import render_undrawn
+from tests.report.studies import make_metadata, make_results
 from tests.tasks.test_files import classify
 
 
@@ -114,3 +120,58 @@ def test_options_of_categories_change_the_run_only_where_they_are_not_the_defaul
     assert "max_categories" not in plain.identity()
     data = other.splits(Streams(0))
     assert data.x_train.shape[1] == 1 + 101
+
+
+def test_the_plan_and_the_report_show_the_same_columns(tmp_path: Path) -> None:
+    frame = with_codes(150).assign(
+        patient=np.arange(600) % 60,
+        planet="Earth",
+        name=[f"person {i}" for i in range(600)],
+        odd=np.where(np.arange(600) % 9 == 0, np.nan, np.arange(600) % 7),
+    )
+    path = tmp_path / "table.csv"
+    frame.to_csv(path, na_rep="?")
+    task: dict[str, object] = {"name": "csv", "path": str(path), "target": "target"}
+    task |= {"group": "patient", "many_categories": "other", "types": {"odd": "number"}}
+    columns = Study(task=task).task.describe_columns()
+    expected = {
+        "unnamed": ("left out", "number", "", "names of the rows"),
+        "code": ("feature", "category", "", "an indicator for each of 100 values, 50 rare"),
+        "x": ("feature", "number", "", "mean 0 and standard deviation 1"),
+        "target": ("target", "number", "", "regression: mean 0 and standard deviation 1"),
+        "patient": ("group", "number", "", "rows of one value stay in the same split"),
+        "planet": ("left out", "category", "", "never varies"),
+        "name": ("left out", "category", "", "almost every row has a text of its own"),
+        "odd": ("feature", "number (stated)", "? (67)", "mean 0 and standard deviation 1, missing"),
+    }
+    for column, (_, (role, type_, missing, treatment)) in zip(
+        columns, expected.items(), strict=True
+    ):
+        assert (column.role, column.type, column.missing) == (role, type_, missing)
+        assert column.treatment.startswith(treatment)
+    lines = describe_columns(columns)
+    assert lines[0] == (
+        "data: 8 columns, 3 features (1 category, 2 number), 3 left out, 1 target, 1 group"
+    )
+    save_metadata(tmp_path, study_metadata(Study(task=task)))
+    path.unlink()  # the report of a mailed folder has no data
+    stored = load_metadata(tmp_path)
+    assert stored is not None
+    assert stored.columns == columns
+    page = render_undrawn(make_results(tmp_path), make_metadata(columns=stored.columns))
+    cells = [[cell.text for cell in row.values()] for row in page.rows("columns")]
+    assert cells == [[c.name, c.role, c.type, c.missing, c.treatment] for c in columns]
+    for line, column in zip(lines[2:], columns, strict=True):
+        assert line.split()[0] in column.name
+        assert line.endswith(column.treatment)
+
+
+def test_a_terminal_counts_many_columns_and_escapes_their_names() -> None:
+    columns = [TableColumn(f"x{i}", "feature", "number", "", "as it is") for i in range(1000)]
+    columns.append(TableColumn("y\x1b[31m", "target", "number", "", "2 classes: a\x1b, b"))
+    lines = describe_columns(columns)
+    assert lines[0].startswith("data: 1,001 columns, 1,000 features (1,000 number), 1 target;")
+    assert len(lines) == 3
+    assert "\x1b" not in "".join(lines)
+    assert len(describe_columns(columns[:MOST_COLUMNS])) == MOST_COLUMNS + 2
+    assert describe_columns(()) == []

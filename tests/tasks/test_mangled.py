@@ -131,6 +131,7 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     "a column without values": ("a,b\n1,\n2,\n", {}, {"a": [1, 2], "b": [NA, NA]}),
     # numbers
     "signs and exponents": ("a,b\n+1,1e3\n-2,-.5\n", {}, {"a": [1, -2], "b": [1000, -0.5]}),
+    "typeset signs": ("a,b\n\u22125,x\n6,y\n", {}, {"a": [-5, 6]}),
     "decimal commas": ("a;b\n1,5;x\n-2,25;y\n", {}, {"a": [1.5, -2.25]}),
     "decimal commas of the study": (
         'a,b\n"1,500",x\n"2,250",y\n', {"decimal": ","}, {"a": [1.5, 2.25]}
@@ -169,7 +170,7 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     "truth values": ("a,b\nTRUE,x\nFalse,y\n", {}, {"a": [1, 0]}),
     "hexadecimal codes": (
         numbered(*[digest(bytes([i]), 4) for i in range(40)] * 2), {},
-        {"a": [digest(bytes([i]), 4) for i in range(40)] * 2},
+        {"a": [*(digest(bytes([i]), 4) for i in range(40))] * 2},
     ),
     # dates
     "ISO dates": ("a,b\n2024-01-31,x\n,y\n", {}, {"a": ["2024-01-31", NA]}),
@@ -329,6 +330,7 @@ REFUSED: dict[str, tuple[str | bytes, Keys, list[str]]] = {
         numbered("1.5", "2.5"), {"decimal": ",", "types": {"a": "number"}}, ["'1.5' in line 2"]
     ),
     "brackets": (numbered("(12)", "(13)", "(14)", "5"), {"types": {"a": "number"}}, ["'(12)'"]),
+    "accounts": (numbered("(1,234)", "(2,345)", "3,456"), {}, ["'(1,234)' in line 2", "minus"]),
     # dates
     "dates of one format": (
         numbered("31/01/2024", "01/02/2024"), {},

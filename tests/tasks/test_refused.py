@@ -142,7 +142,12 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
         table(), {"target": ["size", "price"], "kind": "multiclass"},
         "the targets 'size', 'price' are several, which kind = \"regression\" alone can have",
     ),
-    "targets of texts": (table(), {"target": ["price", "sort"]}, "the target 'sort' holds 'a'"),
+    "targets of texts": (
+        table(), {"target": ["price", "sort"], "kind": "regression"}, "the target 'sort' holds 'a'"
+    ),
+    "a target of classes": (
+        table(), {"target": ["price", "sort"]}, "the target 'sort' of 2 seems to be of classes; say"
+    ),
     "a target that is a feature": (
         table(), {"target": ["size", "price"], "features": ["size", "id"]},
         "the target 'size' cannot be a feature too",

@@ -145,7 +145,9 @@ def _describe_columns(
             treatment = by_name[name].treatment
         elif name in options.split_columns:
             role = "group" if name == options.group else "split"
-            treatment = "rows of one value stay together" if name == options.group else "by"
+            treatment = "rows of one value stay in the same split"
+            if role == "split":
+                treatment = f"defines the split, by {options.split}"
         elif name in options.drop:
             treatment = "drop"
         elif reading.is_row_names:
@@ -188,6 +190,9 @@ def _omit_rows_without_target(
         target = "a target" if len(targets) == 1 else "all targets"
         omission = "is left out" if count == 1 else "are left out, the first"
         notes.append(f"{rows} without {target} {omission} in {table.locate_first(missing)}.")
+    if len(targets) > 1:
+        mean = f"The metrics are means over {len(targets)} targets, mae and rmse each in its unit"
+        notes.append(f"{mean}; where the units differ, r2 compares.")
     frame = table.frame[~missing] if count else table.frame
     if len(frame) < MIN_ROWS:
         raise table.error(f"has {len(frame)} rows with a target; at least {MIN_ROWS} are needed")
@@ -204,6 +209,11 @@ def _read_targets(
         names = ", ".join(f"'{name}'" for name in options.targets)
         message = f'the targets {names} are several, which kind = "regression" alone can have'
         raise table.error(f'{message}; found kind = "{options.kind}"')
+    for name in options.targets if options.kind == "auto" else ():
+        if _infer_kind(table, name, table.column(name)) != "regression":
+            message = f"the target '{name}' of {len(options.targets)} seems to be of classes"
+            advice = 'say kind = "regression" if all are amounts, or name one target'
+            raise table.error(f"{message}; {advice}")
     amounts = [_read_target(table, name, "regression")[1] for name in options.targets]
     return "regression", np.concatenate(amounts, 1), ()
 

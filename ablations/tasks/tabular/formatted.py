@@ -19,6 +19,8 @@ _CURRENCY = r"(?:[$€£¥₹]|US\$|USD|EUR|GBP|CHF|JPY|CAD|AUD)?"
 _WITH_UNIT = (
     rf"(?P<sign>[-+]?)(?P<before>{_CURRENCY})\s*(?P<amount>{_AMOUNT})\s*(?P<after>(?:{_UNIT})?)"
 )
+_BRACKETED = r"\(\d[\d.,]*\)"
+"""Negative numbers in accounts."""
 _MIN_AMOUNTS = 3
 """Fewest different numbers with one unit that are refused as categories."""
 _MAX_AMOUNTS = 20
@@ -80,6 +82,10 @@ def find_problem(
             return f"{message}, or say {words}"
         formats = formats or 'date_format, such as date_format = "%d/%m/%Y"'
         return f"{message}; say {formats}, {as_words}"
+    is_bracketed = np.asarray(values.str.fullmatch(_BRACKETED), dtype=bool)
+    if texts.share(amounts | is_bracketed) > 0.5 and is_bracketed.any():
+        message = f"column '{name}' holds numbers as {texts.cite(is_bracketed)}"
+        return f"{message}; write them with a minus sign, or say {words}"
     if texts.share(amounts) > 0.5 and (is_unit := _find_unit(texts, amounts)).any():
         return f"{_describe(name, texts, is_unit, options, decimal)} {words}"
     n_rows, count = len(texts.codes), len(values)
@@ -98,12 +104,12 @@ def _are_codes(values: pd.Series) -> bool:
 
 
 def _detect(values: pd.Series, options: ReadingOptions, decimal: str) -> tuple[np.ndarray, ...]:
-    """Return which texts are numbers, dates, dates and amounts formatted for people, and the rest."""
+    """Return which texts are numbers, dates, the same formatted for people, and loose amounts."""
     return (
         ~np.isnan(parse_numbers(values, decimal, options.thousands)),
         np.asarray(pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True).notna()),
         np.asarray(values.str.fullmatch(_DATE), dtype=bool),
-        np.asarray(values.str.fullmatch(_WITH_UNIT), dtype=bool),
+        np.asarray(values.str.fullmatch(f"{_WITH_UNIT}|{_BRACKETED}"), dtype=bool),
         np.asarray(values.str.fullmatch(_LOOSE), dtype=bool),
     )
 

@@ -63,7 +63,7 @@ def store_copy(content: str, options: ReadingOptions, copy: Copy) -> None:
         with pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table)
         stored = sink.getvalue()
-        write_bytes(path, digest(memoryview(stored)).encode() + memoryview(stored))
+        write_bytes(path, digest(memoryview(stored)).encode(), memoryview(stored))
         copies = sorted(path.parent.glob("*.arrow"), key=lambda file: file.stat().st_mtime)
         for old in copies[:-MAX_COPIES]:
             old.unlink()

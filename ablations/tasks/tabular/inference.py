@@ -59,7 +59,7 @@ class ColumnReader:
         is_plain = stated in (None, "number") and not marks and self.infers
         if isinstance(texts, Numbers):
             reading = ColumnReading(name, "number", stated is not None, texts.missing)
-            return pd.Series(texts.values, index), reading
+            return pd.Series(texts.values, index, copy=False), reading
         if is_plain and self.decimal == "." and not self.options.thousands:
             numbers = read_numbers(texts, keeps_zeros=stated is None)
             if numbers is not None:

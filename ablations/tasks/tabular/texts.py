@@ -201,7 +201,7 @@ def read_numbers(
             return None
         if np.abs(array[is_number]).max(initial=0) >= MAX_EXACT:
             return _read_long_numbers(texts, missing)
-    return pd.Series(array), missing
+    return pd.Series(array, copy=False), missing
 
 
 _MISSING = pa.array(["", *DEFAULT_MARKS])

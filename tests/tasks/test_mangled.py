@@ -16,6 +16,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from ablations import RequestError
+from ablations.core.files import digest
 from ablations.tasks.tabular.options import ReadingOptions
 from ablations.tasks.tabular.reader import TableFile, content_hash, read_table
 
@@ -45,6 +46,12 @@ def zipped(**members: str) -> bytes:
     return buffer.getvalue()
 
 
+def numbered(*fields: str, others: int = 0) -> str:
+    """Return a table of one column ``a`` with these fields, then so many numbers."""
+    rows = [*fields, *(str(i) for i in range(others))]
+    return "\n".join(["a;b", *(f"{row};x" for row in rows)])
+
+
 TWO: dict[str, list[object]] = {"a": [1, 2], "b": ["x", "y"]}
 PLAIN = "a,b\n1,x\n2,y\n"
 
@@ -56,7 +63,12 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), {"encoding": "utf-16-le"}, TWO),
     "Latin 1": ("a,ü\n1,é\n".encode("latin-1"), {"encoding": "latin-1"}, {"a": [1], "ü": ["é"]}),
     "cp1252": ("a,b\n1,3 €\n".encode("cp1252"), {"encoding": "cp1252"}, {"a": [1], "b": ["3 €"]}),
+    "cp1252 after a mark": (
+        b"\xef\xbb\xbfa,b\n1,3 \x80\n", {"encoding": "cp1252"}, {"a": [1], "b": ["3 €"]}
+    ),
+    "two marks": (b"\xef\xbb\xbf" * 2 + PLAIN.encode(), {}, TWO),
     # compressed files
+    "gzip in gzip": (gzip.compress(gzip.compress(PLAIN.encode())), {}, TWO),
     "gzip": (gzip.compress(PLAIN.encode()), {}, TWO),
     "bzip2": (bz2.compress(PLAIN.encode()), {}, TWO),
     "xz": (lzma.compress(PLAIN.encode()), {}, TWO),
@@ -87,7 +99,9 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     ),
     "a rare separator in the header": ("a;b,c,d\n1;x\n", {}, {"a": [1], "b,c,d": ["x"]}),
     "the separator of the study": ("a;b,c\n1;2,3\n", {"separator": ","}, {"a;b": ["1;2"]}),
-    "a hint for Excel": ("sep=;\na;b\n1;x\n2;y\n", {}, TWO),
+    "the separator of Excel": ("sep=;\na;b\n1;x\n2;y\n", {}, TWO),
+    "the separator of Excel, in quotes": ('"sep=\t"\r\na\tb\r\n1\tx\r\n2\ty\r\n', {}, TWO),
+    "the separator of a rare sign": ("sep=^\na^b\n1^x\n2^y\n", {}, TWO),
     # row names
     "row names of pandas": (",a,b\n0,1,x\n1,2,y\n", {}, TWO),
     "row names of R": ('"","a","b"\n"Mazda RX4",1,"x"\n"Fiat 128",2,"y"\n', {}, TWO),
@@ -142,6 +156,8 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
     "18 digits and a gap": ("a,b\n700000000000000001,x\n,y\n", {}, {"a": [700000000000000001, NA]}),
     "20 digits": ("a,b\n18446744073709551615,x\n1,y\n", {}, {"a": [18446744073709551615, 1]}),
     "40 digits": (f"a,b\n{10**40},x\n{10**40 + 1},y\n", {}, {"a": [f"{10**40}", f"{10**40 + 1}"]}),
+    "a minus of typesetting": ("a;b\n\u22121,5;x\n2,5;y\n", {}, {"a": [-1.5, 2.5]}),
+    "digits of other scripts": ("a;b\n\uff11\uff12;\u0663\n3;4\n", {}, {"a": [12, 3], "b": [3, 4]}),
     # codes
     "leading zeros": ("a,b\n01,x\n1,y\n", {}, {"a": ["01", "1"]}),
     "leading zeros in row 3": ("a,b\n10,x\n1,y\n,z\n007,z\n", {}, {"a": ["10", "1", NA, "007"]}),
@@ -152,6 +168,10 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
         {"a": ["7", "7.0"], "b": ["1.0", "2"]},
     ),
     "truth values": ("a,b\nTRUE,x\nFalse,y\n", {}, {"a": [1, 0]}),
+    "hexadecimal codes": (
+        numbered(*[digest(bytes([i]), 4) for i in range(40)] * 2), {},
+        {"a": [*(digest(bytes([i]), 4) for i in range(40))] * 2},
+    ),
     # dates
     "ISO dates": ("a,b\n2024-01-31,x\n,y\n", {}, {"a": ["2024-01-31", NA]}),
     "dates by a format": (
@@ -173,6 +193,7 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
         "\n".join([",".join(f"x{i}" for i in range(1000)), ",".join(["1.5"] * 1000)]), {},
         {"x0": [1.5], "x999": [1.5]},
     ),
+    "a single row of two million characters": (f"a,b\n1,{'y' * 2_000_000}\n", {}, {"a": [1]}),
     "a row of a million characters": (f"a,b\n1,x\n2,{'y' * 100_000}\n", {}, {"a": [1, 2]}),
 }  # fmt: skip
 
@@ -190,17 +211,19 @@ def test_a_mangled_table_is_read_right(name: str, tmp_path: Path) -> None:
     assert not any(reading.problem for reading in table.readings if reading.name in expected)
 
 
-def numbered(*fields: str, others: int = 0) -> str:
-    """Return a table of one column ``a`` with these fields, then so many numbers."""
-    rows = [*fields, *(str(i) for i in range(others))]
-    return "\n".join(["a;b", *(f"{row};x" for row in rows)])
-
-
 REFUSED: dict[str, tuple[str | bytes, Keys, list[str]]] = {
     # the bytes
     "Latin 1": ("a,b\n1,é\n".encode("latin-1"), {}, ["line 2", "0xe9", 'encoding = "latin-1"']),
     "another encoding": ("a,b\n1,é\n".encode("latin-1"), {"encoding": "utf-8"}, ["line 2", "0xe9"]),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), {}, ["line 1", 'encoding = "utf-16-le"']),
+    "UTF-16, big end first, without a mark": (
+        PLAIN.encode("utf-16-be"), {}, ["line 1", 'encoding = "utf-16-be"']
+    ),
+    "UTF-16 of other scripts": ("中,b\n1,é\n".encode("utf-16-le"), {}, ['encoding = "utf-16-le"']),
+    "half a UTF-16 file": (PLAIN.encode("utf-16")[:-1], {}, ["not utf-16", "cut off"]),
+    "UTF-16 as UTF-8": (PLAIN.encode("utf-16"), {"encoding": "utf-8"}, ["leave out encoding"]),
+    "cp1252": ("a,b\n1,3 €\n".encode("cp1252"), {}, ["line 2", "0x80", 'encoding = "cp1252"']),
+    "an encoding of nothing": (PLAIN, {"encoding": "undefined"}, ["undefined"]),
     "no encoding": (PLAIN, {"encoding": "latin1000"}, ["encoding", "unknown encoding 'latin1000'"]),
     "a zero byte": ("a,b\n1,x\n2,y\0\n", {}, ["line 3 holds a zero byte"]),
     "empty": ("", {}, ["is empty"]),
@@ -214,7 +237,15 @@ REFUSED: dict[str, tuple[str | bytes, Keys, list[str]]] = {
         pa.compress(PLAIN.encode(), "zstd", asbytes=True)[:-9], {}, ["cannot be unpacked"]
     ),
     "half a zip file": (zipped(a=PLAIN)[:-9], {}, ["cannot be unpacked"]),
+    "a web page": ("\n<!DOCTYPE html>\n<p>404</p>\n", {}, ["is a web page"]),
+    "JSON": ('[{"a": 1}, {"a": 2}]', {}, ["is JSON"]),
+    "ARFF": ("% iris\n@RELATION iris\n@data\n1,x\n", {}, ["is an ARFF file"]),
+    "a pointer": ("version https://git-lfs.github.com/spec/v1\n", {}, ["git lfs pull"]),
+    "a tar archive": (gzip.compress(b"a".ljust(257, b"\0") + b"ustar"), {}, ["is an archive"]),
+    "separators alone": (",,\n,,\n", {}, ["line 1 holds no names of columns"]),
     # header and lines
+    "a title": ("My table\na,b\n1,x\n", {}, ["line 2", "before the names of the columns"]),
+    "a quote after a backslash": ('a,b\n1,"x \\"y\\""\n', {}, ["line 2", 'written ""']),
     "two names": ("a,b,a\n1,2,3\n", {}, ["line 1: columns 1 and 3 are both named 'a'"]),
     "no name": ("a,,b\n1,2,3\n", {}, ["line 1", "column 2 of 3 has no name"]),
     "no header": ("5,1.5\n6,2.5\n", {}, ["line 1 holds numbers (5, 1.5"]),
@@ -265,6 +296,33 @@ REFUSED: dict[str, tuple[str | bytes, Keys, list[str]]] = {
     ),
     "points and commas in turn": (numbered("1.5", "2,5", "3.5"), {}, ["'2,5' in line 3"]),
     "apostrophes": (numbered("1'234", "2'345", "3'456"), {}, ['thousands = "\'"']),
+    "decimal commas in quotes": (
+        'a,b\n"1,5",x\n"2,25",y\n"3",y\n', {}, ["'1,5' in line 2; say decimal = \",\", or types"]
+    ),
+    "points between groups": (
+        numbered("1.234.567", "2.345", "3.456"), {}, ["'1.234.567' in line 2; say thousands"]
+    ),
+    "prices": (numbered("$0.99", "$1.99", "$5"), {}, ['say types = { a = "number" }, or types']),
+    "other decimal marks": (
+        numbered("0.5", "1.5", "2.5"), {"decimal": ","}, ["'0.5' in line 2", "than decimal = ','"]
+    ),
+    "words among units": (
+        numbered("5 kg", "6 kg", "7 kg", "unknown"), {}, ["'5 kg' in", 'and missing = ["unknown"]']
+    ),
+    "units of two sizes": (
+        numbered(*(f"{i} {'kB' if i % 2 else 'MB'}" for i in range(30))), {}, ["in one unit"]
+    ),
+    "words for nothing": (
+        numbered("5", "None", "-", others=9), {}, ["'None' in line 3", 'missing = ["None", "-"]']
+    ),
+    **{
+        f"numbers such as {form.format(0)}": (
+            numbered(*[form.format(i) for i in range(25)] * 2), {},
+            ["column 'a' holds 25 texts", "in line 2", "plain numbers"],
+        )
+        for form in ("{}/7", "~{}", "{}_000", "{}m 3s", "{}-3", "Mon Jan {}", "{}. März 24")
+    },
+    "lengths of time": (numbered("1:02:03", "26:03:04", "2:00:00"), {}, ["lengths of time"]),
     "groups of a wrong size": (
         numbered("1,234", "12,34", "5"), {"thousands": ",", "types": {"a": "number"}}, ["'12,34'"]
     ),

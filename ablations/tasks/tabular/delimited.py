@@ -28,6 +28,10 @@ QUOTED = "\ue000"
 ROW_NAMES = "Unnamed: 0"
 """The name of a first column without a name, as in pandas."""
 _SEPARATORS = ",;\t| "
+_STATEMENT = re.compile(rb'(?i:"sep=([^\w"\r\n])"|sep=([^\w"\r\n]))[,;\t ]*\r?\n')
+"""The first line by which Excel states the separator."""
+_INVISIBLE = "\ufeff\u200b\u2060"
+"""Marks of byte order and of words, which no one can type into a study."""
 _SAMPLE, _SAMPLE_SIZE = 20, 1_000_000
 """How many rows, or bytes at most, decide about the separator."""
 
@@ -54,8 +58,10 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
         content = content.replace(b"\r", b"\n")
     content = _mark_quoted_words(_without_comments(content, options.comment))
     separator = options.separator
-    if match := re.match(rb"sep=([^\w\r\n])(?=\r?\n)", content):  # a hint for Excel
-        separator, content = separator or match[1].decode(), content[match.end() :]
+    if statement := _STATEMENT.match(content):
+        separator = separator or (statement[1] or statement[2]).decode()
+        content = content[statement.end() :]
+        content = b"\n" + content  # the lines keep their numbers
     separator = separator or _find_separator(content)
     if separator == " " and _has_runs(content):
         content, separator = _without_runs(content), "\t"
@@ -63,7 +69,8 @@ def split_fields(content: bytes, options: ReadingOptions, path: str) -> TextTabl
     sample = _sample_widths(content[start : start + _SAMPLE_SIZE], separator)
     n_fields = len(header)
     if header[0][:1] in ("#", "%") and n_fields not in sample and not options.comment:
-        message = f"line {line - 1:,} begins with {header[0][:1]!r} and has {n_fields} fields"
+        message = f"line {line - 1:,} begins with {header[0][:1]!r} and has {n_fields} field"
+        message += "s" * (n_fields != 1)
         advice = f'for a comment say comment = "{header[0][:1]}"'
         raise RequestError(f"{message}, line {line:,} has {sample[0]}; {advice}", source=path)
     is_shifted = n_fields > 1 and sample.count(n_fields + 1) > sample.count(n_fields)
@@ -163,6 +170,7 @@ def _read_lines(content: bytes) -> Iterator[str]:
 def _read_records(content: bytes, separator: str) -> Iterator[tuple[int, int, list[str]]]:
     """Yield first line, last line and fields of each record that is not blank."""
     lines, start = _read_lines(content), 1
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))
     reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
     for record in reader:
         if len(record) > 1 or (record and record[0].strip()):
@@ -175,10 +183,13 @@ def _read_header(content: bytes, separator: str, path: str) -> tuple[list[str], 
     try:
         start, line, names = next(_read_records(content, separator))
     except csv.Error as error:
-        raise _unreadable(error, 1, path) from None
+        raise _unreadable(error, 1, path, content) from None
     except StopIteration:
         raise RequestError("holds nothing but comments", source=path) from None
-    names = [name.strip().removeprefix(QUOTED) for name in names]
+    names = [name.strip().strip(_INVISIBLE).removeprefix(QUOTED).strip() for name in names]
+    if not any(names):
+        message = f"line {start:,} holds no names of columns"
+        raise RequestError(f"{message}; write them there, or delete the line", source=path)
     is_numbered = names == [str(i) for i in range(len(names))]  # as pandas names columns
     if all(map(_is_number, names)) and not is_numbered:
         message = f"line {start:,} holds numbers ({', '.join(names[:3])}, …)"
@@ -195,9 +206,12 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _unreadable(error: csv.Error, line: int, path: str) -> RequestError:
+def _unreadable(error: csv.Error, line: int, path: str, content: bytes) -> RequestError:
     message = f"cannot be read from line {line:,} on: {error}"
-    return RequestError(f"{message}; is a quotation mark not closed?", source=path)
+    advice = "is a quotation mark not closed?"
+    if b'\\"' in content:
+        advice = 'a quotation mark inside of a text is written "", not \\"'
+    return RequestError(f"{message}; {advice}", source=path)
 
 
 def _parse_exactly(content: bytes, separator: str, header: int, width: int, path: str) -> Fields:
@@ -212,11 +226,13 @@ def _parse_exactly(content: bytes, separator: str, header: int, width: int, path
                 reference = f"the header {header}" if width == header else f"the others {width}"
                 message = f"line {line:,} has {fields}, {reference}"
                 advice = f"is the separator {separator!r}, and has a text with it quotation marks?"
+                if header == 1 < len(record) and not rows:
+                    advice = "delete what stands before the names of the columns"
                 raise RequestError(f"{message}; {advice}", source=path)
             rows.append(record)
             lines.append(line)
     except csv.Error as error:
-        raise _unreadable(error, end + 1, path) from None
+        raise _unreadable(error, end + 1, path, content) from None
     columns = zip(*rows, strict=True) if rows else [()] * width
     arrays = (pa.chunked_array([pa.array([v or None for v in c], pa.string())]) for c in columns)
     return Fields(tuple(arrays), to_index(np.array(lines, dtype=np.int64)))

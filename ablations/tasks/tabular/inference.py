@@ -149,7 +149,11 @@ class ColumnReader:
         is_missing, notes = self._find_missing_words(name, texts)
         words = texts.without(is_missing)
         is_stated = name in dict(self.options.types)
-        problem = "" if is_stated else find_problem(name, words, self.options, self.decimal)
+        problem = (
+            ""
+            if is_stated
+            else find_problem(name, words, self.options, self.decimal, infers=self.infers)
+        )
         is_rekeyed = self.has_marks and bool(words.is_mark.any())
         return _Typed(words.to_words(), kind, is_missing, notes, problem, is_rekeyed)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from ablations.core.errors import RequestError
@@ -30,12 +31,33 @@ _BYTE_ORDER_MARKS = {
 }
 """First bytes of a text to its encoding; UTF-32 stands before UTF-16, whose mark begins alike."""
 
+_ARCHIVE = "is an archive; unpack it and name the file in path"
 _OTHER_FORMATS = {
     b"PAR1": 'is a Parquet file; use name = "parquet"',
     b"ARROW1": 'is an Arrow (Feather) file; write it as Parquet and use name = "parquet"',
     b"\xd0\xcf\x11\xe0": "is an Excel workbook; save its sheet as CSV",
     b"\x89HDF": "is an HDF5 file; write the table as CSV or Parquet",
+    b"\x93NUMPY": "is a NumPy array; write it as CSV, or give it to from_arrays",
+    b"SQLite format 3": "is an SQLite database; write the table as CSV or Parquet",
+    b"%PDF-": "is a PDF document; write the table as CSV",
+    b"version https://git-lfs": "is a pointer of Git LFS, not the file; say git lfs pull",
+    b"7z\xbc\xaf": _ARCHIVE,
+    b"Rar!\x1a": _ARCHIVE,
+    b"PK\x05\x06": "is an empty archive",
+    b"\x1f\x9d": _ARCHIVE,
+    b"\x04\x22\x4d\x18": _ARCHIVE,
 }
+_OTHER_TEXTS = {
+    rb"(?i)\s*<(!doctype|html|\?xml)\b": "is a web page or XML; was the table not downloaded?",
+    rb'\s*(\[\s*)*\{\s*"[^"\r\n]*"\s*:': "is JSON; write the table as CSV or Parquet",
+    rb"(?i)(\s*|%.*\n)*@relation\b": "is an ARFF file; write the table as CSV or Parquet",
+}
+_TAR = slice(257, 262)
+"""Where a tar archive holds the word ``ustar``."""
+_WIDE_SAMPLE = 1000
+"""Bytes that show an encoding of two bytes a character."""
+_MAX_PACKED = 3
+"""How often a file may be packed in itself."""
 
 
 def content_hash(path: str) -> str:
@@ -75,17 +97,21 @@ def read_bytes(path: str) -> bytes:
 
 def read_text(path: str, encoding: str) -> bytes:
     """Return the text of a file, unpacked if it is compressed, in UTF-8 without a mark."""
-    content = _unpack(read_bytes(path), path)
+    content = read_bytes(path)
+    for _ in range(_MAX_PACKED):
+        content = _unpack(content, path)
     for magic, message in _OTHER_FORMATS.items():
         if content.startswith(magic):
             raise RequestError(message, source=path)
+    if content[_TAR] == b"ustar":
+        raise RequestError(_ARCHIVE, source=path)
     content = _to_utf8(content, encoding, path)
+    for pattern, message in _OTHER_TEXTS.items():
+        if re.match(pattern, content[:1000]):
+            raise RequestError(message, source=path)
     if (position := content.find(b"\0")) >= 0:
         line = content.count(b"\n", 0, position) + 1
-        message = f"not text: line {line:,} holds a zero byte"
-        if b"\0" in content[:2]:
-            message += '; if it is UTF-16, say encoding = "utf-16-le"'
-        raise RequestError(message, source=path)
+        raise RequestError(f"not text: line {line:,} holds a zero byte", source=path)
     if not re.search(rb"\S", content):
         raise RequestError("is empty", source=path)
     return content
@@ -137,9 +163,15 @@ def _unpack_zip(content: bytes, path: str) -> bytes:
 
 def _to_utf8(content: bytes, encoding: str, path: str) -> bytes:
     marks = (name for mark, name in _BYTE_ORDER_MARKS.items() if content.startswith(mark))
-    codec = encoding or next(marks, "utf-8")
-    if codecs.lookup(codec).name == "utf-8" and content.startswith(codecs.BOM_UTF8):
-        codec = "utf-8-sig"
+    mark = next(marks, "")
+    codec = encoding or mark or "utf-8"
+    if mark == "utf-8-sig" and codecs.lookup(codec).name == "utf-8":
+        codec = mark
+    elif mark == "utf-8-sig" and not codecs.lookup(codec).name.startswith("utf"):
+        content = content.removeprefix(codecs.BOM_UTF8)  # a mark before another encoding
+    if not encoding and not mark and (wide := _find_wide(content)):
+        message = f"not UTF-8 text: line 1 holds zero bytes, as in UTF-16; say encoding = {wide}"
+        raise RequestError(message, source=path)
     if codec == "utf-8" and content.isascii():
         return content
     try:
@@ -149,6 +181,27 @@ def _to_utf8(content: bytes, encoding: str, path: str) -> bytes:
         byte = f"0x{content[error.start]:02x}" if error.start < len(content) else "end"
         name = "UTF-8" if codec.startswith("utf-8") else codec
         message = f"not {name} text: line {line:,} holds the byte {byte}"
-        advice = 'save it as UTF-8, or say its encoding, such as encoding = "latin-1"'
+        guess = "cp1252" if re.search(rb"[\x80-\x9f]", content) else "latin-1"
+        advice = f'save it as UTF-8, or say its encoding, such as encoding = "{guess}"'
+        if mark and encoding:
+            advice = f"its first bytes are the mark of {mark.removesuffix('-sig').upper()}"
+            advice += ": leave out encoding"
+        elif mark.startswith(("utf-16", "utf-32")):
+            advice = "is it cut off?"
         raise RequestError(f"{message}; {advice}", source=path) from None
+    except UnicodeError as error:
+        raise RequestError(
+            f"not {codec} text: {error}; say another encoding", source=path
+        ) from None
     return content if codec == "utf-8" else text.encode()
+
+
+def _find_wide(content: bytes) -> str:
+    """Return the name of UTF-16 without a mark, in quotation marks; "" if it is something else."""
+    zeros = np.frombuffer(content[:_WIDE_SAMPLE], np.uint8) == 0
+    if len(zeros) < 2 or not zeros.any():
+        return ""
+    first, second = zeros[::2].mean(), zeros[1::2].mean()
+    if max(first, second) < 0.25 or min(first, second) > 0.1:
+        return ""
+    return '"utf-16-be"' if first > second else '"utf-16-le"'

@@ -18,6 +18,8 @@ from ablations.tasks.tabular.options import DEFAULT_MARKS
 MAX_EXACT = 2**53
 """Up to this number, float64 holds each whole number exactly."""
 _WHOLE = r"[-+]?\d+"
+_OTHER_DIGIT = re.compile(r"[^\D0-9]|\u2212")
+"""A digit of another script, or the minus sign of typesetting."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +145,15 @@ class Texts:
         return np.array(values, np.uint64 if max(values) >= 2**63 else np.int64)
 
 
+def _to_ascii(match: re.Match[str]) -> str:
+    return "-" if match[0] == "\u2212" else str(int(match[0]))
+
+
 def parse_numbers(values: pd.Series, decimal: str = ".", thousands: str = "") -> np.ndarray:
     """Return the number in each text, shape (value,), float64; NaN where it is none."""
     is_valid = np.ones(len(values), dtype=bool)
-    values = values.str.replace("\u2212", "-", regex=False)  # the minus sign of typesetting
+    if not all(map(str.isascii, values)):
+        values = values.str.replace(_OTHER_DIGIT, _to_ascii, regex=True)
     if thousands:
         group = r"[ \u00a0\u202f]" if thousands.isspace() else re.escape(thousands)
         pattern = rf"[-+]?\d{{1,3}}(?:{group}\d{{2,3}})*{group}\d{{3}}(?:{re.escape(decimal)}\d*)?"

@@ -229,6 +229,12 @@ class Csv(Table):
     words, they are words in quotation marks, and so is ``NA`` among codes of two letters or
     beside empty fields.  The keys of ``ReadingOptions`` say otherwise: ``types``, ``missing``,
     ``encoding``, ``separator``, ``decimal``, ``thousands``, ``comment`` and ``date_format``.
+
+    Up to ``max_categories`` categories have an indicator each; ``many_categories`` says what
+    becomes of more (``features.Category``).  A column in which most rows have a text of their own
+    is left out, unless ``types`` calls it a category.  ``target`` may be a list of columns of
+    numbers: each then has an output, and mean 0 and standard deviation 1 on the training rows.
+    With ``group``, rows of one value stay in the same split (``groups.GroupSplits``).
     """
 
     name = "csv"

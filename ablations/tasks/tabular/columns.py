@@ -140,7 +140,9 @@ def _describe_columns(
             role = "target"
             treatment = "regression: mean 0 and standard deviation 1 on the training rows"
             if classes:
-                treatment = f"{kind}, {len(classes):,} classes: {', '.join(classes)}"
+                more = ", …" if len(classes) > MAX_CLASSES else ""
+                names = ", ".join(classes[:MAX_CLASSES])
+                treatment = f"{kind}, {len(classes):,} classes: {names}{more}"
         elif name in by_name:
             role = "feature" if by_name[name].is_used else "left out"
             treatment = by_name[name].treatment

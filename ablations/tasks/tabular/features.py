@@ -175,7 +175,7 @@ def _read_texts(table: TableFile, name: str, column: pd.Series, options: TableOp
         if name in options.features:
             raise table.error(f"column '{name}' has {reason}; for categories say {key}")
         note = f"Left out: '{name}', which has {reason}; for categories say {key}."
-        return Feature(name, f"almost every row has a text of its own: {reason}", note=note)
+        return Feature(name, f"too many to be categories: {reason}", note=note)
     if count <= options.max_categories:
         category = _read_category(name, column)
         return Feature(name, f"an indicator for each of {count:,} values", (), category)

@@ -214,6 +214,7 @@ def _read_parquet(path: str, options: ReadingOptions) -> TableFile:
     reader = ColumnReader(
         options,
         lambda message: RequestError(message, source=path),
+        decimal=options.decimal or ".",
         has_marks=False,
         infers=False,
         unit="row",

@@ -125,7 +125,10 @@ for _function in (from_arrays, from_dataset):
 def _to_frame(x: Any) -> tuple[pd.DataFrame, tuple[int, ...]]:
     """Return features as a table, and the shape of a row; () for a table."""
     if isinstance(x, pd.DataFrame):
-        return x.reset_index(drop=True).rename(columns=str), ()
+        names = list(map(str, x.columns))
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise RequestError(f"two columns are named '{repeated[0]}'; rename one", "x")
+        return x.reset_index(drop=True).set_axis(names, axis=1), ()
     array = _to_array(x, "x")
     if array.ndim < 2 or not array.size:
         message = f"expected features of shape (row, feature), found shape {list(array.shape)}"
@@ -165,10 +168,19 @@ def _to_array(values: Any, key: str) -> np.ndarray:
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         values = values.float() if values.dtype == torch.bfloat16 else values
+    if hasattr(values, "toarray"):
+        raise RequestError(f"is sparse ({type(values).__name__}); give .toarray() of it", key)
+    if np.ma.is_masked(values):
+        is_number = values.dtype.kind in "biuf"
+        values = values.astype(float if is_number else object).filled(np.nan if is_number else None)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError) as error:
         raise RequestError(f"not an array: {error}", key) from None
+    if array.dtype.kind in "Vc":
+        raise RequestError(f"holds {array.dtype}; expected plain numbers", key)
+    is_long = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    array = array.astype(np.float64 if is_long else array.dtype.newbyteorder("="), copy=False)
     if array.dtype == object and key == "x":
         raise RequestError("not an array of numbers; for text use a DataFrame", key)
     return array
@@ -231,6 +243,10 @@ def _store(frame: pd.DataFrame, folder: Path | str | None, options: dict[str, An
     try:
         frame.to_parquet(buffer, index=False)
     except (TypeError, ValueError, pa.ArrowException) as error:
+        for name in [name for name, kind in frame.dtypes.items() if kind == np.dtype(object)]:
+            if len(types := sorted({type(value).__name__ for value in frame[name].dropna()})) > 1:
+                message = f"column '{name}' mixes {' and '.join(types)}"
+                raise RequestError(f"{message}; convert it, by astype(str) say", "x") from None
         raise RequestError(f"cannot be stored as a table: {error}", "x") from None
     content = buffer.getvalue()
     if folder is None:

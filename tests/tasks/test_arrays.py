@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch.utils.data import TensorDataset
 
 from ablations import RequestError, Study, from_arrays, from_dataset, load
@@ -23,6 +24,7 @@ from ablations.execution.rerun import rerun
 from ablations.report.page import write_report
 from ablations.study.configuration import Run
 from ablations.tasks.base import Task
+from ablations.tasks.data import Data
 from ablations.training import loop
 from ablations.training.fused import trainer
 
@@ -201,6 +203,21 @@ def test_groups_task_stay_together(tmp_path: Path) -> None:
 X = np.random.default_rng(0).normal(size=(30, 3))
 
 
+def test_arrays_of_all_sorts_are_the_same_numbers(tmp_path: Path) -> None:
+    def load(x: Any, y: Any) -> Data:
+        return from_arrays(x, y, folder=tmp_path).data(Streams(0))
+
+    plain, y = load(X, X[:, 0]), X[:, 0]
+    labels = pd.MultiIndex.from_product([["a"], ["u", "v", "w"]])
+    for x in (X.astype(">f8"), X.astype(np.longdouble), pd.DataFrame(X, columns=labels)):
+        assert load(x, y).x_train.equal(plain.x_train)
+    gaps = X > 1
+    masked, missing = load(np.ma.array(X, mask=gaps), y), load(np.where(gaps, np.nan, X), y)
+    assert masked.x_train.equal(missing.x_train)
+    masked = load(X, np.ma.array(y, mask=gaps[:, 0]))
+    assert len(masked.x_train) + len(masked.x_val) == 30 - gaps[:, 0].sum()
+
+
 @pytest.mark.parametrize(
     ("x", "y", "options", "message"),
     [
@@ -217,7 +234,11 @@ X = np.random.default_rng(0).normal(size=(30, 3))
         (X, X[:, 0], {"groups": [1, 2]}, "groups: expected one value for each of 30 rows"),
         (X, X[:, 0], {"sort": 1}, "task 'parquet' has no parameter 'sort'"),
         (X[:0], X[:0, 0], {}, r"expected features of shape \(row, feature\)"),
-        (X.astype(complex), X[:, 0], {}, "cannot be stored as a table"),
+        (X.astype(complex), X[:, 0], {}, "x: holds complex128; expected plain numbers"),
+        (np.zeros((30, 2), [("a", float)]), X[:, 0], {}, "x: holds .*; expected plain numbers"),
+        (csr_array(X), X[:, 0], {}, "x: is sparse .*toarray"),
+        (pd.DataFrame(X, columns=["a", "b", "a"]), X[:, 0], {}, "two columns are named 'a'"),
+        (pd.DataFrame({"a": ["x", 1] * 15}), X[:, 0], {}, "column 'a' mixes int and str"),
         (X, [1, 2, 3] * 10, {}, "say whether they are amounts"),
     ],
 )

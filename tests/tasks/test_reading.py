@@ -126,6 +126,40 @@ def test_a_parquet_file_keeps_its_types_unless_the_study_states_others(tmp_path:
         read(path, "parquet", separator=";")
 
 
+def test_a_parquet_column_that_cannot_be_used_is_refused_where_it_is_used(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    columns: dict[str, list[object]] = {
+        "lists": [[1], [2], [3]],
+        "bytes": [b"\xff", b"\xfe", b"x"],
+        "numbers": ["0.5", "1.5", None],
+        "more": ["0.5", "1.5", "2"],
+        "commas": ["0,5", "1,5", "2"],
+        "days": ["2024-01-31", "2024-02-01", "2024-02-02"],
+        "zip": ["01", "02", "03"],
+    }
+    pq.write_table(pa.table(columns), path)
+    table = read(path, "parquet")
+    problems = {
+        "lists": "holds lists",
+        "bytes": "holds bytes",
+        "more": "'0.5' in row 1; say types = { more = \"number\" }, or types",
+        "commas": 'say types = { commas = "number" } and decimal = ","',
+        "days": 'say types = { days = "date" }, or types',
+    }
+    for name in columns:
+        problem = table.reading(name).problem
+        assert problems[name] in problem if name in problems else not problem
+    keys: dict[str, Any] = {"types": {"commas": "number"}, "decimal": ","}
+    assert read(path, "parquet", **keys).frame["commas"].tolist() == [0.5, 1.5, 2]
+
+
+def test_periods_are_dates(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    months = pd.period_range("2024-01", periods=3, freq="M")
+    pd.DataFrame({"month": months}).to_parquet(path)
+    assert read(path, "parquet").frame["month"].tolist() == months.to_timestamp().tolist()
+
+
 def test_the_index_of_a_parquet_file_is_no_feature(tmp_path: Path) -> None:
     frame = pd.DataFrame({"x": [1.5, 2.5], "owner": [3, 4]})
     for i, table in enumerate((frame, frame.set_index("owner"), frame.set_axis([7, 5]))):

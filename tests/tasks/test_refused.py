@@ -61,6 +61,14 @@ WRONG: dict[str, tuple[str | bytes, dict[str, Any], str]] = {
     ),
     "constant target": (with_column("y", [3] * 30), {"target": "y"}, "'y' never varies: it is 3"),
     "infinite target": (table(line4="2,2,a,inf"), {"kind": "regression"}, "not finite in line 4"),
+    "huge target": (table(line4="2,2,a,-1e300"), {"kind": "regression"}, "-1e+300 in line 4, too"),
+    "infinite, which may be missing": (
+        table(line4="2,1e400,a,1"), {"kind": "regression"}, '4; correct it, or say missing = ["inf'
+    ),
+    "no split": (
+        with_column("y", ["train", "test", ""] * 10), {"split": "column", "by": "y"},
+        "column 'y' has no split in line 4",
+    ),
     "few whole numbers": (
         with_column("y", repeat("012")), {"target": "y"}, "'y' holds 3 different whole numbers"
     ),

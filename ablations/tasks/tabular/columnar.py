@@ -38,16 +38,39 @@ def read_columns(content: bytes, path: str) -> tuple[dict[str, pa.ChunkedArray],
             values = range(entry["start"], entry["stop"], entry["step"])
             columns[name] = pa.chunked_array([pa.array(values, pa.int64())])
             index.add(name)
-    for name, column in columns.items():
-        if pa.types.is_nested(column.type):
-            message = f"column '{name}' holds lists or tables; expected one value a row"
-            raise RequestError(message, source=path)
     return columns, index
+
+
+def find_misfit(name: str, values: pa.ChunkedArray) -> str:
+    """Return why no type fits a column; "" if one does."""
+    if pa.types.is_nested(values.type):
+        return f"column '{name}' holds lists or tables; expected one value a row"
+    if _is_binary(values.type):
+        try:
+            pc.cast(pc.cast(values, pa.large_binary()), pa.large_string())
+        except pa.ArrowInvalid:
+            return f"column '{name}' holds bytes that are no text; write it as numbers or text"
+    return ""
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def to_series(values: pa.ChunkedArray) -> pd.Series:
     """Return a column with its type: numbers, dates, truth values, or words."""
     kind = values.type
+    if isinstance(kind, pa.BaseExtensionType):  # periods of pandas among them
+        column = values.to_pandas()
+        is_period = isinstance(column.dtype, pd.PeriodDtype)
+        storage = pa.chunked_array([chunk.storage for chunk in values.chunks], kind.storage_type)
+        return column.dt.to_timestamp() if is_period else to_series(storage)
+    if _is_binary(kind):
+        return pc.cast(pc.cast(values, pa.large_binary()), pa.large_string()).to_pandas()
     if pa.types.is_dictionary(kind):
         values = pa.chunked_array(
             [chunk.dictionary_decode() for chunk in values.chunks], kind.value_type

@@ -16,6 +16,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 from ablations.core.errors import nearest
 from ablations.core.schema import TableColumn
 from ablations.tasks.tabular.features import (
+    MAX_NUMBER,
     Category,
     Feature,
     describe_features,
@@ -259,7 +260,12 @@ def _read_amounts(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
         raise table.error(f'{message}; regression needs numbers, classes kind = "multiclass"')
     amounts: np.ndarray = column.to_numpy(dtype=float)
     if (infinite := ~np.isfinite(amounts)).any():
-        raise table.error(f"the target '{name}' is not finite in {table.locate_first(infinite)}")
+        message = f"the target '{name}' is not finite in {table.locate_first(infinite)}"
+        mark = f"{amounts[infinite][0]:g}"
+        raise table.error(f'{message}; correct it, or say missing = ["{mark}"]')
+    if (is_huge := np.abs(amounts) > MAX_NUMBER).any():
+        example = f"{amounts[is_huge][0]:g} in {table.locate_first(is_huge)}"
+        raise table.error(f"the target '{name}' holds {example}, too large to compute with")
     return amounts.reshape(-1, 1)
 
 

@@ -200,7 +200,8 @@ def _read_numbers(table: TableFile, name: str, column: pd.Series) -> np.ndarray:
     if wrong.any():
         row, value = table.locate_first(wrong), values[wrong][0]
         if np.isinf(value):
-            raise table.error(f"column '{name}' holds an infinite number in {row}")
+            message = f"column '{name}' holds an infinite number in {row}"
+            raise table.error(f'{message}; correct it, or say missing = ["{value:g}"]')
         raise table.error(f"column '{name}' holds {value:g} in {row}, too large to compute with")
     return values
 

@@ -66,7 +66,9 @@ def find_problem(
         keys = keys if infers else f"{as_numbers} and {keys}"
         return f"{message}; say {keys}, {as_words}"
     for noun, is_wanted in (("numbers", numbers), ("dates", dates)):
-        if is_wanted.all() and len(values) >= _MIN_AMOUNTS and not _are_codes(values):
+        if is_wanted.all() and (len(values) < _MIN_AMOUNTS or _are_codes(values)):
+            return ""
+        if is_wanted.all():
             message = f"column '{name}' holds {noun} as text, {texts.cite(is_wanted)}"
             kind = as_numbers.replace('"number"', f'"{noun.removesuffix("s")}"')
             return f"{message}; say {kind}, {as_words}"

@@ -15,7 +15,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
 
 from ablations.core.errors import RequestError, nearest
 from ablations.tasks.tabular.cache import load_copy, store_copy
-from ablations.tasks.tabular.columnar import read_columns, to_series, to_texts
+from ablations.tasks.tabular.columnar import find_misfit, read_columns, to_series, to_texts
 from ablations.tasks.tabular.delimited import ROW_NAMES, TextTable, check_names, split_fields
 from ablations.tasks.tabular.fields import Numbers
 from ablations.tasks.tabular.inference import ColumnReader
@@ -217,13 +217,17 @@ def _read_parquet(path: str, options: ReadingOptions) -> TableFile:
     reader = ColumnReader(
         options,
         lambda message: RequestError(message, source=path),
+        decimal=options.decimal or ".",
         has_marks=False,
         infers=False,
         unit="row",
     )
     columns, readings = dict[str, pd.Series](), list[ColumnReading]()
     for name, values in arrays.items():
+        if misfit := find_misfit(name, values):
+            values = pa.chunked_array([pa.nulls(len(values), pa.string())])
         columns[name], reading = _read_typed(name, values, reader)
+        reading = replace(reading, problem=misfit or reading.problem)
         readings.append(replace(reading, is_row_names=name in index))
     frame = pd.DataFrame(columns).set_axis(pd.RangeIndex(1, len(values) + 1))
     return TableFile(path, frame, "row", tuple(readings), tuple(_describe_row_names(readings)))

@@ -186,7 +186,7 @@ def _by_time(columns: TableColumns, name: str, n_validation: int, n_test: int) -
 
 def _by_column(columns: TableColumns, name: str) -> SplitPlan:
     """Split as a column says, the same for each seed."""
-    column, table = columns.table.frame[name], columns.table
+    column, table = _complete_column(columns, name, "split"), columns.table
     words = column.map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
     masks = [words.str.lower().isin(names) for names in (_TRAINING, _VALIDATION, _TEST)]
     if not (is_known := masks[0] | masks[1] | masks[2]).all():

@@ -147,7 +147,6 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     from ablations.execution.metadata import describe_seeds, describe_training
     from ablations.execution.plan import plan_execution
     from ablations.report.data_columns import describe_columns
-    from ablations.tasks.data import describe_thin_shape
 
     plan = plan_execution(study, folder, options)
     grid, n_seeds = plan.grid, len(study.seeds)
@@ -160,7 +159,7 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     for line in describe_columns(study.task.describe_columns()):
         print(f"  {line}")
     cautions = (
-        describe_thin_shape(study.task.shape),
+        study.task.caution,
         *describe_seeds(study),
         *describe_lagging_statistics(study),
     )

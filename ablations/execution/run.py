@@ -192,11 +192,11 @@ def run_study(
 
 
 def _say_columns(study: Study, reporter: Reporter) -> None:
-    """Say what the columns of the data become, before the first runs are trained."""
+    """Say what the columns of the data become, and what is noteworthy, before the first training."""
     if columns := study.task.describe_columns():
         from ablations.report.data_columns import describe_columns
 
-        for line in describe_columns(columns):
+        for line in filter(None, (*describe_columns(columns), study.task.caution)):
             reporter.say(line)
 
 

@@ -75,7 +75,7 @@ def test_a_probe_looks_at_every_kind_and_scales() -> None:
     assert expected.memory > 1e7
     options = RunOptions(jobs=1, engine="loop")
     one_by_one = estimate(plan_execution(small, Path("nowhere"), options), options, seconds=2.0)
-    assert all(cost.is_probed and cost.training.per_epoch > 0 for cost in one_by_one.costs)
+    assert all(cost.is_probed and cost.training.seconds(1) > 0 for cost in one_by_one.costs)
     assert all(cost.audit == 0 for cost in one_by_one.costs)
 
 

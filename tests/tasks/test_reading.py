@@ -264,7 +264,7 @@ def test_na_is_a_class_and_a_category_beside_missing_entries(tmp_path: Path) -> 
     )
     assert task(path, "sex").class_labels == ("female", "male")
     notes = " ".join(task(path, "rain", kind="regression").notes)
-    assert "Taken as missing, in so many rows: 'NA' in 'sex' (20)." in notes
+    assert "Taken as missing: 'NA' in 'sex' (20 rows)." in notes
 
 
 @pytest.mark.parametrize("digits", [17, 18, 19, 20, 25])

@@ -178,7 +178,8 @@ def _read_texts(table: TableFile, name: str, column: pd.Series, options: TableOp
         return Feature(name, f"too many to be categories: {reason}", note=note)
     if count <= options.max_categories:
         category = _read_category(name, column)
-        return Feature(name, f"an indicator for each of {count:,} values", (), category)
+        missing = " and for missing" if column.isna().any() else ""
+        return Feature(name, f"an indicator for each of {count:,} values{missing}", (), category)
     excess = f"'{name}' has {count:,} categories, more than {options.max_categories:,}"
     if options.many_categories == "hash":
         category = _read_category(name, column, is_hashed=True)

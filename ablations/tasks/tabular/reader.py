@@ -73,10 +73,9 @@ class TableFile:
         for reading in readings:
             for mark, count in reading.missing:
                 text = f"'{mark}'" if mark else "an empty field"
-                columns.setdefault(text, []).append(f"'{reading.name}' ({count:,})")
+                columns.setdefault(text, []).append(f"'{reading.name}' ({_count_rows(count)})")
         sentences = [
-            f"Taken as missing, in so many rows: {text} in {_enumerate(names)}."
-            for text, names in columns.items()
+            f"Taken as missing: {text} in {_enumerate(names)}." for text, names in columns.items()
         ]
         return [*sentences, *(note for reading in readings for note in reading.notes)]
 
@@ -92,6 +91,10 @@ class TableFile:
         """Return the first value with a true entry, and where it stands: ``'1,5' in line 17``."""
         position = np.argmax(is_wrong)
         return f"{values.iloc[position]!r} in {self.locate(values.index[position])}"
+
+
+def _count_rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _enumerate(names: list[str], limit: int = 8) -> str:

@@ -192,7 +192,7 @@ def run_study(
 
 
 def _say_columns(study: Study, reporter: Reporter) -> None:
-    """Say what the columns of the data become, and what is noteworthy of them."""
+    """Say what the columns of the data become, and what is noteworthy, before training."""
     if columns := study.task.describe_columns():
         from ablations.report.data_columns import describe_columns
 

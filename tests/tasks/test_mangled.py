@@ -198,6 +198,20 @@ RIGHT: dict[str, tuple[str | bytes, Keys, dict[str, list[object]]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("fields", "is_noted"),
+    [(("950", "1.200"), True), (("0.125", "2"), False), (("1.250", "2.000"), False)],
+)
+def test_points_that_may_be_groups_are_noted(
+    fields: tuple[str, ...], is_noted: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(numbered(*fields))
+    table = read(path)
+    assert table.frame["a"].tolist() == list(map(float, fields))
+    assert any('thousands = "."' in note for note in table.reading("a").notes) == is_noted
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_mangled_table_is_read_right(name: str, tmp_path: Path) -> None:
     content, keys, expected = RIGHT[name]
@@ -244,6 +258,12 @@ REFUSED: dict[str, tuple[str | bytes, Keys, list[str]]] = {
     "a tar archive": (gzip.compress(b"a".ljust(257, b"\0") + b"ustar"), {}, ["is an archive"]),
     "separators alone": (",,\n,,\n", {}, ["line 1 holds no names of columns"]),
     # header and lines
+    "counts before the table": (
+        "2,2,no\n" + "1.5,1,2,3,x\n" * 4, {}, ["line 2 has 5", "before the names"]
+    ),
+    "lines before the table": (
+        "Source,IMF\nUnit,1\na,b,c,d\n" + "1,x,2,3\n" * 4, {}, ["line 3 has 4", "before the names"]
+    ),
     "a title": ("My table\na,b\n1,x\n", {}, ["line 2", "before the names of the columns"]),
     "a quote after a backslash": ('a,b\n1,"x \\"y\\""\n', {}, ["line 2", 'written ""']),
     "two names": ("a,b,a\n1,2,3\n", {}, ["line 1: columns 1 and 3 are both named 'a'"]),

@@ -218,6 +218,13 @@ def test_an_unreadable_file_is_refused_with_the_reason(
         Study(task={"name": "csv", "path": str(tmp_path / path), "target": "y"})
 
 
+def test_long_numbers_are_counted_exactly(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(with_column("shopId", [10**17 + 3 * i for i in range(30)]))
+    notes = Study(task={"name": "csv", "path": str(path), "target": "price"}).task.caution
+    assert "'shopId' has another number in each row" in notes
+
+
 def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     task = {"name": "parquet", "path": str(path), "target": "price"}

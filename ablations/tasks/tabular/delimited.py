@@ -226,7 +226,8 @@ def _parse_exactly(content: bytes, separator: str, header: int, width: int, path
                 reference = f"the header {header}" if width == header else f"the others {width}"
                 message = f"line {line:,} has {fields}, {reference}"
                 advice = f"is the separator {separator!r}, and has a text with it quotation marks?"
-                if header == 1 < len(record) and not rows:
+                widths = [len(fields) for *_, fields in islice(records, _SAMPLE)] or [len(record)]
+                if header == width and widths.count(header) < len(widths) / 2:
                     advice = "delete what stands before the names of the columns"
                 raise RequestError(f"{message}; {advice}", source=path)
             rows.append(record)

@@ -144,19 +144,19 @@ def _read_feature(table: TableFile, name: str, options: TableOptions) -> Feature
         return Feature(name, treatment, tuple(_encode_dates(column)), has_gaps=has_gaps)
     numbers = _read_numbers(table, name, column)
     counts_rows = len(column) > 2 and bool((np.diff(numbers) == 1).all())
-    note = "" if counts_rows else _suggest_type(name, numbers, options)
+    note = "" if counts_rows else _suggest_type(name, column.dropna(), options)
     arrays = (numbers,)
     return Feature(name, f"{scaling}{filling}", arrays, None, note, has_gaps, counts_rows)
 
 
-def _suggest_type(name: str, numbers: np.ndarray, options: TableOptions) -> str:
+def _suggest_type(name: str, numbers: pd.Series, options: TableOptions) -> str:
     """Return a note if whole numbers look like codes by the name of their column."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)
-    values = numbers[~np.isnan(numbers)]
+    values = numbers.to_numpy(dtype=float)
     is_whole = bool((values == np.round(values)).all())
     if not words or words[-1].lower() not in _CODE_WORDS or not is_whole:
         return ""
-    count = len(np.unique(values))
+    count = numbers.nunique()  # of long numbers too, which float64 rounds
     if name in dict(options.types) or not options.standardize or count < 3:
         return ""
     if count == len(values):

@@ -107,10 +107,24 @@ def _guess_type(texts: pa.ChunkedArray, decimal: str) -> pa.DataType:
     pattern = rf"^[-+]?(\d*[{decimal}]\d+|\d+[{decimal}]?)([eE][-+]?\d+)?$"
     if not pc.all(pc.match_substring_regex(values, pattern)).as_py():
         return _WORDS
+    if decimal == "." and has_groups(values):
+        return pa.string()
     if decimal == ",":  # 1,234 may be a group of thousands
         values = values.filter(pc.invert(pc.match_substring_regex(values, _GROUPED)))
     has_decimals = pc.any(pc.match_substring_regex(values, rf"[{decimal}]\d")).as_py()
     return pa.float64() if has_decimals else pa.string()
+
+
+def has_groups(numbers: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether points may be groups of thousands: some whole numbers beside 1.234."""
+    if not pc.any(pc.match_substring(numbers, ".")).as_py():
+        return False
+    numbers = pc.unique(numbers)
+    is_whole = pc.match_substring_regex(numbers, r"^[-+]?\d+$")
+    points = numbers.filter(pc.match_substring(numbers, "."))
+    if not pc.any(is_whole).as_py():
+        return False
+    return bool(pc.all(pc.match_substring_regex(points, r"^[-+]?[1-9]\d{0,2}(\.\d{3})+$")).as_py())
 
 
 def parse_fields(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ablations.core.errors import RequestError
 from ablations.tasks.tabular.delimited import QUOTED
-from ablations.tasks.tabular.fields import Column, Numbers
+from ablations.tasks.tabular.fields import Column, Numbers, has_groups
 from ablations.tasks.tabular.formatted import find_problem, strip_unit, suggest_dates
 from ablations.tasks.tabular.options import ColumnReading, ColumnType, ReadingOptions, as_key
 from ablations.tasks.tabular.texts import Texts, parse_numbers, read_numbers
@@ -66,6 +67,8 @@ class ColumnReader:
                 column, missing = numbers
                 reading = ColumnReading(name, "number", stated is not None, missing)
                 reading = replace(reading, is_rekeyed=column.dtype != float)
+                if stated is None:
+                    reading = replace(reading, notes=self._note_groups(name, texts))
                 return column.set_axis(index), reading
         encoded = Texts.encode(texts, index, self.unit)
         is_missing = self._find_marks(encoded, marks or ())
@@ -78,12 +81,22 @@ class ColumnReader:
             typed = self._read_words(name, rest, stated)
         else:
             typed = self._infer(name, rest)
+            if typed.type == "number" and self.decimal == "." and not self.options.thousands:
+                notes = self._note_groups(name, pa.array(rest.values.tolist(), pa.string()))
+                typed = replace(typed, notes=(*typed.notes, *notes))
         is_missing[~is_missing] = typed.is_missing
         reading = ColumnReading(
             name, typed.type, stated is not None, encoded.missing(is_missing), typed.notes,
             typed.problem, typed.is_rekeyed,
         )  # fmt: skip
         return typed.column, reading
+
+    def _note_groups(self, name: str, texts: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
+        """Return a note if the points of numbers may be groups of thousands."""
+        if self.options.decimal or not has_groups(texts):
+            return ()
+        note = f"'{name}' is read with decimal points, so that 1.234 is less than 2"
+        return (f'{note}; for groups of thousands say thousands = ".".',)
 
     def _find_marks(self, texts: Texts, marks: tuple[str, ...]) -> np.ndarray:
         """Return which values the study calls missing: equal texts, or numbers equal to theirs."""

@@ -378,9 +378,10 @@ def test_failed_runs_are_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path("results/mine/report.html").exists()
 
 
-@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
 def test_interrupt_is_exit_code_130_and_the_same_command_continues(jobs: str) -> None:
-    study(QUICK.replace("epochs = 2", "epochs = 40").replace("seeds = 3", "seeds = 400"))
+    study(QUICK.replace("epochs = 2", "epochs = 400").replace("seeds = 3", "seeds = 400"))
     command = [sys.executable, "-m", "ablations", "run", "mine.toml", "--no-report", "--jobs", jobs]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

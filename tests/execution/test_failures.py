@@ -269,6 +269,7 @@ def test_every_misfortune_is_a_row_with_its_reason_and_all_others_finish(tmp_pat
     assert ok["val_loss"] == alone.runs["val_loss"].iloc[0]
 
 
+@pytest.mark.slow
 def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: Path) -> None:
     levels = [*(Odd(which) for which in ODD), Unlearns(), "none"]
     study = Study(**(SMALL | {"seeds": 1, "axes": {"regularizer": levels}}))

@@ -118,6 +118,7 @@ def test_a_user_s_norm_and_network_are_looked_into(module: str) -> None:
     assert cautions(model=fast) == ()
 
 
+@pytest.mark.slow
 def test_a_norm_that_ends_its_process_ends_no_study(module: str) -> None:
     assert cautions(axes={"norm": ["none", f"python:{module}:Kills"]}) == ()
 

@@ -141,6 +141,7 @@ def test_timings_are_merged_and_damage_is_told(tmp_path: Path) -> None:
         ablations.load(tmp_path / "a")
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_each_level_costs(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(study().to_toml(), encoding="utf-8")

@@ -255,6 +255,7 @@ def test_techniques_without_an_argument_are_skipped_with_the_reason(
     assert rows == 3 * 2 * 3  # seeds, norms that wrap or do nothing, and l2, noise, none
 
 
+@pytest.mark.slow
 def test_workers_train_it_and_the_stored_study_loads_it(
     write_module: WriteModule, tmp_path: Path
 ) -> None:

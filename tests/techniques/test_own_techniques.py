@@ -61,6 +61,7 @@ def module(
     return name
 
 
+@pytest.mark.slow
 def test_a_study_names_a_technique_by_its_python_path(module: str, tmp_path: Path) -> None:
     path = f"python:{module}:{module}"
     (tmp_path / "mine.toml").write_text(

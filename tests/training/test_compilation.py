@@ -25,7 +25,8 @@ needs_compiler = pytest.mark.skipif(
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_compiled_run_stopped_early_has_the_same_bits(dtype: str) -> None:
     """Where the last training loss comes from a step whose result is dropped."""
     runs = runs_of(dtype=dtype, seeds=9, epochs=6)

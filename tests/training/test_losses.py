@@ -67,6 +67,7 @@ def test_each_loss_is_the_loop_s(task: dict[str, Any]) -> None:
 @pytest.mark.skipif(
     compilation.why_unavailable() is not None, reason=compilation.why_unavailable() or ""
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["focal", "multi_margin"])
 def test_compiled_losses_with_weights_are_the_loop_s(loss: str) -> None:
     task = {"name": "breast_cancer", "loss": loss, "class_weight": "balanced"}

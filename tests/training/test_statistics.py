@@ -72,7 +72,15 @@ def test_the_losses_are_those_of_a_hand_written_loop(level: dict[str, Any]) -> N
         assert result.metric == pytest.approx(metric)
 
 
-@pytest.mark.parametrize("options", [{}, {"settings": IN_CHUNKS}, {"compiled": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"settings": IN_CHUNKS},
+        pytest.param({"compiled": True}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize(
     "study",
     [

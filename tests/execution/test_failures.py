@@ -283,10 +283,10 @@ def test_odd_exceptions_and_what_is_left_behind_are_rows_of_their_own(tmp_path: 
     assert speechless == ("failed", "SpeechlessError: (its message cannot be read)")
 
 
-SLOW_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("exit", "skip")]
+SLOW_PLACES = [pytest.param(place, marks=pytest.mark.slow) for place in ("layer", "exit", "skip")]
 
 
-@pytest.mark.parametrize("where", ["penalties", "layer", *SLOW_PLACES])
+@pytest.mark.parametrize("where", ["penalties", *SLOW_PLACES])
 def test_what_raises_while_it_is_planned_costs_its_runs_only(tmp_path: Path, where: str) -> None:
     axes = {"regularizer": ["none", Refuses(where)], "norm": ["none", "layer"]}
     results = run(Study(**(SMALL | {"seeds": 1, "axes": axes})), tmp_path, jobs=1)

@@ -164,6 +164,7 @@ def test_a_study_names_a_technique_of_an_installed_package(tmp_path: Path) -> No
     assert '"meannorm"' in (work / "out" / "study.toml").read_text()
 
 
+@pytest.mark.slow
 def test_a_broken_entry_point_is_an_error_that_names_the_package(
     tmp_path: Path,
 ) -> None:

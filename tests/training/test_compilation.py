@@ -36,6 +36,7 @@ def test_a_compiled_run_stopped_early_has_the_same_bits(dtype: str) -> None:
 
 
 @needs_compiler
+@pytest.mark.slow
 def test_compiled_programs_are_the_loop_s_and_bit_for_bit_in_any_company() -> None:
     axes = {"regularizer": ["dropout"], "norm": ["batch"], "schedule": ["constant", "plateau"]}
     runs = runs_of(axes=axes, dtype="float64", batch_size=30, seeds=20, epochs=3)

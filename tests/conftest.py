@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -12,6 +13,10 @@ from ablations.core import registry
 
 # Each worker of pytest has a core: threads of PyTorch beyond it would only wait for one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A job in the background ignores interrupts, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machines that run this are shared: how long an example takes there says nothing.
 hypothesis.settings.register_profile("shared", deadline=None)

@@ -108,7 +108,7 @@ def constant_table(data: ReportData) -> Table | None:
 
 
 def _row_scale(row: Row) -> Scale:
-    """Losses that are all positive have ratios; of metrics that grow, differences are told."""
+    """Return how a row is compared: positive losses by ratio, metrics by difference."""
     return "difference" if pd.isna(row["change"]) else "log"
 
 

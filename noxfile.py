@@ -162,10 +162,16 @@ def stress(session: nox.Session) -> None:
 
 @nox.session
 def calibration(session: nox.Session) -> None:
-    """Measure error rates, coverage and power on 1,000 generated grids each, and print them."""
+    """Measure error rates, coverage and power of generated studies, and print them; half an hour.
+
+    Names of simulations (``-- scope looks --studies 200``) run only these.
+    """
     install_package(session, ".[test]")
+    session.run("python", "-m", "bench.calibration", *session.posargs)
+    if session.posargs:
+        return
     options = ("--slow", "--grids=1000", *PARALLEL, "-rP")
-    session.run("pytest", "tests/analysis/test_calibration.py", *options, *session.posargs)
+    session.run("pytest", "tests/analysis/test_calibration.py", *options)
 
 
 @nox.session

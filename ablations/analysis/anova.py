@@ -16,6 +16,7 @@ from ablations.analysis.statements import STATED, format_counts, join_statements
 from ablations.analysis.terms import (
     Fit,
     Projector,
+    Term,
     find_aliases,
     fit_terms,
     list_terms,
@@ -81,15 +82,8 @@ def analysis_of_variance(
     columns = {name: data.columns[name].values.iloc[rows] for name in factors}
     units = _units(design, strata, rows)
     levels = _strata(units, len(rows), is_fixed=not strata)
-    value, terms = data.value[rows] - data.value[rows].mean(), list_terms(columns, order)
-    sources: list[tuple[object, ...]] = []
-    for stratum in levels:
-        projections = (
-            [] if stratum.is_block else [term.project(stratum.projector) for term in terms]
-        )
-        fit = fit_terms(stratum.projector(value), projections, stratum.dimensions)
-        sources += _sources(stratum, fit, [row[1] for row in sources])
-    table = _test(pd.DataFrame(sources, columns=SOURCE_COLUMNS))
+    value = data.value[rows] - data.value[rows].mean()
+    table = _test(_fit_strata(value, list_terms(columns, order), levels))
     aliases = find_aliases(columns, levels[-1].projector if not strata else _centre)
     vanishing = {name: design.unit for name, names in aliases.items() if names is None}
     table["confounded_with"] = table["source"].map({**aliases, **vanishing}).fillna("")
@@ -148,6 +142,16 @@ def _strata(units: Mapping[str, Ints], size: int, *, is_fixed: bool) -> list[Str
         dimensions = len(np.unique(inner)) - len(np.unique(outer))
         strata.append(Stratum(name, project, dimensions, is_fixed and name != WITHIN))
     return strata
+
+
+def _fit_strata(value: Floats, terms: Sequence[Term], strata: Sequence[Stratum]) -> pd.DataFrame:
+    sources: list[tuple[object, ...]] = []
+    for stratum in strata:
+        projections = [term.project(stratum.projector) for term in terms]
+        effects = [] if stratum.is_block else projections
+        fit = fit_terms(stratum.projector(value), effects, stratum.dimensions)
+        sources += _sources(stratum, fit, [row[1] for row in sources])
+    return pd.DataFrame(sources, columns=SOURCE_COLUMNS)
 
 
 def _sources(stratum: Stratum, fit: Fit, estimated: Sequence[object]) -> list[tuple[object, ...]]:

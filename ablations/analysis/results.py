@@ -116,8 +116,9 @@ class Results(store.StoredResults):
         Returns
         -------
         DataFrame
-            Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
-            effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
+            Of ``effects``: ``axis, level, control, verdict, caution, change, change_low,
+            change_high, effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes,
+            left_out``.
         """
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 

@@ -12,8 +12,9 @@ from ablations.analysis.interactions import interactions, simple_effects
 from ablations.analysis.one_factor import one_factor
 
 VERDICT_COLUMNS = [
-    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
-    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
+    "axis", "level", "control", "verdict", "caution", "change", "change_low", "change_high",
+    "effect", "low", "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes",
+    "left_out",
 ]  # fmt: skip
 ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
     ablation_table: [("axis", "level")],

@@ -61,8 +61,8 @@ def analysis_of_variance(
         - ``stratum``: the units that vary there, joined by ``:``; ``within`` for single runs.
         - ``source``: a factor, an interaction ``a × b``, ``blocks`` or ``residual``, and its
           ``kind``: factor, interaction, block or residual.
-        - ``effect``: of factors of two levels, the mean at the higher level less that at the lower;
-          of their interaction, half the difference of such differences.
+        - ``effect``: of two levels, the mean at the higher less that at the lower; of an interaction
+          of such factors, half the difference of such differences.
         - ``ss, df, ms``; ``error_df, f, p``: the F test against the stratum's residual, missing
           where no degrees of freedom are left for error.
         - ``p_lenth``: p of ``effect`` where there is no residual, by Lenth's (1989) pseudo standard
@@ -75,11 +75,9 @@ def analysis_of_variance(
     check_names("strata", strata)
     check_columns(design.runs, list(strata))
     data = design.observations
-    rows = np.flatnonzero(~data.diverged)
-    factors = varying(design.runs.iloc[data.rows[rows]], design.factors)
-    if len(rows) < 2 or not factors:
+    rows, columns = _varying_columns(design)
+    if len(rows) < 2 or not columns:
         return pd.DataFrame(columns=ANOVA_COLUMNS)
-    columns = {name: data.columns[name].values.iloc[rows] for name in factors}
     units = _units(design, strata, rows)
     levels = _strata(units, len(rows), is_fixed=not strata)
     value = data.value[rows] - data.value[rows].mean()
@@ -93,8 +91,8 @@ def analysis_of_variance(
         "" if has_error else "no estimate of error: as many effects as numbers",
     )
     procedure = _procedure(list(units), order, is_fixed=not strata, has_error=has_error)
-    table = table.assign(left_out=left_out)
-    return state_basis(table, [len(rows)] * len(table), procedure, ASSUMES)[ANOVA_COLUMNS]
+    n = [len(rows)] * len(table)
+    return state_basis(table.assign(left_out=left_out), n, procedure, ASSUMES)[ANOVA_COLUMNS]
 
 
 SOURCE_COLUMNS = ["stratum", "source", "kind", "effect", "ss", "df"]
@@ -108,6 +106,14 @@ class Stratum:
     projector: Projector
     dimensions: int
     is_block: bool = False
+
+
+def _varying_columns(design: Design) -> tuple[Ints, dict[str, pd.Series]]:
+    """The runs that did not diverge, and the factors that vary among them."""
+    data = design.observations
+    rows = np.flatnonzero(~data.diverged)
+    factors = varying(design.runs.iloc[data.rows[rows]], design.factors)
+    return rows, {name: data.columns[name].values.iloc[rows] for name in factors}
 
 
 def _units(design: Design, strata: Sequence[str], rows: Ints) -> dict[str, Ints]:
@@ -205,8 +211,7 @@ def variance_components(design: Design) -> pd.DataFrame:
     from statsmodels.regression.mixed_linear_model import MixedLM  # takes a moment to import
 
     data = design.observations
-    rows = np.flatnonzero(~data.diverged)
-    factors = varying(design.runs.iloc[data.rows[rows]], design.factors)
+    rows, factors = _varying_columns(design)
     if not factors or len(rows) <= len(factors) + 1:
         return pd.DataFrame(columns=COMPONENT_COLUMNS)
     columns = {f"x{i}": data.columns[name].codes[rows] for i, name in enumerate(factors)}

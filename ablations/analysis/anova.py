@@ -39,8 +39,7 @@ def analysis_of_variance(
 
     For any design: blocks that are incomplete or confounded, Latin squares, split plots, fractions.
     Least squares: an effect is adjusted for the blocks and for all effects of the same or of a
-    lower order, which in an orthogonal design changes nothing.  ``variance_shares`` is for designs
-    in which all blocks hold all combinations.
+    lower order, which in an orthogonal design changes nothing.
 
     Parameters
     ----------
@@ -61,8 +60,8 @@ def analysis_of_variance(
         - ``stratum``: the units that vary there, joined by ``:``; ``within`` for single runs.
         - ``source``: a factor, an interaction ``a × b``, ``blocks`` or ``residual``, and its
           ``kind``: factor, interaction, block or residual.
-        - ``effect``: of two levels, the mean at the higher less that at the lower; of an interaction
-          of such factors, half the difference of such differences.
+        - ``effect``: of two levels, the mean at the higher less that at the lower; of their
+          interaction, half the difference of such differences.
         - ``ss, df, ms``; ``error_df, f, p``: the F test against the stratum's residual, missing
           where no degrees of freedom are left for error.
         - ``p_lenth``: p of ``effect`` where there is no residual, by Lenth's (1989) pseudo standard

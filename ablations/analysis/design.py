@@ -12,7 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Column, Floats, Ints, combine, rank_texts, varying
+from ablations.analysis.coding import (
+    Bools,
+    Column,
+    Floats,
+    Ints,
+    combine,
+    name_level,
+    rank_texts,
+    varying,
+)
+from ablations.analysis.statuses import complete_runs
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
@@ -74,7 +84,9 @@ class Design:
     Attributes
     ----------
     runs
-        Any long table, one row a run, in any order; without a ``status`` all rows are ``ok``.
+        Any long table, one row a run, in any order.  A run without a ``status`` diverged if its
+        outcome is infinite or missing; a missing level is the level ``"None"``
+        (``complete_runs``).
     factors
         Every column that tells one configuration from another, the axes included.
     controls
@@ -126,6 +138,11 @@ class Design:
         check_names("factors", self.factors)
         check_mapping("controls", self.controls)
         check_columns(self.runs, [*self.factors, self.block, self.outcome])
+        runs = complete_runs(self.runs, self.factors, self.outcome, self.status)
+        controls = {axis: name_level(level) for axis, level in self.controls.items()}
+        # A frozen class: the fields are what they would have been in a table of texts.
+        object.__setattr__(self, "runs", runs)
+        object.__setattr__(self, "controls", controls)
         if self.block is None:
             return
         if self.block in self.factors:
@@ -205,10 +222,20 @@ class Design:
 
     @cached_property
     def statuses(self) -> npt.NDArray[np.object_]:
-        """The status of each run; ``ok`` where the table has none."""
-        if self.status not in self.runs:
-            return np.full(len(self.runs), "ok", dtype=object)
-        return np.asarray(self.runs[self.status], dtype=object)
+        """The status of each run; an infinite outcome under another name is still one that
+        diverged.
+        """
+        statuses = np.array(self.runs[self.status], dtype=object)
+        statuses[(statuses == "ok") & np.isinf(self._numbers)] = "diverged"
+        return statuses
+
+    @cached_property
+    def _numbers(self) -> Floats:
+        """The outcome of each run."""
+        outcome = self.runs[self.outcome]
+        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
+            raise ValueError(f"{self.outcome!r} is no column of numbers")
+        return np.asarray(outcome.to_numpy(dtype=float, na_value=np.nan))
 
     @property
     def n_blocks(self) -> int:
@@ -218,14 +245,8 @@ class Design:
     @cached_property
     def observations(self) -> Observations:
         """The runs that ended with a result or diverged; others carry no information."""
-        outcome = self.runs[self.outcome]
-        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
-            raise ValueError(f"{self.outcome!r} is no column of numbers")
-        raw = outcome.to_numpy(dtype=float, na_value=np.nan)
-        ok = self.statuses == "ok"
-        # An infinite number under another name is still a run that diverged.
-        diverged = (self.statuses == "diverged") | (ok & np.isinf(raw))
-        usable = ok & np.isfinite(raw)
+        raw, diverged = self._numbers, self.statuses == "diverged"
+        usable = (self.statuses == "ok") & np.isfinite(raw)
         if self.scale == "log" and (raw[usable] <= 0).any():
             raise ValueError(
                 f"{self.outcome!r} has values that are not positive: compare it with "

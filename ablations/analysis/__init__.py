@@ -23,9 +23,9 @@ from ablations.analysis.divergence import (
     divergence_rates,
     endings,
 )
+from ablations.analysis.equality import equivalence_p
 from ablations.analysis.inference import (
     adjust,
-    equivalence_p,
     hodges_lehmann,
     max_t,
     sign_flip_p,
@@ -37,15 +37,7 @@ from ablations.analysis.interactions import (
     simple_effects,
     strongest_pairs,
 )
-from ablations.analysis.main_effects import (
-    EQUAL,
-    HELPS,
-    HURTS,
-    UNDECIDED,
-    VERDICTS,
-    main_effects,
-    verdicts,
-)
+from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairing import (
     complete_blocks,
@@ -58,6 +50,7 @@ from ablations.analysis.ranking import configurations, pareto_front, ranking, se
 from ablations.analysis.selection import best_configuration, tune
 from ablations.analysis.trajectory import curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
+from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
 
 __all__ = [
     "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",

@@ -51,8 +51,9 @@ from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
 VERDICT_COLUMNS = [
-    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
-    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
+    "axis", "level", "control", "verdict", "caution", "change", "change_low", "change_high",
+    "effect", "low", "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes",
+    "left_out",
 ]  # fmt: skip
 ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
     ablation_table: [("axis", "level")],
@@ -127,8 +128,9 @@ class Results(store.StoredResults):
         Returns
         -------
         DataFrame
-            Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
-            effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
+            Of ``effects``: ``axis, level, control, verdict, caution, change, change_low,
+            change_high, effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes,
+            left_out``.
         """
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 

@@ -118,9 +118,10 @@ def _jackknife(merit: Floats, base: int) -> float:
     without = []
     for seed in range(n):
         rest = np.delete(merit, seed, axis=0)
-        luck, _ = _estimate_luck(rest, 0, JACKKNIFE_SPLITS)
         means = rest.mean(axis=0)
-        without.append(float(means.min() + luck - means[base]))
+        best = int(means.argmin())
+        luck, _ = _estimate_luck(rest, best, JACKKNIFE_SPLITS)
+        without.append(float(means[best] + luck - means[base]))
     error = np.sqrt((n - 1) / n * ((np.array(without) - np.mean(without)) ** 2).sum())
     return float(stats.t.ppf(0.975, n - 1) * error)
 
@@ -142,10 +143,11 @@ def _estimate_luck(merit: Floats, best: int, splits: int) -> tuple[float, float]
     selecting = selecting_blocks(n, splits)
     n_selecting = int(selecting[0].sum())
     inside = selecting @ merit / n_selecting
-    outside = ~selecting @ merit / (n - n_selecting)
+    loss = ~selecting @ merit / (n - n_selecting) - inside
     pick, split = inside.argmin(axis=1), np.arange(len(selecting))
-    loss = float((outside[split, pick] - inside[split, pick]).mean())
-    return loss * np.sqrt(n_selecting / n), float((pick == best).mean())
+    # One configuration loses nothing over all splits, but for those that were not drawn.
+    luck = float((loss[split, pick] - loss[:, best]).mean()) * np.sqrt(n_selecting / n)
+    return luck, float((pick == best).mean())
 
 
 @lru_cache(maxsize=64)

@@ -112,7 +112,7 @@ def _count_flips(d: Floats, least: Floats) -> Floats:
     return counts
 
 
-def max_t(differences: Floats) -> Floats:
+def max_t(differences: Floats, t: Floats | None = None) -> Floats:
     """Family-wise adjusted p of every column by step-down sign-flip max-T (Westfall & Young, 1993).
 
     All contrasts of a seed flip together, which uses their correlation, and the smallest p that
@@ -123,6 +123,11 @@ def max_t(differences: Floats) -> Floats:
 
     Exact up to 16 seeds; beyond, of 19,999 flips that are always the same, and never below the p of
     the single contrast (``sign_flip_p``).
+
+    Parameters
+    ----------
+    t
+        The absolute t of each column to test in place of that of its numbers; missing: the latter.
     """
     n = np.isfinite(differences).sum(axis=0)
     d = np.nan_to_num(differences)
@@ -136,7 +141,12 @@ def max_t(differences: Floats) -> Floats:
         size = np.abs(sums)
         return size if alike else _surprise(size, n)
 
-    observed = statistic(scaled.sum(axis=0))
+    sums = scaled.sum(axis=0)
+    if t is not None:
+        has_t = ~np.isnan(t)
+        square = np.minimum(np.where(has_t, t, 0.0), 1e150) ** 2
+        sums = np.where(has_t, np.sqrt(n * square / np.maximum(square + n - 1, 1e-300)), sums)
+    observed = statistic(sums)
     order = np.argsort(-observed, kind="stable")
     exceeded = np.zeros(len(order))
     flips = _signs(len(d))
@@ -153,7 +163,8 @@ def max_t(differences: Floats) -> Floats:
         single = sign_flip_p(differences)[order]
         last = np.flatnonzero(np.isfinite(single))[-1:]
         adjusted = np.fmax(adjusted, single)
-        adjusted[last] = single[last]
+        if t is None:
+            adjusted[last] = single[last]
     p = np.empty(len(order))
     p[order] = np.maximum.accumulate(adjusted)
     return np.where(n >= 2, p, np.nan)

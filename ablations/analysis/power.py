@@ -11,8 +11,8 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Bools, Floats
-from ablations.analysis.inference import EXACT_FAMILY_BLOCKS
-from ablations.analysis.main_effects import UNDECIDED
+from ablations.analysis.inference import EXACT_FAMILY_BLOCKS, min_seeds
+from ablations.analysis.verdicts import UNDECIDED
 
 MAX_SEEDS = 10_000
 """Beyond so many seeds no number is returned."""
@@ -30,8 +30,9 @@ def seeds_needed(
 
     A contrast is decided by a difference that is certain (a paired t test at ``alpha`` over the
     number of contrasts, which is what the largest of them needs; statsmodels' ``TTestPower``) or by
-    one that is certainly within the margin (two one-sided tests at ``alpha``), whichever needs
-    fewer seeds.  Both take the estimates for the truth, so an overestimated effect gets too few.
+    one that is certainly within the margin (two one-sided tests at the same level, and not with
+    fewer than ``min_seeds``), whichever needs fewer seeds.  Both take the estimates for the truth,
+    so an overestimated effect gets too few.
 
     Parameters
     ----------
@@ -58,6 +59,7 @@ def seeds_needed(
     difference, equivalence, needs_rows = _count_seeds(effects, margin, alpha, power, first_repeat)
     # Below, no sign-flip p can be small enough, whatever the difference.
     difference = np.maximum(difference, min_seeds(alpha, _tests(effects)))
+    equivalence = np.maximum(equivalence, min_seeds(alpha))
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()
@@ -88,7 +90,7 @@ def _count_seeds(
     pairs = zip(scaled, ratio, strict=True)
     difference = np.array([for_difference(size, each, power, r) for size, r in pairs])
     items = zip(effect, shrinking, lasting, strict=True)
-    equivalence = np.array([for_equivalence(d, s, margin, alpha, power, r) for d, s, r in items])
+    equivalence = np.array([for_equivalence(d, s, margin, each, power, r) for d, s, r in items])
     needs_rows = (lasting > 0) & np.isnan(difference) & np.isnan(equivalence)
     if first_repeat:
         plain = np.array([for_difference(size, each, power) for size in sizes])
@@ -102,11 +104,6 @@ def _lasting_error(effects: pd.DataFrame, error: Floats) -> Floats:
         return np.zeros(len(effects))
     lasting = effects["lasting_error"].fillna(0.0).to_numpy(dtype=float)
     return np.asarray(np.fmin(lasting, error))
-
-
-def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
-    """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
-    return 1 + math.ceil(math.log2(tests / alpha))
 
 
 def _tests(effects: pd.DataFrame) -> int:

@@ -9,9 +9,9 @@ import numpy as np
 
 from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import Design, Scale
+from ablations.analysis.equality import adjusted_equivalence_p, equivalence_p, share_within
 from ablations.analysis.inference import (
     effect_columns,
-    equivalence_p,
     max_t,
     mean_and_sd,
     mean_intervals,
@@ -72,6 +72,16 @@ class MeanEffects:
             n = np.isfinite(self.d).sum(axis=0)
             return equivalence_p(*mean_and_sd(self.d), n, bound)
         return self.posterior.p_equivalent(bound)
+
+    def adjusted_equivalence_p(self, bound: float, alpha: float) -> Floats:
+        """Return the p that each effect is within ``bound``, adjusted over all contrasts."""
+        return adjusted_equivalence_p(self.d, bound, alpha, self.posterior)
+
+    def share_within(self, bound: float) -> Floats:
+        """Return the posterior probability that each effect is within ``bound``."""
+        if self.posterior is None:
+            return share_within(self.d, bound)
+        return self.posterior.share_within(bound)
 
     def lasting_error(self) -> Floats:
         """Return the standard error of each effect that no number of blocks would reduce."""

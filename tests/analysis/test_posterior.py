@@ -218,3 +218,14 @@ def test_more_seeds_cannot_decide_what_only_more_rows_would() -> None:
     soon = seeds_needed(effects.assign(seeds=10), margin=0.1, first_repeat=20)
     assert soon["needed"][0] >= 20
     assert not soon["needs_rows"].any()
+
+
+def test_equality_on_new_data_needs_more_than_equality_on_this_table() -> None:
+    d, splits = draw(0.7, 20, 1)
+    design = Design(as_runs(d[:, 0] / 5, splits), FACTORS, CONTROLS, scale="difference")
+    narrow = main_effects(replace(design, margin=0.12)).iloc[0]
+    wide = main_effects(replace(design, margin=0.12, overlap=OVERLAP, split="split")).iloc[0]
+    posterior = infer_effects(d / 5, splits, OVERLAP)
+    assert wide["p_equivalent"] == pytest.approx(posterior.p_equivalent(0.12)[0])
+    assert wide["p_equivalent_adjusted"] >= wide["p_equivalent"] > narrow["p_equivalent"]
+    assert wide["within_margin"] == pytest.approx(posterior.share_within(0.12)[0])

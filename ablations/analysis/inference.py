@@ -146,10 +146,7 @@ def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = Fal
 
     sums = scaled.sum(axis=0)
     if t is not None:
-        has_t = ~np.isnan(t)
-        finite = np.clip(np.where(has_t, t, 0.0), -1e150, 1e150)
-        size = np.sqrt(n / np.maximum(finite**2 + n - 1, 1e-300))
-        sums = np.where(has_t, finite * size, sums)
+        sums = np.where(np.isnan(t), sums, _standardised_sum(t, n))
     observed = statistic(sums)
     order = np.argsort(-observed, kind="stable")
     exceeded = np.zeros(len(order))
@@ -176,6 +173,12 @@ def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = Fal
     p = np.empty(len(order))
     p[order] = np.maximum.accumulate(adjusted)
     return np.where(n >= 2, p, np.nan)
+
+
+def _standardised_sum(t: Floats, n: Ints) -> Floats:
+    """Return sum d / sqrt(sum d^2) of n numbers whose t is known."""
+    finite = np.clip(np.nan_to_num(t), -1e150, 1e150)
+    return np.asarray(finite * np.sqrt(n / np.maximum(finite**2 + n - 1, 1e-300)))
 
 
 def _surprise(size: Floats, n: Ints) -> Floats:

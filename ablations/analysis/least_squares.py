@@ -24,6 +24,7 @@ Missing = tuple[str, object, str]
 """Axis, level and reason of a level that has no pair."""
 REPLICATES = "rows are independent replicates, and no block pairs them"
 NO_INTERACTIONS = "no interactions between factors"
+MODEL_CAUTION = "Estimated by least squares as if factors did not interact: {}."
 TOLERANCE = 1e-8
 """Round-off that a contrast may differ by from what the runs estimate."""
 

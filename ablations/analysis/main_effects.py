@@ -27,6 +27,7 @@ from ablations.analysis.inference import (
     smallest_p,
 )
 from ablations.analysis.least_squares import (
+    MODEL_CAUTION,
     NO_INTERACTIONS,
     estimate_by_block,
     estimate_over_blocks,
@@ -259,7 +260,12 @@ def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
 def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
     words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
-    return table.assign(caution=describe_cautions(table, design))[EFFECT_COLUMNS]
+    cautions = zip(describe_cautions(table, design), table["reason"], strict=True)
+    table["caution"] = [
+        " ".join(filter(None, (caution, MODEL_CAUTION.format(reason) if reason else "")))
+        for caution, reason in cautions
+    ]
+    return table[EFFECT_COLUMNS]
 
 
 def _procedure(

@@ -56,6 +56,7 @@ def test_npk_to_the_digits_that_r_prints() -> None:
     assert table["p"].tolist() == [2 / 64, 34 / 64, 2 / 64]
     assert table["procedure"].str.contains("least squares of main effects within each block").all()
     assert "cannot be told from P × K × block" in table["left_out"][0]
+    assert "as if factors did not interact" in table["caution"][0]
 
 
 def test_a_fraction_run_in_each_seed_tells_its_main_effects() -> None:
@@ -94,6 +95,7 @@ def test_a_level_that_pairs_is_compared_as_ever() -> None:
     columns = ["effect", "low", "high", "p", "p_equivalent", "cells", "seeds", "pairs"]
     assert table.loc["E", columns].tolist() == alone[columns].tolist()
     assert "paired" in table.loc["E", "procedure"]
+    assert table.loc["E", "caution"] == ""
     assert "least squares" in table.loc["A", "procedure"]
 
 

@@ -193,11 +193,13 @@ def run_study(
 
 def _say_columns(study: Study, reporter: Reporter) -> None:
     """Say what the columns of the data become, and what is noteworthy, before training."""
-    if columns := study.task.describe_columns():
-        from ablations.report.data_columns import describe_columns
+    for each in study.by_task:
+        if columns := each.task.describe_columns():
+            from ablations.report.data_columns import describe_columns
 
-        for line in filter(None, (*describe_columns(columns), study.task.caution)):
-            reporter.say(line)
+            prefix = f"{each.task_label}: " if each.task_label else ""
+            for line in filter(None, (*describe_columns(columns), each.task.caution)):
+                reporter.say(f"{prefix}{line}")
 
 
 def results_folder(study: Study, out: Path | str | None) -> Path:

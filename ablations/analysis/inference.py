@@ -14,8 +14,12 @@ from statsmodels.stats.multitest import multipletests
 from ablations.analysis.coding import Floats, Ints, fixed_order
 from ablations.analysis.design import Scale
 
-EXACT_BLOCKS = 14
-RESAMPLES = 9_999
+EXACT_BLOCKS = 24
+"""Blocks up to which the p of a single contrast counts all sign flips."""
+EXACT_FAMILY_BLOCKS = 16
+"""Blocks up to which the p of a family of contrasts counts all sign flips."""
+RESAMPLES = 19_999
+"""Random sign flips beyond."""
 
 
 def t_interval(mean: Floats, sd: Floats, n: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -66,10 +70,12 @@ def sign_flip_p(differences: Floats) -> Floats:
     """Two-sided sign-flip p of every column of ``differences`` (seeds x contrasts); missing
     entries are ignored.
 
-    Exact up to 14 seeds; beyond, 9,999 flips that are always the same, whatever the order of rows
+    Exact up to 24 seeds; beyond, 19,999 flips that are always the same, whatever the order of rows
     and columns.  Missing where a column has fewer than two numbers.  Method: Fisher's
     randomisation test; equal to ``scipy.stats.permutation_test`` of the mean with
-    ``permutation_type="samples"`` where that is exact.
+    ``permutation_type="samples"`` where that is exact.  The 2^n sums are not enumerated: each is a
+    sum over one half of the seeds and a sum over the other, of which a sorted list is searched
+    (Horowitz & Sahni, 1974).
     """
     p = np.full(differences.shape[1], np.nan)
     present = np.isfinite(differences)
@@ -83,12 +89,27 @@ def sign_flip_p(differences: Floats) -> Floats:
 
 def _flip(d: Floats) -> Floats:
     d = d[fixed_order(d)]
-    observed = np.abs(d.sum(axis=0))
-    near = 1e-9 * np.abs(d).sum(axis=0)
+    # A flip that ties with the data must count in spite of round-off.
+    least = np.abs(d.sum(axis=0)) - 1e-9 * np.abs(d).sum(axis=0)
+    if len(d) <= EXACT_BLOCKS:
+        return _count_flips(d, least) / 2.0 ** len(d)
     flips, exceeded = _signs(len(d)), np.zeros(d.shape[1])
     for chunk in np.array_split(flips, max(1, len(flips) * d.shape[1] // 20_000_000)):
-        exceeded += (np.abs(chunk @ d) >= observed - near).sum(axis=0)
+        exceeded += (np.abs(chunk @ d) >= least).sum(axis=0)
     return exceeded / len(flips)
+
+
+def _count_flips(d: Floats, least: Floats) -> Floats:
+    """Count the 2^n sign flips of each column whose sum is at least ``least`` in size."""
+    middle = len(d) // 2
+    halves = d[:middle], d[middle:]
+    first, second = (np.sort(_all_signs(len(half)) @ half, axis=0) for half in halves)
+    counts = np.full(d.shape[1], 2.0 ** len(d))
+    for j in np.flatnonzero(least > 0):
+        below = np.searchsorted(second[:, j], least[j] - first[:, j])
+        # As many sums are at most -least as are at least +least.
+        counts[j] = 2.0 * (len(second) * len(first) - below.sum())
+    return counts
 
 
 def max_t(differences: Floats) -> Floats:
@@ -99,6 +120,9 @@ def max_t(differences: Floats) -> Floats:
     smallest p over 26 contrasts is above 0.05.  The statistic is |t|; where contrasts have
     different numbers of seeds, its p in Student's distribution, since |t| of few seeds tends to be
     larger.
+
+    Exact up to 16 seeds; beyond, of 19,999 flips that are always the same, and never below the p of
+    the single contrast (``sign_flip_p``).
     """
     n = np.isfinite(differences).sum(axis=0)
     d = np.nan_to_num(differences)
@@ -122,8 +146,16 @@ def max_t(differences: Floats) -> Floats:
         flipped = statistic(chunk @ scaled)[:, order]
         largest_left = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
         exceeded += (largest_left >= least).sum(axis=0)
+    adjusted = exceeded / len(flips)
+    if len(d) > EXACT_FAMILY_BLOCKS:
+        # The p of a family is at least that of each of its contrasts, which may be exact; and is
+        # that of its last contrast, when that alone is left.
+        single = sign_flip_p(differences)[order]
+        last = np.flatnonzero(np.isfinite(single))[-1:]
+        adjusted = np.fmax(adjusted, single)
+        adjusted[last] = single[last]
     p = np.empty(len(order))
-    p[order] = np.maximum.accumulate(exceeded / len(flips))
+    p[order] = np.maximum.accumulate(adjusted)
     return np.where(n >= 2, p, np.nan)
 
 
@@ -138,20 +170,29 @@ def _surprise(size: Floats, n: Ints) -> Floats:
     return np.where(np.isnan(surprise), 0.0, surprise)
 
 
-def smallest_p(n: Ints, tests: int = 1) -> Floats:
-    """The smallest two-sided sign-flip p of ``n`` numbers, Bonferroni-adjusted for ``tests``."""
-    least = np.where(n <= EXACT_BLOCKS, 2.0 ** (1.0 - n), 1 / (RESAMPLES + 1))
+def smallest_p(n: Ints, tests: int = 1, exact_blocks: int = EXACT_FAMILY_BLOCKS) -> Floats:
+    """Return the smallest two-sided sign-flip p of ``n`` numbers, Bonferroni-adjusted for
+    ``tests``, where all flips are counted up to ``exact_blocks``.
+    """
+    least = np.where(n <= exact_blocks, 2.0 ** (1.0 - n), 1 / (RESAMPLES + 1))
     return np.where(n >= 2, np.minimum(1.0, tests * least), np.nan)
 
 
 @lru_cache(maxsize=8)
 def _signs(n: int) -> Floats:
-    """All patterns of n signs, or as many random ones, always the same; not to be written to."""
-    if n <= EXACT_BLOCKS:
-        bits = np.arange(2**n)[:, None] >> np.arange(n)
-        return np.asarray(1 - 2 * (bits & 1), dtype=float)
+    """Half of all patterns of n signs, which with their opposites are all, or as many random ones,
+    always the same; not to be written to.
+    """
+    if n <= EXACT_FAMILY_BLOCKS:
+        return np.hstack([np.ones((2 ** max(n - 1, 0), min(n, 1))), _all_signs(max(n - 1, 0))])
     random = np.random.default_rng(0).choice([-1.0, 1.0], size=(RESAMPLES, n))
     return np.vstack([np.ones((1, n)), random])
+
+
+def _all_signs(n: int) -> Floats:
+    """All patterns of n signs, a row each."""
+    bits = np.arange(2**n)[:, None] >> np.arange(n)
+    return np.asarray(1 - 2 * (bits & 1), dtype=float)
 
 
 def adjust(p: Floats, method: str = "holm") -> Floats:

@@ -19,6 +19,7 @@ from ablations.analysis.confounding import inestimable_main_effects
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
+    EXACT_FAMILY_BLOCKS,
     RESAMPLES,
     adjust,
     equivalence_p,
@@ -182,7 +183,8 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     else:
         raw = np.concatenate([p, sign_flip_p(uneven)])
         adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
-    floor, p_divergence = smallest_p(n, tests), adjusted[len(n) :]
+    counted = EXACT_FAMILY_BLOCKS if correction == "max_t" else EXACT_BLOCKS
+    floor, p_divergence = smallest_p(n, tests, counted), adjusted[len(n) :]
     family = len(table) + int(np.isfinite(p_divergence).sum())
     block, sign = design.unit, 1 if design.higher_is_better else -1
     table = table.assign(
@@ -196,7 +198,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         p_equivalent=equivalence_p(*mean_and_sd(d), n, design.bound),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
-        procedure=[_procedure(design, seeds, family, correction) for seeds in n],
+        procedure=[_procedure(design, seeds, family, correction, len(d)) for seeds in n],
         assumes=assumptions_text(block),
         left_out=list_counts(
             (table["seeds_dropped"], f"{block} with a run missing"),
@@ -210,7 +212,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     return table.assign(verdict=words)[EFFECT_COLUMNS]
 
 
-def _procedure(design: Design, seeds: int, family: int, correction: str) -> str:
+def _procedure(design: Design, seeds: int, family: int, correction: str, blocks: int) -> str:
     direction = "higher" if design.higher_is_better else "lower"
     kind = "log ratio" if design.scale == "log" else "difference"
     question = f"{design.outcome}, {direction} is better, {kind}: "
@@ -218,6 +220,8 @@ def _procedure(design: Design, seeds: int, family: int, correction: str) -> str:
         return question + UNTESTED
     flips = "exact" if seeds <= EXACT_BLOCKS else f"{RESAMPLES:,} random"
     name = {"max_t": "step-down max-T", "holm": "Holm"}[correction]
+    if correction == "max_t" and min(family - 1, blocks - EXACT_FAMILY_BLOCKS) > 0:
+        name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     return (
         f"{question}differences paired within blocks, mean over cells; 95 % t interval over "

@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Floats
-from ablations.analysis.inference import EXACT_BLOCKS
+from ablations.analysis.inference import EXACT_FAMILY_BLOCKS
 from ablations.analysis.main_effects import UNDECIDED
 
 MAX_SEEDS = 10_000
@@ -72,7 +72,8 @@ def _tests(effects: pd.DataFrame) -> int:
     """The number of tests that the smallest p of a table is adjusted for: 1 with max-T."""
     if "p_floor" not in effects:
         return 1
-    exact = effects[effects["seeds"].between(2, EXACT_BLOCKS) & (effects["p_floor"] < 1)]
+    is_exact = effects["seeds"].between(2, EXACT_FAMILY_BLOCKS)
+    exact = effects[is_exact & (effects["p_floor"] < 1)]
     times = exact["p_floor"].astype(float) * 2.0 ** (exact["seeds"].astype(float) - 1)
     return max(1, round(float(times.max()))) if len(times) else 1
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -95,8 +96,48 @@ def test_sign_flip_cannot_go_below_its_floor(seeds: int, least: float) -> None:
     assert sign_flip_p(np.ones((seeds, 1))) == pytest.approx([least])
 
 
+# Darwin (1876): heights of crossed less those of self-fertilised maize, in eighths of an inch.
+MAIZE = [49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48]
+
+
+@pytest.mark.parametrize("correction", [sign_flip_p, max_t])
+def test_fishers_maize(correction: Callable[[Floats], Floats]) -> None:
+    """863 of 32,768 flips are as large on the one side (Fisher, 1935, section 21)."""
+    assert (sum(MAIZE), len(MAIZE)) == (314, 15)
+    assert correction(np.array(MAIZE, dtype=float)[:, None] / 8).tolist() == [1726 / 32768]
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 11, 16])
+def test_counting_is_enumeration_with_ties(seeds: int) -> None:
+    """Integers tie often; the sums of 0.1 that should tie differ by round-off."""
+    random = np.random.default_rng(seeds)
+    d = random.integers(-3, 5, (seeds, 6)) * np.array([1.0, 0.1, 1e-6, 1 / 3, 1e5, 0.7])
+    d[:, 0] = 0
+    bits = np.arange(2**seeds)[:, None] >> np.arange(seeds)
+    sums = np.abs((1 - 2 * (bits & 1)) @ np.rint(d / np.array([1.0, 0.1, 1e-6, 1 / 3, 1e5, 0.7])))
+    assert sign_flip_p(d).tolist() == (sums >= sums[0]).mean(axis=0).tolist()
+
+
+def test_24_seeds_are_counted() -> None:
+    """The number of subsets of 1, ..., 24 whose sum is at most 24, by dynamic programming."""
+    ways = np.zeros(301, dtype=int)
+    ways[0] = 1
+    for size in range(1, 25):
+        ways[size:] = ways[size:] + ways[: 301 - size]
+    d = np.arange(1.0, 25.0)
+    d[23] = -24
+    assert sign_flip_p(np.repeat(d[:, None], 30, axis=1)).tolist() == [ways[:25].sum() / 2**23] * 30
+
+
+def test_an_adjusted_p_of_random_flips_is_never_below_the_exact_p() -> None:
+    random = np.random.default_rng(13)
+    d = random.normal(0.4, 1, (20, 40))
+    assert (max_t(d) >= sign_flip_p(d)).all()
+    assert max_t(d[:, :1]) == sign_flip_p(d[:, :1])
+
+
 def test_beyond_exact_the_flips_are_fixed_and_close_to_the_t_test() -> None:
-    d = np.random.default_rng(3).normal(0.5, 1, (20, 1))
+    d = np.random.default_rng(3).normal(0.4, 1, (26, 1))
     assert sign_flip_p(d) == sign_flip_p(d[::-1])
     assert sign_flip_p(d)[0] == pytest.approx(stats.ttest_1samp(d[:, 0], 0).pvalue, abs=0.02)
 

@@ -23,6 +23,7 @@ from ablations.analysis.ablation import (
     tune_design,
 )
 from ablations.analysis.baseline import against_baseline
+from ablations.analysis.by_task import ResultsByTask, answer_by_task, refuse_several
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
 from ablations.analysis.design import Design, typical_size
@@ -61,12 +62,12 @@ ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
     one_factor: [("axis", "level"), ("axis", "against")],
     simple_effects: [("axis", "level"), ("given", "given_level")],
 }
-"""Columns of an axis and its level by which the rows of an answer are put into the study's order;
-other answers are in an order of their own."""
+"""Columns by which the rows of an answer are put into the study's order."""
 
 
+@answer_by_task
 @dataclass(frozen=True, repr=False)
-class Results(store.StoredResults):
+class Results(ResultsByTask):
     """What a results folder holds, and the questions that it answers.
 
     Every answer is a DataFrame whose last columns say what it rests on: ``n``, ``procedure``,
@@ -79,7 +80,8 @@ class Results(store.StoredResults):
     runs recorded; and ``tune_over``: axes, ``["lr"]`` for instance, at whose best level each
     configuration is compared, chosen by validation loss on other seeds (``analysis.tune``),
     instead of those of the study.  Other keywords go to the function, or change a field of its
-    ``Design``.
+    ``Design``.  Of several tasks each has its rows, behind a column ``task``; ``by_task`` has the
+    results of each, and questions over all of them are called ``datasets`` and ``dataset_...``.
 
     Raises
     ------
@@ -122,14 +124,7 @@ class Results(store.StoredResults):
         return self._answer(ablation_table, outcome, **options)
 
     def verdicts(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
-        """What each level does, in four words.
-
-        Returns
-        -------
-        DataFrame
-            Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
-            effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
-        """
+        """What each level does, in four words: the columns ``VERDICT_COLUMNS`` of ``effects``."""
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 
     def interactions(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
@@ -290,7 +285,8 @@ class Results(store.StoredResults):
 
     def metadata_for(self, outcome: str) -> StudyMetadata:
         """Return the metadata of the study with another outcome."""
-        return replace(self._metadata, outcome=self.outcome_column(outcome))
+        tasks = {name: each.metadata_for(outcome) for name, each in self.by_task.items()}
+        return replace(self._metadata, outcome=self.outcome_column(outcome), tasks=tasks)
 
     def is_higher_better(self, outcome: str) -> bool:
         """Whether higher is better for the column of an outcome."""
@@ -305,6 +301,7 @@ class Results(store.StoredResults):
         tune_over
             Axes at whose best level each configuration is compared; by default those of the study.
         """
+        refuse_several(self.by_task)
         if isinstance(tune_over, str):
             raise RequestError(f"expected a list of axes, found {tune_over!r}", "tune_over")
         axes = self._metadata.tune_over if tune_over is None else tuple(tune_over)

@@ -60,7 +60,9 @@ class RunOutcome:
 
     @cached_property
     def verdicts(self) -> pd.Series:
-        """The verdict of each level."""
+        """The verdict of each level; on each data set, where there are several."""
+        if self.results.by_task:
+            return self.results.dataset_effects()["verdict"]
         table = self.table or compare_levels(self.results)
         return table.effects["verdict"]
 
@@ -318,6 +320,7 @@ def tidy(context: OutputContext, results: Results, selected: Results, reporter: 
 def report(study: Study, results: Results, options: RunOptions, reporter: Reporter) -> RunOutcome:
     """Analyse the runs of a study once: for the page, the terminal and the stored answer."""
     from ablations.analysis import audit_failure
+    from ablations.report.datasets import summarise_datasets
     from ablations.report.page import write_report
     from ablations.report.summary import summarise
 
@@ -325,6 +328,8 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
     if options.with_report:
         page, answer = write_report(results, metadata)
         reporter.say(f"report: {page}")
+    elif metadata.tasks:
+        answer = summarise_datasets(results)
     else:
         table = compare_levels(results)
         answer = summarise(table, metadata)

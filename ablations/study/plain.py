@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, cast
 
 from ablations.study.configuration import SETTINGS, to_plain
-from ablations.study.tasks import SETTINGS_BY_TASK, arguments_by_task
-
-if TYPE_CHECKING:
-    from ablations.study.study import Study
+from ablations.study.grid import Settings
+from ablations.study.tasks import SETTINGS_BY_TASK, StudyFields, arguments_by_task
 
 HEAD = ("name", "description", "task", "model", *SETTINGS, "judge", "margin")
 LISTS = ("metric", "looks", "tune_over")
 
 
-def plain_study(study: Study) -> dict[str, Any]:
+class CompleteStudy(StudyFields, Protocol):
+    """What a file holds of a study."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def fixed(self) -> tuple[str, ...]: ...
+    @property
+    def vary(self) -> tuple[str, ...]: ...
+    @property
+    def code(self) -> dict[str, str]: ...
+    @property
+    def exclude(self) -> tuple[dict[str, tuple[Any, ...]], ...]: ...
+
+
+def plain_study(study: CompleteStudy) -> dict[str, Any]:
     """Return the keys of a study that can be run again, in the order of the file."""
     data = {name: to_plain(getattr(study, name)) for name in HEAD}
-    grids = [grid.plain(study) for grid in study.grids]
+    grids = [grid.plain(cast(Settings, study)) for grid in study.grids]
     if study.task_studies:
         grids = _plain_grids(study)
         arguments = arguments_by_task(study, {})
@@ -44,7 +59,7 @@ def plain_study(study: Study) -> dict[str, Any]:
     return data
 
 
-def _plain_grids(study: Study) -> list[dict[str, Any]]:
+def _plain_grids(study: StudyFields) -> list[dict[str, Any]]:
     """Return the grids of a study of several tasks, each with the settings that it states."""
     tables = [[grid.plain(each) for grid in each.grids] for each in study.task_studies]
     grids = []

@@ -22,16 +22,13 @@ import itertools
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from ablations.core.errors import RequestError
 from ablations.core.registry import STUDY_DIR, canonical, resolve, resolve_path
-from ablations.study.grid import check_keys
+from ablations.study.grid import Grid, check_keys
 from ablations.tasks.base import Task
 from ablations.tasks.metrics import find_metric
-
-if TYPE_CHECKING:
-    from ablations.study.study import Study
 
 SETTINGS_BY_TASK = ("judge", "lr", "batch_size", "epochs")
 ENTRY_KEYS = ("label", "task", *SETTINGS_BY_TASK, "validation", "test")
@@ -41,7 +38,29 @@ by default its name, or the name of its file without the suffix."""
 Keys = dict[str, Any]
 
 
-def studies_by_task(study: Mapping[str, Any], make: Callable[..., Study]) -> tuple[Study, ...]:
+class StudyFields(Protocol):
+    """What this module reads of a study, the class of which is built on it."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def task_label(self) -> str: ...
+    @property
+    def task_studies(self) -> tuple[Any, ...]: ...
+    @property
+    def by_task(self) -> tuple[Any, ...]: ...
+    @property
+    def grids(self) -> tuple[Grid, ...]: ...
+    @property
+    def metric(self) -> tuple[str, ...]: ...
+    @property
+    def levels(self) -> dict[str, tuple[Any, ...]]: ...
+
+
+S = TypeVar("S", bound=StudyFields)
+
+
+def studies_by_task(study: Mapping[str, Any], make: Callable[..., S]) -> tuple[S, ...]:
     """Return the study of each task, with its ``task_label``, of the keys of a study of several.
 
     Raises
@@ -176,14 +195,15 @@ def _suits(name: str, classification: bool) -> bool:
     return True
 
 
-def combine_studies(studies: Sequence[Study]) -> Keys:
+def combine_studies(studies: Sequence[StudyFields]) -> Keys:
     """Return the fields of a study of several tasks, of the studies of each; one stays as it is.
 
     Settings that the tasks have in different ways are those of the first; ``task_studies`` has all.
     """
     first = studies[0]
     metrics = dict.fromkeys(name for study in studies for name in study.metric)
-    fields = {name: getattr(first, name) for name in type(first).model_fields if name != "grids"}
+    names: list[str] = [name for name in type(first).model_fields if name != "grids"]  # type: ignore[attr-defined]
+    fields = {name: getattr(first, name) for name in names}
     grids = tuple(dict(grid) for grid in first.grids)
     return fields | {
         "metric": tuple(metrics),
@@ -193,7 +213,7 @@ def combine_studies(studies: Sequence[Study]) -> Keys:
     }
 
 
-def arguments_by_task(study: Study, arguments: Keys) -> Keys:
+def arguments_by_task(study: StudyFields, arguments: Keys) -> Keys:
     """Return the arguments of an equal study of several tasks, of those of its first task.
 
     What all tasks share is an argument of the study, other settings are keys of the entries.
@@ -215,7 +235,7 @@ def arguments_by_task(study: Study, arguments: Keys) -> Keys:
     return common | {"tasks": entries, "grid": stated_grids(study)}
 
 
-def stated_grids(study: Study) -> list[Keys]:
+def stated_grids(study: StudyFields) -> list[Keys]:
     """Return the arguments of the grids, without settings that are those of each task."""
     return [
         {name: value for name, value in dict(grid).items() if _states(study, index, name)}
@@ -223,13 +243,13 @@ def stated_grids(study: Study) -> list[Keys]:
     ]
 
 
-def _states(study: Study, index: int, name: str) -> bool:
+def _states(study: StudyFields, index: int, name: str) -> bool:
     if name not in SETTINGS_BY_TASK:
         return True
     return any(getattr(each.grids[index], name) != getattr(each, name) for each in study.by_task)
 
 
-def join_tasks(studies: Sequence[Study]) -> Keys:
+def join_tasks(studies: Sequence[StudyFields]) -> Keys:
     """Return the keys of a study of all tasks of some studies: ``tasks``, with their settings, and
     the union of the grids.
     """
@@ -244,7 +264,7 @@ def join_tasks(studies: Sequence[Study]) -> Keys:
     return {"tasks": list(tasks.values()), "grid": grids}
 
 
-def unite_levels(studies: Sequence[Study]) -> dict[str, tuple[Any, ...]]:
+def unite_levels(studies: Sequence[StudyFields]) -> dict[str, tuple[Any, ...]]:
     """Return every axis of the studies with its levels, in order."""
     axes = dict.fromkeys(axis for study in studies for axis in study.levels)
     levels = {axis: [study.levels.get(axis, ()) for study in studies] for axis in axes}

@@ -1,0 +1,295 @@
+"""Does a level help on other data sets too? Effects over data sets, each of which is one unit.
+
+Outcomes of different data sets have different sizes, and are never averaged.  What is compared is
+the effect of a level against its control within each data set, as a log ratio, or, of an outcome
+that has none, as a difference over the typical size of the outcome in that data set.
+
+Two questions are kept apart.  "On these data sets" is about the data sets that were run: the seeds
+are the units, and each data set has a verdict of its own.  "On data sets like these" is about
+others: the data sets are the units, as subjects are in medicine, and more seeds on the same data
+sets are no evidence about it (Demsar, 2006).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ablations.analysis.coding import Floats
+from ablations.analysis.design import Design
+from ablations.analysis.inference import (
+    equivalence_p,
+    max_t,
+    mean_and_sd,
+    sign_flip_p,
+    smallest_p,
+    t_interval,
+)
+from ablations.analysis.main_effects import (
+    EQUAL,
+    HELPS,
+    HURTS,
+    UNDECIDED,
+    VERDICTS,
+    main_effects,
+    verdicts,
+)
+from ablations.analysis.pairing import seed_effects
+from ablations.analysis.power import min_seeds
+from ablations.analysis.scores import common_unit
+from ablations.analysis.statements import STATED, join_statements
+
+KEY = ["axis", "level"]
+CHANGE = ["change", "change_low", "change_high"]
+COUNTS = {HELPS: "helps", HURTS: "hurts", EQUAL: "equal", UNDECIDED: "undecided"}
+OVER_COLUMNS = [
+    "axis", "level", "control", "verdict", *CHANGE, "effect", "low", "high", "here_low",
+    "here_high", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "datasets",
+    *COUNTS.values(), "diverged", "control_diverged", "p_divergence", "sentence", *STATED,
+]  # fmt: skip
+
+
+def effects_by_dataset(designs: Mapping[str, Design]) -> pd.DataFrame:
+    """Compare every level with its control within each data set, as one family.
+
+    The family is every level on every data set: step-down sign-flip max-T, in which a seed flips
+    its sign on all data sets at once, since runs of one seed share what is drawn from it.  So the
+    smallest p does not grow with the number of data sets, as it does by Holm's method.  A verdict
+    is never surer than that of a study of the data set alone.
+
+    Parameters
+    ----------
+    designs
+        Name of each data set to its design.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``main_effects`` behind ``task``, with ``p_adjusted``, ``p_divergence`` and
+        ``verdict`` of the family; and ``relative, relative_low, relative_high``: the effect and
+        its interval on the scale that data sets share, by ``scale``: ``log`` ratios, or else over
+        the typical size.  One in which more is better, where less is in the first, has the other
+        sign.
+    """
+    tables, columns = [], []
+    first = next(iter(designs.values()))
+    for name, design in designs.items():
+        table = main_effects(design)
+        sign = 1 if design.higher_is_better == first.higher_is_better else -1
+        unit = sign / common_unit(design)
+        bounds = np.sort(table[["low", "high"]].to_numpy(dtype=float) * unit, axis=1)
+        tables.append(
+            table.assign(
+                task=name,
+                scale=design.scale,
+                relative=table["effect"].astype(float) * unit,
+                relative_low=bounds[:, 0],
+                relative_high=bounds[:, 1],
+                alpha=design.alpha,
+            )
+        )
+        columns.append(_by_seed(design).add_prefix(f"{name}\0", axis=1))
+    effects = pd.concat(tables, ignore_index=True)
+    effects = _join_family(effects, pd.concat(columns, axis=1))
+    names = ["task", *(name for name in effects if name != "task")]
+    return effects[names].drop(columns="alpha")
+
+
+def _by_seed(design: Design) -> pd.DataFrame:
+    """Differences and excess of diverged runs: seeds x (measure, axis, level) as text."""
+    points = seed_effects(design)
+    keys = [f"{axis}\0{level}" for axis, level in zip(points["axis"], points["level"], strict=True)]
+    wide = [
+        points.assign(key=[f"{name}\0{key}" for key in keys])
+        .pivot_table(index=design.unit, columns="key", values=name, sort=False, dropna=False)
+        .astype(float)
+        for name in ("difference", "divergence")
+    ]
+    return pd.concat(wide, axis=1)
+
+
+def _join_family(effects: pd.DataFrame, by_seed: pd.DataFrame) -> pd.DataFrame:
+    """Adjust p over all data sets, and withdraw the verdicts that do not hold then."""
+    is_excess = by_seed.columns.str.split("\0").str[1] == "divergence"
+    # Where nothing diverged there is no second question.
+    is_empty = is_excess & (by_seed.fillna(0).abs().sum(axis=0) == 0).to_numpy()
+    values = by_seed.loc[:, ~is_empty]
+    p = pd.Series(max_t(np.asfortranarray(values.to_numpy())), index=values.columns)
+    keys = [
+        "\0".join(map(str, row))
+        for row in effects[["task", "axis", "level"]].itertuples(index=False)
+    ]
+    for column, measure in (("p_adjusted", "difference"), ("p_divergence", "divergence")):
+        names = [key.replace("\0", f"\0{measure}\0", 1) for key in keys]
+        joint = p.reindex(names).to_numpy()
+        effects[column] = np.fmax(effects[column].astype(float), joint)
+    smallest = np.fmin(effects["p_adjusted"], effects["p_divergence"])
+    is_withdrawn = effects["verdict"].isin([HELPS, HURTS]) & ~(smallest <= effects["alpha"])
+    n = int(p.notna().sum())
+    note = f"p and verdict: step-down max-T over all {n} contrasts of all data sets"
+    return effects.assign(
+        verdict=effects["verdict"].where(~is_withdrawn, UNDECIDED),
+        procedure=[join_statements(text, note) for text in effects["procedure"]],
+    )
+
+
+def effects_over_datasets(
+    effects: pd.DataFrame,
+    *,
+    higher_is_better: bool = False,
+    margin: float = 0.02,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Say what each level does on data sets like these: the data set is the unit.
+
+    Parameters
+    ----------
+    effects
+        Of ``effects_by_dataset``: needs ``task, axis, level, control, relative, relative_low,
+        relative_high, n, diverged, control_diverged, pairs, verdict`` and, if not all are log
+        ratios, ``scale``.
+    margin
+        A fraction: of the ratio, or of the typical size.
+
+    Returns
+    -------
+    DataFrame
+        One row a level, in order of appearance:
+
+        - ``effect, low, high``: mean over data sets and its 95 % t interval, of data sets like
+          these; ``here_low, here_high``: the interval of the mean over these data sets, in which
+          seeds are the units; ``change, change_low, change_high``: the effect as a fraction.
+        - ``p, p_adjusted``: sign flips of data sets, before and after max-T over the levels;
+          ``p_floor``: the smallest that so many data sets can give; ``reachable``: whether that is
+          at most ``alpha``; ``p_equivalent``: two one-sided t tests over data sets.
+        - ``datasets``; on how many of them it ``helps``, ``hurts``, is ``equal`` or ``undecided``,
+          and that in a ``sentence``.
+        - ``diverged, control_diverged``: runs; ``p_divergence`` (adjusted).
+        - ``verdict``: helps, hurts, practically equal, not enough evidence; always the last where
+          there are too few data sets for any p to be at most ``alpha``.
+    """
+    keys = effects[KEY].drop_duplicates()
+    index = pd.MultiIndex.from_frame(keys)
+    relative, excess = (_spread_tasks(values, effects, index) for values in _measures(effects))
+    uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
+    n = np.isfinite(relative).sum(axis=0)
+    mean, sd = mean_and_sd(relative)
+    low, high = t_interval(mean, sd, n)
+    adjusted = max_t(np.hstack([relative, uneven])) if len(keys) else np.zeros(0)
+    is_log = "scale" not in effects or bool((effects["scale"] == "log").all())
+    bound, floor = np.log1p(margin) if is_log else margin, smallest_p(n)
+    equivalent = np.where(n >= min_seeds(alpha), equivalence_p(mean, sd, n, bound), np.nan)
+    grouped = effects.groupby(KEY, sort=False, dropna=False)
+    counts = {
+        name: grouped["verdict"].agg(lambda words, word=word: int((words == word).sum()))
+        for word, name in COUNTS.items()
+    }
+    table = pd.DataFrame(
+        {
+            "control": grouped["control"].first(),
+            **dict(zip(("effect", "low", "high"), (mean, low, high), strict=True)),
+            **dict(zip(("here_low", "here_high"), _interval_here(effects, index), strict=True)),
+            **{
+                name: np.expm1(values) if is_log else values
+                for name, values in zip(CHANGE, (mean, low, high), strict=True)
+            },
+            "p": sign_flip_p(relative),
+            "p_adjusted": adjusted[: len(keys)],
+            "p_divergence": adjusted[len(keys) :],
+            "p_floor": floor,
+            "reachable": floor <= alpha,
+            "p_equivalent": equivalent,
+            "datasets": grouped["task"].nunique(),
+            **counts,
+            "diverged": grouped["diverged"].sum().astype(int),
+            "control_diverged": grouped["control_diverged"].sum().astype(int),
+            "n": n,
+        },
+        index=index,
+    ).reset_index()
+    words = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
+    is_enough = table["n"] >= min_seeds(alpha)
+    table = table.assign(
+        verdict=words.where(is_enough, UNDECIDED),
+        sentence=[describe_counts(row) for row in table.to_dict("records")],
+    )
+    return _state_over(table, is_log, alpha)[OVER_COLUMNS]
+
+
+def _measures(effects: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Effect, and excess of diverged runs among the pairs, of each row."""
+    excess = (effects["diverged"] - effects["control_diverged"]) / effects["pairs"].clip(lower=1)
+    return effects["relative"].astype(float), excess.astype(float)
+
+
+def _spread_tasks(values: pd.Series, effects: pd.DataFrame, index: pd.MultiIndex) -> Floats:
+    """Arrange a number of each row as data sets x levels."""
+    rows = pd.MultiIndex.from_frame(effects[KEY]).map({key: i for i, key in enumerate(index)})
+    tasks, names = pd.factorize(effects["task"])
+    wide = np.full((len(names), len(index)), np.nan)
+    wide[tasks, np.asarray(rows, dtype=int)] = values.to_numpy()
+    return np.asfortranarray(wide)
+
+
+def _interval_here(effects: pd.DataFrame, index: pd.MultiIndex) -> tuple[Floats, Floats]:
+    """The 95 % interval of the mean over these data sets, from those of each (Satterthwaite)."""
+    degrees = effects["n"].to_numpy(dtype=float) - 1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        half = (effects["relative_high"] - effects["relative_low"]).astype(float) / 2
+        error = half / stats.t.ppf(0.975, np.where(degrees >= 1, degrees, np.nan))
+    columns = (effects["relative"].astype(float), error**2, error**4 / degrees)
+    mean, variance, spread = (_spread_tasks(pd.Series(c), effects, index) for c in columns)
+    n = np.isfinite(mean).sum(axis=0)
+    is_complete = (np.isfinite(mean) == np.isfinite(variance)).all(axis=0) & (n > 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.where(is_complete, np.nansum(variance, axis=0), np.nan)
+        df = total**2 / np.nansum(spread, axis=0)
+        df = np.where(np.isfinite(df), df, np.inf)
+        width = stats.t.ppf(0.975, df) * np.sqrt(total) / n
+        center = np.nansum(mean, axis=0) / n
+    return center - width, center + width
+
+
+def describe_counts(row: Mapping[str, object]) -> str:
+    """Say on how many data sets a level does what: ``helps on 7 of 9 data sets, hurts on 1``."""
+    verbs = {HELPS: "helps", HURTS: "hurts", EQUAL: "is practically equal", UNDECIDED: "undecided"}
+    total = int(str(row["datasets"]))
+    counts = [(verbs[word], int(str(row[COUNTS[word]]))) for word in VERDICTS]
+    parts = [f"{verb} on {count}" for verb, count in counts if count]
+    if not parts:
+        return "not compared on any data set"
+    noun = "data set" if total == 1 else "data sets"
+    first, _, rest = parts[0].partition(" on ")
+    parts[0] = f"{first} on {rest} of {total} {noun}"
+    return ", ".join(parts)
+
+
+def _state_over(table: pd.DataFrame, is_log: bool, alpha: float) -> pd.DataFrame:
+    """Add the columns that say what the effects over data sets rest on."""
+    kind = "log ratios" if is_log else "differences over the typical size of each data set"
+    family, fewest = len(table), min_seeds(alpha)
+    procedure = (
+        f"{kind}, mean over data sets, which weigh the same; 95 % t interval over data sets, of "
+        f"this comparison alone; p by sign flips of data sets, adjusted by step-down max-T over "
+        f"{family}; equivalence by two one-sided t tests over data sets"
+    )
+    few = f"fewer than {fewest} data sets, whose sign flips cannot give a p of {alpha:g} or less"
+    lost = table["datasets"] - table["n"]
+    return table.assign(
+        procedure=procedure,
+        assumes=(
+            "the data sets are a sample of those that are meant, independent of one another; p: a "
+            "level without effect is as often so much better as so much worse on a data set; "
+            "interval: effects on data sets about normal"
+        ),
+        left_out=[
+            join_statements(
+                f"{int(m)} data set{'' if m == 1 else 's'} without a pair of runs" if m else "",
+                f"no verdict: {few}" if n < fewest else "",
+            )
+            for m, n in zip(lost, table["n"], strict=True)
+        ],
+    )

@@ -20,35 +20,28 @@ from scipy import stats
 
 from ablations.analysis.coding import Floats
 from ablations.analysis.design import Design
+from ablations.analysis.equality import adjusted_equivalence_p, equivalence_p, share_within
 from ablations.analysis.inference import (
-    equivalence_p,
     max_t,
     mean_and_sd,
+    min_seeds,
     sign_flip_p,
     smallest_p,
     t_interval,
 )
-from ablations.analysis.main_effects import (
-    EQUAL,
-    HELPS,
-    HURTS,
-    UNDECIDED,
-    VERDICTS,
-    main_effects,
-    verdicts,
-)
+from ablations.analysis.main_effects import main_effects
 from ablations.analysis.pairing import seed_effects
-from ablations.analysis.power import min_seeds
 from ablations.analysis.scores import common_unit
 from ablations.analysis.statements import STATED, join_statements
+from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
 
 KEY = ["axis", "level"]
 CHANGE = ["change", "change_low", "change_high"]
 COUNTS = {HELPS: "helps", HURTS: "hurts", EQUAL: "equal", UNDECIDED: "undecided"}
 OVER_COLUMNS = [
     "axis", "level", "control", "verdict", *CHANGE, "effect", "low", "high", "here_low",
-    "here_high", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "datasets",
-    *COUNTS.values(), "diverged", "control_diverged", "p_divergence", "sentence", *STATED,
+    "here_high", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
+    "p_equivalent_adjusted", "within_margin", "datasets", *COUNTS.values(), "diverged", "control_diverged", "p_divergence", "sentence", *STATED,
 ]  # fmt: skip
 
 
@@ -57,8 +50,9 @@ def effects_by_dataset(designs: Mapping[str, Design]) -> pd.DataFrame:
 
     The family is every level on every data set: step-down sign-flip max-T, in which a seed flips
     its sign on all data sets at once, since runs of one seed share what is drawn from it.  So the
-    smallest p does not grow with the number of data sets, as it does by Holm's method.  A verdict
-    is never surer than that of a study of the data set alone.
+    smallest p does not grow with the number of data sets, as it does by Holm's method.  Equality
+    is adjusted over the same family.  A verdict is never surer than that of a study of the data set
+    alone; ``caution`` says where it is less sure.
 
     Parameters
     ----------
@@ -68,8 +62,8 @@ def effects_by_dataset(designs: Mapping[str, Design]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``main_effects`` behind ``task``, with ``p_adjusted``, ``p_divergence`` and
-        ``verdict`` of the family; and ``relative, relative_low, relative_high``: the effect and
+        The columns of ``main_effects`` behind ``task``, with ``p_adjusted``, ``p_divergence``,
+        ``p_equivalent_adjusted`` and ``verdict`` of the family; and ``relative, relative_low, relative_high``: the effect and
         its interval on the scale that data sets share, by ``scale``: ``log`` ratios, or else over
         the typical size.  One in which more is better, where less is in the first, has the other
         sign.
@@ -89,13 +83,14 @@ def effects_by_dataset(designs: Mapping[str, Design]) -> pd.DataFrame:
                 relative_low=bounds[:, 0],
                 relative_high=bounds[:, 1],
                 alpha=design.alpha,
+                bound=design.bound,
             )
         )
         columns.append(_by_seed(design).add_prefix(f"{name}\0", axis=1))
     effects = pd.concat(tables, ignore_index=True)
     effects = _join_family(effects, pd.concat(columns, axis=1))
     names = ["task", *(name for name in effects if name != "task")]
-    return effects[names].drop(columns="alpha")
+    return effects[names].drop(columns=["alpha", "bound"])
 
 
 def _by_seed(design: Design) -> pd.DataFrame:
@@ -113,25 +108,33 @@ def _by_seed(design: Design) -> pd.DataFrame:
 
 def _join_family(effects: pd.DataFrame, by_seed: pd.DataFrame) -> pd.DataFrame:
     """Adjust p over all data sets, and withdraw the verdicts that do not hold then."""
-    is_excess = by_seed.columns.str.split("\0").str[1] == "divergence"
+    keys = list(effects[["task", *KEY]].astype(str).itertuples(index=False, name=None))
+    names = {
+        measure: ["\0".join((task, measure, axis, level)) for task, axis, level in keys]
+        for measure in ("difference", "divergence")
+    }
+    d, excess = (by_seed.reindex(columns=columns).to_numpy() for columns in names.values())
     # Where nothing diverged there is no second question.
-    is_empty = is_excess & (by_seed.fillna(0).abs().sum(axis=0) == 0).to_numpy()
-    values = by_seed.loc[:, ~is_empty]
-    p = pd.Series(max_t(np.asfortranarray(values.to_numpy())), index=values.columns)
-    keys = [
-        "\0".join(map(str, row))
-        for row in effects[["task", "axis", "level"]].itertuples(index=False)
-    ]
-    for column, measure in (("p_adjusted", "difference"), ("p_divergence", "divergence")):
-        names = [key.replace("\0", f"\0{measure}\0", 1) for key in keys]
-        joint = p.reindex(names).to_numpy()
-        effects[column] = np.fmax(effects[column].astype(float), joint)
-    smallest = np.fmin(effects["p_adjusted"], effects["p_divergence"])
-    is_withdrawn = effects["verdict"].isin([HELPS, HURTS]) & ~(smallest <= effects["alpha"])
-    n = int(p.notna().sum())
-    note = f"p and verdict: step-down max-T over all {n} contrasts of all data sets"
+    uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
+    joint = max_t(np.asfortranarray(np.hstack([d, uneven])))
+    alpha, bound = float(effects["alpha"].iloc[0]), effects["bound"].to_numpy(dtype=float)
+    columns = {
+        "p_adjusted": joint[: len(keys)],
+        "p_divergence": joint[len(keys) :],
+        "p_equivalent_adjusted": adjusted_equivalence_p(d / bound, 1.0, alpha),
+    }
+    before = effects["verdict"]
+    effects = effects.assign(
+        **{name: np.fmax(effects[name].astype(float), p) for name, p in columns.items()}
+    )
+    is_sure = np.fmin(effects["p_adjusted"], effects["p_divergence"]) <= alpha
+    is_equal = effects["p_equivalent_adjusted"] <= alpha
+    is_withdrawn = (before.isin([HELPS, HURTS]) & ~is_sure) | ((before == EQUAL) & ~is_equal)
+    note = f"p and verdict: step-down max-T over all {len(keys)} contrasts of all data sets"
+    less_sure = "Sure on this data set alone, but not among the comparisons on all of them."
     return effects.assign(
-        verdict=effects["verdict"].where(~is_withdrawn, UNDECIDED),
+        verdict=before.where(~is_withdrawn, UNDECIDED),
+        caution=effects["caution"].where(~is_withdrawn, less_sure),
         procedure=[join_statements(text, note) for text in effects["procedure"]],
     )
 
@@ -164,7 +167,8 @@ def effects_over_datasets(
           seeds are the units; ``change, change_low, change_high``: the effect as a fraction.
         - ``p, p_adjusted``: sign flips of data sets, before and after max-T over the levels;
           ``p_floor``: the smallest that so many data sets can give; ``reachable``: whether that is
-          at most ``alpha``; ``p_equivalent``: two one-sided t tests over data sets.
+          at most ``alpha``; ``p_equivalent, p_equivalent_adjusted, within_margin`` as in
+          ``main_effects``, with data sets for seeds.
         - ``datasets``; on how many of them it ``helps``, ``hurts``, is ``equal`` or ``undecided``,
           and that in a ``sentence``.
         - ``diverged, control_diverged``: runs; ``p_divergence`` (adjusted).
@@ -181,7 +185,6 @@ def effects_over_datasets(
     adjusted = max_t(np.hstack([relative, uneven])) if len(keys) else np.zeros(0)
     is_log = "scale" not in effects or bool((effects["scale"] == "log").all())
     bound, floor = np.log1p(margin) if is_log else margin, smallest_p(n)
-    equivalent = np.where(n >= min_seeds(alpha), equivalence_p(mean, sd, n, bound), np.nan)
     grouped = effects.groupby(KEY, sort=False, dropna=False)
     counts = {
         name: grouped["verdict"].agg(lambda words, word=word: int((words == word).sum()))
@@ -201,7 +204,9 @@ def effects_over_datasets(
             "p_divergence": adjusted[len(keys) :],
             "p_floor": floor,
             "reachable": floor <= alpha,
-            "p_equivalent": equivalent,
+            "p_equivalent": equivalence_p(mean, sd, n, bound),
+            "p_equivalent_adjusted": adjusted_equivalence_p(relative, bound, alpha),
+            "within_margin": share_within(relative, bound),
             "datasets": grouped["task"].nunique(),
             **counts,
             "diverged": grouped["diverged"].sum().astype(int),
@@ -274,7 +279,7 @@ def _state_over(table: pd.DataFrame, is_log: bool, alpha: float) -> pd.DataFrame
     procedure = (
         f"{kind}, mean over data sets, which weigh the same; 95 % t interval over data sets, of "
         f"this comparison alone; p by sign flips of data sets, adjusted by step-down max-T over "
-        f"{family}; equivalence by two one-sided t tests over data sets"
+        f"{family}; equivalence by two one-sided t tests over data sets and max-T"
     )
     few = f"fewer than {fewest} data sets, whose sign flips cannot give a p of {alpha:g} or less"
     lost = table["datasets"] - table["n"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 
 import numpy as np
@@ -11,8 +10,8 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Floats
-from ablations.analysis.inference import EXACT_FAMILY_BLOCKS
-from ablations.analysis.main_effects import UNDECIDED
+from ablations.analysis.inference import EXACT_FAMILY_BLOCKS, min_seeds
+from ablations.analysis.verdicts import UNDECIDED
 
 MAX_SEEDS = 10_000
 """Beyond so many seeds no number is returned."""
@@ -25,8 +24,9 @@ def seeds_needed(
 
     A contrast is decided by a difference that is certain (a paired t test at ``alpha`` over the
     number of contrasts, which is what the largest of them needs; statsmodels' ``TTestPower``) or by
-    one that is certainly within the margin (two one-sided tests at ``alpha``), whichever needs
-    fewer seeds.  Both take the estimates for the truth, so an overestimated effect gets too few.
+    one that is certainly within the margin (two one-sided tests at the same level, and not with
+    fewer than ``min_seeds``), whichever needs fewer seeds.  Both take the estimates for the truth,
+    so an overestimated effect gets too few.
 
     Parameters
     ----------
@@ -53,7 +53,8 @@ def seeds_needed(
     # Below, no sign-flip p can be small enough, whatever the difference.
     difference = np.maximum(difference, min_seeds(alpha, _tests(effects)))
     pairs = zip(effect, sd, strict=True)
-    equivalence = np.array([for_equivalence(*pair, margin, alpha, power) for pair in pairs])
+    equivalence = np.array([for_equivalence(*pair, margin, each, power) for pair in pairs])
+    equivalence = np.maximum(equivalence, min_seeds(alpha))
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()
@@ -61,11 +62,6 @@ def seeds_needed(
     more = np.where(undecided, needed - n, 0.0)
     columns = {"by_difference": difference, "by_equivalence": equivalence, "needed": needed}
     return pd.DataFrame({**columns, "more": more}, index=effects.index)
-
-
-def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
-    """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
-    return 1 + math.ceil(math.log2(tests / alpha))
 
 
 def _tests(effects: pd.DataFrame) -> int:

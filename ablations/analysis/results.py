@@ -22,6 +22,7 @@ from ablations.analysis.ablation import (
     describe_tuning,
     tune_design,
 )
+from ablations.analysis.anova import analysis_of_variance
 from ablations.analysis.baseline import against_baseline
 from ablations.analysis.by_task import ResultsByTask, answer_by_task, refuse_several
 from ablations.analysis.confounding import confounding
@@ -42,6 +43,7 @@ from ablations.analysis.outcomes import (
     state_missing,
 )
 from ablations.analysis.ranking import ranking
+from ablations.analysis.row_orders import ORDERS, VERDICT_COLUMNS
 from ablations.analysis.selection import best_configuration
 from ablations.analysis.statements import join_statements
 from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
@@ -51,18 +53,6 @@ from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-VERDICT_COLUMNS = [
-    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
-    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
-]  # fmt: skip
-ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
-    ablation_table: [("axis", "level")],
-    divergence_effects: [("axis", "level")],
-    interactions: [("axis_a", "level_a"), ("axis_b", "level_b")],
-    one_factor: [("axis", "level"), ("axis", "against")],
-    simple_effects: [("axis", "level"), ("given", "given_level")],
-}
-"""Columns by which the rows of an answer are put into the study's order."""
 
 
 @answer_by_task
@@ -124,7 +114,15 @@ class Results(ResultsByTask):
         return self._answer(ablation_table, outcome, **options)
 
     def verdicts(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
-        """What each level does, in four words: the columns ``VERDICT_COLUMNS`` of ``effects``."""
+        """What each level does, in four words.
+
+        Returns
+        -------
+        DataFrame
+            Of ``effects``: ``axis, level, control, verdict, caution, change, change_low,
+            change_high, effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes,
+            left_out``.
+        """
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 
     def interactions(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
@@ -144,6 +142,12 @@ class Results(ResultsByTask):
     def importance(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Which axis matters: shares of the variance (``analysis.variance_shares``)."""
         return self._answer(variance_shares, outcome, **options)
+
+    def anova(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
+        """Effects and interactions beside their error, in any design, and what is confounded
+        (``analysis.analysis_of_variance``).
+        """
+        return self._answer(analysis_of_variance, outcome, **options)
 
     def one_factor(
         self, outcome: str | None = None, full: Mapping[str, Level] | None = None, **options: Any

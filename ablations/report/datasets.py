@@ -9,7 +9,7 @@ import pandas as pd
 
 from ablations.analysis import HELPS, UNDECIDED
 from ablations.analysis.design import Scale
-from ablations.analysis.power import min_seeds
+from ablations.analysis.inference import min_seeds
 from ablations.analysis.results import Results
 from ablations.report.formatting import (
     format_change,

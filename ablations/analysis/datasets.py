@@ -41,7 +41,8 @@ COUNTS = {HELPS: "helps", HURTS: "hurts", EQUAL: "equal", UNDECIDED: "undecided"
 OVER_COLUMNS = [
     "axis", "level", "control", "verdict", *CHANGE, "effect", "low", "high", "here_low",
     "here_high", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
-    "p_equivalent_adjusted", "within_margin", "datasets", *COUNTS.values(), "diverged", "control_diverged", "p_divergence", "sentence", *STATED,
+    "p_equivalent_adjusted", "within_margin", "datasets", *COUNTS.values(), "diverged",
+    "control_diverged", "p_divergence", "sentence", *STATED,
 ]  # fmt: skip
 
 
@@ -63,10 +64,10 @@ def effects_by_dataset(designs: Mapping[str, Design]) -> pd.DataFrame:
     -------
     DataFrame
         The columns of ``main_effects`` behind ``task``, with ``p_adjusted``, ``p_divergence``,
-        ``p_equivalent_adjusted`` and ``verdict`` of the family; and ``relative, relative_low, relative_high``: the effect and
-        its interval on the scale that data sets share, by ``scale``: ``log`` ratios, or else over
-        the typical size.  One in which more is better, where less is in the first, has the other
-        sign.
+        ``p_equivalent_adjusted`` and ``verdict`` of the family; and ``relative, relative_low,
+        relative_high``: the effect and its interval on the scale that data sets share, by
+        ``scale``: ``log`` ratios, or else over the typical size.  One in which more is better,
+        where less is in the first, has the other sign.
     """
     tables, columns = [], []
     first = next(iter(designs.values()))

@@ -7,6 +7,8 @@ probably a run of a level is better than one of its control, with a bootstrap st
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +22,7 @@ from ablations.analysis.ranking import critical_difference, friedman
 from ablations.analysis.statements import STATED
 
 RESAMPLES = 2_000
+PERMUTATIONS, EXACT_ORDERS = 9_999, 50_000
 THRESHOLDS = 101
 """Thresholds of a performance profile."""
 POINT_COLUMNS = ["task", "axis", "level", "control", "seed", "score", "control_score"]
@@ -216,8 +219,8 @@ def mean_ranks(
     DataFrame
         One row a level, in the order of the columns: ``mean_rank``, 1 is best; ``apart``: farther
         from the control's than the ``critical_difference`` of Nemenyi's test at ``alpha``;
-        ``friedman``: Friedman's chi-square, corrected for ties; ``p``: of Iman and Davenport's F
-        of it, which is less conservative with few data sets.
+        ``friedman``: Friedman's chi-square, corrected for ties; ``p``: of its permutation
+        distribution (``permutation_p``), since that of chi-square is wrong for few data sets.
     """
     complete = scores.dropna()
     values = complete.to_numpy(dtype=float) * (-1 if higher_is_better else 1)
@@ -235,12 +238,12 @@ def mean_ranks(
             "apart": np.abs(averages - averages[0]) > distance,
             "datasets": n,
             "friedman": statistic,
-            "p": iman_davenport_p(statistic, n, k),
+            "p": permutation_p(ranks),
             "critical_difference": distance,
             "n": n,
             "procedure": (
-                "ranks within data sets; Friedman's statistic corrected for ties, p by Iman and "
-                f"Davenport's F; Nemenyi's critical difference at {alpha:g}"
+                "ranks within data sets; Friedman's statistic corrected for ties, p by orders "
+                f"within data sets; Nemenyi's critical difference at {alpha:g}"
             ),
             "assumes": "data sets independent of one another",
             "left_out": f"{lost} data set{'' if lost == 1 else 's'} with a level missing"
@@ -251,15 +254,27 @@ def mean_ranks(
     )
 
 
-def iman_davenport_p(statistic: float, datasets: int, levels: int) -> float:
-    """P of Friedman's chi-square by the F distribution (Iman & Davenport, 1980)."""
-    if not np.isfinite(statistic):
+def permutation_p(ranks: Floats) -> float:
+    """P of Friedman's statistic: the share of orders of the ranks within data sets that give at
+    least as large a one; exact up to ``EXACT_ORDERS``, else of 9,999 random ones, always the same.
+    """
+    n, k = ranks.shape
+    if n < 2 or k < 2:
         return np.nan
-    room = datasets * (levels - 1) - statistic
-    if room <= 1e-12:
-        return 0.0
-    f = (datasets - 1) * statistic / room
-    return float(stats.f.sf(f, levels - 1, (levels - 1) * (datasets - 1)))
+    if math.factorial(k) ** (n - 1) <= EXACT_ORDERS:
+        # The order of the first data set is fixed: only the others' order relative to it counts.
+        orders = np.array(list(itertools.permutations(range(k))))
+        sums = ranks[0][None]
+        for row in ranks[1:]:
+            sums = (sums[:, None] + row[orders][None]).reshape(-1, k)
+    else:
+        random = np.random.default_rng(0)
+        orders = random.random((PERMUTATIONS, n, k)).argsort(axis=2)
+        shuffled = np.take_along_axis(np.broadcast_to(ranks, orders.shape), orders, axis=2)
+        sums = np.vstack([ranks.sum(axis=0), shuffled.sum(axis=1)])
+    # Of given ranks, and so ties, the statistic grows with the sum of squared rank sums.
+    squares = (sums**2).sum(axis=1)
+    return float((squares >= (ranks.sum(axis=0) ** 2).sum() - 1e-9).mean())
 
 
 def ranks_by_axis(

@@ -12,9 +12,9 @@ from ablations.analysis.design import Scale
 from ablations.analysis.inference import min_seeds
 from ablations.analysis.results import Results
 from ablations.report.formatting import (
-    format_change,
     format_interval,
     format_p,
+    format_percent,
     join_words,
     name_outcome,
 )
@@ -33,12 +33,11 @@ def scale_over(table: pd.DataFrame) -> Scale:
 def summarise_datasets(results: Results, table: pd.DataFrame | None = None) -> Answer:
     """Every level against its control over data sets, then a sentence for each level."""
     table = results.datasets() if table is None else table
-    scale = scale_over(table)
     rows = tuple(
         (
             *(str(row[name]) for name in ("axis", "level", "control", "verdict")),
-            format_change(row, scale),
-            format_interval({**row, "seeds": row["n"]}, scale),
+            format_percent(row["change"]),
+            format_interval({**row, "seeds": row["n"]}, "log"),
             format_p_over(row),
         )
         for row in table.to_dict("records")
@@ -81,10 +80,10 @@ def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
 
 
 def _list_verdicts(table: pd.DataFrame) -> list[str]:
-    parts, scale = [], scale_over(table)
+    parts = []
     for verdict, (singular, plural) in VERBS.items():
         rows = table[table["verdict"] == verdict].to_dict("records")
-        names = [f"{row['axis']} {row['level']} {format_change(row, scale)}" for row in rows]
+        names = [f"{row['axis']} {row['level']} {format_percent(row['change'])}" for row in rows]
         if verdict == UNDECIDED:
             names = [name.rsplit(" ", 1)[0] for name in names]
         if rows:

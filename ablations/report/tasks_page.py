@@ -21,12 +21,12 @@ from ablations.report.figures.panels import FigureSpec
 from ablations.report.formatting import (
     ARROW,
     NOTHING,
-    format_change,
     format_count,
-    format_difference,
     format_margin,
     format_number,
     format_p,
+    format_percent,
+    format_relative,
     join_words,
     name_outcome,
 )
@@ -155,12 +155,12 @@ def count_runs(results: Results) -> list[str]:
 
 def over_table(data: TasksData) -> Table | None:
     """Each level over data sets: verdict, effect, aggregates, and on how many it does what."""
-    scale, captions = data.scale, data.results.require_metadata().captions
-    write = partial(format_difference, scale=scale)
+    captions = data.results.require_metadata().captions
+    write = partial(format_relative, is_log=data.scale == "log")
     columns = [
         Column("technique", partial(_level_cell, captions=captions)),
         Column("data sets like these", partial(_verdict_cell, is_higher=data.is_higher_better)),
-        Column.change(f"change of {data.outcome}", scale),
+        Column.number(f"change of {data.outcome}", "change", format_percent),
         Column.interval("95 % interval", "low", "high", write, lambda row: row["n"] > 1),
         Column("adjusted p", format_p_over, _reachable_p, "number"),
         Column.interval("of these data sets", "here_low", "here_high", write),
@@ -199,18 +199,16 @@ def each_table(data: TasksData) -> Table | None:
     """Each level on each data set."""
     rows = data.effects[data.effects["pairs"] > 0]
 
-    def write(row: Row, end: str = "") -> str:
-        return format_change(row, row["scale"], end)
-
-    def interval(row: Row) -> str:
-        return f"{write(row, 'low')} to {write(row, 'high')}" if row["seeds"] > 1 else NOTHING
+    write = partial(format_relative, is_log=data.scale == "log")
 
     columns: list[Column] = [
         Column.name("task"),
         Column.level(pattern="{axis} " + ARROW + " {level}"),
         Column("verdict", partial(_verdict_cell, is_higher=data.is_higher_better)),
-        Column("change", write, "relative", "number"),
-        Column("95 % interval", interval, "relative_low", "number interval"),
+        Column.number("change", "relative", write),
+        Column.interval(
+            "95 % interval", "relative_low", "relative_high", write, lambda row: row["seeds"] > 1
+        ),
         Column("adjusted p", format_p, _reachable_p, "number"),
         Column.number("seeds", "seeds"),
     ]

@@ -52,7 +52,7 @@ ALPHA = 0.05
 _KEYS = (
     *(*HEAD, "validation", "test", "outcome", "seeds", *LISTS),
     *("vary", "code", "axes", "grid", "exclude"),
-    *("tasks", "task_label"),
+    "tasks",
 )
 
 
@@ -148,7 +148,8 @@ class Study(Settings):
     @classmethod
     def _complete_grids(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Add to every grid the settings of the study, and the axes that the grid lacks."""
-        if check_keys(data, _KEYS).get("tasks") is not None:
+        check_keys({key: value for key, value in data.items() if key != "task_label"}, _KEYS)
+        if data.get("tasks") is not None:
             studies = studies_by_task(data, cls)
             return combine_studies(studies)
         if "task" not in data:

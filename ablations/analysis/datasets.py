@@ -176,53 +176,55 @@ def effects_over_datasets(
         - ``verdict``: helps, hurts, practically equal, not enough evidence; always the last where
           there are too few data sets for any p to be at most ``alpha``.
     """
-    keys = effects[KEY].drop_duplicates()
-    index = pd.MultiIndex.from_frame(keys)
-    relative, excess = (_spread_tasks(values, effects, index) for values in _measures(effects))
-    uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
-    n = np.isfinite(relative).sum(axis=0)
-    mean, sd = mean_and_sd(relative)
-    low, high = t_interval(mean, sd, n)
-    adjusted = max_t(np.hstack([relative, uneven])) if len(keys) else np.zeros(0)
+    index = pd.MultiIndex.from_frame(effects[KEY].drop_duplicates())
     is_log = "scale" not in effects or bool((effects["scale"] == "log").all())
-    bound, floor = np.log1p(margin) if is_log else margin, smallest_p(n)
+    bound = float(np.log1p(margin)) if is_log else margin
+    relative, excess = (_spread_tasks(values, effects, index) for values in _measures(effects))
     grouped = effects.groupby(KEY, sort=False, dropna=False)
-    counts = {
-        name: grouped["verdict"].agg(lambda words, word=word: int((words == word).sum()))
-        for word, name in COUNTS.items()
-    }
-    table = pd.DataFrame(
-        {
-            "control": grouped["control"].first(),
-            **dict(zip(("effect", "low", "high"), (mean, low, high), strict=True)),
-            **dict(zip(("here_low", "here_high"), _interval_here(effects, index), strict=True)),
-            **{
-                name: np.expm1(values) if is_log else values
-                for name, values in zip(CHANGE, (mean, low, high), strict=True)
-            },
-            "p": sign_flip_p(relative),
-            "p_adjusted": adjusted[: len(keys)],
-            "p_divergence": adjusted[len(keys) :],
-            "p_floor": floor,
-            "reachable": floor <= alpha,
-            "p_equivalent": equivalence_p(mean, sd, n, bound),
-            "p_equivalent_adjusted": adjusted_equivalence_p(relative, bound, alpha),
-            "within_margin": share_within(relative, bound),
-            "datasets": grouped["task"].nunique(),
-            **counts,
-            "diverged": grouped["diverged"].sum().astype(int),
-            "control_diverged": grouped["control_diverged"].sum().astype(int),
-            "n": n,
+    tests = pd.DataFrame(_test_means(relative, excess, bound, alpha), index=index)
+    table = tests.assign(
+        control=grouped["control"].first(),
+        **dict(zip(("here_low", "here_high"), _interval_here(effects, index), strict=True)),
+        **{
+            change: np.expm1(tests[name]) if is_log else tests[name]
+            for change, name in zip(CHANGE, ("effect", "low", "high"), strict=True)
         },
-        index=index,
+        datasets=grouped["task"].nunique(),
+        **{
+            name: (effects["verdict"] == word).groupby([effects[k] for k in KEY], sort=False).sum()
+            for word, name in COUNTS.items()
+        },
+        diverged=grouped["diverged"].sum().astype(int),
+        control_diverged=grouped["control_diverged"].sum().astype(int),
     ).reset_index()
     words = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
-    is_enough = table["n"] >= min_seeds(alpha)
     table = table.assign(
-        verdict=words.where(is_enough, UNDECIDED),
+        verdict=words.where(table["n"] >= min_seeds(alpha), UNDECIDED),
         sentence=[describe_counts(row) for row in table.to_dict("records")],
     )
     return _state_over(table, is_log, alpha)[OVER_COLUMNS]
+
+
+def _test_means(relative: Floats, excess: Floats, bound: float, alpha: float) -> dict[str, Floats]:
+    """The mean of each column over data sets, with its interval and tests."""
+    uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
+    n, size = np.isfinite(relative).sum(axis=0), relative.shape[1]
+    mean, sd = mean_and_sd(relative)
+    low, high = t_interval(mean, sd, n)
+    adjusted = max_t(np.asfortranarray(np.hstack([relative, uneven])))
+    floor = smallest_p(n)
+    return {
+        **dict(zip(("effect", "low", "high"), (mean, low, high), strict=True)),
+        "p": sign_flip_p(relative),
+        "p_adjusted": adjusted[:size],
+        "p_divergence": adjusted[size:],
+        "p_floor": floor,
+        "reachable": floor <= alpha,
+        "p_equivalent": equivalence_p(mean, sd, n, bound),
+        "p_equivalent_adjusted": adjusted_equivalence_p(relative, bound, alpha),
+        "within_margin": share_within(relative, bound),
+        "n": n,
+    }
 
 
 def _measures(effects: pd.DataFrame) -> tuple[pd.Series, pd.Series]:

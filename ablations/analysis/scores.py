@@ -178,7 +178,7 @@ def _iqm(values: Floats) -> Floats:
 def _stratified_bounds(
     differences: Sequence[Floats], wins: Sequence[Floats], resamples: int
 ) -> dict[str, float]:
-    """Percentile bootstrap of both aggregates, seeds drawn within each data set.
+    """Percentile bootstrap of both aggregates, seeds resampled within each data set.
 
     The percentiles are as far out as the t interval of a mean would be beside the normal one
     (Hesterberg, 2015).
@@ -188,17 +188,17 @@ def _stratified_bounds(
     names = ("iqm_low", "iqm_high", "improvement_low", "improvement_high")
     if (sizes < 2).any():
         return dict.fromkeys(names, np.nan)
-    drawn, shares = [], []
+    resampled, shares = [], []
     for values, table in zip(differences, wins, strict=True):
         draws = random.integers(len(values), size=(resamples, len(values)))
-        drawn.append(values[draws])
+        resampled.append(values[draws])
         counts = np.stack([np.bincount(row, minlength=len(values)) for row in draws])
         shares.append(np.einsum("bi,ij,bj->b", counts, table, counts) / len(values) ** 2)
     widening = np.sqrt(sizes.mean() / (sizes.mean() - 1))
     tail = stats.norm.cdf(-widening * stats.t.ppf(0.975, (sizes - 1).sum()))
     bounds = [
         np.quantile(sample, [tail, 1 - tail], method="nearest")
-        for sample in (_iqm(np.hstack(drawn)), np.mean(shares, axis=0))
+        for sample in (_iqm(np.hstack(resampled)), np.mean(shares, axis=0))
     ]
     return dict(zip(names, map(float, np.concatenate(bounds)), strict=True))
 
@@ -347,12 +347,12 @@ def _profile(
     rows: pd.DataFrame, column: str, thresholds: Floats, resamples: int
 ) -> tuple[Floats, Floats, Floats]:
     random = np.random.default_rng(0)
-    shares, drawn = [], []
+    shares, resampled = [], []
     for _, table in rows.groupby("task", sort=False):
         below = np.sort(table[column].to_numpy(dtype=float))[:, None] <= thresholds
         draws = random.integers(len(below), size=(resamples, len(below)))
         counts = np.stack([np.bincount(row, minlength=len(below)) for row in draws])
         shares.append(below.mean(axis=0))
-        drawn.append(counts @ below / len(below))
-    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975], axis=0)
+        resampled.append(counts @ below / len(below))
+    low, high = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975], axis=0)
     return np.mean(shares, axis=0), low, high

@@ -38,8 +38,8 @@ def plain_study(study: CompleteStudy) -> dict[str, Any]:
         arguments = arguments_by_task(study, {})
         entries = [{k: to_plain(v) for k, v in entry.items()} for entry in arguments["tasks"]]
         head = {name: value for name, value in data.items() if name != "task"}
-        own = {name for entry in entries for name in entry}
-        data = {name: value for name, value in head.items() if name not in own}
+        entry_keys = {name for entry in entries for name in entry}
+        data = {name: value for name, value in head.items() if name not in entry_keys}
         data["tasks"] = entries
     consecutive = range(study.seeds[0], study.seeds[0] + len(study.seeds))
     is_range = study.seeds == tuple(consecutive)

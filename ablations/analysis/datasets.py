@@ -180,29 +180,26 @@ def effects_over_datasets(
     is_log = "scale" not in effects or bool((effects["scale"] == "log").all())
     bound = float(np.log1p(margin)) if is_log else margin
     relative, excess = (_spread_tasks(values, effects, index) for values in _measures(effects))
-    grouped = effects.groupby(KEY, sort=False, dropna=False)
     tests = pd.DataFrame(_test_means(relative, excess, bound, alpha), index=index)
-    table = tests.assign(
-        control=grouped["control"].first(),
-        **dict(zip(("here_low", "here_high"), _interval_here(effects, index), strict=True)),
-        **{
-            change: np.expm1(tests[name]) if is_log else tests[name]
-            for change, name in zip(CHANGE, ("effect", "low", "high"), strict=True)
-        },
-        datasets=grouped["task"].nunique(),
-        **{
-            name: (effects["verdict"] == word).groupby([effects[k] for k in KEY], sort=False).sum()
-            for word, name in COUNTS.items()
-        },
-        diverged=grouped["diverged"].sum().astype(int),
-        control_diverged=grouped["control_diverged"].sum().astype(int),
-    ).reset_index()
+    low, high = _interval_here(effects, index)
+    counts = _count_verdicts(effects).assign(here_low=low, here_high=high)
+    for change, name in zip(CHANGE, ("effect", "low", "high"), strict=True):
+        counts[change] = np.expm1(tests[name]) if is_log else tests[name]
+    table = tests.join(counts).reset_index()
     words = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
     table = table.assign(
         verdict=words.where(table["n"] >= min_seeds(alpha), UNDECIDED),
         sentence=[describe_counts(row) for row in table.to_dict("records")],
     )
     return _state_over(table, is_log, alpha)[OVER_COLUMNS]
+
+
+def _count_verdicts(effects: pd.DataFrame) -> pd.DataFrame:
+    """Count data sets by verdict, and runs that diverged, of each level."""
+    words = {name: effects["verdict"] == word for word, name in COUNTS.items()}
+    grouped = effects.assign(**words).groupby(KEY, sort=False, dropna=False)
+    sums = grouped[[*words, "diverged", "control_diverged"]].sum().astype(int)
+    return sums.assign(control=grouped["control"].first(), datasets=grouped["task"].nunique())
 
 
 def _test_means(relative: Floats, excess: Floats, bound: float, alpha: float) -> dict[str, Floats]:

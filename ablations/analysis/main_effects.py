@@ -17,15 +17,11 @@ import pandas as pd
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import inestimable_main_effects
 from ablations.analysis.design import Design, accept_table
-from ablations.analysis.equality import adjusted_equivalence_p, equivalence_p, share_within
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     EXACT_FAMILY_BLOCKS,
     RESAMPLES,
     adjust,
-    max_t,
-    mean_and_sd,
-    mean_intervals,
     min_seeds,
     share_positive,
     sign_flip_p,
@@ -39,15 +35,16 @@ from ablations.analysis.pairing import (
     mean_differences,
     pair_runs,
 )
-from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
+from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
+from ablations.analysis.statements import STATED, UNTESTED, list_counts
 from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
-    "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "p_equivalent_adjusted",
-    "within_margin", "better", "helped", "cells", "seeds", "pairs", "survivors", "seeds_dropped",
-    "cells_dropped", "identical", "diverged", "control_diverged", "p_divergence", "conditional",
-    "verdict", "caution", *STATED,
+    "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
+    "p_equivalent_adjusted", "within_margin", "better", "helped", "cells", "seeds", "pairs",
+    "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged", "control_diverged",
+    "p_divergence", "conditional", "verdict", "caution", *STATED,
 ]  # fmt: skip
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
@@ -56,7 +53,9 @@ COUNTS = [
 Correction = Literal["max_t", "holm"]
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better", "margin", "alpha")
+@accept_table(
+    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "overlap", "split")
+)
 def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
     """Compare every level with its axis' control, and say in four words what that shows.
 
@@ -74,6 +73,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
           interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
+          Where seeds split one table, the interval is about new data like it (``overlap``), or
+          about this table (``overlap`` 0); ``lasting_error`` is the standard error that would
+          stay with any number of seeds.
         - ``p, p_adjusted``: sign-flip, before and after correction; ``p_floor``: the smallest
           adjusted p these seeds can give; ``reachable``: whether that is below ``alpha``;
           ``p_equivalent``: two one-sided t tests; ``p_equivalent_adjusted``: over all levels
@@ -177,11 +179,12 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     excess = np.asfortranarray(np.hstack([axis.divergence for axis in contrasts]))
     compared = np.isfinite(excess).any(axis=1)
     d, excess = d[compared], excess[compared]
-    n, p = np.isfinite(d).sum(axis=0), sign_flip_p(d)
+    means = MeanEffects.from_differences(design, d, np.flatnonzero(compared))
+    n, p = np.isfinite(d).sum(axis=0), means.p()
     # Where nothing diverged there is no second question, and it must not cost the family anything.
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
     if correction == "max_t":
-        adjusted, tests = max_t(np.hstack([d, uneven])), 1
+        adjusted, tests = means.family_p(uneven), 1
     else:
         raw = np.concatenate([p, sign_flip_p(uneven)])
         adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
@@ -190,20 +193,21 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     family = len(table) + int(np.isfinite(p_divergence).sum())
     block, sign = design.unit, 1 if design.higher_is_better else -1
     table = table.assign(
-        **mean_intervals(d, design.scale),
+        **means.columns(design.scale),
         seeds=n,
         p=p,
         p_adjusted=adjusted[: len(n)],
         p_divergence=p_divergence,
         p_floor=floor,
         reachable=floor <= design.alpha,
-        p_equivalent=equivalence_p(*mean_and_sd(d), n, design.bound),
-        p_equivalent_adjusted=adjusted_equivalence_p(d, design.bound, design.alpha),
-        within_margin=share_within(d, design.bound),
+        p_equivalent=means.p_equivalent(design.bound),
+        p_equivalent_adjusted=means.adjusted_equivalence_p(design.bound, design.alpha),
+        within_margin=means.share_within(design.bound),
+        lasting_error=means.lasting_error(),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
         procedure=[_procedure(design, seeds, family, correction, len(d)) for seeds in n],
-        assumes=assumptions_text(block),
+        assumes=describe_assumptions(design),
         left_out=list_counts(
             (table["seeds_dropped"], f"{block} with a run missing"),
             (table["cells_dropped"], "cell with a run missing"),
@@ -230,8 +234,8 @@ def _procedure(design: Design, seeds: int, family: int, correction: str, blocks:
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     return (
-        f"{question}differences paired within blocks, mean over cells; 95 % t interval over "
-        f"blocks, of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
+        f"{question}differences paired within blocks, mean over cells; {describe_interval(design)}"
+        f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
         f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
         f"from {fewest} on; verdict at a level of {design.alpha:.2g}"
     )

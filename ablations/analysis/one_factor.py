@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Bools
-from ablations.analysis.design import Design, Observations, accept_table
-from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
+from ablations.analysis.design import Design, accept_table
+from ablations.analysis.inference import share_positive
+from ablations.analysis.observations import Observations
 from ablations.analysis.pairing import complete_configurations, spread_cells
-from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
+from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
+from ablations.analysis.statements import STATED, UNTESTED, list_counts
 from ablations.results.metadata import Level
 
 ONE_FACTOR_COLUMNS = [
@@ -26,15 +28,12 @@ ONE_FACTOR_COLUMNS = [
     *STATED,
 ]  # fmt: skip
 PLUS, MINUS = "control plus", "full minus"
-PROCEDURE = (
-    "two cells paired by block; t interval and sign flips over blocks; step-down max-T over "
-)
 SELECTED = "; the full model was chosen on these same runs, which flatters it"
 LookUp = tuple[str, str, object, object, tuple[int, int]]
 """View, axis, level, the level it is compared with, and the numbers of both cells."""
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better")
+@accept_table("controls", "factors", "scale", "higher_is_better", "overlap", "split")
 def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd.DataFrame:
     """Compare the control with each level added, and the full model with each level taken out.
 
@@ -77,10 +76,13 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
     return table.assign(
         n=table["seeds"],
         procedure=[
-            f"{PROCEDURE}{sizes[view]}" if n >= 2 else UNTESTED
+            f"two cells paired by block; {describe_interval(design)}; sign flips over blocks; "
+            f"step-down max-T over {sizes[view]}"
+            if n >= 2
+            else UNTESTED
             for view, n in zip(table["view"], table["seeds"], strict=True)
         ],
-        assumes=[assumptions_text(block) + luck * (view == MINUS) for view in table["view"]],
+        assumes=[describe_assumptions(design) + luck * (view == MINUS) for view in table["view"]],
         left_out=list_counts(
             (ended - table["seeds"], f"{block} in which one of the two diverged"),
             (design.n_blocks - ended, f"{block} in which one of the two has no result"),
@@ -96,11 +98,14 @@ def _compare_cells(design: Design, look_ups: Sequence[LookUp]) -> pd.DataFrame:
     both = cells.present[:, first] & cells.present[:, second]
     table = pd.DataFrame([row[:-1] for row in look_ups], columns=ONE_FACTOR_COLUMNS[:4])
     views, adjusted = table["view"].to_numpy(), np.full(len(table), np.nan)
+    blocks = np.unique(design.observations.block)
     for view in set(views):
-        adjusted[views == view] = max_t(d[:, views == view])
+        means = MeanEffects.from_differences(design, d[:, views == view], blocks)
+        adjusted[views == view] = means.family_p()
+    means = MeanEffects.from_differences(design, d, blocks)
     return table.assign(
-        **mean_intervals(d, design.scale),
-        p=sign_flip_p(d),
+        **means.columns(design.scale),
+        p=means.p(),
         p_adjusted=adjusted,
         better=share_positive(d if design.higher_is_better else -d),
         seeds=np.isfinite(d).sum(axis=0),

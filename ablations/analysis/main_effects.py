@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
-from ablations.analysis.confounding import inestimable_main_effects
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
@@ -27,6 +26,14 @@ from ablations.analysis.inference import (
     sign_flip_p,
     smallest_p,
 )
+from ablations.analysis.least_squares import (
+    MODEL_CAUTION,
+    NO_INTERACTIONS,
+    estimate_by_block,
+    estimate_over_blocks,
+    judge_over_blocks,
+    list_unpaired,
+)
 from ablations.analysis.pairing import (
     Pairs,
     balanced_pairs,
@@ -36,7 +43,13 @@ from ablations.analysis.pairing import (
     pair_runs,
 )
 from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
-from ablations.analysis.statements import STATED, UNTESTED, list_counts
+from ablations.analysis.statements import (
+    STATED,
+    UNTESTED,
+    join_statements,
+    list_counts,
+    question_text,
+)
 from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
 
 EFFECT_COLUMNS = [
@@ -68,8 +81,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     Returns
     -------
     DataFrame
-        One row a level, in order of appearance; one that has no pair (``pairs`` 0) comes last,
-        and ``left_out`` says why:
+        One row a level, in order of appearance.  Levels without pairs come last: estimated by
+        least squares of main effects and blocks where that is possible (``procedure`` says so), or
+        else with ``pairs`` 0; ``left_out`` says why:
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
           interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
@@ -83,8 +97,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           ``within_margin``: share of the posterior within the margin (``share_within``).
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
-        - ``cells, seeds, pairs``: what was compared; ``seeds_dropped, cells_dropped``: left out as
-          incomplete; ``identical``: pairs equal to the last bit.
+        - ``cells, seeds, pairs``: what was compared (without pairs: runs of the level);
+          ``seeds_dropped, cells_dropped``: left out as incomplete; ``identical``: pairs equal to
+          the last bit.
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
@@ -93,9 +108,21 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
-    missing = inestimable_main_effects(design) + [row for axis in by_axis for row in axis.missing]
+    unpaired = list_unpaired(design)
+    by_block = estimate_by_block(design, unpaired)
+    if by_block.levels:
+        contrasts.append(_Contrasts(by_block.counts, by_block.differences, by_block.divergence, []))
     tables = [_tested(design, contrasts, correction)] if contrasts else []
-    if missing or not contrasts:
+    unpaired = [row for row in unpaired if row not in by_block.levels]
+    # What a table of its own says of new data like it takes differences by block.
+    fits = estimate_over_blocks(design, [] if design.overlap else unpaired)
+    if len(fits):
+        others = tables[0]["p"].to_numpy(dtype=float) if tables else np.zeros(0)
+        tables.append(_judge(design, judge_over_blocks(design, fits, others)))
+        fitted = set(zip(fits["axis"], fits["level"], strict=True))
+        unpaired = [row for row in unpaired if row[:2] not in fitted]
+    missing = unpaired + [row for axis in by_axis for row in axis.missing]
+    if missing or not tables:
         tables.append(_unpaired(design, missing))
     return pd.concat(tables, ignore_index=True)
 
@@ -159,6 +186,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
+            "reason": "",
         }
     )
     shape = len(data.blocks), len(level)
@@ -206,25 +234,45 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         lasting_error=means.lasting_error(),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
-        procedure=[_procedure(design, seeds, family, correction, len(d)) for seeds in n],
-        assumes=describe_assumptions(design),
-        left_out=list_counts(
-            (table["seeds_dropped"], f"{block} with a run missing"),
-            (table["cells_dropped"], "cell with a run missing"),
-            (table["unpaired"], "run without a partner at the control"),
-            (table["control_unpaired"], "run of the control without a partner"),
-            (table["pairs"] - table["survivors"], "pair of which a run diverged"),
-        ),
+        procedure=[
+            _procedure(design, seeds, family, correction, len(d), bool(reason))
+            for seeds, reason in zip(n, table["reason"], strict=True)
+        ],
+        assumes=[
+            join_statements(describe_assumptions(design), NO_INTERACTIONS if reason else "")
+            for reason in table["reason"]
+        ],
+        left_out=[*map(join_statements, _list_missing(table, block), table["reason"])],
     )
+    return _judge(design, table)
+
+
+def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
+    return list_counts(
+        (table["seeds_dropped"], f"{block} with a run missing"),
+        (table["cells_dropped"], "cell with a run missing"),
+        (table["unpaired"], "run without a partner at the control"),
+        (table["control_unpaired"], "run of the control without a partner"),
+        (table["pairs"] - table["survivors"], "pair of which a run diverged"),
+    )
+
+
+def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
     words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
-    return table.assign(caution=describe_cautions(table, design))[EFFECT_COLUMNS]
+    cautions = zip(describe_cautions(table, design), table["reason"], strict=True)
+    table["caution"] = [
+        " ".join(filter(None, (caution, MODEL_CAUTION.format(reason) if reason else "")))
+        for caution, reason in cautions
+    ]
+    return table[EFFECT_COLUMNS]
 
 
-def _procedure(design: Design, seeds: int, family: int, correction: str, blocks: int) -> str:
-    direction = "higher" if design.higher_is_better else "lower"
-    kind = "log ratio" if design.scale == "log" else "difference"
-    question = f"{design.outcome}, {direction} is better, {kind}: "
+def _procedure(
+    design: Design, seeds: int, family: int, correction: str, blocks: int, is_fitted: bool
+) -> str:
+    higher_is_better = design.higher_is_better
+    question = question_text(design.outcome, design.scale, higher_is_better=higher_is_better)
     if seeds < 2:
         return question + UNTESTED
     flips = "exact" if seeds <= EXACT_BLOCKS else f"{RESAMPLES:,} random"
@@ -233,8 +281,11 @@ def _procedure(design: Design, seeds: int, family: int, correction: str, blocks:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
+    model = "differences paired within blocks, mean over cells"
+    if is_fitted:
+        model = "least squares of main effects within each block, as nothing pairs"
     return (
-        f"{question}differences paired within blocks, mean over cells; {describe_interval(design)}"
+        f"{question}{model}; {describe_interval(design)}"
         f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
         f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
         f"from {fewest} on; verdict at a level of {design.alpha:.2g}"

@@ -24,9 +24,10 @@ from ablations.analysis.ablation import (
 )
 from ablations.analysis.anova import analysis_of_variance
 from ablations.analysis.baseline import against_baseline
+from ablations.analysis.best_set import best_set
 from ablations.analysis.by_task import ResultsByTask, answer_by_task, refuse_several
 from ablations.analysis.confounding import confounding
-from ablations.analysis.costs import time_costs
+from ablations.analysis.costs import time_costs, with_run_seconds
 from ablations.analysis.design import Design, typical_size
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
@@ -172,8 +173,11 @@ class Results(ResultsByTask):
         """The best configuration, what of its lead is luck, and how far it is from the controls
         (``analysis.best_configuration``).
         """
-        controls = self.design(outcome, options.get("tune_over")).controls
-        return self._answer(best_configuration, outcome, **({"control": controls} | options))
+        return self._answer(best_configuration, outcome, **options)
+
+    def best_set(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
+        """The configurations that cannot be told from the best (``analysis.best_set``)."""
+        return self._answer(best_set, outcome, **options)
 
     def divergence(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control, diverged runs counted as the worst
@@ -223,6 +227,8 @@ class Results(ResultsByTask):
             baseline=self.baseline(),
             missing=missing_metrics(self.runs, metadata),
             endings=endings,
+            best_set=self.best_set(),
+            winner=self.winner(),
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
 
@@ -376,7 +382,7 @@ class Results(ResultsByTask):
 
     @cached_property
     def _untuned_design(self) -> Design:
-        return Design.from_runs(self, self._metadata, self.loss)
+        return with_run_seconds(Design.from_runs(self, self._metadata, self.loss), self)
 
     @property
     def _metadata(self) -> StudyMetadata:

@@ -32,6 +32,7 @@ Question = Literal[
     "one-factor",
     "ranking",
     "winner",
+    "best-set",
     "divergence",
     "tuning",
     "costs",

@@ -11,6 +11,7 @@ from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
 from ablations.core.files import file_names, write_bytes
 from ablations.report import summary
+from ablations.report.best import best_set_table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.data_columns import columns_table
 from ablations.report.datasets import summarise_datasets
@@ -133,7 +134,7 @@ def render_page(
     tables = {
         name: build(data) for name, build in (EFFECT_TABLES | TRUST_TABLES | RUN_TABLES).items()
     }
-    tables["columns"] = columns_table(data)
+    tables |= {"columns": columns_table(data), "best_set": best_set_table(data)}
     explorer = build_explorer(data) if len(results.runs) else None
     sections = {*figures, *(name for name, table in tables.items() if table), "study"}
     sections |= {"explorer"} if explorer else set()

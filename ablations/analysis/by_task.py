@@ -11,6 +11,7 @@ import pandas as pd
 
 from ablations.analysis.datasets import KEY, effects_by_dataset, effects_over_datasets
 from ablations.analysis.design import Design
+from ablations.analysis.outcomes import find_outcome, judged_loss
 from ablations.analysis.scores import (
     aggregate_scores,
     dataset_scores,
@@ -25,7 +26,9 @@ Question = Callable[..., pd.DataFrame]
 
 
 class ResultsByTask(StoredResults):
-    """Results that may be of several tasks: those of each, and the questions over data sets."""
+    """Results that may be of several tasks: their outcomes, the results of each task, and the
+    questions over data sets.
+    """
 
     @cached_property
     def by_task(self) -> Mapping[str, Self]:
@@ -40,6 +43,27 @@ class ResultsByTask(StoredResults):
             changes = {"metadata": replace(metadata, other_runs=others), "timings": timings}
             results[name] = replace(self.only(ids), **changes)
         return results
+
+    @cached_property
+    def loss(self) -> str:
+        """The column of the loss on the rows that judge: test rows, where there are some."""
+        return judged_loss(self.runs)
+
+    def outcome_column(self, outcome: str | None = None) -> str:
+        """Return the column of an outcome; ``None`` stands for that of the study.
+
+        Raises
+        ------
+        RequestError
+            If there is no such outcome, or no run recorded it.
+        """
+        return find_outcome(self.runs, self.require_metadata(), outcome)
+
+    def is_higher_better(self, outcome: str) -> bool:
+        """Whether higher is better for the column of an outcome."""
+        metadata = self.require_metadata()
+        directions = {"metric": metadata.higher_is_better, **metadata.metrics}
+        return directions.get(outcome, False)
 
     def design(self, outcome: str | None = None, tune_over: Sequence[str] | None = None) -> Design:
         """Return the design behind the answers on an outcome."""

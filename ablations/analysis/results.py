@@ -36,10 +36,8 @@ from ablations.analysis.one_factor import one_factor
 from ablations.analysis.outcomes import (
     CAUTIONS,
     constant_column,
-    find_outcome,
     first_metric,
     is_recorded,
-    judged_loss,
     missing_metrics,
     state_missing,
 )
@@ -278,30 +276,10 @@ class Results(ResultsByTask):
         tables = [against_baseline(self.design(name), judging) for name in dict.fromkeys(names)]
         return pd.concat(tables, ignore_index=True)
 
-    @cached_property
-    def loss(self) -> str:
-        """The column of the loss on the rows that judge: test rows, where there are some."""
-        return judged_loss(self.runs)
-
-    def outcome_column(self, outcome: str | None = None) -> str:
-        """Return the column of an outcome; ``None`` stands for that of the study.
-
-        Raises
-        ------
-        RequestError
-            If there is no such outcome, or no run recorded it.
-        """
-        return find_outcome(self.runs, self._metadata, outcome)
-
     def metadata_for(self, outcome: str) -> StudyMetadata:
         """Return the metadata of the study with another outcome."""
         tasks = {name: each.metadata_for(outcome) for name, each in self.by_task.items()}
         return replace(self._metadata, outcome=self.outcome_column(outcome), tasks=tasks)
-
-    def is_higher_better(self, outcome: str) -> bool:
-        """Whether higher is better for the column of an outcome."""
-        directions = {"metric": self._metadata.higher_is_better, **self._metadata.metrics}
-        return directions.get(outcome, False)
 
     def design(self, outcome: str | None = None, tune_over: Sequence[str] | None = None) -> Design:
         """Return the design behind the answers on an outcome; it remembers what was computed.

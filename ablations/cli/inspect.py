@@ -39,6 +39,9 @@ Question = Literal[
     "trajectory",
     "endings",
     "baseline",
+    "datasets",
+    "dataset-effects",
+    "dataset-ranks",
 ]
 """The methods of ``ablations.Results`` that answer a question."""
 

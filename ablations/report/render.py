@@ -71,6 +71,13 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "one_factor": (
         "view", "axis", "level", "against", *_CHANGE, "p_adjusted", "better", "seeds", "diverged",
     ),
+    "datasets": (
+        "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "helps", "hurts", "equal",
+        "undecided", "iqm", "improvement", "mean_rank", "datasets",
+    ),
+    "dataset_effects": (
+        "task", "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "seeds", "diverged",
+    ),
 }  # fmt: skip
 """The columns of each question that fit beside one another; by default all but the notes."""
 
@@ -93,6 +100,8 @@ def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
     omitted = {*_NOTES, "n", *_OMITTED.get(question, ())}
     default = tuple(name for name in table if name not in omitted)
     names = _COLUMNS.get(question, default)
+    # In a study of several tasks the answers of each stand below one another.
+    names = ("task", *(name for name in names if name != "task")) if "task" in table else names
     for prefix in ("", "late_", "excess_", "control_"):
         changes = [f"{prefix}{name}" for name in _CHANGE]
         if changes[0] in names and not table[changes[0]].notna().any():
@@ -180,7 +189,7 @@ def print_table(question: str, table: pd.DataFrame) -> None:
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
-    if question in ("effects", "verdicts"):
+    if question in ("effects", "verdicts") and "task" not in table:
         _print_sentences([advise_seeds(table.assign(seeds=table["n"]))])
 
 

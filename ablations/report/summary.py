@@ -48,8 +48,8 @@ _MOST_NAMES = 3
 """Undecided contrasts that are named."""
 _BADGES = (
     "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "rare failures", "without effect", "tuned", "interactions", "other cells", "p and interval",
-    "undecided", "survivors differ", "differences",
+    "confounded", "rare failures", "without effect", "tuned", "interactions", "other cells",
+    "p and interval", "undecided", "survivors differ", "differences",
 )  # fmt: skip
 
 
@@ -180,6 +180,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
+        confounded=_describe_confounding(compared),
         equal_seeds=equal_seeds,
         unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
@@ -194,6 +195,13 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         scale=design.scale,
         metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
     )
+
+
+def _describe_confounding(compared: pd.DataFrame) -> list[str]:
+    """Name the levels that no pairs show, with what each cannot be told from."""
+    rows = compared[compared["confounded_with"] != ""]
+    texts = [f"{row.axis} {row.level} from {row.confounded_with}" for row in rows.itertuples()]
+    return shorten(texts, _MOST_NAMES)
 
 
 def _level_names(effects: pd.DataFrame) -> list[str]:

@@ -16,6 +16,11 @@ from ablations.analysis.selection import describe_choices, tune
 from ablations.analysis.statements import join_statements
 from ablations.results.metadata import NOT_SET, in_order
 
+VERDICT_COLUMNS = [
+    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
+    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
+]  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -32,6 +37,8 @@ class Effects:
     """The study's outcome and its first metric, where runs lack them."""
     endings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``curve_endings``."""
+    unrecorded: str = ""
+    """Why the look could not be recorded in the results folder; "" if it was."""
     others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """``main_effects`` by other outcomes: the loss or the first metric, and after overfitting the
     loss of each run's best epoch."""
@@ -88,7 +95,8 @@ def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.Da
     effects = main_effects(design, correction=correction)
     margin, alpha, column = design.bound, design.alpha, effects.columns.get_loc("n")
     axes = moderators(effects, interactions(design), margin=margin, alpha=alpha)
-    effects.insert(column, "more", seeds_needed(effects, margin=margin, alpha=alpha)["more"])
+    needed = seeds_needed(effects, margin=margin, alpha=alpha, level_at=design.level_at)
+    effects.insert(column, "more", needed["more"])
     effects.insert(column, "depends_on", axes)
     return effects
 

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ablations.analysis.coding import Bools, Column, Floats, Ints, combine, rank_texts, varying
+from ablations.analysis.spending import next_look
+from ablations.results.looks import Look, is_counted
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
@@ -87,6 +89,9 @@ class Design:
         Differences below it do not matter: a fraction on the log scale, else in the outcome's unit.
     alpha
         The level of a verdict.
+    confidence
+        Of intervals of effects; more than 0.95 where seeds may be added, so that the intervals of
+        all looks together keep 0.95.
     status
         Column with ``ok``, ``diverged``, ``failed`` or ``skipped``.
     axes
@@ -95,6 +100,10 @@ class Design:
         Axis to its levels, in the study's order.
     looks
         Numbers of seeds at which more could be added; ``alpha`` is corrected for all of them.
+    ledger
+        Looks at which verdicts were shown, in their order, where none were stated.
+    look
+        That at the seeds of this table, in the ledger if it can decide; its level is ``alpha``.
     tune_over
         Axes at whose best level each configuration is compared.
     tuned_by_seed
@@ -112,10 +121,13 @@ class Design:
     higher_is_better: bool = False
     margin: float = 0.02
     alpha: float = 0.05
+    confidence: float = 0.95
     status: str = "status"
     axes: tuple[str, ...] = ()
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
+    ledger: tuple[Look, ...] = ()
+    look: Look | None = None
     tune_over: tuple[str, ...] = ()
     tuned_by_seed: bool = False
     source: Design | None = None
@@ -160,7 +172,44 @@ class Design:
             axes=tuple(varying(ended, names)),
             levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
             looks=metadata.looks,
+            confidence=1 - metadata.alpha,
         )
+
+    def at_look(self, ledger: Sequence[Look]) -> Design:
+        """Judge at the level of the look at these seeds, after those that were recorded."""
+        look = next_look(ledger, self.n_seeds, self.n_contrasts)
+        if is_counted(look) and look not in ledger:
+            ledger = [*ledger, look]
+        return replace(
+            self, alpha=look.level, confidence=1 - look.level, ledger=tuple(ledger), look=look
+        )
+
+    def level_at(self, seeds: int) -> float:
+        """Return the level at which verdicts over so many seeds would be judged next."""
+        if self.look is None:
+            return self.alpha
+        return next_look(self.ledger, seeds, self.n_contrasts).level
+
+    @property
+    def n_seeds(self) -> int:
+        """The number of blocks of which a run ended."""
+        return len(np.unique(self.blocks[0][self.statuses != "skipped"]))
+
+    @property
+    def n_contrasts(self) -> int:
+        """The number of levels that are compared with a control."""
+        return max(1, sum(len(self.columns[axis].levels) - 1 for axis in self.contrasted_axes))
+
+    @property
+    def position(self) -> int:
+        """Which look of the ledger this is, the first being 1; 0 if it is none."""
+        return self.ledger.index(self.look) + 1 if self.look in self.ledger else 0
+
+    @property
+    def interval(self) -> str:
+        """What the interval of an effect is called in texts."""
+        of_all = "" if self.look is None and not self.looks else ", which keeps 95 % over all looks"
+        return f"{100 * self.confidence:.4g} % t interval over blocks{of_all}"
 
     @property
     def bound(self) -> float:

@@ -43,7 +43,7 @@ def simple_effects(design: Design) -> pd.DataFrame:
         One row for ``level`` of ``axis`` against ``control`` where ``given`` is at ``given_level``:
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference over remaining cells,
-          its 95 % t interval; ``change, change_low, change_high``: as a fraction (log scale).
+          its t interval; ``change, change_low, change_high``: as a fraction (log scale).
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over rows, for exploring.
         - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose effects
           are averages of these.
@@ -54,8 +54,8 @@ def simple_effects(design: Design) -> pd.DataFrame:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
     procedure = (
-        "differences paired within blocks, mean over cells, then t interval and sign flips "
-        f"over blocks; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
+        f"differences paired within blocks, mean over cells; {design.interval}; p by sign flips; "
+        f" Benjamini-Hochberg over {int(table['p'].notna().sum())}"
     )
     table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
     assumptions = assumptions_text(design.unit)
@@ -85,7 +85,7 @@ def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
         control=[design.controls[axis]] * len(rows),
         given=other,
         given_level=data.columns[other].values.iloc[rows].array,
-        **mean_intervals(d, design.scale),
+        **mean_intervals(d, design.scale, design.confidence),
         p=sign_flip_p(d),
         seeds=np.isfinite(d).sum(axis=0),
         left_out=list_counts(
@@ -153,7 +153,7 @@ def interactions(design: Design) -> pd.DataFrame:
         rows included:
 
         - ``effect, low, high``: mean over seeds of (a, b) - (a0, b0), all else equal, on the
-          scale, and its 95 % t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
+          scale, and its t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
           diverged in these cells. The effect is over pairs where both survived.
         - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0), beyond
           what each does alone; ``double_seeds``. Missing where a or b is the control.
@@ -176,8 +176,8 @@ def interactions(design: Design) -> pd.DataFrame:
     floor = smallest_p(np.isfinite(d).sum(axis=0))
     n = table["double_seeds"].fillna(table["seeds"]).astype(int)
     procedure = (
-        "double differences paired within blocks, mean over cells, then t interval and sign flips "
-        f"over blocks; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
+        f"double differences paired within blocks, mean over cells; {design.interval}; p by sign "
+        f"flips; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
     )
     adjusted = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
     table = table.assign(
@@ -198,8 +198,9 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
         difference=value[corners["row"]] - value[corners["alone_a"]] - value[corners["alone_b"]]
         + value[corners["joint"]]
     )  # fmt: skip
-    effects, _, incomplete = _average(cross, len(data.blocks), size)
-    doubles, wide, incomplete_corners = _average(corners, len(data.blocks), size)
+    shape = len(data.blocks), size
+    effects, _, incomplete = _average(cross, shape, design.confidence)
+    doubles, wide, incomplete_corners = _average(corners, shape, design.confidence)
     contrast = effects.index.to_numpy(dtype=np.int64)
     n_runs, n_cross, n_corners, lost = (
         np.bincount(rows["contrast"], minlength=size)
@@ -255,15 +256,22 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
     )
 
 
-def _average(rows: pd.DataFrame, n_blocks: int, size: int) -> tuple[pd.DataFrame, Floats, Ints]:
-    """Average the balanced rows of contrasts, also by block; and count the others."""
+def _average(
+    rows: pd.DataFrame, shape: tuple[int, int], confidence: float
+) -> tuple[pd.DataFrame, Floats, Ints]:
+    """Average the balanced rows of contrasts, also by block; and count the others.
+
+    ``shape`` is the number of blocks and of contrasts.
+    """
+    size = shape[1]
     before = np.bincount(rows["contrast"], minlength=size)
     codes = (rows[name].to_numpy() for name in ("contrast", "cell", "block"))
     rows = rows[find_balanced(*codes)]
     contrast, block = rows["contrast"].to_numpy(), rows["block"].to_numpy()
-    wide = mean_by_block(rows["difference"].to_numpy(), contrast, block, (n_blocks, size))
+    wide = mean_by_block(rows["difference"].to_numpy(), contrast, block, shape)
     order = np.sort(number_pairs(contrast, block)[1])
-    table = group_intervals(pd.Series(wide[block[order], contrast[order]]), contrast[order])
+    values = pd.Series(wide[block[order], contrast[order]])
+    table = group_intervals(values, contrast[order], confidence)
     present = table.index.to_numpy(dtype=np.int64)
     diverged = contrast[rows["diverged"].to_numpy()]
     table = table.assign(

@@ -73,8 +73,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         One row a level, in order of appearance; one that has no pair (``pairs`` 0) comes last,
         and ``left_out`` says why:
 
-        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
-          interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
+        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its t interval,
+          of the design's ``confidence``, on the scale; ``change, change_low, change_high``: as a
+          fraction (log scale).
         - ``p, p_adjusted``: sign-flip, before and after correction; ``p_floor``: the smallest
           adjusted p these seeds can give; ``reachable``: whether that is below ``alpha``;
           ``p_equivalent``: two one-sided tests.
@@ -188,7 +189,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     family = len(table) + int(np.isfinite(p_divergence).sum())
     block, sign = design.unit, 1 if design.higher_is_better else -1
     table = table.assign(
-        **mean_intervals(d, design.scale),
+        **mean_intervals(d, design.scale, design.confidence),
         seeds=n,
         p=p,
         p_adjusted=adjusted[: len(n)],
@@ -222,12 +223,13 @@ def _procedure(design: Design, seeds: int, family: int, correction: str, blocks:
     name = {"max_t": "step-down max-T", "holm": "Holm"}[correction]
     if correction == "max_t" and min(family - 1, blocks - EXACT_FAMILY_BLOCKS) > 0:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
+    position = f", at look {design.position}" if design.position else ""
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     return (
-        f"{question}differences paired within blocks, mean over cells; 95 % t interval over "
-        f"blocks, of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
-        f"{family}; equivalence within {margin} by two one-sided t tests, unadjusted; verdict at "
-        f"a level of {design.alpha:.2g}"
+        f"{question}differences paired within blocks, mean over cells; {design.interval}, of this "
+        f"comparison alone; p by {flips} sign flips, adjusted by {name} over {family}; equivalence "
+        f"within {margin} by two one-sided t tests, unadjusted; verdict at a level of "
+        f"{design.alpha:.2g}{position}"
     )
 
 

@@ -26,9 +26,6 @@ ONE_FACTOR_COLUMNS = [
     *STATED,
 ]  # fmt: skip
 PLUS, MINUS = "control plus", "full minus"
-PROCEDURE = (
-    "two cells paired by block; t interval and sign flips over blocks; step-down max-T over "
-)
 SELECTED = "; the full model was chosen on these same runs, which flatters it"
 LookUp = tuple[str, str, object, object, tuple[int, int]]
 """View, axis, level, the level it is compared with, and the numbers of both cells."""
@@ -56,7 +53,7 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
         - ``view``: ``control plus`` (the control with ``level`` on ``axis``, against the control)
           or ``full minus`` (the full model with ``axis`` at its control, ``level``, against the
           full model); ``against``: the level it is compared with.
-        - ``effect, low, high``: mean difference over seeds, its 95 % t interval, on the scale;
+        - ``effect, low, high``: mean difference over seeds, its t interval, on the scale;
           ``change, change_low, change_high``: as a fraction (log scale only).
         - ``p``: sign-flip over seeds; ``p_adjusted``: step-down max-T over the rows of its view.
         - ``better``: share of seeds in which it is better than what it is compared with, ties half;
@@ -74,10 +71,13 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
     table = _compare_cells(inner, look_ups)
     ended, block, sizes = table.pop("ended"), design.unit, Counter(table["view"])
     luck = "" if full is not None else SELECTED
+    procedure = (
+        f"two cells paired by block; {design.interval}; p by sign flips, step-down max-T over "
+    )
     return table.assign(
         n=table["seeds"],
         procedure=[
-            f"{PROCEDURE}{sizes[view]}" if n >= 2 else UNTESTED
+            f"{procedure}{sizes[view]}" if n >= 2 else UNTESTED
             for view, n in zip(table["view"], table["seeds"], strict=True)
         ],
         assumes=[assumptions_text(block) + luck * (view == MINUS) for view in table["view"]],
@@ -99,7 +99,7 @@ def _compare_cells(design: Design, look_ups: Sequence[LookUp]) -> pd.DataFrame:
     for view in set(views):
         adjusted[views == view] = max_t(d[:, views == view])
     return table.assign(
-        **mean_intervals(d, design.scale),
+        **mean_intervals(d, design.scale, design.confidence),
         p=sign_flip_p(d),
         p_adjusted=adjusted,
         better=share_positive(d if design.higher_is_better else -d),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections.abc import Callable
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -11,6 +13,7 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Floats
+from ablations.analysis.design import Design
 from ablations.analysis.inference import EXACT_FAMILY_BLOCKS
 from ablations.analysis.main_effects import UNDECIDED
 
@@ -19,14 +22,21 @@ MAX_SEEDS = 10_000
 
 
 def seeds_needed(
-    effects: pd.DataFrame, *, margin: float, alpha: float = 0.05, power: float = 0.8
+    effects: pd.DataFrame,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    level_at: Callable[[int], float] | None = None,
 ) -> pd.DataFrame:
     """Return how many seeds would decide each contrast, if its effect and spread are as estimated.
 
     A contrast is decided by a difference that is certain (a paired t test at ``alpha`` over the
     number of contrasts, which is what the largest of them needs; statsmodels' ``TTestPower``) or by
     one that is certainly within the margin (two one-sided tests at ``alpha``), whichever needs
-    fewer seeds.  Both take the estimates for the truth, so an overestimated effect gets too few.
+    fewer seeds.  Where it is undecided, the seeds that ran count as they are and only new ones as
+    chance (``for_difference_after``).  All take the estimates for the truth, so an overestimated
+    effect gets too few.
 
     Parameters
     ----------
@@ -34,6 +44,8 @@ def seeds_needed(
         Of ``main_effects``: needs ``effect, low, high, seeds, verdict``.
     margin
         On the scale of the effects: log(1 + margin) for a margin that is a fraction.
+    level_at
+        The level at which a look at so many seeds would be judged; by default ``alpha``.
 
     Returns
     -------
@@ -45,18 +57,24 @@ def seeds_needed(
     n = effects["seeds"].to_numpy(dtype=float)
     effect = effects["effect"].to_numpy(dtype=float)
     half = (effects["high"] - effects["low"]).to_numpy(dtype=float) / 2
-    each = alpha / max(1, int(np.isfinite(effect).sum()))
+    contrasts, level_at = max(1, int(np.isfinite(effect).sum())), level_at or (lambda _: alpha)
+    undecided = (effects["verdict"] == UNDECIDED).to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
         sd = half * np.sqrt(n) / stats.t.ppf(0.975, np.where(n >= 2, n - 1, np.nan))
         sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
-    difference = np.array([for_difference(size, each, power) for size in sizes])
-    # Below, no sign-flip p can be small enough, whatever the difference.
-    difference = np.maximum(difference, min_seeds(alpha, _tests(effects)))
+    tests = _tests(effects)
+    difference = np.array(
+        [
+            for_difference_after(size, int(seeds), level_at, contrasts, tests, power)
+            if is_open and seeds >= 2
+            else max(for_difference(size, alpha / contrasts, power), min_seeds(alpha, tests))
+            for size, seeds, is_open in zip(sizes, n, undecided, strict=True)
+        ]
+    )
     pairs = zip(effect, sd, strict=True)
-    equivalence = np.array([for_equivalence(*pair, margin, alpha, power) for pair in pairs])
+    equivalence = np.array([for_equivalence(*pair, margin, level_at, power) for pair in pairs])
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
-    undecided = (effects["verdict"] == UNDECIDED).to_numpy()
     needed = np.where(undecided & (needed <= n), np.nan, needed)
     more = np.where(undecided, needed - n, 0.0)
     columns = {"by_difference": difference, "by_equivalence": equivalence, "needed": needed}
@@ -66,6 +84,13 @@ def seeds_needed(
 def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
     """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
     return 1 + math.ceil(math.log2(tests / alpha))
+
+
+def fewest_seeds(design: Design) -> int:
+    """Return the seeds from which on a sign-flip p can be as small as the level of their look."""
+    if design.look is None or design.look in design.ledger:
+        return min_seeds(design.alpha)
+    return next(n for n in count(design.n_seeds) if n >= min_seeds(design.level_at(n)))
 
 
 def _tests(effects: pd.DataFrame) -> int:
@@ -99,22 +124,74 @@ def for_difference(size: float, alpha: float = 0.05, power: float = 0.8) -> floa
     return float(first) if first <= MAX_SEEDS else np.nan
 
 
-def for_equivalence(
-    effect: float, sd: float, margin: float, alpha: float = 0.05, power: float = 0.8
+def for_difference_after(
+    size: float,
+    pairs: int,
+    level_at: Callable[[int], float],
+    contrasts: int = 1,
+    tests: int = 1,
+    power: float = 0.8,
 ) -> float:
-    """Return the pairs that two one-sided t tests need to find an effect within ``margin``."""
+    """Return the pairs in all with which a paired t test would be certain of an effect.
+
+    The effect is ``size`` standard deviations in ``pairs`` that are there; the mean of new ones
+    varies about it (conditional power at the current trend: Lan & Wittes, 1988).
+
+    Parameters
+    ----------
+    level_at
+        The family-wise level of a test of so many pairs.
+    contrasts, tests
+        Numbers by which a level is divided, and the smallest p of sign flips multiplied.
+    """
+    size = abs(size)
+    if np.isnan(size) or size < 1e-6:
+        return np.nan
+
+    def is_enough(n: int) -> bool:
+        level = level_at(n)
+        if n < min_seeds(level, tests):
+            return False  # no sign-flip p can be small enough, whatever the difference
+        critical = stats.t.isf(level / contrasts / 2, n - 1)
+        return bool(
+            stats.norm.sf((critical - size * math.sqrt(n)) / math.sqrt(1 - pairs / n)) >= power
+        )
+
+    return _first_enough(pairs + 1, is_enough)
+
+
+def _first_enough(fewest: int, is_enough: Callable[[int], bool]) -> float:
+    """The smallest number from ``fewest`` on that is enough; missing beyond ``MAX_SEEDS``."""
+    low, high = fewest - 1, fewest
+    while not is_enough(high):
+        if high >= MAX_SEEDS:
+            return np.nan
+        low, high = high, min(2 * high, MAX_SEEDS)
+    sizes = range(low + 1, high + 1)
+    return float(sizes[bisect_left(sizes, True, key=is_enough)])
+
+
+def for_equivalence(
+    effect: float,
+    sd: float,
+    margin: float,
+    alpha: float | Callable[[int], float] = 0.05,
+    power: float = 0.8,
+) -> float:
+    """Return the pairs that two one-sided t tests need to find an effect within ``margin``.
+
+    ``alpha`` may be a function that returns the level of a test of so many pairs.
+    """
     if not (np.isfinite(effect) and np.isfinite(sd)) or abs(effect) >= margin:
         return np.nan
     if sd == 0:
         return 2.0
-    sizes = range(2, MAX_SEEDS + 1)
 
     def is_enough(n: int) -> bool:
-        return bool(equivalence_power(effect, sd, margin, n, alpha) >= power)
+        level = alpha(n) if callable(alpha) else alpha
+        return bool(equivalence_power(effect, sd, margin, n, level) >= power)
 
-    if not is_enough(sizes[-1]):
-        return np.nan
-    return float(sizes[bisect_left(sizes, True, key=is_enough)])
+    return _first_enough(2, is_enough)
 
 
 def equivalence_power(

@@ -16,6 +16,7 @@ from typing import Any, Self
 import pandas as pd
 
 from ablations.analysis.ablation import (
+    VERDICT_COLUMNS,
     Effects,
     ablation_effects,
     ablation_table,
@@ -50,10 +51,6 @@ from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-VERDICT_COLUMNS = [
-    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
-    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
-]  # fmt: skip
 ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
     ablation_table: [("axis", "level")],
     divergence_effects: [("axis", "level")],
@@ -111,7 +108,7 @@ class Results(store.StoredResults):
     def effects(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends
         on (``analysis.moderators``), and how many more seeds would decide it
-        (``analysis.seeds_needed``).
+        (``analysis.seeds_needed``).  The folder records the look (``analysis.spending``).
 
         Returns
         -------
@@ -119,7 +116,9 @@ class Results(store.StoredResults):
             One row a level, in the study's order: the columns of ``main_effects``, among them
             ``depends_on`` and ``more``.
         """
-        return self._answer(ablation_table, outcome, **options)
+        table = self._answer(ablation_table, outcome, **options)
+        self.record_look(self._untuned_design.look)
+        return table
 
     def verdicts(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """What each level does, in four words.
@@ -224,6 +223,7 @@ class Results(store.StoredResults):
             baseline=self.baseline(),
             missing=missing_metrics(self.runs, metadata),
             endings=endings,
+            unrecorded=self.record_look(design.look),
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
 
@@ -375,7 +375,8 @@ class Results(store.StoredResults):
 
     @cached_property
     def _untuned_design(self) -> Design:
-        return Design.from_runs(self, self._metadata, self.loss)
+        design = Design.from_runs(self, self._metadata, self.loss)
+        return design if design.looks else design.at_look(self.looks)
 
     @property
     def _metadata(self) -> StudyMetadata:

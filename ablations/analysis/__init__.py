@@ -10,6 +10,7 @@ A wrong request raises ``ValueError``, as do ``Design`` and its ``observations``
 import warnings
 from typing import Any
 
+from ablations.analysis.anova import analysis_of_variance, lenth_p, variance_components
 from ablations.analysis.baseline import against_baseline
 from ablations.analysis.coding import cell_codes, varying
 from ablations.analysis.confounding import confounding
@@ -22,9 +23,9 @@ from ablations.analysis.divergence import (
     divergence_rates,
     endings,
 )
+from ablations.analysis.equality import equivalence_p
 from ablations.analysis.inference import (
     adjust,
-    equivalence_p,
     hodges_lehmann,
     max_t,
     sign_flip_p,
@@ -36,15 +37,7 @@ from ablations.analysis.interactions import (
     simple_effects,
     strongest_pairs,
 )
-from ablations.analysis.main_effects import (
-    EQUAL,
-    HELPS,
-    HURTS,
-    UNDECIDED,
-    VERDICTS,
-    main_effects,
-    verdicts,
-)
+from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairing import (
     complete_blocks,
@@ -57,16 +50,18 @@ from ablations.analysis.ranking import configurations, pareto_front, ranking, se
 from ablations.analysis.selection import best_configuration, tune
 from ablations.analysis.trajectory import curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
+from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts
 
 __all__ = [
     "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",
-    "against_baseline", "audit_failure", "best_configuration", "cell_codes", "complete_blocks",
-    "configurations", "confounding", "cost_between", "costs", "curve_endings", "divergence_effects",
+    "against_baseline", "analysis_of_variance", "audit_failure", "best_configuration", "cell_codes",
+    "complete_blocks", "configurations", "confounding", "cost_between", "costs", "curve_endings",
+    "divergence_effects",
     "divergence_rates", "effects_by_epoch", "endings", "equivalence_p", "hodges_lehmann",
-    "interactions", "level_curves", "main_effects", "max_t", "moderators", "noise_floor",
+    "interactions", "lenth_p", "level_curves", "main_effects", "max_t", "moderators", "noise_floor",
     "one_factor", "paired_differences", "pareto_front", "published_band", "ranking", "seed_effects",
     "seed_spread", "seeds_needed", "sign_flip_p", "simple_effects", "strongest_pairs", "t_interval",
-    "to_observations", "tune", "variance_shares", "varying", "verdicts",
+    "to_observations", "tune", "variance_components", "variance_shares", "varying", "verdicts",
 ]  # fmt: skip
 RENAMED = {
     "aliases": "confounding",

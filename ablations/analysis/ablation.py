@@ -16,11 +16,6 @@ from ablations.analysis.selection import describe_choices, tune
 from ablations.analysis.statements import join_statements
 from ablations.results.metadata import NOT_SET, in_order
 
-VERDICT_COLUMNS = [
-    "axis", "level", "control", "verdict", "change", "change_low", "change_high", "effect", "low",
-    "high", "p_adjusted", "depends_on", "more", "n", "procedure", "assumes", "left_out",
-]  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Effects:
@@ -95,7 +90,13 @@ def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.Da
     effects = main_effects(design, correction=correction)
     margin, alpha, column = design.bound, design.alpha, effects.columns.get_loc("n")
     axes = moderators(effects, interactions(design), margin=margin, alpha=alpha)
-    needed = seeds_needed(effects, margin=margin, alpha=alpha, level_at=design.level_at)
+    needed = seeds_needed(
+        effects,
+        margin=margin,
+        alpha=alpha,
+        level_at=design.level_at,
+        confidence=design.confidence,
+    )
     effects.insert(column, "more", needed["more"])
     effects.insert(column, "depends_on", axes)
     return effects

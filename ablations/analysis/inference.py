@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -113,7 +114,7 @@ def _count_flips(d: Floats, least: Floats) -> Floats:
     return counts
 
 
-def max_t(differences: Floats) -> Floats:
+def max_t(differences: Floats, *, one_sided: bool = False) -> Floats:
     """Family-wise adjusted p of every column by step-down sign-flip max-T (Westfall & Young, 1993).
 
     All contrasts of a seed flip together, which uses their correlation, and the smallest p that
@@ -124,6 +125,11 @@ def max_t(differences: Floats) -> Floats:
 
     Exact up to 16 seeds; beyond, of 19,999 flips that are always the same, and never below the p of
     the single contrast (``sign_flip_p``).
+
+    Parameters
+    ----------
+    one_sided
+        Count sums that are as large as those of the data, and not those that are as far below zero.
     """
     n = np.isfinite(differences).sum(axis=0)
     d = np.nan_to_num(differences)
@@ -134,21 +140,25 @@ def max_t(differences: Floats) -> Floats:
 
     def statistic(sums: Floats) -> Floats:
         # |sum d| / sqrt(sum d^2) is a monotone function of |t| in each column.
-        size = np.abs(sums)
+        size = sums if one_sided else np.abs(sums)
         return size if alike else _surprise(size, n)
 
     observed = statistic(scaled.sum(axis=0))
     order = np.argsort(-observed, kind="stable")
     exceeded = np.zeros(len(order))
-    flips = _signs(len(d))
+    # Of two opposite patterns of signs the list has one.
+    flips, sides = _signs(len(d)), (1, -1) if one_sided else (1,)
     # A flip that ties with the data must count in spite of round-off.
-    least = observed[order] - 1e-9 * (1 + np.where(np.isfinite(observed), observed, 0)[order])
+    size = np.where(np.isfinite(observed), np.abs(observed), 0)
+    least = (observed - 1e-9 * (1 + size))[order]
     for chunk in np.array_split(flips, max(1, flips.size * max(len(order), 1) // 20_000_000)):
-        flipped = statistic(chunk @ scaled)[:, order]
-        largest_left = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
-        exceeded += (largest_left >= least).sum(axis=0)
-    adjusted = exceeded / len(flips)
-    if len(d) > EXACT_FAMILY_BLOCKS:
+        sums = chunk @ scaled
+        for side in sides:
+            flipped = statistic(side * sums)[:, order]
+            largest_left = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
+            exceeded += (largest_left >= least).sum(axis=0)
+    adjusted = exceeded / (len(flips) * len(sides))
+    if len(d) > EXACT_FAMILY_BLOCKS and not one_sided:
         # The p of a family is at least that of each of its contrasts, which may be exact; and is
         # that of its last contrast, when that alone is left.
         single = sign_flip_p(differences)[order]
@@ -161,11 +171,11 @@ def max_t(differences: Floats) -> Floats:
 
 
 def _surprise(size: Floats, n: Ints) -> Floats:
-    """Minus the logarithm of Student's p of |sum d| / sqrt(sum d^2) with n numbers."""
+    """Minus the logarithm of Student's p, one-sided, of sum d / sqrt(sum d^2) with n numbers."""
     degrees = np.where(n >= 2, n - 1.0, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         # Rounded, so that flips of equal numbers stay equal; near its bound t knows no end.
-        share = np.round(np.minimum(size / np.sqrt(n), 1.0), 9)
+        share = np.round(np.clip(size / np.sqrt(n), -1.0, 1.0), 9)
         t = share * np.sqrt(degrees / (1 - share**2))
         surprise = -stats.t.logsf(t, degrees)
     return np.where(np.isnan(surprise), 0.0, surprise)
@@ -177,6 +187,11 @@ def smallest_p(n: Ints, tests: int = 1, exact_blocks: int = EXACT_FAMILY_BLOCKS)
     """
     least = np.where(n <= exact_blocks, 2.0 ** (1.0 - n), 1 / (RESAMPLES + 1))
     return np.where(n >= 2, np.minimum(1.0, tests * least), np.nan)
+
+
+def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
+    """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
+    return 1 + math.ceil(math.log2(tests / alpha))
 
 
 @lru_cache(maxsize=8)
@@ -203,18 +218,6 @@ def adjust(p: Floats, method: str = "holm") -> Floats:
     if present.any():
         adjusted[present] = multipletests(p[present], method=method)[1]
     return adjusted
-
-
-def equivalence_p(mean: Floats, sd: Floats, n: Floats, margin: float) -> Floats:
-    """P of two one-sided t tests of |mean| < margin (Schuirmann, 1987); missing where n < 2."""
-    n = np.where(np.asarray(n) >= 2, n, np.nan)
-    error = sd / np.sqrt(n)
-    room = margin - np.abs(mean)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = stats.t.sf(room / error, n - 1)
-    # Without any spread the answer is certain, and 0/0 must not hide it.
-    certain = np.where(room > 0, 0.0, 1.0)
-    return np.where(np.isnan(n), np.nan, np.where(error == 0, certain, p))
 
 
 MAX_EXACT_PAIRS = 50

@@ -17,15 +17,16 @@ import pandas as pd
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import inestimable_main_effects
 from ablations.analysis.design import Design, accept_table
+from ablations.analysis.equality import adjusted_equivalence_p, equivalence_p, share_within
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     EXACT_FAMILY_BLOCKS,
     RESAMPLES,
     adjust,
-    equivalence_p,
     max_t,
     mean_and_sd,
     mean_intervals,
+    min_seeds,
     share_positive,
     sign_flip_p,
     smallest_p,
@@ -39,16 +40,14 @@ from ablations.analysis.pairing import (
     pair_runs,
 )
 from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
-
-HELPS, HURTS, EQUAL = "helps", "hurts", "practically equal"
-UNDECIDED = "not enough evidence"
-VERDICTS = (HELPS, HURTS, EQUAL, UNDECIDED)
+from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
-    "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "better", "helped", "cells",
-    "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged",
-    "control_diverged", "p_divergence", "conditional", "verdict", *STATED,
+    "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "p_equivalent_adjusted",
+    "within_margin", "better", "helped", "cells", "seeds", "pairs", "survivors", "seeds_dropped",
+    "cells_dropped", "identical", "diverged", "control_diverged", "p_divergence", "conditional",
+    "verdict", "caution", *STATED,
 ]  # fmt: skip
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
@@ -78,14 +77,17 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           fraction (log scale).
         - ``p, p_adjusted``: sign-flip, before and after correction; ``p_floor``: the smallest
           adjusted p these seeds can give; ``reachable``: whether that is below ``alpha``;
-          ``p_equivalent``: two one-sided tests.
+          ``p_equivalent``: two one-sided t tests; ``p_equivalent_adjusted``: over all levels
+          (``adjusted_equivalence_p``), missing with fewer seeds than can show a difference;
+          ``within_margin``: share of the posterior within the margin (``share_within``).
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
         - ``cells, seeds, pairs``: what was compared; ``seeds_dropped, cells_dropped``: left out as
           incomplete; ``identical``: pairs equal to the last bit.
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
-        - ``verdict``: helps, hurts, practically equal, not enough evidence.
+        - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
+          not what the other columns suggest, in a sentence or more, or nothing.
     """
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
@@ -197,6 +199,8 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         p_floor=floor,
         reachable=floor <= design.alpha,
         p_equivalent=equivalence_p(*mean_and_sd(d), n, design.bound),
+        p_equivalent_adjusted=adjusted_equivalence_p(d, design.bound, design.alpha),
+        within_margin=share_within(d, design.bound),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
         procedure=[_procedure(design, seeds, family, correction, len(d)) for seeds in n],
@@ -210,7 +214,8 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         ),
     )
     words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
-    return table.assign(verdict=words)[EFFECT_COLUMNS]
+    table = table.assign(verdict=words)
+    return table.assign(caution=describe_cautions(table, design))[EFFECT_COLUMNS]
 
 
 def _procedure(design: Design, seeds: int, family: int, correction: str, blocks: int) -> str:
@@ -223,13 +228,14 @@ def _procedure(design: Design, seeds: int, family: int, correction: str, blocks:
     name = {"max_t": "step-down max-T", "holm": "Holm"}[correction]
     if correction == "max_t" and min(family - 1, blocks - EXACT_FAMILY_BLOCKS) > 0:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
+    fewest = f"{min_seeds(design.alpha)} {design.unit}s"
     position = f", at look {design.position}" if design.position else ""
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     return (
         f"{question}differences paired within blocks, mean over cells; {design.interval}, of this "
         f"comparison alone; p by {flips} sign flips, adjusted by {name} over {family}; equivalence "
-        f"within {margin} by two one-sided t tests, unadjusted; verdict at a level of "
-        f"{design.alpha:.2g}{position}"
+        f"within {margin} by two one-sided t tests and step-down max-T, from {fewest} on; verdict "
+        f"at a level of {design.alpha:.2g}{position}"
     )
 
 
@@ -245,44 +251,8 @@ def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.
         level=pd.Series(levels, dtype=object).to_numpy(),
         control=[design.controls[axis] for axis in axes],
         verdict=UNDECIDED,
+        caution="",
         procedure="none: nothing to pair",
         assumes="",
         left_out=np.array(reasons, dtype=object),
     )
-
-
-def verdicts(
-    effects: pd.DataFrame, *, alpha: float = 0.05, higher_is_better: bool = False
-) -> pd.Series:
-    """Give every row of a table its verdict: a Series of words on its index.
-
-    The table needs ``effect, p_adjusted, p_equivalent, diverged, control_diverged, p_divergence``.
-    The first rule that fits decides:
-
-    1. It diverges more often than its control, beyond chance: hurts.
-    2. It diverges less often, beyond chance, and where both survived its mean is not worse, or is
-       within the margin: helps.
-    3. It is within the margin (two one-sided tests), and diverges as often: practically equal,
-       even when the tiny difference is certain.
-    4. The adjusted p is at most ``alpha``: helps or hurts. Yet a level that diverges more than its
-       control never helps and one that diverges less never hurts, since the pairs that are missing
-       are its control's bad ones.
-    5. Not enough evidence.
-    """
-    more = effects["diverged"] > effects["control_diverged"]
-    fewer = effects["diverged"] < effects["control_diverged"]
-    unstable = effects["p_divergence"] <= alpha
-    certain = effects["p_adjusted"] <= alpha
-    better = effects["effect"] > 0 if higher_is_better else effects["effect"] < 0
-    worse = effects["effect"] < 0 if higher_is_better else effects["effect"] > 0
-    within = effects["p_equivalent"] <= alpha
-    rules = [
-        more & unstable,
-        fewer & unstable & (~worse | within),
-        within & ~more & ~fewer,
-        certain & better & ~more,
-        certain & worse & ~fewer,
-    ]
-    conditions = [rule.to_numpy(dtype=bool) for rule in rules]
-    words = np.select(conditions, [HURTS, HELPS, EQUAL, HELPS, HURTS], UNDECIDED)
-    return pd.Series(words, index=effects.index, name="verdict", dtype=object)

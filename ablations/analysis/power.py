@@ -14,8 +14,8 @@ from statsmodels.stats.power import TTestPower
 
 from ablations.analysis.coding import Floats
 from ablations.analysis.design import Design
-from ablations.analysis.inference import EXACT_FAMILY_BLOCKS
-from ablations.analysis.main_effects import UNDECIDED
+from ablations.analysis.inference import EXACT_FAMILY_BLOCKS, min_seeds
+from ablations.analysis.verdicts import UNDECIDED
 
 MAX_SEEDS = 10_000
 """Beyond so many seeds no number is returned."""
@@ -28,15 +28,16 @@ def seeds_needed(
     alpha: float = 0.05,
     power: float = 0.8,
     level_at: Callable[[int], float] | None = None,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Return how many seeds would decide each contrast, if its effect and spread are as estimated.
 
     A contrast is decided by a difference that is certain (a paired t test at ``alpha`` over the
     number of contrasts, which is what the largest of them needs; statsmodels' ``TTestPower``) or by
-    one that is certainly within the margin (two one-sided tests at ``alpha``), whichever needs
-    fewer seeds.  Where it is undecided, the seeds that ran count as they are and only new ones as
-    chance (``for_difference_after``).  All take the estimates for the truth, so an overestimated
-    effect gets too few.
+    one that is certainly within the margin (two one-sided tests at the same level, and not with
+    fewer than ``min_seeds``), whichever needs fewer seeds.  Where it is undecided, the seeds that
+    ran count as they are and only new ones as chance (``for_difference_after``).  All take the
+    estimates for the truth, so an overestimated effect gets too few.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ def seeds_needed(
         On the scale of the effects: log(1 + margin) for a margin that is a fraction.
     level_at
         The level at which a look at so many seeds would be judged; by default ``alpha``.
+    confidence
+        Of the intervals of ``effects``, from which their spread is read.
 
     Returns
     -------
@@ -54,13 +57,10 @@ def seeds_needed(
         or with fewer than two seeds; ``needed``: the smaller; ``more``: beyond those that ran, 0
         where the contrast is decided, missing where something else (divergence) prevents that.
     """
-    n = effects["seeds"].to_numpy(dtype=float)
-    effect = effects["effect"].to_numpy(dtype=float)
-    half = (effects["high"] - effects["low"]).to_numpy(dtype=float) / 2
+    n, effect, sd = _estimates(effects, confidence)
     contrasts, level_at = max(1, int(np.isfinite(effect).sum())), level_at or (lambda _: alpha)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()
     with np.errstate(invalid="ignore", divide="ignore"):
-        sd = half * np.sqrt(n) / stats.t.ppf(0.975, np.where(n >= 2, n - 1, np.nan))
         sizes = np.where(np.isfinite(sd) & (effect == 0), 0.0, effect / sd)
     tests = _tests(effects)
     difference = np.array(
@@ -72,7 +72,9 @@ def seeds_needed(
         ]
     )
     pairs = zip(effect, sd, strict=True)
-    equivalence = np.array([for_equivalence(*pair, margin, level_at, power) for pair in pairs])
+    equivalence = np.array(
+        [for_equivalence(*pair, margin, level_at, power, contrasts) for pair in pairs]
+    )
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     needed = np.where(undecided & (needed <= n), np.nan, needed)
@@ -81,9 +83,12 @@ def seeds_needed(
     return pd.DataFrame({**columns, "more": more}, index=effects.index)
 
 
-def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
-    """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
-    return 1 + math.ceil(math.log2(tests / alpha))
+def _estimates(effects: pd.DataFrame, confidence: float) -> tuple[Floats, Floats, Floats]:
+    """Seeds, mean and standard deviation of each row, the last from its interval."""
+    names = ("seeds", "effect", "low", "high")
+    n, effect, low, high = (effects[name].to_numpy(dtype=float) for name in names)
+    quantile = stats.t.ppf(0.5 + confidence / 2, np.where(n >= 2, n - 1, np.nan))
+    return n, effect, (high - low) / 2 * np.sqrt(n) / quantile
 
 
 def fewest_seeds(design: Design) -> int:
@@ -177,10 +182,12 @@ def for_equivalence(
     margin: float,
     alpha: float | Callable[[int], float] = 0.05,
     power: float = 0.8,
+    contrasts: int = 1,
 ) -> float:
     """Return the pairs that two one-sided t tests need to find an effect within ``margin``.
 
-    ``alpha`` may be a function that returns the level of a test of so many pairs.
+    ``alpha`` may be a function: the level of a look at so many pairs, at which ``contrasts`` are
+    tested, and none with fewer pairs than can show a difference.
     """
     if not (np.isfinite(effect) and np.isfinite(sd)) or abs(effect) >= margin:
         return np.nan
@@ -188,8 +195,12 @@ def for_equivalence(
         return 2.0
 
     def is_enough(n: int) -> bool:
-        level = alpha(n) if callable(alpha) else alpha
-        return bool(equivalence_power(effect, sd, margin, n, level) >= power)
+        if callable(alpha):
+            level = alpha(n) / contrasts
+            is_shown = n >= min_seeds(alpha(n))
+        else:
+            level, is_shown = alpha, True
+        return is_shown and bool(equivalence_power(effect, sd, margin, n, level) >= power)
 
     return _first_enough(2, is_enough)
 

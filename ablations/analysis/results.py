@@ -16,13 +16,13 @@ from typing import Any, Self
 import pandas as pd
 
 from ablations.analysis.ablation import (
-    VERDICT_COLUMNS,
     Effects,
     ablation_effects,
     ablation_table,
     describe_tuning,
     tune_design,
 )
+from ablations.analysis.anova import analysis_of_variance
 from ablations.analysis.baseline import against_baseline
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs
@@ -42,6 +42,7 @@ from ablations.analysis.outcomes import (
     state_missing,
 )
 from ablations.analysis.ranking import ranking
+from ablations.analysis.row_orders import ORDERS, VERDICT_COLUMNS
 from ablations.analysis.selection import best_configuration
 from ablations.analysis.statements import join_statements
 from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, effects_by_epoch
@@ -51,15 +52,6 @@ from ablations.results import store
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
-ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
-    ablation_table: [("axis", "level")],
-    divergence_effects: [("axis", "level")],
-    interactions: [("axis_a", "level_a"), ("axis_b", "level_b")],
-    one_factor: [("axis", "level"), ("axis", "against")],
-    simple_effects: [("axis", "level"), ("given", "given_level")],
-}
-"""Columns of an axis and its level by which the rows of an answer are put into the study's order;
-other answers are in an order of their own."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,8 +118,9 @@ class Results(store.StoredResults):
         Returns
         -------
         DataFrame
-            Of ``effects``: ``axis, level, control, verdict, change, change_low, change_high,
-            effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes, left_out``.
+            Of ``effects``: ``axis, level, control, verdict, caution, change, change_low,
+            change_high, effect, low, high, p_adjusted, depends_on, more, n, procedure, assumes,
+            left_out``.
         """
         return self.effects(outcome, **options)[VERDICT_COLUMNS]
 
@@ -148,6 +141,12 @@ class Results(store.StoredResults):
     def importance(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Which axis matters: shares of the variance (``analysis.variance_shares``)."""
         return self._answer(variance_shares, outcome, **options)
+
+    def anova(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
+        """Effects and interactions beside their error, in any design, and what is confounded
+        (``analysis.analysis_of_variance``).
+        """
+        return self._answer(analysis_of_variance, outcome, **options)
 
     def one_factor(
         self, outcome: str | None = None, full: Mapping[str, Level] | None = None, **options: Any

@@ -64,7 +64,7 @@ def effects_by_epoch(
     kind = "log ratio" if points.is_log else "difference"
     procedure = (
         f"{OUTCOME} after each epoch, lower is better, {kind}: differences paired within blocks, "
-        "mean over cells; 95 % t interval over blocks, of this epoch alone"
+        f"mean over cells; {design.interval}, of this epoch alone"
     )
     return table.assign(
         procedure=[procedure if n >= 2 else UNTESTED for n in table["n"]],
@@ -192,7 +192,7 @@ def _axis_effects(
             "level": pd.Series(column.levels).iloc[present.repeat(len(positions))].to_numpy(object),
             "control": scaled.controls[axis],
             "epoch": np.tile(curves.epochs[positions], len(present)),
-            **mean_intervals(flat, "log" if curves.is_log else "difference"),
+            **mean_intervals(flat, "log" if curves.is_log else "difference", scaled.confidence),
             "n": np.isfinite(flat).sum(axis=0),
         }
     )

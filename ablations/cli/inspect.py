@@ -28,6 +28,7 @@ Question = Literal[
     "interactions",
     "aliases",
     "importance",
+    "anova",
     "one-factor",
     "ranking",
     "winner",

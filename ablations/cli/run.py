@@ -211,7 +211,7 @@ def fit_seeds(study: Study, folder: Path, options: RunOptions, budget: float) ->
 
 def describe_budget(study: Study, expected: Estimate, budget: float) -> Iterator[str]:
     """How many seeds end within the budget, in seconds, and which effects these can detect."""
-    from ablations.analysis.power import min_seeds
+    from ablations.analysis.inference import min_seeds
     from ablations.execution.estimate import smallest_effect
     from ablations.execution.progress import format_duration
 

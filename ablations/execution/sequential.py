@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ablations.analysis import UNDECIDED
-from ablations.analysis.power import min_seeds
+from ablations.analysis.inference import min_seeds
 from ablations.core.errors import RequestError
 from ablations.core.files import read_parsed
 from ablations.execution.options import RunOptions

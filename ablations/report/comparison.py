@@ -91,7 +91,7 @@ class Comparison:
                 return f"is {word}{alone}"
         if levels := [*self._changed_levels(1), *self._changed_levels(-1)]:
             return f"is equal on average, but not at {join_words(levels)}"
-        if self.overall["p_equivalent"] <= ALPHA:
+        if self.overall["p_equivalent_adjusted"] <= ALPHA:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
 

@@ -22,8 +22,8 @@ from ablations.analysis.costs import (
     with_step_seconds,
 )
 from ablations.analysis.design import OUTCOME, Design
+from ablations.analysis.inference import min_seeds
 from ablations.analysis.outcomes import first_metric
-from ablations.analysis.power import min_seeds
 from ablations.analysis.results import Results
 from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.formatting import name_outcome

@@ -52,6 +52,9 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "importance": (
         "source", "kind", "df", "eta2", "omega2", "f", "error_df", "p", "epsilon", "p_epsilon",
     ),
+    "anova": (
+        "stratum", "source", "kind", "effect", "df", "ss", "f", "error_df", "p", "confounded_with",
+    ),
     "costs": (
         "axis", "level", "control", "verdict", "ratio", "low", "high", "floor", "seconds",
         "memory_ratio", "cells", "blocks",

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import UNDECIDED, Design, audit_failure
+from ablations.analysis import EQUAL, UNDECIDED, Design, audit_failure
 from ablations.analysis.ablation import Effects
+from ablations.analysis.equality import unseen_rate
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.power import fewest_seeds
 from ablations.analysis.spending import TOTAL
@@ -51,8 +52,8 @@ _MOST_NAMES = 3
 """Undecided contrasts that are named."""
 _BADGES = (
     "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "without effect", "tuned", "interactions", "other cells", "p and interval", "undecided",
-    "survivors differ", "differences",
+    "rare failures", "without effect", "tuned", "interactions", "other cells", "p and interval",
+    "undecided", "survivors differ", "differences",
 )  # fmt: skip
 
 
@@ -190,6 +191,8 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         & (effects["p_adjusted"] <= design.alpha)
         & (effects["diverged"] != effects["control_diverged"])
     ]
+    is_equal = (effects["verdict"] == EQUAL) & (effects["identical"] < effects["pairs"])
+    equal_seeds = int(effects.loc[is_equal, "seeds"].min()) if is_equal.any() else 0
     return write_caveats(
         _BADGES,
         n=len(effects),
@@ -204,6 +207,8 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
+        equal_seeds=equal_seeds,
+        unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
         tuned_by_seed=design.tuned_by_seed,

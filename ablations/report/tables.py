@@ -106,7 +106,8 @@ def _level_cell(
 def _verdict_cell(row: Row, *, is_higher_better: bool) -> Cell:
     text, note = (row["verdict"], "") if row["pairs"] else ("not compared", str(row["left_out"]))
     style_class = "verdict up" if is_higher_better else "verdict"
-    return Cell(text, None, f"{style_class} {row['verdict'].replace(' ', '-')}", note)
+    style_class = f"{style_class} {row['verdict'].replace(' ', '-')}"
+    return Cell(text, None, style_class, note, warning=str(row["caution"]))
 
 
 def _step_time_cell(row: Row) -> Cell:

@@ -46,3 +46,81 @@ def nist(name: str) -> pd.DataFrame:
     lines = path.read_text(encoding="ascii").splitlines()[60:]
     rows = [tuple(map(float, line.split())) for line in lines if line.strip()]
     return pd.DataFrame(rows, columns=["group", "y"])
+
+
+def npk() -> pd.DataFrame:
+    """Peas on six blocks of four plots (Imperial College, as in R's npk); yields sum to 1317."""
+    plots = [
+        "011 49.5 110 62.8 000 46.8 101 57.0", "100 59.8 111 58.5 001 55.5 010 56.0",
+        "010 62.8 111 55.8 100 69.5 001 55.0", "100 62.0 111 48.8 001 45.5 010 44.2",
+        "110 52.0 000 51.5 101 49.8 011 48.8", "101 57.2 110 59.0 011 53.2 000 56.0",
+    ]  # fmt: skip
+    words = [(block, line.split()) for block, line in enumerate(plots, 1)]
+    rows = [
+        (block, *map(int, plot), float(value))
+        for block, line in words
+        for plot, value in zip(line[::2], line[1::2], strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["block", "N", "P", "K", "yield"])
+
+
+# Yates (1935), as in MASS's oats: blocks of three plots (varieties), of four subplots (nitrogen).
+_OATS = [
+    [111, 130, 157, 174, 117, 114, 161, 141, 105, 140, 118, 156],
+    [61, 91, 97, 100, 70, 108, 126, 149, 96, 124, 121, 144],
+    [68, 64, 112, 86, 60, 102, 89, 96, 89, 129, 132, 124],
+    [74, 89, 81, 122, 64, 103, 132, 133, 70, 89, 104, 117],
+    [62, 90, 100, 116, 80, 82, 94, 126, 63, 70, 109, 99],
+    [53, 74, 118, 113, 89, 82, 86, 104, 97, 99, 119, 121],
+]
+
+
+def oats() -> pd.DataFrame:
+    cells = product(range(6), ("Victory", "Golden.rain", "Marvellous"), (0.0, 0.2, 0.4, 0.6))
+    return pd.DataFrame(list(cells), columns=["B", "V", "N"]).assign(Y=np.ravel(_OATS))
+
+
+def warp_breaks() -> pd.DataFrame:
+    """Tippett (1950), as in R's warpbreaks: nine looms for each wool and tension."""
+    breaks = {
+        "AL": [26, 30, 54, 25, 70, 52, 51, 26, 67], "AM": [18, 21, 29, 17, 12, 18, 35, 30, 36],
+        "AH": [36, 21, 24, 18, 10, 43, 28, 15, 26], "BL": [27, 14, 29, 19, 29, 31, 41, 20, 44],
+        "BM": [42, 26, 19, 16, 39, 28, 21, 39, 29], "BH": [20, 21, 24, 17, 13, 15, 15, 16, 28],
+    }  # fmt: skip
+    rows = [(*cell, value) for cell, values in breaks.items() for value in values]
+    return pd.DataFrame(rows, columns=["wool", "tension", "breaks"])
+
+
+def penicillin() -> pd.DataFrame:
+    """Davies & Goldsmith (1972), as in lme4's Penicillin: 24 plates, six samples, above 18 mm."""
+    diameters = (
+        "958553 958553 737662 857552 748452 647541 625341 848663 636442 636541 858663 748662 "
+        "868674 858552 857664 747552 736552 746551 635331 858663 736440 747442 636461 636430"
+    )
+    rows = [
+        (plate, sample, 18 + int(digit))
+        for plate, digits in enumerate(diameters.split())
+        for sample, digit in zip("ABCDEF", digits, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["plate", "sample", "diameter"])
+
+
+def fraction(values: list[float], generators: dict[str, str]) -> pd.DataFrame:
+    """A fraction of a two-level design: the first factors in standard order, the others products of
+    these; ``y`` in that order.
+    """
+    base = "ABCDEF"[: int(np.log2(len(values)))]
+    runs = pd.DataFrame({name: [1 if i >> j & 1 else -1 for i in range(len(values))]
+                         for j, name in enumerate(base)})  # fmt: skip
+    for name, word in generators.items():
+        runs[name] = runs[list(word)].prod(axis=1)
+    return runs.assign(y=np.array(values, dtype=float))
+
+
+# Montgomery's filtration rate, 2^(4-1), D = ABC; and his injection molding, 2^(6-2).
+FILTRATION = fraction([45, 100, 45, 65, 75, 60, 80, 96], {"D": "ABC"})
+MOLDING = fraction(
+    [6, 10, 32, 60, 4, 15, 26, 60, 8, 12, 34, 60, 16, 5, 37, 52], {"E": "ABC", "F": "BCD"}
+)
+# Box, Hunter and Hunter's bicycle, 2^(7-4): seconds to climb a hill.
+BICYCLE = fraction([69, 52, 60, 83, 71, 50, 59, 88], {"D": "AB", "E": "AC", "F": "BC", "G": "ABC"})

@@ -261,7 +261,7 @@ def test_the_floor_of_p_is_that_of_the_flips_that_are_made() -> None:
 
 
 def test_diverging_less_helps_only_where_the_survivors_are_not_worse() -> None:
-    row = {"p_adjusted": 0.06, "p_equivalent": 1.0, "diverged": 0, "control_diverged": 40}
-    changes = [{"effect": 0.3}, {"effect": -0.3}, {"effect": 0.01, "p_equivalent": 0.01}]
+    row = {"p_adjusted": 0.06, "p_equivalent_adjusted": 1.0, "diverged": 0, "control_diverged": 40}
+    changes = [{"effect": 0.3}, {"effect": -0.3}, {"effect": 0.01, "p_equivalent_adjusted": 0.01}]
     table = pd.DataFrame([row | change for change in changes]).assign(p_divergence=0.01)
     assert verdicts(table).tolist() == [UNDECIDED, HELPS, HELPS]

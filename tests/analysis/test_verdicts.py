@@ -7,7 +7,7 @@ import pytest
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, verdicts
 
 USUAL = {
-    "effect": -0.1, "p_adjusted": 0.01, "p_equivalent": 0.9,
+    "effect": -0.1, "p_adjusted": 0.01, "p_equivalent_adjusted": 0.9,
     "diverged": 0, "control_diverged": 0, "p_divergence": np.nan,
 }  # fmt: skip
 
@@ -18,13 +18,13 @@ USUAL = {
         ({}, HELPS),
         ({"effect": 0.1}, HURTS),
         ({"p_adjusted": 0.06}, UNDECIDED),
-        ({"p_adjusted": np.nan, "p_equivalent": np.nan}, UNDECIDED),
+        ({"p_adjusted": np.nan, "p_equivalent_adjusted": np.nan}, UNDECIDED),
         # Certain and tiny: it does not matter.
-        ({"p_equivalent": 0.01}, EQUAL),
+        ({"p_equivalent_adjusted": 0.01}, EQUAL),
         # The runs that are missing would have been the bad ones.
         ({"diverged": 1, "p_divergence": 1.0}, UNDECIDED),
         ({"diverged": 1, "p_divergence": 1.0, "effect": 0.1}, HURTS),
-        ({"diverged": 1, "p_divergence": 1.0, "p_equivalent": 0.01}, UNDECIDED),
+        ({"diverged": 1, "p_divergence": 1.0, "p_equivalent_adjusted": 0.01}, UNDECIDED),
         ({"diverged": 9, "p_divergence": 0.01}, HURTS),
         ({"control_diverged": 1, "p_divergence": 1.0, "effect": 0.1}, UNDECIDED),
         ({"control_diverged": 1, "p_divergence": 1.0}, HELPS),

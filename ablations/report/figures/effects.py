@@ -22,6 +22,7 @@ from matplotlib.patches import Patch
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale, strongest_pairs
 from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.design import Design
+from ablations.analysis.inference import min_seeds
 from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import (
@@ -64,6 +65,7 @@ def comparison_figures(
     is_certain = rows["p_adjusted"] <= 0.05
     is_better = (rows["effect"] > 0) == design.higher_is_better
     is_within = (rows["low"] >= -design.bound) & (rows["high"] <= design.bound)
+    is_within &= rows["seeds"] >= min_seeds(design.alpha)
     is_equal = is_within | (rows["identical"] == rows["pairs"])
     verdict = np.select(
         [is_equal, is_certain & is_better, is_certain], [EQUAL, HELPS, HURTS], UNDECIDED
@@ -73,7 +75,13 @@ def comparison_figures(
     outcome = name_outcome(design.outcome)
     draw = partial(main_effects, rows, points, design, outcome)
     yield FigureSpec.describe(
-        "levels", "comparison", draw, first=first, second=second, outcome=outcome
+        "levels",
+        "comparison",
+        draw,
+        first=first,
+        second=second,
+        outcome=outcome,
+        min_seeds=min_seeds(design.alpha),
     )
 
 

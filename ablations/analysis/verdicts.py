@@ -1,0 +1,77 @@
+"""What a level does, in four words, and why these are not what the numbers suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis.design import Design
+from ablations.analysis.inference import min_seeds
+
+HELPS, HURTS, EQUAL = "helps", "hurts", "practically equal"
+UNDECIDED = "not enough evidence"
+VERDICTS = (HELPS, HURTS, EQUAL, UNDECIDED)
+
+
+def verdicts(
+    effects: pd.DataFrame, *, alpha: float = 0.05, higher_is_better: bool = False
+) -> pd.Series:
+    """Give every row of a table its verdict: a Series of words on its index.
+
+    The table needs ``effect, p_adjusted, p_equivalent_adjusted, diverged, control_diverged,
+    p_divergence``.
+    The first rule that fits decides:
+
+    1. It diverges more often than its control, beyond chance: hurts.
+    2. It diverges less often, beyond chance, and where both survived its mean is not worse, or is
+       within the margin: helps.
+    3. It is within the margin (two one-sided tests), and diverges as often: practically equal,
+       even when the tiny difference is certain.
+    4. The adjusted p is at most ``alpha``: helps or hurts. Yet a level that diverges more than its
+       control never helps and one that diverges less never hurts, since the pairs that are missing
+       are its control's bad ones.
+    5. Not enough evidence.
+    """
+    more = effects["diverged"] > effects["control_diverged"]
+    fewer = effects["diverged"] < effects["control_diverged"]
+    unstable = effects["p_divergence"] <= alpha
+    certain = effects["p_adjusted"] <= alpha
+    better = effects["effect"] > 0 if higher_is_better else effects["effect"] < 0
+    worse = effects["effect"] < 0 if higher_is_better else effects["effect"] > 0
+    within = effects["p_equivalent_adjusted"] <= alpha
+    rules = [
+        more & unstable,
+        fewer & unstable & (~worse | within),
+        within & ~more & ~fewer,
+        certain & better & ~more,
+        certain & worse & ~fewer,
+    ]
+    conditions = [rule.to_numpy(dtype=bool) for rule in rules]
+    words = np.select(conditions, [HURTS, HELPS, EQUAL, HELPS, HURTS], UNDECIDED)
+    return pd.Series(words, index=effects.index, name="verdict", dtype=object)
+
+
+def describe_cautions(effects: pd.DataFrame, design: Design) -> list[str]:
+    """Say of every row with a verdict why it is not what interval and p suggest; else nothing."""
+    return [_describe_caution(row, design) for row in effects.to_dict("records")]
+
+
+def _describe_caution(row: Mapping[str, Any], design: Design) -> str:
+    fewest, alpha = min_seeds(design.alpha), design.alpha
+    if row["verdict"] == UNDECIDED and row["seeds"] < fewest and row["p_equivalent"] <= alpha:
+        return f"Seems equal, but fewer than {fewest} {design.unit}s show no equality."
+    if row["verdict"] not in (HELPS, HURTS) or not row["low"] <= 0 <= row["high"]:
+        return ""
+    if row["p_divergence"] <= alpha and row["diverged"] != row["control_diverged"]:
+        more = "more" if row["diverged"] > row["control_diverged"] else "less"
+        return (
+            f"It diverges {more} often than its control, which decides; where both survived its "
+            "interval contains 0."
+        )
+    return (
+        f"Its interval contains 0: {design.unit}s agree in sign, which decides "
+        f"(p {row['p_adjusted']:.2g}), more than in size."
+    )

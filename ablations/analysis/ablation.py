@@ -16,6 +16,9 @@ from ablations.analysis.selection import describe_choices, tune
 from ablations.analysis.statements import join_statements
 from ablations.results.metadata import NOT_SET, in_order
 
+FIRST_REPEAT = 20
+"""Seeds of a study with which each of its splits has two."""
+
 
 @dataclass(frozen=True)
 class Effects:
@@ -84,19 +87,26 @@ def ablation_effects(design: Design) -> Effects:
     return Effects(design, effects, in_order(interactions(design), design.levels, columns))
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better", "margin", "alpha")
+@accept_table(
+    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "overlap", "split")
+)
 def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
-    """Return main effects with ``depends_on`` (``moderators``) and ``more`` (``seeds_needed``)."""
+    """Return main effects with ``depends_on`` (``moderators``), ``more`` and ``needs_rows``
+    (``seeds_needed``).
+    """
     effects = main_effects(design, correction=correction)
     margin, alpha, column = design.bound, design.alpha, effects.columns.get_loc("n")
     axes = moderators(effects, interactions(design), margin=margin, alpha=alpha)
+    first_repeat = FIRST_REPEAT if design.may_repeat_splits else 0
     needed = seeds_needed(
         effects,
         margin=margin,
         alpha=alpha,
+        first_repeat=first_repeat,
         level_at=design.level_at,
         confidence=design.confidence,
     )
+    effects.insert(column, "needs_rows", needed["needs_rows"])
     effects.insert(column, "more", needed["more"])
     effects.insert(column, "depends_on", axes)
     return effects

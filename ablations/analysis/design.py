@@ -12,8 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Column, Floats, Ints, combine, rank_texts, varying
+from ablations.analysis.arguments import check_columns, check_mapping, check_names
+from ablations.analysis.coding import (
+    Column,
+    Floats,
+    Ints,
+    combine,
+    name_level,
+    varying,
+)
+from ablations.analysis.observations import Observations
 from ablations.analysis.spending import next_look
+from ablations.analysis.statuses import complete_runs
 from ablations.results.looks import Look, is_counted
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
@@ -24,49 +34,10 @@ OUTCOME = "val_loss"
 SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 """Columns that tell configurations apart even where no axis names them: the study ``cells`` trains
 each of its configurations for a number of epochs of its own."""
+SEEDS_OF_OWN_SPLIT = 10
+"""The seeds of a study that repeats splits have splits of their own up to this number."""
 Scale = Literal["log", "difference"]
 Question = Callable[..., pd.DataFrame]
-
-
-@dataclass(frozen=True, eq=False)
-class Observations:
-    """The runs that carry a result, as arrays with one entry a run.
-
-    ``rows``: positions in the design's ``runs``; ``raw``: the outcome, missing where the run
-    ``diverged``; ``value``: the same on the scale of the comparison; ``block``: a position in
-    ``blocks``, the sorted labels of all blocks; ``columns``: the factors, which may have any names.
-    """
-
-    rows: Ints
-    raw: Floats
-    value: Floats
-    diverged: Bools
-    block: Ints
-    blocks: pd.Index
-    columns: Mapping[str, Column]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def cells(self, factors: Sequence[str]) -> Ints:
-        """Number the combinations of some factors, in order of appearance."""
-        return combine((self.columns[name] for name in factors), len(self))
-
-    def sorted_cells(self, factors: Sequence[str]) -> Ints:
-        """Number the combinations of some factors, in the order of their levels as text."""
-        cells = self.cells(factors)
-        if not len(cells):
-            return cells
-        first = np.unique(cells, return_index=True)[1]
-        columns = [self.columns[name] for name in factors]
-        parts = [[column.texts[code] for code in column.codes[first]] for column in columns]
-        texts = [" ".join(row) for row in zip(*parts, strict=True)] or [""] * len(first)
-        return rank_texts(texts)[cells]
-
-    def levels(self, factors: Sequence[str], rows: Ints) -> pd.DataFrame:
-        """Return the levels of some factors in some observations."""
-        columns = {name: self.columns[name].values.iloc[rows].array for name in factors}
-        return pd.DataFrame(columns, index=range(len(rows)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +47,9 @@ class Design:
     Attributes
     ----------
     runs
-        Any long table, one row a run, in any order; without a ``status`` all rows are ``ok``.
+        Any long table, one row a run, in any order.  A run without a ``status`` diverged if its
+        outcome is infinite or missing; a missing level is the level ``"None"``
+        (``complete_runs``).
     factors
         Every column that tells one configuration from another, the axes included.
     controls
@@ -110,6 +83,12 @@ class Design:
         Whether each seed chose these levels on rows of its own, and not the other half of seeds.
     source
         The design before it was tuned over these axes.
+    overlap
+        Judging rows over training rows, where each block splits one finite table at random, for
+        effects on new data like this table; 0 for effects on what the blocks themselves vary.
+    split
+        Column with a label for the split of a run's block, the same where blocks repeat a split;
+        missing labels, or None: each block has a split, or data, of its own.
     """
 
     runs: pd.DataFrame
@@ -131,13 +110,22 @@ class Design:
     tune_over: tuple[str, ...] = ()
     tuned_by_seed: bool = False
     source: Design | None = None
+    overlap: float = 0.0
+    split: str | None = None
 
     def __post_init__(self) -> None:
         if self.scale not in ("log", "difference"):
             raise ValueError(f"scale must be 'log' or 'difference', not {self.scale!r}")
+        if not 0 <= self.overlap < np.inf:
+            raise ValueError(f"overlap must be a ratio of rows, not {self.overlap!r}")
         check_names("factors", self.factors)
         check_mapping("controls", self.controls)
-        check_columns(self.runs, [*self.factors, self.block, self.outcome])
+        check_columns(self.runs, [*self.factors, self.block, self.outcome, self.split])
+        runs = complete_runs(self.runs, self.factors, self.outcome, self.status)
+        controls = {axis: name_level(level) for axis, level in self.controls.items()}
+        # A frozen class: the fields are what they would have been in a table of texts.
+        object.__setattr__(self, "runs", runs)
+        object.__setattr__(self, "controls", controls)
         if self.block is None:
             return
         if self.block in self.factors:
@@ -161,6 +149,7 @@ class Design:
         axes = [axis for axis in planned_axes if axis in metadata.controls]
         controls = {axis: label(metadata.controls[axis]) for axis in axes}
         size = 1.0 if scale == "log" else typical_size(runs, controls, outcome)
+        judging = metadata.judging
         return cls(
             runs,
             factors=tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS])))),
@@ -172,7 +161,9 @@ class Design:
             axes=tuple(varying(ended, names)),
             levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
             looks=metadata.looks,
+            overlap=0.0 if judging is None or judging.is_fixed else judging.overlap,
             confidence=1 - metadata.alpha,
+            split="split" if "split" in runs and runs["split"].notna().any() else None,
         )
 
     def at_look(self, ledger: Sequence[Look]) -> Design:
@@ -204,12 +195,6 @@ class Design:
     def position(self) -> int:
         """Which look of the ledger this is, the first being 1; 0 if it is none."""
         return self.ledger.index(self.look) + 1 if self.look in self.ledger else 0
-
-    @property
-    def interval(self) -> str:
-        """What the interval of an effect is called in texts."""
-        of_all = "" if self.look is None and not self.looks else ", which keeps 95 % over all looks"
-        return f"{100 * self.confidence:.4g} % t interval over blocks{of_all}"
 
     @property
     def bound(self) -> float:
@@ -253,11 +238,47 @@ class Design:
         return np.asarray(column.codes, dtype=np.int64), column.categories
 
     @cached_property
+    def splits(self) -> Ints:
+        """A number for the split of each block, as many as there are labels of blocks."""
+        codes, labels = self.blocks
+        numbers = np.arange(len(labels))
+        if self.split is None:
+            return numbers
+        table = pd.DataFrame({"block": codes, "split": self.runs[self.split].to_numpy()})
+        table = table.dropna().drop_duplicates()
+        if repeated := table.loc[table["block"].duplicated(), "block"].tolist():
+            label = labels[repeated[0]]
+            raise ValueError(f"the {self.unit} {label} has several splits in {self.split!r}")
+        numbers[table["block"]] = len(labels) + pd.factorize(table["split"])[0]
+        return numbers
+
+    @property
+    def has_repeated_splits(self) -> bool:
+        """Whether any two blocks have the same split."""
+        return len(np.unique(self.splits)) < len(self.splits)
+
+    @property
+    def may_repeat_splits(self) -> bool:
+        """Whether no two blocks have the same split yet, and more blocks of the study would."""
+        is_short = len(self.splits) <= SEEDS_OF_OWN_SPLIT
+        return self.overlap > 0 and self.split is not None and is_short
+
+    @cached_property
     def statuses(self) -> npt.NDArray[np.object_]:
-        """The status of each run; ``ok`` where the table has none."""
-        if self.status not in self.runs:
-            return np.full(len(self.runs), "ok", dtype=object)
-        return np.asarray(self.runs[self.status], dtype=object)
+        """The status of each run; an infinite outcome under another name is still one that
+        diverged.
+        """
+        statuses = np.array(self.runs[self.status], dtype=object)
+        statuses[(statuses == "ok") & np.isinf(self._numbers)] = "diverged"
+        return statuses
+
+    @cached_property
+    def _numbers(self) -> Floats:
+        """The outcome of each run."""
+        outcome = self.runs[self.outcome]
+        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
+            raise ValueError(f"{self.outcome!r} is no column of numbers")
+        return np.asarray(outcome.to_numpy(dtype=float, na_value=np.nan))
 
     @property
     def n_blocks(self) -> int:
@@ -267,14 +288,8 @@ class Design:
     @cached_property
     def observations(self) -> Observations:
         """The runs that ended with a result or diverged; others carry no information."""
-        outcome = self.runs[self.outcome]
-        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
-            raise ValueError(f"{self.outcome!r} is no column of numbers")
-        raw = outcome.to_numpy(dtype=float, na_value=np.nan)
-        ok = self.statuses == "ok"
-        # An infinite number under another name is still a run that diverged.
-        diverged = (self.statuses == "diverged") | (ok & np.isinf(raw))
-        usable = ok & np.isfinite(raw)
+        raw, diverged = self._numbers, self.statuses == "diverged"
+        usable = (self.statuses == "ok") & np.isfinite(raw)
         if self.scale == "log" and (raw[usable] <= 0).any():
             raise ValueError(
                 f"{self.outcome!r} has values that are not positive: compare it with "
@@ -314,30 +329,6 @@ class Design:
         if key not in self._answers:
             self._answers[key] = function(self, *args, **options)
         return self._answers[key]
-
-
-def check_names(argument: str, names: object) -> None:
-    """Raise ``ValueError`` unless an argument is a list of different columns."""
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        message = f"{argument} must be a list of columns, not {names!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
-    if len(set(names)) < len(names):
-        raise ValueError(f"{argument} names a column twice: {', '.join(map(str, names))}")
-
-
-def check_mapping(argument: str, levels: object) -> None:
-    """Raise ``ValueError`` unless an argument maps columns to levels."""
-    if not isinstance(levels, Mapping):
-        message = f"{argument} must map columns to levels, not {levels!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
-
-
-def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
-    """Raise ``ValueError`` if a table lacks a column; None stands for no column."""
-    for name in names:
-        if name is not None and name not in runs:
-            columns = ", ".join(map(str, runs.columns))
-            raise ValueError(f"there is no column {name!r}; there are {columns}")
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:

@@ -7,6 +7,7 @@ from scipy import stats
 
 from ablations.analysis.coding import Floats
 from ablations.analysis.inference import max_t, mean_and_sd, min_seeds
+from ablations.analysis.posterior import Posterior
 
 
 def equivalence_p(mean: Floats, sd: Floats, n: Floats, margin: float) -> Floats:
@@ -21,7 +22,9 @@ def equivalence_p(mean: Floats, sd: Floats, n: Floats, margin: float) -> Floats:
     return np.where(np.isnan(n), np.nan, np.where(error == 0, certain, p))
 
 
-def adjusted_equivalence_p(d: Floats, margin: float, alpha: float = 0.05) -> Floats:
+def adjusted_equivalence_p(
+    d: Floats, margin: float, alpha: float = 0.05, posterior: Posterior | None = None
+) -> Floats:
     """Family-wise adjusted p that the mean of each column of ``d`` (seeds x levels) is within a
     margin.
 
@@ -32,12 +35,17 @@ def adjusted_equivalence_p(d: Floats, margin: float, alpha: float = 0.05) -> Flo
     of the margin, with six seeds and a correlation of 0.5.
 
     Missing with fewer seeds than can show a difference (``min_seeds``): these show no equality
-    either.
+    either.  Where seeds split one table, ``posterior`` is that of the means on new data like it,
+    whose p are less certain than those of the seeds.
     """
     mean, sd = mean_and_sd(d)
     n = np.isfinite(d).sum(axis=0).astype(float)
     nearer = np.where(mean < 0, -1.0, 1.0)
-    p = np.fmax(equivalence_p(mean, sd, n, margin), max_t(margin - nearer * d, one_sided=True))
+    p, t = equivalence_p(mean, sd, n, margin), None
+    if posterior is not None:
+        p = posterior.p_equivalent(margin)
+        t = stats.t.isf(p, posterior.degrees)
+    p = np.fmax(p, max_t(margin - nearer * d, t, one_sided=True))
     return np.where(n >= min_seeds(alpha), p, np.nan)
 
 

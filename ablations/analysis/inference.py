@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.multitest import fdrcorrection
 
 from ablations.analysis.coding import Floats, Ints, fixed_order
 from ablations.analysis.design import Scale
@@ -114,7 +114,7 @@ def _count_flips(d: Floats, least: Floats) -> Floats:
     return counts
 
 
-def max_t(differences: Floats, *, one_sided: bool = False) -> Floats:
+def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = False) -> Floats:
     """Family-wise adjusted p of every column by step-down sign-flip max-T (Westfall & Young, 1993).
 
     All contrasts of a seed flip together, which uses their correlation, and the smallest p that
@@ -128,6 +128,8 @@ def max_t(differences: Floats, *, one_sided: bool = False) -> Floats:
 
     Parameters
     ----------
+    t
+        The t of each column to test in place of that of its numbers; missing: the latter.
     one_sided
         Count sums that are as large as those of the data, and not those that are as far below zero.
     """
@@ -143,7 +145,10 @@ def max_t(differences: Floats, *, one_sided: bool = False) -> Floats:
         size = sums if one_sided else np.abs(sums)
         return size if alike else _surprise(size, n)
 
-    observed = statistic(scaled.sum(axis=0))
+    sums = scaled.sum(axis=0)
+    if t is not None:
+        sums = np.where(np.isnan(t), sums, _standardised_sum(t, n))
+    observed = statistic(sums)
     order = np.argsort(-observed, kind="stable")
     exceeded = np.zeros(len(order))
     # Of two opposite patterns of signs the list has one.
@@ -164,10 +169,17 @@ def max_t(differences: Floats, *, one_sided: bool = False) -> Floats:
         single = sign_flip_p(differences)[order]
         last = np.flatnonzero(np.isfinite(single))[-1:]
         adjusted = np.fmax(adjusted, single)
-        adjusted[last] = single[last]
+        if t is None:
+            adjusted[last] = single[last]
     p = np.empty(len(order))
     p[order] = np.maximum.accumulate(adjusted)
     return np.where(n >= 2, p, np.nan)
+
+
+def _standardised_sum(t: Floats, n: Ints) -> Floats:
+    """Return sum d / sqrt(sum d^2) of n numbers whose t is known."""
+    finite = np.clip(np.nan_to_num(t), -1e150, 1e150)
+    return np.asarray(finite * np.sqrt(n / np.maximum(finite**2 + n - 1, 1e-300)))
 
 
 def _surprise(size: Floats, n: Ints) -> Floats:
@@ -211,12 +223,19 @@ def _all_signs(n: int) -> Floats:
     return np.asarray(1 - 2 * (bits & 1), dtype=float)
 
 
-def adjust(p: Floats, method: str = "holm") -> Floats:
-    """Adjust p-values with statsmodels' ``multipletests``; missing ones stay missing."""
+def adjust(p: Floats, method: Literal["holm", "fdr_bh"] = "holm") -> Floats:
+    """Adjust p-values by Holm's or Benjamini and Hochberg's method; missing ones stay missing.
+
+    As ``multipletests`` of statsmodels, which also collects the garbage of the process each time.
+    """
     adjusted = np.full(len(p), np.nan)
-    present = np.isfinite(p)
-    if present.any():
-        adjusted[present] = multipletests(p[present], method=method)[1]
+    present = np.flatnonzero(np.isfinite(p))
+    if method == "fdr_bh" and len(present):
+        adjusted[present] = fdrcorrection(p[present])[1]
+    elif method == "holm":
+        order = present[np.argsort(p[present])]
+        multiples = p[order] * np.arange(len(order), 0, -1)
+        adjusted[order] = np.minimum(np.maximum.accumulate(multiples), 1.0)
     return adjusted
 
 

@@ -12,13 +12,11 @@ from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     adjust,
     group_intervals,
-    max_t,
-    mean_intervals,
-    sign_flip_p,
     smallest_p,
 )
 from ablations.analysis.pairing import Pairs, count_pairs, find_balanced, mean_by_block, pair_runs
-from ablations.analysis.statements import STATED, assumptions_text, list_counts, state_basis
+from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
+from ablations.analysis.statements import STATED, list_counts, state_basis
 
 SIMPLE_COLUMNS = [
     "axis", "level", "control", "given", "given_level", "effect", "low", "high", "change",
@@ -33,7 +31,7 @@ INTERACTION_COLUMNS = [
 UNKNOWN = "unknown: too few seeds"
 
 
-@accept_table("controls", "factors", "scale")
+@accept_table("controls", "factors", "scale", "overlap", "split")
 def simple_effects(design: Design) -> pd.DataFrame:
     """Compare every level with its control at each level of every other axis, one at a time.
 
@@ -54,11 +52,11 @@ def simple_effects(design: Design) -> pd.DataFrame:
         return pd.DataFrame(columns=SIMPLE_COLUMNS)
     table = pd.concat(tables, ignore_index=True)
     procedure = (
-        f"differences paired within blocks, mean over cells; {design.interval}; p by sign flips; "
-        f" Benjamini-Hochberg over {int(table['p'].notna().sum())}"
+        f"differences paired within blocks, mean over cells, then {describe_interval(design)} and "
+        f"sign flips; Benjamini-Hochberg over {int(table['p'].notna().sum())}"
     )
     table["p_adjusted"] = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
-    assumptions = assumptions_text(design.unit)
+    assumptions = describe_assumptions(design)
     return state_basis(table, table["seeds"], procedure, assumptions)[SIMPLE_COLUMNS]
 
 
@@ -76,7 +74,9 @@ def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
     pairs = pairs.take(balanced)
     present, first, contrast = np.unique(contrast[balanced], return_index=True, return_inverse=True)
     shape = len(data.blocks), len(present)
-    d = mean_by_block(pairs.difference, contrast, pairs.block, shape)[pd.unique(pairs.block)]
+    blocks = pd.unique(pairs.block)
+    d = mean_by_block(pairs.difference, contrast, pairs.block, shape)[blocks]
+    means = MeanEffects.from_differences(design, d, blocks)
     counts = pd.DataFrame(count_pairs(pairs, contrast, len(present)))
     rows = pairs.row[first]
     return counts.assign(
@@ -85,8 +85,8 @@ def _effects_at(design: Design, axis: str, other: str) -> pd.DataFrame | None:
         control=[design.controls[axis]] * len(rows),
         given=other,
         given_level=data.columns[other].values.iloc[rows].array,
-        **mean_intervals(d, design.scale, design.confidence),
-        p=sign_flip_p(d),
+        **means.columns(design.scale),
+        p=means.p(),
         seeds=np.isfinite(d).sum(axis=0),
         left_out=list_counts(
             (n_pairs[present] - counts["pairs"], f"pair of an incomplete {block} or cell"),
@@ -142,7 +142,7 @@ def moderators(
     return pd.Series(words, index=effects.index, dtype=object)
 
 
-@accept_table("controls", "factors", "scale")
+@accept_table("controls", "factors", "scale", "overlap", "split")
 def interactions(design: Design) -> pd.DataFrame:
     """Compare every pair of levels, on every pair of axes, with the joint control.
 
@@ -174,16 +174,17 @@ def interactions(design: Design) -> pd.DataFrame:
     table = pd.concat(tables, ignore_index=True)
     d = np.hstack([wide for _, wide in answers])
     floor = smallest_p(np.isfinite(d).sum(axis=0))
+    means = MeanEffects.from_differences(design, d, pd.unique(design.observations.block))
     n = table["double_seeds"].fillna(table["seeds"]).astype(int)
     procedure = (
-        f"double differences paired within blocks, mean over cells; {design.interval}; p by sign "
-        f"flips; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
+        f"double differences paired within blocks, mean over cells, {describe_interval(design)} "
+        f"and sign flips; Benjamini-Hochberg and max-T over {int(table['p'].notna().sum())}"
     )
     adjusted = adjust(table["p"].to_numpy(dtype=float), "fdr_bh")
     table = table.assign(
-        p_adjusted=adjusted, p_family=max_t(d), p_floor=floor, reachable=floor <= 0.05
+        p_adjusted=adjusted, p_family=means.family_p(), p_floor=floor, reachable=floor <= 0.05
     )
-    return state_basis(table, n, procedure, assumptions_text(design.unit))[INTERACTION_COLUMNS]
+    return state_basis(table, n, procedure, describe_assumptions(design))[INTERACTION_COLUMNS]
 
 
 def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]:
@@ -198,9 +199,8 @@ def _compare_axes(design: Design, a: str, b: str) -> tuple[pd.DataFrame, Floats]
         difference=value[corners["row"]] - value[corners["alone_a"]] - value[corners["alone_b"]]
         + value[corners["joint"]]
     )  # fmt: skip
-    shape = len(data.blocks), size
-    effects, _, incomplete = _average(cross, shape, design.confidence)
-    doubles, wide, incomplete_corners = _average(corners, shape, design.confidence)
+    effects, _, incomplete = _average(design, cross, size)
+    doubles, wide, incomplete_corners = _average(design, corners, size)
     contrast = effects.index.to_numpy(dtype=np.int64)
     n_runs, n_cross, n_corners, lost = (
         np.bincount(rows["contrast"], minlength=size)
@@ -256,29 +256,28 @@ def _partners(design: Design, a: str, b: str) -> pd.DataFrame:
     )
 
 
-def _average(
-    rows: pd.DataFrame, shape: tuple[int, int], confidence: float
-) -> tuple[pd.DataFrame, Floats, Ints]:
-    """Average the balanced rows of contrasts, also by block; and count the others.
-
-    ``shape`` is the number of blocks and of contrasts.
-    """
-    size = shape[1]
+def _average(design: Design, rows: pd.DataFrame, size: int) -> tuple[pd.DataFrame, Floats, Ints]:
+    """Average the balanced rows of contrasts, also by block; and count the others."""
     before = np.bincount(rows["contrast"], minlength=size)
     codes = (rows[name].to_numpy() for name in ("contrast", "cell", "block"))
     rows = rows[find_balanced(*codes)]
     contrast, block = rows["contrast"].to_numpy(), rows["block"].to_numpy()
+    shape = len(design.observations.blocks), size
     wide = mean_by_block(rows["difference"].to_numpy(), contrast, block, shape)
     order = np.sort(number_pairs(contrast, block)[1])
     values = pd.Series(wide[block[order], contrast[order]])
-    table = group_intervals(values, contrast[order], confidence)
+    table = group_intervals(values, contrast[order], design.confidence)
     present = table.index.to_numpy(dtype=np.int64)
     diverged = contrast[rows["diverged"].to_numpy()]
+    means = MeanEffects.from_differences(design, wide[:, present], np.arange(len(wide)))
+    if means.posterior is not None:
+        low, high = means.posterior.interval(design.confidence)
+        table = table.assign(mean=means.posterior.mean, low=low, high=high)
     table = table.assign(
         seeds=table["n"],
         cells=count_distinct(contrast, rows["cell"].to_numpy(), size)[present],
         diverged=np.bincount(diverged, minlength=size)[present],
-        p=sign_flip_p(wide[:, present]) if len(present) else np.empty(0),
+        p=means.p() if len(present) else np.empty(0),
     )
     return table, wide, before - np.bincount(contrast, minlength=size)
 

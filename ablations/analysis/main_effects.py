@@ -15,21 +15,24 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
-from ablations.analysis.confounding import inestimable_main_effects
 from ablations.analysis.design import Design, accept_table
-from ablations.analysis.equality import adjusted_equivalence_p, equivalence_p, share_within
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     EXACT_FAMILY_BLOCKS,
     RESAMPLES,
     adjust,
-    max_t,
-    mean_and_sd,
-    mean_intervals,
     min_seeds,
     share_positive,
     sign_flip_p,
     smallest_p,
+)
+from ablations.analysis.least_squares import (
+    MODEL_CAUTION,
+    NO_INTERACTIONS,
+    estimate_by_block,
+    estimate_over_blocks,
+    judge_over_blocks,
+    list_unpaired,
 )
 from ablations.analysis.pairing import (
     Pairs,
@@ -39,15 +42,22 @@ from ablations.analysis.pairing import (
     mean_differences,
     pair_runs,
 )
-from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
+from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
+from ablations.analysis.statements import (
+    STATED,
+    UNTESTED,
+    join_statements,
+    list_counts,
+    question_text,
+)
 from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
-    "p", "p_adjusted", "p_floor", "reachable", "p_equivalent", "p_equivalent_adjusted",
-    "within_margin", "better", "helped", "cells", "seeds", "pairs", "survivors", "seeds_dropped",
-    "cells_dropped", "identical", "diverged", "control_diverged", "p_divergence", "conditional",
-    "verdict", "caution", *STATED,
+    "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
+    "p_equivalent_adjusted", "within_margin", "better", "helped", "cells", "seeds", "pairs",
+    "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged", "control_diverged",
+    "p_divergence", "conditional", "verdict", "caution", *STATED,
 ]  # fmt: skip
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
@@ -56,7 +66,9 @@ COUNTS = [
 Correction = Literal["max_t", "holm"]
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better", "margin", "alpha")
+@accept_table(
+    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "overlap", "split")
+)
 def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
     """Compare every level with its axis' control, and say in four words what that shows.
 
@@ -69,12 +81,16 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     Returns
     -------
     DataFrame
-        One row a level, in order of appearance; one that has no pair (``pairs`` 0) comes last,
-        and ``left_out`` says why:
+        One row a level, in order of appearance.  Levels without pairs come last: estimated by
+        least squares of main effects and blocks where that is possible (``procedure`` says so), or
+        else with ``pairs`` 0; ``left_out`` says why:
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference and its t interval,
           of the design's ``confidence``, on the scale; ``change, change_low, change_high``: as a
           fraction (log scale).
+          Where seeds split one table, the interval is about new data like it (``overlap``), or
+          about this table (``overlap`` 0); ``lasting_error`` is the standard error that would
+          stay with any number of seeds.
         - ``p, p_adjusted``: sign-flip, before and after correction; ``p_floor``: the smallest
           adjusted p these seeds can give; ``reachable``: whether that is below ``alpha``;
           ``p_equivalent``: two one-sided t tests; ``p_equivalent_adjusted``: over all levels
@@ -82,8 +98,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           ``within_margin``: share of the posterior within the margin (``share_within``).
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
-        - ``cells, seeds, pairs``: what was compared; ``seeds_dropped, cells_dropped``: left out as
-          incomplete; ``identical``: pairs equal to the last bit.
+        - ``cells, seeds, pairs``: what was compared (without pairs: runs of the level);
+          ``seeds_dropped, cells_dropped``: left out as incomplete; ``identical``: pairs equal to
+          the last bit.
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
@@ -92,9 +109,21 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
-    missing = inestimable_main_effects(design) + [row for axis in by_axis for row in axis.missing]
+    unpaired = list_unpaired(design)
+    by_block = estimate_by_block(design, unpaired)
+    if by_block.levels:
+        contrasts.append(_Contrasts(by_block.counts, by_block.differences, by_block.divergence, []))
     tables = [_tested(design, contrasts, correction)] if contrasts else []
-    if missing or not contrasts:
+    unpaired = [row for row in unpaired if row not in by_block.levels]
+    # What a table of its own says of new data like it takes differences by block.
+    fits = estimate_over_blocks(design, [] if design.overlap else unpaired)
+    if len(fits):
+        others = tables[0]["p"].to_numpy(dtype=float) if tables else np.zeros(0)
+        tables.append(_judge(design, judge_over_blocks(design, fits, others)))
+        fitted = set(zip(fits["axis"], fits["level"], strict=True))
+        unpaired = [row for row in unpaired if row[:2] not in fitted]
+    missing = unpaired + [row for axis in by_axis for row in axis.missing]
+    if missing or not tables:
         tables.append(_unpaired(design, missing))
     return pd.concat(tables, ignore_index=True)
 
@@ -158,6 +187,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
+            "reason": "",
         }
     )
     shape = len(data.blocks), len(level)
@@ -178,11 +208,12 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     excess = np.asfortranarray(np.hstack([axis.divergence for axis in contrasts]))
     compared = np.isfinite(excess).any(axis=1)
     d, excess = d[compared], excess[compared]
-    n, p = np.isfinite(d).sum(axis=0), sign_flip_p(d)
+    means = MeanEffects.from_differences(design, d, np.flatnonzero(compared))
+    n, p = np.isfinite(d).sum(axis=0), means.p()
     # Where nothing diverged there is no second question, and it must not cost the family anything.
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
     if correction == "max_t":
-        adjusted, tests = max_t(np.hstack([d, uneven])), 1
+        adjusted, tests = means.family_p(uneven), 1
     else:
         raw = np.concatenate([p, sign_flip_p(uneven)])
         adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
@@ -191,37 +222,58 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     family = len(table) + int(np.isfinite(p_divergence).sum())
     block, sign = design.unit, 1 if design.higher_is_better else -1
     table = table.assign(
-        **mean_intervals(d, design.scale, design.confidence),
+        **means.columns(design.scale),
         seeds=n,
         p=p,
         p_adjusted=adjusted[: len(n)],
         p_divergence=p_divergence,
         p_floor=floor,
         reachable=floor <= design.alpha,
-        p_equivalent=equivalence_p(*mean_and_sd(d), n, design.bound),
-        p_equivalent_adjusted=adjusted_equivalence_p(d, design.bound, design.alpha),
-        within_margin=share_within(d, design.bound),
+        p_equivalent=means.p_equivalent(design.bound),
+        p_equivalent_adjusted=means.adjusted_equivalence_p(design.bound, design.alpha),
+        within_margin=means.share_within(design.bound),
+        lasting_error=means.lasting_error(),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
-        procedure=[_procedure(design, seeds, family, correction, len(d)) for seeds in n],
-        assumes=assumptions_text(block),
-        left_out=list_counts(
-            (table["seeds_dropped"], f"{block} with a run missing"),
-            (table["cells_dropped"], "cell with a run missing"),
-            (table["unpaired"], "run without a partner at the control"),
-            (table["control_unpaired"], "run of the control without a partner"),
-            (table["pairs"] - table["survivors"], "pair of which a run diverged"),
-        ),
+        procedure=[
+            _procedure(design, seeds, family, correction, len(d), bool(reason))
+            for seeds, reason in zip(n, table["reason"], strict=True)
+        ],
+        assumes=[
+            join_statements(describe_assumptions(design), NO_INTERACTIONS if reason else "")
+            for reason in table["reason"]
+        ],
+        left_out=[*map(join_statements, _list_missing(table, block), table["reason"])],
     )
+    return _judge(design, table)
+
+
+def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
+    return list_counts(
+        (table["seeds_dropped"], f"{block} with a run missing"),
+        (table["cells_dropped"], "cell with a run missing"),
+        (table["unpaired"], "run without a partner at the control"),
+        (table["control_unpaired"], "run of the control without a partner"),
+        (table["pairs"] - table["survivors"], "pair of which a run diverged"),
+    )
+
+
+def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
     words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
-    return table.assign(caution=describe_cautions(table, design))[EFFECT_COLUMNS]
+    cautions = zip(describe_cautions(table, design), table["reason"], strict=True)
+    table["caution"] = [
+        " ".join(filter(None, (caution, MODEL_CAUTION.format(reason) if reason else "")))
+        for caution, reason in cautions
+    ]
+    return table[EFFECT_COLUMNS]
 
 
-def _procedure(design: Design, seeds: int, family: int, correction: str, blocks: int) -> str:
-    direction = "higher" if design.higher_is_better else "lower"
-    kind = "log ratio" if design.scale == "log" else "difference"
-    question = f"{design.outcome}, {direction} is better, {kind}: "
+def _procedure(
+    design: Design, seeds: int, family: int, correction: str, blocks: int, is_fitted: bool
+) -> str:
+    higher_is_better = design.higher_is_better
+    question = question_text(design.outcome, design.scale, higher_is_better=higher_is_better)
     if seeds < 2:
         return question + UNTESTED
     flips = "exact" if seeds <= EXACT_BLOCKS else f"{RESAMPLES:,} random"
@@ -231,11 +283,14 @@ def _procedure(design: Design, seeds: int, family: int, correction: str, blocks:
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
     position = f", at look {design.position}" if design.position else ""
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
+    model = "differences paired within blocks, mean over cells"
+    if is_fitted:
+        model = "least squares of main effects within each block, as nothing pairs"
     return (
-        f"{question}differences paired within blocks, mean over cells; {design.interval}, of this "
-        f"comparison alone; p by {flips} sign flips, adjusted by {name} over {family}; equivalence "
-        f"within {margin} by two one-sided t tests and step-down max-T, from {fewest} on; verdict "
-        f"at a level of {design.alpha:.2g}{position}"
+        f"{question}{model}; {describe_interval(design)}"
+        f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
+        f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
+        f"from {fewest} on; verdict at a level of {design.alpha:.2g}{position}"
     )
 
 

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Bools
-from ablations.analysis.design import Design, Observations, accept_table
-from ablations.analysis.inference import max_t, mean_intervals, share_positive, sign_flip_p
+from ablations.analysis.design import Design, accept_table
+from ablations.analysis.inference import share_positive
+from ablations.analysis.observations import Observations
 from ablations.analysis.pairing import complete_configurations, spread_cells
-from ablations.analysis.statements import STATED, UNTESTED, assumptions_text, list_counts
+from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
+from ablations.analysis.statements import STATED, UNTESTED, list_counts
 from ablations.results.metadata import Level
 
 ONE_FACTOR_COLUMNS = [
@@ -31,7 +33,7 @@ LookUp = tuple[str, str, object, object, tuple[int, int]]
 """View, axis, level, the level it is compared with, and the numbers of both cells."""
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better")
+@accept_table("controls", "factors", "scale", "higher_is_better", "overlap", "split")
 def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd.DataFrame:
     """Compare the control with each level added, and the full model with each level taken out.
 
@@ -53,7 +55,7 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
         - ``view``: ``control plus`` (the control with ``level`` on ``axis``, against the control)
           or ``full minus`` (the full model with ``axis`` at its control, ``level``, against the
           full model); ``against``: the level it is compared with.
-        - ``effect, low, high``: mean difference over seeds, its t interval, on the scale;
+        - ``effect, low, high``: mean difference over seeds, its 95 % t interval, on the scale;
           ``change, change_low, change_high``: as a fraction (log scale only).
         - ``p``: sign-flip over seeds; ``p_adjusted``: step-down max-T over the rows of its view.
         - ``better``: share of seeds in which it is better than what it is compared with, ties half;
@@ -71,16 +73,16 @@ def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd
     table = _compare_cells(inner, look_ups)
     ended, block, sizes = table.pop("ended"), design.unit, Counter(table["view"])
     luck = "" if full is not None else SELECTED
-    procedure = (
-        f"two cells paired by block; {design.interval}; p by sign flips, step-down max-T over "
-    )
     return table.assign(
         n=table["seeds"],
         procedure=[
-            f"{procedure}{sizes[view]}" if n >= 2 else UNTESTED
+            f"two cells paired by block; {describe_interval(design)}; sign flips over blocks; "
+            f"step-down max-T over {sizes[view]}"
+            if n >= 2
+            else UNTESTED
             for view, n in zip(table["view"], table["seeds"], strict=True)
         ],
-        assumes=[assumptions_text(block) + luck * (view == MINUS) for view in table["view"]],
+        assumes=[describe_assumptions(design) + luck * (view == MINUS) for view in table["view"]],
         left_out=list_counts(
             (ended - table["seeds"], f"{block} in which one of the two diverged"),
             (design.n_blocks - ended, f"{block} in which one of the two has no result"),
@@ -96,11 +98,14 @@ def _compare_cells(design: Design, look_ups: Sequence[LookUp]) -> pd.DataFrame:
     both = cells.present[:, first] & cells.present[:, second]
     table = pd.DataFrame([row[:-1] for row in look_ups], columns=ONE_FACTOR_COLUMNS[:4])
     views, adjusted = table["view"].to_numpy(), np.full(len(table), np.nan)
+    blocks = np.unique(design.observations.block)
     for view in set(views):
-        adjusted[views == view] = max_t(d[:, views == view])
+        means = MeanEffects.from_differences(design, d[:, views == view], blocks)
+        adjusted[views == view] = means.family_p()
+    means = MeanEffects.from_differences(design, d, blocks)
     return table.assign(
-        **mean_intervals(d, design.scale, design.confidence),
-        p=sign_flip_p(d),
+        **means.columns(design.scale),
+        p=means.p(),
         p_adjusted=adjusted,
         better=share_positive(d if design.higher_is_better else -d),
         seeds=np.isfinite(d).sum(axis=0),

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ablations.analysis.coding import Bools, Floats, rank_rows
-from ablations.analysis.design import Design, accept_table, check_columns, check_names
-from ablations.analysis.inference import group_intervals, max_t
-from ablations.analysis.pairing import complete_configurations, join_factors
+from ablations.analysis.arguments import check_columns, check_names
+from ablations.analysis.best_set import BestTests, compare_with_best
+from ablations.analysis.coding import Bools, Floats, Ints, rank_rows
+from ablations.analysis.design import Design, accept_table
+from ablations.analysis.inference import group_intervals
+from ablations.analysis.pairing import join_factors
 from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
+from ablations.analysis.statuses import STATUSES
 
-STATUSES = ("ok", "diverged", "failed", "skipped")
 MEASURES = [
     "mean", "low", "high", "metric", "metric_low", "metric_high", "seconds", "runs", "ok",
     "diverged", "failed", "skipped", "complete", "pareto",
@@ -104,7 +106,7 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
     tables = []
     for axis in axes:
         levels = design.runs[axis].iloc[rows].reset_index(drop=True).rename("level")
-        groups = of_cell.groupby(levels, sort=False, dropna=True)
+        groups = of_cell.groupby(levels, sort=False, dropna=False)
         spread, lost = groups["spread"], groups["lost"].sum()
         table = pd.DataFrame(
             {
@@ -131,7 +133,8 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
 
     Only configurations that ended well in every seed are ranked (one that diverged is not among the
     best; seeds that lack runs for another reason are left out).  The best are those of best mean,
-    so ranks among few of many look more different than they are (see ``best_configuration``).
+    so ranks among few of many look more different than they are; ``best_set`` says which
+    configurations cannot be told from the best.
 
     Parameters
     ----------
@@ -152,30 +155,28 @@ def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFr
         - ``mean_rank`` over seeds, 1 is best; ``apart``: its mean rank is farther from the first
           one's than the critical difference, among as many as are ranked here.
         - ``first_better``: the share of seeds in which the first one beats it, ties half;
-          ``p_first``: sign-flip p of its difference from the first one, step-down max-T; ``seeds``.
+          ``p_first``: p of its difference from the first one, by sign flips of the largest t of all
+          pairs of configurations, also of those that are not ranked, so that it may be compared
+          with one that was chosen by its mean; ``seeds``.
         - the same in every row: ``friedman, p``: Friedman's statistic of the ranks, corrected for
           ties; ``critical_difference`` of two mean ranks, by Nemenyi's test at ``alpha`` (Demsar,
           2006).
     """
     if best < 1:
         raise ValueError(f"best must be at least 1, not {best}")
-    complete = complete_configurations(design)
-    if not complete.values.size:
+    tests: BestTests = design.compute_once(compare_with_best)
+    if not tests.merit.size:
         return pd.DataFrame(columns=[*design.factors, *RANKING_COLUMNS])
-    sign = -1 if design.higher_is_better else 1
-    merit = complete.values * sign
-    order = np.argsort(merit.mean(axis=0), kind="stable")[:best]
-    merit = merit[:, order]
-    left_out = join_statements(
-        complete.left_out,
-        format_counts((len(complete.levels) - len(order), "configuration beyond the best")),
-    )
-    table = _rank(merit, sign, design, alpha).assign(left_out=left_out)
-    return join_factors(complete.levels.iloc[order], table[RANKING_COLUMNS])
+    order = tests.order[:best]
+    beyond = format_counts((len(tests.levels) - len(order), "configuration beyond the best"))
+    left_out = join_statements(tests.left_out, beyond)
+    table = _rank(tests, order, design, alpha).assign(left_out=left_out)
+    return join_factors(tests.levels.iloc[order], table[RANKING_COLUMNS])
 
 
-def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFrame:
-    """The columns of ``ranking`` for merits of blocks x configurations, best first."""
+def _rank(tests: BestTests, order: Ints, design: Design, alpha: float) -> pd.DataFrame:
+    """The columns of ``ranking`` for some configurations, best first."""
+    merit, sign = tests.merit[:, order], -1 if design.higher_is_better else 1
     n, k = merit.shape
     ranks = stats.rankdata(merit, axis=1)
     mean_ranks = ranks.mean(axis=0)
@@ -197,7 +198,7 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
             "mean_rank": mean_ranks,
             "apart": np.abs(mean_ranks - mean_ranks[0]) > distance,
             "first_better": [np.nan, *((lead > 0).mean(axis=0) + (lead == 0).mean(axis=0) / 2)],
-            "p_first": [np.nan, *max_t(lead)],
+            "p_first": tests.p_first[order],
             "seeds": n,
             "friedman": statistic,
             "p": p,
@@ -207,7 +208,7 @@ def _rank(merit: Floats, sign: int, design: Design, alpha: float) -> pd.DataFram
     procedure = (
         f"ranks within blocks of the best {k}, Friedman's test, Nemenyi's critical "
         f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
-        "against the first, max-T"
+        f"of the largest t of all pairs of {len(tests.levels)} configurations"
     )
     assumptions = (
         f"{design.unit}s independent of one another; chosen on the same runs that rank them"

@@ -10,8 +10,9 @@ import pandas as pd
 
 from ablations.analysis.coding import Bools, Floats, Ints
 from ablations.analysis.design import OUTCOME, Design
-from ablations.analysis.inference import effect_columns, mean_and_sd, mean_intervals, t_interval
+from ablations.analysis.inference import effect_columns, mean_and_sd, t_interval
 from ablations.analysis.pairing import balanced_pairs
+from ablations.analysis.scope import MeanEffects, describe_interval
 from ablations.analysis.statements import STATED, UNTESTED
 
 NOT_FINISHED, OVERFITTED = "not finished", "overfitted"
@@ -64,7 +65,7 @@ def effects_by_epoch(
     kind = "log ratio" if points.is_log else "difference"
     procedure = (
         f"{OUTCOME} after each epoch, lower is better, {kind}: differences paired within blocks, "
-        f"mean over cells; {design.interval}, of this epoch alone"
+        f"mean over cells; {describe_interval(design)}, of this epoch alone"
     )
     return table.assign(
         procedure=[procedure if n >= 2 else UNTESTED for n in table["n"]],
@@ -164,7 +165,7 @@ def _effects_at(design: Design, curves: _Curves, positions: Ints) -> Iterator[pd
         # Ready on the scale: a logarithm of a logarithm is no loss.
         losses = np.full(len(design.runs), np.nan)
         losses[data.rows] = curves.values[:, alike[0]]
-        runs = design.runs.assign(**{OUTCOME: losses})
+        runs = design.runs.assign(**{OUTCOME: losses, design.status: design.statuses})
         scaled = replace(design, runs=runs, outcome=OUTCOME, scale="difference")
         rows = np.searchsorted(data.rows, scaled.observations.rows)
         for axis in scaled.contrasted_axes:
@@ -186,13 +187,14 @@ def _axis_effects(
     blocks, levels = (means.index.get_level_values(i).to_numpy() for i in (0, 1))
     differences[blocks, np.searchsorted(present, levels)] = means.to_numpy()
     flat = differences.reshape(shape[0], -1)
+    means = MeanEffects.from_differences(scaled, flat, np.arange(shape[0]))
     return pd.DataFrame(
         {
             "axis": axis,
             "level": pd.Series(column.levels).iloc[present.repeat(len(positions))].to_numpy(object),
             "control": scaled.controls[axis],
             "epoch": np.tile(curves.epochs[positions], len(present)),
-            **mean_intervals(flat, "log" if curves.is_log else "difference", scaled.confidence),
+            **means.columns("log" if curves.is_log else "difference"),
             "n": np.isfinite(flat).sum(axis=0),
         }
     )

@@ -45,8 +45,8 @@ from ablations.results.answer import Answer
 from ablations.results.metadata import NOT_SET, StudyMetadata
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
-_AGREEMENT = 0.5
-"""Share of the halves of the seeds that must choose a configuration before it is called the best.
+_AGREEMENT = 0.9
+"""Share of choices by two thirds of the seeds that agree before one is called the best.
 """
 _MOST_NAMES = 3
 """Undecided contrasts that are named."""

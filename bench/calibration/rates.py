@@ -22,3 +22,13 @@ def rate_row(
 def rate_table(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Return rows of ``rate_row`` as a table."""
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def mean_row(
+    setting: str, quantity: str, values: pd.Series, *, seeds: int, promised: str = ""
+) -> dict[str, object]:
+    """Return a row whose ``rate`` is the mean of a number over studies, with its 95 % interval."""
+    mean, studies = float(values.mean()), len(values)
+    half = 1.96 * float(values.std()) / studies**0.5
+    numbers = (seeds, studies, mean, mean - half, mean + half)
+    return dict(zip(COLUMNS, (setting, quantity, *numbers, promised), strict=True))

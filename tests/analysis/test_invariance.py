@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ablations.analysis import interactions, main_effects
+from ablations.analysis import best_set, interactions, main_effects
 from ablations.analysis.confounding import confounding
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import simple_effects
@@ -38,6 +38,9 @@ QUESTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "importance": lambda runs, **options: variance_shares(runs, FACTORS, **options),
     "one_factor": lambda runs, **options: one_factor(runs, CONTROLS, FACTORS, full=FULL, **options),
     "ranking": lambda runs, **options: ranking(runs, FACTORS, **options),
+    "best_set": lambda runs, **options: best_set(
+        runs, FACTORS, control=CONTROLS, all_candidates=True, **options
+    ),
     "winner": lambda runs, **options: best_configuration(
         runs, FACTORS, control=CONTROLS, **options
     ),
@@ -48,7 +51,7 @@ KEYS = [
     *("given_level", "source", *FACTORS),
 ]
 UNITS = {"mean", "iqm", "iqm_low", "iqm_high", "naive", "held_out"}
-"""Columns of ranking and winner that are in the outcome's unit, and grow with it."""
+"""Columns of ranking, best set and winner that are in the outcome's unit, and grow with it."""
 
 
 def table_of(seed: int, *, lost: int, diverged: int) -> pd.DataFrame:
@@ -105,7 +108,7 @@ def test_order_labels_and_units_do_not_matter(
     ask = QUESTIONS[question]
     assert_alike(ask(runs), ask(changed))
     rescaled = changed.assign(val_loss=changed["val_loss"] * unit)
-    ignore = frozenset(UNITS) if question in ("ranking", "winner") else frozenset()
+    ignore = frozenset(UNITS) if question in ("ranking", "best_set", "winner") else frozenset()
     assert_alike(ask(runs), ask(rescaled), ignore=ignore)
 
 

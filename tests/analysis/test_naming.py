@@ -41,8 +41,9 @@ def ask_under_names(
         "controls": controls,
         "full": full,
     }
-    if question == "best_configuration":
+    if question in ("best_configuration", "best_set"):
         arguments["control"] = controls
+        arguments["all_candidates"] = True
     parameters = inspect.signature(ask).parameters
     other = ask(renamed, **{name: value for name, value in arguments.items() if name in parameters})
     answer = other.columns.tolist()
@@ -61,6 +62,7 @@ QUESTION_OF = {
     "variance_shares": "importance",
     "one_factor": "one_factor",
     "ranking": "ranking",
+    "best_set": "best_set",
     "best_configuration": "winner",
     "divergence_effects": "divergence",
 }
@@ -68,7 +70,7 @@ QUESTION_OF = {
 
 @pytest.mark.parametrize("question", QUESTION_OF)
 def test_no_name_of_a_factor_or_block_changes_an_answer(question: str) -> None:
-    words = {"source", "procedure", "assumes", "left_out", "against"}
+    words = {"source", "procedure", "assumes", "left_out", "against", "shared"}
     for first, second, block in zip(OWN[::3], OWN[1::3], OWN[2::3], strict=False):
         ours, theirs = ask_under_names(question, {"norm": first, "init": second}, block)
         keep = [c for c in ours.columns if c in theirs.columns and c not in words]

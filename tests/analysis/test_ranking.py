@@ -14,7 +14,7 @@ from ablations.analysis.ranking import (
     interquartile_mean,
     ranking,
 )
-from ablations.analysis.selection import best_configuration, halves
+from ablations.analysis.selection import best_configuration, selecting_blocks
 
 from .generators import CONTROLS, FACTORS, planted
 from .known import demsar
@@ -153,10 +153,11 @@ def test_a_true_winner_has_no_luck_to_lose() -> None:
     assert single["candidates"] == 12
 
 
-def test_all_halves_where_they_are_few_and_always_the_same_ones() -> None:
-    assert [len(halves(n)) for n in (2, 3, 4, 5, 10, 11)] == [1, 3, 3, 10, 126, 200]
-    assert all((a == b).all() for a, b in zip(halves(20), halves(20), strict=True))
-    assert {len(half) for half in halves(21)} == {10}
+def test_all_splits_where_they_are_few_and_always_the_same_ones() -> None:
+    assert [len(selecting_blocks(n)) for n in (2, 3, 4, 5, 10, 11)] == [2, 3, 4, 10, 120, 200]
+    assert (selecting_blocks(20) == selecting_blocks(20)).all()
+    sizes = [set(selecting_blocks(n).sum(axis=1)) for n in (2, 3, 4, 6, 10, 21)]
+    assert sizes == [{1}, {2}, {3}, {4}, {7}, {14}]
 
 
 def test_ranks_are_judged_at_5_percent_whatever_the_level_of_verdicts() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,9 +24,7 @@ ROW = {
 }  # fmt: skip
 
 
-def caveats(
-    design: Design = DESIGN, unrecorded: str = "", **values: object
-) -> list[tuple[str, str]]:
+def caveats(design: Design = DESIGN, unrecorded: str = "", **values: Any) -> list[tuple[str, str]]:
     effects = SimpleNamespace(
         design=design,
         effects=pd.DataFrame([ROW | values]),
@@ -52,7 +51,7 @@ def test_nothing_limits_a_certain_effect() -> None:
         ),
     ],
 )
-def test_what_limits_an_effect(values: dict[str, object], badge: str, words: str) -> None:
+def test_what_limits_an_effect(values: dict[str, Any], badge: str, words: str) -> None:
     ((only_badge, text),) = caveats(**values)
     assert only_badge == badge
     assert words in text
@@ -78,7 +77,13 @@ def test_a_later_look_says_its_level_and_what_is_left() -> None:
     assert "look 2 at a growing study (at 6 and 8 seeds)" in texts["several looks"]
     assert "at a level of 1.3\N{NARROW NO-BREAK SPACE}%" in texts["several looks"]
     assert "0.97\N{NARROW NO-BREAK SPACE}% of these 5 % is left" in texts["several looks"]
-    advice = {"verdict": UNDECIDED, "more": 12.0, "p_adjusted": 0.2, "low": -0.3, "high": 0.1}
+    advice: dict[str, Any] = {
+        "verdict": UNDECIDED,
+        "more": 12.0,
+        "p_adjusted": 0.2,
+        "low": -0.3,
+        "high": 0.1,
+    }
     first = replace(DESIGN, alpha=0.032, ledger=looks[:1], look=looks[0])
     undecided = dict(caveats(first, **advice))["undecided"]
     assert "about 12 more seeds would decide norm layer" in undecided

@@ -1,0 +1,340 @@
+"""The configurations that cannot be told from the best, and which of them is cheapest to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from ablations.analysis.arguments import check_mapping
+from ablations.analysis.coding import Bools, Column, Floats, Ints, fixed_order, rank_rows
+from ablations.analysis.design import Design, accept_table
+from ablations.analysis.inference import effect_columns, mean_and_sd, mean_intervals
+from ablations.analysis.pairing import complete_configurations, join_factors
+from ablations.analysis.statements import STATED, join_statements, state_basis
+from ablations.results.metadata import Level
+
+MOST_LEADS = 1_000_000_000
+"""Flips times pairs of configurations that are computed: the bound on the time, a few seconds."""
+MOST_FLIPS = 2**15
+FEWEST_FLIPS = 400
+ROUND_OFF = 1e-9
+BEST_SET_COLUMNS = [
+    "place", "mean", "effect", "low", "high", "change", "change_low", "change_high", "p", "in_set",
+    "seconds", "seconds_ratio", "cheapest", "against", "gain", "gain_low", "gain_high", "shared",
+    "members", "candidates", "is_reachable", *STATED,
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class BestTests:
+    """The tests of every complete configuration against the best, in the order of ``levels``.
+
+    Attributes
+    ----------
+    merit
+        Seeds x configurations, lower is better, on the scale of the comparison.
+    p
+        P that a configuration that is as good as the best falls so far behind another.
+    p_first
+        P of its difference from the one with the best mean, adjusted for all pairs.
+    flips
+        Sign flips that were counted.
+    """
+
+    merit: Floats
+    levels: pd.DataFrame
+    p: Floats
+    p_first: Floats
+    flips: int
+    left_out: str
+
+    @property
+    def order(self) -> Ints:
+        """The configurations, best mean first."""
+        return np.argsort(self.merit.mean(axis=0), kind="stable")
+
+
+def compare_with_best(design: Design, inflation: float = 1.0) -> BestTests:
+    """Test of every configuration that ended well in every seed whether it may be the best.
+
+    The statistic of a configuration is the largest t, over all others, by which another is better
+    in paired differences over seeds.  If none is better, the differences from it are as likely to
+    have the opposite sign, all of a seed together; so p is the share of sign flips of the seeds in
+    which the statistic is as large.  As Hsu's (1981) multiple comparisons with the best, but
+    without his assumption of equal variances.
+
+    Parameters
+    ----------
+    inflation
+        The standard error for new data over that for these seeds, by which each t is divided; 1
+        where each seed has data of its own.
+    """
+    complete = complete_configurations(design)
+    merit = complete.values * (-1 if design.higher_is_better else 1)
+    if not merit.size:
+        empty = np.zeros(0)
+        return BestTests(merit, complete.levels, empty, empty, 0, complete.left_out)
+    # The same flips are drawn, whatever the order of the rows.
+    order = fixed_order(merit - merit.mean(axis=0))
+    first = int(np.argmin(merit.mean(axis=0)))
+    signs = draw_signs(len(merit), flip_limit(merit.shape[1], design.alpha))
+    p, p_first = compute_best_p(merit[order], signs, first, inflation)
+    return BestTests(merit, complete.levels, p, p_first, 2 * len(signs), complete.left_out)
+
+
+def compute_best_p(
+    merit: Floats, signs: Floats, first: int, inflation: float = 1.0
+) -> tuple[Floats, Floats]:
+    """Return ``p`` and ``p_first`` of ``BestTests``, by these flips and their opposites.
+
+    The largest lead of a flip over all pairs of configurations decides about ``p_first``: as if the
+    best one were selected anew in every flip.  Missing with fewer than two seeds.
+    """
+    n, k = merit.shape
+    if n < 2:
+        return np.full(k, np.nan), np.full(k, np.nan)
+    flipped = np.ascontiguousarray((signs @ merit).T)
+    sums = merit.sum(axis=0)
+    behind_first = np.zeros(k)
+    largest = np.zeros(2 * len(signs))
+    p = np.ones(k)
+    for i in range(k):
+        norms = np.sqrt(((merit[:, [i]] - merit) ** 2).sum(axis=0))
+        scale = np.divide(1.0, norms, out=np.zeros(k), where=norms > 0)
+        # sum d / sqrt(sum d^2) is a monotone function of t.
+        leads = deflate((sums[i] - sums) * scale, n, inflation)
+        behind_first[i] = leads[first]
+        flipped_leads = flipped[i] - flipped
+        flipped_leads *= scale[:, None]
+        flips = np.concatenate([flipped_leads.max(axis=0), -flipped_leads.min(axis=0)])
+        p[i] = (flips >= max(0.0, leads.max()) - ROUND_OFF).mean()
+        np.maximum(largest, flips, out=largest)
+    largest.sort()
+    below = np.searchsorted(largest, behind_first - ROUND_OFF)
+    return p, np.where(np.arange(k) == first, np.nan, 1 - below / len(largest))
+
+
+def deflate(leads: Floats, n: int, inflation: float) -> Floats:
+    """Return ``sum d / sqrt(sum d^2)`` of ``n`` numbers whose t is ``inflation`` times smaller."""
+    if inflation == 1:
+        return leads
+    # t^2 is a multiple of q / (1 - q).
+    q = np.minimum(leads**2 / n, 1.0)
+    return np.asarray(np.sign(leads) * np.sqrt(n * q / (q + inflation**2 * (1 - q))))
+
+
+def flip_limit(configurations: int, alpha: float) -> int:
+    """Return how many flips are counted at most: fewer of many configurations, to bound time."""
+    fewest = max(FEWEST_FLIPS, int(np.ceil(16 / alpha)))
+    return max(fewest, min(MOST_FLIPS, MOST_LEADS // max(configurations, 1) ** 2))
+
+
+@lru_cache(maxsize=8)
+def draw_signs(n: int, most: int) -> Floats:
+    """Return patterns of n signs that with their opposites are all, or else ``most`` random ones.
+
+    The first is that of the data, and the random ones are always the same.
+    """
+    if 2**n <= most:
+        bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)
+        return np.asarray(1 - 2 * (bits & 1), dtype=float)
+    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(most // 2 - 1, n))
+    return np.vstack([np.ones((1, n)), random])
+
+
+def fewest_seeds(alpha: float) -> int:
+    """Return the number of seeds from which on any configuration can be left out."""
+    return int(np.ceil(np.log2(2 / alpha) - ROUND_OFF))
+
+
+@accept_table("factors", "scale", "higher_is_better", "alpha")
+def best_set(
+    design: Design,
+    *,
+    control: Mapping[str, Level] | None = None,
+    seconds: str = "train_seconds",
+    all_candidates: bool = False,
+) -> pd.DataFrame:
+    """Find the configurations that cannot be told from the best.
+
+    A configuration stays in the set unless another is surely better: unless its p is at most half
+    of ``alpha``.  So the set holds a truly best configuration in at least 95 % of studies, and of
+    two equal ones it leaves out one in at most 5 %.  Fewer than 6 seeds can leave out none.
+
+    Only configurations that ended well in every seed are candidates (``left_out`` counts the
+    others).
+
+    Parameters
+    ----------
+    control
+        Factor to its level in the configuration to compare with; factors not in it must not vary.
+    seconds
+        Column with the cost of a run.
+    all_candidates
+        Return all candidates, and not only those in the set.
+
+    Returns
+    -------
+    DataFrame
+        One row a configuration, best first: the factors, and
+
+        - ``place``; ``mean`` of the outcome (geometric on the log scale).
+        - ``effect, low, high, change, change_low, change_high``: its difference from the first, and
+          its 95 % interval by Tukey's studentised range instead of Student's t, since the first was
+          chosen by its mean: that of each row covers, of all rows together about.
+        - ``p``: of the hypothesis that it is as good as the best (``compare_with_best``);
+          ``in_set``.
+        - ``seconds``: median over seeds; ``seconds_ratio``: over that of the first; ``cheapest``:
+          it takes the fewest seconds of the set; of equals, that with the fewest levels other than
+          the control's, then the first in the order of their names.
+        - ``gain, gain_low, gain_high``: its difference from ``against``, the control, as a fraction
+          on the log scale, with its 95 % t interval.  Its mean over all seeds: that of a row chosen
+          by its outcome, of the first for instance, is flattered (see ``best_configuration``).
+        - the same in every row: ``shared``: the levels that all of the set have, of the factors
+          that vary among the candidates; ``members, candidates``: their numbers; ``is_reachable``:
+          whether the seeds are enough to leave any out.
+    """
+    if control is not None:
+        check_mapping("control", control)
+    tests: BestTests = design.compute_once(compare_with_best)
+    if not tests.merit.size:
+        return pd.DataFrame(columns=[*design.factors, *BEST_SET_COLUMNS])
+    levels = tests.levels.iloc[tests.order]
+    table = _describe_all(tests, levels, control, seconds, design)
+    rows = np.ones(len(table), dtype=bool) if all_candidates else table["in_set"].to_numpy()
+    return join_factors(levels[rows], table.loc[rows, BEST_SET_COLUMNS])
+
+
+def _describe_all(
+    tests: BestTests,
+    levels: pd.DataFrame,
+    control: Mapping[str, Level] | None,
+    seconds: str,
+    design: Design,
+) -> pd.DataFrame:
+    """The columns of ``best_set`` for all candidates, best first."""
+    order = tests.order
+    in_set = ~(tests.p[order] <= design.alpha / 2)
+    table = _compare_with_first(tests, order, design).assign(
+        in_set=in_set,
+        **_compare_with_control(tests.merit[:, order], levels, control, design),
+        **_cost(levels, in_set, control, seconds, design),
+        shared=_shared_levels(levels, in_set),
+        members=int(in_set.sum()),
+        candidates=len(levels),
+        is_reachable=len(tests.merit) >= fewest_seeds(design.alpha),
+        left_out=tests.left_out,
+    )
+    return state_basis(table, [len(tests.merit)] * len(table), *_basis(tests, design))
+
+
+def _compare_with_first(tests: BestTests, order: Ints, design: Design) -> pd.DataFrame:
+    """Place, mean, difference from the first, and p of configurations, best first."""
+    sign = -1 if design.higher_is_better else 1
+    merit, n = tests.merit[:, order], len(tests.merit)
+    differences = sign * (merit - merit[:, :1])
+    effect, sd = mean_and_sd(differences)
+    half = critical_range(len(order), n) * sd / np.sqrt(n)
+    half[0] = np.nan
+    means = sign * merit.mean(axis=0)
+    return pd.DataFrame(
+        {
+            "place": np.arange(1, len(order) + 1),
+            "mean": np.exp(means) if design.scale == "log" else means,
+            **effect_columns(effect, effect - half, effect + half, design.scale),
+            "p": tests.p[order],
+        }
+    )
+
+
+@lru_cache
+def critical_range(configurations: int, blocks: int) -> float:
+    """Return the standard errors of a difference in the half-width of its simultaneous interval."""
+    if min(configurations, blocks) < 2:
+        return np.nan
+    return float(stats.studentized_range.ppf(0.95, configurations, blocks - 1) / np.sqrt(2))
+
+
+def find_configuration(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> int | None:
+    """Return the position of the configuration with some levels, where exactly one has them."""
+    if control is None:
+        return None
+    names = [name for name in control if name in levels]
+    at = [Column.from_values(levels[name]).at(control[name]) for name in names]
+    positions = np.flatnonzero(np.broadcast_to(np.all(at, axis=0), len(levels)))
+    return int(positions[0]) if len(positions) == 1 else None
+
+
+def _compare_with_control(
+    merit: Floats, levels: pd.DataFrame, control: Mapping[str, Level] | None, design: Design
+) -> dict[str, Floats | str]:
+    base = find_configuration(levels, control)
+    names = ("gain", "gain_low", "gain_high")
+    if base is None:
+        return {"against": "", **dict.fromkeys(names, np.full(merit.shape[1], np.nan))}
+    sign = -1 if design.higher_is_better else 1
+    gains = mean_intervals(sign * (merit - merit[:, [base]]), design.scale)
+    prefix = ("change", "change_low", "change_high")
+    columns = prefix if design.scale == "log" else ("effect", "low", "high")
+    against = ", ".join(f"{name} {level}" for name, level in levels.iloc[base].items())
+    pairs = zip(names, columns, strict=True)
+    return {"against": against, **{name: gains[column] for name, column in pairs}}
+
+
+def _cost(
+    levels: pd.DataFrame,
+    in_set: Bools,
+    control: Mapping[str, Level] | None,
+    seconds: str,
+    design: Design,
+) -> dict[str, Floats | Bools]:
+    """The median cost of each configuration, and which of the set is the cheapest."""
+    costs = np.full(len(levels), np.nan)
+    if seconds in design.runs:
+        data = design.observations
+        cell = data.cells(design.factors)
+        values = pd.Series(design.runs[seconds].to_numpy(dtype=float, na_value=np.nan)[data.rows])
+        costs = values.groupby(cell).median().reindex(levels.index).to_numpy()
+    changed = np.zeros(len(levels), dtype=int)
+    for name, level in (control or {}).items():
+        changed += ~Column.from_values(levels[name]).at(level) if name in levels else 0
+    order = np.lexsort((rank_rows(levels), changed, costs))
+    candidates = order[(in_set & np.isfinite(costs))[order]]
+    cheapest = np.zeros(len(levels), dtype=bool)
+    cheapest[candidates[:1]] = True
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = costs / costs[0]
+    return {"seconds": costs, "seconds_ratio": ratios, "cheapest": cheapest}
+
+
+def _shared_levels(levels: pd.DataFrame, in_set: Bools) -> str:
+    """Write the levels that all members have and not all candidates."""
+    columns = {name: Column.from_values(levels[name]).codes for name in levels}
+    names = [
+        name
+        for name, codes in columns.items()
+        if len(set(codes[in_set])) == 1 and len(set(codes)) > 1
+    ]
+    return ", ".join(f"{name} {levels[name].iloc[0]}" for name in names)
+
+
+def _basis(tests: BestTests, design: Design) -> tuple[str, str]:
+    """What was computed, and what that assumes."""
+    block, n = design.unit, len(tests.merit)
+    flips = f"all {tests.flips:,}" if tests.flips == 2**n else f"{tests.flips:,} random"
+    procedure = (
+        f"largest t of paired differences from all others, {flips} sign flips of the blocks; left "
+        f"out where p is at most {design.alpha / 2:.3g}"
+    )
+    few = f"{n} {block}s are too few to leave any out" if n < fewest_seeds(design.alpha) else ""
+    assumes = join_statements(
+        f"{block}s independent of one another; differences of equals as often so much above as so "
+        f"much below zero in a {block}",
+        few,
+    )
+    return procedure, assumes

@@ -37,6 +37,10 @@ class Effects:
     """``curve_endings``."""
     unrecorded: str = ""
     """Why the look could not be recorded in the results folder; "" if it was."""
+    best_set: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``best_set``."""
+    winner: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``best_configuration``."""
     others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """``main_effects`` by other outcomes: the loss or the first metric, and after overfitting the
     loss of each run's best epoch."""

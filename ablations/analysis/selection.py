@@ -44,6 +44,7 @@ def best_configuration(
     ----------
     control
         Factor to its level in the configuration to compare with; factors not in it must not vary.
+        By default the controls of the design.
 
     Returns
     -------
@@ -65,6 +66,7 @@ def best_configuration(
     """
     if control is not None:
         check_mapping("control", control)
+    control = design.controls if control is None else control
     complete = complete_configurations(design)
     if not complete.values.size:
         return pd.DataFrame(columns=[*design.factors, *BEST_COLUMNS])

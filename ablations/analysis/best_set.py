@@ -131,7 +131,7 @@ def deflate(leads: Floats, n: int, inflation: float) -> Floats:
 
 def flip_limit(configurations: int, alpha: float) -> int:
     """Return how many flips are counted at most: fewer of many configurations, to bound time."""
-    fewest = max(FEWEST_FLIPS, int(np.ceil(16 / alpha)))
+    fewest = max(FEWEST_FLIPS, int(min(np.ceil(16 / alpha), MOST_FLIPS)))
     return max(fewest, min(MOST_FLIPS, MOST_LEADS // max(configurations, 1) ** 2))
 
 

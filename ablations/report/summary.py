@@ -50,8 +50,8 @@ _MOST_NAMES = 3
 """Undecided contrasts that are named."""
 _BADGES = (
     "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "rare failures", "without effect", "tuned", "interactions", "other cells", "p and interval",
-    "undecided", "survivors differ", "differences",
+    "confounded", "rare failures", "without effect", "tuned", "interactions", "other cells",
+    "p and interval", "undecided", "survivors differ", "differences",
 )  # fmt: skip
 
 
@@ -184,6 +184,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
+        confounded=_describe_confounding(compared),
         equal_seeds=equal_seeds,
         unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
@@ -212,6 +213,13 @@ def describe_look(design: Design) -> str:
         confidence=format_level(design.confidence),
         left=format_level(left),
     )
+
+
+def _describe_confounding(compared: pd.DataFrame) -> list[str]:
+    """Name the levels that no pairs show, with what each cannot be told from."""
+    rows = compared[compared["confounded_with"] != ""]
+    texts = [f"{row.axis} {row.level} from {row.confounded_with}" for row in rows.itertuples()]
+    return shorten(texts, _MOST_NAMES)
 
 
 def _level_names(effects: pd.DataFrame) -> list[str]:

@@ -162,8 +162,9 @@ class Design:
         controls = {axis: label(metadata.controls[axis]) for axis in axes}
         size = 1.0 if scale == "log" else typical_size(runs, controls, outcome)
         judging = metadata.judging
+        overlap = 0.0 if judging is None or judging.is_fixed else judging.overlap
         return cls(
-            runs,
+            _with_splits(runs) if overlap else runs,
             factors=tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS])))),
             controls=controls,
             outcome=outcome,
@@ -173,8 +174,8 @@ class Design:
             axes=tuple(varying(ended, names)),
             levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
             looks=metadata.looks,
-            overlap=0.0 if judging is None or judging.is_fixed else judging.overlap,
-            split="split" if "split" in runs and runs["split"].notna().any() else None,
+            overlap=overlap,
+            split="split" if overlap else None,
         )
 
     @property
@@ -306,6 +307,12 @@ class Design:
         if key not in self._answers:
             self._answers[key] = function(self, *args, **options)
         return self._answers[key]
+
+
+def _with_splits(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add the split of each run; an earlier version wrote none, and each seed had its own."""
+    splits = runs["seed"] if "split" not in runs else runs["split"].fillna(runs["seed"])
+    return runs.assign(split=splits)
 
 
 def check_names(argument: str, names: object) -> None:

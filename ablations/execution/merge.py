@@ -74,18 +74,25 @@ def _unite_studies(studies: Sequence[Study]) -> Study:
     grids: list[dict[str, object]] = []
     for study in studies:
         grids += [grid for grid in study.as_dict()["grid"] if grid not in grids]
-    return studies[0].replace(seeds=seeds, grid=grids)
+    splits = next((study.splits for study in studies if study.splits), "")
+    return studies[0].replace(seeds=seeds, grid=grids, splits=splits)
 
 
 def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> None:
-    first = studies[0].plain()
+    first, advice = studies[0].plain(), "only results of one study can be merged"
     for folder, study in zip(folders, studies, strict=True):
         fields = study.plain()
         for key in ("task", "model", *SETTINGS, "exclude"):
             if fields.get(key) != first.get(key):
                 message = f"has {key} {fields.get(key)!r}, and {folders[0]} has {first.get(key)!r}"
-                advice = "only results of one study can be merged"
                 raise RequestError(f"{message}; {advice}", source=str(folder))
+    splits_of = (study.plain().get("splits") for study in studies)
+    stated = [pair for pair in zip(splits_of, folders, strict=True) if pair[0]]
+    for splits, folder in stated:
+        first_splits, first_folder = stated[0]
+        if splits != first_splits:
+            message = f"has seeds with {splits} splits, and {first_folder} with {first_splits} ones"
+            raise RequestError(f"{message}; {advice}", source=str(folder))
 
 
 def _merge_runs(

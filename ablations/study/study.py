@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import resources
@@ -18,8 +16,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
+from ablations.core.splits import Splits
 from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, to_plain
 from ablations.study.defaults import check_outcome, complete_settings
+from ablations.study.files import read_study_file
 from ablations.study.grid import (
     Grid,
     Settings,
@@ -37,6 +37,7 @@ from ablations.study.parsing import (
     Sources,
     parse_exclusions,
 )
+from ablations.study.splits import repeats_splits, stated_splits
 from ablations.tasks.base import Judge, Task
 from ablations.tasks.metrics import find_metric
 
@@ -46,7 +47,7 @@ _HEAD = ("name", "description", "task", "model", *SETTINGS, "judge", "margin")
 _LISTS = ("metric", "looks", "tune_over")
 _KEYS = (
     *(*_HEAD, "validation", "test", "outcome", "seeds", *_LISTS),
-    *("vary", "code", "axes", "grid", "exclude"),
+    *("vary", "splits", "code", "axes", "grid", "exclude"),
 )
 
 
@@ -103,6 +104,10 @@ class Study(Settings):
         ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during
         training, of dropout for instance). The rest uses seed 0, and the intervals do not cover
         its variation.
+    splits
+        ``"repeated"``: where seeds split one table, seeds 10 to 19 repeat the splits of 0 to 9,
+        30 to 39 those of 20 to 29, and so on; or ``"own"``. By default repeated, unless the results
+        folder holds others.
 
     Raises
     ------
@@ -121,6 +126,7 @@ class Study(Settings):
     looks: Looks = ()
     tune_over: AxisNames = ()
     vary: Sources = SOURCES
+    splits: Splits = ""
     grids: tuple[Annotated[Grid, Field(strict=False)], ...] = Field(alias="grid")
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
 
@@ -165,6 +171,7 @@ class Study(Settings):
             raise RequestError("the exclusions leave no configuration at all", "exclude")
         self._check_tuning()
         self._check_varies()
+        repeats_splits(self.splits, self.task, self.vary)
         return self
 
     def _check_published(self) -> None:
@@ -244,7 +251,8 @@ class Study(Settings):
     def cross(self, grid: Grid) -> Iterator[Configuration]:
         """Yield each configuration of one of the study's grids."""
         common = {"fixed": self.fixed, "judge": self.judge, "metrics": self.metric}
-        return cross(self.task, grid, **common)
+        is_repeated = repeats_splits(self.splits, self.task, self.vary)
+        return cross(self.task, grid, repeats_splits=is_repeated, **common)
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
@@ -280,20 +288,13 @@ class Study(Settings):
         RequestError
             With the name of the file, if it cannot be read, is no TOML or is no valid study.
         """
-        path, source = Path(path), str(Path(path))
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise RequestError(f"cannot read the study: {error.strerror}", source=source) from None
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"not a TOML file: {error}", source=source) from None
-        # A file without a name takes that of its path.
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "study"
+        path = Path(path)
+        data = read_study_file(path)
         token = STUDY_DIR.set(path.parent.absolute())
         try:
-            return cls(**({"name": name} | data | overrides))
+            return cls(**(data | overrides))
         except RequestError as error:
-            raise (error if error.source else error.at(source)) from None
+            raise (error if error.source else error.at(str(path))) from None
         finally:
             STUDY_DIR.reset(token)
 
@@ -365,6 +366,7 @@ class Study(Settings):
             data["outcome"] = self.outcome
         if self.fixed:
             data["vary"] = list(self.vary)
+        data |= stated_splits(self.splits, self.task, self.vary, self.seeds)
         if self.code:
             data["code"] = self.code
         grids = [grid.plain(self) for grid in self.grids]

@@ -38,6 +38,7 @@ from ablations.analysis.interactions import (
     simple_effects,
     strongest_pairs,
 )
+from ablations.analysis.least_squares import blocked_effects
 from ablations.analysis.main_effects import main_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairing import (
@@ -56,13 +57,13 @@ from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS
 __all__ = [
     "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",
     "against_baseline", "analysis_of_variance", "audit_failure", "best_configuration", "best_set",
-    "cell_codes", "complete_blocks", "configurations", "confounding", "cost_between", "costs",
-    "curve_endings", "divergence_effects", "divergence_rates", "effects_by_epoch", "endings",
-    "equivalence_p", "hodges_lehmann", "interactions", "lenth_p", "level_curves", "main_effects",
-    "max_t", "moderators", "noise_floor", "one_factor", "paired_differences", "pareto_front",
-    "published_band", "ranking", "seed_effects", "seed_spread", "seeds_needed", "sign_flip_p",
-    "simple_effects", "strongest_pairs", "t_interval", "to_observations", "tune",
-    "variance_components", "variance_shares", "varying", "verdicts",
+    "blocked_effects", "cell_codes", "complete_blocks", "configurations", "confounding",
+    "cost_between", "costs", "curve_endings", "divergence_effects", "divergence_rates",
+    "effects_by_epoch", "endings", "equivalence_p", "hodges_lehmann", "interactions", "lenth_p",
+    "level_curves", "main_effects", "max_t", "moderators", "noise_floor", "one_factor",
+    "paired_differences", "pareto_front", "published_band", "ranking", "seed_effects",
+    "seed_spread", "seeds_needed", "sign_flip_p", "simple_effects", "strongest_pairs", "t_interval",
+    "to_observations", "tune", "variance_components", "variance_shares", "varying", "verdicts",
 ]  # fmt: skip
 RENAMED = {
     "aliases": "confounding",

@@ -35,6 +35,10 @@ class Effects:
     """The study's outcome and its first metric, where runs lack them."""
     endings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``curve_endings``."""
+    best_set: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``best_set``."""
+    winner: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``best_configuration``."""
     others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """``main_effects`` by other outcomes: the loss or the first metric, and after overfitting the
     loss of each run's best epoch."""

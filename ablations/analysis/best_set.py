@@ -22,10 +22,11 @@ MOST_LEADS = 1_000_000_000
 MOST_FLIPS = 2**15
 FEWEST_FLIPS = 400
 ROUND_OFF = 1e-9
+EFFECT_COLUMNS = ["effect", "low", "high", "change", "change_low", "change_high"]
 BEST_SET_COLUMNS = [
-    "place", "mean", "effect", "low", "high", "change", "change_low", "change_high", "p", "in_set",
-    "seconds", "seconds_ratio", "cheapest", "against", "gain", "gain_low", "gain_high", "shared",
-    "members", "candidates", "is_reachable", *STATED,
+    "place", "mean", *EFFECT_COLUMNS, "p", "in_set", "seconds", "seconds_ratio", "cheapest",
+    "against", *(f"control_{name}" for name in EFFECT_COLUMNS), "shared", "members", "candidates",
+    "is_reachable", *STATED,
 ]  # fmt: skip
 
 
@@ -156,7 +157,7 @@ def best_set(
     design: Design,
     *,
     control: Mapping[str, Level] | None = None,
-    seconds: str = "train_seconds",
+    seconds: str = "run_seconds",
     all_candidates: bool = False,
 ) -> pd.DataFrame:
     """Find the configurations that cannot be told from the best.
@@ -172,8 +173,9 @@ def best_set(
     ----------
     control
         Factor to its level in the configuration to compare with; factors not in it must not vary.
+        By default the controls of the design.
     seconds
-        Column with the cost of a run.
+        Column with the cost of a run; ``train_seconds`` stands in for it.
     all_candidates
         Return all candidates, and not only those in the set.
 
@@ -191,15 +193,17 @@ def best_set(
         - ``seconds``: median over seeds; ``seconds_ratio``: over that of the first; ``cheapest``:
           it takes the fewest seconds of the set; of equals, that with the fewest levels other than
           the control's, then the first in the order of their names.
-        - ``gain, gain_low, gain_high``: its difference from ``against``, the control, as a fraction
-          on the log scale, with its 95 % t interval.  Its mean over all seeds: that of a row chosen
-          by its outcome, of the first for instance, is flattered (see ``best_configuration``).
+        - ``control_effect`` to ``control_change_high``: its difference from ``against``, the
+          control, with its 95 % t interval.  Of its mean over all seeds: that of a row chosen by
+          its outcome, of the first for instance, is flattered (see ``best_configuration``).
         - the same in every row: ``shared``: the levels that all of the set have, of the factors
           that vary among the candidates; ``members, candidates``: their numbers; ``is_reachable``:
           whether the seeds are enough to leave any out.
     """
     if control is not None:
         check_mapping("control", control)
+    control = design.controls if control is None else control
+    seconds = seconds if seconds in design.runs else "train_seconds"
     tests: BestTests = design.compute_once(compare_with_best)
     if not tests.merit.size:
         return pd.DataFrame(columns=[*design.factors, *BEST_SET_COLUMNS])
@@ -212,7 +216,7 @@ def best_set(
 def _describe_all(
     tests: BestTests,
     levels: pd.DataFrame,
-    control: Mapping[str, Level] | None,
+    control: Mapping[str, Level],
     seconds: str,
     design: Design,
 ) -> pd.DataFrame:
@@ -259,9 +263,9 @@ def critical_range(configurations: int, blocks: int) -> float:
     return float(stats.studentized_range.ppf(0.95, configurations, blocks - 1) / np.sqrt(2))
 
 
-def find_configuration(levels: pd.DataFrame, control: Mapping[str, Level] | None) -> int | None:
+def find_configuration(levels: pd.DataFrame, control: Mapping[str, Level]) -> int | None:
     """Return the position of the configuration with some levels, where exactly one has them."""
-    if control is None:
+    if not control:
         return None
     names = [name for name in control if name in levels]
     at = [Column.from_values(levels[name]).at(control[name]) for name in names]
@@ -270,25 +274,22 @@ def find_configuration(levels: pd.DataFrame, control: Mapping[str, Level] | None
 
 
 def _compare_with_control(
-    merit: Floats, levels: pd.DataFrame, control: Mapping[str, Level] | None, design: Design
+    merit: Floats, levels: pd.DataFrame, control: Mapping[str, Level], design: Design
 ) -> dict[str, Floats | str]:
     base = find_configuration(levels, control)
-    names = ("gain", "gain_low", "gain_high")
     if base is None:
-        return {"against": "", **dict.fromkeys(names, np.full(merit.shape[1], np.nan))}
-    sign = -1 if design.higher_is_better else 1
-    gains = mean_intervals(sign * (merit - merit[:, [base]]), design.scale)
-    prefix = ("change", "change_low", "change_high")
-    columns = prefix if design.scale == "log" else ("effect", "low", "high")
-    against = ", ".join(f"{name} {level}" for name, level in levels.iloc[base].items())
-    pairs = zip(names, columns, strict=True)
-    return {"against": against, **{name: gains[column] for name, column in pairs}}
+        differences, against = np.full(merit.shape, np.nan), ""
+    else:
+        differences = (-1 if design.higher_is_better else 1) * (merit - merit[:, [base]])
+        against = ", ".join(f"{name} {level}" for name, level in levels.iloc[base].items())
+    effects = mean_intervals(differences, design.scale)
+    return {"against": against, **{f"control_{name}": effects[name] for name in EFFECT_COLUMNS}}
 
 
 def _cost(
     levels: pd.DataFrame,
     in_set: Bools,
-    control: Mapping[str, Level] | None,
+    control: Mapping[str, Level],
     seconds: str,
     design: Design,
 ) -> dict[str, Floats | Bools]:
@@ -300,7 +301,7 @@ def _cost(
         values = pd.Series(design.runs[seconds].to_numpy(dtype=float, na_value=np.nan)[data.rows])
         costs = values.groupby(cell).median().reindex(levels.index).to_numpy()
     changed = np.zeros(len(levels), dtype=int)
-    for name, level in (control or {}).items():
+    for name, level in control.items():
         changed += ~Column.from_values(levels[name]).at(level) if name in levels else 0
     order = np.lexsort((rank_rows(levels), changed, costs))
     candidates = order[(in_set & np.isfinite(costs))[order]]

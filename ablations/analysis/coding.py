@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,24 @@ import pandas as pd
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+
+
+NONE = "None"
+"""The level of runs whose level is missing."""
+
+
+def factorize(values: pd.Series) -> tuple[Ints, pd.Index]:
+    """Number the different levels in order of appearance; a missing one has the code -1.
+
+    True is not the level 1, as it is to pandas in a column of objects.
+    """
+    codes, levels = pd.factorize(values)
+    if values.dtype == object and any(level in (0, 1) for level in levels):
+        flags = [isinstance(value, (bool, np.bool_)) for value in values]
+        codes, _ = pd.factorize(np.where(codes >= 0, 2.0 * codes + flags, np.nan))
+        first = np.unique(codes, return_index=True)[1][int((codes < 0).any()) :]
+        levels = pd.Index(values.iloc[first], dtype=object)
+    return np.asarray(codes, dtype=np.int64), pd.Index(levels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +46,8 @@ class Column:
 
     @classmethod
     def from_values(cls, values: pd.Series) -> Column:
-        codes, levels = pd.factorize(values)
-        return cls(np.asarray(codes, dtype=np.int64), pd.Index(levels), values)
+        codes, levels = factorize(values)
+        return cls(codes, levels, values)
 
     @cached_property
     def texts(self) -> list[str]:
@@ -38,6 +57,7 @@ class Column:
 
     def at(self, level: object) -> Bools:
         """Mark the rows that have a level."""
+        level = name_level(level)
         return np.array([*(_is_same(value, level) for value in self.levels), False])[self.codes]
 
     def infer_levels(self, rows: Ints) -> pd.Series:
@@ -45,10 +65,18 @@ class Column:
         return self.values.iloc[rows].reset_index(drop=True).infer_objects()
 
     def code_of(self, level: object) -> int:
-        """Return the code of a level: -1 for a missing one, -2 where the column lacks it."""
-        if not isinstance(level, tuple) and pd.isna(level):
-            return -1
-        return next((i for i, value in enumerate(self.levels) if _is_same(value, level)), -2)
+        """Return the code of a level: -2 where the column lacks it, -1 for a missing one if it has
+        none of the name ``"None"``.
+        """
+        name = name_level(level)
+        default = -2 if name is level else -1
+        return next((i for i, value in enumerate(self.levels) if _is_same(value, name)), default)
+
+
+def name_level(level: Any) -> Any:
+    """Return a level, ``"None"`` in place of a missing one."""
+    is_missing = not isinstance(level, (tuple, list)) and bool(pd.isna(level))
+    return NONE if is_missing else level
 
 
 def _is_same(value: object, level: object) -> bool:
@@ -91,14 +119,14 @@ def rank_texts(texts: Sequence[str]) -> Ints:
 
 def rank_rows(levels: pd.DataFrame) -> Ints:
     """Return the position of each row in the order of levels as text, the same for every table."""
-    rows = levels.itertuples(index=False, name=None)
+    rows = levels.itertuples(index=False)
     return rank_texts([" ".join(map(str, row)) for row in rows])
 
 
 def varying(runs: pd.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return those of ``columns`` that take at least two values: one level is not a factor."""
     present = [name for name in columns if name in runs]
-    return [name for name in present if len(pd.factorize(runs[name], use_na_sentinel=False)[1]) > 1]
+    return [name for name in present if len(np.unique(factorize(runs[name])[0])) > 1]
 
 
 def fixed_order(d: Floats) -> Ints:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,10 +47,19 @@ def confounding(design: Design, *, order: int = 2) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CONFOUNDING_COLUMNS)
 
 
-def inestimable_main_effects(design: Design) -> list[tuple[str, object, str]]:
-    """Return axis, level and reason of each level that cannot be compared with its control."""
+class Unpaired(NamedTuple):
+    """A level that no pair of runs compares with its control: why not, and its confounders."""
+
+    axis: str
+    level: object
+    reason: str
+    confounded_with: str
+
+
+def inestimable_main_effects(design: Design) -> list[Unpaired]:
+    """List the levels that no two runs alone compare with their control."""
     rows = (row for axis in design.contrasted_axes for row in _main_effects(design, axis))
-    return [(axis, level, reason) for axis, level, *_, reason in rows]
+    return [Unpaired(axis, level, reason, names) for axis, level, *_, names, reason in rows]
 
 
 Row = tuple[str, object, str | None, object, str, str]
@@ -58,7 +68,7 @@ Row = tuple[str, object, str | None, object, str, str]
 def _main_effects(design: Design, axis: str) -> list[Row]:
     data, control = design.observations, design.controls[axis]
     column = data.columns[axis]
-    rest = _cells(design, [name for name in (*design.factors, design.unit) if name != axis])
+    rest = _cells(design, _others(design, axis))
     at_control = column.at(control)
     paired = np.isin(rest, rest[at_control])
     rows: list[Row] = []
@@ -81,7 +91,7 @@ def _interactions(design: Design, a: str, b: str) -> list[Row]:
     at_a0, at_b0 = (data.columns[axis].at(design.controls[axis]) for axis in (a, b))
     if not at_a0.any() or not at_b0.any():
         return []  # their main effects cannot be estimated either, which says more
-    rest = _cells(design, [name for name in (*design.factors, design.unit) if name not in (a, b)])
+    rest = _cells(design, _others(design, a, b))
     (code_a, levels_a), (code_b, levels_b) = (_observed_levels(data.columns[x]) for x in (a, b))
     i0, j0 = code_a[at_a0][0], code_b[at_b0][0]
     ran = np.zeros((int(rest.max()) + 1, len(levels_a), len(levels_b)), dtype=bool)
@@ -106,6 +116,12 @@ def _interactions(design: Design, a: str, b: str) -> list[Row]:
     return rows
 
 
+def _others(design: Design, *axes: str) -> list[str]:
+    """All factors but some, and the block if there is one: replicates have no labels."""
+    names = design.factors if design.block is None else (*design.factors, design.block)
+    return [name for name in names if name not in axes]
+
+
 def _observed_levels(column: Column) -> tuple[Ints, list[object]]:
     """Codes of a column among the levels that occur in it, and these, in order of appearance."""
     codes, observed = pd.factorize(np.where(column.codes < 0, np.nan, column.codes))
@@ -124,7 +140,7 @@ def _explain(
     design: Design, groups: Sequence[Bools], axes: Sequence[str], effect: str
 ) -> tuple[str, str]:
     """Find the fewest columns in which groups of runs differ everywhere; and say it."""
-    names = [name for name in (*design.factors, design.unit) if name not in axes]
+    names = _others(design, *axes)
 
     def is_separating(columns: Sequence[str]) -> bool:
         first, second = (set(_cells(design, columns)[group]) for group in groups)

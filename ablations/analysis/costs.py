@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, varying
+from ablations.analysis.design import Design
 from ablations.analysis.inference import hodges_lehmann
 from ablations.analysis.pairing import seed_effects
 from ablations.analysis.statements import STATED, format_counts
@@ -63,6 +65,15 @@ def with_step_seconds(
     if np.isnan(seconds[(runs["status"] == "ok").to_numpy()]).any():
         return None
     return runs.assign(train_seconds=seconds)
+
+
+def with_run_seconds(design: Design, results: StoredResults) -> Design:
+    """Add ``run_seconds`` to the runs of a design: what a run takes alone, if all were timed, or
+    else ``train_seconds``, its share of the time of those that it was trained with.
+    """
+    timed = with_step_seconds(design.runs, *label_timings(results, results.require_metadata()))
+    runs = design.runs if timed is None else timed
+    return replace(design, runs=design.runs.assign(run_seconds=runs["train_seconds"]))
 
 
 def best_configuration_cost(

@@ -10,6 +10,7 @@ import pandas as pd
 from ablations.analysis.coding import Bools, Column, Ints, cell_codes, count_distinct
 from ablations.analysis.design import Scale
 from ablations.analysis.inference import group_intervals
+from ablations.analysis.statuses import complete_runs
 
 PUBLISHED_COLUMNS = ["label", "epoch", "low", "median", "high", "printed", "inside", "runs"]
 
@@ -87,8 +88,9 @@ def level_curves(
         ``axis, level, epoch, mean, low, high``: on the log scale the geometric mean, with the 95 %
         t interval over ``seeds``; ``cells, survivors, runs``. Empty if no two levels share a cell.
     """
-    state = runs[status] if status in runs else pd.Series("ok", index=runs.index)
-    planned = runs[state.isin(["ok", "diverged", "failed"]) & runs[axis].notna()]
+    runs = complete_runs(runs, [*factors, axis], outcome, status)
+    state = runs[status]
+    planned = runs[state.isin(["ok", "diverged", "failed"])]
     cell = cell_codes(planned[[name for name in factors if name != axis]])
     level = Column.from_values(planned[axis])
     shared = _shared_rows(cell, level.codes)

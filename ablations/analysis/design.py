@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Column, Floats, Ints, combine, rank_texts, varying
+from ablations.analysis.coding import (
+    Column,
+    Floats,
+    Ints,
+    combine,
+    name_level,
+    varying,
+)
+from ablations.analysis.observations import Observations
+from ablations.analysis.statuses import complete_runs
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
@@ -29,54 +38,15 @@ Question = Callable[..., pd.DataFrame]
 
 
 @dataclass(frozen=True, eq=False)
-class Observations:
-    """The runs that carry a result, as arrays with one entry a run.
-
-    ``rows``: positions in the design's ``runs``; ``raw``: the outcome, missing where the run
-    ``diverged``; ``value``: the same on the scale of the comparison; ``block``: a position in
-    ``blocks``, the sorted labels of all blocks; ``columns``: the factors, which may have any names.
-    """
-
-    rows: Ints
-    raw: Floats
-    value: Floats
-    diverged: Bools
-    block: Ints
-    blocks: pd.Index
-    columns: Mapping[str, Column]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def cells(self, factors: Sequence[str]) -> Ints:
-        """Number the combinations of some factors, in order of appearance."""
-        return combine((self.columns[name] for name in factors), len(self))
-
-    def sorted_cells(self, factors: Sequence[str]) -> Ints:
-        """Number the combinations of some factors, in the order of their levels as text."""
-        cells = self.cells(factors)
-        if not len(cells):
-            return cells
-        first = np.unique(cells, return_index=True)[1]
-        columns = [self.columns[name] for name in factors]
-        parts = [[column.texts[code] for code in column.codes[first]] for column in columns]
-        texts = [" ".join(row) for row in zip(*parts, strict=True)] or [""] * len(first)
-        return rank_texts(texts)[cells]
-
-    def levels(self, factors: Sequence[str], rows: Ints) -> pd.DataFrame:
-        """Return the levels of some factors in some observations."""
-        columns = {name: self.columns[name].values.iloc[rows].array for name in factors}
-        return pd.DataFrame(columns, index=range(len(rows)))
-
-
-@dataclass(frozen=True, eq=False)
 class Design:
     """What is compared with what.
 
     Attributes
     ----------
     runs
-        Any long table, one row a run, in any order; without a ``status`` all rows are ``ok``.
+        Any long table, one row a run, in any order.  A run without a ``status`` diverged if its
+        outcome is infinite or missing; a missing level is the level ``"None"``
+        (``complete_runs``).
     factors
         Every column that tells one configuration from another, the axes included.
     controls
@@ -138,6 +108,11 @@ class Design:
         check_names("factors", self.factors)
         check_mapping("controls", self.controls)
         check_columns(self.runs, [*self.factors, self.block, self.outcome, self.split])
+        runs = complete_runs(self.runs, self.factors, self.outcome, self.status)
+        controls = {axis: name_level(level) for axis, level in self.controls.items()}
+        # A frozen class: the fields are what they would have been in a table of texts.
+        object.__setattr__(self, "runs", runs)
+        object.__setattr__(self, "controls", controls)
         if self.block is None:
             return
         if self.block in self.factors:
@@ -247,10 +222,20 @@ class Design:
 
     @cached_property
     def statuses(self) -> npt.NDArray[np.object_]:
-        """The status of each run; ``ok`` where the table has none."""
-        if self.status not in self.runs:
-            return np.full(len(self.runs), "ok", dtype=object)
-        return np.asarray(self.runs[self.status], dtype=object)
+        """The status of each run; an infinite outcome under another name is still one that
+        diverged.
+        """
+        statuses = np.array(self.runs[self.status], dtype=object)
+        statuses[(statuses == "ok") & np.isinf(self._numbers)] = "diverged"
+        return statuses
+
+    @cached_property
+    def _numbers(self) -> Floats:
+        """The outcome of each run."""
+        outcome = self.runs[self.outcome]
+        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
+            raise ValueError(f"{self.outcome!r} is no column of numbers")
+        return np.asarray(outcome.to_numpy(dtype=float, na_value=np.nan))
 
     @property
     def n_blocks(self) -> int:
@@ -260,14 +245,8 @@ class Design:
     @cached_property
     def observations(self) -> Observations:
         """The runs that ended with a result or diverged; others carry no information."""
-        outcome = self.runs[self.outcome]
-        if not pd.api.types.is_numeric_dtype(outcome) and outcome.notna().any():
-            raise ValueError(f"{self.outcome!r} is no column of numbers")
-        raw = outcome.to_numpy(dtype=float, na_value=np.nan)
-        ok = self.statuses == "ok"
-        # An infinite number under another name is still a run that diverged.
-        diverged = (self.statuses == "diverged") | (ok & np.isinf(raw))
-        usable = ok & np.isfinite(raw)
+        raw, diverged = self._numbers, self.statuses == "diverged"
+        usable = (self.statuses == "ok") & np.isfinite(raw)
         if self.scale == "log" and (raw[usable] <= 0).any():
             raise ValueError(
                 f"{self.outcome!r} has values that are not positive: compare it with "

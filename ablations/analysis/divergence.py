@@ -10,11 +10,12 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-from ablations.analysis.coding import Floats, Ints
-from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.coding import Column, Floats, Ints
+from ablations.analysis.design import OUTCOME, Design, accept_table, check_columns, check_names
 from ablations.analysis.inference import max_t, mean_intervals, sign_flip_p
 from ablations.analysis.pairing import Pairs, balanced_pairs, mean_by_block, pair_runs
 from ablations.analysis.statements import STATED, assumptions_text, format_counts, state_basis
+from ablations.analysis.statuses import complete_runs
 
 RATE_COLUMNS = ["axis", "level", "diverged", "runs", "rate", "low", "high", "seeds"]
 DIVERGENCE_COLUMNS = [
@@ -28,7 +29,12 @@ PROCEDURE = (
 
 
 def divergence_rates(
-    runs: pd.DataFrame, axes: Sequence[str], *, block: str = "seed", status: str = "status"
+    runs: pd.DataFrame,
+    axes: Sequence[str],
+    *,
+    block: str = "seed",
+    status: str = "status",
+    outcome: str = OUTCOME,
 ) -> pd.DataFrame:
     """Count the runs of every level that diverged, among those that ended ``ok`` or ``diverged``.
 
@@ -41,11 +47,13 @@ def divergence_rates(
     """
     check_names("axes", axes)
     check_columns(runs, [*axes, block])
+    runs = complete_runs(runs, axes, outcome, status)
     ended = runs[runs[status].isin(["ok", "diverged"])]
     diverged = (ended[status] == "diverged").rename("diverged")
     tables = []
     for axis in axes:
-        level = ended[axis].rename("level")
+        column = Column.from_values(ended[axis])
+        level = pd.Series(column.codes, index=ended.index, name="level")
         table = diverged.groupby(level, sort=False).agg(diverged="sum", runs="size")
         low, high = proportion_confint(table["diverged"], table["runs"], method="beta")
         seeds = ended.loc[diverged, block].groupby(level[diverged]).nunique()
@@ -55,7 +63,9 @@ def divergence_rates(
             high=np.asarray(high, dtype=float),
             seeds=seeds.reindex(table.index).fillna(0).astype(int),
         )
-        tables.append(table.reset_index().assign(axis=axis)[RATE_COLUMNS])
+        table = table.reset_index().assign(axis=axis)
+        levels = column.infer_levels(np.unique(column.codes, return_index=True)[1])
+        tables.append(table.assign(level=levels.array)[RATE_COLUMNS])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=RATE_COLUMNS)
 
 
@@ -123,7 +133,12 @@ def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats
 
 
 def endings(
-    runs: pd.DataFrame, axes: Sequence[str] = (), *, block: str = "seed", status: str = "status"
+    runs: pd.DataFrame,
+    axes: Sequence[str] = (),
+    *,
+    block: str = "seed",
+    status: str = "status",
+    outcome: str = OUTCOME,
 ) -> pd.DataFrame:
     """Group the runs that did not end ``ok`` by status and reason, most frequent first.
 
@@ -135,8 +150,10 @@ def endings(
         ``status, reason`` (the first of the group), ``reasons`` (how many different ones), ``runs,
         seeds``, ``shared``: the ``axis = level`` that all runs of the group have.
     """
+    runs = complete_runs(runs, axes, outcome, status)
     bad = runs[runs[status].isin(["diverged", "failed", "skipped"])]
-    bad = bad.assign(reason=bad["reason"].fillna("no reason was recorded").astype(str))
+    reasons = bad["reason"] if "reason" in bad else pd.Series(np.nan, index=bad.index)
+    bad = bad.assign(reason=reasons.astype(object).fillna("no reason was recorded").astype(str))
     pattern = bad["reason"].str.replace(r"\d+(\.\d+)?(e[-+]?\d+)?", "0", regex=True)
     rows = []
     for (state, _), group in bad.groupby([status, pattern.rename("pattern")], sort=True):

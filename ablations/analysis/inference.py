@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.multitest import fdrcorrection
 
 from ablations.analysis.coding import Floats, Ints, fixed_order
 from ablations.analysis.design import Scale
@@ -222,12 +222,19 @@ def _all_signs(n: int) -> Floats:
     return np.asarray(1 - 2 * (bits & 1), dtype=float)
 
 
-def adjust(p: Floats, method: str = "holm") -> Floats:
-    """Adjust p-values with statsmodels' ``multipletests``; missing ones stay missing."""
+def adjust(p: Floats, method: Literal["holm", "fdr_bh"] = "holm") -> Floats:
+    """Adjust p-values by Holm's or Benjamini and Hochberg's method; missing ones stay missing.
+
+    As ``multipletests`` of statsmodels, which also collects the garbage of the process each time.
+    """
     adjusted = np.full(len(p), np.nan)
-    present = np.isfinite(p)
-    if present.any():
-        adjusted[present] = multipletests(p[present], method=method)[1]
+    present = np.flatnonzero(np.isfinite(p))
+    if method == "fdr_bh" and len(present):
+        adjusted[present] = fdrcorrection(p[present])[1]
+    elif method == "holm":
+        order = present[np.argsort(p[present])]
+        multiples = p[order] * np.arange(len(order), 0, -1)
+        adjusted[order] = np.minimum(np.maximum.accumulate(multiples), 1.0)
     return adjusted
 
 

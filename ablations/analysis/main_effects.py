@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
-from ablations.analysis.confounding import inestimable_main_effects
+from ablations.analysis.confounding import Unpaired
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
@@ -27,6 +27,14 @@ from ablations.analysis.inference import (
     sign_flip_p,
     smallest_p,
 )
+from ablations.analysis.least_squares import (
+    NO_INTERACTIONS,
+    describe_models,
+    estimate_by_block,
+    estimate_over_blocks,
+    judge_over_blocks,
+    list_unpaired,
+)
 from ablations.analysis.pairing import (
     Pairs,
     balanced_pairs,
@@ -36,7 +44,13 @@ from ablations.analysis.pairing import (
     pair_runs,
 )
 from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
-from ablations.analysis.statements import STATED, UNTESTED, list_counts
+from ablations.analysis.statements import (
+    STATED,
+    UNTESTED,
+    join_statements,
+    list_counts,
+    question_text,
+)
 from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
 
 EFFECT_COLUMNS = [
@@ -44,7 +58,7 @@ EFFECT_COLUMNS = [
     "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
     "p_equivalent_adjusted", "within_margin", "better", "helped", "cells", "seeds", "pairs",
     "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged", "control_diverged",
-    "p_divergence", "conditional", "verdict", "caution", *STATED,
+    "p_divergence", "conditional", "verdict", "caution", "confounded_with", *STATED,
 ]  # fmt: skip
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
@@ -68,8 +82,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     Returns
     -------
     DataFrame
-        One row a level, in order of appearance; one that has no pair (``pairs`` 0) comes last,
-        and ``left_out`` says why:
+        One row a level, in order of appearance.  Levels without pairs come last: estimated by
+        least squares of main effects and blocks where that is possible (``procedure`` says so), or
+        else with ``pairs`` 0; ``left_out`` says why:
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
           interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
@@ -83,19 +98,34 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           ``within_margin``: share of the posterior within the margin (``share_within``).
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
-        - ``cells, seeds, pairs``: what was compared; ``seeds_dropped, cells_dropped``: left out as
-          incomplete; ``identical``: pairs equal to the last bit.
+        - ``cells, seeds, pairs``: what was compared (without pairs: runs of the level);
+          ``seeds_dropped, cells_dropped``: left out as incomplete; ``identical``: pairs equal to
+          the last bit.
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
           not what the other columns suggest, in a sentence or more, or nothing.
+        - ``confounded_with``: factors and interactions that an effect without pairs cannot be told
+          from.
     """
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
-    missing = inestimable_main_effects(design) + [row for axis in by_axis for row in axis.missing]
+    unpaired = list_unpaired(design)
+    by_block = estimate_by_block(design, unpaired)
+    if by_block.levels:
+        contrasts.append(_Contrasts(by_block.counts, by_block.differences, by_block.divergence, []))
     tables = [_tested(design, contrasts, correction)] if contrasts else []
-    if missing or not contrasts:
+    unpaired = [row for row in unpaired if row not in by_block.levels]
+    # What a table of its own says of new data like it takes differences by block.
+    fits = estimate_over_blocks(design, [] if design.overlap else unpaired)
+    if len(fits):
+        others = tables[0]["p"].to_numpy(dtype=float) if tables else np.zeros(0)
+        tables.append(_judge(design, judge_over_blocks(design, fits, others)))
+        fitted = set(zip(fits["axis"], fits["level"], strict=True))
+        unpaired = [row for row in unpaired if row[:2] not in fitted]
+    missing = unpaired + [row for axis in by_axis for row in axis.missing]
+    if missing or not tables:
         tables.append(_unpaired(design, missing))
     return pd.concat(tables, ignore_index=True)
 
@@ -125,7 +155,7 @@ class _Contrasts:
     counts: pd.DataFrame
     differences: Floats
     divergence: Floats
-    missing: list[tuple[str, object, str]]
+    missing: list[Unpaired]
 
 
 def _compare_axis(design: Design, axis: str) -> _Contrasts:
@@ -142,8 +172,9 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
     planned &= codes >= 0
     n_planned = count_distinct(codes[planned], design.blocks[0][planned], size)
     missing = [
-        (axis, column.levels[code], f"{axis} {column.levels[code]} and its control {control} have "
-         f"{n_pairs[code]:,} pairs, but no two {design.unit}s of the same cells")
+        Unpaired(axis, column.levels[code], f"{axis} {column.levels[code]} and its control "
+                 f"{control} have {n_pairs[code]:,} pairs, but no two {design.unit}s of the same "
+                 "cells", "")
         for code in pd.unique(pairs.level) if code not in set(level)
     ]  # fmt: skip
     counts = count_pairs(balanced, contrast, len(level))
@@ -159,6 +190,8 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
+            "confounded_with": "",
+            "reason": "",
         }
     )
     shape = len(data.blocks), len(level)
@@ -206,25 +239,42 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         lasting_error=means.lasting_error(),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
-        procedure=[_procedure(design, seeds, family, correction, len(d)) for seeds in n],
-        assumes=describe_assumptions(design),
-        left_out=list_counts(
-            (table["seeds_dropped"], f"{block} with a run missing"),
-            (table["cells_dropped"], "cell with a run missing"),
-            (table["unpaired"], "run without a partner at the control"),
-            (table["control_unpaired"], "run of the control without a partner"),
-            (table["pairs"] - table["survivors"], "pair of which a run diverged"),
-        ),
+        procedure=[
+            _procedure(design, seeds, family, correction, len(d), bool(reason))
+            for seeds, reason in zip(n, table["reason"], strict=True)
+        ],
+        assumes=[
+            join_statements(describe_assumptions(design), NO_INTERACTIONS if reason else "")
+            for reason in table["reason"]
+        ],
+        left_out=[*map(join_statements, _list_missing(table, block), table["reason"])],
     )
+    return _judge(design, table)
+
+
+def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
+    return list_counts(
+        (table["seeds_dropped"], f"{block} with a run missing"),
+        (table["cells_dropped"], "cell with a run missing"),
+        (table["unpaired"], "run without a partner at the control"),
+        (table["control_unpaired"], "run of the control without a partner"),
+        (table["pairs"] - table["survivors"], "pair of which a run diverged"),
+    )
+
+
+def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
     words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
-    return table.assign(caution=describe_cautions(table, design))[EFFECT_COLUMNS]
+    cautions = describe_cautions(table, design), describe_models(table)
+    table["caution"] = [" ".join(filter(None, texts)) for texts in zip(*cautions, strict=True)]
+    return table[EFFECT_COLUMNS]
 
 
-def _procedure(design: Design, seeds: int, family: int, correction: str, blocks: int) -> str:
-    direction = "higher" if design.higher_is_better else "lower"
-    kind = "log ratio" if design.scale == "log" else "difference"
-    question = f"{design.outcome}, {direction} is better, {kind}: "
+def _procedure(
+    design: Design, seeds: int, family: int, correction: str, blocks: int, is_fitted: bool
+) -> str:
+    higher_is_better = design.higher_is_better
+    question = question_text(design.outcome, design.scale, higher_is_better=higher_is_better)
     if seeds < 2:
         return question + UNTESTED
     flips = "exact" if seeds <= EXACT_BLOCKS else f"{RESAMPLES:,} random"
@@ -233,17 +283,20 @@ def _procedure(design: Design, seeds: int, family: int, correction: str, blocks:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
+    model = "differences paired within blocks, mean over cells"
+    if is_fitted:
+        model = "least squares of main effects within each block, as nothing pairs"
     return (
-        f"{question}differences paired within blocks, mean over cells; {describe_interval(design)}"
+        f"{question}{model}; {describe_interval(design)}"
         f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
         f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
         f"from {fewest} on; verdict at a level of {design.alpha:.2g}"
     )
 
 
-def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.DataFrame:
+def _unpaired(design: Design, missing: Sequence[Unpaired]) -> pd.DataFrame:
     """Rows of levels that have no pair: the reason, the verdict, and no numbers."""
-    axes, levels, reasons = zip(*missing, strict=True) if missing else ((), (), ())
+    axes, levels, reasons, aliases = zip(*missing, strict=True) if missing else ((),) * 4
     table = pd.DataFrame(index=range(len(missing)), columns=EFFECT_COLUMNS, dtype=float)
     return table.assign(
         **dict.fromkeys(COUNTS, 0),
@@ -254,6 +307,7 @@ def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.
         control=[design.controls[axis] for axis in axes],
         verdict=UNDECIDED,
         caution="",
+        confounded_with=np.array(aliases, dtype=object),
         procedure="none: nothing to pair",
         assumes="",
         left_out=np.array(reasons, dtype=object),

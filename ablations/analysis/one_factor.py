@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Bools
-from ablations.analysis.design import Design, Observations, accept_table
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import share_positive
+from ablations.analysis.observations import Observations
 from ablations.analysis.pairing import complete_configurations, spread_cells
 from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
 from ablations.analysis.statements import STATED, UNTESTED, list_counts

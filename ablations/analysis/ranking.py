@@ -15,8 +15,8 @@ from ablations.analysis.design import Design, accept_table, check_columns, check
 from ablations.analysis.inference import group_intervals
 from ablations.analysis.pairing import join_factors
 from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
+from ablations.analysis.statuses import STATUSES
 
-STATUSES = ("ok", "diverged", "failed", "skipped")
 MEASURES = [
     "mean", "low", "high", "metric", "metric_low", "metric_high", "seconds", "runs", "ok",
     "diverged", "failed", "skipped", "complete", "pareto",
@@ -105,7 +105,7 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
     tables = []
     for axis in axes:
         levels = design.runs[axis].iloc[rows].reset_index(drop=True).rename("level")
-        groups = of_cell.groupby(levels, sort=False, dropna=True)
+        groups = of_cell.groupby(levels, sort=False, dropna=False)
         spread, lost = groups["spread"], groups["lost"].sum()
         table = pd.DataFrame(
             {

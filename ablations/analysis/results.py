@@ -24,8 +24,10 @@ from ablations.analysis.ablation import (
 )
 from ablations.analysis.anova import analysis_of_variance
 from ablations.analysis.baseline import against_baseline
+from ablations.analysis.best_set import best_set
+from ablations.analysis.by_task import ResultsByTask, answer_by_task, refuse_several
 from ablations.analysis.confounding import confounding
-from ablations.analysis.costs import time_costs
+from ablations.analysis.costs import time_costs, with_run_seconds
 from ablations.analysis.design import Design, typical_size
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
@@ -34,10 +36,8 @@ from ablations.analysis.one_factor import one_factor
 from ablations.analysis.outcomes import (
     CAUTIONS,
     constant_column,
-    find_outcome,
     first_metric,
     is_recorded,
-    judged_loss,
     missing_metrics,
     state_missing,
 )
@@ -54,8 +54,9 @@ from ablations.results.metadata import Level, StudyMetadata, in_order, label
 __all__ = ["Results", "load"]
 
 
+@answer_by_task
 @dataclass(frozen=True, repr=False)
-class Results(store.StoredResults):
+class Results(ResultsByTask):
     """What a results folder holds, and the questions that it answers.
 
     Every answer is a DataFrame whose last columns say what it rests on: ``n``, ``procedure``,
@@ -68,7 +69,8 @@ class Results(store.StoredResults):
     runs recorded; and ``tune_over``: axes, ``["lr"]`` for instance, at whose best level each
     configuration is compared, chosen by validation loss on other seeds (``analysis.tune``),
     instead of those of the study.  Other keywords go to the function, or change a field of its
-    ``Design``.
+    ``Design``.  Of several tasks each has its rows, behind a column ``task``; ``by_task`` has the
+    results of each, and questions over all of them are called ``datasets`` and ``dataset_...``.
 
     Raises
     ------
@@ -169,8 +171,11 @@ class Results(store.StoredResults):
         """The best configuration, what of its lead is luck, and how far it is from the controls
         (``analysis.best_configuration``).
         """
-        controls = self.design(outcome, options.get("tune_over")).controls
-        return self._answer(best_configuration, outcome, **({"control": controls} | options))
+        return self._answer(best_configuration, outcome, **options)
+
+    def best_set(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
+        """The configurations that cannot be told from the best (``analysis.best_set``)."""
+        return self._answer(best_set, outcome, **options)
 
     def divergence(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control, diverged runs counted as the worst
@@ -220,6 +225,8 @@ class Results(store.StoredResults):
             baseline=self.baseline(),
             missing=missing_metrics(self.runs, metadata),
             endings=endings,
+            best_set=self.best_set(),
+            winner=self.winner(),
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
         )
 
@@ -269,29 +276,10 @@ class Results(store.StoredResults):
         tables = [against_baseline(self.design(name), judging) for name in dict.fromkeys(names)]
         return pd.concat(tables, ignore_index=True)
 
-    @cached_property
-    def loss(self) -> str:
-        """The column of the loss on the rows that judge: test rows, where there are some."""
-        return judged_loss(self.runs)
-
-    def outcome_column(self, outcome: str | None = None) -> str:
-        """Return the column of an outcome; ``None`` stands for that of the study.
-
-        Raises
-        ------
-        RequestError
-            If there is no such outcome, or no run recorded it.
-        """
-        return find_outcome(self.runs, self._metadata, outcome)
-
     def metadata_for(self, outcome: str) -> StudyMetadata:
         """Return the metadata of the study with another outcome."""
-        return replace(self._metadata, outcome=self.outcome_column(outcome))
-
-    def is_higher_better(self, outcome: str) -> bool:
-        """Whether higher is better for the column of an outcome."""
-        directions = {"metric": self._metadata.higher_is_better, **self._metadata.metrics}
-        return directions.get(outcome, False)
+        tasks = {name: each.metadata_for(outcome) for name, each in self.by_task.items()}
+        return replace(self._metadata, outcome=self.outcome_column(outcome), tasks=tasks)
 
     def design(self, outcome: str | None = None, tune_over: Sequence[str] | None = None) -> Design:
         """Return the design behind the answers on an outcome; it remembers what was computed.
@@ -301,6 +289,7 @@ class Results(store.StoredResults):
         tune_over
             Axes at whose best level each configuration is compared; by default those of the study.
         """
+        refuse_several(self.by_task)
         if isinstance(tune_over, str):
             raise RequestError(f"expected a list of axes, found {tune_over!r}", "tune_over")
         axes = self._metadata.tune_over if tune_over is None else tuple(tune_over)
@@ -371,7 +360,7 @@ class Results(store.StoredResults):
 
     @cached_property
     def _untuned_design(self) -> Design:
-        return Design.from_runs(self, self._metadata, self.loss)
+        return with_run_seconds(Design.from_runs(self, self._metadata, self.loss), self)
 
     @property
     def _metadata(self) -> StudyMetadata:

@@ -43,6 +43,7 @@ def best_configuration(
     ----------
     control
         Factor to its level in the configuration to compare with; factors not in it must not vary.
+        By default the controls of the design.
 
     Returns
     -------
@@ -64,6 +65,7 @@ def best_configuration(
     """
     if control is not None:
         check_mapping("control", control)
+    control = design.controls if control is None else control
     complete = complete_configurations(design)
     if not complete.values.size:
         return pd.DataFrame(columns=[*design.factors, *BEST_COLUMNS])
@@ -229,7 +231,7 @@ def describe_choices(design: Design) -> tuple[str, str]:
     """Write which levels a tuned design has (``lr 0.01 in 60%``), and how many blocks it lost."""
     parts = []
     for axis in design.tune_over:
-        shares = design.runs[axis].value_counts(normalize=True)
+        shares = design.runs[axis].value_counts(normalize=True, dropna=False)
         order = sorted(shares.index, key=lambda level: (-shares[level], str(level)))
         parts.append(f"{axis} " + ", ".join(f"{level} in {shares[level]:.0%}" for level in order))
     lost, block = design.untuned.n_blocks - design.n_blocks, design.unit

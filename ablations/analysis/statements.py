@@ -12,6 +12,13 @@ computed, what that assumes, and which runs are not in it."""
 UNTESTED = "nothing, with fewer than two to compare"
 
 
+def question_text(outcome: str, scale: str, *, higher_is_better: bool) -> str:
+    """Name the outcome, its better direction, and how numbers are compared."""
+    direction = "higher" if higher_is_better else "lower"
+    kind = "log ratio" if scale == "log" else "difference"
+    return f"{outcome}, {direction} is better, {kind}: "
+
+
 def assumptions_text(block: str) -> str:
     """Write what a paired comparison assumes, whatever the outcome."""
     return (

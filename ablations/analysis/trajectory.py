@@ -165,7 +165,7 @@ def _effects_at(design: Design, curves: _Curves, positions: Ints) -> Iterator[pd
         # Ready on the scale: a logarithm of a logarithm is no loss.
         losses = np.full(len(design.runs), np.nan)
         losses[data.rows] = curves.values[:, alike[0]]
-        runs = design.runs.assign(**{OUTCOME: losses})
+        runs = design.runs.assign(**{OUTCOME: losses, design.status: design.statuses})
         scaled = replace(design, runs=runs, outcome=OUTCOME, scale="difference")
         rows = np.searchsorted(data.rows, scaled.observations.rows)
         for axis in scaled.contrasted_axes:

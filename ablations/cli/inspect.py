@@ -32,12 +32,16 @@ Question = Literal[
     "one-factor",
     "ranking",
     "winner",
+    "best-set",
     "divergence",
     "tuning",
     "costs",
     "trajectory",
     "endings",
     "baseline",
+    "datasets",
+    "dataset-effects",
+    "dataset-ranks",
 ]
 """The methods of ``ablations.Results`` that answer a question."""
 

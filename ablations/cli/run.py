@@ -157,14 +157,14 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     print(f"  finished  {plan.finished:,}")
     print(f"  to train  {plan.todo:,}{cohorts}")
     print(f"  skipped   {len(grid.skipped):,}")
-    print(f"  {describe_training(study)}")
-    for line in describe_columns(study.task.describe_columns()):
-        print(f"  {line}")
-    cautions = (
-        study.task.caution,
-        *describe_seeds(study),
-        *describe_lagging_statistics(study),
-    )
+    cautions = list[str]()
+    for each in study.by_task:
+        prefix = f"{each.task_label}: " if each.task_label else ""
+        columns = describe_columns(each.task.describe_columns())
+        for line in (describe_training(each), *columns):
+            print(f"  {prefix}{line}")
+        texts = each.task.caution, *describe_seeds(each), *describe_lagging_statistics(each)
+        cautions += [f"{prefix}{text}" for text in texts if text]
     lines = (*plan.notes(), *describe_estimate(study, plan, options, budget), *cautions)
     for line in filter(None, lines):
         print(f"  {line}")

@@ -6,8 +6,9 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ def cache_folder(name: str) -> Path:
     """Return a folder in the user's cache folder; RuntimeError if the user has no home."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "ablations" / name
+
+
+def file_names(names: Iterable[str]) -> list[str]:
+    """Make file names of ``names``: safe on every file system, and still distinct."""
+    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60].lower() for name in names]
+    plain = [slug or "axis" for slug in plain]
+    return [f"{slug}-{i}" if plain.count(slug) > 1 else slug for i, slug in enumerate(plain)]
 
 
 def digest(content: bytes | memoryview, size: int = 16) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.core.files import write_text
+from ablations.core.files import file_names, write_text
 from ablations.execution.trust import load
 from ablations.report import comparison
 
@@ -17,7 +18,7 @@ class ComparisonReport:
 
     lines: tuple[str, ...]
     regressions: tuple[str, ...]
-    page: Path
+    page: Path  # the folder of the pages, where several tasks have one each
 
 
 def compare_folders(
@@ -25,21 +26,46 @@ def compare_folders(
 ) -> ComparisonReport:
     """Compare the runs that two results folders share, and write the page.
 
-    The page is ``out``, by default ``comparison.html`` in the second folder.
+    The page is ``out``, by default ``comparison.html`` in the second folder.  Of several tasks
+    each is compared by itself, on a page with its name: ``comparison-digits.html``.
     """
     if first.resolve() == second.resolve():
         raise RequestError("is compared with itself", source=str(second))
     before, after = (load(folder, trust=trust) for folder in (first, second))
-    metadata = before.require_metadata(), after.require_metadata()
-    result = comparison.compare(before, after, metadata, distinct_names(first, second))
+    for results in (before, after):
+        results.require_metadata()
     page = out or second / "comparison.html"
     if page.is_dir():
         raise RequestError("is a folder; name a file", f"--out {page}")
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_text(page, comparison.render_comparison(result, metadata[1]))
-    caveats = [caveat.text for caveat in comparison.find_caveats(result)]
-    lines = (*comparison.sentences(result), *caveats, f"page: {page}")
-    return ComparisonReport(lines, result.regressions, page)
+    names, lines, regressions = distinct_names(first, second), list[str](), list[str]()
+    pairs = _pair_tasks(before, after)
+    files = file_names([task for task, *_ in pairs])
+    for (task, old, new), file in zip(pairs, files, strict=True):
+        metadata = old.require_metadata(), new.require_metadata()
+        result = comparison.compare(old, new, metadata, names)
+        is_alone, prefix = len(pairs) == 1, f"{task}: " if task else ""
+        path = page if is_alone else page.with_stem(f"{page.stem}-{file}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, comparison.render_comparison(result, metadata[1]))
+        texts = [*comparison.sentences(result), *(c.text for c in comparison.find_caveats(result))]
+        lines += [f"{prefix}{text}" for text in (*texts, f"page: {path}")]
+        regressions += [f"{prefix}{text}" for text in result.regressions]
+    return ComparisonReport(tuple(lines), tuple(regressions), page if is_alone else page.parent)
+
+
+def _pair_tasks(before: Results, after: Results) -> list[tuple[str, Results, Results]]:
+    """Return the results of each task of which both folders hold runs; all results of one task."""
+    pairs = []
+    for old_name, old in (before.by_task or {"": before}).items():
+        for new_name, new in (after.by_task or {"": after}).items():
+            if set(old.runs["run_id"]) & set(new.runs["run_id"]):
+                pairs.append((old_name or new_name, old, new))
+    # Without a common run the comparison says what differs.
+    return pairs or [("", _first_task(before), _first_task(after))]
+
+
+def _first_task(results: Results) -> Results:
+    return next(iter([*results.by_task.values(), results]))
 
 
 def distinct_names(first: Path, second: Path) -> tuple[str, str]:

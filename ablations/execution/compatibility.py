@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,20 +60,15 @@ def _refuse_other_files(folder: Path) -> None:
 def refuse_other_study(study: Study, folder: Path) -> None:
     """Refuse a folder whose runs were trained under other settings than those of ``study``.
 
-    Levels and seeds may differ: runs of one folder differ in these, and a study may grow.
+    Levels and seeds may differ: runs of one folder differ in these, and a study may grow.  So may
+    its tasks, as long as one of the folder's is among them.
     """
     path = folder / store.STUDY_FILE
     if not path.exists():
         return  # set aside by a repair
     stored, expected = read_parsed(path, tomllib.loads), study.plain()
-    judge = stored.get("judge", "last")
-    if judge != study.judge:
-        message = f"holds results judged by the {judge} epoch, not by the {study.judge} one"
-        _refuse(folder, message, f'give the study judge = "{judge}", or {OTHER_FOLDER}')
-    _refuse_other_task(study, stored.get("task"), folder)
-    for key in ("model", *SETTINGS):
-        if expected[key] != stored.get(key):
-            _refuse(folder, f"holds results with {key} {stored.get(key)!r}, not {expected[key]!r}")
+    for each, table in _match_tasks(study, stored, folder):
+        _refuse_other_settings(each, table, folder)
     for name, code in stored.get("code", {}).items():
         if study.code.get(name, code) != code:
             _refuse(folder, f"holds runs of other code: {name} has changed since")
@@ -109,23 +105,64 @@ def _refuse_other_splits(study: Study, stored: dict[str, Any], folder: Path) -> 
         _refuse(folder, message, f'give the study splits = "{splits}", or {OTHER_FOLDER}')
 
 
-def _refuse_other_task(study: Study, spec: object, folder: Path) -> None:
-    if spec == study.plain()["task"]:
+def _match_tasks(
+    study: Study, stored: Mapping[str, Any], folder: Path
+) -> Iterator[tuple[Study, Mapping[str, Any]]]:
+    """Yield the study of each task that the folder has, and the keys of the folder's study of it.
+
+    Refuse a folder that has none, or other data of one.
+    """
+    tables = [stored | entry for entry in stored.get("tasks", [{}])]
+    identities = [_stored_identity(table.get("task"), study) for table in tables]
+    is_matched = False
+    for each in study.by_task:
+        current, changed = each.task.identity(), ""
+        for identity, table in zip(identities, tables, strict=True):
+            if current == identity:
+                is_matched = True
+                yield each, table
+            elif current | {"content": None} == identity | {"content": None}:
+                changed = each.task.label
+        if changed and current not in identities:
+            _refuse(folder, f"holds results of other data: {changed} has changed since")
+    if is_matched:
         return
+    if len(tables) > 1 or study.task_studies:
+        _refuse(folder, "holds results of other tasks, none of which this study has")
+    current, identity = study.task.identity(), identities[0]
+    same_name = current["name"] == identity["name"]
+    keys = [key for key in current if current[key] != identity.get(key)] if same_name else ["name"]
+    differences = [f"{key} {identity.get(key)!r}, not {current[key]!r}" for key in keys]
+    _refuse(folder, f"holds results with task {', '.join(differences).removeprefix('name ')}")
+
+
+def _stored_identity(spec: object, study: Study) -> dict[str, Any]:
+    """Return the identity of the task of a folder; its name alone if code would define it."""
+    for each in study.by_task:
+        if spec == each.plain()["task"]:
+            return each.task.identity()
     try:
         with without_imports():  # the folder must not decide what code runs
-            stored = resolve("task", spec, "task").identity()
+            return resolve("task", spec, "task").identity()
     except RequestError:
-        stored = {"name": spec}
-    current = study.task.identity()
-    if current == stored:
-        return
-    if current | {"content": None} == stored | {"content": None}:
-        _refuse(folder, f"holds results of other data: {study.task.label} has changed since")
-    same_name = current["name"] == stored["name"]
-    keys = [key for key in current if current[key] != stored.get(key)] if same_name else ["name"]
-    differences = [f"{key} {stored.get(key)!r}, not {current[key]!r}" for key in keys]
-    _refuse(folder, f"holds results with task {', '.join(differences).removeprefix('name ')}")
+        return {"name": spec}
+
+
+def _refuse_other_settings(study: Study, stored: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a folder whose runs of a task were trained or judged in another way."""
+    expected, suffix = study.plain(), f" of {study.task_label}" if study.task_label else ""
+    judge = stored.get("judge", "last")
+    if judge != study.judge:
+        message = f"holds results{suffix} judged by the {judge} epoch, not by the {study.judge} one"
+        _refuse(folder, message, f'give the study judge = "{judge}", or {OTHER_FOLDER}')
+    for key in ("model", *SETTINGS):
+        if expected[key] != stored.get(key):
+            differences = f"{key} {stored.get(key)!r}, not {expected[key]!r}"
+            _refuse(folder, f"holds results{suffix} with {differences}")
+    label = stored.get("label", study.task_label)
+    if study.task_label and label != study.task_label:
+        advice = f"give it this label, or {OTHER_FOLDER}"
+        _refuse(folder, f"its task {study.task_label} has the label {label!r} there", advice)
 
 
 def _refuse_other_environment(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -12,6 +12,7 @@ import pandas as pd
 
 from ablations.analysis.results import Results, load
 from ablations.core.errors import RequestError
+from ablations.core.registry import canonical
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.core.sources import UNSEEN
 from ablations.execution.metadata import study_metadata
@@ -19,11 +20,15 @@ from ablations.execution.trust import load_study
 from ablations.results import settings, store
 from ablations.results.inputs import save_inputs, unite_inputs
 from ablations.results.store import StoredResults
-from ablations.study.configuration import SETTINGS
 from ablations.study.expand import expand
 from ablations.study.study import Study
+from ablations.study.tasks import SETTINGS_BY_TASK, join_tasks
 
 Keep = Literal["first", "last"]
+_OF_TASK = ("lr", "batch_size", "epochs")
+_LABELLED = (*_OF_TASK, "label")
+_BY_TASK = ("task", "task_label", "tasks", *SETTINGS_BY_TASK)
+_SHARED = ("model", "optimizer", "dtype", "exclude")
 _NUMBERS = ("status", "parameters", "objective", "train_loss", "val_loss", "test_loss", "metric")
 
 
@@ -31,6 +36,8 @@ def merge_results(
     folders: Sequence[Path], out: Path, keep: Keep | None = None, *, trust: bool = False
 ) -> Results:
     """Put the runs of several results folders into a new one.
+
+    Folders of different tasks become one study of all of them (``study.tasks``).
 
     ``keep`` says which of two different results of a run to take, that of the first or the last
     folder; ``trust``, whether code that the folders' studies name may run.  If the folders do not
@@ -69,30 +76,50 @@ def merge_results(
 
 
 def _unite_studies(studies: Sequence[Study]) -> Study:
-    """Return the study that includes the grids and seeds of all the studies."""
-    seeds = sorted({seed for study in studies for seed in study.seeds})
+    """Return the study that includes the tasks, grids and seeds of all the studies."""
+    first, seeds = studies[0], sorted({seed for study in studies for seed in study.seeds})
+    keys = join_tasks(studies)
+    splits = next((study.splits for study in studies if study.splits), "")
+    if len(keys["tasks"]) > 1:
+        metrics = dict.fromkeys(name for study in studies for name in study.metric)
+        common = {name: value for name, value in first.as_dict().items() if name not in _BY_TASK}
+        keys |= {"seeds": seeds, "splits": splits, "metric": tuple(metrics)}
+        return Study(**(common | keys))
     grids: list[dict[str, object]] = []
     for study in studies:
         grids += [grid for grid in study.as_dict()["grid"] if grid not in grids]
-    splits = next((study.splits for study in studies if study.splits), "")
-    return studies[0].replace(seeds=seeds, grid=grids, splits=splits)
+    return first.replace(seeds=seeds, grid=grids, splits=splits)
 
 
 def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> None:
-    first, advice = studies[0].plain(), "only results of one study can be merged"
+    """Refuse folders that differ in what all runs of a study share, or in a setting of a task."""
+    first, by_task = studies[0].plain(), dict[str, tuple[Path, dict[str, object]]]()
+    repeating: list[tuple[Path, dict[str, object]]] = []
     for folder, study in zip(folders, studies, strict=True):
-        fields = study.plain()
-        for key in ("task", "model", *SETTINGS, "exclude"):
-            if fields.get(key) != first.get(key):
-                message = f"has {key} {fields.get(key)!r}, and {folders[0]} has {first.get(key)!r}"
-                raise RequestError(f"{message}; {advice}", source=str(folder))
-    splits_of = (study.plain().get("splits") for study in studies)
-    stated = [pair for pair in zip(splits_of, folders, strict=True) if pair[0]]
-    for splits, folder in stated:
-        first_splits, first_folder = stated[0]
-        if splits != first_splits:
-            message = f"has seeds with {splits} splits, and {first_folder} with {first_splits} ones"
-            raise RequestError(f"{message}; {advice}", source=str(folder))
+        _refuse_differences(study.plain(), first, _SHARED, (folder, folders[0]))
+        if "splits" in study.plain():  # where some seed could repeat a split, or does
+            repeating.append((folder, study.plain()))
+            other, expected = repeating[0]
+            _refuse_differences(study.plain(), expected, ["splits"], (folder, other))
+        for each in study.by_task:
+            identity, fields = canonical(each.task.identity()), each.plain()
+            fields |= {"label": each.task_label} if study.task_studies else {}
+            other, expected = by_task.setdefault(identity, (folder, fields))
+            keys = _OF_TASK if "label" not in expected or "label" not in fields else _LABELLED
+            _refuse_differences(fields, expected, keys, (folder, other))
+
+
+def _refuse_differences(
+    fields: Mapping[str, object],
+    expected: Mapping[str, object],
+    keys: Sequence[str],
+    folders: tuple[Path, Path],
+) -> None:
+    for key in keys:
+        if fields.get(key) != expected.get(key):
+            message = f"has {key} {fields.get(key)!r}, and {folders[1]} has {expected.get(key)!r}"
+            advice = "only results of one study can be merged"
+            raise RequestError(f"{message}; {advice}", source=str(folders[0]))
 
 
 def _merge_runs(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
+from dataclasses import replace
 
 from ablations.core.random import Streams
 from ablations.execution.lagging import describe_lagging_statistics
@@ -31,6 +32,49 @@ def study_metadata(
     ``other_runs`` are ids of runs in its results folder that it does not include, ``unseen``
     sentences on inputs of user code that no hash includes.
     """
+    if study.task_studies:
+        return _unite_metadata(study, other_runs, unseen)
+    return _metadata_of_task(study, other_runs, unseen)
+
+
+def _unite_metadata(
+    study: Study, other_runs: Iterable[str], unseen: Sequence[str]
+) -> StudyMetadata:
+    """Collect the metadata of several tasks: those of each, and what they share.
+
+    What differs between them, as the metric, is that of the first; every answer is by task.
+    """
+    by_task = {s.task_label: _metadata_of_task(s, (), ()) for s in study.task_studies}
+    first, *_ = tables = list(by_task.values())
+    captions: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for axis, texts in table.captions.items():
+            captions.setdefault(axis, {}).update(texts)
+    names = ", ".join(by_task)
+    cautions = [f"{name}: {text}" for name, m in by_task.items() for text in m.cautions]
+    return replace(
+        first,
+        description=study.description or f"{len(by_task)} data sets: {names}.",
+        axes=tuple(study.levels),
+        controls=controls(study),
+        levels=study.levels,
+        captions=captions,
+        cautions=(*cautions, *unseen),
+        published=(),
+        badges=tuple(dict.fromkeys(badge for table in tables for badge in table.badges)),
+        other_runs=tuple(sorted(other_runs)),
+        metrics={name: up for table in tables for name, up in table.metrics.items()},
+        judging=None,
+        columns=(),
+        training="",
+        tasks=by_task,
+        title="",
+    )
+
+
+def _metadata_of_task(
+    study: Study, other_runs: Iterable[str], unseen: Sequence[str]
+) -> StudyMetadata:
     task, lagging = study.task, describe_lagging_statistics(study)
     metrics = recorded_metrics(task.classification, study.metric)
     badges = [
@@ -66,6 +110,7 @@ def study_metadata(
         judging=describe_judging(study),
         training=describe_training(study),
         columns=task.describe_columns(),
+        title=task.label,
     )
 
 

@@ -77,8 +77,8 @@ def plan_execution(study: Study, folder: Path, options: RunOptions | None = None
     stored = check_folder(study, folder, options)
     finished = {} if options.force or not store.is_results(folder) else store.finished(folder)
     runs = [run for run in grid.runs if run.run_id not in finished]
-    if runs:
-        study.task.ready()
+    for task in dict.fromkeys(run.configuration.task for run in runs):
+        task.ready()
     modules = {name for each in study.configurations for name in each.user_modules}
     workers.carry(modules, options.backend)
     broken = _foreign_errors(runs, options) if modules else {}

@@ -61,7 +61,9 @@ class RunOutcome:
 
     @cached_property
     def verdicts(self) -> pd.Series:
-        """The verdict of each level."""
+        """The verdict of each level; on each data set, where there are several."""
+        if self.results.by_task:
+            return self.results.dataset_effects()["verdict"]
         table = self.table or compare_levels(self.results)
         return table.effects["verdict"]
 
@@ -195,11 +197,13 @@ def run_study(
 
 def _say_columns(study: Study, reporter: Reporter) -> None:
     """Say what the columns of the data become, and what is noteworthy, before training."""
-    if columns := study.task.describe_columns():
-        from ablations.report.data_columns import describe_columns
+    for each in study.by_task:
+        if columns := each.task.describe_columns():
+            from ablations.report.data_columns import describe_columns
 
-        for line in filter(None, (*describe_columns(columns), study.task.caution)):
-            reporter.say(line)
+            prefix = f"{each.task_label}: " if each.task_label else ""
+            for line in filter(None, (*describe_columns(columns), each.task.caution)):
+                reporter.say(f"{prefix}{line}")
 
 
 def results_folder(study: Study, out: Path | str | None) -> Path:
@@ -318,6 +322,7 @@ def tidy(context: OutputContext, results: Results, selected: Results, reporter: 
 def report(study: Study, results: Results, options: RunOptions, reporter: Reporter) -> RunOutcome:
     """Analyse the runs of a study once: for the page, the terminal and the stored answer."""
     from ablations.analysis import audit_failure
+    from ablations.report.datasets import summarise_datasets
     from ablations.report.page import write_report
     from ablations.report.summary import summarise
 
@@ -325,6 +330,8 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
     if options.with_report:
         page, answer = write_report(results, metadata)
         reporter.say(f"report: {page}")
+    elif metadata.tasks:
+        answer = summarise_datasets(results)
     else:
         table = compare_levels(results)
         answer = summarise(table, metadata)

@@ -104,6 +104,8 @@ class TimingPhase:
         count.  ``trained``, the runs table, tells which runs failed, and which configurations are
         best: these and those near the controls are timed if ``seconds`` are too few for all.
         """
+        if study.task_studies:  # a step of one data set is not compared with that of another
+            return self._run_tasks(study.task_studies, runs, trained, timings, seconds)
         deadline = time.monotonic() + seconds
         levels = controls(study)
         candidates, best_ids = _candidates(runs, trained, list(levels))
@@ -131,6 +133,24 @@ class TimingPhase:
             finished = [blocks[cost_id(entry.run.configuration)] for entry in entries]
             n_blocks = self.settings.blocks - min(finished, default=self.settings.blocks)
             return self._time_blocks(entries, n_blocks, deadline - per_block)
+
+    def _run_tasks(
+        self,
+        studies: Sequence[Study],
+        runs: Sequence[Run],
+        trained: pd.DataFrame,
+        timings: pd.DataFrame,
+        seconds: float,
+    ) -> int:
+        """Time task by task, each its share of the seconds that are left."""
+        deadline, count = time.monotonic() + seconds, 0
+        for remaining, study in zip(range(len(studies), 0, -1), studies, strict=True):
+            ids = {run.run_id: run for run in runs if run.configuration.task == study.task}
+            rows = trained[trained["run_id"].isin(ids)]
+            share = (deadline - time.monotonic()) / remaining
+            if share > 0 and not self.is_stopped():
+                count += self.run(study, list(ids.values()), rows, timings, share)
+        return count
 
     def _is_too_short(
         self, runs: Sequence[Run], blocks: Mapping[str, int], per_block: float, remaining: float

@@ -110,7 +110,6 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
     answers = Results.from_stored(results, metadata)
     ablation, untuned = answers.ablation, answers.design(tune_over=())
     design, second = ablation.design, _second_outcome(answers, ablation.design.outcome)
-    best = analysis.best_configuration(design, control=design.controls)
     timings, timed_axes = label_timings(results, metadata)
     timed = with_step_seconds(untuned.runs, timings, timed_axes)
     curves = results.curves.sort_values(["run_id", "epoch"])
@@ -128,7 +127,7 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
         shares=analysis.variance_shares(design),
         spread=in_order(analysis.seed_spread(untuned, design.axes), design.levels),
         ranked=analysis.ranking(design),
-        winner=best,
+        winner=ablation.winner,
         curves=_curves(untuned.runs, curves, design.axes, untuned.factors),
         configurations=_configurations(untuned, timed, second),
         published=_published(results, metadata),
@@ -136,7 +135,7 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
         endings=analysis.endings(untuned.runs, design.axes),
         costs=time_costs(results, metadata),
         floors=analysis.noise_floor(results.timings),
-        winner_cost=best_configuration_cost(best, timings, timed_axes, design.controls),
+        winner_cost=best_configuration_cost(ablation.winner, timings, timed_axes, design.controls),
         ranks_tell=untuned.n_blocks >= min_seeds(design.alpha),
         timed=timed is not None,
     )

@@ -81,6 +81,11 @@ def format_difference(difference: float, scale: Scale) -> str:
     return format_signed(difference)
 
 
+def format_relative(value: float, *, is_log: bool) -> str:
+    """Write an effect that data sets share: a log ratio, or a share of a typical size."""
+    return format_percent(math.expm1(value) if is_log and not math.isnan(value) else value)
+
+
 def format_margin(bound: float, scale: Scale) -> str:
     """Write the equivalence margin: ``±2 %``, or in the loss's own unit."""
     return f"±{100 * bound:g}{NARROW}%" if scale == "log" else f"±{format_number(bound)}"

@@ -7,17 +7,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.core.files import write_bytes
+from ablations.core.files import file_names, write_bytes
 from ablations.report import summary
+from ablations.report.best import best_set_table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.data_columns import columns_table
+from ablations.report.datasets import summarise_datasets
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import format_margin
 from ablations.report.run_tables import RUN_TABLES
 from ablations.report.style import theme_declarations
 from ablations.report.tables import EFFECT_TABLES, simple_tables
+from ablations.report.tasks_page import (
+    build_tasks_data,
+    list_tasks_figures,
+    render_tasks_page,
+)
 from ablations.report.texts import describe_audit, load_templates
 from ablations.report.trust_tables import TRUST_TABLES
 from ablations.results.answer import Answer
@@ -58,7 +66,8 @@ def write_report(
 ) -> tuple[Path, Answer]:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
-    No file is ever visible half-written.  The answer is from the same effects as the page.
+    No file is ever visible half-written.  The answer is from the same effects as the page.  Of
+    several tasks each has a page too, ``report-of-TASK.html``, with its figures.
 
     Parameters
     ----------
@@ -68,6 +77,15 @@ def write_report(
         study stays.
     """
     suffix = f"-{re.sub(r'[^A-Za-z0-9_.]+', '-', outcome)}" if outcome else ""
+    if metadata.tasks:
+        return _write_tasks(Results.from_stored(results, metadata), suffix)
+    return _write_task(results, metadata, suffix)
+
+
+def _write_task(
+    results: StoredResults, metadata: StudyMetadata, suffix: str
+) -> tuple[Path, Answer]:
+    """Write the page of one task and its figures; ``suffix`` ends their names."""
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
     folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
@@ -75,6 +93,21 @@ def write_report(
     page = results.folder / f"report{suffix}.html"
     write_bytes(page, render_page(data, figures, folder.name).encode())
     return page, summary.summarise(data.ablation, metadata)
+
+
+def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
+    """Write a page of each task, and the page of all of them, which links to these."""
+    ends = [f"-of-{name}{suffix}" for name in file_names(list(results.by_task))]
+    for end, each in zip(ends, results.by_task.values(), strict=True):
+        _write_task(each, each.require_metadata(), end)
+    pages = {name: f"report{end}.html" for name, end in zip(results.by_task, ends, strict=True)}
+    data = build_tasks_data(results, pages)
+    figures = draw_figures(list_tasks_figures(data))
+    folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
+    _write_figures(figures, folder)
+    page = results.folder / f"report{suffix}.html"
+    write_bytes(page, render_tasks_page(data, figures, folder.name).encode())
+    return page, summarise_datasets(results, data.over)
 
 
 def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
@@ -101,7 +134,7 @@ def render_page(
     tables = {
         name: build(data) for name, build in (EFFECT_TABLES | TRUST_TABLES | RUN_TABLES).items()
     }
-    tables["columns"] = columns_table(data)
+    tables |= {"columns": columns_table(data), "best_set": best_set_table(data)}
     explorer = build_explorer(data) if len(results.runs) else None
     sections = {*figures, *(name for name, table in tables.items() if table), "study"}
     sections |= {"explorer"} if explorer else set()

@@ -71,8 +71,24 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     "one_factor": (
         "view", "axis", "level", "against", *_CHANGE, "p_adjusted", "better", "seeds", "diverged",
     ),
+    "datasets": (
+        "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "helps", "hurts", "equal",
+        "undecided", "iqm", "improvement", "mean_rank", "datasets",
+    ),
+    "dataset_effects": (
+        "task", "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "seeds", "diverged",
+    ),
 }  # fmt: skip
 """The columns of each question that fit beside one another; by default all but the notes."""
+
+_OMITTED = {
+    "best_set": {
+        "place", "effect", "low", "high", "in_set", "seconds_ratio", "control_effect",
+        "control_low", "control_high", "members", "candidates", "is_reachable",
+    },
+}  # fmt: skip
+"""Columns that only CSV and JSON show, of questions whose answer begins with the
+factors."""
 
 _NOTES = ("procedure", "assumes", "left_out")
 _MOST_NAMES = 4
@@ -81,9 +97,12 @@ _MOST_NAMES = 4
 
 def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
     """The columns that show the answer to a question; those of numbers have ``sort``."""
-    default = tuple(name for name in table if name not in (*_NOTES, "n"))
+    omitted = {*_NOTES, "n", *_OMITTED.get(question, ())}
+    default = tuple(name for name in table if name not in omitted)
     names = _COLUMNS.get(question, default)
-    for prefix in ("", "late_", "excess_"):
+    # In a study of several tasks the answers of each stand below one another.
+    names = ("task", *(name for name in names if name != "task")) if "task" in table else names
+    for prefix in ("", "late_", "excess_", "control_"):
         changes = [f"{prefix}{name}" for name in _CHANGE]
         if changes[0] in names and not table[changes[0]].notna().any():
             effects = (f"{prefix}{name}" for name in ("effect", "low", "high"))
@@ -110,7 +129,7 @@ def _write_value(row: Row, name: str) -> str:
     if math.isnan(number):
         effect = row.get(_EFFECT_OF.get(name, ""), math.nan)
         return "" if math.isnan(effect) else format_signed(effect)
-    if name.startswith(("change", "late_change", "excess_change")):
+    if name.startswith(("change", "late_change", "excess_change", "control_change")):
         return format_percent(number)
     if name == "p" or name.startswith("p_"):
         return "< 0.001" if number < 0.001 else f"{number:.3f}"
@@ -170,7 +189,7 @@ def print_table(question: str, table: pd.DataFrame) -> None:
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
-    if question in ("effects", "verdicts"):
+    if question in ("effects", "verdicts") and "task" not in table:
         _print_sentences([advise_seeds(table.assign(seeds=table["n"]))])
 
 

@@ -13,6 +13,7 @@ from ablations.analysis.baseline import scale_losses
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import EXCESS, ReportData
 from ablations.report.formatting import ARROW, format_count, format_difference, format_number
+from ablations.results.store import StoredResults
 
 BEST = 10
 """Configurations in the table of the best."""
@@ -119,7 +120,12 @@ def published_table(data: ReportData) -> Table | None:
 
 def environment_table(data: ReportData) -> Table | None:
     """One column per environment, one row per fact."""
-    environments, runs = data.results.environment, data.results.runs
+    return environments_table(data.results)
+
+
+def environments_table(results: StoredResults) -> Table | None:
+    """One column per environment of a folder, one row per fact."""
+    environments, runs = results.environment, results.runs
     counts = runs["environment_id"].value_counts()
     facts = {
         f"{name} ({format_count(int(counts.get(name, 0)), 'run')})": flatten(environments[name])

@@ -14,6 +14,7 @@ from ablations.analysis.equality import unseen_rate
 from ablations.analysis.inference import min_seeds
 from ablations.analysis.interactions import UNKNOWN
 from ablations.core.schema import LOSS_COLUMNS
+from ablations.report.best import describe_best, outline_best
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
     format_change,
@@ -40,18 +41,15 @@ from ablations.report.texts import (
     write_text,
 )
 from ablations.results.answer import Answer
-from ablations.results.metadata import NOT_SET, StudyMetadata
+from ablations.results.metadata import StudyMetadata
 
 TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
-_AGREEMENT = 0.9
-"""Share of choices by two thirds of the seeds that agree before one is called the best.
-"""
 _MOST_NAMES = 3
 """Undecided contrasts that are named."""
 _BADGES = (
     "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "rare failures", "without effect", "tuned", "interactions", "other cells", "p and interval",
-    "undecided", "survivors differ", "differences",
+    "confounded", "rare failures", "without effect", "tuned", "interactions", "other cells",
+    "p and interval", "undecided", "survivors differ", "differences",
 )  # fmt: skip
 
 
@@ -72,8 +70,15 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
     )
     caveats = (caveat.text for caveat in find_caveats(ablation))
     cautions, training = (metadata.cautions, metadata.training) if metadata else ((), "")
-    effect_texts = effect_sentences(ablation, metadata, "level")
-    return Answer(rows, tuple(filter(None, (*effect_texts, *cautions, *caveats, training))))
+    texts = [*effect_sentences(ablation, metadata, "level"), _describe_best(ablation)]
+    sentences = tuple(filter(None, (*texts, *cautions, *caveats, training)))
+    return Answer(rows, sentences, outline_best(ablation))
+
+
+def _describe_best(ablation: Effects, cost: pd.DataFrame | None = None) -> str:
+    """Say what may be chosen, where anything was learned; ``cost``: ``best_configuration_cost``."""
+    ratio = None if cost is None or cost.empty else float(cost["ratio"].iloc[0])
+    return describe_best(ablation, ratio) if has_learned(ablation) else ""
 
 
 def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: str) -> list[str]:
@@ -111,7 +116,7 @@ def answer_sentences(data: ReportData) -> list[str]:
     if len(data.effects):
         noun = "technique" if set(data.effects["axis"]) <= TECHNIQUE_AXES else "level"
         sentences += effect_sentences(data.ablation, data.metadata, noun)
-        sentences += _describe_winner(data) if has_learned(data.ablation) else []
+        sentences.append(_describe_best(data.ablation, data.winner_cost))
     best = data.configurations[data.configurations["complete"]]
     if not sentences and len(best):
         sentences.append(
@@ -121,40 +126,12 @@ def answer_sentences(data: ReportData) -> list[str]:
                 loss=best["mean"].iloc[0],
             )
         )
-    sentences = sentences or [write_text("no_result", counts=[])]
+    sentences = list(filter(None, sentences)) or [write_text("no_result", counts=[])]
     return [*sentences, *filter(None, [data.metadata.training])]
 
 
 def _count_endings(endings: Counter[str], words: Iterable[str]) -> list[str]:
     return [f"{endings[word]:,} {word}" for word in words if endings[word]]
-
-
-def _describe_winner(data: ReportData) -> list[str]:
-    """Name the best configuration, and compare it with the controls on seeds that did not choose
-    it.
-    """
-    design = data.design
-    if data.winner.empty or data.winner["candidates"].iloc[0] < 2:
-        return []
-    row = data.winner.iloc[0]
-    controls = {axis: control for axis, control in design.controls.items() if axis in row}
-    settings = [*controls, *(name for name in design.factors if name not in design.controls)]
-    names = [
-        f"{name} {row[name]}" for name in settings if row[name] not in (controls.get(name), NOT_SET)
-    ]
-    change, low, high = (format_change(row, design.scale, end) for end in ("", "low", "high"))
-    text = write_text(
-        "winner",
-        row=row,
-        outcome=name_outcome(design.outcome),
-        names=names,
-        has_interval=not pd.isna(row["low"]),
-        is_certain=row["low"] > 0 if design.higher_is_better else row["high"] < 0,
-        agrees=row["chosen"] >= _AGREEMENT,
-        size=f"{change} [{low}, {high}]",
-        ratio=data.winner_cost["ratio"].iloc[0] if len(data.winner_cost) else None,
-    )
-    return [text]
 
 
 def run_counts(data: ReportData) -> list[str]:
@@ -203,6 +180,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
+        confounded=_describe_confounding(compared),
         equal_seeds=equal_seeds,
         unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
@@ -217,6 +195,13 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         scale=design.scale,
         metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
     )
+
+
+def _describe_confounding(compared: pd.DataFrame) -> list[str]:
+    """Name the levels that no pairs show, with what each cannot be told from."""
+    rows = compared[compared["confounded_with"] != ""]
+    texts = [f"{row.axis} {row.level} from {row.confounded_with}" for row in rows.itertuples()]
+    return shorten(texts, _MOST_NAMES)
 
 
 def _level_names(effects: pd.DataFrame) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,6 +29,9 @@ HEADINGS = {
     "excess_change": "since best epoch",
     "excess_change_low": "95 % low",
     "excess_change_high": "95 % high",
+    "control_change": "against the controls",
+    "control_change_low": "95 % low",
+    "control_change_high": "95 % high",
     "learning": "beat the constant",
 }
 """Headings, in the answers to questions, of columns whose names would not read well."""
@@ -37,10 +41,14 @@ ANSWER_FILE, REPORT_FILE = "answer.json", "report.html"
 
 @dataclass(frozen=True)
 class Answer:
-    """The ablation table in words, row by row of ``COLUMNS``, and the sentences below it."""
+    """The ablation table in words, row by row of ``COLUMNS``, the sentences below it, and the set
+    of the best configurations for programs.
+    """
 
     rows: tuple[tuple[str, ...], ...]
     sentences: tuple[str, ...]
+    best_set: Mapping[str, Any] | None = None
+    """The configurations that cannot be told from the best (``report.best.outline_best``)."""
 
 
 def as_html(answer: Answer, source: str) -> str:
@@ -77,7 +85,7 @@ def load_answer(
     try:
         content = read_sealed_json(folder / ANSWER_FILE)
         rows = tuple(tuple(map(str, row)) for row in content["rows"])
-        answer = Answer(rows, tuple(map(str, content["sentences"])))
+        answer = Answer(rows, tuple(map(str, content["sentences"])), content["best_set"])
         content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
     except (RequestError, KeyError, TypeError):
         return None

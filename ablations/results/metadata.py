@@ -125,6 +125,15 @@ class StudyMetadata:
     judging: Judging | None = None  # rows that judge, where seeds share them
     columns: tuple[TableColumn, ...] = ()  # of the table that holds the data, in its order
     training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
+    tasks: Mapping[str, StudyMetadata] = field(default_factory=dict)
+    """Label of each task, in a study of several, to the metadata of the study of that task."""
+    title: str = ""  # what a study of this task alone writes in the column ``task``
+
+    def merge_titles(self) -> dict[str, str]:
+        """Map what stands in the column ``task`` to the task's label, where there are several."""
+        titles = [metadata.title for metadata in self.tasks.values()]
+        unique = {m.title: name for name, m in self.tasks.items() if titles.count(m.title) == 1}
+        return unique | {name: name for name in self.tasks}
 
 
 def save_metadata(folder: Path, metadata: StudyMetadata) -> None:
@@ -155,6 +164,12 @@ def _parse(content: Mapping[str, object]) -> StudyMetadata:
         first = error.errors(include_url=False)[0]
         message, key = first["msg"], ".".join(map(str, first["loc"]))
         raise RequestError(f"{message[0].lower()}{message[1:]}", key) from None
+    for each in (metadata, *metadata.tasks.values()):
+        _check_axes(each)
+    return metadata
+
+
+def _check_axes(metadata: StudyMetadata) -> None:
     axes = list(metadata.axes)
     for axis in axes:
         if is_result(axis) or axes.count(axis) > 1:
@@ -170,4 +185,3 @@ def _parse(content: Mapping[str, object]) -> StudyMetadata:
         for axis in names:
             if axis not in axes:
                 raise RequestError(f"'{axis}' is no axis; {nearest(axis, axes)}", key)
-    return metadata

@@ -118,6 +118,9 @@ def load(folder: Path | str) -> StoredResults:
         if axis not in runs:
             message = f"the runs have no column of the axis '{axis}'"
             raise RequestError(message, "axes", str(folder / METADATA_FILE))
+    if metadata and metadata.tasks:  # runs of a study of one task have its title there
+        tasks = runs["task"].map(metadata.merge_titles())
+        tables["runs"] = runs.assign(task=tasks.fillna(runs["task"]).astype(runs["task"].dtype))
     return StoredResults(
         folder, **tables, environment=environments, study_toml=study_toml, metadata=metadata
     )

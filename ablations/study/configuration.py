@@ -59,6 +59,8 @@ class Configuration:
     """The epoch whose network is judged; ``best``: that with the lowest validation loss."""
     metrics: tuple[str, ...] = ()
     """Metrics to record, the first one first, beside the standard ones of the task."""
+    task_label: str = ""
+    """What the column ``task`` holds in a study of several; "" for the task's own label."""
     repeats_splits: bool = False
     """Whether some seeds repeat the splits of others (``core.splits``)."""
 
@@ -124,7 +126,7 @@ class Configuration:
     def columns(self) -> dict[str, Any]:
         """The configuration's columns of the runs table."""
         return {
-            "task": self.task.label,
+            "task": self.task_label or self.task.label,
             "model": self.model.title,
             **{axis: getattr(self, axis).label for axis in TECHNIQUES},
             "optimizer": self.optimizer.label,

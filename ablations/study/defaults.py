@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ablations.core.errors import RequestError, nearest
+from ablations.core.random import SOURCES
 from ablations.core.registry import resolve
 from ablations.core.schema import LOSS_COLUMNS
+from ablations.study.configuration import TECHNIQUES, Configuration
 from ablations.tasks.base import Task
 from ablations.tasks.metrics import find_metric, standard_metrics
 
@@ -114,3 +116,20 @@ def check_outcome(task: Task, metrics: Sequence[str], outcome: str) -> None:
     if outcome == "test_loss" and not task.has_test_rows:
         message = 'there are no test rows; hold some out with test = 0.2 or judge = "best"'
         raise RequestError(message, "outcome")
+
+
+def refuse_equal_runs(
+    configurations: Sequence[Configuration], sources: Sequence[str], n_seeds: int
+) -> None:
+    """Refuse seeds that are the same run, since none of the ``sources`` that vary affects it: they
+    would show no variance.
+    """
+    if set(sources) >= set(SOURCES) or n_seeds < 2:
+        return
+    for configuration in configurations:
+        if not any(configuration.follows(source) for source in sources):
+            axes = [axis for axis in TECHNIQUES if axis != "device"]
+            levels = ", ".join(f"{axis} {configuration.columns[axis]}" for axis in axes)
+            names = " and ".join(f"'{source}'" for source in sources)
+            message = f"{names} alone changes nothing with {levels}"
+            raise RequestError(f"{message}: all its seeds are one run", "vary")

@@ -13,30 +13,27 @@ from ablations.tasks.base import Task
 
 
 def repeats_splits(splits: Splits, task: Task, vary: Collection[str]) -> bool:
-    """Whether some seeds repeat the splits of others.
-
-    They would be the same runs unless initial weights vary.
-
-    Raises
-    ------
-    RequestError
-        If splits are to be repeated that cannot be.
+    """Whether some seeds repeat the splits of others: with the same initial weights they would be
+    the same runs.
     """
-    is_possible = _can_repeat(task, vary)
-    if splits == "repeated" and not is_possible:
+    return _can_repeat(task, vary) and splits != "own"
+
+
+def check_splits(splits: Splits, tasks: Iterable[Task], vary: Collection[str]) -> None:
+    """Refuse to repeat splits that cannot be, of any of some tasks."""
+    if splits == "repeated" and not any(_can_repeat(task, vary) for task in tasks):
         message = "no two seeds can repeat a split here: seeds would have to split one table at"
         message += " random, and to vary initial weights as well"
         raise RequestError(f"{message}; leave it out", "splits")
-    return is_possible and splits != "own"
 
 
 def stated_splits(
-    splits: Splits, task: Task, vary: Collection[str], seeds: Iterable[int]
+    splits: Splits, tasks: Iterable[Task], vary: Collection[str], seeds: Iterable[int]
 ) -> dict[str, str]:
     """Return the key of a study, as it is stored; nothing where no key says the same."""
-    if not _can_repeat(task, vary) or not (splits or any(map(_repeats, seeds))):
-        return {}
-    return {"splits": splits or "repeated"}
+    is_possible = any(_can_repeat(task, vary) for task in tasks)
+    matters = bool(splits) or any(map(_repeats, seeds))
+    return {"splits": splits or "repeated"} if is_possible and matters else {}
 
 
 def stored_splits(study: Mapping[str, Any]) -> Splits:

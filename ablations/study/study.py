@@ -17,8 +17,8 @@ from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
 from ablations.core.splits import Splits
-from ablations.study.configuration import SETTINGS, TECHNIQUES, Configuration, to_plain
-from ablations.study.defaults import check_outcome, complete_settings
+from ablations.study.configuration import TECHNIQUES, Configuration
+from ablations.study.defaults import check_outcome, complete_settings, refuse_equal_runs
 from ablations.study.files import read_study_file
 from ablations.study.grid import (
     Grid,
@@ -37,17 +37,23 @@ from ablations.study.parsing import (
     Sources,
     parse_exclusions,
 )
-from ablations.study.splits import repeats_splits, stated_splits
+from ablations.study.plain import HEAD, LISTS, plain_study
+from ablations.study.splits import check_splits, repeats_splits
+from ablations.study.tasks import (
+    arguments_by_task,
+    combine_studies,
+    studies_by_task,
+    unite_levels,
+)
 from ablations.tasks.base import Judge, Task
 from ablations.tasks.metrics import find_metric
 
 ALPHA = 0.05
 
-_HEAD = ("name", "description", "task", "model", *SETTINGS, "judge", "margin")
-_LISTS = ("metric", "looks", "tune_over")
 _KEYS = (
-    *(*_HEAD, "validation", "test", "outcome", "seeds", *_LISTS),
+    *(*HEAD, "validation", "test", "outcome", "seeds", *LISTS),
     *("vary", "splits", "code", "axes", "grid", "exclude"),
+    "tasks",
 )
 
 
@@ -60,6 +66,10 @@ class Study(Settings):
         The name of the results folder; letters, digits, ``-``, ``_`` and ``.``.
     task, model, optimizer
         A name, a table ``{name = …, parameter = …}``, or the object.
+    tasks
+        Several tasks instead of one, a list (``study.tasks``): the study is that of each task, and
+        the data sets are an axis ``task``, over which effects are compared and never averaged as
+        if they were seeds.
     axes
         Axis name to its levels. Technique axes are ``regularizer``, ``norm``, ``init``,
         ``schedule`` and ``device``; a training setting (``lr``, ``optimizer``, ``batch_size``,
@@ -105,9 +115,8 @@ class Study(Settings):
         training, of dropout for instance). The rest uses seed 0, and the intervals do not cover
         its variation.
     splits
-        ``"repeated"``: where seeds split one table, seeds 10 to 19 repeat the splits of 0 to 9,
-        30 to 39 those of 20 to 29, and so on; or ``"own"``. By default repeated, unless the results
-        folder holds others.
+        Where seeds split one table: ``"repeated"``, the default (seeds 10 to 19 repeat the splits
+        of 0 to 9, 30 to 39 those of 20 to 29, and so on), or ``"own"``.
 
     Raises
     ------
@@ -129,6 +138,10 @@ class Study(Settings):
     splits: Splits = ""
     grids: tuple[Annotated[Grid, Field(strict=False)], ...] = Field(alias="grid")
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
+    task_label: str = ""
+    """The level of the task in a study of several; "" otherwise."""
+    task_studies: tuple[Any, ...] = ()
+    """The study of each task, where there are several."""
 
     def __init__(self, **data: Any) -> None:
         try:
@@ -140,7 +153,11 @@ class Study(Settings):
     @classmethod
     def _complete_grids(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Add to every grid the settings of the study, and the axes that the grid lacks."""
-        if "task" not in check_keys(data, _KEYS):
+        check_keys({key: value for key, value in data.items() if key != "task_label"}, _KEYS)
+        if data.get("tasks") is not None:
+            studies = studies_by_task(data, cls)
+            return combine_studies(studies)
+        if "task" not in data:
             raise RequestError(f"a study needs a task; {nearest('', registered('task'))}", "task")
         model: Any = resolve("model", data.get("model", "mlp"), "model")
         axes = parse_axes(data.get("axes", {}), model, "axes")
@@ -165,13 +182,16 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.task_label:
+            check_splits(self.splits, [each.task for each in self.by_task], self.vary)
+        if self.task_studies:
+            return self  # each of them is checked
         check_outcome(self.task, self.metric, self.outcome)
         self._check_published()
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
         self._check_tuning()
-        self._check_varies()
-        repeats_splits(self.splits, self.task, self.vary)
+        refuse_equal_runs(self.configurations, self.vary, len(self.seeds))
         return self
 
     def _check_published(self) -> None:
@@ -206,21 +226,11 @@ class Study(Settings):
         if message:
             raise RequestError(message, "tune_over")
 
-    def _check_varies(self) -> None:
-        """Refuse seeds that are the same run: they would show no variance."""
-        if not self.fixed or len(self.seeds) < 2:
-            return
-        for configuration in self.configurations:
-            if not any(configuration.follows(source) for source in self.vary):
-                axes = [axis for axis in TECHNIQUES if axis != "device"]
-                levels = ", ".join(f"{axis} {configuration.columns[axis]}" for axis in axes)
-                sources = " and ".join(f"'{source}'" for source in self.vary)
-                message = f"{sources} alone changes nothing with {levels}"
-                raise RequestError(f"{message}: all its seeds are one run", "vary")
-
     @cached_property
     def code(self) -> dict[str, str]:
         """Kind and name of the study's user components and metrics, with a hash of their source."""
+        if self.task_studies:
+            return {name: text for each in self.task_studies for name, text in each.code.items()}
         metrics = [find_metric(name, self.task.classification) for name in self.metric]
         sources = {f"metric {m.name}": m.source() for m in metrics if m.source()}
         return sources | {
@@ -250,13 +260,20 @@ class Study(Settings):
 
     def cross(self, grid: Grid) -> Iterator[Configuration]:
         """Yield each configuration of one of the study's grids."""
-        common = {"fixed": self.fixed, "judge": self.judge, "metrics": self.metric}
-        is_repeated = repeats_splits(self.splits, self.task, self.vary)
-        return cross(self.task, grid, repeats_splits=is_repeated, **common)
+        common: dict[str, Any] = {"fixed": self.fixed, "judge": self.judge, "metrics": self.metric}
+        common["repeats_splits"] = repeats_splits(self.splits, self.task, self.vary)
+        return cross(self.task, grid, task_label=self.task_label, **common)
+
+    @property
+    def by_task(self) -> tuple[Study, ...]:
+        """The study of each task: this one, unless it has several."""
+        return self.task_studies or (self,)
 
     @cached_property
     def configurations(self) -> tuple[Configuration, ...]:
         """The union of the grids without the exclusions, each configuration once."""
+        if self.task_studies:
+            return tuple(c for study in self.task_studies for c in study.configurations)
         crosses = (self.cross(grid) for grid in self.grids)
         union = dict.fromkeys(itertools.chain.from_iterable(crosses))
         return tuple(configuration for configuration in union if not self.excludes(configuration))
@@ -266,8 +283,10 @@ class Study(Settings):
         """Every axis with the labels of its levels in all grids, in order.
 
         The technique axes come first, then the settings and parameters that a grid has as an axis
-        or that differ between configurations.
+        or that differ between configurations of a task.  The axis ``task`` is not among them.
         """
+        if self.task_studies:
+            return unite_levels(self.task_studies)
         rows = [configuration.columns for configuration in self.configurations]
         labels = {name: tuple(dict.fromkeys(row.get(name) for row in rows)) for name in rows[0]}
         grid_axes = {axis for grid in self.grids for axis in grid.axes}
@@ -341,14 +360,18 @@ class Study(Settings):
         if any("epochs" in grid.axes for grid in self.grids):
             raise RequestError("epochs is an axis of this study; replace its levels", "epochs")
         data = self.as_dict() | {"epochs": epochs}
+        for table in (*data["grid"], *data.get("tasks", ())):
+            table.pop("epochs", None)
         for grid in data["grid"]:
-            del grid["epochs"]
             grid["published"] = grid["published"][: max(epochs, 0)]
         return Study(**data)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the arguments of ``Study`` for an equal study: objects, and complete grids."""
-        fields = {name: getattr(self, name) for name in type(self).model_fields if name != "grids"}
+        names = type(self).model_fields.keys() - {"grids", "task_studies"}
+        fields = {name: getattr(self, name) for name in type(self).model_fields if name in names}
+        if self.task_studies:
+            return arguments_by_task(self, fields)
         return fields | {"grid": [dict(grid) for grid in self.grids]}
 
     def to_toml(self) -> str:
@@ -357,25 +380,7 @@ class Study(Settings):
 
     def plain(self) -> dict[str, Any]:
         """Return the study as plain data: names and numbers, as ``study.toml`` holds them."""
-        data = {name: to_plain(getattr(self, name)) for name in _HEAD}
-        consecutive = range(self.seeds[0], self.seeds[0] + len(self.seeds))
-        is_range = self.seeds == tuple(consecutive)
-        data["seeds"] = f"{consecutive.start}:{consecutive.stop}" if is_range else list(self.seeds)
-        data |= {name: list(getattr(self, name)) for name in _LISTS if getattr(self, name)}
-        if self.outcome:
-            data["outcome"] = self.outcome
-        if self.fixed:
-            data["vary"] = list(self.vary)
-        data |= stated_splits(self.splits, self.task, self.vary, self.seeds)
-        if self.code:
-            data["code"] = self.code
-        grids = [grid.plain(self) for grid in self.grids]
-        data |= grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
-        if self.exclude:
-            # Each level is a table: a bare name would exclude every level with that name.
-            tables = [{k: to_plain(v, as_table=True) for k, v in e.items()} for e in self.exclude]
-            data["exclude"] = tables
-        return data
+        return plain_study(self)
 
 
 def shipped_studies() -> dict[str, Path]:
@@ -388,7 +393,8 @@ def published(study: Study) -> list[tuple[str, Configuration, tuple[float, ...]]
     """Return name, configuration and objectives of every grid with a published curve."""
     return [
         (grid.name, configuration, grid.published)
-        for grid in study.grids
+        for each in study.by_task
+        for grid in each.grids
         if grid.published
-        for configuration in study.cross(grid)
+        for configuration in each.cross(grid)
     ]

@@ -107,6 +107,11 @@ class Task(Component):
         raise NotImplementedError
 
     @property
+    def short_name(self) -> str:
+        """The task's level in a study of several tasks that gives it no other label."""
+        return self.name
+
+    @property
     def caution(self) -> str:
         """A warning about results on this task, for the report; empty without one."""
         return describe_thin_shape(self.shape)

@@ -67,6 +67,10 @@ class Table(TableOptions, WeightedTask):
         return self._base_task.metric_name
 
     @property
+    def short_name(self) -> str:
+        return Path(self.path).stem
+
+    @property
     def caution(self) -> str:
         return " ".join(filter(None, [*self.notes, super().caution]))
 

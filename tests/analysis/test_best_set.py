@@ -98,15 +98,16 @@ def test_the_set_says_what_its_members_share_and_which_is_cheapest() -> None:
         ["dropout", "default", 2.0]
     ]
     assert cheapest["seconds_ratio"].iloc[0] == pytest.approx(2 / table["seconds"].iloc[0])
-    assert table["gain"].to_numpy() == pytest.approx(np.expm1(-1.0), abs=0.05)
-    assert ((table["gain_low"] < table["gain"]) & (table["gain"] < table["gain_high"])).all()
+    gain = table["control_change"]
+    assert gain.to_numpy() == pytest.approx(np.expm1(-1.0), abs=0.05)
+    assert ((table["control_change_low"] < gain) & (gain < table["control_change_high"])).all()
     assert set(table["against"]) == {"regularizer none, norm none, init default"}
     # Of equal cost, that with the fewest changes from the control.
     same = best_set(runs.assign(train_seconds=1.0), FACTORS, control=CONTROLS)
     assert same.loc[same["cheapest"], FACTORS].to_numpy().tolist() == [["none", "layer", "default"]]
     unpriced = best_set(runs.drop(columns="train_seconds"), FACTORS)
     assert not unpriced["cheapest"].any()
-    assert unpriced[["seconds", "gain"]].isna().all(axis=None)
+    assert unpriced[["seconds", "control_effect"]].isna().all(axis=None)
 
 
 def test_a_configuration_that_diverged_is_no_candidate() -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from ablations.analysis import adjust, equivalence_p, max_t, sign_flip_p, t_interval
 from ablations.analysis.coding import Floats
@@ -37,6 +39,14 @@ def test_holm_and_benjamini_hochberg_of_the_published_example() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.005])
     assert adjust(p, "holm") == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert adjust(p, "fdr_bh") == pytest.approx([0.02, 0.04, 0.04, 0.02])
+
+
+@pytest.mark.parametrize("method", ["holm", "fdr_bh"])
+def test_adjusted_p_are_those_of_statsmodels_to_the_last_bit(
+    method: Literal["holm", "fdr_bh"],
+) -> None:
+    p = np.round(np.random.default_rng(0).uniform(0, 0.3, 40), 2)
+    assert adjust(p, method).tolist() == multipletests(p, method=method)[1].tolist()
 
 
 def test_a_missing_p_costs_the_family_nothing() -> None:

@@ -17,7 +17,7 @@ from tests.golden.harness import FOLDER, Golden, ablations
 
 QUESTIONS = [
     "effects", "verdicts", "simple-effects", "interactions", "aliases", "importance", "one-factor",
-    "ranking", "winner", "divergence", "tuning", "costs",
+    "ranking", "winner", "best-set", "divergence", "tuning", "costs",
 ]  # fmt: skip
 STORED = ["runs", "curves", "timings", "audit"]
 LARGE = ("simple-effects", "interactions")

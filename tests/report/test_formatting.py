@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import Design
-from ablations.report.figures.curves import file_names
+from ablations.core.files import file_names
 from ablations.report.formatting import (
     format_count,
     format_number,

@@ -12,6 +12,7 @@ from ablations.analysis import (
     EQUAL,
     HURTS,
     best_configuration,
+    best_set,
     interactions,
     main_effects,
     ranking,
@@ -19,8 +20,10 @@ from ablations.analysis import (
     simple_effects,
     variance_shares,
 )
+from ablations.analysis.results import Results
 from ablations.report.formatting import TIMES, format_margin, format_percent
 from ablations.report.page import write_report
+from ablations.report.summary import summarise
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
 
@@ -71,29 +74,55 @@ def test_the_best_configurations_are_those_of_the_runs(usual: tuple[StoredResult
     assert [row["validation loss"].value for row in rows] == pytest.approx(best.tolist())
 
 
-def test_the_best_configuration_is_judged_on_seeds_that_did_not_choose_it(
-    usual: tuple[StoredResults, Page],
-) -> None:
-    results, page = usual
-    row = best_configuration(
-        results.runs, list(SMALL), control={"regularizer": "none", "norm": "none"}
-    ).iloc[0]
+def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: Path) -> None:
+    results = make_results(tmp_path)
+    is_best = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "none")
+    runs = results.runs.assign(val_loss=results.runs["val_loss"] * np.where(is_best, 0.5, 1))
+    page = render_undrawn(replace(results, runs=runs), make_metadata())
+    controls = {"regularizer": "none", "norm": "none"}
+    row = best_configuration(runs, list(SMALL), control=controls).iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
-    message = f"{size} [{low}, {high}] against all controls together"
-    assert row["chosen"] == 1
+    message = f"{size} [{low}, {high}] against all controls together, without the luck"
     assert f"The best configuration is regularizer l1: {message}" in page.words
+    (member,) = page.rows("best-set")
+    assert member["regularizer"].text == "l1"
+    assert member["seconds"].note == "the cheapest"
 
 
-def test_no_configuration_is_called_the_best_where_halves_of_the_seeds_disagree(
-    tmp_path: Path,
-) -> None:
+def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_path: Path) -> None:
     results = make_results(tmp_path)
     noise = np.exp(np.random.default_rng(5).normal(size=len(results.runs)))
-    page = render_undrawn(
-        replace(results, runs=results.runs.assign(val_loss=noise)), make_metadata()
-    )
-    assert "No configuration is surely the best: " in page.words
+    equal = replace(results, runs=results.runs.assign(val_loss=noise))
+    page = render_undrawn(equal, make_metadata())
+    assert "None of 6 configurations can be told from the best by validation loss" in page.words
+    assert "The cheapest to run of them (0.0" in page.words
     assert "The best configuration is" not in page.words
+    members = best_set(equal.runs, list(SMALL))
+    rows = page.rows("best-set")
+    assert [row["p"].value for row in rows] == pytest.approx(members["p"].tolist())
+    assert [bool(row["seconds"].note) for row in rows] == members["cheapest"].tolist()
+    few = replace(equal, runs=equal.runs[equal.runs["seed"] < 5])
+    page = render_undrawn(few, make_metadata())
+    message = "Which of 6 configurations is best cannot be told from 5 seeds: at least 6 are needed"
+    assert message in page.words
+    assert "table-best-set" not in page.tables
+
+
+def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
+    results = make_results(tmp_path)
+    runs, random = results.runs, np.random.default_rng(0)
+    loss = 0.1 + 0.1 * (runs["norm"] == "none") + 0.01 * random.random(len(runs))
+    results = replace(results, runs=runs.assign(val_loss=loss))
+    answer = summarise(Results.from_stored(results, make_metadata()).ablation)
+    (sentence,) = [text for text in answer.sentences if "told from the best" in text]
+    assert sentence.startswith(
+        "3 of 6 configurations cannot be told from the best by validation loss; "
+        "all of them have norm layer. The cheapest to run of them ("
+    )
+    assert answer.best_set is not None
+    assert (answer.best_set["members"], answer.best_set["candidates"]) == (3, 6)
+    assert {row["norm"] for row in answer.best_set["configurations"]} == {"layer"}
+    assert answer.best_set["cheapest"] in answer.best_set["configurations"]
 
 
 def test_the_tables_of_the_whole_are_those_of_the_analysis(

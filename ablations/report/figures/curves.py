@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from itertools import cycle
@@ -17,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ablations.analysis.design import OUTCOME
+from ablations.core.files import file_names
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import FigureSpec, figure_panels
 from ablations.report.formatting import format_number
@@ -67,13 +67,6 @@ def most_telling_levels(data: ReportData, axis: str, available: set[str]) -> tup
     selection = {*furthest, data.design.controls.get(axis)}
     shown_levels = tuple(level for level in levels if level in selection)
     return shown_levels if len(shown_levels) > 1 else levels[:MOST_CURVES]
-
-
-def file_names(names: list[str]) -> list[str]:
-    """Make file names of ``names``: safe on every file system, and still distinct."""
-    plain = [re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")[:60].lower() for name in names]
-    plain = [slug or "axis" for slug in plain]
-    return [f"{slug}-{i}" if plain.count(slug) > 1 else slug for i, slug in enumerate(plain)]
 
 
 def level_curves(

@@ -1,0 +1,216 @@
+"""The page of a study of several data sets: what holds over them, and a link to a page of each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis import Scale
+from ablations.analysis.results import Results
+from ablations.report.columns import Cell, Column, Row, Table, build_table
+from ablations.report.datasets import answer_over_datasets, format_p_over, limit_caveats, scale_over
+from ablations.report.figures.datasets import forest_figures, profile_figures, rank_figures
+from ablations.report.figures.gallery import RenderedFigure
+from ablations.report.figures.panels import FigureSpec
+from ablations.report.formatting import (
+    ARROW,
+    NOTHING,
+    format_count,
+    format_margin,
+    format_number,
+    format_p,
+    format_percent,
+    format_relative,
+    join_words,
+    name_outcome,
+)
+from ablations.report.run_tables import environments_table
+from ablations.report.style import theme_declarations
+from ablations.report.summary import audit_caveats
+from ablations.report.texts import load_templates
+
+SECTIONS = {
+    "datasets": "Over data sets",
+    "each": "Data set by data set",
+    "ranks": "Mean ranks",
+    "profiles": "Performance profiles",
+    "pages": "A page of each",
+    "environment": "Environment",
+    "study": "Study",
+}
+"""Section id to title, in the order of the page."""
+
+
+@dataclass(frozen=True)
+class TasksData:
+    """The results of a study of several tasks, and the tables of its page."""
+
+    results: Results
+    over: pd.DataFrame
+    effects: pd.DataFrame
+    ranks: pd.DataFrame
+    profiles: pd.DataFrame
+    pages: Mapping[str, str]
+    """Label of each task to the file of its page."""
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of the effects over data sets."""
+        return scale_over(self.over)
+
+    @property
+    def outcome(self) -> str:
+        """The outcomes of the tasks in words."""
+        outcomes = [each.design().outcome for each in self.results.by_task.values()]
+        return join_words(list(dict.fromkeys(map(name_outcome, outcomes))))
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether more is better of the outcome of the first task, whose sign the others have."""
+        return next(iter(self.results.by_task.values())).design().higher_is_better
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale of the effects."""
+        margin = self.results.require_metadata().margin
+        return float(np.log1p(margin)) if self.scale == "log" else margin
+
+
+def build_tasks_data(results: Results, pages: Mapping[str, str]) -> TasksData:
+    """Make every table of the page of a study of several tasks."""
+    return TasksData(
+        results,
+        over=results.datasets(),
+        effects=results.dataset_effects(),
+        ranks=results.dataset_ranks(),
+        profiles=results.dataset_profiles(),
+        pages=pages,
+    )
+
+
+def list_tasks_figures(data: TasksData) -> Iterator[FigureSpec]:
+    """List the figures for which there are data, in the order of the page."""
+    yield from forest_figures(
+        data.over,
+        data.effects,
+        data.scale,
+        data.bound,
+        outcome=data.outcome,
+        higher_is_better=data.is_higher_better,
+    )
+    yield from rank_figures(data.ranks)
+    yield from profile_figures(data.profiles, data.scale, data.outcome)
+
+
+def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folder: str) -> str:
+    """Fill the template of the page, whose figures lie in ``folder``."""
+    results, metadata = data.results, data.results.require_metadata()
+    figures: dict[str, list[RenderedFigure]] = {}
+    for figure in drawings:
+        figures.setdefault(figure.spec.section, []).append(figure)
+    tables = {
+        "datasets": over_table(data),
+        "each": each_table(data),
+        "environment": environments_table(results),
+    }
+    sections = {*figures, *(name for name, table in tables.items() if table), "pages", "study"}
+    return (
+        load_templates()
+        .get_template("report.html.j2")
+        .render(
+            metadata=metadata,
+            toml=results.study_toml,
+            theme=theme_declarations(),
+            band=format_margin(data.bound, data.scale),
+            alpha=f"{metadata.alpha:.2g}",
+            answers=answer_over_datasets(results, data.over),
+            facts=count_runs(results),
+            caveats=[*limit_caveats(results), *audit_caveats(results.audit)],
+            sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
+            figures=figures,
+            figures_folder=folder,
+            explorer=None,
+            pages=data.pages,
+            **tables,
+        )
+    )
+
+
+def count_runs(results: Results) -> list[str]:
+    """Count what was trained."""
+    endings = Counter(results.runs["status"])
+    return [
+        format_count(len(results.by_task), "data set"),
+        format_count(len(results.runs), "run"),
+        format_count(results.runs["seed"].nunique(), "seed"),
+        *(f"{endings[w]:,} {w}" for w in ("diverged", "failed", "skipped") if endings[w]),
+    ]
+
+
+def over_table(data: TasksData) -> Table | None:
+    """Each level over data sets: verdict, effect, aggregates, and on how many it does what."""
+    captions = data.results.require_metadata().captions
+    write = partial(format_relative, is_log=data.scale == "log")
+    columns = [
+        Column("technique", partial(_level_cell, captions=captions)),
+        Column("data sets like these", partial(_verdict_cell, is_higher=data.is_higher_better)),
+        Column.number(f"change of {data.outcome}", "change", format_percent),
+        Column.interval("95 % interval", "low", "high", write, lambda row: row["n"] > 1),
+        Column("adjusted p", format_p_over, _reachable_p, "number"),
+        Column.interval("of these data sets", "here_low", "here_high", write),
+        Column.number("IQM", "iqm", write),
+        Column.interval("95 % of the IQM", "iqm_low", "iqm_high", write),
+        Column.number("P(better)", "improvement", partial(format_number, digits=2)),
+        Column.number("mean rank", "mean_rank", _write_rank),
+    ]
+    return build_table(
+        "datasets", columns, data.over, outcome=data.outcome, n=len(data.results.by_task)
+    )
+
+
+def _write_rank(rank: float) -> str:
+    return NOTHING if pd.isna(rank) else f"{rank:.2f}"
+
+
+def _reachable_p(row: Row) -> float:
+    return float(row["p_adjusted"]) if row["reachable"] else float("nan")
+
+
+def _level_cell(row: Row, captions: Mapping[str, Mapping[str, str]]) -> Cell:
+    note = f"{row['sentence'][0].upper()}{row['sentence'][1:]}."
+    caption = captions.get(row["axis"], {}).get(row["level"], "")
+    parts = (("axis", row["axis"]), ("level", row["level"]))
+    text = f"{row['axis']} {ARROW} {row['level']}"
+    return Cell(text, None, "name technique", f"{note} {caption}".strip(), parts)
+
+
+def _verdict_cell(row: Row, *, is_higher: bool, note: str = "") -> Cell:
+    style_class = "verdict up" if is_higher else "verdict"
+    return Cell(row["verdict"], None, f"{style_class} {row['verdict'].replace(' ', '-')}", note)
+
+
+def each_table(data: TasksData) -> Table | None:
+    """Each level on each data set."""
+    rows = data.effects[data.effects["pairs"] > 0]
+
+    write = partial(format_relative, is_log=data.scale == "log")
+
+    columns: list[Column] = [
+        Column.name("task"),
+        Column.level(pattern="{axis} " + ARROW + " {level}"),
+        Column("verdict", partial(_verdict_cell, is_higher=data.is_higher_better)),
+        Column.number("change", "relative", write),
+        Column.interval(
+            "95 % interval", "relative_low", "relative_high", write, lambda row: row["seeds"] > 1
+        ),
+        Column("adjusted p", format_p, _reachable_p, "number"),
+        Column.number("seeds", "seeds"),
+    ]
+    facts: dict[str, Any] = {"outcome": data.outcome, "n": len(rows)}
+    return build_table("each", columns, rows, **facts)

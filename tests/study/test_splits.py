@@ -47,10 +47,10 @@ def test_the_second_ten_of_every_twenty_seeds_repeat_splits() -> None:
 
 
 def test_only_runs_with_another_s_split_have_another_identity() -> None:
-    repeated, own = (ids(Study(**SMALL, seeds=40, splits=s)) for s in ("repeated", "own"))
-    differing = {seed for seed in repeated if repeated[seed] != own[seed]}
+    repeated, single = (ids(Study(**SMALL, seeds=40, splits=s)) for s in ("repeated", "own"))
+    differing = {seed for seed in repeated if repeated[seed] != single[seed]}
     assert differing == {*range(10, 20), *range(30, 40)}
-    assert len({run_id for rows in (repeated | own).values() for run_id in rows}) == 80
+    assert len({run_id for rows in (repeated | single).values() for run_id in rows}) == 80
 
 
 @pytest.mark.parametrize(

@@ -162,14 +162,9 @@ class Design:
             axes=tuple(varying(ended, names)),
             levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
             looks=metadata.looks,
-<<<<<<< HEAD
-            overlap=0.0 if judging is None or judging.is_fixed else judging.overlap,
             confidence=1 - metadata.alpha,
-            split="split" if "split" in runs and runs["split"].notna().any() else None,
-=======
             overlap=overlap,
             split="split" if overlap else None,
->>>>>>> trunk22
         )
 
     def at_look(self, ledger: Sequence[Look]) -> Design:
@@ -337,39 +332,12 @@ class Design:
         return self._answers[key]
 
 
-<<<<<<< HEAD
-=======
 def _with_splits(runs: pd.DataFrame) -> pd.DataFrame:
     """Add the split of each run; an earlier version wrote none, and each seed had its own."""
     splits = runs["seed"] if "split" not in runs else runs["split"].fillna(runs["seed"])
     return runs.assign(split=splits)
 
 
-def check_names(argument: str, names: object) -> None:
-    """Raise ``ValueError`` unless an argument is a list of different columns."""
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        message = f"{argument} must be a list of columns, not {names!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
-    if len(set(names)) < len(names):
-        raise ValueError(f"{argument} names a column twice: {', '.join(map(str, names))}")
-
-
-def check_mapping(argument: str, levels: object) -> None:
-    """Raise ``ValueError`` unless an argument maps columns to levels."""
-    if not isinstance(levels, Mapping):
-        message = f"{argument} must map columns to levels, not {levels!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
-
-
-def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
-    """Raise ``ValueError`` if a table lacks a column; None stands for no column."""
-    for name in names:
-        if name is not None and name not in runs:
-            columns = ", ".join(map(str, runs.columns))
-            raise ValueError(f"there is no column {name!r}; there are {columns}")
-
-
->>>>>>> trunk22
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:
     """Return the median absolute outcome of runs at all controls, or of all runs, for margins."""
     ok = runs[runs["status"] == "ok"]

@@ -286,7 +286,7 @@ def judge_over_blocks(design: Design, table: pd.DataFrame, others: Floats) -> pd
     effect, error = (table[name].to_numpy(dtype=float) for name in ("effect", "error"))
     degrees = table["degrees"].to_numpy(dtype=float)
     degrees = np.where((degrees > 0) & np.isfinite(error), degrees, np.nan)
-    half = stats.t.ppf(0.975, degrees) * error
+    half = stats.t.ppf(0.5 + design.confidence / 2, degrees) * error
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.where(np.isnan(degrees), np.nan, 2 * stats.t.sf(np.abs(effect) / error, degrees))
     equivalent = equivalence_p(effect, error * np.sqrt(degrees + 1), degrees + 1, design.bound)
@@ -336,7 +336,8 @@ def _describe_fit(design: Design, row: dict[str, Any], family: int) -> str:
         f"errors of clusters ({design.unit}s, CR2)" if row["is_clustered"] else "error of residuals"
     )
     return (
-        f"{model}; 95 % t interval with {row['degrees']:.3g} degrees of freedom, {error}; p by t, "
+        f"{model}; {100 * design.confidence:.4g} % t interval with {row['degrees']:.3g} degrees of "
+        f"freedom, {error}; p by t, "
         f"adjusted by Holm with those of all comparisons; equivalence by two one-sided t tests, "
         f"adjusted by Holm over {family}; verdict at a level of {design.alpha:.2g}"
     )

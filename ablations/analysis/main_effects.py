@@ -89,8 +89,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         least squares of main effects and blocks where that is possible (``procedure`` says so), or
         else with ``pairs`` 0; ``left_out`` says why:
 
-        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
-          interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
+        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its t interval,
+          of the design's ``confidence``, on the scale; ``change, change_low, change_high``: as a
+          fraction (log scale).
           Where seeds split one table, the interval is about new data like it (``overlap``), or
           about this table (``overlap`` 0); ``lasting_error`` is the standard error that would
           stay with any number of seeds.
@@ -117,6 +118,11 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           from.
     """
     _check_request(design, correction)
+    return pd.concat(_list_tables(design, correction), ignore_index=True)
+
+
+def _list_tables(design: Design, correction: str) -> list[pd.DataFrame]:
+    """Return the effects with pairs, those of least squares, and levels without an effect."""
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
     unpaired = list_unpaired(design)
@@ -135,7 +141,7 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     missing = unpaired + [row for axis in by_axis for row in axis.missing]
     if missing or not tables:
         tables.append(_unpaired(design, missing))
-    return pd.concat(tables, ignore_index=True)
+    return tables
 
 
 def _check_request(design: Design, correction: str) -> None:
@@ -309,6 +315,7 @@ def _procedure(
     if correction == "max_t" and min(family - 1, blocks - EXACT_FAMILY_BLOCKS) > 0:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
+    position = f", at look {design.position}" if design.position else ""
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     model = "differences paired within blocks, mean over cells"
     if is_fitted:
@@ -317,7 +324,7 @@ def _procedure(
         f"{question}{model}; {describe_interval(design)}"
         f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
         f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
-        f"from {fewest} on; verdict at a level of {design.alpha:.2g}"
+        f"from {fewest} on; verdict at a level of {design.alpha:.2g}{position}"
     )
 
 

@@ -58,21 +58,21 @@ class Robustness:
         carrier = np.full(size, -1, dtype=np.int64)
         shared, p_shared, largest = 0.0, np.nan, (0, 0, 0.0)
         for rows, columns in parts:
-            part, trials = d[np.ix_(rows, columns)], len(parts)
-            rotated = _rotate(part)
-            skewness[columns], of_rotated = _skewness(part), np.abs(_skewness(rotated))
+            group, trials = d[np.ix_(rows, columns)], len(parts)
+            rotated = _rotate(group)
+            skewness[columns], of_rotated = _skewness(group), np.abs(_skewness(rotated))
             sizes = np.abs(skewness[columns])
             p_skewed[columns] = _tail(of_rotated.max(axis=1)[:, None], sizes, trials)
             # What a level alone shows reduces its own t only, which needs no adjustment.
             visible[columns] = np.where(_tail(of_rotated, sizes) <= LEVEL, skewness[columns], 0)
             median = float(np.median(skewness[columns]))
             # Of equally large parts the more skewed one, whatever the order of seeds and levels.
-            key = *part.shape[::-1], round(abs(median), 9)
+            key = *group.shape[::-1], round(abs(median), 9)
             if key > largest:
                 largest, shared = key, median
                 medians = np.abs(np.median(_skewness(rotated), axis=1))
                 p_shared = float(_tail(medians, abs(shared)))
-            carriers = _find_carriers(part, rotated, trials)
+            carriers = _find_carriers(group, rotated, trials)
             carrier[columns] = np.where(carriers >= 0, rows[carriers], -1)
         together = np.full(size, shared if p_shared <= LEVEL else 0.0)
         factor = np.fmin(skewness_factor(d, np.nan_to_num(visible)), skewness_factor(d, together))

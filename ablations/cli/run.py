@@ -90,6 +90,7 @@ def run(
     The same command again continues: what is finished is never trained twice.
     """
     from ablations.execution import sequential
+    from ablations.execution.compatibility import continue_splits
     from ablations.execution.options import RunOptions
     from ablations.execution.run import results_folder, run_study
     from ablations.report.render import print_answer
@@ -115,6 +116,7 @@ def run(
     seconds = None if budget is None else parse_seconds(budget, "--budget")
     requested = parse_study(study, seeds, axis or [], epochs, trust=trust)
     folder = results_folder(requested, out)
+    requested = continue_splits(requested, folder)
     last_look = sequential.MAX_SEEDS if max_seeds is None else max_seeds
     if dry_run:
         planned = sequential.with_looks(requested, last_look) if seeds_until else requested
@@ -247,6 +249,7 @@ def time(
 
     Timings lie beside the runs; the same command again continues.
     """
+    from ablations.execution.compatibility import continue_splits
     from ablations.execution.progress import Live
     from ablations.execution.run import results_folder
     from ablations.execution.timing import measure
@@ -257,6 +260,7 @@ def time(
 
     requested = parse_study(study, None, axis or [], None, trust=trust)
     folder = results_folder(requested, out)
+    requested = continue_splits(requested, folder)
     reporter = Live()
     with interruptible(), write_lock(folder, reporter.say):
         measure(requested, folder, reporter, seconds=budget, threads=threads)

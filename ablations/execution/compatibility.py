@@ -17,6 +17,7 @@ from ablations.results.inputs import INPUTS_FILE, changed_input
 from ablations.results.lock import LOCK
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import SETTINGS
+from ablations.study.splits import stored_splits
 from ablations.study.study import Study
 from ablations.training.engine import refuse_other_engine
 
@@ -75,6 +76,7 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     if sources != list(study.vary):
         message = f"holds results in which seeds vary {', '.join(sources)}"
         _refuse(folder, f"{message}, not {', '.join(study.vary)}")
+    _refuse_other_splits(study, stored, folder)
     looks = stored.get("looks")
     if looks and expected.get("looks") != looks:  # too little evidence would become enough
         advice = (
@@ -82,6 +84,25 @@ def refuse_other_study(study: Study, folder: Path) -> None:
             f"began with, or {OTHER_FOLDER}"
         )
         _refuse(folder, f"its looks were stated at {', '.join(map(str, looks))} seeds", advice)
+
+
+def continue_splits(study: Study, folder: Path) -> Study:
+    """Return a study that leaves its splits open with those of a results folder that holds others
+    than it would have.
+    """
+    path = folder / store.STUDY_FILE
+    if study.splits or not store.is_results(folder) or not path.exists():
+        return study
+    has_own = stored_splits(read_parsed(path, tomllib.loads)) == "own"
+    return study.replace(splits="own") if has_own else study
+
+
+def _refuse_other_splits(study: Study, stored: dict[str, Any], folder: Path) -> None:
+    """Refuse seeds that would have other splits than those of the folder."""
+    splits = stored_splits(stored)
+    if study.splits and splits and study.splits != splits:
+        message = f"holds seeds with {splits} splits, not {study.splits} ones"
+        _refuse(folder, message, f'give the study splits = "{splits}", or {OTHER_FOLDER}')
 
 
 def _match_tasks(

@@ -79,21 +79,28 @@ def _unite_studies(studies: Sequence[Study]) -> Study:
     """Return the study that includes the tasks, grids and seeds of all the studies."""
     first, seeds = studies[0], sorted({seed for study in studies for seed in study.seeds})
     keys = join_tasks(studies)
+    splits = next((study.splits for study in studies if study.splits), "")
     if len(keys["tasks"]) > 1:
         metrics = dict.fromkeys(name for study in studies for name in study.metric)
         common = {name: value for name, value in first.as_dict().items() if name not in _BY_TASK}
-        return Study(**(common | keys | {"seeds": seeds, "metric": tuple(metrics)}))
+        keys |= {"seeds": seeds, "splits": splits, "metric": tuple(metrics)}
+        return Study(**(common | keys))
     grids: list[dict[str, object]] = []
     for study in studies:
         grids += [grid for grid in study.as_dict()["grid"] if grid not in grids]
-    return first.replace(seeds=seeds, grid=grids)
+    return first.replace(seeds=seeds, grid=grids, splits=splits)
 
 
 def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> None:
     """Refuse folders that differ in what all runs of a study share, or in a setting of a task."""
     first, by_task = studies[0].plain(), dict[str, tuple[Path, dict[str, object]]]()
+    repeating: list[tuple[Path, dict[str, object]]] = []
     for folder, study in zip(folders, studies, strict=True):
         _refuse_differences(study.plain(), first, _SHARED, (folder, folders[0]))
+        if "splits" in study.plain():  # where some seed could repeat a split, or does
+            repeating.append((folder, study.plain()))
+            other, expected = repeating[0]
+            _refuse_differences(study.plain(), expected, ["splits"], (folder, other))
         for each in study.by_task:
             identity, fields = canonical(each.task.identity()), each.plain()
             fields |= {"label": each.task_label} if study.task_studies else {}

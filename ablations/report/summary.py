@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import EQUAL, UNDECIDED, audit_failure
+from ablations.analysis import EQUAL, UNDECIDED, Design, audit_failure
 from ablations.analysis.ablation import Effects
 from ablations.analysis.equality import unseen_rate
-from ablations.analysis.inference import min_seeds
 from ablations.analysis.interactions import UNKNOWN
+from ablations.analysis.power import fewest_seeds
 from ablations.analysis.robustness import LEVEL
+from ablations.analysis.spending import TOTAL
 from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.best import describe_best, outline_best
 from ablations.report.data import ReportData
@@ -21,6 +22,7 @@ from ablations.report.formatting import (
     format_change,
     format_count,
     format_interval,
+    format_level,
     format_p,
     name_outcome,
 )
@@ -174,9 +176,11 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         n=len(effects),
         seeds=describe_seeds(effects),
         is_reachable=effects["reachable"].any(),
-        min_seeds=min_seeds(design.alpha),
+        min_seeds=fewest_seeds(design),
         looks=[f"{n:,}" for n in design.looks],
         alpha=design.alpha,
+        look=describe_look(design),
+        unrecorded=ablation.unrecorded,
         has_diverged=effects["conditional"].any(),
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
@@ -193,10 +197,24 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
-        advice=advise_seeds(effects) if has_learned(ablation) else "",
+        advice=advise_seeds(effects, design) if has_learned(ablation) else "",
         contradicted=_level_names(contradicted),
         scale=design.scale,
         metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
+    )
+
+
+def describe_look(design: Design) -> str:
+    """Say which look this is, and what is left for later ones; nothing at the first."""
+    if design.look is None or design.position < 2:
+        return ""
+    left = TOTAL - design.ledger[-1].spent
+    return write_text(
+        "look",
+        numbers=[f"{look.seeds:,}" for look in design.ledger[: design.position]],
+        level=format_level(design.alpha),
+        confidence=format_level(design.confidence),
+        left=format_level(left),
     )
 
 
@@ -234,8 +252,10 @@ def _level_names(effects: pd.DataFrame) -> list[str]:
     return [f"{row.axis} {row.level}" for row in effects.itertuples()]
 
 
-def advise_seeds(effects: pd.DataFrame) -> str:
-    """Say how many more seeds would decide the undecided effects, fewest first."""
+def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
+    """Say how many more seeds would decide the undecided effects, fewest first, and at which level
+    the look at the fewest would be judged.
+    """
     undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
     if "diverged" in undecided:
         # More seeds do not decide an effect that divergence or a second opinion keeps undecided.
@@ -251,4 +271,14 @@ def advise_seeds(effects: pd.DataFrame) -> str:
         first = rows.iloc[0]
         more = format_count(int(first["more"]), "more seed")
         parts[0] = f"about {more} would decide {first['axis']} {first['level']}"
-    return write_text("advice", parts=parts, others=len(undecided) - len(parts))
+    facts = {"parts": parts, "others": len(undecided) - len(parts)}
+    if not parts or design is None:
+        return write_text("advice", **facts, level="", now="", is_spent=False)
+    next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))
+    return write_text(
+        "advice",
+        **facts,
+        level=format_level(next_level) if design.look else "",
+        now=format_level(design.alpha),
+        is_spent=len(design.looks) > 0 and design.n_seeds >= max(design.looks),
+    )

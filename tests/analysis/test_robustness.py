@@ -43,9 +43,9 @@ def test_the_numbers_of_a_column_are_those_of_scipy() -> None:
     assert robust.carrier.tolist() == [-1]
     few = Robustness.from_differences(SLEEP[:5])
     assert np.isnan([few.low[0], few.high[0]]).all()
-    one = Robustness.from_differences(SLEEP[:1])
-    assert (one.estimate[0], one.factor[0], one.carrier[0]) == (1.2, 1.0, -1)
-    assert np.isnan(one.p_skewed[0])
+    single = Robustness.from_differences(SLEEP[:1])
+    assert (single.estimate[0], single.factor[0], single.carrier[0]) == (1.2, 1.0, -1)
+    assert np.isnan(single.p_skewed[0])
 
 
 def test_the_factor_is_halls_transformation_until_it_is_flat() -> None:

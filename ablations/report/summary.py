@@ -260,7 +260,7 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
     if "diverged" in undecided:
         # More seeds do not decide an effect that divergence or a second opinion keeps undecided.
         is_blocked = undecided["diverged"] != undecided["control_diverged"]
-        is_blocked |= undecided["caution"] != ""
+        is_blocked |= undecided.get("caution", "") != ""
         undecided = undecided[~(is_blocked & undecided["more"].isna())]
     if undecided.empty:
         return ""

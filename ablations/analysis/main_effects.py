@@ -233,7 +233,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         p_adjusted=adjusted[: len(n)],
         p_divergence=p_divergence,
         p_floor=floor,
-        reachable=floor <= design.alpha,
+        reachable=floor <= design.verdict_level,
         p_equivalent=means.p_equivalent(design.bound),
         p_equivalent_adjusted=means.adjusted_equivalence_p(design.bound, design.alpha),
         within_margin=means.share_within(design.bound),
@@ -264,7 +264,7 @@ def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
 
 
 def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
-    words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
+    words = verdicts(table, alpha=design.verdict_level, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
     cautions = describe_cautions(table, design), describe_models(table)
     table["caution"] = [" ".join(filter(None, texts)) for texts in zip(*cautions, strict=True)]
@@ -283,7 +283,10 @@ def _procedure(
     if correction == "max_t" and min(family - 1, blocks - EXACT_FAMILY_BLOCKS) > 0:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
-    position = f", at look {design.position}" if design.position else ""
+    verdict = f"verdict at a level of {design.alpha:.2g}"
+    verdict += f", at look {design.position}" if design.position else ""
+    if not design.verdict_level:
+        verdict = f"no verdict, as looks were stated at {', '.join(map(str, design.looks))} seeds"
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     model = "differences paired within blocks, mean over cells"
     if is_fitted:
@@ -292,7 +295,7 @@ def _procedure(
         f"{question}{model}; {describe_interval(design)}"
         f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
         f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
-        f"from {fewest} on; verdict at a level of {design.alpha:.2g}{position}"
+        f"from {fewest} on; {verdict}"
     )
 
 

@@ -180,6 +180,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         alpha=design.alpha,
         look=describe_look(design),
         unrecorded=ablation.unrecorded,
+        is_withheld=not design.verdict_level,
         has_diverged=effects["conditional"].any(),
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
@@ -246,7 +247,7 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
         parts[0] = f"about {more} would decide {first['axis']} {first['level']}"
     facts = {"parts": parts, "others": len(undecided) - len(parts)}
     if not parts or design is None:
-        return write_text("advice", **facts, level="", now="", is_spent=False)
+        return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)
     next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))
     return write_text(
         "advice",
@@ -254,4 +255,5 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
         level=format_level(next_level) if design.look else "",
         now=format_level(design.alpha),
         is_spent=len(design.looks) > 0 and design.n_seeds >= max(design.looks),
+        stated=min((n for n in design.looks if n > design.n_seeds), default=0),
     )

@@ -180,6 +180,7 @@ def _count(design: Design, item: _Comparison, in_block: Bools) -> dict[str, Any]
         "seeds_dropped": n_planned - int(in_block.sum()),
         "cells_dropped": 0,
         "unpaired": 0,
+        "filled": 0,
         "control_unpaired": 0,
         "confounded_with": item.missing.confounded_with,
         "reason": item.missing.reason,

@@ -105,8 +105,8 @@ def _fill(value: Floats, missing: Bools) -> Floats:
     present = np.isfinite(value)
     rows, columns = np.flatnonzero(present.any(axis=1)), np.flatnonzero(present.any(axis=0))
     means = np.full(len(value), np.nan)
-    part = np.ix_(rows, columns)
-    counts, sums = present[part].astype(float), np.nan_to_num(value[part])
+    corner = np.ix_(rows, columns)
+    counts, sums = present[corner].astype(float), np.nan_to_num(value[corner])
     normal = np.block(
         [[np.diag(counts.sum(axis=1)), counts], [counts.T, np.diag(counts.sum(axis=0))]]
     )
@@ -116,7 +116,7 @@ def _fill(value: Floats, missing: Bools) -> Floats:
     if rank < len(normal) - 1:
         return means  # cells and blocks that share nothing tell nothing of one another
     fitted = solution[: len(rows), None] + solution[None, len(rows) :]
-    complete = np.where(missing[part], fitted, value[part])
+    complete = np.where(missing[corner], fitted, value[corner])
     means[rows] = np.nanmean(complete, axis=1)
     return means
 

@@ -70,9 +70,9 @@ def measure_setting(studies: int, seeds: int, lost: float) -> list[dict[str, obj
         if lost == LOST[1] and remaining["seed"].nunique() >= 2:
             answers[", their seeds dropped"].append(judge(remaining))
     rows = []
-    for how, judged in answers.items():
+    for handling, judged in answers.items():
         if judged:
-            rows += _rates(f"{lost:.0%} of runs lost{how}", seeds, judged)
+            rows += _rates(f"{lost:.0%} of runs lost{handling}", seeds, judged)
     return rows
 
 

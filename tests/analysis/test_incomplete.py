@@ -31,11 +31,11 @@ def test_what_is_additive_is_filled_in_exactly() -> None:
     by_cell = 0.4 * (runs["regularizer"] == "l1") - 0.1 * (runs["init"] == "kaiming")
     runs["val_loss"] *= np.exp(at * (by_seed + by_cell))
     lost = runs.drop(index=runs.index[at][[0, 8, 13, 22, 29]])
-    whole, filled = (
+    complete, filled = (
         main_effects(table, {"norm": "none"}, FACTORS).iloc[0] for table in (runs, lost)
     )
     columns = ["effect", "low", "high", "p", "seeds", "cells"]
-    assert filled[columns].tolist() == pytest.approx(whole[columns].tolist())
+    assert filled[columns].tolist() == pytest.approx(complete[columns].tolist())
     assert filled["filled"] == 5
     points, expected = (
         seed_effects(table, {"norm": "none"}, FACTORS).sort_values("seed") for table in (lost, runs)

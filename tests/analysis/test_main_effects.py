@@ -117,8 +117,8 @@ def test_a_pair_lost_to_failure_is_filled_in_and_its_seed_stays() -> None:
     assert (row["seeds"], row["seeds_dropped"], row["cells"], row["pairs"]) == (6, 0, 4, 23)
     assert (row["filled"], row["cells_dropped"]) == (1, 0)
     assert row["left_out"].startswith("1 pair that is missing, filled in by least squares")
-    whole = effects_of(runs).loc[("regularizer", "l1")]
-    assert row["effect"] == pytest.approx(whole["effect"], abs=0.05)
+    complete = effects_of(runs).loc[("regularizer", "l1")]
+    assert row["effect"] == pytest.approx(complete["effect"], abs=0.05)
 
 
 def test_a_run_that_is_not_there_is_as_lost_as_one_that_failed() -> None:

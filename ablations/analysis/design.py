@@ -203,6 +203,11 @@ class Design:
         return max(1, sum(len(self.columns[axis].levels) - 1 for axis in self.contrasted_axes))
 
     @property
+    def verdict_level(self) -> float:
+        """The level of a verdict here: none where looks were stated at other numbers of seeds."""
+        return 0.0 if self.looks and self.n_seeds not in self.looks else self.alpha
+
+    @property
     def position(self) -> int:
         """Which look of the ledger this is, the first being 1; 0 if it is none."""
         return self.ledger.index(self.look) + 1 if self.look in self.ledger else 0

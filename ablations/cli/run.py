@@ -214,6 +214,7 @@ def fit_seeds(study: Study, folder: Path, options: RunOptions, budget: float) ->
 def describe_budget(study: Study, expected: Estimate, budget: float) -> Iterator[str]:
     """How many seeds end within the budget, in seconds, and which effects these can detect."""
     from ablations.analysis.inference import min_seeds
+    from ablations.analysis.spending import FIRST
     from ablations.execution.estimate import smallest_effect
     from ablations.execution.progress import format_duration
 
@@ -221,12 +222,13 @@ def describe_budget(study: Study, expected: Estimate, budget: float) -> Iterator
     if count == total:
         yield f"all {total:,} seeds end in {format_duration(budget)}"
         return
-    fewest = min_seeds(study.alpha)
+    level = study.alpha if study.looks else FIRST
+    fewest = min_seeds(level)
     yield f"{count:,} of {total:,} seeds end in {format_duration(budget)}"
     if 0 < count < fewest:
         yield f"with fewer than {fewest} seeds no difference can count as evidence"
     elif count:
-        fewer, all_seeds = (smallest_effect(n, study.alpha) for n in (count, total))
+        fewer, all_seeds = (smallest_effect(n, level) for n in (count, total))
         yield (
             f"an effect must then be {fewer:.1f} of its deviations over seeds to be found in four "
             f"of five studies, where {total:,} seeds find {all_seeds:.1f}; more, where many are "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +15,7 @@ from ablations.execution.options import RunOptions
 from ablations.results import environment, settings, store
 from ablations.results.inputs import INPUTS_FILE, changed_input
 from ablations.results.lock import LOCK
+from ablations.results.looks import load_looks
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import SETTINGS
 from ablations.study.splits import stored_splits
@@ -66,7 +67,7 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     path = folder / store.STUDY_FILE
     if not path.exists():
         return  # set aside by a repair
-    stored, expected = read_parsed(path, tomllib.loads), study.plain()
+    stored = read_parsed(path, tomllib.loads)
     for each, table in _match_tasks(study, stored, folder):
         _refuse_other_settings(each, table, folder)
     for name, code in stored.get("code", {}).items():
@@ -77,7 +78,16 @@ def refuse_other_study(study: Study, folder: Path) -> None:
         message = f"holds results in which seeds vary {', '.join(sources)}"
         _refuse(folder, f"{message}, not {', '.join(study.vary)}")
     _refuse_other_splits(study, stored, folder)
-    looks = stored.get("looks")
+    _refuse_other_looks(study, stored.get("looks"), folder)
+
+
+def _refuse_other_looks(study: Study, looks: Sequence[int] | None, folder: Path) -> None:
+    """Refuse looks that were not stated before the first one."""
+    expected = study.plain()
+    if not looks and study.looks and (shown := load_looks(folder)):
+        numbers = ", ".join(f"{look.seeds:,}" for look in shown)
+        message = f"its verdicts at {numbers} seeds were shown before any looks were stated"
+        _refuse(folder, message, f"continue without stated looks, or {OTHER_FOLDER}")
     if looks and expected.get("looks") != looks:  # too little evidence would become enough
         advice = (
             f"continue with --seeds-until decided --max-seeds {looks[-1]} and the seeds that it "

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.results import Results, load
+from ablations.analysis.spending import unite_looks
 from ablations.core.errors import RequestError
 from ablations.core.registry import canonical
 from ablations.core.schema import STATUS_RANK, TRAINED
@@ -19,6 +20,7 @@ from ablations.execution.metadata import study_metadata
 from ablations.execution.trust import load_study
 from ablations.results import settings, store
 from ablations.results.inputs import save_inputs, unite_inputs
+from ablations.results.looks import save_looks
 from ablations.results.store import StoredResults
 from ablations.study.expand import expand
 from ablations.study.study import Study
@@ -37,7 +39,8 @@ def merge_results(
 ) -> Results:
     """Put the runs of several results folders into a new one.
 
-    Folders of different tasks become one study of all of them (``study.tasks``).
+    Folders of different tasks become one study of all of them (``study.tasks``).  The looks at all
+    folders count as looks at the new one.
 
     ``keep`` says which of two different results of a run to take, that of the first or the last
     folder; ``trust``, whether code that the folders' studies name may run.  If the folders do not
@@ -69,6 +72,8 @@ def merge_results(
         store.write_tables(folder, runs=runs, curves=curves, audit=audit, timings=timings)
         settings.save_settings(folder, engine_settings[0])
         save_inputs(folder, files)
+        if looks := unite_looks([each.looks for each in inputs]):
+            save_looks(folder, looks)
         if out.exists():
             out.rmdir()
         folder.replace(out)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.design import Design, accept_table
+from ablations.analysis.incomplete import seed_effects
 from ablations.analysis.main_effects import main_effects
-from ablations.analysis.pairing import seed_effects
 from ablations.analysis.posterior import infer_effects
 from ablations.analysis.scope import describe_interval
 from ablations.analysis.statements import STATED, join_statements

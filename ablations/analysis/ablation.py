@@ -35,6 +35,8 @@ class Effects:
     """The study's outcome and its first metric, where runs lack them."""
     endings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``curve_endings``."""
+    unrecorded: str = ""
+    """Why the look could not be recorded in the results folder; "" if it was."""
     best_set: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``best_set``."""
     winner: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -100,7 +102,14 @@ def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.Da
     margin, alpha, column = design.bound, design.alpha, effects.columns.get_loc("n")
     axes = moderators(effects, interactions(design), margin=margin, alpha=alpha)
     first_repeat = FIRST_REPEAT if design.may_repeat_splits else 0
-    needed = seeds_needed(effects, margin=margin, alpha=alpha, first_repeat=first_repeat)
+    needed = seeds_needed(
+        effects,
+        margin=margin,
+        alpha=alpha,
+        first_repeat=first_repeat,
+        level_at=design.level_at,
+        confidence=design.confidence,
+    )
     effects.insert(column, "needs_rows", needed["needs_rows"])
     effects.insert(column, "more", needed["more"])
     effects.insert(column, "depends_on", axes)

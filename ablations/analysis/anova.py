@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ablations.analysis.arguments import check_columns, check_names
 from ablations.analysis.coding import Floats, Ints, varying
-from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
 from ablations.analysis.terms import (
     Fit,

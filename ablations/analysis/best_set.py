@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ablations.analysis.arguments import check_mapping
 from ablations.analysis.coding import Bools, Column, Floats, Ints, fixed_order, rank_rows
-from ablations.analysis.design import Design, accept_table, check_mapping
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import effect_columns, mean_and_sd, mean_intervals
 from ablations.analysis.pairing import complete_configurations, join_factors
 from ablations.analysis.statements import STATED, join_statements, state_basis
@@ -130,7 +131,7 @@ def deflate(leads: Floats, n: int, inflation: float) -> Floats:
 
 def flip_limit(configurations: int, alpha: float) -> int:
     """Return how many flips are counted at most: fewer of many configurations, to bound time."""
-    fewest = max(FEWEST_FLIPS, int(np.ceil(16 / alpha)))
+    fewest = max(FEWEST_FLIPS, int(min(np.ceil(16 / alpha), MOST_FLIPS)))
     return max(fewest, min(MOST_FLIPS, MOST_LEADS // max(configurations, 1) ** 2))
 
 

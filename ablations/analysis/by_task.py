@@ -121,7 +121,10 @@ class ResultsByTask(StoredResults):
         if not self.by_task:
             message = "the study has one task; a question over data sets needs several"
             raise RequestError(message, "tasks")
-        return {name: each.design(outcome, tune_over) for name, each in self.by_task.items()}
+        designs = {name: each.design(outcome, tune_over) for name, each in self.by_task.items()}
+        for design in designs.values():
+            self.record_look(design.look)
+        return designs
 
 
 def refuse_several(tasks: Mapping[str, object]) -> None:

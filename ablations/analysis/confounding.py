@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,10 +47,19 @@ def confounding(design: Design, *, order: int = 2) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=CONFOUNDING_COLUMNS)
 
 
-def inestimable_main_effects(design: Design) -> list[tuple[str, object, str]]:
-    """Return axis, level and reason of each level that cannot be compared with its control."""
+class Unpaired(NamedTuple):
+    """A level that no pair of runs compares with its control: why not, and its confounders."""
+
+    axis: str
+    level: object
+    reason: str
+    confounded_with: str
+
+
+def inestimable_main_effects(design: Design) -> list[Unpaired]:
+    """List the levels that no two runs alone compare with their control."""
     rows = (row for axis in design.contrasted_axes for row in _main_effects(design, axis))
-    return [(axis, level, reason) for axis, level, *_, reason in rows]
+    return [Unpaired(axis, level, reason, names) for axis, level, *_, names, reason in rows]
 
 
 Row = tuple[str, object, str | None, object, str, str]

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ablations.analysis.arguments import check_columns, check_mapping, check_names
 from ablations.analysis.coding import (
     Column,
     Floats,
@@ -21,7 +22,9 @@ from ablations.analysis.coding import (
     varying,
 )
 from ablations.analysis.observations import Observations
+from ablations.analysis.spending import next_look
 from ablations.analysis.statuses import complete_runs
+from ablations.results.looks import Look, is_counted
 from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
 
 if TYPE_CHECKING:
@@ -59,6 +62,9 @@ class Design:
         Differences below it do not matter: a fraction on the log scale, else in the outcome's unit.
     alpha
         The level of a verdict.
+    confidence
+        Of intervals of effects; more than 0.95 where seeds may be added, so that the intervals of
+        all looks together keep 0.95.
     status
         Column with ``ok``, ``diverged``, ``failed`` or ``skipped``.
     axes
@@ -67,6 +73,10 @@ class Design:
         Axis to its levels, in the study's order.
     looks
         Numbers of seeds at which more could be added; ``alpha`` is corrected for all of them.
+    ledger
+        Looks at which verdicts were shown, in their order, where none were stated.
+    look
+        That at the seeds of this table, in the ledger if it can decide; its level is ``alpha``.
     tune_over
         Axes at whose best level each configuration is compared.
     tuned_by_seed
@@ -90,10 +100,13 @@ class Design:
     higher_is_better: bool = False
     margin: float = 0.02
     alpha: float = 0.05
+    confidence: float = 0.95
     status: str = "status"
     axes: tuple[str, ...] = ()
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     looks: tuple[int, ...] = ()
+    ledger: tuple[Look, ...] = ()
+    look: Look | None = None
     tune_over: tuple[str, ...] = ()
     tuned_by_seed: bool = False
     source: Design | None = None
@@ -137,8 +150,9 @@ class Design:
         controls = {axis: label(metadata.controls[axis]) for axis in axes}
         size = 1.0 if scale == "log" else typical_size(runs, controls, outcome)
         judging = metadata.judging
+        overlap = 0.0 if judging is None or judging.is_fixed else judging.overlap
         return cls(
-            runs,
+            _with_splits(runs) if overlap else runs,
             factors=tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS])))),
             controls=controls,
             outcome=outcome,
@@ -148,9 +162,45 @@ class Design:
             axes=tuple(varying(ended, names)),
             levels={axis: levels_in_order(runs[axis], metadata, axis) for axis in planned_axes},
             looks=metadata.looks,
-            overlap=0.0 if judging is None or judging.is_fixed else judging.overlap,
-            split="split" if "split" in runs and runs["split"].notna().any() else None,
+            confidence=1 - metadata.alpha,
+            overlap=overlap,
+            split="split" if overlap else None,
         )
+
+    def at_look(self, ledger: Sequence[Look]) -> Design:
+        """Judge at the level of the look at these seeds, after those that were recorded."""
+        look = next_look(ledger, self.n_seeds, self.n_contrasts)
+        if is_counted(look) and look not in ledger:
+            ledger = [*ledger, look]
+        return replace(
+            self, alpha=look.level, confidence=1 - look.level, ledger=tuple(ledger), look=look
+        )
+
+    def level_at(self, seeds: int) -> float:
+        """Return the level at which verdicts over so many seeds would be judged next."""
+        if self.look is None:
+            return self.alpha
+        return next_look(self.ledger, seeds, self.n_contrasts).level
+
+    @property
+    def n_seeds(self) -> int:
+        """The number of blocks of which a run ended."""
+        return len(np.unique(self.blocks[0][self.statuses != "skipped"]))
+
+    @property
+    def n_contrasts(self) -> int:
+        """The number of levels that are compared with a control."""
+        return max(1, sum(len(self.columns[axis].levels) - 1 for axis in self.contrasted_axes))
+
+    @property
+    def verdict_level(self) -> float:
+        """The level of a verdict here: none where looks were stated at other numbers of seeds."""
+        return 0.0 if self.looks and self.n_seeds not in self.looks else self.alpha
+
+    @property
+    def position(self) -> int:
+        """Which look of the ledger this is, the first being 1; 0 if it is none."""
+        return self.ledger.index(self.look) + 1 if self.look in self.ledger else 0
 
     @property
     def bound(self) -> float:
@@ -287,28 +337,10 @@ class Design:
         return self._answers[key]
 
 
-def check_names(argument: str, names: object) -> None:
-    """Raise ``ValueError`` unless an argument is a list of different columns."""
-    if isinstance(names, str) or not isinstance(names, Sequence):
-        message = f"{argument} must be a list of columns, not {names!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
-    if len(set(names)) < len(names):
-        raise ValueError(f"{argument} names a column twice: {', '.join(map(str, names))}")
-
-
-def check_mapping(argument: str, levels: object) -> None:
-    """Raise ``ValueError`` unless an argument maps columns to levels."""
-    if not isinstance(levels, Mapping):
-        message = f"{argument} must map columns to levels, not {levels!r}"
-        raise ValueError(message)  # noqa: TRY004 - as for every other wrong request
-
-
-def check_columns(runs: pd.DataFrame, names: Sequence[str | None]) -> None:
-    """Raise ``ValueError`` if a table lacks a column; None stands for no column."""
-    for name in names:
-        if name is not None and name not in runs:
-            columns = ", ".join(map(str, runs.columns))
-            raise ValueError(f"there is no column {name!r}; there are {columns}")
+def _with_splits(runs: pd.DataFrame) -> pd.DataFrame:
+    """Add the split of each run; an earlier version wrote none, and each seed had its own."""
+    splits = runs["seed"] if "split" not in runs else runs["split"].fillna(runs["seed"])
+    return runs.assign(split=splits)
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:

@@ -10,10 +10,12 @@ import pandas as pd
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
+from ablations.analysis.arguments import check_columns, check_names
 from ablations.analysis.coding import Column, Floats, Ints
-from ablations.analysis.design import OUTCOME, Design, accept_table, check_columns, check_names
+from ablations.analysis.design import OUTCOME, Design, accept_table
 from ablations.analysis.inference import max_t, mean_intervals, sign_flip_p
 from ablations.analysis.pairing import Pairs, balanced_pairs, mean_by_block, pair_runs
+from ablations.analysis.scope import describe_interval
 from ablations.analysis.statements import STATED, assumptions_text, format_counts, state_basis
 from ablations.analysis.statuses import complete_runs
 
@@ -24,7 +26,7 @@ DIVERGENCE_COLUMNS = [
 ]  # fmt: skip
 PROCEDURE = (
     "McNemar's exact test over pairs, taken as independent; wins less losses with diverged as the "
-    "worst, mean over cells, then t interval and sign flips over blocks"
+    "worst, mean over cells"
 )
 
 
@@ -82,8 +84,8 @@ def divergence_effects(design: Design) -> pd.DataFrame:
           one diverged; ``p_mcnemar``: McNemar's exact test of these two (statsmodels; it takes
           pairs as independent, which pairs that share a seed are not).
         - ``advantage``: share of pairs that the level wins less those that it loses, a run that
-          diverged being worse than any that did not, averaged over seeds; ``low, high``: its 95 %
-          t interval; ``p_advantage``: sign-flip over seeds; ``p_adjusted``: step-down max-T over
+          diverged being worse than any that did not, averaged over seeds; ``low, high``: its t
+          interval; ``p_advantage``: sign-flip over seeds; ``p_adjusted``: step-down max-T over
           the rows; ``seeds``.
     """
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
@@ -95,7 +97,8 @@ def divergence_effects(design: Design) -> pd.DataFrame:
         adjusted = max_t(np.hstack([gains for _, gains, _ in by_axis])[order])
     table = table.assign(p_adjusted=adjusted)
     assumptions = assumptions_text(design.unit)
-    return state_basis(table, table["seeds"], PROCEDURE, assumptions)[DIVERGENCE_COLUMNS]
+    procedure = f"{PROCEDURE}; {describe_interval(design)}; p by sign flips over blocks"
+    return state_basis(table, table["seeds"], procedure, assumptions)[DIVERGENCE_COLUMNS]
 
 
 def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats, Ints]:
@@ -114,7 +117,7 @@ def _compare_axis(design: Design, axis: str) -> tuple[list[list[object]], Floats
     for k, code in enumerate(level):
         at = contrast == k
         by_block = gains[orders[k], k][:, None]
-        effect = mean_intervals(by_block, "difference")
+        effect = mean_intervals(by_block, "difference", design.confidence)
         # A share of wins less one of losses lies between -1 and 1, and so do its bounds.
         bounds = [float(np.clip(effect[name][0], -1, 1)) for name in ("effect", "low", "high")]
         left_out = format_counts(

@@ -38,10 +38,10 @@ def mean_and_sd(d: Floats) -> tuple[Floats, Floats]:
     return mean, np.sqrt(np.nansum((d - mean) ** 2, axis=0) / np.where(n >= 2, n - 1, np.nan))
 
 
-def mean_intervals(d: Floats, scale: Scale) -> dict[str, Floats]:
-    """Return the mean of each column of ``d`` with its 95 % t interval, and both as fractions."""
+def mean_intervals(d: Floats, scale: Scale, confidence: float = 0.95) -> dict[str, Floats]:
+    """Return the mean of each column of ``d`` with its t interval, and both as fractions."""
     mean, sd = mean_and_sd(d)
-    low, high = t_interval(mean, sd, np.isfinite(d).sum(axis=0))
+    low, high = t_interval(mean, sd, np.isfinite(d).sum(axis=0), confidence)
     return effect_columns(mean, low, high, scale)
 
 
@@ -59,11 +59,12 @@ def share_positive(merit: Floats) -> Floats:
     return np.where(n > 0, wins / np.maximum(n, 1), np.nan)
 
 
-def group_intervals(values: pd.Series, keys: Any) -> pd.DataFrame:
-    """Return ``mean, sd, n`` and 95 % t interval ``low, high`` of each group, as they appear."""
+def group_intervals(values: pd.Series, keys: Any, confidence: float = 0.95) -> pd.DataFrame:
+    """Return ``mean, sd, n`` and t interval ``low, high`` of each group, as they appear."""
     grouped = values.groupby(keys, sort=False, dropna=False, observed=True)
     table = grouped.agg(["mean", "std", "count"]).rename(columns={"std": "sd", "count": "n"})
-    low, high = t_interval(*(table[name].to_numpy(dtype=float) for name in ("mean", "sd", "n")))
+    mean, sd, n = (table[name].to_numpy(dtype=float) for name in ("mean", "sd", "n"))
+    low, high = t_interval(mean, sd, n, confidence)
     return table.assign(low=low, high=high)
 
 

@@ -41,7 +41,7 @@ def simple_effects(design: Design) -> pd.DataFrame:
         One row for ``level`` of ``axis`` against ``control`` where ``given`` is at ``given_level``:
 
         - ``effect, low, high``: mean over seeds of the seeds' mean difference over remaining cells,
-          its 95 % t interval; ``change, change_low, change_high``: as a fraction (log scale).
+          its t interval; ``change, change_low, change_high``: as a fraction (log scale).
         - ``p``: sign-flip over seeds; ``p_adjusted``: Benjamini-Hochberg over rows, for exploring.
         - ``cells, seeds, pairs, diverged, control_diverged``: as in ``main_effects``, whose effects
           are averages of these.
@@ -153,7 +153,7 @@ def interactions(design: Design) -> pd.DataFrame:
         rows included:
 
         - ``effect, low, high``: mean over seeds of (a, b) - (a0, b0), all else equal, on the
-          scale, and its 95 % t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
+          scale, and its t interval; ``seeds``, ``cells``; ``diverged``: runs of (a, b) that
           diverged in these cells. The effect is over pairs where both survived.
         - ``double, double_low, double_high``: mean of (a, b) - (a, b0) - (a0, b) + (a0, b0), beyond
           what each does alone; ``double_seeds``. Missing where a or b is the control.
@@ -265,12 +265,13 @@ def _average(design: Design, rows: pd.DataFrame, size: int) -> tuple[pd.DataFram
     shape = len(design.observations.blocks), size
     wide = mean_by_block(rows["difference"].to_numpy(), contrast, block, shape)
     order = np.sort(number_pairs(contrast, block)[1])
-    table = group_intervals(pd.Series(wide[block[order], contrast[order]]), contrast[order])
+    values = pd.Series(wide[block[order], contrast[order]])
+    table = group_intervals(values, contrast[order], design.confidence)
     present = table.index.to_numpy(dtype=np.int64)
     diverged = contrast[rows["diverged"].to_numpy()]
     means = MeanEffects.from_differences(design, wide[:, present], np.arange(len(wide)))
     if means.posterior is not None:
-        low, high = means.posterior.interval()
+        low, high = means.posterior.interval(design.confidence)
         table = table.assign(mean=means.posterior.mean, low=low, high=high)
     table = table.assign(
         seeds=table["n"],

@@ -12,7 +12,7 @@ from scipy import stats
 
 from ablations.analysis.anova import analysis_of_variance
 from ablations.analysis.coding import Bools, Floats, Ints
-from ablations.analysis.confounding import inestimable_main_effects
+from ablations.analysis.confounding import Unpaired, inestimable_main_effects
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.equality import equivalence_p
 from ablations.analysis.inference import adjust, effect_columns, min_seeds
@@ -20,24 +20,23 @@ from ablations.analysis.pairing import mean_by_block
 from ablations.analysis.statements import STATED, question_text
 from ablations.analysis.terms import mean_within
 
-Missing = tuple[str, object, str]
-"""Axis, level and reason of a level that has no pair."""
 REPLICATES = "rows are independent replicates, and no block pairs them"
 NO_INTERACTIONS = "no interactions between factors"
-MODEL_CAUTION = "Estimated by least squares as if factors did not interact: {}."
 TOLERANCE = 1e-8
 """Round-off that a contrast may differ by from what the runs estimate."""
 
 
-def list_unpaired(design: Design) -> list[Missing]:
+def list_unpaired(design: Design) -> list[Unpaired]:
     """List the levels that no pair compares with their control, and why: without blocks, all."""
     unpaired = inestimable_main_effects(design)
     if design.block is None:
-        listed = {(axis, level) for axis, level, _ in unpaired}
+        listed = {(row.axis, row.level) for row in unpaired}
         for axis in design.contrasted_axes:
             levels = design.observations.columns[axis].levels
             others = [level for level in levels if level != design.controls[axis]]
-            unpaired += [(axis, x, REPLICATES) for x in others if (axis, x) not in listed]
+            unpaired += [
+                Unpaired(axis, x, REPLICATES, "") for x in others if (axis, x) not in listed
+            ]
     return unpaired
 
 
@@ -48,7 +47,7 @@ class BlockEstimates:
     (``divergence``), blocks x levels.
     """
 
-    levels: list[Missing]
+    levels: list[Unpaired]
     counts: pd.DataFrame
     differences: Floats
     divergence: Floats
@@ -58,18 +57,18 @@ class BlockEstimates:
 class _Comparison:
     """A level with its control: which runs have which."""
 
-    missing: Missing
+    missing: Unpaired
     code: int
     control: int
     at_level: Bools
     at_control: Bools
 
 
-def _comparisons(design: Design, missing: Sequence[Missing]) -> list[_Comparison]:
+def _comparisons(design: Design, missing: Sequence[Unpaired]) -> list[_Comparison]:
     """List the levels of which and of whose control runs ended."""
     comparisons = []
     for item in missing:
-        axis, level, _ = item
+        axis, level = item.axis, item.level
         column, control = design.observations.columns[axis], design.controls[axis]
         codes = column.code_of(level), column.code_of(control)
         masks = column.at(level), column.at(control)
@@ -97,7 +96,7 @@ def _contrast_weights(design: Design, rows: Ints, comparisons: Sequence[_Compari
     columns, position = _main_effect_columns(design, rows)
     inverse = np.linalg.pinv(columns)
     for j, item in enumerate(comparisons):
-        axis = item.missing[0]
+        axis = item.missing.axis
         keys = (axis, item.code), (axis, item.control)
         if not all(key in position for key in keys):
             continue
@@ -109,7 +108,7 @@ def _contrast_weights(design: Design, rows: Ints, comparisons: Sequence[_Compari
     return weights
 
 
-def estimate_by_block(design: Design, missing: Sequence[Missing]) -> BlockEstimates:
+def estimate_by_block(design: Design, missing: Sequence[Unpaired]) -> BlockEstimates:
     """Estimate levels without pairs within each block, by least squares of all main effects.
 
     A fraction of a design, run in each block, tells main effects although no two of its runs differ
@@ -159,7 +158,7 @@ def _excess_of_diverged(design: Design, comparisons: Sequence[_Comparison]) -> F
 
 def _count(design: Design, item: _Comparison, in_block: Bools) -> dict[str, Any]:
     """Count what the comparison of a level rests on: runs of the level stand for pairs."""
-    data, (axis, level, _) = design.observations, item.missing
+    data, axis, level = design.observations, item.missing.axis, item.missing.level
     at, at_control = (mask & in_block[data.block] for mask in (item.at_level, item.at_control))
     cells = data.cells([name for name in design.factors if name != axis])
     planned = (design.columns[axis].codes == item.code) & (design.statuses != "skipped")
@@ -182,7 +181,8 @@ def _count(design: Design, item: _Comparison, in_block: Bools) -> dict[str, Any]
         "cells_dropped": 0,
         "unpaired": 0,
         "control_unpaired": 0,
-        "reason": item.missing[2],
+        "confounded_with": item.missing.confounded_with,
+        "reason": item.missing.reason,
     }
 
 
@@ -196,7 +196,7 @@ class _PooledFit:
 
 
 def estimate_over_blocks(
-    design: Design, missing: Sequence[Missing], *, allow_clusters: bool = True
+    design: Design, missing: Sequence[Unpaired], *, allow_clusters: bool = True
 ) -> pd.DataFrame:
     """Estimate levels that no single block tells from their control, by least squares of main
     effects and block effects over all runs, as in a Latin square or an unreplicated fraction.
@@ -225,7 +225,7 @@ def estimate_over_blocks(
     in_all = np.ones(len(data.blocks), dtype=bool)
     table = []
     for item in comparisons:
-        axis = item.missing[0]
+        axis = item.missing.axis
         contrast = np.zeros(columns.shape[1])
         keys = (axis, item.code), (axis, item.control)
         if not all(key in position for key in keys):
@@ -286,7 +286,7 @@ def judge_over_blocks(design: Design, table: pd.DataFrame, others: Floats) -> pd
     effect, error = (table[name].to_numpy(dtype=float) for name in ("effect", "error"))
     degrees = table["degrees"].to_numpy(dtype=float)
     degrees = np.where((degrees > 0) & np.isfinite(error), degrees, np.nan)
-    half = stats.t.ppf(0.975, degrees) * error
+    half = stats.t.ppf(0.5 + design.confidence / 2, degrees) * error
     with np.errstate(divide="ignore", invalid="ignore"):
         p = np.where(np.isnan(degrees), np.nan, 2 * stats.t.sf(np.abs(effect) / error, degrees))
     equivalent = equivalence_p(effect, error * np.sqrt(degrees + 1), degrees + 1, design.bound)
@@ -316,6 +316,16 @@ def judge_over_blocks(design: Design, table: pd.DataFrame, others: Floats) -> pd
     )
 
 
+def describe_models(table: pd.DataFrame) -> list[str]:
+    """Say of effects that no pairs show what they take for granted, and nothing of others."""
+    texts = []
+    for reason, names in zip(table["reason"], table["confounded_with"], strict=True):
+        alias = f"; cannot be told from {names}" if names else ""
+        is_model = reason not in ("", REPLICATES)
+        texts.append(f"Estimated as if axes did not interact{alias}." if is_model else "")
+    return texts
+
+
 def _describe_fit(design: Design, row: dict[str, Any], family: int) -> str:
     blocks = "" if design.block is None else f" and of {design.block}s"
     question = question_text(design.outcome, design.scale, higher_is_better=design.higher_is_better)
@@ -326,7 +336,8 @@ def _describe_fit(design: Design, row: dict[str, Any], family: int) -> str:
         f"errors of clusters ({design.unit}s, CR2)" if row["is_clustered"] else "error of residuals"
     )
     return (
-        f"{model}; 95 % t interval with {row['degrees']:.3g} degrees of freedom, {error}; p by t, "
+        f"{model}; {100 * design.confidence:.4g} % t interval with {row['degrees']:.3g} degrees of "
+        f"freedom, {error}; p by t, "
         f"adjusted by Holm with those of all comparisons; equivalence by two one-sided t tests, "
         f"adjusted by Holm over {family}; verdict at a level of {design.alpha:.2g}"
     )
@@ -365,7 +376,7 @@ def blocked_effects(design: Design) -> pd.DataFrame:
     """
     data = design.observations
     levels = [
-        (axis, level, "")
+        Unpaired(axis, level, "", "")
         for axis in design.contrasted_axes
         for level in data.columns[axis].levels
         if level != design.controls[axis]

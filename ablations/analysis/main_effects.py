@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
+from ablations.analysis.confounding import Unpaired
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
@@ -27,8 +28,8 @@ from ablations.analysis.inference import (
     smallest_p,
 )
 from ablations.analysis.least_squares import (
-    MODEL_CAUTION,
     NO_INTERACTIONS,
+    describe_models,
     estimate_by_block,
     estimate_over_blocks,
     judge_over_blocks,
@@ -57,7 +58,7 @@ EFFECT_COLUMNS = [
     "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
     "p_equivalent_adjusted", "within_margin", "better", "helped", "cells", "seeds", "pairs",
     "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged", "control_diverged",
-    "p_divergence", "conditional", "verdict", "caution", *STATED,
+    "p_divergence", "conditional", "verdict", "caution", "confounded_with", *STATED,
 ]  # fmt: skip
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
@@ -85,8 +86,9 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         least squares of main effects and blocks where that is possible (``procedure`` says so), or
         else with ``pairs`` 0; ``left_out`` says why:
 
-        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its 95 % t
-          interval, on the scale; ``change, change_low, change_high``: as a fraction (log scale).
+        - ``effect, low, high``: mean over seeds of the seeds' mean difference and its t interval,
+          of the design's ``confidence``, on the scale; ``change, change_low, change_high``: as a
+          fraction (log scale).
           Where seeds split one table, the interval is about new data like it (``overlap``), or
           about this table (``overlap`` 0); ``lasting_error`` is the standard error that would
           stay with any number of seeds.
@@ -104,6 +106,8 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
           not what the other columns suggest, in a sentence or more, or nothing.
+        - ``confounded_with``: factors and interactions that an effect without pairs cannot be told
+          from.
     """
     _check_request(design, correction)
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
@@ -152,7 +156,7 @@ class _Contrasts:
     counts: pd.DataFrame
     differences: Floats
     divergence: Floats
-    missing: list[tuple[str, object, str]]
+    missing: list[Unpaired]
 
 
 def _compare_axis(design: Design, axis: str) -> _Contrasts:
@@ -169,8 +173,9 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
     planned &= codes >= 0
     n_planned = count_distinct(codes[planned], design.blocks[0][planned], size)
     missing = [
-        (axis, column.levels[code], f"{axis} {column.levels[code]} and its control {control} have "
-         f"{n_pairs[code]:,} pairs, but no two {design.unit}s of the same cells")
+        Unpaired(axis, column.levels[code], f"{axis} {column.levels[code]} and its control "
+                 f"{control} have {n_pairs[code]:,} pairs, but no two {design.unit}s of the same "
+                 "cells", "")
         for code in pd.unique(pairs.level) if code not in set(level)
     ]  # fmt: skip
     counts = count_pairs(balanced, contrast, len(level))
@@ -186,6 +191,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
+            "confounded_with": "",
             "reason": "",
         }
     )
@@ -227,7 +233,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         p_adjusted=adjusted[: len(n)],
         p_divergence=p_divergence,
         p_floor=floor,
-        reachable=floor <= design.alpha,
+        reachable=floor <= design.verdict_level,
         p_equivalent=means.p_equivalent(design.bound),
         p_equivalent_adjusted=means.adjusted_equivalence_p(design.bound, design.alpha),
         within_margin=means.share_within(design.bound),
@@ -258,13 +264,10 @@ def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
 
 
 def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
-    words = verdicts(table, alpha=design.alpha, higher_is_better=design.higher_is_better)
+    words = verdicts(table, alpha=design.verdict_level, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
-    cautions = zip(describe_cautions(table, design), table["reason"], strict=True)
-    table["caution"] = [
-        " ".join(filter(None, (caution, MODEL_CAUTION.format(reason) if reason else "")))
-        for caution, reason in cautions
-    ]
+    cautions = describe_cautions(table, design), describe_models(table)
+    table["caution"] = [" ".join(filter(None, texts)) for texts in zip(*cautions, strict=True)]
     return table[EFFECT_COLUMNS]
 
 
@@ -280,6 +283,10 @@ def _procedure(
     if correction == "max_t" and min(family - 1, blocks - EXACT_FAMILY_BLOCKS) > 0:
         name += f" of {RESAMPLES:,} random flips" if flips == "exact" else ""
     fewest = f"{min_seeds(design.alpha)} {design.unit}s"
+    verdict = f"verdict at a level of {design.alpha:.2g}"
+    verdict += f", at look {design.position}" if design.position else ""
+    if not design.verdict_level:
+        verdict = f"no verdict, as looks were stated at {', '.join(map(str, design.looks))} seeds"
     margin = f"{design.margin:.2%}" if design.scale == "log" else f"{design.margin:.4g}"
     model = "differences paired within blocks, mean over cells"
     if is_fitted:
@@ -288,13 +295,13 @@ def _procedure(
         f"{question}{model}; {describe_interval(design)}"
         f", of this comparison alone; p by {flips} sign flips, adjusted by {name} over "
         f"{family}; equivalence within {margin} by two one-sided t tests and step-down max-T, "
-        f"from {fewest} on; verdict at a level of {design.alpha:.2g}"
+        f"from {fewest} on; {verdict}"
     )
 
 
-def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.DataFrame:
+def _unpaired(design: Design, missing: Sequence[Unpaired]) -> pd.DataFrame:
     """Rows of levels that have no pair: the reason, the verdict, and no numbers."""
-    axes, levels, reasons = zip(*missing, strict=True) if missing else ((), (), ())
+    axes, levels, reasons, aliases = zip(*missing, strict=True) if missing else ((),) * 4
     table = pd.DataFrame(index=range(len(missing)), columns=EFFECT_COLUMNS, dtype=float)
     return table.assign(
         **dict.fromkeys(COUNTS, 0),
@@ -305,6 +312,7 @@ def _unpaired(design: Design, missing: Sequence[tuple[str, object, str]]) -> pd.
         control=[design.controls[axis] for axis in axes],
         verdict=UNDECIDED,
         caution="",
+        confounded_with=np.array(aliases, dtype=object),
         procedure="none: nothing to pair",
         assumes="",
         left_out=np.array(reasons, dtype=object),

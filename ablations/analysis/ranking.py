@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ablations.analysis.arguments import check_columns, check_names
 from ablations.analysis.best_set import BestTests, compare_with_best
 from ablations.analysis.coding import Bools, Floats, Ints, rank_rows
-from ablations.analysis.design import Design, accept_table, check_columns, check_names
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import group_intervals
 from ablations.analysis.pairing import join_factors
 from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis

@@ -102,7 +102,7 @@ class Results(ResultsByTask):
     def effects(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control (``analysis.main_effects``), the axes that this depends
         on (``analysis.moderators``), and how many more seeds would decide it
-        (``analysis.seeds_needed``).
+        (``analysis.seeds_needed``).  The folder records the look (``analysis.spending``).
 
         Returns
         -------
@@ -110,7 +110,9 @@ class Results(ResultsByTask):
             One row a level, in the study's order: the columns of ``main_effects``, among them
             ``depends_on`` and ``more``.
         """
-        return self._answer(ablation_table, outcome, **options)
+        table = self._answer(ablation_table, outcome, **options)
+        self.record_look(self._untuned_design.look)
+        return table
 
     def verdicts(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """What each level does, in four words.
@@ -225,6 +227,7 @@ class Results(ResultsByTask):
             baseline=self.baseline(),
             missing=missing_metrics(self.runs, metadata),
             endings=endings,
+            unrecorded=self.record_look(design.look),
             best_set=self.best_set(),
             winner=self.winner(),
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
@@ -360,7 +363,8 @@ class Results(ResultsByTask):
 
     @cached_property
     def _untuned_design(self) -> Design:
-        return with_run_seconds(Design.from_runs(self, self._metadata, self.loss), self)
+        design = with_run_seconds(Design.from_runs(self, self._metadata, self.loss), self)
+        return design if design.looks else design.at_look(self.looks)
 
     @property
     def _metadata(self) -> StudyMetadata:

@@ -31,20 +31,22 @@ class MeanEffects:
 
     d: Floats
     posterior: Posterior | None
+    confidence: float = 0.95
 
     @classmethod
     def from_differences(cls, design: Design, d: Floats, blocks: Ints) -> MeanEffects:
         """Prepare the means of differences whose rows are some blocks of a design."""
         splits = design.splits[blocks]
         if not design.overlap and len(np.unique(splits)) == len(splits):
-            return cls(d, None)
-        return cls(d, infer_effects(d, splits, design.overlap))
+            return cls(d, None, design.confidence)
+        return cls(d, infer_effects(d, splits, design.overlap), design.confidence)
 
-    def columns(self, scale: Scale, level: float = 0.95) -> dict[str, Any]:
+    def columns(self, scale: Scale) -> dict[str, Any]:
         """Return effects and intervals as columns, with the names of ``effect_columns``."""
         if self.posterior is None:
-            return mean_intervals(self.d, scale)
-        return effect_columns(self.posterior.mean, *self.posterior.interval(level), scale)
+            return mean_intervals(self.d, scale, self.confidence)
+        bounds = self.posterior.interval(self.confidence)
+        return effect_columns(self.posterior.mean, *bounds, scale)
 
     def p(self) -> Floats:
         """Return the p of each contrast alone."""
@@ -107,16 +109,18 @@ def deflation(design: Design, d: Floats, blocks: Ints) -> Floats:
 
 def describe_interval(design: Design) -> str:
     """Write how intervals over blocks are computed, and what they are about."""
+    size = f"{100 * design.confidence:.4g} %"
+    looks = ", which keeps 95 % over all looks" if design.look or design.looks else ""
     if not design.overlap and not design.has_repeated_splits:
-        return "95 % t interval over blocks"
+        return f"{size} t interval over blocks{looks}"
     parts = "the split's part of the variance, which blocks with the same split tell from the rest"
     if not design.overlap:
-        return f"95 % interval over blocks for this table over its splits; {parts}"
+        return f"{size} interval over blocks for this table over its splits{looks}; {parts}"
     if not design.has_repeated_splits:
         parts = "all of the variance counts as the split's, since no two blocks have the same split"
     return (
-        f"95 % interval over blocks for new data like this table: {parts}, and it is widened by "
-        f"judging over training rows, {design.overlap:.3g} (Nadeau & Bengio, 2003)"
+        f"{size} interval over blocks for new data like this table{looks}: {parts}, and it is "
+        f"widened by judging over training rows, {design.overlap:.3g} (Nadeau & Bengio, 2003)"
     )
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from ablations.analysis.arguments import check_mapping, check_names
 from ablations.analysis.best_set import find_configuration
 from ablations.analysis.coding import Bools, Floats, Ints, fixed_order, number_pairs
-from ablations.analysis.design import Design, accept_table, check_mapping, check_names
+from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import effect_columns
 from ablations.analysis.pairing import complete_configurations, join_factors
 from ablations.analysis.statements import STATED, state_basis

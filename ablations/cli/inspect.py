@@ -117,8 +117,11 @@ def effects(
     if question == "costs" and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
         raise RequestError(message, source=str(folder))
+    design = results.design(outcome, tune_over) if question in ("effects", "verdicts") else None
+    if design and (reason := results.record_look(design.look)):
+        complain(f"this look could not be recorded, and later ones will not count it: {reason}")
     if format_ == "table":
-        print_table(method, table)
+        print_table(method, table, design)
     else:
         print(FORMATS[format_](method, table), end="")
 

@@ -90,6 +90,7 @@ def run(
     The same command again continues: what is finished is never trained twice.
     """
     from ablations.execution import sequential
+    from ablations.execution.compatibility import continue_splits
     from ablations.execution.options import RunOptions
     from ablations.execution.run import results_folder, run_study
     from ablations.report.render import print_answer
@@ -115,6 +116,7 @@ def run(
     seconds = None if budget is None else parse_seconds(budget, "--budget")
     requested = parse_study(study, seeds, axis or [], epochs, trust=trust)
     folder = results_folder(requested, out)
+    requested = continue_splits(requested, folder)
     last_look = sequential.MAX_SEEDS if max_seeds is None else max_seeds
     if dry_run:
         planned = sequential.with_looks(requested, last_look) if seeds_until else requested
@@ -212,6 +214,7 @@ def fit_seeds(study: Study, folder: Path, options: RunOptions, budget: float) ->
 def describe_budget(study: Study, expected: Estimate, budget: float) -> Iterator[str]:
     """How many seeds end within the budget, in seconds, and which effects these can detect."""
     from ablations.analysis.inference import min_seeds
+    from ablations.analysis.spending import FIRST
     from ablations.execution.estimate import smallest_effect
     from ablations.execution.progress import format_duration
 
@@ -219,12 +222,13 @@ def describe_budget(study: Study, expected: Estimate, budget: float) -> Iterator
     if count == total:
         yield f"all {total:,} seeds end in {format_duration(budget)}"
         return
-    fewest = min_seeds(study.alpha)
+    level = study.alpha if study.looks else FIRST
+    fewest = min_seeds(level)
     yield f"{count:,} of {total:,} seeds end in {format_duration(budget)}"
     if 0 < count < fewest:
         yield f"with fewer than {fewest} seeds no difference can count as evidence"
     elif count:
-        fewer, all_seeds = (smallest_effect(n, study.alpha) for n in (count, total))
+        fewer, all_seeds = (smallest_effect(n, level) for n in (count, total))
         yield (
             f"an effect must then be {fewer:.1f} of its deviations over seeds to be found in four "
             f"of five studies, where {total:,} seeds find {all_seeds:.1f}; more, where many are "
@@ -247,6 +251,7 @@ def time(
 
     Timings lie beside the runs; the same command again continues.
     """
+    from ablations.execution.compatibility import continue_splits
     from ablations.execution.progress import Live
     from ablations.execution.run import results_folder
     from ablations.execution.timing import measure
@@ -257,6 +262,7 @@ def time(
 
     requested = parse_study(study, None, axis or [], None, trust=trust)
     folder = results_folder(requested, out)
+    requested = continue_splits(requested, folder)
     reporter = Live()
     with interruptible(), write_lock(folder, reporter.say):
         measure(requested, folder, reporter, seconds=budget, threads=threads)

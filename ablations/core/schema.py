@@ -14,7 +14,7 @@ def columns_by_type(*groups: tuple[str, str]) -> dict[str, str]:
 
 RUN_COLUMNS = columns_by_type(
     ("string", "run_id study task model regularizer norm init schedule device"),
-    ("int64", "seed"),
+    ("int64", "seed split"),
     ("string", "optimizer"),
     ("float64", "lr"),
     ("string", "batch_size dtype status reason engine"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,8 +15,10 @@ from ablations.execution.options import RunOptions
 from ablations.results import environment, settings, store
 from ablations.results.inputs import INPUTS_FILE, changed_input
 from ablations.results.lock import LOCK
+from ablations.results.looks import load_looks
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import SETTINGS
+from ablations.study.splits import stored_splits
 from ablations.study.study import Study
 from ablations.training.engine import refuse_other_engine
 
@@ -65,7 +67,7 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     path = folder / store.STUDY_FILE
     if not path.exists():
         return  # set aside by a repair
-    stored, expected = read_parsed(path, tomllib.loads), study.plain()
+    stored = read_parsed(path, tomllib.loads)
     for each, table in _match_tasks(study, stored, folder):
         _refuse_other_settings(each, table, folder)
     for name, code in stored.get("code", {}).items():
@@ -75,13 +77,42 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     if sources != list(study.vary):
         message = f"holds results in which seeds vary {', '.join(sources)}"
         _refuse(folder, f"{message}, not {', '.join(study.vary)}")
-    looks = stored.get("looks")
+    _refuse_other_splits(study, stored, folder)
+    _refuse_other_looks(study, stored.get("looks"), folder)
+
+
+def _refuse_other_looks(study: Study, looks: Sequence[int] | None, folder: Path) -> None:
+    """Refuse looks that were not stated before the first one."""
+    expected = study.plain()
+    if not looks and study.looks and (shown := load_looks(folder)):
+        numbers = ", ".join(f"{look.seeds:,}" for look in shown)
+        message = f"its verdicts at {numbers} seeds were shown before any looks were stated"
+        _refuse(folder, message, f"continue without stated looks, or {OTHER_FOLDER}")
     if looks and expected.get("looks") != looks:  # too little evidence would become enough
         advice = (
             f"continue with --seeds-until decided --max-seeds {looks[-1]} and the seeds that it "
             f"began with, or {OTHER_FOLDER}"
         )
         _refuse(folder, f"its looks were stated at {', '.join(map(str, looks))} seeds", advice)
+
+
+def continue_splits(study: Study, folder: Path) -> Study:
+    """Return a study that leaves its splits open with those of a results folder that holds others
+    than it would have.
+    """
+    path = folder / store.STUDY_FILE
+    if study.splits or not store.is_results(folder) or not path.exists():
+        return study
+    has_own = stored_splits(read_parsed(path, tomllib.loads)) == "own"
+    return study.replace(splits="own") if has_own else study
+
+
+def _refuse_other_splits(study: Study, stored: dict[str, Any], folder: Path) -> None:
+    """Refuse seeds that would have other splits than those of the folder."""
+    splits = stored_splits(stored)
+    if study.splits and splits and study.splits != splits:
+        message = f"holds seeds with {splits} splits, not {study.splits} ones"
+        _refuse(folder, message, f'give the study splits = "{splits}", or {OTHER_FOLDER}')
 
 
 def _match_tasks(

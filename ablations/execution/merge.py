@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis.results import Results, load
+from ablations.analysis.spending import unite_looks
 from ablations.core.errors import RequestError
 from ablations.core.registry import canonical
 from ablations.core.schema import STATUS_RANK, TRAINED
@@ -19,6 +20,7 @@ from ablations.execution.metadata import study_metadata
 from ablations.execution.trust import load_study
 from ablations.results import settings, store
 from ablations.results.inputs import save_inputs, unite_inputs
+from ablations.results.looks import save_looks
 from ablations.results.store import StoredResults
 from ablations.study.expand import expand
 from ablations.study.study import Study
@@ -37,7 +39,8 @@ def merge_results(
 ) -> Results:
     """Put the runs of several results folders into a new one.
 
-    Folders of different tasks become one study of all of them (``study.tasks``).
+    Folders of different tasks become one study of all of them (``study.tasks``).  The looks at all
+    folders count as looks at the new one.
 
     ``keep`` says which of two different results of a run to take, that of the first or the last
     folder; ``trust``, whether code that the folders' studies name may run.  If the folders do not
@@ -69,6 +72,8 @@ def merge_results(
         store.write_tables(folder, runs=runs, curves=curves, audit=audit, timings=timings)
         settings.save_settings(folder, engine_settings[0])
         save_inputs(folder, files)
+        if looks := unite_looks([each.looks for each in inputs]):
+            save_looks(folder, looks)
         if out.exists():
             out.rmdir()
         folder.replace(out)
@@ -79,21 +84,28 @@ def _unite_studies(studies: Sequence[Study]) -> Study:
     """Return the study that includes the tasks, grids and seeds of all the studies."""
     first, seeds = studies[0], sorted({seed for study in studies for seed in study.seeds})
     keys = join_tasks(studies)
+    splits = next((study.splits for study in studies if study.splits), "")
     if len(keys["tasks"]) > 1:
         metrics = dict.fromkeys(name for study in studies for name in study.metric)
         common = {name: value for name, value in first.as_dict().items() if name not in _BY_TASK}
-        return Study(**(common | keys | {"seeds": seeds, "metric": tuple(metrics)}))
+        keys |= {"seeds": seeds, "splits": splits, "metric": tuple(metrics)}
+        return Study(**(common | keys))
     grids: list[dict[str, object]] = []
     for study in studies:
         grids += [grid for grid in study.as_dict()["grid"] if grid not in grids]
-    return first.replace(seeds=seeds, grid=grids)
+    return first.replace(seeds=seeds, grid=grids, splits=splits)
 
 
 def _refuse_other_studies(folders: Sequence[Path], studies: Sequence[Study]) -> None:
     """Refuse folders that differ in what all runs of a study share, or in a setting of a task."""
     first, by_task = studies[0].plain(), dict[str, tuple[Path, dict[str, object]]]()
+    repeating: list[tuple[Path, dict[str, object]]] = []
     for folder, study in zip(folders, studies, strict=True):
         _refuse_differences(study.plain(), first, _SHARED, (folder, folders[0]))
+        if "splits" in study.plain():  # where some seed could repeat a split, or does
+            repeating.append((folder, study.plain()))
+            other, expected = repeating[0]
+            _refuse_differences(study.plain(), expected, ["splits"], (folder, other))
         for each in study.by_task:
             identity, fields = canonical(each.task.identity()), each.plain()
             fields |= {"label": each.task_label} if study.task_studies else {}

@@ -120,8 +120,10 @@ def _describe_data(study: Study) -> tuple[str, ...]:
 
 def describe_seeds(study: Study) -> tuple[str, ...]:
     """Say what the splits of some of the study's seeds lack, such as a class."""
+    configuration = study.configurations[0]
     seeds = study.seeds[:1] if "split" in study.fixed else study.seeds
-    return study.task.describe_seeds([Streams(seed, study.fixed) for seed in seeds])
+    seeds = tuple(dict.fromkeys(map(configuration.data_seed, seeds)))
+    return study.task.describe_seeds([configuration.streams(seed) for seed in seeds])
 
 
 def outcome_column(study: Study) -> str:

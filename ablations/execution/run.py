@@ -18,6 +18,7 @@ from ablations.analysis.results import Results, load
 from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
 from ablations.core.schema import TRAINED
 from ablations.execution.audit import audit
+from ablations.execution.compatibility import continue_splits
 from ablations.execution.dispatch import OutputContext, dispatch, write_results
 from ablations.execution.interrupts import Interrupted, StopRequest
 from ablations.execution.metadata import study_metadata
@@ -169,6 +170,7 @@ def run_study(
     options, reporter = options or RunOptions(), reporter or Live()
     options.check()
     folder = results_folder(study, out)
+    study = continue_splits(study, folder)
     with _clear_write_errors(folder), _exclusive(folder, reporter):
         plan = _plan(study, folder, options)
         if answer := stored_answer(study, folder, plan, options):

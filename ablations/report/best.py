@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,9 +17,7 @@ from ablations.report.data import ReportData
 from ablations.report.formatting import (
     format_change,
     format_number,
-    format_percent,
     format_ratio,
-    format_signed,
     name_outcome,
 )
 from ablations.report.texts import write_text
@@ -29,8 +28,9 @@ MOST_MEMBERS = 25
 
 
 def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
-    """Say how many configurations cannot be told from the best, and which of them is cheapest to
-    run; the best one's name only if no other is left.  Empty where there is nothing to choose.
+    """Say how many configurations cannot be told from the best, which of them has the best mean and
+    which is cheapest to run; the best one's name only if no other is left.  Empty where there is
+    nothing to choose.
 
     ``time_ratio``: the step time of the configuration with the best mean over that of the controls.
     """
@@ -44,8 +44,7 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
         outcome=name_outcome(design.outcome),
         seeds=int(first["n"]),
         min_seeds=fewest_seeds(design.alpha),
-        has_control=any(not name_levels(row, design) for _, row in members.iterrows()),
-        single=_describe_single(ablation, time_ratio) if len(members) == 1 else None,
+        leader=_describe_leader(ablation, time_ratio),
         cheapest=_describe_cheapest(cheapest.iloc[0], design) if len(cheapest) else None,
     )
 
@@ -63,34 +62,39 @@ def name_levels(row: Mapping[str, Any] | pd.Series, design: Design) -> list[str]
     ]
 
 
-def _describe_single(ablation: Effects, time_ratio: float | None) -> dict[str, Any]:
-    """What the sentence about the only member says: its number without the luck of the choice."""
+def _describe_leader(ablation: Effects, time_ratio: float | None) -> dict[str, Any]:
+    """What is said of the configuration with the best mean: its number without the luck of that."""
     row, design = ablation.winner.iloc[0], ablation.design
-    change, low, high = (format_change(row, design.scale, end) for end in ("", "low", "high"))
     return {
         "names": name_levels(row, design),
-        "value": row["naive"] if math.isnan(row["held_out"]) else row["held_out"],
-        "gain": "" if pd.isna(row["low"]) else f"{change} [{low}, {high}]",
+        "gain": _write_gain(
+            row, row["naive" if math.isnan(row["held_out"]) else "held_out"], design
+        ),
         "is_certain": row["low"] > 0 if design.higher_is_better else row["high"] < 0,
         "time": "" if time_ratio is None else format_ratio(time_ratio),
     }
 
 
 def _describe_cheapest(row: pd.Series, design: Design) -> dict[str, Any]:
-    """What the sentence about the cheapest member says: its cost, and its mean over all seeds."""
-    effect = _against_control(row)
-    change, low, high = (format_change(effect, design.scale, end) for end in ("", "low", "high"))
+    """What is said of the cheapest member: its cost, and its number over all seeds."""
     return {
         "names": name_levels(row, design),
         "seconds": format_number(row["seconds"], 2),
-        "value": row["mean"],
-        "gain": "" if pd.isna(effect["low"]) else f"{change} [{low}, {high}]",
+        "gain": _write_gain(_with_prefix(row, "control_"), row["mean"], design),
     }
 
 
-def _against_control(row: Mapping[str, Any] | pd.Series) -> dict[str, Any]:
-    """The difference of a row from the control, under the names of an effect."""
-    return {name: row[f"control_{name}"] for name in EFFECT_COLUMNS}
+def _write_gain(effect: Mapping[str, Any] | pd.Series, mean: float, design: Design) -> str:
+    """Write a difference from the controls, or the mean where there is none."""
+    if pd.isna(effect["low"]):
+        return f"a mean {name_outcome(design.outcome)} of {format_number(mean)}"
+    change, low, high = (format_change(effect, design.scale, end) for end in ("", "low", "high"))
+    return f"{change} [{low}, {high}] against all controls together"
+
+
+def _with_prefix(row: Row | pd.Series, prefix: str) -> dict[str, Any]:
+    """The columns of an effect under their usual names."""
+    return {name: row[f"{prefix}{name}"] for name in EFFECT_COLUMNS}
 
 
 def outline_best(ablation: Effects) -> dict[str, Any] | None:
@@ -125,19 +129,21 @@ def best_set_table(data: ReportData) -> Table | None:
     if table.empty or table["candidates"].iloc[0] < 2 or not table["is_reachable"].iloc[0]:
         return None
     rows = table[(table["place"] <= MOST_MEMBERS) | table["cheapest"]]
-    # The first one has no difference from itself, and a dash for an interval.
-    rows = rows.assign(seeds=rows["n"].where(rows["low"].notna(), 0))
     settings = [name for name in design.factors if name in rows and len(set(rows[name])) > 1]
     settings = settings or [name for name in design.factors if name in rows]
     columns = [
         Column.number("rank", "place"),
         *map(Column.name, settings),
         Column.number(data.outcome, "mean", four_digits),
-        Column.change("against the first", design.scale),
-        Column.change_interval(design.scale),
+        Column(
+            "against the first", partial(_effect_cell, scale=design.scale), style_class="number"
+        ),
         Column.number("p", "p", two_digits),
-        *_control_columns(rows, design.scale),
     ]
+    has_control = bool(rows["control_low"].notna().any())
+    if has_control:
+        cell = partial(_effect_cell, prefix="control_", scale=design.scale)
+        columns.append(Column("against the controls", cell))
     if rows["seconds"].notna().any():
         columns.append(Column("seconds", _seconds_cell, "seconds", "number"))
     return build_table(
@@ -148,21 +154,20 @@ def best_set_table(data: ReportData) -> Table | None:
         first=table.iloc[0],
         shown=len(rows),
         alpha=design.alpha,
-        has_gain=bool(rows["control_low"].notna().any()),
+        has_control=has_control,
         has_cheapest=bool(rows["cheapest"].any()),
     )
 
 
-def _control_columns(rows: pd.DataFrame, scale: Scale) -> list[Column]:
-    """Columns of the difference from the control, where there is one."""
-    name, write = ("change", format_percent) if scale == "log" else ("effect", format_signed)
-    low, high = ("change_low", "change_high") if scale == "log" else ("low", "high")
-    if rows["control_low"].isna().all():
-        return []
-    return [
-        Column.number("against the controls", f"control_{name}", write),
-        Column.interval("95 % interval of that", f"control_{low}", f"control_{high}", write),
-    ]
+def _effect_cell(row: Row, scale: Scale, prefix: str = "") -> Cell:
+    """A difference, and its interval below it where it has one."""
+    effect = _with_prefix(row, prefix)
+    change, low, high = (format_change(effect, scale, end) for end in ("", "low", "high"))
+    note = "" if pd.isna(effect["low"]) else f"{low} to {high}"
+    names = EFFECT_COLUMNS[3:] if scale == "log" else EFFECT_COLUMNS[:3]
+    parts = tuple(zip(("", "low", "high"), (effect[name] for name in names), strict=True))
+    value = float(effect[names[0]])
+    return Cell(change, None if math.isnan(value) else value, "number interval", note, parts)
 
 
 def _seconds_cell(row: Row) -> Cell:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FOLDER = "folder"
 """The axis on which runs of the two folders differ."""
+ALPHA = 0.05
+"""The level of a change from one folder to the other, which is looked at once."""
 _LOSSES = ["objective", "train_loss", OUTCOME]
 
 
@@ -75,8 +77,8 @@ class Comparison:
     @property
     def diverges_more(self) -> bool:
         """Whether more runs of the second folder diverge than chance explains."""
-        row, alpha = self.overall, self.first.design.alpha
-        is_certain = row["p_divergence"] <= alpha or row["n"] < FEWEST_SEEDS
+        row = self.overall
+        is_certain = row["p_divergence"] <= ALPHA or row["n"] < FEWEST_SEEDS
         return bool(row["diverged"] > row["control_diverged"] and is_certain)
 
     @property
@@ -89,7 +91,7 @@ class Comparison:
                 return f"is {word}{alone}"
         if levels := [*self._changed_levels(1), *self._changed_levels(-1)]:
             return f"is equal on average, but not at {join_words(levels)}"
-        if self.overall["p_equivalent_adjusted"] <= self.first.design.alpha:
+        if self.overall["p_equivalent_adjusted"] <= ALPHA:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
 
@@ -174,7 +176,7 @@ def _contrasts(
     # A loss without a logarithm on one side must be reported, not compared on another scale.
     scale: Scale = "log" if before.scale == after.scale == "log" else "difference"
     control, factors = {FOLDER: names[0]}, [FOLDER, *before.untuned.factors]
-    limits = {"margin": before.margin, "alpha": before.alpha}
+    limits = {"margin": before.margin, "alpha": ALPHA}
     role = {"outcome": before.outcome, "higher_is_better": before.higher_is_better}
     overall = main_effects(runs, control, factors, scale=scale, **limits, **role)
     controls = {axis: before.controls[axis] for axis in before.axes if axis in before.controls}

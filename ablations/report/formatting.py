@@ -60,6 +60,11 @@ def round_percent(fraction: float) -> str:
     return f"{100 * fraction:+.3g}".replace("-", MINUS) + f"{NARROW}%"
 
 
+def format_level(level: float) -> str:
+    """Write a level of significance, a share of error, or a confidence: ``3.2 %``."""
+    return f"{100 * level:.2g}{NARROW}%" if level < 0.5 else f"{100 * level:.4g}{NARROW}%"
+
+
 def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, end: str = "") -> str:
     """Write a row's effect, its ``low`` or its ``high``: in percent, or without ratio as it is."""
     if scale == "log":

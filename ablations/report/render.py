@@ -17,7 +17,7 @@ import pandas as pd
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
-from ablations.analysis import noise_floor
+from ablations.analysis import Design, noise_floor
 from ablations.report.columns import Column, Row
 from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
 from ablations.report.summary import advise_seeds
@@ -178,8 +178,11 @@ def print_answer(answer: Answer) -> None:
     _print_sentences(answer.sentences)
 
 
-def print_table(question: str, table: pd.DataFrame) -> None:
-    """Print the main columns of the answer to a question, then what it rests on."""
+def print_table(question: str, table: pd.DataFrame, design: Design | None = None) -> None:
+    """Print the main columns of the answer to a question, then what it rests on.
+
+    ``design`` is what the question was about; with it the advice says what another look costs.
+    """
     if table.empty:
         print("nothing to tell")
         return
@@ -190,7 +193,7 @@ def print_table(question: str, table: pd.DataFrame) -> None:
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
     if question in ("effects", "verdicts") and "task" not in table:
-        _print_sentences([advise_seeds(table.assign(seeds=table["n"]))])
+        _print_sentences([advise_seeds(table.assign(seeds=table["n"]), design)])
 
 
 def print_floors(timings: pd.DataFrame) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import EQUAL, UNDECIDED, audit_failure
+from ablations.analysis import EQUAL, UNDECIDED, Design, audit_failure
 from ablations.analysis.ablation import Effects
 from ablations.analysis.equality import unseen_rate
-from ablations.analysis.inference import min_seeds
 from ablations.analysis.interactions import UNKNOWN
+from ablations.analysis.power import fewest_seeds
+from ablations.analysis.spending import TOTAL
 from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.best import describe_best, outline_best
 from ablations.report.data import ReportData
@@ -20,6 +21,7 @@ from ablations.report.formatting import (
     format_change,
     format_count,
     format_interval,
+    format_level,
     format_p,
     name_outcome,
 )
@@ -48,8 +50,8 @@ _MOST_NAMES = 3
 """Undecided contrasts that are named."""
 _BADGES = (
     "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "rare failures", "without effect", "tuned", "interactions", "other cells", "p and interval",
-    "undecided", "survivors differ", "differences",
+    "confounded", "rare failures", "without effect", "tuned", "interactions", "other cells",
+    "p and interval", "undecided", "survivors differ", "differences",
 )  # fmt: skip
 
 
@@ -173,13 +175,17 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         n=len(effects),
         seeds=describe_seeds(effects),
         is_reachable=effects["reachable"].any(),
-        min_seeds=min_seeds(design.alpha),
+        min_seeds=fewest_seeds(design),
         looks=[f"{n:,}" for n in design.looks],
         alpha=design.alpha,
+        look=describe_look(design),
+        unrecorded=ablation.unrecorded,
+        is_withheld=not design.verdict_level,
         has_diverged=effects["conditional"].any(),
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
+        confounded=_describe_confounding(compared),
         equal_seeds=equal_seeds,
         unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
@@ -189,19 +195,42 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         moderated=shorten(names, _MOST_NAMES),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
-        advice=advise_seeds(effects) if has_learned(ablation) else "",
+        advice=advise_seeds(effects, design) if has_learned(ablation) else "",
         contradicted=_level_names(contradicted),
         scale=design.scale,
         metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
     )
 
 
+def describe_look(design: Design) -> str:
+    """Say which look this is, and what is left for later ones; nothing at the first."""
+    if design.look is None or design.position < 2:
+        return ""
+    left = TOTAL - design.ledger[-1].spent
+    return write_text(
+        "look",
+        numbers=[f"{look.seeds:,}" for look in design.ledger[: design.position]],
+        level=format_level(design.alpha),
+        confidence=format_level(design.confidence),
+        left=format_level(left),
+    )
+
+
+def _describe_confounding(compared: pd.DataFrame) -> list[str]:
+    """Name the levels that no pairs show, with what each cannot be told from."""
+    rows = compared[compared["confounded_with"] != ""]
+    texts = [f"{row.axis} {row.level} from {row.confounded_with}" for row in rows.itertuples()]
+    return shorten(texts, _MOST_NAMES)
+
+
 def _level_names(effects: pd.DataFrame) -> list[str]:
     return [f"{row.axis} {row.level}" for row in effects.itertuples()]
 
 
-def advise_seeds(effects: pd.DataFrame) -> str:
-    """Say how many more seeds would decide the undecided effects, fewest first."""
+def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
+    """Say how many more seeds would decide the undecided effects, fewest first, and at which level
+    the look at the fewest would be judged.
+    """
     undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
     if "diverged" in undecided:
         # More seeds do not decide an effect that divergence keeps undecided.
@@ -216,4 +245,15 @@ def advise_seeds(effects: pd.DataFrame) -> str:
         first = rows.iloc[0]
         more = format_count(int(first["more"]), "more seed")
         parts[0] = f"about {more} would decide {first['axis']} {first['level']}"
-    return write_text("advice", parts=parts, others=len(undecided) - len(parts))
+    facts = {"parts": parts, "others": len(undecided) - len(parts)}
+    if not parts or design is None:
+        return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)
+    next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))
+    return write_text(
+        "advice",
+        **facts,
+        level=format_level(next_level) if design.look else "",
+        now=format_level(design.alpha),
+        is_spent=len(design.looks) > 0 and design.n_seeds >= max(design.looks),
+        stated=min((n for n in design.looks if n > design.n_seeds), default=0),
+    )

@@ -14,6 +14,7 @@ from ablations.core.errors import RequestError
 from ablations.core.files import digest, read_sealed_json, write_sealed_json
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, sources
+from ablations.results.looks import LOOKS_FILE
 from ablations.results.metadata import METADATA_FILE
 from ablations.results.schema import TABLES
 from ablations.results.store import STUDY_FILE, StoredResults
@@ -101,7 +102,8 @@ def load_answer(
 def _content_hash(folder: Path) -> str:
     """Hash all that a report shows, and this installation."""
     files = [path for spec in TABLES for path in shards.paths(folder / spec.name)]
-    files += [folder / name for name in (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE)]
+    names = (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE, LOOKS_FILE)
+    files += [folder / name for name in names]
     lines = [f"{path.name} {digest(path.read_bytes())}" for path in files if path.is_file()]
     return digest("\n".join([*lines, sources()]).encode())
 

@@ -14,6 +14,7 @@ from ablations.results.answer import ANSWER_FILE, REPORT_FILE
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.inputs import INPUTS_FILE, load_inputs
 from ablations.results.lock import LOCK
+from ablations.results.looks import LOOKS_FILE, load_looks
 from ablations.results.metadata import METADATA_FILE, load_metadata
 from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
 from ablations.results.store import STUDY_FILE, load_table
@@ -21,6 +22,7 @@ from ablations.results.store import STUDY_FILE, load_table
 _READERS: dict[str, Callable[[Path], object]] = {
     STUDY_FILE: store.read_study,
     METADATA_FILE: load_metadata,
+    LOOKS_FILE: load_looks,
     ENVIRONMENT_FILE: read_environments,
     settings.ENGINE_FILE: settings.load_settings,
     INPUTS_FILE: load_inputs,

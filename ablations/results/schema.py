@@ -15,7 +15,7 @@ from ablations.core.schema import (
 )
 
 _NAMES = list(RUN_COLUMNS)
-_RESULTS = {"run_id", "study", "seed", *_NAMES[_NAMES.index("status") :], *METRIC_COLUMNS}
+_RESULTS = {"run_id", "study", "seed", "split", *_NAMES[_NAMES.index("status") :], *METRIC_COLUMNS}
 _RESULTS |= {*BASELINE_COLUMNS}
 _RESULTS -= {"epochs"}
 

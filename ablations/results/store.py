@@ -20,6 +20,7 @@ from ablations.core.files import WRITING, digest, read_parsed, write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
+from ablations.results.looks import Look, add_look, is_counted, load_looks
 from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
 from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS, TableSpec, is_result
 from ablations.results.settings import ENGINE_FILE
@@ -50,6 +51,8 @@ class StoredResults:
         The resolved study, runnable as it is.
     metadata
         What analysis and report must know of the study; None in a folder of an earlier version.
+    looks
+        The looks at which verdicts were shown, in their order.
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class StoredResults:
     environment: dict[str, dict[str, object]]
     study_toml: str
     metadata: StudyMetadata | None = None
+    looks: tuple[Look, ...] = ()
 
     def __repr__(self) -> str:
         counts = [f"{n:,} {status}" for status, n in self.runs["status"].value_counts().items()]
@@ -84,6 +88,22 @@ class StoredResults:
         """
         others = set(self.require_metadata().other_runs)
         return self.only(set(self.runs["run_id"]) - others) if others else self
+
+    def record_look(self, look: Look | None) -> str:
+        """Record that verdicts are shown; return the reason why that cannot be done, or "".
+
+        A look that can decide nothing, and that at a number of seeds that was looked at before, is
+        not recorded.
+        """
+        if look is None or look in self.looks or not is_counted(look):
+            return ""
+        if not is_results(self.folder):
+            return ""
+        try:
+            add_look(self.folder, look)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
 
     def require_metadata(self) -> StudyMetadata:
         """Return the metadata of the study; refuse a folder that an earlier version wrote."""
@@ -122,7 +142,12 @@ def load(folder: Path | str) -> StoredResults:
         tasks = runs["task"].map(metadata.merge_titles())
         tables["runs"] = runs.assign(task=tasks.fillna(runs["task"]).astype(runs["task"].dtype))
     return StoredResults(
-        folder, **tables, environment=environments, study_toml=study_toml, metadata=metadata
+        folder,
+        **tables,
+        environment=environments,
+        study_toml=study_toml,
+        metadata=metadata,
+        looks=load_looks(folder),
     )
 
 

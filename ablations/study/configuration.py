@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import torch
 from ablations.core.files import digest
 from ablations.core.random import Streams
 from ablations.core.registry import Component, canonical
+from ablations.core.splits import split_seed
 from ablations.models.base import Model
 from ablations.tasks.base import Judge, Task
 from ablations.tasks.metrics import find_metric
@@ -26,6 +28,13 @@ SETTINGS = ("optimizer", "lr", "batch_size", "epochs", "dtype")
 
 FIELDS = (*TECHNIQUES, *SETTINGS)
 """The axes that are fields of a configuration; other axes are parameters of the model."""
+
+
+def splits_one_table(task: Task, fixed: Collection[str]) -> bool:
+    """Whether each seed splits the same table at random, if it has other values of all sources of
+    chance than those that are ``fixed``.
+    """
+    return task.varies and task.shared_rows > 0 and "split" not in fixed
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,16 @@ class Configuration:
     """Metrics to record, the first one first, beside the standard ones of the task."""
     task_label: str = ""
     """What the column ``task`` holds in a study of several; "" for the task's own label."""
+    repeats_splits: bool = False
+    """Whether some seeds repeat the splits of others (``core.splits``)."""
+
+    def data_seed(self, seed: int) -> int:
+        """Return the seed whose data, or split of one table, the run with this seed has."""
+        return split_seed(seed) if self.repeats_splits else seed
+
+    def data_streams(self, seed: int) -> Streams:
+        """Return the random streams of the data of the run with this seed."""
+        return self.streams(self.data_seed(seed))
 
     def streams(self, seed: int) -> Streams:
         """Return the random streams of the run with this seed."""
@@ -179,8 +198,18 @@ class Run:
         """The random streams of the run."""
         return self.configuration.streams(self.seed)
 
+    @property
+    def split(self) -> int | None:
+        """The seed whose split of one table the run has; None where seeds do not split one."""
+        c = self.configuration
+        is_split = splits_one_table(c.task, c.fixed)
+        return c.data_seed(self.seed) if is_split else None
+
     @cached_property
     def run_id(self) -> str:
         """An 80-bit hash of everything that defines the run, in hexadecimal."""
         before, after = self.configuration.canonical
-        return digest(f"{before}{self.seed}{after}".encode(), size=10)
+        data_seed = self.configuration.data_seed(self.seed)
+        # In sorted order, "split" comes directly after "seed".
+        split = f',"split":{data_seed}' if data_seed != self.seed else ""
+        return digest(f"{before}{self.seed}{split}{after}".encode(), size=10)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
+from ablations.core.splits import Splits
 from ablations.study.configuration import SETTINGS, to_plain
 from ablations.study.grid import Settings
+from ablations.study.splits import stated_splits
 from ablations.study.tasks import SETTINGS_BY_TASK, StudyFields, arguments_by_task
 
 HEAD = ("name", "description", "task", "model", *SETTINGS, "judge", "margin")
@@ -23,6 +25,8 @@ class CompleteStudy(StudyFields, Protocol):
     def fixed(self) -> tuple[str, ...]: ...
     @property
     def vary(self) -> tuple[str, ...]: ...
+    @property
+    def splits(self) -> Splits: ...
     @property
     def code(self) -> dict[str, str]: ...
     @property
@@ -49,6 +53,8 @@ def plain_study(study: CompleteStudy) -> dict[str, Any]:
         data["outcome"] = study.outcome
     if study.fixed:
         data["vary"] = list(study.vary)
+    tasks = [each.task for each in study.by_task]
+    data |= stated_splits(study.splits, tasks, study.vary, study.seeds)
     if study.code:
         data["code"] = study.code
     data |= grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}

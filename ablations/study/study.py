@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-import tomllib
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import resources
@@ -18,8 +16,10 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
+from ablations.core.splits import Splits
 from ablations.study.configuration import TECHNIQUES, Configuration
 from ablations.study.defaults import check_outcome, complete_settings, refuse_equal_runs
+from ablations.study.files import read_study_file
 from ablations.study.grid import (
     Grid,
     Settings,
@@ -38,6 +38,7 @@ from ablations.study.parsing import (
     parse_exclusions,
 )
 from ablations.study.plain import HEAD, LISTS, plain_study
+from ablations.study.splits import check_splits, repeats_splits
 from ablations.study.tasks import (
     arguments_by_task,
     combine_studies,
@@ -51,7 +52,7 @@ ALPHA = 0.05
 
 _KEYS = (
     *(*HEAD, "validation", "test", "outcome", "seeds", *LISTS),
-    *("vary", "code", "axes", "grid", "exclude"),
+    *("vary", "splits", "code", "axes", "grid", "exclude"),
     "tasks",
 )
 
@@ -113,6 +114,9 @@ class Study(Settings):
         ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during
         training, of dropout for instance). The rest uses seed 0, and the intervals do not cover
         its variation.
+    splits
+        Where seeds split one table: ``"repeated"``, the default (seeds 10 to 19 repeat the splits
+        of 0 to 9, 30 to 39 those of 20 to 29, and so on), or ``"own"``.
 
     Raises
     ------
@@ -131,6 +135,7 @@ class Study(Settings):
     looks: Looks = ()
     tune_over: AxisNames = ()
     vary: Sources = SOURCES
+    splits: Splits = ""
     grids: tuple[Annotated[Grid, Field(strict=False)], ...] = Field(alias="grid")
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
     task_label: str = ""
@@ -177,6 +182,8 @@ class Study(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not self.task_label:
+            check_splits(self.splits, [each.task for each in self.by_task], self.vary)
         if self.task_studies:
             return self  # each of them is checked
         check_outcome(self.task, self.metric, self.outcome)
@@ -253,7 +260,8 @@ class Study(Settings):
 
     def cross(self, grid: Grid) -> Iterator[Configuration]:
         """Yield each configuration of one of the study's grids."""
-        common = {"fixed": self.fixed, "judge": self.judge, "metrics": self.metric}
+        common: dict[str, Any] = {"fixed": self.fixed, "judge": self.judge, "metrics": self.metric}
+        common["repeats_splits"] = repeats_splits(self.splits, self.task, self.vary)
         return cross(self.task, grid, task_label=self.task_label, **common)
 
     @property
@@ -299,20 +307,13 @@ class Study(Settings):
         RequestError
             With the name of the file, if it cannot be read, is no TOML or is no valid study.
         """
-        path, source = Path(path), str(Path(path))
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except OSError as error:
-            raise RequestError(f"cannot read the study: {error.strerror}", source=source) from None
-        except (ValueError, RecursionError) as error:
-            raise RequestError(f"not a TOML file: {error}", source=source) from None
-        # A file without a name takes that of its path.
-        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-") or "study"
+        path = Path(path)
+        data = read_study_file(path)
         token = STUDY_DIR.set(path.parent.absolute())
         try:
-            return cls(**({"name": name} | data | overrides))
+            return cls(**(data | overrides))
         except RequestError as error:
-            raise (error if error.source else error.at(source)) from None
+            raise (error if error.source else error.at(str(path))) from None
         finally:
             STUDY_DIR.reset(token)
 

@@ -63,7 +63,8 @@ def cohort_key(configuration: Configuration) -> CohortKey:
         key += (type(regularizer), _without_numbers(regularizer.parameters()))
     if regularizer.has_own_hooks():
         key += (regularizer,)
-    return (*key, c.batch_size, c.epochs, c.dtype, c.fixed, c.judge, c.metrics)
+    settings = c.batch_size, c.epochs, c.dtype, c.fixed, c.judge, c.metrics, c.repeats_splits
+    return (*key, *settings)
 
 
 def _without_numbers(value: object) -> object:

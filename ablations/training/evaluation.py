@@ -96,7 +96,7 @@ def find_baseline(configuration: Configuration, seed: int, data: Data) -> Baseli
     Runs that share their data share these numbers, which take as long as many steps of training.
     """
     task, names = configuration.task, configuration.metrics
-    key = task, names, configuration.dtype, configuration.streams(seed)
+    key = task, names, configuration.dtype, configuration.data_streams(seed)
     if key not in _BASELINES:
         if len(_BASELINES) >= _CACHED_BASELINES:
             _BASELINES.clear()

@@ -48,7 +48,7 @@ def train(run: Run, stop: int | None = None) -> RunResult:
     configuration, streams = run.configuration, run.streams
     device = configuration.device
     with one_thread(), streams.isolated(device.torch_device()):
-        data = load_data(configuration, streams)
+        data = load_data(configuration, configuration.data_streams(run.seed))
         network = initialise_network(configuration, streams)
         device.synchronize()
         start = time.perf_counter()

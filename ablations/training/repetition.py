@@ -105,7 +105,7 @@ def _take_first_steps(run: Run) -> Iterator[tuple[str, str]]:
     """Yield stages of the first steps of training, and a hash of the numbers of each."""
     c, streams = run.configuration, run.streams
     with one_thread(), streams.isolated(c.device.torch_device()):
-        data = load_data(c, streams)
+        data = load_data(c, c.data_streams(run.seed))
         yield "data", _hash(data.x_train, data.y_train, data.x_val, data.y_val)
         network = initialise_network(c, streams)
         yield "start", _hash(*network.state_dict().values())

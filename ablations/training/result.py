@@ -129,6 +129,7 @@ class RunResult:
             "study": study,
             **configuration.columns,
             "seed": self.run.seed,
+            "split": self.run.split,
             "status": self.status,
             "reason": self.reason,
             "engine": self.engine,

@@ -93,7 +93,7 @@ class TimedStep(PlainStep):
     def __init__(self, run: Run, steps: int) -> None:
         c, streams = run.configuration, run.streams
         self.device = c.device
-        data = load_data(c, streams)
+        data = load_data(c, c.data_streams(run.seed))
         size = c.rows_per_batch
         self._batch = data.x_train[:size], data.y_train[:size]
         network = with_plain_layers(initialise_network(c, streams), streams).train()

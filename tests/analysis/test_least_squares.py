@@ -21,6 +21,7 @@ from ablations.analysis import (
     main_effects,
     max_t,
 )
+from ablations.analysis.confounding import Unpaired
 from ablations.analysis.least_squares import estimate_over_blocks
 
 from .generators import CONTROLS, FACTORS, planted
@@ -56,7 +57,9 @@ def test_npk_to_the_digits_that_r_prints() -> None:
     assert table["p"].tolist() == [2 / 64, 34 / 64, 2 / 64]
     assert table["procedure"].str.contains("least squares of main effects within each block").all()
     assert "cannot be told from P × K × block" in table["left_out"][0]
-    assert "as if factors did not interact" in table["caution"][0]
+    assert table["confounded_with"][0] == "P × K × block"
+    caution = "Estimated as if axes did not interact; cannot be told from P × K × block."
+    assert caution in table["caution"][0]
 
 
 def test_a_fraction_run_in_each_seed_tells_its_main_effects() -> None:
@@ -150,7 +153,7 @@ def test_errors_of_clusters_are_those_of_pairs_where_all_pair() -> None:
     """CR2 in a full cross is the paired t test over seeds (Pustejovsky & Tipton, 2018)."""
     runs = planted({("norm", "layer"): 0.2}, noise=0.2, seeds=7)
     design = Design(runs, FACTORS, CONTROLS)
-    fit = estimate_over_blocks(design, [("norm", "layer", "")]).iloc[0]
+    fit = estimate_over_blocks(design, [Unpaired("norm", "layer", "", "")]).iloc[0]
     paired = main_effects(design).set_index("level").loc["layer"]
     assert fit["is_clustered"]
     assert fit["degrees"] == pytest.approx(6)

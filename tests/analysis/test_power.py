@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from ablations.analysis import UNDECIDED, main_effects
+from ablations.analysis import UNDECIDED, Design, main_effects
 from ablations.analysis.power import (
     equivalence_power,
     for_difference,
+    for_difference_after,
     for_equivalence,
     seeds_needed,
 )
@@ -79,3 +82,36 @@ def test_one_seed_says_nothing_about_how_many_are_needed() -> None:
     effects = main_effects(planted({}, seeds=1), CONTROLS, FACTORS)
     needed = seeds_needed(effects, margin=0.02)
     assert needed["more"].isna().all()
+
+
+def test_wider_intervals_do_not_need_more_seeds() -> None:
+    runs = planted({("regularizer", "l1"): 0.08}, noise=0.12, rng=4)
+    design = Design(runs, FACTORS, CONTROLS)
+    wider = replace(design, confidence=0.99)
+    needed = [
+        seeds_needed(main_effects(each), margin=0.02, confidence=each.confidence)
+        for each in (design, wider)
+    ]
+    pd.testing.assert_frame_equal(*needed)
+
+
+def test_an_advice_costs_what_the_next_look_is_judged_at() -> None:
+    """Fewer pairs are needed where the level is larger, and never fewer than can decide."""
+    levels = [dict.fromkeys(range(10_001), level).__getitem__ for level in (0.032, 0.005)]
+    sizes = [for_difference_after(0.9, 6, each_at) for each_at in levels]
+    assert 6 < sizes[0] < sizes[1]
+    assert for_difference_after(3.0, 6, lambda n: 0.01 * (n >= 9)) == 9
+    assert for_difference_after(np.inf, 6, lambda n: 0.01 * (n >= 9)) == 9
+    assert np.isnan(for_difference_after(0.0, 6, lambda _: 0.05))
+    assert np.isnan(for_difference_after(0.9, 6, lambda _: 0.0))
+
+
+def test_conditional_power_is_what_happens_if_the_effect_is_as_estimated() -> None:
+    """The mean of six seeds is 0.9 deviations, and so is that of the new ones."""
+    random, pairs = np.random.default_rng(5), 6
+    n = int(for_difference_after(0.9, pairs, lambda _: 0.02))
+    old = np.tile([1, -1], pairs // 2) * np.sqrt((pairs - 1) / pairs) + 0.9
+    new = random.normal(0.9, 1, size=(4_000, n - pairs))
+    d = np.hstack([np.tile(old, (4_000, 1)), new])
+    hits = stats.ttest_1samp(d, 0, axis=1).pvalue <= 0.02
+    assert hits.mean() == pytest.approx(0.8, abs=0.06)

@@ -125,7 +125,7 @@ def test_each_interval_is_that_of_a_paired_t_test(tmp_path: Path) -> None:
     curves = results.curves[results.curves["epoch"] == 7].merge(results.runs, on="run_id")
     losses = np.log(curves.pivot_table("val_loss_x", index=["seed", "norm"], columns="regularizer"))
     difference = (losses["dropout"] - losses["none"]).groupby("seed").mean()
-    test = stats.ttest_1samp(difference, 0).confidence_interval()
+    test = stats.ttest_1samp(difference, 0).confidence_interval(results.design().confidence)
     assert (row["low"], row["high"]) == pytest.approx((test.low, test.high), rel=1e-12)
     assert row["change"] == pytest.approx(np.expm1(difference.mean()), rel=1e-12)
 

@@ -5,6 +5,7 @@ What is computed from the folder depends on no training, so numbers agree to the
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -32,8 +33,14 @@ OPTIONS = {
 
 
 @pytest.fixture(scope="module")
-def results() -> public.Results:
-    return public.load(FOLDER)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the fixed folder, in which looks can be recorded."""
+    return Path(shutil.copytree(FOLDER, tmp_path_factory.mktemp("golden") / "folder"))
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> public.Results:
+    return public.load(folder)
 
 
 def test_names_and_types_of_columns(golden: Golden, results: public.Results) -> None:
@@ -87,18 +94,20 @@ def test_values_of_stored_tables(golden: Golden, results: public.Results) -> Non
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
-def test_the_answer_to_a_question_in_every_format(question: str, golden: Golden) -> None:
-    texts = (transcript(question, form) for form in ("table", "markdown", "latex"))
+def test_the_answer_to_a_question_in_every_format(
+    question: str, golden: Golden, folder: Path
+) -> None:
+    texts = (transcript(question, form, folder) for form in ("table", "markdown", "latex"))
     golden(f"{question}.txt", "\n".join(texts))
     if question not in LARGE:
-        golden(f"{question}.json", transcript(question, "json"))
+        golden(f"{question}.json", transcript(question, "json", folder))
     if question in QUICK:
-        golden(f"{question}.csv", transcript(question, "csv"))
+        golden(f"{question}.csv", transcript(question, "csv", folder))
 
 
-def transcript(question: str, form: str) -> str:
+def transcript(question: str, form: str, folder: Path) -> str:
     """What the command prints in a format; below a line that names it where it is for reading."""
-    output = ablations("effects", str(FOLDER), "--of", question, "--format", form)
+    output = ablations("effects", str(folder), "--of", question, "--format", form)
     assert (output.code, output.err) == (0, "")
     return output.out if form in ("csv", "json") else f"--format {form}\n{output.out}"
 
@@ -112,10 +121,12 @@ def test_the_methods_of_results_return_what_the_command_writes(
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_answers_about_other_outcomes_and_tuned_levels(options: str, golden: Golden) -> None:
+def test_answers_about_other_outcomes_and_tuned_levels(
+    options: str, golden: Golden, folder: Path
+) -> None:
     texts = []
     for question in ("verdicts", "importance", "winner", "tuning"):
-        output = ablations("effects", str(FOLDER), "--of", question, *OPTIONS[options])
+        output = ablations("effects", str(folder), "--of", question, *OPTIONS[options])
         assert (output.code, output.err) == (0, "")
         texts.append(f"--of {question} {' '.join(OPTIONS[options])}\n{output.out}")
     golden(f"{options}.txt", "\n".join(texts))

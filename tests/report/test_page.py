@@ -95,7 +95,8 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     equal = replace(results, runs=results.runs.assign(val_loss=noise))
     page = render_undrawn(equal, make_metadata())
     assert "None of 6 configurations can be told from the best by validation loss" in page.words
-    assert "The cheapest to run of them (0.0" in page.words
+    assert "Of these the one with " in page.words
+    assert "without the luck of being chosen. The cheapest to run (0.0" in page.words
     assert "The best configuration is" not in page.words
     members = best_set(equal.runs, list(SMALL))
     rows = page.rows("best-set")
@@ -117,7 +118,7 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     (sentence,) = [text for text in answer.sentences if "told from the best" in text]
     assert sentence.startswith(
         "3 of 6 configurations cannot be told from the best by validation loss; "
-        "all of them have norm layer. The cheapest to run of them ("
+        "all of them have norm layer. Of these the one with "
     )
     assert answer.best_set is not None
     assert (answer.best_set["members"], answer.best_set["candidates"]) == (3, 6)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from ablations.analysis import HELPS, UNDECIDED
+from ablations.analysis import HELPS, UNDECIDED, Design
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.summary import audit_caveats, find_caveats
+from ablations.results.looks import Look
 
-DESIGN = SimpleNamespace(
-    scale="log", tune_over=(), tuned_by_seed=False, looks=(), alpha=0.05, outcome="val_loss"
-)
+DESIGN = Design(pd.DataFrame({"seed": range(8), "val_loss": 1.0}))
 ROW = {
     "axis": "norm", "level": "layer", "verdict": HELPS, "depends_on": "", "left_out": "",
+    "confounded_with": "",
     "p_adjusted": 0.01, "low": -0.3, "high": -0.1, "more": math.nan, "pairs": 8, "seeds": 8,
     "cells": 1, "identical": 0, "diverged": 0, "control_diverged": 0, "seeds_dropped": 0,
     "cells_dropped": 0, "reachable": True, "conditional": False,
 }  # fmt: skip
 
 
-def caveats(**values: object) -> list[tuple[str, str]]:
+def caveats(design: Design = DESIGN, unrecorded: str = "", **values: Any) -> list[tuple[str, str]]:
     effects = SimpleNamespace(
-        design=DESIGN, effects=pd.DataFrame([ROW | values]), baseline=pd.DataFrame()
+        design=design,
+        effects=pd.DataFrame([ROW | values]),
+        baseline=pd.DataFrame(),
+        unrecorded=unrecorded,
     )
     return [(caveat.badge, caveat.text) for caveat in find_caveats(effects)]  # type: ignore[arg-type]
 
@@ -47,7 +52,7 @@ def test_nothing_limits_a_certain_effect() -> None:
         ),
     ],
 )
-def test_what_limits_an_effect(values: dict[str, object], badge: str, words: str) -> None:
+def test_what_limits_an_effect(values: dict[str, Any], badge: str, words: str) -> None:
     ((only_badge, text),) = caveats(**values)
     assert only_badge == badge
     assert words in text
@@ -64,3 +69,34 @@ def test_an_audit_that_failed_or_did_not_repeat() -> None:
     (caveat,) = audit_caveats(audit.assign(repeated=False, reason=["losses deviate", None]))
     assert caveat.badge == "audit failed"
     assert caveat.text.startswith("Do not trust these numbers: ")
+
+
+def test_a_later_look_says_its_level_and_what_is_left() -> None:
+    looks = (Look(6, 0.032, 0.032), Look(8, 0.0128, 0.0373))
+    design = replace(DESIGN, alpha=0.0128, confidence=0.9872, ledger=looks, look=looks[1])
+    texts = dict(caveats(design))
+    assert "look 2 at a growing study (at 6 and 8 seeds)" in texts["several looks"]
+    assert "at a level of 1.3\N{NARROW NO-BREAK SPACE}%" in texts["several looks"]
+    assert "0.97\N{NARROW NO-BREAK SPACE}% of these 5 % is left" in texts["several looks"]
+    advice: dict[str, Any] = {
+        "verdict": UNDECIDED,
+        "more": 12.0,
+        "p_adjusted": 0.2,
+        "low": -0.3,
+        "high": 0.1,
+    }
+    first = replace(DESIGN, alpha=0.032, ledger=looks[:1], look=looks[0])
+    undecided = dict(caveats(first, **advice))["undecided"]
+    assert "about 12 more seeds would decide norm layer" in undecided
+    assert (
+        "That look would be judged at a level of 1.6\N{NARROW NO-BREAK SPACE}% instead of 3.2"
+        in undecided
+    )
+    assert "judged at" not in dict(caveats(**advice))["undecided"]
+    spent = replace(DESIGN, alpha=0.025, looks=(4, 8))
+    assert "All stated looks are spent" in dict(caveats(spent, **advice))["undecided"]
+
+
+def test_a_look_that_could_not_be_recorded_is_named() -> None:
+    ((_, text),) = caveats(unrecorded="Read-only file system")
+    assert text.startswith("This look could not be recorded (Read-only file system)")

@@ -74,11 +74,11 @@ class InitialStateCache:
         initial = self._initial(c.init, run.seed)
         if c.schedule.has_fixed_rates():
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
-        return Member(run, initial, *self._data(run.seed), lr_S)
+        return Member(run, initial, *self._data(c.data_seed(run.seed)), lr_S)
 
     def _load_data(self, seed: int) -> tuple[Data, Baseline]:
         c = self.program.configuration
-        data = load_data(c, c.streams(seed))
+        data = load_data(c, c.data_streams(seed))
         return data, find_baseline(c, seed, data)
 
     def _initialise(self, init: Init, seed: int) -> InitialState:

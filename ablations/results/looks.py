@@ -1,0 +1,86 @@
+"""The ledger of looks: at how many seeds the verdicts of a results folder were shown."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import pydantic
+from pydantic import Field, TypeAdapter
+
+from ablations.core.errors import RequestError
+from ablations.core.files import read_sealed_json, write_sealed_json
+
+LOOKS_FILE = "looks.json"
+_Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Look:
+    """Verdicts that were shown at one number of seeds.
+
+    Attributes
+    ----------
+    seeds
+        Their number.
+    level
+        The nominal level of the look: what a family-wise adjusted p was compared with.
+    spent
+        The error that this look and all before it may have made, of the 5 % of the study.
+    date, command
+        When the verdicts were first shown, in UTC, and by what.
+    """
+
+    seeds: Annotated[int, Field(ge=1)]
+    level: _Share
+    spent: Annotated[float, Field(ge=0, lt=1)]
+    date: str = ""
+    command: str = ""
+
+
+def load_looks(folder: Path) -> tuple[Look, ...]:
+    """Read the ledger of a results folder, in the order of the looks; empty without one."""
+    path = folder / LOOKS_FILE
+    if not path.exists() and not path.is_symlink():
+        return ()
+    advice = f"'ablations repair {folder}' sets it aside"
+    content = read_sealed_json(path, advice)
+    try:
+        entries = json.dumps(content.get("looks"))
+        return TypeAdapter(tuple[Look, ...]).validate_json(entries, strict=True)
+    except pydantic.ValidationError as error:
+        message = f"expected a list of looks: {error.errors(include_url=False)[0]['msg']}"
+        raise RequestError(f"{message}; {advice}", source=str(path)) from None
+
+
+def save_looks(folder: Path, looks: Sequence[Look]) -> None:
+    """Write the ledger of a results folder."""
+    content = {"looks": [asdict(look) for look in looks]}
+    write_sealed_json(folder / LOOKS_FILE, content, indent=1)
+
+
+def is_counted(look: Look) -> bool:
+    """Whether any sign-flip p of a look's seeds can be as small as its level."""
+    return 2.0 ** (1 - look.seeds) <= look.level
+
+
+def add_look(folder: Path, look: Look) -> None:
+    """Record a look, unless there is another at so many seeds, with the time and the command.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written to.
+    """
+    looks = load_looks(folder)
+    if any(other.seeds == look.seeds for other in looks):
+        return
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    save_looks(folder, [*looks, replace(look, date=date, command=command)])

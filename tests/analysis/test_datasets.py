@@ -28,7 +28,7 @@ from ablations.analysis.scores import (
 )
 from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED
 
-from . import known
+from .known import demsar
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,7 +59,7 @@ def over(effects: Mapping[str, Floats], **options: object) -> pd.DataFrame:
 
 
 def test_mean_ranks_of_a_published_table() -> None:
-    table = known.demsar().pivot_table(index="data", columns="learner", values="auc", sort=False)
+    table = demsar().pivot_table(index="data", columns="learner", values="auc", sort=False)
     ranks = mean_ranks(table, higher_is_better=True).set_index("level")
     assert list(ranks["mean_rank"].round(3)) == [3.143, 2.000, 2.929, 1.929]
     assert ranks["critical_difference"].iloc[0] == pytest.approx(1.2536, abs=1e-4)

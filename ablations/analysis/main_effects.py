@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import Unpaired
@@ -43,6 +44,7 @@ from ablations.analysis.pairing import (
     mean_differences,
     pair_runs,
 )
+from ablations.analysis.robustness import ROBUST_COLUMNS, Robustness
 from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
 from ablations.analysis.statements import (
     STATED,
@@ -51,14 +53,15 @@ from ablations.analysis.statements import (
     list_counts,
     question_text,
 )
-from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
+from ablations.analysis.verdicts import UNDECIDED, describe_cautions, find_doubts, verdicts
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
     "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
-    "p_equivalent_adjusted", "within_margin", "better", "helped", "cells", "seeds", "pairs",
-    "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged", "control_diverged",
-    "p_divergence", "conditional", "verdict", "caution", "confounded_with", *STATED,
+    "p_equivalent_adjusted", "within_margin", *ROBUST_COLUMNS, "better", "helped", "cells",
+    "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged",
+    "control_diverged", "p_divergence", "conditional", "verdict", "caution", "confounded_with",
+    *STATED,
 ]  # fmt: skip
 COUNTS = [
     "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
@@ -97,6 +100,11 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           ``p_equivalent``: two one-sided t tests; ``p_equivalent_adjusted``: over all levels
           (``adjusted_equivalence_p``), missing with fewer seeds than can show a difference;
           ``within_margin``: share of the posterior within the margin (``share_within``).
+        - ``robust, robust_low, robust_high``: Hodges and Lehmann's estimate over seeds and its
+          exact 95 % interval, missing with fewer than six seeds; ``skewness`` of the seeds;
+          ``p_skewed`` (over all levels), ``p_shared_skew`` (of most levels): that normal luck is as
+          skewed; ``p_corrected``: ``p_adjusted``, of t corrected for the skewness that is visible;
+          ``carrier``: the seed that alone carries the effect, if any (``Robustness``).
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
         - ``cells, seeds, pairs``: what was compared (without pairs: runs of the level);
@@ -110,6 +118,11 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           from.
     """
     _check_request(design, correction)
+    return pd.concat(_list_tables(design, correction), ignore_index=True)
+
+
+def _list_tables(design: Design, correction: str) -> list[pd.DataFrame]:
+    """Return the effects with pairs, those of least squares, and levels without an effect."""
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
     unpaired = list_unpaired(design)
@@ -128,7 +141,7 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     missing = unpaired + [row for axis in by_axis for row in axis.missing]
     if missing or not tables:
         tables.append(_unpaired(design, missing))
-    return pd.concat(tables, ignore_index=True)
+    return tables
 
 
 def _check_request(design: Design, correction: str) -> None:
@@ -217,11 +230,10 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     n, p = np.isfinite(d).sum(axis=0), means.p()
     # Where nothing diverged there is no second question, and it must not cost the family anything.
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
-    if correction == "max_t":
-        adjusted, tests = means.family_p(uneven), 1
-    else:
-        raw = np.concatenate([p, sign_flip_p(uneven)])
-        adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
+    adjusted, tests = _adjust(means, uneven, correction)
+    robust, corrected = Robustness.from_differences(d), adjusted
+    if (robust.factor < 1).any():
+        corrected = np.fmax(adjusted, _adjust(means, uneven, correction, robust.factor)[0])
     counted = EXACT_FAMILY_BLOCKS if correction == "max_t" else EXACT_BLOCKS
     floor, p_divergence = smallest_p(n, tests, counted), adjusted[len(n) :]
     family = len(table) + int(np.isfinite(p_divergence).sum())
@@ -238,6 +250,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         p_equivalent_adjusted=means.adjusted_equivalence_p(design.bound, design.alpha),
         within_margin=means.share_within(design.bound),
         lasting_error=means.lasting_error(),
+        **robust.columns(design.blocks[1][compared], corrected[: len(n)]),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
         procedure=[
@@ -253,6 +266,22 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     return _judge(design, table)
 
 
+def _adjust(
+    means: MeanEffects, uneven: Floats, correction: str, factor: Floats | None = None
+) -> tuple[Floats, int]:
+    """Adjust the p of means, each t reduced by a factor, and of divergence; and count the tests
+    that the smallest p is adjusted for.
+    """
+    if correction == "max_t":
+        return means.family_p(uneven, factor), 1
+    p = means.p()
+    if factor is not None:
+        n = np.isfinite(means.d).sum(axis=0)
+        p = np.fmax(p, 2 * stats.t.sf(factor * means.t(), np.maximum(n - 1, 1)))
+    raw = np.concatenate([p, sign_flip_p(uneven)])
+    return adjust(raw, "holm"), int(np.isfinite(raw).sum())
+
+
 def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
     return list_counts(
         (table["seeds_dropped"], f"{block} with a run missing"),
@@ -264,6 +293,9 @@ def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
 
 
 def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
+    if "robust" not in table:
+        table = table.assign(**dict.fromkeys(ROBUST_COLUMNS[:-1], np.nan), carrier="")
+    table = table.assign(doubt=find_doubts(table, design))
     words = verdicts(table, alpha=design.verdict_level, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
     cautions = describe_cautions(table, design), describe_models(table)

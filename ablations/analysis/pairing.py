@@ -285,11 +285,13 @@ def spread_cells(design: Design) -> Cells:
 @dataclass(frozen=True)
 class CompleteDesign:
     """Values in blocks x configurations, none missing; ``levels`` of the latter, in the order of
-    their text, indexed by the column of ``spread_cells``; and what is ``left_out``.
+    their text, indexed by the column of ``spread_cells``; the ``blocks``, as positions among the
+    labels of the design; and what is ``left_out``.
     """
 
     values: Floats
     levels: pd.DataFrame
+    blocks: Ints
     left_out: str
 
 
@@ -314,6 +316,7 @@ def complete_configurations(design: Design) -> CompleteDesign:
     return CompleteDesign(
         np.asfortranarray(cells.values[np.ix_(rows, columns)]),
         cells.levels.iloc[columns],
+        np.unique(design.observations.block)[rows],
         join_statements(counts, *describe_unmeasured(design)),
     )
 

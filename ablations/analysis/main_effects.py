@@ -18,6 +18,7 @@ from scipy import stats
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import Unpaired
 from ablations.analysis.design import Design, accept_table
+from ablations.analysis.incomplete import compared_pairs, fill_mean_differences
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     EXACT_FAMILY_BLOCKS,
@@ -38,10 +39,8 @@ from ablations.analysis.least_squares import (
 )
 from ablations.analysis.pairing import (
     Pairs,
-    balanced_pairs,
     count_pairs,
     mean_by_block,
-    mean_differences,
     pair_runs,
 )
 from ablations.analysis.robustness import ROBUST_COLUMNS, Robustness
@@ -59,12 +58,12 @@ EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
     "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
     "p_equivalent_adjusted", "within_margin", *ROBUST_COLUMNS, "better", "helped", "cells",
-    "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged",
-    "control_diverged", "p_divergence", "conditional", "verdict", "caution", "confounded_with",
-    *STATED,
+    "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "filled", "identical",
+    "diverged", "control_diverged", "p_divergence", "conditional", "verdict", "caution",
+    "confounded_with", *STATED,
 ]  # fmt: skip
 COUNTS = [
-    "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
+    "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "filled", "identical",
     "diverged", "control_diverged", "n",
 ]  # fmt: skip
 Correction = Literal["max_t", "holm"]
@@ -108,8 +107,8 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
         - ``cells, seeds, pairs``: what was compared (without pairs: runs of the level);
-          ``seeds_dropped, cells_dropped``: left out as incomplete; ``identical``: pairs equal to
-          the last bit.
+          ``seeds_dropped, cells_dropped``: left out as incomplete; ``filled``: pairs that are
+          missing, and filled in by least squares; ``identical``: pairs equal to the last bit.
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
@@ -176,7 +175,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
     data, control = design.observations, design.controls[axis]
     column = data.columns[axis]
     pairs: Pairs = design.compute_once(pair_runs, axis)
-    balanced: Pairs = design.compute_once(balanced_pairs, axis)
+    balanced: Pairs = design.compute_once(compared_pairs, axis)
     contrast, level = pd.factorize(balanced.level)
     size = len(column.levels)
     n_pairs = np.bincount(pairs.level, minlength=size)
@@ -192,6 +191,8 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
         for code in pd.unique(pairs.level) if code not in set(level)
     ]  # fmt: skip
     counts = count_pairs(balanced, contrast, len(level))
+    shape = len(data.blocks), len(level)
+    differences, divergence, filled = fill_mean_differences(balanced, contrast, shape)
     table = pd.DataFrame(
         {
             "axis": pd.Series([axis] * len(level), dtype="str"),
@@ -204,12 +205,12 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
+            "filled": filled,
             "confounded_with": "",
             "reason": "",
         }
     )
-    shape = len(data.blocks), len(level)
-    return _Contrasts(table, *mean_differences(balanced, contrast, shape), missing)
+    return _Contrasts(table, differences, divergence, missing)
 
 
 def _share_helped(design: Design, pairs: Pairs, contrast: Ints, size: int) -> Floats:
@@ -285,6 +286,7 @@ def _adjust(
 def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
     return list_counts(
         (table["seeds_dropped"], f"{block} with a run missing"),
+        (table["filled"], "pair that is missing, filled in by least squares"),
         (table["cells_dropped"], "cell with a run missing"),
         (table["unpaired"], "run without a partner at the control"),
         (table["control_unpaired"], "run of the control without a partner"),

@@ -22,8 +22,8 @@ ROW = {
     "caution": "", "p_skewed": 0.5, "p_shared_skew": 0.5,
     "confounded_with": "",
     "p_adjusted": 0.01, "low": -0.3, "high": -0.1, "more": math.nan, "pairs": 8, "seeds": 8,
-    "cells": 1, "identical": 0, "diverged": 0, "control_diverged": 0, "seeds_dropped": 0,
-    "cells_dropped": 0, "reachable": True, "conditional": False,
+    "cells": 1, "identical": 0, "filled": 0, "diverged": 0, "control_diverged": 0,
+    "seeds_dropped": 0, "cells_dropped": 0, "reachable": True, "conditional": False,
 }  # fmt: skip
 
 

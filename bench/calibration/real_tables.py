@@ -78,9 +78,9 @@ def _cover(name: str, designs: Iterator[Design]) -> Iterator[dict[str, object]]:
     tables = []
     for number, design in enumerate(designs):
         for seeds in (SEEDS // 2, SEEDS):
-            part = replace(design, runs=design.runs[design.runs["seed"] < seeds], look=None)
+            fewer = replace(design, runs=design.runs[design.runs["seed"] < seeds], look=None)
             for about, overlap in (("new data", design.overlap), ("this table", 0.0)):
-                table = main_effects(replace(part, overlap=overlap, alpha=0.05, confidence=0.95))
+                table = main_effects(replace(fewer, overlap=overlap, alpha=0.05, confidence=0.95))
                 tables.append(table.assign(seeds=seeds, about=about, study=number))
     rows = pd.concat(tables, ignore_index=True)
     all_seeds = rows[(rows["seeds"] == SEEDS) & (rows["about"] == "new data")]

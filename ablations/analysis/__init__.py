@@ -25,6 +25,7 @@ from ablations.analysis.divergence import (
     endings,
 )
 from ablations.analysis.equality import equivalence_p
+from ablations.analysis.incomplete import seed_effects
 from ablations.analysis.inference import (
     adjust,
     hodges_lehmann,
@@ -44,7 +45,6 @@ from ablations.analysis.one_factor import one_factor
 from ablations.analysis.pairing import (
     complete_blocks,
     paired_differences,
-    seed_effects,
     to_observations,
 )
 from ablations.analysis.power import seeds_needed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,9 @@ from scipy import stats
 from ablations.analysis.arguments import check_mapping
 from ablations.analysis.coding import Bools, Column, Floats, Ints, fixed_order, rank_rows
 from ablations.analysis.design import Design, accept_table
-from ablations.analysis.inference import effect_columns, mean_and_sd, mean_intervals
+from ablations.analysis.inference import effect_columns, mean_and_sd
 from ablations.analysis.pairing import complete_configurations, join_factors
+from ablations.analysis.scope import MeanEffects, deflation, describe_assumptions
 from ablations.analysis.statements import STATED, join_statements, state_basis
 from ablations.results.metadata import Level
 
@@ -22,6 +23,8 @@ MOST_LEADS = 1_000_000_000
 """Flips times pairs of configurations that are computed: the bound on the time, a few seconds."""
 MOST_FLIPS = 2**15
 FEWEST_FLIPS = 400
+MOST_DEFLATED = 40
+"""Largest leads of a configuration that are reduced to what they say of new data."""
 ROUND_OFF = 1e-9
 EFFECT_COLUMNS = ["effect", "low", "high", "change", "change_low", "change_high"]
 BEST_SET_COLUMNS = [
@@ -39,6 +42,8 @@ class BestTests:
     ----------
     merit
         Seeds x configurations, lower is better, on the scale of the comparison.
+    blocks
+        The seeds, as positions among the labels of the design.
     p
         P that a configuration that is as good as the best falls so far behind another.
     p_first
@@ -49,10 +54,11 @@ class BestTests:
 
     merit: Floats
     levels: pd.DataFrame
+    blocks: Ints
+    left_out: str
     p: Floats
     p_first: Floats
     flips: int
-    left_out: str
 
     @property
     def order(self) -> Ints:
@@ -60,7 +66,7 @@ class BestTests:
         return np.argsort(self.merit.mean(axis=0), kind="stable")
 
 
-def compare_with_best(design: Design, inflation: float = 1.0) -> BestTests:
+def compare_with_best(design: Design) -> BestTests:
     """Test of every configuration that ended well in every seed whether it may be the best.
 
     The statistic of a configuration is the largest t, over all others, by which another is better
@@ -69,32 +75,37 @@ def compare_with_best(design: Design, inflation: float = 1.0) -> BestTests:
     which the statistic is as large.  As Hsu's (1981) multiple comparisons with the best, but
     without his assumption of equal variances.
 
-    Parameters
-    ----------
-    inflation
-        The standard error for new data over that for these seeds, by which each t is divided; 1
-        where each seed has data of its own.
+    Where seeds share the rows of one table, each t is reduced to what it says of new data
+    (``scope.deflation``); those of the flips are not.
     """
     complete = complete_configurations(design)
     merit = complete.values * (-1 if design.higher_is_better else 1)
+    tests = partial(BestTests, merit, complete.levels, complete.blocks, complete.left_out)
     if not merit.size:
-        empty = np.zeros(0)
-        return BestTests(merit, complete.levels, empty, empty, 0, complete.left_out)
+        return tests(np.zeros(0), np.zeros(0), 0)
     # The same flips are drawn, whatever the order of the rows.
     order = fixed_order(merit - merit.mean(axis=0))
     first = int(np.argmin(merit.mean(axis=0)))
     signs = draw_signs(len(merit), flip_limit(merit.shape[1], design.alpha))
-    p, p_first = compute_best_p(merit[order], signs, first, inflation)
-    return BestTests(merit, complete.levels, p, p_first, 2 * len(signs), complete.left_out)
+    factors = None
+    if design.overlap or design.has_repeated_splits:
+        factors = partial(deflation, design, blocks=complete.blocks[order])
+    p, p_first = compute_best_p(merit[order], signs, first, factors)
+    return tests(p, p_first, 2 * len(signs))
 
 
 def compute_best_p(
-    merit: Floats, signs: Floats, first: int, inflation: float = 1.0
+    merit: Floats, signs: Floats, first: int, factors: Callable[[Floats], Floats] | None = None
 ) -> tuple[Floats, Floats]:
     """Return ``p`` and ``p_first`` of ``BestTests``, by these flips and their opposites.
 
     The largest lead of a flip over all pairs of configurations decides about ``p_first``: as if the
     best one were selected anew in every flip.  Missing with fewer than two seeds.
+
+    Parameters
+    ----------
+    factors
+        Returns by which factors the t of differences, seeds x contrasts, are to be reduced.
     """
     n, k = merit.shape
     if n < 2:
@@ -105,10 +116,13 @@ def compute_best_p(
     largest = np.zeros(2 * len(signs))
     p = np.ones(k)
     for i in range(k):
-        norms = np.sqrt(((merit[:, [i]] - merit) ** 2).sum(axis=0))
+        differences = merit[:, [i]] - merit
+        norms = np.sqrt((differences**2).sum(axis=0))
         scale = np.divide(1.0, norms, out=np.zeros(k), where=norms > 0)
         # sum d / sqrt(sum d^2) is a monotone function of t.
-        leads = deflate((sums[i] - sums) * scale, n, inflation)
+        leads = (sums[i] - sums) * scale
+        if factors is not None:
+            leads = _deflate_largest(leads, differences, first, factors)
         behind_first[i] = leads[first]
         flipped_leads = flipped[i] - flipped
         flipped_leads *= scale[:, None]
@@ -120,13 +134,25 @@ def compute_best_p(
     return p, np.where(np.arange(k) == first, np.nan, 1 - below / len(largest))
 
 
-def deflate(leads: Floats, n: int, inflation: float) -> Floats:
-    """Return ``sum d / sqrt(sum d^2)`` of ``n`` numbers whose t is ``inflation`` times smaller."""
-    if inflation == 1:
-        return leads
+def _deflate_largest(
+    leads: Floats, differences: Floats, first: int, factors: Callable[[Floats], Floats]
+) -> Floats:
+    """Reduce the lead over the first configuration and the largest ones; the others count as 0."""
+    columns = np.argsort(-leads, kind="stable")[:MOST_DEFLATED]
+    columns = np.union1d(columns[leads[columns] > 0], [first])
+    deflated = np.zeros_like(leads)
+    share = factors(differences[:, columns])
+    deflated[columns] = deflate(leads[columns], len(differences), share)
+    return deflated
+
+
+def deflate(leads: Floats, n: int, factors: Floats) -> Floats:
+    """Return ``sum d / sqrt(sum d^2)`` of ``n`` numbers whose t is that of ``leads``, times
+    ``factors``, at most 1.
+    """
     # t^2 is a multiple of q / (1 - q).
     q = np.minimum(leads**2 / n, 1.0)
-    return np.asarray(np.sign(leads) * np.sqrt(n * q / (q + inflation**2 * (1 - q))))
+    return np.asarray(np.sign(leads) * np.sqrt(n * q / (q + (1 - q) / factors**2)))
 
 
 def flip_limit(configurations: int, alpha: float) -> int:
@@ -153,7 +179,7 @@ def fewest_seeds(alpha: float) -> int:
     return int(np.ceil(np.log2(2 / alpha) - ROUND_OFF))
 
 
-@accept_table("factors", "scale", "higher_is_better", "alpha")
+@accept_table("factors", "scale", "higher_is_better", "alpha", "overlap", "split")
 def best_set(
     design: Design,
     *,
@@ -226,7 +252,7 @@ def _describe_all(
     in_set = ~(tests.p[order] <= design.alpha / 2)
     table = _compare_with_first(tests, order, design).assign(
         in_set=in_set,
-        **_compare_with_control(tests.merit[:, order], levels, control, design),
+        **_compare_with_control(tests, levels, control, design),
         **_cost(levels, in_set, control, seconds, design),
         shared=_shared_levels(levels, in_set),
         members=int(in_set.sum()),
@@ -244,6 +270,8 @@ def _compare_with_first(tests: BestTests, order: Ints, design: Design) -> pd.Dat
     differences = sign * (merit - merit[:, :1])
     effect, sd = mean_and_sd(differences)
     half = critical_range(len(order), n) * sd / np.sqrt(n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half /= deflation(design, differences, tests.blocks)
     half[0] = np.nan
     means = sign * merit.mean(axis=0)
     return pd.DataFrame(
@@ -275,15 +303,16 @@ def find_configuration(levels: pd.DataFrame, control: Mapping[str, Level]) -> in
 
 
 def _compare_with_control(
-    merit: Floats, levels: pd.DataFrame, control: Mapping[str, Level], design: Design
+    tests: BestTests, levels: pd.DataFrame, control: Mapping[str, Level], design: Design
 ) -> dict[str, Floats | str]:
-    base = find_configuration(levels, control)
+    base, merit = find_configuration(levels, control), tests.merit[:, tests.order]
     if base is None:
         differences, against = np.full(merit.shape, np.nan), ""
     else:
         differences = (-1 if design.higher_is_better else 1) * (merit - merit[:, [base]])
         against = ", ".join(f"{name} {level}" for name, level in levels.iloc[base].items())
-    effects = mean_intervals(differences, design.scale)
+    means = MeanEffects.from_differences(design, differences, tests.blocks)
+    effects = means.columns(design.scale)
     return {"against": against, **{f"control_{name}": effects[name] for name in EFFECT_COLUMNS}}
 
 
@@ -328,14 +357,12 @@ def _basis(tests: BestTests, design: Design) -> tuple[str, str]:
     """What was computed, and what that assumes."""
     block, n = design.unit, len(tests.merit)
     flips = f"all {tests.flips:,}" if tests.flips == 2**n else f"{tests.flips:,} random"
+    shared = ""
+    if design.overlap or design.has_repeated_splits:
+        shared = " reduced for the rows that blocks share"
     procedure = (
-        f"largest t of paired differences from all others, {flips} sign flips of the blocks; left "
-        f"out where p is at most {design.alpha / 2:.3g}"
+        f"largest t of paired differences from all others{shared}, {flips} sign flips of the "
+        f"blocks; left out where p is at most {design.alpha / 2:.3g}"
     )
     few = f"{n} {block}s are too few to leave any out" if n < fewest_seeds(design.alpha) else ""
-    assumes = join_statements(
-        f"{block}s independent of one another; differences of equals as often so much above as so "
-        f"much below zero in a {block}",
-        few,
-    )
-    return procedure, assumes
+    return procedure, join_statements(describe_assumptions(design), few)

@@ -11,8 +11,8 @@ import pandas as pd
 
 from ablations.analysis.coding import Floats, varying
 from ablations.analysis.design import Design
+from ablations.analysis.incomplete import seed_effects
 from ablations.analysis.inference import hodges_lehmann
-from ablations.analysis.pairing import seed_effects
 from ablations.analysis.statements import STATED, format_counts
 from ablations.results.metadata import (
     Level,

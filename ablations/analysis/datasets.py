@@ -21,6 +21,7 @@ from scipy import stats
 from ablations.analysis.coding import Floats
 from ablations.analysis.design import Design
 from ablations.analysis.equality import adjusted_equivalence_p, equivalence_p, share_within
+from ablations.analysis.incomplete import seed_effects
 from ablations.analysis.inference import (
     max_t,
     mean_and_sd,
@@ -30,7 +31,6 @@ from ablations.analysis.inference import (
     t_interval,
 )
 from ablations.analysis.main_effects import main_effects
-from ablations.analysis.pairing import seed_effects
 from ablations.analysis.scores import common_unit
 from ablations.analysis.statements import STATED, join_statements
 from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS, verdicts

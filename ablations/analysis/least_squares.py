@@ -130,7 +130,10 @@ def estimate_by_block(design: Design, missing: Sequence[Unpaired]) -> BlockEstim
             pattern = cells[rows].tobytes()
             if pattern not in by_pattern:
                 by_pattern[pattern] = _contrast_weights(design, rows, comparisons)
-            d[block] = by_pattern[pattern] @ data.value[rows]
+            weights, value = by_pattern[pattern], data.value[rows]
+            # What round-off leaves of no difference is none.
+            near = 1e-12 * (np.abs(weights) @ np.abs(value))
+            d[block] = np.where(np.abs(weights @ value) < near, 0.0, weights @ value)
     enough = np.flatnonzero(np.isfinite(d).sum(axis=0) >= 2)
     comparisons, d = [comparisons[j] for j in enough], d[:, enough]
     excess = _excess_of_diverged(design, comparisons)
@@ -180,6 +183,7 @@ def _count(design: Design, item: _Comparison, in_block: Bools) -> dict[str, Any]
         "seeds_dropped": n_planned - int(in_block.sum()),
         "cells_dropped": 0,
         "unpaired": 0,
+        "filled": 0,
         "control_unpaired": 0,
         "confounded_with": item.missing.confounded_with,
         "reason": item.missing.reason,

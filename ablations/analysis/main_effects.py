@@ -13,10 +13,12 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from ablations.analysis.coding import Floats, Ints, count_distinct
 from ablations.analysis.confounding import Unpaired
 from ablations.analysis.design import Design, accept_table
+from ablations.analysis.incomplete import compared_pairs, fill_mean_differences
 from ablations.analysis.inference import (
     EXACT_BLOCKS,
     EXACT_FAMILY_BLOCKS,
@@ -37,12 +39,11 @@ from ablations.analysis.least_squares import (
 )
 from ablations.analysis.pairing import (
     Pairs,
-    balanced_pairs,
     count_pairs,
     mean_by_block,
-    mean_differences,
     pair_runs,
 )
+from ablations.analysis.robustness import ROBUST_COLUMNS, Robustness
 from ablations.analysis.scope import MeanEffects, describe_assumptions, describe_interval
 from ablations.analysis.statements import (
     STATED,
@@ -51,17 +52,18 @@ from ablations.analysis.statements import (
     list_counts,
     question_text,
 )
-from ablations.analysis.verdicts import UNDECIDED, describe_cautions, verdicts
+from ablations.analysis.verdicts import UNDECIDED, describe_cautions, find_doubts, verdicts
 
 EFFECT_COLUMNS = [
     "axis", "level", "control", "effect", "low", "high", "change", "change_low", "change_high",
     "lasting_error", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
-    "p_equivalent_adjusted", "within_margin", "better", "helped", "cells", "seeds", "pairs",
-    "survivors", "seeds_dropped", "cells_dropped", "identical", "diverged", "control_diverged",
-    "p_divergence", "conditional", "verdict", "caution", "confounded_with", *STATED,
+    "p_equivalent_adjusted", "within_margin", *ROBUST_COLUMNS, "better", "helped", "cells",
+    "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "filled", "identical",
+    "diverged", "control_diverged", "p_divergence", "conditional", "verdict", "caution",
+    "confounded_with", *STATED,
 ]  # fmt: skip
 COUNTS = [
-    "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "identical",
+    "cells", "seeds", "pairs", "survivors", "seeds_dropped", "cells_dropped", "filled", "identical",
     "diverged", "control_diverged", "n",
 ]  # fmt: skip
 Correction = Literal["max_t", "holm"]
@@ -98,11 +100,16 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           ``p_equivalent``: two one-sided t tests; ``p_equivalent_adjusted``: over all levels
           (``adjusted_equivalence_p``), missing with fewer seeds than can show a difference;
           ``within_margin``: share of the posterior within the margin (``share_within``).
+        - ``robust, robust_low, robust_high``: Hodges and Lehmann's estimate over seeds and its
+          exact 95 % interval, missing with fewer than six seeds; ``skewness`` of the seeds;
+          ``p_skewed`` (over all levels), ``p_shared_skew`` (of most levels): that normal luck is as
+          skewed; ``p_corrected``: ``p_adjusted``, of t corrected for the skewness that is visible;
+          ``carrier``: the seed that alone carries the effect, if any (``Robustness``).
         - ``better``: share of seeds in which the level is better, ties half, diverging more counts
           as worse; ``helped``: share of cells in which it is better on average.
         - ``cells, seeds, pairs``: what was compared (without pairs: runs of the level);
-          ``seeds_dropped, cells_dropped``: left out as incomplete; ``identical``: pairs equal to
-          the last bit.
+          ``seeds_dropped, cells_dropped``: left out as incomplete; ``filled``: pairs that are
+          missing, and filled in by least squares; ``identical``: pairs equal to the last bit.
         - ``diverged, control_diverged``: runs of ``pairs``; ``p_divergence`` (adjusted);
           ``conditional``: the effect is over pairs where both survived only.
         - ``verdict``: helps, hurts, practically equal, not enough evidence; ``caution``: why it is
@@ -111,6 +118,11 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
           from.
     """
     _check_request(design, correction)
+    return pd.concat(_list_tables(design, correction), ignore_index=True)
+
+
+def _list_tables(design: Design, correction: str) -> list[pd.DataFrame]:
+    """Return the effects with pairs, those of least squares, and levels without an effect."""
     by_axis = [_compare_axis(design, axis) for axis in design.contrasted_axes]
     contrasts = [axis for axis in by_axis if len(axis.counts)]
     unpaired = list_unpaired(design)
@@ -129,7 +141,7 @@ def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.Data
     missing = unpaired + [row for axis in by_axis for row in axis.missing]
     if missing or not tables:
         tables.append(_unpaired(design, missing))
-    return pd.concat(tables, ignore_index=True)
+    return tables
 
 
 def _check_request(design: Design, correction: str) -> None:
@@ -164,7 +176,7 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
     data, control = design.observations, design.controls[axis]
     column = data.columns[axis]
     pairs: Pairs = design.compute_once(pair_runs, axis)
-    balanced: Pairs = design.compute_once(balanced_pairs, axis)
+    balanced: Pairs = design.compute_once(compared_pairs, axis)
     contrast, level = pd.factorize(balanced.level)
     size = len(column.levels)
     n_pairs = np.bincount(pairs.level, minlength=size)
@@ -180,6 +192,8 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
         for code in pd.unique(pairs.level) if code not in set(level)
     ]  # fmt: skip
     counts = count_pairs(balanced, contrast, len(level))
+    shape = len(data.blocks), len(level)
+    differences, divergence, filled = fill_mean_differences(balanced, contrast, shape)
     table = pd.DataFrame(
         {
             "axis": pd.Series([axis] * len(level), dtype="str"),
@@ -192,12 +206,12 @@ def _compare_axis(design: Design, axis: str) -> _Contrasts:
             "cells_dropped": n_cells[level] - counts["cells"],
             "unpaired": n_runs[level] - n_pairs[level],
             "control_unpaired": column.at(control).sum() - n_pairs[level],
+            "filled": filled,
             "confounded_with": "",
             "reason": "",
         }
     )
-    shape = len(data.blocks), len(level)
-    return _Contrasts(table, *mean_differences(balanced, contrast, shape), missing)
+    return _Contrasts(table, differences, divergence, missing)
 
 
 def _share_helped(design: Design, pairs: Pairs, contrast: Ints, size: int) -> Floats:
@@ -218,11 +232,10 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     n, p = np.isfinite(d).sum(axis=0), means.p()
     # Where nothing diverged there is no second question, and it must not cost the family anything.
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
-    if correction == "max_t":
-        adjusted, tests = means.family_p(uneven), 1
-    else:
-        raw = np.concatenate([p, sign_flip_p(uneven)])
-        adjusted, tests = adjust(raw, "holm"), int(np.isfinite(raw).sum())
+    adjusted, tests = _adjust(means, uneven, correction)
+    robust, corrected = Robustness.from_differences(d), adjusted
+    if (robust.factor < 1).any():
+        corrected = np.fmax(adjusted, _adjust(means, uneven, correction, robust.factor)[0])
     counted = EXACT_FAMILY_BLOCKS if correction == "max_t" else EXACT_BLOCKS
     floor, p_divergence = smallest_p(n, tests, counted), adjusted[len(n) :]
     family = len(table) + int(np.isfinite(p_divergence).sum())
@@ -239,6 +252,7 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
         p_equivalent_adjusted=means.adjusted_equivalence_p(design.bound, design.alpha),
         within_margin=means.share_within(design.bound),
         lasting_error=means.lasting_error(),
+        **robust.columns(design.blocks[1][compared], corrected[: len(n)]),
         better=share_positive(np.where(excess != 0, -excess, sign * np.sign(d))),
         n=n,
         procedure=[
@@ -254,9 +268,26 @@ def _tested(design: Design, contrasts: Sequence[_Contrasts], correction: str) ->
     return _judge(design, table)
 
 
+def _adjust(
+    means: MeanEffects, uneven: Floats, correction: str, factor: Floats | None = None
+) -> tuple[Floats, int]:
+    """Adjust the p of means, each t reduced by a factor, and of divergence; and count the tests
+    that the smallest p is adjusted for.
+    """
+    if correction == "max_t":
+        return means.family_p(uneven, factor), 1
+    p = means.p()
+    if factor is not None:
+        n = np.isfinite(means.d).sum(axis=0)
+        p = np.fmax(p, 2 * stats.t.sf(factor * means.t(), np.maximum(n - 1, 1)))
+    raw = np.concatenate([p, sign_flip_p(uneven)])
+    return adjust(raw, "holm"), int(np.isfinite(raw).sum())
+
+
 def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
     return list_counts(
         (table["seeds_dropped"], f"{block} with a run missing"),
+        (table["filled"], "pair that is missing, filled in by least squares"),
         (table["cells_dropped"], "cell with a run missing"),
         (table["unpaired"], "run without a partner at the control"),
         (table["control_unpaired"], "run of the control without a partner"),
@@ -265,6 +296,9 @@ def _list_missing(table: pd.DataFrame, block: str) -> list[str]:
 
 
 def _judge(design: Design, table: pd.DataFrame) -> pd.DataFrame:
+    if "robust" not in table:
+        table = table.assign(**dict.fromkeys(ROBUST_COLUMNS[:-1], np.nan), carrier="")
+    table = table.assign(doubt=find_doubts(table, design))
     words = verdicts(table, alpha=design.verdict_level, higher_is_better=design.higher_is_better)
     table = table.assign(verdict=words)
     cautions = describe_cautions(table, design), describe_models(table)

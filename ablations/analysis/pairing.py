@@ -127,40 +127,6 @@ def join_factors(levels: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([levels.reset_index(drop=True), table.reset_index(drop=True)], axis=1)
 
 
-@accept_table("controls", "factors", "scale")
-def seed_effects(design: Design) -> pd.DataFrame:
-    """Return the points behind ``main_effects``: one row a contrast and seed, on complete blocks.
-
-    Returns
-    -------
-    DataFrame
-        ``axis``, ``level``, the block, ``difference`` (mean over the cells where both survived),
-        ``divergence`` (share of cells where the level diverged minus the share where its control
-        did), ``cells``.
-    """
-    data, tables = design.observations, []
-    for axis in design.contrasted_axes:
-        column, pairs = data.columns[axis], design.compute_once(balanced_pairs, axis)
-        point, first = number_pairs(pairs.level, pairs.block)
-        order = np.sort(first)
-        shape = len(data.blocks), len(column.levels)
-        differences, divergence = mean_differences(pairs, pairs.level, shape)
-        at = pairs.block[order], pairs.level[order]
-        table = pd.DataFrame(
-            {
-                "axis": pd.Series([axis] * len(order), dtype="str"),
-                "level": column.infer_levels(pairs.row[order]),
-                "difference": differences[at],
-                "divergence": divergence[at],
-                "cells": np.bincount(point)[point[order]],
-            }
-        )
-        table.insert(2, label_column(design.unit, table.columns), data.blocks.take(at[0]))
-        tables.append(table)
-    columns = ["axis", "level", design.unit, "difference", "divergence", "cells"]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
 def mean_differences(pairs: Pairs, contrast: Ints, shape: tuple[int, int]) -> tuple[Floats, Floats]:
     """Average differences and excess of diverged runs over cells; both blocks x contrasts."""
     excess = pairs.diverged.astype(float) - pairs.control_diverged.astype(float)
@@ -285,11 +251,13 @@ def spread_cells(design: Design) -> Cells:
 @dataclass(frozen=True)
 class CompleteDesign:
     """Values in blocks x configurations, none missing; ``levels`` of the latter, in the order of
-    their text, indexed by the column of ``spread_cells``; and what is ``left_out``.
+    their text, indexed by the column of ``spread_cells``; the ``blocks``, as positions among the
+    labels of the design; and what is ``left_out``.
     """
 
     values: Floats
     levels: pd.DataFrame
+    blocks: Ints
     left_out: str
 
 
@@ -314,6 +282,7 @@ def complete_configurations(design: Design) -> CompleteDesign:
     return CompleteDesign(
         np.asfortranarray(cells.values[np.ix_(rows, columns)]),
         cells.levels.iloc[columns],
+        np.unique(design.observations.block)[rows],
         join_statements(counts, *describe_unmeasured(design)),
     )
 

@@ -127,7 +127,7 @@ def seed_spread(design: Design, axes: Sequence[str]) -> pd.DataFrame:
     return state_basis(table, table["seeds"], procedure, assumptions)[SPREAD_COLUMNS]
 
 
-@accept_table("factors", "scale", "higher_is_better")
+@accept_table("factors", "scale", "higher_is_better", "overlap", "split")
 def ranking(design: Design, *, best: int = 10, alpha: float = 0.05) -> pd.DataFrame:
     """Rank the best configurations by seed.
 

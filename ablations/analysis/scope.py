@@ -53,20 +53,29 @@ class MeanEffects:
         p = sign_flip_p(self.d)
         return p if self.posterior is None else np.fmax(p, self.posterior.p())
 
-    def family_p(self, others: Floats | None = None) -> Floats:
+    def family_p(self, others: Floats | None = None, factor: Floats | None = None) -> Floats:
         """Return p adjusted by step-down max-T over all contrasts and ``others``, which follow.
 
-        The statistic of a contrast is the t whose p is that of its posterior; flips of signs only
-        calibrate how the largest of several behaves.
+        The statistic of a contrast is its t, reduced by a ``factor`` where one is given, or the t
+        whose p is that of its posterior; flips of signs only calibrate how the largest of several
+        behaves.
         """
         d = self.d if others is None else np.hstack([self.d, others])
-        if self.posterior is None:
+        if self.posterior is None and factor is None:
             return max_t(d)
         t, size = np.full(d.shape[1], np.nan), self.d.shape[1]
-        t[:size] = self.posterior.t()
+        t[:size] = (1.0 if factor is None else factor) * self.t()
         adjusted = max_t(d, t)
         adjusted[:size] = np.fmax(adjusted[:size], self.p())
         return adjusted
+
+    def t(self) -> Floats:
+        """Return the absolute t of each contrast."""
+        if self.posterior is not None:
+            return self.posterior.t()
+        mean, sd = mean_and_sd(self.d)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(np.abs(mean) / (sd / np.sqrt(np.isfinite(self.d).sum(axis=0))))
 
     def p_equivalent(self, bound: float) -> Floats:
         """Return the p of two one-sided tests that each effect is within ``bound``."""

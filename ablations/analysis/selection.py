@@ -19,6 +19,7 @@ from ablations.analysis.coding import Bools, Floats, Ints, fixed_order, number_p
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.inference import effect_columns
 from ablations.analysis.pairing import complete_configurations, join_factors
+from ablations.analysis.scope import deflation
 from ablations.analysis.statements import STATED, state_basis
 from ablations.results.metadata import Level
 
@@ -31,7 +32,7 @@ BEST_COLUMNS = [
 ]  # fmt: skip
 
 
-@accept_table("factors", "scale", "higher_is_better")
+@accept_table("factors", "scale", "higher_is_better", "overlap", "split")
 def best_configuration(
     design: Design, *, control: Mapping[str, Level] | None = None
 ) -> pd.DataFrame:
@@ -58,7 +59,8 @@ def best_configuration(
           (0.02: 2 %), a difference otherwise; positive where it looks better than it is.
         - ``chosen``: in what share of the splits two thirds of the seeds select this configuration.
         - ``effect, low, high``: ``held_out`` less ``against``, the control, paired by seed, and its
-          95 % interval by the jackknife of the whole procedure (Efron & Stein, 1981); ``change,
+          95 % interval by the jackknife of the whole procedure (Efron & Stein, 1981), widened for
+          new data where seeds share the rows of one table (``scope.deflation``); ``change,
           change_low, change_high``. Missing where the control did not end well in every seed.
         - ``candidates, seeds``: how many configurations it was selected from, on how many seeds.
 
@@ -72,29 +74,41 @@ def best_configuration(
         return pd.DataFrame(columns=[*design.factors, *BEST_COLUMNS])
     # The same splits are drawn, whatever the order of the rows.
     merit = complete.values * (-1 if design.higher_is_better else 1)
-    merit = merit[fixed_order(merit - merit.mean(axis=0))]
+    order = fixed_order(merit - merit.mean(axis=0))
+    merit, blocks = merit[order], complete.blocks[order]
     best = int(np.argmin(merit.mean(axis=0)))
     base = find_configuration(complete.levels, control)
     against = {} if base is None else complete.levels.iloc[base]
-    row = pd.DataFrame([_evaluate(design, merit, best, base)]).assign(
+    row = pd.DataFrame([_evaluate(design, merit, blocks, best, base)]).assign(
         against=", ".join(f"{name} {level}" for name, level in against.items()),
         candidates=merit.shape[1],
         seeds=len(merit),
         left_out=complete.left_out,
     )
+    row = state_basis(row, row["seeds"], *_basis(design, len(merit)))[BEST_COLUMNS]
+    return join_factors(complete.levels.iloc[[best]], row)
+
+
+def _basis(design: Design, seeds: int) -> tuple[str, str]:
+    """What was computed, and what that assumes."""
     block = design.unit
     procedure = (
         "best mean, less what configurations selected by two thirds of the blocks lose on the "
-        f"others, over {len(selecting_blocks(len(merit), SPLITS))} splits; jackknife over blocks"
+        f"others, over {len(selecting_blocks(seeds, SPLITS))} splits; jackknife over blocks"
     )
     assumptions = (
         f"{block}s independent of one another; luck falls with the square root of their number"
     )
-    row = state_basis(row, row["seeds"], procedure, assumptions)[BEST_COLUMNS]
-    return join_factors(complete.levels.iloc[[best]], row)
+    if design.overlap:
+        assumptions += (
+            "; held_out is of this table, whose rows may favour it, the interval of new data"
+        )
+    return procedure, assumptions
 
 
-def _evaluate(design: Design, merit: Floats, best: int, base: int | None) -> dict[str, Any]:
+def _evaluate(
+    design: Design, merit: Floats, blocks: Ints, best: int, base: int | None
+) -> dict[str, Any]:
     sign = -1 if design.higher_is_better else 1
     luck, share = _estimate_luck(merit, best, SPLITS)
     naive = float(merit[:, best].mean())
@@ -103,6 +117,8 @@ def _evaluate(design: Design, merit: Floats, best: int, base: int | None) -> dic
     if base is not None:
         effect = sign * (held_out - float(merit[:, base].mean()))
         half_width = _jackknife(merit, base)
+        factor = deflation(design, merit[:, [best]] - merit[:, [base]], blocks)
+        half_width /= float(factor[0])
     is_log = design.scale == "log"
     return {
         "naive": float(np.exp(sign * naive)) if is_log else sign * naive,

@@ -13,6 +13,7 @@ from ablations.analysis.ablation import Effects
 from ablations.analysis.equality import unseen_rate
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.power import fewest_seeds
+from ablations.analysis.robustness import LEVEL
 from ablations.analysis.spending import TOTAL
 from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.best import describe_best, outline_best
@@ -50,8 +51,8 @@ _MOST_NAMES = 3
 """Undecided contrasts that are named."""
 _BADGES = (
     "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "confounded", "rare failures", "without effect", "tuned", "interactions", "other cells",
-    "p and interval", "undecided", "survivors differ", "differences",
+    "confounded", "skewed seeds", "rare failures", "without effect", "tuned", "interactions",
+    "other cells", "p and interval", "undecided", "survivors differ", "differences",
 )  # fmt: skip
 
 
@@ -184,8 +185,11 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_diverged=effects["conditional"].any(),
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
+        filled=int(effects["filled"].max()),
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
         confounded=_describe_confounding(compared),
+        doubtful=_describe_doubts(compared, design.alpha),
+        skewed=_name_skewed(compared),
         equal_seeds=equal_seeds,
         unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
         identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
@@ -223,6 +227,29 @@ def _describe_confounding(compared: pd.DataFrame) -> list[str]:
     return shorten(texts, _MOST_NAMES)
 
 
+def _find_doubtful(effects: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Return what is undecided only since another look at its seeds does not confirm its mean."""
+    is_certain = (effects["p_adjusted"] <= alpha) & (effects["caution"] != "")
+    is_alike = effects["diverged"] == effects["control_diverged"]
+    return effects[(effects["verdict"] == UNDECIDED) & is_certain & is_alike]
+
+
+def _describe_doubts(effects: pd.DataFrame, alpha: float) -> list[str]:
+    texts = [
+        f"{row.axis} {row.level}: {row.caution[0].lower()}{row.caution[1:].rstrip('.')}"
+        for row in _find_doubtful(effects, alpha).itertuples()
+    ]
+    return shorten(texts, _MOST_NAMES)
+
+
+def _name_skewed(effects: pd.DataFrame) -> list[str]:
+    """Name the levels whose seeds are skewed beyond normal luck."""
+    names = _level_names(effects[effects["p_skewed"] <= LEVEL])
+    if len(effects) > 1 and (effects["p_shared_skew"] <= LEVEL).any():
+        return ["most levels"]
+    return shorten(names, _MOST_NAMES)
+
+
 def _level_names(effects: pd.DataFrame) -> list[str]:
     return [f"{row.axis} {row.level}" for row in effects.itertuples()]
 
@@ -233,8 +260,9 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
     """
     undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
     if "diverged" in undecided:
-        # More seeds do not decide an effect that divergence keeps undecided.
+        # More seeds do not decide an effect that divergence or a second opinion keeps undecided.
         is_blocked = undecided["diverged"] != undecided["control_diverged"]
+        is_blocked |= undecided.get("caution", "") != ""
         undecided = undecided[~(is_blocked & undecided["more"].isna())]
     if undecided.empty:
         return ""

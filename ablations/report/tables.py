@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from ablations.analysis import Scale, strongest_pairs
 from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.interactions import UNKNOWN
+from ablations.analysis.robustness import LEVEL
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
@@ -48,7 +50,7 @@ def render_ablation_table(data: ReportData) -> Table | None:
         Column("technique", partial(_level_cell, captions=data.metadata.captions, endings=endings)),
         Column("verdict", verdict),
         Column.change(heading, scale, lambda row: row["conditional"] and row["seeds"]),
-        Column.change_interval(scale),
+        Column("95 % interval", partial(_interval_cell, scale=scale)),
         Column(
             "adjusted p", format_p,
             lambda row: row["p_adjusted"] if row["reachable"] else math.nan, "number",
@@ -108,6 +110,18 @@ def _verdict_cell(row: Row, *, is_higher_better: bool) -> Cell:
     style_class = "verdict up" if is_higher_better else "verdict"
     style_class = f"{style_class} {row['verdict'].replace(' ', '-')}"
     return Cell(text, None, style_class, note, warning=str(row["caution"]))
+
+
+def _interval_cell(row: Row, *, scale: Scale) -> Cell:
+    """The interval, and below it the robust estimate where seeds are skewed or in doubt."""
+    cell = Column.change_interval(scale).cell(row)
+    is_skewed = min(row["p_skewed"], row["p_shared_skew"]) <= LEVEL
+    if math.isnan(row["robust_low"]) or not (is_skewed or row["carrier"]):
+        return cell
+    estimate, low, high = (
+        format_difference(row[name], scale) for name in ("robust", "robust_low", "robust_high")
+    )
+    return replace(cell, note=f"robust: {estimate}, {low} to {high}")
 
 
 def _step_time_cell(row: Row) -> Cell:

@@ -18,6 +18,8 @@ from bench.calibration.rates import mean_row, rate_row, rate_table
 STUDIES = 200
 SEEDS = (6, 10, 20)
 MANY = 24
+OVERLAP = 0.25
+"""Judging rows over training rows, where seeds split one table."""
 Draw = Callable[[np.random.Generator, int], tuple[Floats, Floats]]
 """Draws true means and noise of seeds x configurations; lower is better."""
 
@@ -54,6 +56,16 @@ def _heavy_tails(random: np.random.Generator, seeds: int) -> tuple[Floats, Float
     return np.zeros(MANY), random.standard_t(3, size=(seeds, MANY))
 
 
+def _shared_table(n: int) -> Draw:
+    """Equal on new data; seeds split one table, on which chance prefers some for all seeds."""
+
+    def draw(random: np.random.Generator, seeds: int) -> tuple[Floats, Floats]:
+        table = np.sqrt(OVERLAP) * random.normal(size=n)
+        return np.zeros(n), table + random.normal(size=(seeds, n))
+
+    return draw
+
+
 SETTINGS: dict[str, Draw] = {
     "2 equal": equal(2),
     "24 equal": equal(MANY),
@@ -63,6 +75,8 @@ SETTINGS: dict[str, Draw] = {
     "24 equal, variances differ 600-fold": _unequal_variances,
     "24 equal, correlated": _correlated,
     "24 equal, t with 3 df": _heavy_tails,
+    "2 equal on new data, one table": _shared_table(2),
+    "24 equal on new data, one table": _shared_table(MANY),
 }
 EQUAL = {"2 equal", "24 equal"}
 """Settings in which all are alike."""
@@ -74,14 +88,23 @@ def measure(studies: int) -> pd.DataFrame:
     for setting, draw in SETTINGS.items():
         for seeds in SEEDS:
             random = np.random.default_rng(seeds)
+            overlap = OVERLAP if setting.endswith("one table") else 0.0
             is_ranked = setting in EQUAL
-            verdicts = [judge(*draw(random, seeds), random, is_ranked) for _ in range(studies)]
+            verdicts = [
+                judge(*draw(random, seeds), random, is_ranked=is_ranked, overlap=overlap)
+                for _ in range(studies)
+            ]
             rows += summarise(setting, seeds, pd.DataFrame(verdicts))
     return rate_table(rows)
 
 
 def judge(
-    means: Floats, noise: Floats, random: np.random.Generator, is_ranked: bool
+    means: Floats,
+    noise: Floats,
+    random: np.random.Generator,
+    *,
+    is_ranked: bool = False,
+    overlap: float = 0.0,
 ) -> dict[str, float]:
     """Judge one study as a user's; errors in the unit of the noise.
 
@@ -96,7 +119,7 @@ def judge(
             "train_seconds": np.tile(random.permutation(n) + 1.0, seeds),
         }
     )
-    roles = {"factors": ["cell"], "outcome": "y", "scale": "difference"}
+    roles = {"factors": ["cell"], "outcome": "y", "scale": "difference", "overlap": overlap}
     members = best_set(runs, **roles)
     first = best_configuration(runs, **roles).iloc[0]
     cheapest = members[members["cheapest"]].iloc[0]

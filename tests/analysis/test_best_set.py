@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import best_set, ranking
+from ablations.analysis import best_configuration, best_set, ranking
 from ablations.analysis.best_set import compute_best_p, deflate, draw_signs, fewest_seeds
 from ablations.analysis.coding import Floats
 
@@ -139,14 +139,35 @@ def test_more_flips_than_can_be_counted_are_drawn_at_random() -> None:
     assert few.min() >= 1 / 2_000
 
 
-def test_inflated_errors_divide_t() -> None:
+def test_a_factor_reduces_t() -> None:
     d = np.random.default_rng(0).normal(0.4, 1, 9)
     leads = np.array([d.sum() / np.sqrt((d**2).sum()), -3.0, 3.0])
-    deflated = deflate(leads, 9, 2.0)
+    deflated = deflate(leads, 9, np.full(3, 0.5))
     t = np.sqrt(8) * deflated[0] / np.sqrt(9 - deflated[0] ** 2)
     assert t == pytest.approx(d.mean() / (d.std(ddof=1) / 3) / 2)
     assert deflated[1:].tolist() == [-3.0, 3.0]
-    assert (deflate(leads, 9, 1.0) == leads).all()
+    assert deflate(leads, 9, np.ones(3)) == pytest.approx(leads)
+
+
+def test_the_set_is_about_new_data_where_seeds_share_one_table() -> None:
+    random = np.random.default_rng(0)
+    runs = table_of(random.normal([0, 0, 0, 0.8], size=(20, 4)))
+    usual = best_set(runs, **ROLES, control={"cell": 0}, all_candidates=True)
+    new = best_set(runs, **ROLES, control={"cell": 0}, all_candidates=True, overlap=0.25)
+    assert len(usual[usual["in_set"]]) < len(new[new["in_set"]]) == 4
+    assert (new["p"] >= usual["p"]).all()
+    ratio = np.sqrt(1 + 20 * 0.25)
+    for low, high in (("low", "high"), ("control_low", "control_high")):
+        widths = (new[high] - new[low]) / (usual[high] - usual[low])
+        assert widths.dropna().to_numpy() == pytest.approx(ratio)
+    assert "rows that blocks share" in new["procedure"].iloc[0]
+    first, wide = (
+        best_configuration(runs, **ROLES, control={"cell": 3}, overlap=overlap).iloc[0]
+        for overlap in (0.0, 0.25)
+    )
+    assert wide["high"] - wide["low"] == pytest.approx((first["high"] - first["low"]) * ratio)
+    p = ranking(runs, **ROLES, overlap=0.25)["p_first"]
+    assert (p.iloc[1:] >= ranking(runs, **ROLES)["p_first"].iloc[1:]).all()
 
 
 @pytest.mark.slow
@@ -156,7 +177,9 @@ def test_rates_of_the_set_are_those_promised() -> None:
     for setting in EQUAL:
         random = np.random.default_rng(0)
         draw = SETTINGS[setting]
-        verdicts = pd.DataFrame([judge(*draw(random, 6), random, True) for _ in range(60)])
+        verdicts = pd.DataFrame(
+            [judge(*draw(random, 6), random, is_ranked=True) for _ in range(60)]
+        )
         # With 60 studies, rates that hold err beyond these in 1 of 1,000.
         assert verdicts["covered"].mean() >= 0.88
         assert verdicts["single"].mean() <= 0.15

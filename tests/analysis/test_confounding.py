@@ -113,6 +113,9 @@ def test_what_is_left_out_is_counted() -> None:
     assert row["left_out"] == "12 runs without a partner at the control"
     lost = runs[~(l1 & layer & (runs["seed"] == 2) & (runs["init"] == "default"))]
     row = main_effects(lost, CONTROLS, FACTORS).set_index("level").loc["l1"]
+    assert row["left_out"].startswith("1 pair that is missing, filled in by least squares")
+    lost = runs[~(l1 & (runs["seed"] == 2) & (layer | (runs["init"] == "default")))]
+    row = main_effects(lost, CONTROLS, FACTORS).set_index("level").loc["l1"]
     assert row["left_out"].startswith("1 seed with a run missing")
     diverged = runs.assign(status=np.where(l1 & layer & (runs["seed"] == 2), "diverged", "ok"))
     row = main_effects(diverged, CONTROLS, FACTORS).set_index("level").loc["l1"]

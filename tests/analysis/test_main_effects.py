@@ -110,19 +110,31 @@ def test_infinity_under_another_name_has_diverged() -> None:
     assert effects_of(runs).loc[("regularizer", "l1"), "diverged"] == 4
 
 
-def test_a_seed_that_lost_a_pair_to_failure_is_dropped_whole() -> None:
+def test_a_pair_lost_to_failure_is_filled_in_and_its_seed_stays() -> None:
     runs = planted({("regularizer", "l1"): 0.1}, noise=0.2)
     spoilt = spoil(runs, "failed", regularizer="l1", norm="layer", init="default", seed=3)
     row = effects_of(spoilt).loc[("regularizer", "l1")]
-    without = effects_of(runs[runs["seed"] != 3]).loc[("regularizer", "l1")]
-    assert row["effect"] == pytest.approx(without["effect"])
-    assert (row["seeds"], row["seeds_dropped"], row["cells"]) == (5, 1, 4)
+    assert (row["seeds"], row["seeds_dropped"], row["cells"], row["pairs"]) == (6, 0, 4, 23)
+    assert (row["filled"], row["cells_dropped"]) == (1, 0)
+    assert row["left_out"].startswith("1 pair that is missing, filled in by least squares")
+    complete = effects_of(runs).loc[("regularizer", "l1")]
+    assert row["effect"] == pytest.approx(complete["effect"], abs=0.05)
 
 
 def test_a_run_that_is_not_there_is_as_lost_as_one_that_failed() -> None:
     runs = planted({("regularizer", "l1"): 0.1}, noise=0.2)
-    lost = where(runs, regularizer="l1", norm="layer", init="default", seed=3)
-    assert effects_of(runs[~lost]).loc[("regularizer", "l1"), "seeds_dropped"] == 1
+    levels = {"regularizer": "l1", "norm": "layer", "init": "default", "seed": 3}
+    lost, failed = runs[~where(runs, **levels)], spoil(runs, "failed", **levels)
+    pd.testing.assert_frame_equal(effects_of(lost), effects_of(failed))
+
+
+def test_a_seed_that_lost_most_of_its_pairs_is_dropped() -> None:
+    runs = planted({("regularizer", "l1"): 0.1}, noise=0.2)
+    lost = (runs["seed"] == 3) & ((runs["norm"] == "layer") | (runs["init"] == "default"))
+    row = effects_of(runs[~lost]).loc[("regularizer", "l1")]
+    without = effects_of(runs[runs["seed"] != 3]).loc[("regularizer", "l1")]
+    assert row["effect"] == pytest.approx(without["effect"])
+    assert (row["seeds"], row["seeds_dropped"], row["cells"], row["filled"]) == (5, 1, 4, 0)
 
 
 def test_a_cell_that_fails_in_most_seeds_goes_instead_of_the_seeds() -> None:

@@ -99,7 +99,7 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     page = render_undrawn(equal, make_metadata())
     assert "None of 6 configurations can be told from the best by validation loss" in page.words
     assert "Of these the one with " in page.words
-    assert "without the luck of being chosen. The cheapest to run (0.0" in page.words
+    assert "without the luck of being chosen by these seeds. The cheapest to run (0.0" in page.words
     assert "The best configuration is" not in page.words
     members = best_set(equal.runs, list(SMALL))
     rows = page.rows("best-set")

@@ -7,10 +7,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import HELPS, UNDECIDED, Design
+from ablations.analysis import EQUAL, HELPS, UNDECIDED, Design
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.summary import audit_caveats, find_caveats
 from ablations.results.looks import Look
@@ -18,10 +19,11 @@ from ablations.results.looks import Look
 DESIGN = Design(pd.DataFrame({"seed": range(8), "val_loss": 1.0}))
 ROW = {
     "axis": "norm", "level": "layer", "verdict": HELPS, "depends_on": "", "left_out": "",
+    "caution": "", "p_skewed": 0.5, "p_shared_skew": 0.5,
     "confounded_with": "",
     "p_adjusted": 0.01, "low": -0.3, "high": -0.1, "more": math.nan, "pairs": 8, "seeds": 8,
-    "cells": 1, "identical": 0, "diverged": 0, "control_diverged": 0, "seeds_dropped": 0,
-    "cells_dropped": 0, "reachable": True, "conditional": False,
+    "cells": 1, "identical": 0, "filled": 0, "diverged": 0, "control_diverged": 0,
+    "seeds_dropped": 0, "cells_dropped": 0, "reachable": True, "conditional": False,
 }  # fmt: skip
 
 
@@ -50,6 +52,13 @@ def test_nothing_limits_a_certain_effect() -> None:
             "survivors differ",
             "where both runs survived: norm layer. Divergence speaks against it",
         ),
+        (
+            {"verdict": UNDECIDED, "caution": "Its seeds are skewed.", "more": np.nan},
+            "skewed seeds",
+            "does not confirm: norm layer: its seeds are skewed.",
+        ),
+        ({"p_skewed": 0.01}, "skewed seeds", "Differences of norm layer are more skewed over"),
+        ({"verdict": EQUAL}, "rare failures", "do not exclude that up to"),
     ],
 )
 def test_what_limits_an_effect(values: dict[str, Any], badge: str, words: str) -> None:

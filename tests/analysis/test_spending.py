@@ -136,7 +136,7 @@ def test_the_simulation_judges_as_a_study_is_judged() -> None:
     """Verdicts, intervals and advice at a second look, from a table of runs."""
     from bench.calibration.looks import MARGIN, add_advice, judge
 
-    draws = [*np.random.default_rng(8).normal(size=(12, 4)), 0, 0.4, 4, 0]
+    draws = np.random.default_rng(8).normal([0, 0.4, 4, 0], size=(12, 4))
     ledger = [next_look([], 6, 3)]
     look, effects = judge(draws[:, 1:] - draws[:, :1], ledger)
     effects = add_advice(effects, look, [*ledger, look])

@@ -35,6 +35,8 @@ class Effects:
     """The study's outcome and its first metric, where runs lack them."""
     endings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``curve_endings``."""
+    scope: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``effects_by_scope``."""
     unrecorded: str = ""
     """Why the look could not be recorded in the results folder; "" if it was."""
     best_set: pd.DataFrame = field(default_factory=pd.DataFrame)

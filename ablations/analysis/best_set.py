@@ -25,6 +25,8 @@ MOST_FLIPS = 2**15
 FEWEST_FLIPS = 400
 MOST_DEFLATED = 40
 """Largest leads of a configuration that are reduced to what they say of new data."""
+SAME_COST = 1.1
+"""Ratio up to which costs count as equal."""
 ROUND_OFF = 1e-9
 EFFECT_COLUMNS = ["effect", "low", "high", "change", "change_low", "change_high"]
 BEST_SET_COLUMNS = [
@@ -218,8 +220,8 @@ def best_set(
         - ``p``: of the hypothesis that it is as good as the best (``compare_with_best``);
           ``in_set``.
         - ``seconds``: median over seeds; ``seconds_ratio``: over that of the first; ``cheapest``:
-          it takes the fewest seconds of the set; of equals, that with the fewest levels other than
-          the control's, then the first in the order of their names.
+          it takes the fewest seconds of the set, or up to a tenth more, which is noise; of several
+          it is that with the fewest levels other than the control's, then the first by name.
         - ``control_effect`` to ``control_change_high``: its difference from ``against``, the
           control, with its 95 % t interval.  Of its mean over all seeds: that of a row chosen by
           its outcome, of the first for instance, is flattered (see ``best_configuration``).
@@ -333,10 +335,10 @@ def _cost(
     changed = np.zeros(len(levels), dtype=int)
     for name, level in control.items():
         changed += ~Column.from_values(levels[name]).at(level) if name in levels else 0
-    order = np.lexsort((rank_rows(levels), changed, costs))
-    candidates = order[(in_set & np.isfinite(costs))[order]]
+    is_cheap = in_set & (costs <= SAME_COST * np.nanmin(costs, where=in_set, initial=np.inf))
+    order = np.lexsort((rank_rows(levels), changed))
     cheapest = np.zeros(len(levels), dtype=bool)
-    cheapest[candidates[:1]] = True
+    cheapest[order[is_cheap[order]][:1]] = True
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = costs / costs[0]
     return {"seconds": costs, "seconds_ratio": ratios, "cheapest": cheapest}

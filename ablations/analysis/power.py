@@ -64,7 +64,8 @@ def seeds_needed(
     DataFrame
         ``by_difference``, ``by_equivalence``: seeds in all, missing where more than ``MAX_SEEDS``,
         or with fewer than two seeds; ``needed``: the smaller; ``more``: beyond those that ran, 0
-        where the contrast is decided, missing where something else (divergence) prevents that;
+        where the contrast is decided, missing where something else (divergence, skewed seeds)
+        prevents that;
         ``needs_rows``: no number of seeds on this table would decide the contrast, more rows would.
     """
     n = effects["seeds"].to_numpy(dtype=float)
@@ -74,7 +75,9 @@ def seeds_needed(
     with np.errstate(invalid="ignore"):
         needed = np.fmin(difference, equivalence)
     undecided = (effects["verdict"] == UNDECIDED).to_numpy()
-    needed = np.where(undecided & (needed <= n), np.nan, needed)
+    # A certain mean that decides nothing is contradicted by divergence or by another look at seeds.
+    is_certain = effects["p_adjusted"].to_numpy() <= alpha if "p_adjusted" in effects else False
+    needed = np.where(undecided & ((needed <= n) | is_certain), np.nan, needed)
     more = np.where(undecided, needed - n, 0.0)
     columns = {"by_difference": difference, "by_equivalence": equivalence, "needed": needed}
     needs_rows &= undecided & np.isnan(more)

@@ -105,6 +105,9 @@ def test_the_set_says_what_its_members_share_and_which_is_cheapest() -> None:
     # Of equal cost, that with the fewest changes from the control.
     same = best_set(runs.assign(train_seconds=1.0), FACTORS, control=CONTROLS)
     assert same.loc[same["cheapest"], FACTORS].to_numpy().tolist() == [["none", "layer", "default"]]
+    noisy = runs.assign(train_seconds=1 + 0.01 * np.arange(len(runs))[::-1] / len(runs))
+    same = best_set(noisy, FACTORS, control=CONTROLS)
+    assert same.loc[same["cheapest"], FACTORS].to_numpy().tolist() == [["none", "layer", "default"]]
     unpriced = best_set(runs.drop(columns="train_seconds"), FACTORS)
     assert not unpriced["cheapest"].any()
     assert unpriced[["seconds", "control_effect"]].isna().all(axis=None)

@@ -94,7 +94,8 @@ def ablation_effects(design: Design) -> Effects:
 
 
 @accept_table(
-    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "overlap", "split")
+    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "confidence"),
+    *("overlap", "split"),
 )
 def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
     """Return main effects with ``depends_on`` (``moderators``), ``more`` and ``needs_rows``

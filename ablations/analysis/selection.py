@@ -270,7 +270,10 @@ def _assign_halves(design: Design) -> Ints:
     ranks = pd.DataFrame(values).round(12).rank(method="dense").fillna(0).astype(int).to_numpy()
     keys = [hashlib.blake2b(row.tobytes()).digest() for row in ranks]
     half = np.zeros(len(data.blocks), dtype=np.int64)
-    half[blocks[sorted(range(len(keys)), key=keys.__getitem__)]] = np.arange(len(keys)) % 2
+    ordered = blocks[sorted(range(len(keys)), key=keys.__getitem__)]
+    # Blocks with the same split of a table stay in one half, whose choice the other half judges.
+    splits = pd.factorize(design.splits[ordered])[0]
+    half[ordered] = (splits if splits.max() > 0 else np.arange(len(keys))) % 2
     return half
 
 

@@ -21,6 +21,7 @@ from ablations.analysis import (
     variance_shares,
 )
 from ablations.analysis.results import Results
+from ablations.analysis.spending import FIRST
 from ablations.report.formatting import TIMES, format_margin, format_percent
 from ablations.report.page import write_report
 from ablations.report.summary import summarise
@@ -46,7 +47,9 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResu
 def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResults, Page]) -> None:
     results, page = usual
     controls: dict[str, str | float] = {"regularizer": "none", "norm": "none"}
-    expected = main_effects(results.runs, controls, list(SMALL)).set_index(["axis", "level"])
+    limits = {"alpha": FIRST, "confidence": 1 - FIRST}
+    expected = main_effects(results.runs, controls, list(SMALL), **limits)
+    expected = expected.set_index(["axis", "level"])
     rows = page.rows("ablation")
     assert len(rows) == len(expected) == 3
     for row in rows:
@@ -162,7 +165,8 @@ def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: 
     assert "interactions" in [*map(str.strip, page.words.splitlines())]
     note = page.rows("ablation")[0]["technique"].note
     assert "An average: its effect depends on norm." in note
-    at = simple_effects(crossed, {"regularizer": "none", "norm": "none"}, list(SMALL))
+    controls = {"regularizer": "none", "norm": "none"}
+    at = simple_effects(crossed, controls, list(SMALL), confidence=1 - FIRST)
     rows = {row["at"].text: row for row in page.rows("simple-1")}
     for name in ("none", "l1"):
         expected = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]

@@ -48,7 +48,14 @@ def _unite_metadata(
 
     What differs between them, as the metric, is that of the first; every answer is by task.
     """
-    by_task = {s.task_label: _metadata_of_task(s, (), ()) for s in study.task_studies}
+    by_task = {
+        each.task_label: replace(
+            _metadata_of_task(each, (), ()),
+            study=f"{study.name} on {each.task_label}",
+            description=_describe(each),
+        )
+        for each in study.task_studies
+    }
     first, *_ = tables = list(by_task.values())
     captions: dict[str, dict[str, str]] = {}
     for table in tables:
@@ -58,6 +65,7 @@ def _unite_metadata(
     cautions = [f"{name}: {text}" for name, m in by_task.items() for text in m.cautions]
     return replace(
         first,
+        study=study.name,
         description=study.description or f"{len(by_task)} data sets: {names}.",
         axes=tuple(study.levels),
         controls=controls(study),

@@ -187,7 +187,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_diverged=effects["conditional"].any(),
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
-        filled=int(effects["filled"].max()),
+        filled=int(effects["filled"].max()) if len(effects) else 0,
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
         confounded=_describe_confounding(compared),
         doubtful=_describe_doubts(compared, design.alpha),

@@ -11,7 +11,6 @@ import pytest
 from ablations.analysis import (
     EQUAL,
     HURTS,
-    best_configuration,
     best_set,
     interactions,
     main_effects,
@@ -82,8 +81,7 @@ def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: 
     is_best = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "none")
     runs = results.runs.assign(val_loss=results.runs["val_loss"] * np.where(is_best, 0.5, 1))
     page = render_undrawn(replace(results, runs=runs), make_metadata())
-    controls = {"regularizer": "none", "norm": "none"}
-    row = best_configuration(runs, list(SMALL), control=controls).iloc[0]
+    row = Results.from_stored(replace(results, runs=runs), make_metadata()).winner().iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
     message = f"{size} [{low}, {high}] against all controls together, without the luck"
     assert f"The best configuration is regularizer l1: {message}" in page.words

@@ -40,7 +40,9 @@ def seeds_needed(
     one that is certainly within the margin (two one-sided tests at the same level, and not with
     fewer than ``min_seeds``), whichever needs fewer seeds.  Where it is undecided, the seeds that
     ran count as they are and only new ones as chance (``for_difference_after``).  All take the
-    estimates for the truth, so an overestimated effect gets too few.
+    estimates for the truth, so an overestimated effect gets too few: of studies that are undecided
+    at six seeds, and are advised, 54, 79 and 77 % are decided by as many as it says where the true
+    effect is 0.4, 0.8 and 1.2 standard deviations (``bench/calibration/looks.py``).
 
     Parameters
     ----------

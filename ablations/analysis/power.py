@@ -40,9 +40,7 @@ def seeds_needed(
     one that is certainly within the margin (two one-sided tests at the same level, and not with
     fewer than ``min_seeds``), whichever needs fewer seeds.  Where it is undecided, the seeds that
     ran count as they are and only new ones as chance (``for_difference_after``).  All take the
-    estimates for the truth, so an overestimated effect gets too few: of studies that are undecided
-    at six seeds, and are advised, 54, 79 and 77 % are decided by as many as it says where the true
-    effect is 0.4, 0.8 and 1.2 standard deviations (``bench/calibration/looks.py``).
+    estimates for the truth, so an overestimated effect gets too few.
 
     Parameters
     ----------
@@ -228,7 +226,9 @@ def for_difference_after(
     """Return the pairs in all with which a paired t test would be certain of an effect.
 
     The effect is ``size`` standard deviations in ``pairs`` that are there; the mean of new ones
-    varies about it (conditional power at the current trend: Lan & Wittes, 1988).
+    varies about it (conditional power at the current trend: Lan & Wittes, 1988).  Of studies of
+    one level that are advised at six seeds, 54, 79 and 77 % are decided by as many as it says,
+    where the true effect is 0.4, 0.8 and 1.2 deviations (``bench/calibration/looks.py``).
 
     Parameters
     ----------

@@ -49,4 +49,5 @@ def test_the_installed_package_has_its_command_and_its_data() -> None:
         "images",
         "sequences",
         "everything",
+        "datasets",
     }

@@ -13,6 +13,7 @@ from typing import Any
 from ablations.analysis.anova import analysis_of_variance, lenth_p, variance_components
 from ablations.analysis.baseline import against_baseline
 from ablations.analysis.best_set import best_set
+from ablations.analysis.by_scope import effects_by_scope
 from ablations.analysis.coding import cell_codes, varying
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import cost_between, costs, noise_floor
@@ -59,9 +60,9 @@ __all__ = [
     "against_baseline", "analysis_of_variance", "audit_failure", "best_configuration", "best_set",
     "blocked_effects", "cell_codes", "complete_blocks", "configurations", "confounding",
     "cost_between", "costs", "curve_endings", "divergence_effects", "divergence_rates",
-    "effects_by_epoch", "endings", "equivalence_p", "hodges_lehmann", "interactions", "lenth_p",
-    "level_curves", "main_effects", "max_t", "moderators", "noise_floor", "one_factor",
-    "paired_differences", "pareto_front", "published_band", "ranking", "seed_effects",
+    "effects_by_epoch", "effects_by_scope", "endings", "equivalence_p", "hodges_lehmann",
+    "interactions", "lenth_p", "level_curves", "main_effects", "max_t", "moderators", "noise_floor",
+    "one_factor", "paired_differences", "pareto_front", "published_band", "ranking", "seed_effects",
     "seed_spread", "seeds_needed", "sign_flip_p", "simple_effects", "strongest_pairs", "t_interval",
     "to_observations", "tune", "variance_components", "variance_shares", "varying", "verdicts",
 ]  # fmt: skip

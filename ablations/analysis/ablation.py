@@ -35,6 +35,8 @@ class Effects:
     """The study's outcome and its first metric, where runs lack them."""
     endings: pd.DataFrame = field(default_factory=pd.DataFrame)
     """``curve_endings``."""
+    scope: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``effects_by_scope``."""
     unrecorded: str = ""
     """Why the look could not be recorded in the results folder; "" if it was."""
     best_set: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -92,7 +94,8 @@ def ablation_effects(design: Design) -> Effects:
 
 
 @accept_table(
-    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "overlap", "split")
+    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "confidence"),
+    *("overlap", "split"),
 )
 def ablation_table(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
     """Return main effects with ``depends_on`` (``moderators``), ``more`` and ``needs_rows``

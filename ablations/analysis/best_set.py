@@ -25,6 +25,8 @@ MOST_FLIPS = 2**15
 FEWEST_FLIPS = 400
 MOST_DEFLATED = 40
 """Largest leads of a configuration that are reduced to what they say of new data."""
+SAME_COST = 1.1
+"""Ratio up to which costs count as equal."""
 ROUND_OFF = 1e-9
 EFFECT_COLUMNS = ["effect", "low", "high", "change", "change_low", "change_high"]
 BEST_SET_COLUMNS = [
@@ -174,12 +176,12 @@ def draw_signs(n: int, most: int) -> Floats:
     return np.vstack([np.ones((1, n)), random])
 
 
-def fewest_seeds(alpha: float) -> int:
-    """Return the number of seeds from which on any configuration can be left out."""
-    return int(np.ceil(np.log2(2 / alpha) - ROUND_OFF))
+def can_leave_out(design: Design, seeds: int) -> bool:
+    """Whether so many seeds can leave out any configuration at the level of this design."""
+    return 2.0**-seeds <= design.verdict_level / 2
 
 
-@accept_table("factors", "scale", "higher_is_better", "alpha", "overlap", "split")
+@accept_table("factors", "scale", "higher_is_better", "alpha", "confidence", "overlap", "split")
 def best_set(
     design: Design,
     *,
@@ -213,15 +215,16 @@ def best_set(
 
         - ``place``; ``mean`` of the outcome (geometric on the log scale).
         - ``effect, low, high, change, change_low, change_high``: its difference from the first, and
-          its 95 % interval by Tukey's studentised range instead of Student's t, since the first was
-          chosen by its mean: that of each row covers, of all rows together about.
+          its interval of the design's ``confidence``, by Tukey's studentised range instead of
+          Student's t, since the first was chosen by its mean: that of each row covers, of all rows
+          together about.
         - ``p``: of the hypothesis that it is as good as the best (``compare_with_best``);
           ``in_set``.
         - ``seconds``: median over seeds; ``seconds_ratio``: over that of the first; ``cheapest``:
-          it takes the fewest seconds of the set; of equals, that with the fewest levels other than
-          the control's, then the first in the order of their names.
+          it takes the fewest seconds of the set, or up to a tenth more, which is noise; of several
+          it is that with the fewest levels other than the control's, then the first by name.
         - ``control_effect`` to ``control_change_high``: its difference from ``against``, the
-          control, with its 95 % t interval.  Of its mean over all seeds: that of a row chosen by
+          control, with its t interval.  Of its mean over all seeds: that of a row chosen by
           its outcome, of the first for instance, is flattered (see ``best_configuration``).
         - the same in every row: ``shared``: the levels that all of the set have, of the factors
           that vary among the candidates; ``members, candidates``: their numbers; ``is_reachable``:
@@ -249,7 +252,7 @@ def _describe_all(
 ) -> pd.DataFrame:
     """The columns of ``best_set`` for all candidates, best first."""
     order = tests.order
-    in_set = ~(tests.p[order] <= design.alpha / 2)
+    in_set = ~(tests.p[order] <= design.verdict_level / 2)
     table = _compare_with_first(tests, order, design).assign(
         in_set=in_set,
         **_compare_with_control(tests, levels, control, design),
@@ -257,7 +260,7 @@ def _describe_all(
         shared=_shared_levels(levels, in_set),
         members=int(in_set.sum()),
         candidates=len(levels),
-        is_reachable=len(tests.merit) >= fewest_seeds(design.alpha),
+        is_reachable=can_leave_out(design, len(tests.merit)),
         left_out=tests.left_out,
     )
     return state_basis(table, [len(tests.merit)] * len(table), *_basis(tests, design))
@@ -269,7 +272,7 @@ def _compare_with_first(tests: BestTests, order: Ints, design: Design) -> pd.Dat
     merit, n = tests.merit[:, order], len(tests.merit)
     differences = sign * (merit - merit[:, :1])
     effect, sd = mean_and_sd(differences)
-    half = critical_range(len(order), n) * sd / np.sqrt(n)
+    half = critical_range(len(order), n, design.confidence) * sd / np.sqrt(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         half /= deflation(design, differences, tests.blocks)
     half[0] = np.nan
@@ -285,11 +288,11 @@ def _compare_with_first(tests: BestTests, order: Ints, design: Design) -> pd.Dat
 
 
 @lru_cache
-def critical_range(configurations: int, blocks: int) -> float:
+def critical_range(configurations: int, blocks: int, confidence: float = 0.95) -> float:
     """Return the standard errors of a difference in the half-width of its simultaneous interval."""
     if min(configurations, blocks) < 2:
         return np.nan
-    return float(stats.studentized_range.ppf(0.95, configurations, blocks - 1) / np.sqrt(2))
+    return float(stats.studentized_range.ppf(confidence, configurations, blocks - 1) / np.sqrt(2))
 
 
 def find_configuration(levels: pd.DataFrame, control: Mapping[str, Level]) -> int | None:
@@ -333,10 +336,10 @@ def _cost(
     changed = np.zeros(len(levels), dtype=int)
     for name, level in control.items():
         changed += ~Column.from_values(levels[name]).at(level) if name in levels else 0
-    order = np.lexsort((rank_rows(levels), changed, costs))
-    candidates = order[(in_set & np.isfinite(costs))[order]]
+    is_cheap = in_set & (costs <= SAME_COST * np.nanmin(costs, where=in_set, initial=np.inf))
+    order = np.lexsort((rank_rows(levels), changed))
     cheapest = np.zeros(len(levels), dtype=bool)
-    cheapest[candidates[:1]] = True
+    cheapest[order[is_cheap[order]][:1]] = True
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = costs / costs[0]
     return {"seconds": costs, "seconds_ratio": ratios, "cheapest": cheapest}
@@ -362,7 +365,7 @@ def _basis(tests: BestTests, design: Design) -> tuple[str, str]:
         shared = " reduced for the rows that blocks share"
     procedure = (
         f"largest t of paired differences from all others{shared}, {flips} sign flips of the "
-        f"blocks; left out where p is at most {design.alpha / 2:.3g}"
+        f"blocks; left out where p is at most {design.verdict_level / 2:.3g}"
     )
-    few = f"{n} {block}s are too few to leave any out" if n < fewest_seeds(design.alpha) else ""
+    few = "" if can_leave_out(design, n) else f"{n} {block}s are too few to leave any out"
     return procedure, join_statements(describe_assumptions(design), few)

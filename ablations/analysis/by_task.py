@@ -84,7 +84,11 @@ class ResultsByTask(StoredResults):
         effects, first = effects_by_dataset(designs), next(iter(designs.values()))
         is_higher, margin = first.higher_is_better, self.require_metadata().margin
         table = effects_over_datasets(
-            effects, higher_is_better=is_higher, margin=margin, alpha=first.alpha
+            effects,
+            higher_is_better=is_higher,
+            margin=margin,
+            alpha=first.alpha,
+            confidence=first.confidence,
         )
         names = [*KEY, "iqm", "iqm_low", "iqm_high"]
         names += ["improvement", "improvement_low", "improvement_high"]

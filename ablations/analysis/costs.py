@@ -193,7 +193,7 @@ def _compare_levels(
 ) -> list[dict[str, object]]:
     """The rows of one machine."""
     points, memory = (
-        seed_effects(timings, controls, factors, outcome=outcome, block="block")
+        seed_effects(timings, controls, factors, fill=False, outcome=outcome, block="block")
         for outcome in ("seconds", "memory")
     )
     memory_ratios = memory.groupby(["axis", "level"], sort=False)["difference"].median()

@@ -83,6 +83,7 @@ def effects_by_dataset(designs: Mapping[str, Design]) -> pd.DataFrame:
                 relative=table["effect"].astype(float) * unit,
                 relative_low=bounds[:, 0],
                 relative_high=bounds[:, 1],
+                confidence=design.confidence,
                 alpha=design.alpha,
                 bound=design.bound,
             )
@@ -146,6 +147,7 @@ def effects_over_datasets(
     higher_is_better: bool = False,
     margin: float = 0.02,
     alpha: float = 0.05,
+    confidence: float = 0.95,
 ) -> pd.DataFrame:
     """Say what each level does on data sets like these: the data set is the unit.
 
@@ -154,7 +156,7 @@ def effects_over_datasets(
     effects
         Of ``effects_by_dataset``: needs ``task, axis, level, control, relative, relative_low,
         relative_high, n, diverged, control_diverged, pairs, verdict`` and, if not all are log
-        ratios, ``scale``.
+        ratios, ``scale``, and ``confidence`` of the intervals, where it is not 95 %.
     margin
         A fraction: of the ratio, or of the typical size.
 
@@ -163,9 +165,9 @@ def effects_over_datasets(
     DataFrame
         One row a level, in order of appearance:
 
-        - ``effect, low, high``: mean over data sets and its 95 % t interval, of data sets like
-          these; ``here_low, here_high``: the interval of the mean over these data sets, in which
-          seeds are the units; ``change, change_low, change_high``: the effect as a fraction.
+        - ``effect, low, high``: mean over data sets and its t interval, of data sets like these;
+          ``here_low, here_high``: the interval of the mean over these data sets, in which seeds
+          are the units; ``change, change_low, change_high``: the effect as a fraction.
         - ``p, p_adjusted``: sign flips of data sets, before and after max-T over the levels;
           ``p_floor``: the smallest that so many data sets can give; ``reachable``: whether that is
           at most ``alpha``; ``p_equivalent, p_equivalent_adjusted, within_margin`` as in
@@ -180,8 +182,8 @@ def effects_over_datasets(
     is_log = "scale" not in effects or bool((effects["scale"] == "log").all())
     bound = float(np.log1p(margin)) if is_log else margin
     relative, excess = (_spread_tasks(values, effects, index) for values in _measures(effects))
-    tests = pd.DataFrame(_test_means(relative, excess, bound, alpha), index=index)
-    low, high = _interval_here(effects, index)
+    tests = pd.DataFrame(_test_means(relative, excess, bound, alpha, confidence), index=index)
+    low, high = _interval_here(effects, index, confidence)
     counts = _count_verdicts(effects).assign(here_low=low, here_high=high)
     for change, name in zip(CHANGE, ("effect", "low", "high"), strict=True):
         counts[change] = np.expm1(tests[name]) if is_log else tests[name]
@@ -202,12 +204,14 @@ def _count_verdicts(effects: pd.DataFrame) -> pd.DataFrame:
     return sums.assign(control=grouped["control"].first(), datasets=grouped["task"].nunique())
 
 
-def _test_means(relative: Floats, excess: Floats, bound: float, alpha: float) -> dict[str, Floats]:
+def _test_means(
+    relative: Floats, excess: Floats, bound: float, alpha: float, confidence: float
+) -> dict[str, Floats]:
     """The mean of each column over data sets, with its interval and tests."""
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
     n, size = np.isfinite(relative).sum(axis=0), relative.shape[1]
     mean, sd = mean_and_sd(relative)
-    low, high = t_interval(mean, sd, n)
+    low, high = t_interval(mean, sd, n, confidence)
     adjusted = max_t(np.asfortranarray(np.hstack([relative, uneven])))
     floor = smallest_p(n)
     return {
@@ -239,12 +243,15 @@ def _spread_tasks(values: pd.Series, effects: pd.DataFrame, index: pd.MultiIndex
     return np.asfortranarray(wide)
 
 
-def _interval_here(effects: pd.DataFrame, index: pd.MultiIndex) -> tuple[Floats, Floats]:
-    """The 95 % interval of the mean over these data sets, from those of each (Satterthwaite)."""
+def _interval_here(
+    effects: pd.DataFrame, index: pd.MultiIndex, confidence: float
+) -> tuple[Floats, Floats]:
+    """The interval of the mean over these data sets, from those of each (Satterthwaite)."""
     degrees = effects["n"].to_numpy(dtype=float) - 1
+    sure = effects["confidence"].to_numpy(dtype=float) if "confidence" in effects else 0.95
     with np.errstate(invalid="ignore", divide="ignore"):
         half = (effects["relative_high"] - effects["relative_low"]).astype(float) / 2
-        error = half / stats.t.ppf(0.975, np.where(degrees >= 1, degrees, np.nan))
+        error = half / stats.t.ppf(0.5 + sure / 2, np.where(degrees >= 1, degrees, np.nan))
     columns = (effects["relative"].astype(float), error**2, error**4 / degrees)
     mean, variance, spread = (_spread_tasks(pd.Series(c), effects, index) for c in columns)
     n = np.isfinite(mean).sum(axis=0)
@@ -253,7 +260,7 @@ def _interval_here(effects: pd.DataFrame, index: pd.MultiIndex) -> tuple[Floats,
         total = np.where(is_complete, np.nansum(variance, axis=0), np.nan)
         df = total**2 / np.nansum(spread, axis=0)
         df = np.where(np.isfinite(df), df, np.inf)
-        width = stats.t.ppf(0.975, df) * np.sqrt(total) / n
+        width = stats.t.ppf(0.5 + confidence / 2, df) * np.sqrt(total) / n
         center = np.nansum(mean, axis=0) / n
     return center - width, center + width
 

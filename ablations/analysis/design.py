@@ -23,9 +23,17 @@ from ablations.analysis.coding import (
 )
 from ablations.analysis.observations import Observations
 from ablations.analysis.spending import next_look
+from ablations.analysis.splits import complete_splits, number_splits
 from ablations.analysis.statuses import complete_runs
+from ablations.core.splits import FIRST_SEEDS
 from ablations.results.looks import Look, is_counted
-from ablations.results.metadata import StudyMetadata, label, levels_in_order, with_text_levels
+from ablations.results.metadata import (
+    Scope,
+    StudyMetadata,
+    label,
+    levels_in_order,
+    with_text_levels,
+)
 
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
@@ -34,8 +42,6 @@ OUTCOME = "val_loss"
 SETTINGS = ("task", "model", "optimizer", "lr", "batch_size", "dtype", "epochs")
 """Columns that tell configurations apart even where no axis names them: the study ``cells`` trains
 each of its configurations for a number of epochs of its own."""
-SEEDS_OF_OWN_SPLIT = 10
-"""The seeds of a study that repeats splits have splits of their own up to this number."""
 Scale = Literal["log", "difference"]
 Question = Callable[..., pd.DataFrame]
 
@@ -89,6 +95,8 @@ class Design:
     split
         Column with a label for the split of a run's block, the same where blocks repeat a split;
         missing labels, or None: each block has a split, or data, of its own.
+    scope
+        What the blocks vary (``results.metadata.Scope``), for texts.
     """
 
     runs: pd.DataFrame
@@ -112,6 +120,7 @@ class Design:
     source: Design | None = None
     overlap: float = 0.0
     split: str | None = None
+    scope: Scope = ""
 
     def __post_init__(self) -> None:
         if self.scale not in ("log", "difference"):
@@ -152,7 +161,7 @@ class Design:
         judging = metadata.judging
         overlap = 0.0 if judging is None or judging.is_fixed else judging.overlap
         return cls(
-            _with_splits(runs) if overlap else runs,
+            complete_splits(runs) if overlap else runs,
             factors=tuple(varying(runs, list(dict.fromkeys([*names, *SETTINGS])))),
             controls=controls,
             outcome=outcome,
@@ -165,6 +174,7 @@ class Design:
             confidence=1 - metadata.alpha,
             overlap=overlap,
             split="split" if overlap else None,
+            scope=metadata.scope or (judging.scope if judging else ""),
         )
 
     def at_look(self, ledger: Sequence[Look]) -> Design:
@@ -247,16 +257,10 @@ class Design:
     def splits(self) -> Ints:
         """A number for the split of each block, as many as there are labels of blocks."""
         codes, labels = self.blocks
-        numbers = np.arange(len(labels))
         if self.split is None:
-            return numbers
-        table = pd.DataFrame({"block": codes, "split": self.runs[self.split].to_numpy()})
-        table = table.dropna().drop_duplicates()
-        if repeated := table.loc[table["block"].duplicated(), "block"].tolist():
-            label = labels[repeated[0]]
-            raise ValueError(f"the {self.unit} {label} has several splits in {self.split!r}")
-        numbers[table["block"]] = len(labels) + pd.factorize(table["split"])[0]
-        return numbers
+            return np.arange(len(labels))
+        names = [f"{self.unit} {name}" for name in labels]
+        return number_splits(codes, names, self.runs[self.split])
 
     @property
     def has_repeated_splits(self) -> bool:
@@ -266,7 +270,7 @@ class Design:
     @property
     def may_repeat_splits(self) -> bool:
         """Whether no two blocks have the same split yet, and more blocks of the study would."""
-        is_short = len(self.splits) <= SEEDS_OF_OWN_SPLIT
+        is_short = len(self.splits) <= FIRST_SEEDS
         return self.overlap > 0 and self.split is not None and is_short
 
     @cached_property
@@ -335,12 +339,6 @@ class Design:
         if key not in self._answers:
             self._answers[key] = function(self, *args, **options)
         return self._answers[key]
-
-
-def _with_splits(runs: pd.DataFrame) -> pd.DataFrame:
-    """Add the split of each run; an earlier version wrote none, and each seed had its own."""
-    splits = runs["seed"] if "split" not in runs else runs["split"].fillna(runs["seed"])
-    return runs.assign(split=splits)
 
 
 def typical_size(runs: pd.DataFrame, controls: Mapping[str, str], outcome: str) -> float:

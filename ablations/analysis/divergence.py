@@ -71,7 +71,7 @@ def divergence_rates(
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=RATE_COLUMNS)
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better")
+@accept_table("controls", "factors", "scale", "higher_is_better", "confidence")
 def divergence_effects(design: Design) -> pd.DataFrame:
     """Compare every level with its control where runs may have diverged: two views that drop none.
 

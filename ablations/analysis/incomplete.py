@@ -13,6 +13,7 @@ from ablations.analysis.coding import Bools, Floats, Ints, number_pairs
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.pairing import (
     Pairs,
+    balanced_pairs,
     find_balanced,
     label_column,
     mean_differences,
@@ -122,8 +123,13 @@ def _fill(value: Floats, missing: Bools) -> Floats:
 
 
 @accept_table("controls", "factors", "scale")
-def seed_effects(design: Design) -> pd.DataFrame:
+def seed_effects(design: Design, *, fill: bool = True) -> pd.DataFrame:
     """Return the points behind ``main_effects``: one row a contrast and seed.
+
+    Parameters
+    ----------
+    fill
+        Fill in pairs that are missing, as ``main_effects`` does; otherwise only what is balanced.
 
     Returns
     -------
@@ -134,7 +140,8 @@ def seed_effects(design: Design) -> pd.DataFrame:
     """
     data, tables = design.observations, []
     for axis in design.contrasted_axes:
-        column, pairs = data.columns[axis], design.compute_once(compared_pairs, axis)
+        column = data.columns[axis]
+        pairs = design.compute_once(compared_pairs if fill else balanced_pairs, axis)
         point, first = number_pairs(pairs.level, pairs.block)
         order = np.sort(first)
         shape = len(data.blocks), len(column.levels)

@@ -31,7 +31,7 @@ INTERACTION_COLUMNS = [
 UNKNOWN = "unknown: too few seeds"
 
 
-@accept_table("controls", "factors", "scale", "overlap", "split")
+@accept_table("controls", "factors", "scale", "confidence", "overlap", "split")
 def simple_effects(design: Design) -> pd.DataFrame:
     """Compare every level with its control at each level of every other axis, one at a time.
 
@@ -142,7 +142,7 @@ def moderators(
     return pd.Series(words, index=effects.index, dtype=object)
 
 
-@accept_table("controls", "factors", "scale", "overlap", "split")
+@accept_table("controls", "factors", "scale", "confidence", "overlap", "split")
 def interactions(design: Design) -> pd.DataFrame:
     """Compare every pair of levels, on every pair of axes, with the joint control.
 

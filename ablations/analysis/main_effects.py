@@ -70,7 +70,8 @@ Correction = Literal["max_t", "holm"]
 
 
 @accept_table(
-    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "overlap", "split")
+    *("controls", "factors", "scale", "higher_is_better", "margin", "alpha", "confidence"),
+    *("overlap", "split"),
 )
 def main_effects(design: Design, *, correction: Correction = "max_t") -> pd.DataFrame:
     """Compare every level with its axis' control, and say in four words what that shows.

@@ -33,7 +33,9 @@ LookUp = tuple[str, str, object, object, tuple[int, int]]
 """View, axis, level, the level it is compared with, and the numbers of both cells."""
 
 
-@accept_table("controls", "factors", "scale", "higher_is_better", "overlap", "split")
+@accept_table(
+    *("controls", "factors", "scale", "higher_is_better", "confidence", "overlap", "split")
+)
 def one_factor(design: Design, *, full: Mapping[str, Level] | None = None) -> pd.DataFrame:
     """Compare the control with each level added, and the full model with each level taken out.
 

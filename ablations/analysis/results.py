@@ -25,6 +25,7 @@ from ablations.analysis.ablation import (
 from ablations.analysis.anova import analysis_of_variance
 from ablations.analysis.baseline import against_baseline
 from ablations.analysis.best_set import best_set
+from ablations.analysis.by_scope import effects_by_scope
 from ablations.analysis.by_task import ResultsByTask, answer_by_task, refuse_several
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs, with_run_seconds
@@ -206,6 +207,14 @@ class Results(ResultsByTask):
         seeds = design.runs.groupby(columns, sort=False, dropna=False)["seed"].nunique()
         return seeds.rename("seeds").reset_index().sort_values(columns, kind="stable")
 
+    def scope(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
+        """What the verdicts are about: new data, and this table alone
+        (``analysis.effects_by_scope``).  The folder records the look.
+        """
+        table = self._answer(effects_by_scope, outcome, **options)
+        self.record_look(self._untuned_design.look)
+        return table
+
     @cached_property
     def ablation(self) -> Effects:
         """The ablation table of the study's outcome, with what tells how far to trust it."""
@@ -228,6 +237,7 @@ class Results(ResultsByTask):
             missing=missing_metrics(self.runs, metadata),
             endings=endings,
             unrecorded=self.record_look(design.look),
+            scope=self.scope(),
             best_set=self.best_set(),
             winner=self.winner(),
             others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},

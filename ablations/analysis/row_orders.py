@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from ablations.analysis.ablation import ablation_table
+from ablations.analysis.by_scope import effects_by_scope
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
 from ablations.analysis.one_factor import one_factor
@@ -19,6 +20,7 @@ VERDICT_COLUMNS = [
 ORDERS: dict[Callable[..., pd.DataFrame], list[tuple[str, str]]] = {
     ablation_table: [("axis", "level")],
     divergence_effects: [("axis", "level")],
+    effects_by_scope: [("axis", "level")],
     interactions: [("axis_a", "level_a"), ("axis_b", "level_b")],
     one_factor: [("axis", "level"), ("axis", "against")],
     simple_effects: [("axis", "level"), ("given", "given_level")],

@@ -192,7 +192,7 @@ def _stratified_bounds(
     for values, table in zip(differences, wins, strict=True):
         draws = random.integers(len(values), size=(resamples, len(values)))
         resampled.append(values[draws])
-        counts = np.stack([np.bincount(row, minlength=len(values)) for row in draws])
+        counts = np.eye(len(values))[draws].sum(axis=1)
         shares.append(np.einsum("bi,ij,bj->b", counts, table, counts) / len(values) ** 2)
     widening = np.sqrt(sizes.mean() / (sizes.mean() - 1))
     tail = stats.norm.cdf(-widening * stats.t.ppf(0.975, (sizes - 1).sum()))
@@ -351,7 +351,7 @@ def _profile(
     for _, table in rows.groupby("task", sort=False):
         below = np.sort(table[column].to_numpy(dtype=float))[:, None] <= thresholds
         draws = random.integers(len(below), size=(resamples, len(below)))
-        counts = np.stack([np.bincount(row, minlength=len(below)) for row in draws])
+        counts = np.eye(len(below))[draws].sum(axis=1)
         shares.append(below.mean(axis=0))
         resampled.append(counts @ below / len(below))
     low, high = np.quantile(np.mean(resampled, axis=0), [0.025, 0.975], axis=0)

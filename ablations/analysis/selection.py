@@ -32,7 +32,7 @@ BEST_COLUMNS = [
 ]  # fmt: skip
 
 
-@accept_table("factors", "scale", "higher_is_better", "overlap", "split")
+@accept_table("factors", "scale", "higher_is_better", "confidence", "overlap", "split")
 def best_configuration(
     design: Design, *, control: Mapping[str, Level] | None = None
 ) -> pd.DataFrame:
@@ -59,7 +59,7 @@ def best_configuration(
           (0.02: 2 %), a difference otherwise; positive where it looks better than it is.
         - ``chosen``: in what share of the splits two thirds of the seeds select this configuration.
         - ``effect, low, high``: ``held_out`` less ``against``, the control, paired by seed, and its
-          95 % interval by the jackknife of the whole procedure (Efron & Stein, 1981), widened for
+          interval by the jackknife of the whole procedure (Efron & Stein, 1981), widened for
           new data where seeds share the rows of one table (``scope.deflation``); ``change,
           change_low, change_high``. Missing where the control did not end well in every seed.
         - ``candidates, seeds``: how many configurations it was selected from, on how many seeds.
@@ -116,7 +116,7 @@ def _evaluate(
     effect = half_width = np.nan
     if base is not None:
         effect = sign * (held_out - float(merit[:, base].mean()))
-        half_width = _jackknife(merit, base)
+        half_width = _jackknife(merit, base, design.confidence)
         factor = deflation(design, merit[:, [best]] - merit[:, [base]], blocks)
         half_width /= float(factor[0])
     is_log = design.scale == "log"
@@ -129,8 +129,8 @@ def _evaluate(
     }
 
 
-def _jackknife(merit: Floats, base: int) -> float:
-    """Half the width of the 95 % interval of the held-out effect, leaving out a seed at a time."""
+def _jackknife(merit: Floats, base: int, confidence: float) -> float:
+    """Half the width of the interval of the held-out effect, leaving out a seed at a time."""
     n = len(merit)
     if n < 3:
         return np.nan
@@ -142,7 +142,7 @@ def _jackknife(merit: Floats, base: int) -> float:
         luck, _ = _estimate_luck(rest, best, JACKKNIFE_SPLITS)
         without.append(float(means[best] + luck - means[base]))
     error = np.sqrt((n - 1) / n * ((np.array(without) - np.mean(without)) ** 2).sum())
-    return float(stats.t.ppf(0.975, n - 1) * error)
+    return float(stats.t.ppf(0.5 + confidence / 2, n - 1) * error)
 
 
 def _estimate_luck(merit: Floats, best: int, splits: int) -> tuple[float, float]:
@@ -270,7 +270,10 @@ def _assign_halves(design: Design) -> Ints:
     ranks = pd.DataFrame(values).round(12).rank(method="dense").fillna(0).astype(int).to_numpy()
     keys = [hashlib.blake2b(row.tobytes()).digest() for row in ranks]
     half = np.zeros(len(data.blocks), dtype=np.int64)
-    half[blocks[sorted(range(len(keys)), key=keys.__getitem__)]] = np.arange(len(keys)) % 2
+    ordered = blocks[sorted(range(len(keys)), key=keys.__getitem__)]
+    # Blocks with the same split of a table stay in one half, whose choice the other half judges.
+    splits = pd.factorize(design.splits[ordered])[0]
+    half[ordered] = (splits if splits.max() > 0 else np.arange(len(keys))) % 2
     return half
 
 

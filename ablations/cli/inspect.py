@@ -24,6 +24,7 @@ OutcomeOption = Annotated[
 Question = Literal[
     "effects",
     "verdicts",
+    "scope",
     "simple-effects",
     "interactions",
     "aliases",

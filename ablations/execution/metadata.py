@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 
+import numpy as np
+
 from ablations.core.random import Streams
 from ablations.execution.lagging import describe_lagging_statistics
-from ablations.results.metadata import Judging, Published, StudyMetadata
+from ablations.results.metadata import Judging, Published, Scope, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
+from ablations.tasks.base import Task
+from ablations.tasks.data import Data
 from ablations.techniques.base import CONTROLS
 from ablations.training.cohorts import count_steps
 from ablations.training.evaluation import judging_rows, recorded_metrics
@@ -44,7 +48,14 @@ def _unite_metadata(
 
     What differs between them, as the metric, is that of the first; every answer is by task.
     """
-    by_task = {s.task_label: _metadata_of_task(s, (), ()) for s in study.task_studies}
+    by_task = {
+        each.task_label: replace(
+            _metadata_of_task(each, (), ()),
+            study=f"{study.name} on {each.task_label}",
+            description=_describe(each),
+        )
+        for each in study.task_studies
+    }
     first, *_ = tables = list(by_task.values())
     captions: dict[str, dict[str, str]] = {}
     for table in tables:
@@ -54,6 +65,7 @@ def _unite_metadata(
     cautions = [f"{name}: {text}" for name, m in by_task.items() for text in m.cautions]
     return replace(
         first,
+        study=study.name,
         description=study.description or f"{len(by_task)} data sets: {names}.",
         axes=tuple(study.levels),
         controls=controls(study),
@@ -108,6 +120,7 @@ def _metadata_of_task(
         outcome=outcome_column(study),
         metrics={metric.name: metric.higher_is_better for metric in metrics},
         judging=describe_judging(study),
+        scope=describe_scope(study),
         training=describe_training(study),
         columns=task.describe_columns(),
         title=task.label,
@@ -134,13 +147,48 @@ def outcome_column(study: Study) -> str:
     return study.outcome or ("test_loss" if study.task.has_test_rows else "val_loss")
 
 
+def describe_scope(study: Study) -> Scope:
+    """Return what the seeds of a study vary."""
+    task = study.task
+    if not task.varies or "split" in study.fixed:
+        return "rows"
+    return "table" if task.shared_rows or _splits_own_table(task) else "generator"
+
+
+def _splits_own_table(task: Task) -> bool:
+    """Whether a task of a user, which says nothing of its rows, has the same ones for two seeds."""
+    if not task.user_modules():
+        return False
+    try:
+        first, second = (_sorted_rows(task.splits(Streams(seed))) for seed in (0, 1))
+    except Exception:  # the runs say what is wrong with it
+        return False
+    return first.shape == second.shape and np.allclose(first, second, atol=2e-4)
+
+
+def _sorted_rows(data: Data) -> np.ndarray:
+    """All rows of some data with their targets, each column from 0 to 1 whatever its unit, in an
+    order that no split changes.
+    """
+    splits = [(data.x_train, data.y_train), (data.x_val, data.y_val)]
+    if data.x_test is not None and data.y_test is not None:
+        splits.append((data.x_test, data.y_test))
+    rows = np.concatenate(
+        [np.column_stack([x.flatten(1).numpy(), y.reshape(len(y), -1)]) for x, y in splits]
+    ).astype(float)
+    rows -= rows.min(axis=0)
+    rows /= np.maximum(rows.max(axis=0), 1e-12)
+    return rows[np.lexsort(rows.round(4).T)]
+
+
 def describe_judging(study: Study) -> Judging | None:
     """Describe the rows that judge, where the seeds share those of one table."""
     task = study.task
     is_fixed = not task.varies or "split" in study.fixed
     rows = task.shared_rows
-    if is_fixed and not rows and not task.user_modules():
-        rows = len(judging_rows(task.splits(Streams(0)))[0])  # of one draw for all seeds
+    is_known = not task.user_modules() if is_fixed else describe_scope(study) == "table"
+    if not rows and is_known:
+        rows = len(judging_rows(task.splits(Streams(0)))[0])
     if not rows:
         return None
     keys = ("loss", "class_weight", "has_own_losses")

@@ -117,7 +117,8 @@ def run(
         Whether to continue a folder whose runs other versions of the libraries trained.
     time_budget
         Seconds for timing after training (``timing.measure``), 0 for none; by default a third of
-        the training time, at most 20 s, and none after a few seconds of training.
+        the training time, at most 20 s, and none after a few seconds of training or of several
+        tasks.
     with_report
         Whether to write ``report.html`` and the figures.
     reporter
@@ -284,6 +285,8 @@ def time_phase(
     trained_seconds: float,
 ) -> Results:
     """Time the steps of the study for as long as the options allow; returns the results with it."""
+    if study.task_studies and options.time_budget is None:
+        return results  # shared by several data sets, the time would be too short for each
     seconds = phase_seconds(options.time_budget, trained_seconds)
     if stop() or not seconds:
         return results

@@ -11,7 +11,8 @@ import pandas as pd
 
 from ablations.analysis import Design, Scale
 from ablations.analysis.ablation import Effects
-from ablations.analysis.best_set import EFFECT_COLUMNS, fewest_seeds
+from ablations.analysis.best_set import EFFECT_COLUMNS
+from ablations.analysis.power import fewest_seeds
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
@@ -35,7 +36,7 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
     ``time_ratio``: the step time of the configuration with the best mean over that of the controls.
     """
     members, design = ablation.best_set, ablation.design
-    if members.empty or members["candidates"].iloc[0] < 2:
+    if members.empty or members["candidates"].iloc[0] < 2 or not design.verdict_level:
         return ""
     first, cheapest = members.iloc[0], members[members["cheapest"]]
     return write_text(
@@ -43,7 +44,7 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
         first=first,
         outcome=name_outcome(design.outcome),
         seeds=int(first["n"]),
-        min_seeds=fewest_seeds(design.alpha),
+        min_seeds=fewest_seeds(design),
         leader=_describe_leader(ablation, time_ratio),
         cheapest=_describe_cheapest(cheapest.iloc[0], design) if len(cheapest) else None,
     )
@@ -153,7 +154,7 @@ def best_set_table(data: ReportData) -> Table | None:
         outcome=data.outcome,
         first=table.iloc[0],
         shown=len(rows),
-        alpha=design.alpha,
+        alpha=design.verdict_level,
         has_control=has_control,
         has_cheapest=bool(rows["cheapest"].any()),
     )

@@ -43,7 +43,7 @@ def summarise_datasets(results: Results, table: pd.DataFrame | None = None) -> A
         for row in table.to_dict("records")
     )
     cautions = results.require_metadata().cautions
-    limits = [caveat.text for caveat in limit_caveats(results)]
+    limits = [each.text for each in (describe_scope(results, table), *limit_caveats(results))]
     sentences = [*answer_over_datasets(results, table), *limits, *cautions]
     return Answer(rows, tuple(sentences) if rows else ())
 
@@ -54,9 +54,7 @@ def format_p_over(row: Mapping[str, Any]) -> str:
 
 
 def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
-    """Say what the levels do on data sets like these, on how many of these they do what, and what
-    the two are about.
-    """
+    """Say what the levels do on data sets like these, and on how many of these they do what."""
     designs = [each.design() for each in results.by_task.values()]
     names = list(results.by_task)
     is_reachable = bool(table["reachable"].any())
@@ -70,13 +68,14 @@ def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
         alpha=f"{designs[0].alpha:.2g}",
         outcome=join_words(list(dict.fromkeys(name_outcome(d.outcome) for d in designs))),
     )
-    scope = write_text(
-        "datasets_scope",
-        n=len(names),
-        names=join_words(names),
-        is_log=scale_over(table) == "log",
-    )
-    return [headline, *(_describe_level(row) for row in table.to_dict("records")), scope]
+    return [headline, *(_describe_level(row) for row in table.to_dict("records"))]
+
+
+def describe_scope(results: Results, table: pd.DataFrame) -> Caveat:
+    """Say what the counts of verdicts are about, and what is not."""
+    names = list(results.by_task)
+    facts = {"n": len(names), "names": join_words(names), "is_log": scale_over(table) == "log"}
+    return Caveat("", write_text("datasets_scope", **facts))
 
 
 def _list_verdicts(table: pd.DataFrame) -> list[str]:

@@ -19,6 +19,7 @@ from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import format_margin
 from ablations.report.run_tables import RUN_TABLES
+from ablations.report.scope import SCOPE_TABLES
 from ablations.report.style import theme_declarations
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.tasks_page import (
@@ -45,6 +46,7 @@ SECTIONS = {
     "interactions": "Interactions",
     "curves": "Loss curves",
     "trajectory": "Effect over time",
+    "scope": "What the verdicts are about",
     "training": "Trained enough?",
     "time": "Loss against time",
     "spread": "Seed variance",
@@ -131,9 +133,8 @@ def render_page(
     figures: dict[str, list[RenderedFigure]] = {}
     for figure in drawings:
         figures.setdefault(figure.spec.section, []).append(figure)
-    tables = {
-        name: build(data) for name, build in (EFFECT_TABLES | TRUST_TABLES | RUN_TABLES).items()
-    }
+    builders = EFFECT_TABLES | TRUST_TABLES | RUN_TABLES | SCOPE_TABLES
+    tables = {name: build(data) for name, build in builders.items()}
     tables |= {"columns": columns_table(data), "best_set": best_set_table(data)}
     explorer = build_explorer(data) if len(results.runs) else None
     sections = {*figures, *(name for name, table in tables.items() if table), "study"}

@@ -30,6 +30,8 @@ _WIDTH = 200
 _CHANGE = ("change", "change_low", "change_high")
 """Columns that the effect on its own scale replaces where it has no ratio."""
 
+_CHANGE_PREFIXES = ("change", "late_change", "excess_change", "control_change", "table_change")
+
 _EFFECT_OF = dict(zip(_CHANGE, ("effect", "low", "high"), strict=True))
 """What stands in for a change in rows without a ratio, where other rows of the table have one."""
 
@@ -54,6 +56,11 @@ _COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "anova": (
         "stratum", "source", "kind", "effect", "df", "ss", "f", "error_df", "p", "confounded_with",
+    ),
+    "scope": (
+        "axis", "level", "control", "verdict", *_CHANGE, "p_adjusted", "table_verdict",
+        *(f"table_{name}" for name in (*_CHANGE, "p_adjusted")), "split_share", "split_low",
+        "split_high", "n",
     ),
     "costs": (
         "axis", "level", "control", "verdict", "ratio", "low", "high", "floor", "seconds",
@@ -102,7 +109,7 @@ def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
     names = _COLUMNS.get(question, default)
     # In a study of several tasks the answers of each stand below one another.
     names = ("task", *(name for name in names if name != "task")) if "task" in table else names
-    for prefix in ("", "late_", "excess_", "control_"):
+    for prefix in ("", "late_", "excess_", "control_", "table_"):
         changes = [f"{prefix}{name}" for name in _CHANGE]
         if changes[0] in names and not table[changes[0]].notna().any():
             effects = (f"{prefix}{name}" for name in ("effect", "low", "high"))
@@ -129,11 +136,11 @@ def _write_value(row: Row, name: str) -> str:
     if math.isnan(number):
         effect = row.get(_EFFECT_OF.get(name, ""), math.nan)
         return "" if math.isnan(effect) else format_signed(effect)
-    if name.startswith(("change", "late_change", "excess_change", "control_change")):
+    if name.startswith(_CHANGE_PREFIXES):
         return format_percent(number)
-    if name == "p" or name.startswith("p_"):
+    if name == "p" or name.startswith(("p_", "table_p_")):
         return "< 0.001" if number < 0.001 else f"{number:.3f}"
-    if name in ("eta2", "omega2", "chosen"):
+    if name in ("eta2", "omega2", "chosen") or name.startswith("split_"):
         return f"{100 * number:.1f} %".replace("-", MINUS)
     if number.is_integer() and abs(number) < 1e15:
         return f"{int(number):,}"

@@ -26,6 +26,7 @@ from ablations.report.formatting import (
     format_p,
     name_outcome,
 )
+from ablations.report.scope import describe_scope
 from ablations.report.soundness import (
     describe_endings,
     describe_learning,
@@ -98,6 +99,7 @@ def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: st
     ]
     if has_learned(ablation):
         sentences.append(describe_effects(ablation.effects, ablation.design, noun))
+        sentences.append(describe_scope(ablation, metadata.judging if metadata else None))
         sentences.append(describe_others(ablation))
     return [sentence for sentence in sentences if sentence]
 
@@ -185,7 +187,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_diverged=effects["conditional"].any(),
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
-        filled=int(effects["filled"].max()),
+        filled=int(effects["filled"].max()) if len(effects) else 0,
         unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
         confounded=_describe_confounding(compared),
         doubtful=_describe_doubts(compared, design.alpha),
@@ -273,7 +275,10 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
         first = rows.iloc[0]
         more = format_count(int(first["more"]), "more seed")
         parts[0] = f"about {more} would decide {first['axis']} {first['level']}"
-    facts = {"parts": parts, "others": len(undecided) - len(parts)}
+    needs_rows = undecided[undecided.get("needs_rows", pd.Series(False, undecided.index))]
+    others = len(undecided) - len(parts) - len(needs_rows)
+    facts: dict[str, Any] = {"parts": parts, "others": others}
+    facts["needs_rows"] = shorten(_level_names(needs_rows), _MOST_NAMES)
     if not parts or design is None:
         return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)
     next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,8 +13,14 @@ import pandas as pd
 
 from ablations.analysis import Scale
 from ablations.analysis.results import Results
-from ablations.report.columns import Cell, Column, Row, Table, build_table
-from ablations.report.datasets import answer_over_datasets, format_p_over, limit_caveats, scale_over
+from ablations.report.columns import Cell, Column, Row, Table, build_table, two_digits
+from ablations.report.datasets import (
+    answer_over_datasets,
+    describe_scope,
+    format_p_over,
+    limit_caveats,
+    scale_over,
+)
 from ablations.report.figures.datasets import forest_figures, profile_figures, rank_figures
 from ablations.report.figures.gallery import RenderedFigure
 from ablations.report.figures.panels import FigureSpec
@@ -23,7 +29,6 @@ from ablations.report.formatting import (
     NOTHING,
     format_count,
     format_margin,
-    format_number,
     format_p,
     format_percent,
     format_relative,
@@ -131,7 +136,11 @@ def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folde
             alpha=f"{metadata.alpha:.2g}",
             answers=answer_over_datasets(results, data.over),
             facts=count_runs(results),
-            caveats=[*limit_caveats(results), *audit_caveats(results.audit)],
+            caveats=[
+                describe_scope(results, data.over),
+                *limit_caveats(results),
+                *audit_caveats(results.audit),
+            ],
             sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
             figures=figures,
             figures_folder=folder,
@@ -155,23 +164,29 @@ def count_runs(results: Results) -> list[str]:
 
 def over_table(data: TasksData) -> Table | None:
     """Each level over data sets: verdict, effect, aggregates, and on how many it does what."""
-    captions = data.results.require_metadata().captions
     write = partial(format_relative, is_log=data.scale == "log")
     columns = [
-        Column("technique", partial(_level_cell, captions=captions)),
+        Column("technique", _level_cell),
         Column("data sets like these", partial(_verdict_cell, is_higher=data.is_higher_better)),
         Column.number(f"change of {data.outcome}", "change", format_percent),
         Column.interval("95 % interval", "low", "high", write, lambda row: row["n"] > 1),
         Column("adjusted p", format_p_over, _reachable_p, "number"),
         Column.interval("of these data sets", "here_low", "here_high", write),
-        Column.number("IQM", "iqm", write),
-        Column.interval("95 % of the IQM", "iqm_low", "iqm_high", write),
-        Column.number("P(better)", "improvement", partial(format_number, digits=2)),
+        Column("IQM", partial(_aggregate_cell, name="iqm", write=write)),
+        Column("P(better)", partial(_aggregate_cell, name="improvement", write=two_digits)),
         Column.number("mean rank", "mean_rank", _write_rank),
     ]
     return build_table(
         "datasets", columns, data.over, outcome=data.outcome, n=len(data.results.by_task)
     )
+
+
+def _aggregate_cell(row: Row, name: str, write: Callable[[float], str]) -> Cell:
+    """An aggregate over all runs, with its interval below."""
+    ends = row[f"{name}_low"], row[f"{name}_high"]
+    note = "" if any(map(pd.isna, ends)) else f"{write(ends[0])} to {write(ends[1])}"
+    parts = (("low", ends[0]), ("high", ends[1]))
+    return Cell(write(row[name]), float(row[name]), "number", note, parts)
 
 
 def _write_rank(rank: float) -> str:
@@ -182,12 +197,11 @@ def _reachable_p(row: Row) -> float:
     return float(row["p_adjusted"]) if row["reachable"] else float("nan")
 
 
-def _level_cell(row: Row, captions: Mapping[str, Mapping[str, str]]) -> Cell:
+def _level_cell(row: Row) -> Cell:
     note = f"{row['sentence'][0].upper()}{row['sentence'][1:]}."
-    caption = captions.get(row["axis"], {}).get(row["level"], "")
     parts = (("axis", row["axis"]), ("level", row["level"]))
     text = f"{row['axis']} {ARROW} {row['level']}"
-    return Cell(text, None, "name technique", f"{note} {caption}".strip(), parts)
+    return Cell(text, None, "name technique", note, parts)
 
 
 def _verdict_cell(row: Row, *, is_higher: bool, note: str = "") -> Cell:

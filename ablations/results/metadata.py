@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
@@ -73,6 +73,9 @@ def in_order(
 
 
 Level = str | bool | int | float
+Scope = Literal["", "generator", "table", "rows"]
+"""What the seeds of a study vary: each draws data of its own (``generator``), splits one table at
+random (``table``), or is judged on the same rows as all others (``rows``); "": nobody knows."""
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -95,6 +98,11 @@ class Judging:
     is_fixed: bool  # whether they are the same for every seed
     is_likelihood: bool  # whether the loss is a cross-entropy or a squared error, without weights
     classification: bool
+
+    @property
+    def scope(self) -> Scope:
+        """What the seeds vary."""
+        return "rows" if self.is_fixed else "table"
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,7 @@ class StudyMetadata:
     metrics: Mapping[str, bool] = field(default_factory=dict)  # column to: is higher better?
     judging: Judging | None = None  # rows that judge, where seeds share them
     columns: tuple[TableColumn, ...] = ()  # of the table that holds the data, in its order
+    scope: Scope = ""  # what the seeds vary, and so what its verdicts are about
     training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
     tasks: Mapping[str, StudyMetadata] = field(default_factory=dict)
     """Label of each task, in a study of several, to the metadata of the study of that task."""

@@ -103,8 +103,8 @@ class Study(Settings):
     margin
         Relative change of the loss below which two levels count as practically equal.
     looks
-        Numbers of seeds at which interim analyses take place, stated before the first one; the
-        level of each is 5 % divided by their number.
+        Numbers of seeds of all interim analyses, stated before the first: they share 5 %, and other
+        numbers have no verdict.  Without them the folder counts looks (``analysis.spending``).
     tune_over
         Axes (``["lr"]``, for instance) that are tuned: each configuration is compared at its best
         level on them, which is chosen on the other half of the seeds, or by each seed's validation

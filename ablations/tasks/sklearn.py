@@ -66,7 +66,7 @@ class _SklearnTask(Task):
         return split(inputs, targets, self.rows, streams, test_rows=self._n_held_out[1])
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=6)
 def _load(
     name: str, classification: bool, options: tuple[tuple[str, Any], ...]
 ) -> tuple[Tensor, Tensor]:
@@ -110,3 +110,25 @@ class Digits(Classification, _SklearnTask):
     inputs, outputs = 64, 10
     n_all, n_validation = 1797, 360
     shape = (1, 8, 8)
+
+
+@task
+class Iris(Classification, _SklearnTask):
+    """150 flowers of three species, four measurements each, 30 held out by each seed (Fisher,
+    1936).
+    """
+
+    name = "iris"
+    inputs, outputs = 4, 3
+    n_all, n_validation = 150, 30
+
+
+@task
+class Wine(Classification, _SklearnTask):
+    """178 wines of three growers, thirteen measurements each, 36 held out by each seed (Aeberhard,
+    Coomans & de Vel, 1992).
+    """
+
+    name = "wine"
+    inputs, outputs = 13, 3
+    n_all, n_validation = 178, 36

@@ -17,6 +17,7 @@ from ablations.analysis.interactions import interactions, simple_effects
 from ablations.analysis.one_factor import one_factor
 from ablations.analysis.posterior import infer_effects
 from ablations.analysis.scope import deflation
+from ablations.analysis.selection import _assign_halves
 
 OVERLAP = 0.25
 
@@ -229,3 +230,24 @@ def test_equality_on_new_data_needs_more_than_equality_on_this_table() -> None:
     assert wide["p_equivalent"] == pytest.approx(posterior.p_equivalent(0.12)[0])
     assert wide["p_equivalent_adjusted"] >= wide["p_equivalent"] > narrow["p_equivalent"]
     assert wide["within_margin"] == pytest.approx(posterior.share_within(0.12)[0])
+
+
+def test_seeds_with_one_split_choose_for_the_same_half() -> None:
+    random, splits = np.random.default_rng(4), repeated_splits(20)
+    runs = pd.DataFrame(
+        {
+            "seed": np.repeat(np.arange(20), 4),
+            "split": np.repeat(splits, 4),
+            "norm": np.tile(["none", "none", "layer", "layer"], 20),
+            "lr": np.tile([0.1, 0.2], 40),
+            "val_loss": random.normal(size=80),
+        }
+    )
+    design = Design(
+        runs, ["norm", "lr"], {"norm": "none"}, scale="difference", overlap=OVERLAP, split="split"
+    )
+    half = _assign_halves(design)
+    assert half.sum() == 10
+    assert all(len(set(half[splits == split])) == 1 for split in set(splits))
+    alone = _assign_halves(replace(design, split=None))
+    assert any(len(set(alone[splits == split])) == 2 for split in set(splits))

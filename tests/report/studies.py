@@ -131,3 +131,31 @@ def metadata_by(outcome: str, **changes: object) -> StudyMetadata:
     """Metadata of these runs with an outcome."""
     fields: dict[str, object] = {"metric_name": "f1_macro", "metrics": METRICS, "outcome": outcome}
     return make_metadata(SMALL, **{**fields, **changes})
+
+
+def several_tasks(
+    folder: Path, names: Sequence[str] = ("a", "b", "c", "d", "e", "f"), *, seeds: int = 7
+) -> tuple[StoredResults, StudyMetadata]:
+    """Results of a study of several tasks, each with losses of its own size."""
+    results, metadata = make_results(folder), make_metadata()
+    runs, curves = [], []
+    for i, name in enumerate(names):
+        results_of_task = make_results(folder, seeds=seeds, epochs=3, rng=i)
+        ids = {run_id: f"{i:02d}{run_id}" for run_id in results_of_task.runs["run_id"]}
+        losses = {
+            key: results_of_task.runs[key] * 10**i
+            for key in ("val_loss", "train_loss", "objective")
+        }
+        runs.append(
+            results_of_task.runs.assign(
+                task=name, run_id=results_of_task.runs["run_id"].map(ids), **losses
+            )
+        )
+        curves.append(
+            results_of_task.curves.assign(run_id=results_of_task.curves["run_id"].map(ids))
+        )
+    tasks = {name: replace(metadata, study=f"notebook on {name}", title=name) for name in names}
+    return (
+        replace(results, runs=pd.concat(runs), curves=pd.concat(curves), metadata=metadata),
+        replace(metadata, tasks=tasks),
+    )

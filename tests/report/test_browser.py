@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ablations.analysis.results import Results
 from ablations.report.comparison import compare, render_comparison
 from ablations.report.data import build_report_data
+from ablations.report.figures.gallery import draw_figures
 from ablations.report.page import write_report
+from ablations.report.tasks_page import build_tasks_data, list_tasks_figures, render_tasks_page
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
@@ -32,6 +35,7 @@ from .studies import (
     make_metadata,
     make_results,
     metadata_by,
+    several_tasks,
     with_metrics,
 )
 
@@ -121,11 +125,21 @@ def compared(folder: Path) -> Path:
     return page
 
 
+def several(folder: Path) -> Path:
+    stored, metadata = several_tasks(folder, ("a", "W" * 60, EVIL, "d", "e", "f"))
+    results = Results.from_stored(stored, metadata)
+    data = build_tasks_data(results, dict.fromkeys(results.by_task, "report-of-x.html"))
+    page = folder / "report.html"
+    drawings = draw_figures(list_tasks_figures(data))
+    page.write_text(render_tasks_page(data, drawings, "figures"), encoding="utf-8")
+    return page
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     function.__name__: function
     for function in (
         *(usual, whole_notebook, one_axis, one_seed, one_run, all_diverged, interrupted),
-        *(strange_names, many, by_metric, compared),
+        *(strange_names, many, by_metric, compared, several),
     )
 }
 

@@ -11,7 +11,6 @@ import pytest
 from ablations.analysis import (
     EQUAL,
     HURTS,
-    best_configuration,
     best_set,
     interactions,
     main_effects,
@@ -21,6 +20,7 @@ from ablations.analysis import (
     variance_shares,
 )
 from ablations.analysis.results import Results
+from ablations.analysis.spending import FIRST
 from ablations.report.formatting import TIMES, format_margin, format_percent
 from ablations.report.page import write_report
 from ablations.report.summary import summarise
@@ -46,7 +46,9 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResu
 def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResults, Page]) -> None:
     results, page = usual
     controls: dict[str, str | float] = {"regularizer": "none", "norm": "none"}
-    expected = main_effects(results.runs, controls, list(SMALL)).set_index(["axis", "level"])
+    limits = {"alpha": FIRST, "confidence": 1 - FIRST}
+    expected = main_effects(results.runs, controls, list(SMALL), **limits)
+    expected = expected.set_index(["axis", "level"])
     rows = page.rows("ablation")
     assert len(rows) == len(expected) == 3
     for row in rows:
@@ -79,8 +81,7 @@ def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: 
     is_best = (results.runs["regularizer"] == "l1") & (results.runs["norm"] == "none")
     runs = results.runs.assign(val_loss=results.runs["val_loss"] * np.where(is_best, 0.5, 1))
     page = render_undrawn(replace(results, runs=runs), make_metadata())
-    controls = {"regularizer": "none", "norm": "none"}
-    row = best_configuration(runs, list(SMALL), control=controls).iloc[0]
+    row = Results.from_stored(replace(results, runs=runs), make_metadata()).winner().iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
     message = f"{size} [{low}, {high}] against all controls together, without the luck"
     assert f"The best configuration is regularizer l1: {message}" in page.words
@@ -98,7 +99,7 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     assert "Of these the one with " in page.words
     assert "without the luck of being chosen by these seeds. The cheapest to run (0.0" in page.words
     assert "The best configuration is" not in page.words
-    members = best_set(equal.runs, list(SMALL))
+    members = best_set(equal.runs, list(SMALL), control={"regularizer": "none", "norm": "none"})
     rows = page.rows("best-set")
     assert [row["p"].value for row in rows] == pytest.approx(members["p"].tolist())
     assert [bool(row["seconds"].note) for row in rows] == members["cheapest"].tolist()
@@ -162,7 +163,8 @@ def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: 
     assert "interactions" in [*map(str.strip, page.words.splitlines())]
     note = page.rows("ablation")[0]["technique"].note
     assert "An average: its effect depends on norm." in note
-    at = simple_effects(crossed, {"regularizer": "none", "norm": "none"}, list(SMALL))
+    controls = {"regularizer": "none", "norm": "none"}
+    at = simple_effects(crossed, controls, list(SMALL), confidence=1 - FIRST)
     rows = {row["at"].text: row for row in page.rows("simple-1")}
     for name in ("none", "l1"):
         expected = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]

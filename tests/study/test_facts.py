@@ -79,3 +79,21 @@ def test_norms_let_a_convolutional_network_learn_faster(tmp_path: Path) -> None:
     loss = medians(run(study, tmp_path, time_budget=0), "norm", outcome="train_loss")
     for norm in ("layer", "batch", "group"):
         assert loss[norm] < 0.9 * loss["none"], norm
+
+
+def test_no_level_of_the_shipped_data_sets_helps_everywhere(tmp_path: Path) -> None:
+    study = Study.find("datasets").replace(seeds=6).with_epochs(6)
+    for axis, levels in (
+        ("init", ["default"]),
+        ("schedule", ["constant"]),
+        ("regularizer", ["none"]),
+    ):
+        study = study.with_axis(axis, levels)
+    results = run(study, tmp_path, time_budget=0, with_report=True)
+    table = results.datasets().set_index("level")
+    assert set(table.index) == {"layer", "batch"}
+    assert (table["datasets"] == 5).all()
+    assert set(table["verdict"]) == {"not enough evidence"}  # of five data sets
+    assert (table["helps"] < 5).all()
+    assert (tmp_path / "report-of-wine.html").exists()
+    assert "With 5 data sets no verdict" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from ablations.report.figures.panels import (
     label_rows,
     set_ratio_scale,
 )
+from ablations.report.style import wrap_name
 
 HERE, OTHERS = "mean of these", "data sets like these"
 MOST_COLUMNS = 3
@@ -70,14 +71,16 @@ def forest(
     tasks = list(dict.fromkeys(effects["task"]))
     n_columns = min(MOST_COLUMNS, len(over))
     n_rows = math.ceil(len(over) / n_columns)
-    height = 1.1 + n_rows * (0.27 * (len(tasks) + 3) + 0.5)
+    height = 1.1 + n_rows * (0.27 * (len(tasks) + 3) + 0.65)
     shared = {"sharex": True, "sharey": True}
     with figure_panels(height, n_rows, n_columns, **shared) as (figure, panels):
         for panel, level in zip(panels, over.to_dict("records"), strict=False):
             is_level = (effects["axis"] == level["axis"]) & (effects["level"] == level["level"])
             by_task = effects[is_level].set_index("task").reindex(tasks)
             _draw_level(panel, by_task, level, bound, higher_is_better)
-            label_rows(panel, [*tasks, HERE, OTHERS], f"{level['axis']} {level['level']}", 22)
+            label_rows(panel, [*tasks, HERE, OTHERS], width=22)
+            title = wrap_name(f"{level['axis']} {level['level']}", 24)
+            panel.set_title(title, fontsize=9.5)
         for panel in panels[len(over) :]:
             panel.set_visible(False)
         _set_scale(panels[0], over, effects, scale, bound)
@@ -140,9 +143,9 @@ def _set_scale(
     room = 0.04 * (high - low)
     panel.set_xlim(low - room, high + room)
     if scale == "log":
-        set_ratio_scale(panel, low, high, most=5)
+        set_ratio_scale(panel, low, high, most=3)
     else:
-        panel.xaxis.set_major_locator(MaxNLocator(5))
+        panel.xaxis.set_major_locator(MaxNLocator(3))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+g} %"))
 
 

@@ -1,0 +1,68 @@
+"""The page of a study of several data sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ablations.analysis.results import Results
+from ablations.report.datasets import summarise_datasets
+from ablations.report.tasks_page import build_tasks_data, list_tasks_figures, render_tasks_page
+
+from .pages import Page
+from .studies import several_tasks
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return Results.from_stored(*several_tasks(tmp_path_factory.mktemp("six")))
+
+
+@pytest.fixture(scope="module")
+def page(results: Results) -> Page:
+    data = build_tasks_data(results, {name: f"report-of-{name}.html" for name in results.by_task})
+    return Page(render_tasks_page(data, (), "figures"))
+
+
+def test_the_first_screen_says_what_holds_on_others_and_on_how_many_of_these(page: Page) -> None:
+    head = " ".join(page.words.split("Over data sets")[0].split())
+    assert "On data sets like these, each of the 6 taken as one unit: of 3 levels compared" in head
+    assert "1 helps (regularizer l1" in head
+    assert "1 hurts (norm layer" in head
+    assert "norm layer: hurts on 6 of 6 data sets." in head
+    assert "only more data sets tell more of data sets like these" in head
+
+
+def test_tables_hold_the_numbers_of_the_answers(page: Page, results: Results) -> None:
+    over = results.datasets()
+    rows = page.rows("datasets")
+    assert [row["data sets like these"].text for row in rows] == list(over["verdict"])
+    changes = [row["change of validation loss"].value for row in rows]
+    assert changes == pytest.approx(over["change"].tolist())
+    assert [row["mean rank"].value for row in rows] == pytest.approx(over["mean_rank"].tolist())
+    assert len(page.rows("each")) == 6 * 3
+
+
+def test_no_loss_is_averaged_over_data_sets_and_each_has_a_page(page: Page) -> None:
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    assert {f"report-of-{name}.html" for name in "abcdef"} <= set(links)
+    for section in ("Ranking", "Best configurations", "Loss curves", "Explorer"):
+        assert section not in page.words
+
+
+def test_figures_are_drawn(results: Results) -> None:
+    data = build_tasks_data(results, {})
+    figures = {spec.name: spec for spec in list_tasks_figures(data)}
+    assert list(figures) == ["datasets", "dataset-ranks", "profiles"]
+    assert "norm layer hurts on 6 of 6 data sets" in figures["datasets"].alt
+    panels = [ax for ax in figures["datasets"].draw().axes if ax.get_visible()]
+    assert len(panels) == 3
+
+
+def test_few_data_sets_are_said_to_be_too_few(tmp_path: Path) -> None:
+    results = Results.from_stored(*several_tasks(tmp_path, ("a", "b")))
+    answer = summarise_datasets(results)
+    assert answer.sentences[0].startswith("With 2 data sets no verdict about other data sets")
+    assert {row[3] for row in answer.rows} == {"not enough evidence"}
+    assert {row[6] for row in answer.rows} == {"out of reach"}

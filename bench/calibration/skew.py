@@ -2,7 +2,8 @@
 
 Six levels of one axis against their control, one configuration each, or one level alone.  The truth
 of a null study is that the mean over all seeds is 0; that of a study of power is an effect in
-standard deviations.
+standard deviations.  Of rare spikes nothing is promised: those that no seed of any level
+showed cannot be seen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pandas as pd
 from ablations.analysis import HELPS, HURTS, main_effects
 from bench.calibration.rates import rate_row, rate_table
 
-STUDIES = 250
+STUDIES = 150
 Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 LOG_NORMAL_SD = float(np.sqrt((np.e - 1) * np.e))
 RARE, NOISE = 0.1, 0.02
@@ -48,9 +49,9 @@ LUCK: dict[str, tuple[Draw, str]] = {
         "at most 0.12",
     ),
     "one exponential level": (_draw_one_exponential, "at most 0.12"),
-    "a spike in 10 % of the seeds": (_draw_spikes, "none: unseen spikes show in no seed"),
+    "a spike in 10 % of the seeds": (_draw_spikes, ""),
 }
-"""Differences by seed of mean 0, and the rate of false verdicts that is promised."""
+"""Differences by seed of mean 0, and the family-wise rate of false verdicts that is promised."""
 NULLS = [
     *product(LUCK, (6,), (6, 10, 20)),
     *product(("exponential", "lognormal"), (6,), (40,)),

@@ -77,8 +77,8 @@ def test_what_is_not_compared_has_no_share(lost: str) -> None:
 
 def test_a_table_without_axes_has_no_scopes() -> None:
     design, _ = make_design(0.9)
-    one = design.runs[(design.runs["norm"] == "none") & (design.runs["init"] == "default")]
-    assert effects_by_scope(replace(design, runs=one, controls={}, factors=["norm"])).empty
+    single = design.runs[(design.runs["norm"] == "none") & (design.runs["init"] == "default")]
+    assert effects_by_scope(replace(design, runs=single, controls={}, factors=["norm"])).empty
 
 
 def sentence(design: Design, judging: Judging | None = None) -> str:

@@ -68,7 +68,8 @@ def effects_by_scope(design: Design) -> pd.DataFrame:
 
 def _split_shares(design: Design, effects: pd.DataFrame) -> np.ndarray:
     """The split's part of the variance of each row of the effects, and its bounds."""
-    points = seed_effects(design).rename(columns={design.unit: "block"})
+    points = seed_effects(design)
+    points = points.rename(columns={points.columns[2]: "block"})
     keys = pd.MultiIndex.from_frame(effects[["axis", "level"]])
     wide = points.set_index(["block", "axis", "level"])["difference"].unstack(["axis", "level"])  # noqa: PD010
     wide = wide.reindex(columns=keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -133,7 +133,7 @@ def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folde
             toml=results.study_toml,
             theme=theme_declarations(),
             band=format_margin(data.bound, data.scale),
-            alpha=f"{metadata.alpha:.2g}",
+            alpha=_level(data),
             answers=answer_over_datasets(results, data.over),
             facts=count_runs(results),
             caveats=[
@@ -204,9 +204,19 @@ def _level_cell(row: Row) -> Cell:
     return Cell(text, None, "name technique", note, parts)
 
 
-def _verdict_cell(row: Row, *, is_higher: bool, note: str = "") -> Cell:
+def _verdict_cell(row: Row, *, is_higher: bool) -> Cell:
     style_class = "verdict up" if is_higher else "verdict"
-    return Cell(row["verdict"], None, f"{style_class} {row['verdict'].replace(' ', '-')}", note)
+    return Cell(row["verdict"], None, f"{style_class} {row['verdict'].replace(' ', '-')}")
+
+
+def _cautious_cell(row: Row, *, is_higher: bool) -> Cell:
+    """The verdict, and why it is not what the other columns suggest."""
+    return replace(_verdict_cell(row, is_higher=is_higher), note=row["caution"])
+
+
+def _level(data: TasksData) -> str:
+    """The level of the verdicts, which looks at fewer seeds before may have lowered."""
+    return f"{next(iter(data.results.by_task.values())).design().alpha:.2g}"
 
 
 def each_table(data: TasksData) -> Table | None:
@@ -218,7 +228,7 @@ def each_table(data: TasksData) -> Table | None:
     columns: list[Column] = [
         Column.name("task"),
         Column.level(pattern="{axis} " + ARROW + " {level}"),
-        Column("verdict", partial(_verdict_cell, is_higher=data.is_higher_better)),
+        Column("verdict", partial(_cautious_cell, is_higher=data.is_higher_better)),
         Column.number("change", "relative", write),
         Column.interval(
             "95 % interval", "relative_low", "relative_high", write, lambda row: row["seeds"] > 1
@@ -226,5 +236,5 @@ def each_table(data: TasksData) -> Table | None:
         Column("adjusted p", format_p, _reachable_p, "number"),
         Column.number("seeds", "seeds"),
     ]
-    facts: dict[str, Any] = {"outcome": data.outcome, "n": len(rows)}
+    facts: dict[str, Any] = {"outcome": data.outcome, "n": len(rows), "alpha": _level(data)}
     return build_table("each", columns, rows, **facts)

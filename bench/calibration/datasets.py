@@ -43,11 +43,18 @@ def measure(studies: int) -> pd.DataFrame:
         rows += [
             rate_row(
                 setting, quantity, seeds=SEEDS, hits=int(column.sum()), studies=studies,
-                promised="at most 0.07" if quantity.startswith("false") else "0.93 to 0.98",
+                promised=_promise(quantity),
             )
             for quantity, column in hits.items()
         ]  # fmt: skip
     return rate_table(rows)
+
+
+def _promise(quantity: str) -> str:
+    if quantity.startswith("false"):
+        return "at most 0.07"
+    # A percentile bootstrap of few seeds is a little narrow.
+    return "0.90 to 0.98" if "IQM" in quantity else "0.93 to 0.98"
 
 
 def draw_study(random: np.random.Generator, effects: np.ndarray) -> Iterator[tuple[str, Design]]:

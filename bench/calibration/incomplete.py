@@ -15,7 +15,7 @@ import pandas as pd
 from ablations.analysis import HELPS, HURTS, main_effects
 from bench.calibration.rates import rate_row, rate_table
 
-STUDIES = 250
+STUDIES = 200
 SEEDS = (6, 10, 20)
 LOST = (0.0, 0.01, 0.03, 0.1)
 AXES = {"a": ("none", "a1", "a2"), "b": ("none", "b1"), "c": ("c0", "c1"), "d": ("d0", "d1")}

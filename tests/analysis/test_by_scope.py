@@ -62,6 +62,25 @@ def test_without_a_table_there_is_one_scope() -> None:
     assert np.isnan(row["split_share"])
 
 
+@pytest.mark.parametrize("lost", ["all", "level", "control"])
+def test_what_is_not_compared_has_no_share(lost: str) -> None:
+    design, _ = make_design(0.9)
+    runs = design.runs.assign(status="ok")
+    is_lost = runs["norm"] == {"all": "-", "level": "layer", "control": "none"}[lost]
+    runs.loc[is_lost | (lost == "all"), "status"] = "failed"
+    table = effects_by_scope(replace(design, runs=runs))
+    rows = table[table["axis"] == "norm"]
+    assert rows["n"].tolist() in ([], [0])
+    assert rows["split_share"].isna().all()
+    assert len(table) == len(main_effects(replace(design, runs=runs)))
+
+
+def test_a_table_without_axes_has_no_scopes() -> None:
+    design, _ = make_design(0.9)
+    single = design.runs[(design.runs["norm"] == "none") & (design.runs["init"] == "default")]
+    assert effects_by_scope(replace(design, runs=single, controls={}, factors=["norm"])).empty
+
+
 def sentence(design: Design, judging: Judging | None = None) -> str:
     ablation = ablation_effects(design)
     return scope_sentence(replace(ablation, scope=effects_by_scope(design)), judging)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from ablations.analysis.coding import Bools, Floats, Ints, number_pairs
+from ablations.analysis.coding import Bools, Floats, Ints, count_distinct, number_pairs
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.pairing import (
     Pairs,
@@ -84,12 +84,10 @@ def fill_mean_differences(
     """
     differences, divergence = mean_differences(pairs, contrast, shape)
     filled = np.zeros(shape[1], dtype=np.int64)
-    for j in range(shape[1]):
+    for j in np.flatnonzero(count_missing(pairs, contrast)):
         rows = np.flatnonzero(contrast == j)
         cells, cell = np.unique(pairs.cell[rows], return_inverse=True)
         blocks, block = np.unique(pairs.block[rows], return_inverse=True)
-        if len(rows) == len(cells) * len(blocks):
-            continue
         value = np.full((len(blocks), len(cells)), np.nan)
         value[block, cell] = pairs.difference[rows]
         missing = np.ones(value.shape, dtype=bool)
@@ -99,6 +97,13 @@ def fill_mean_differences(
         differences[blocks[lacking], j] = means[lacking]
         filled[j] = missing[lacking].sum()
     return differences, divergence, filled
+
+
+def count_missing(pairs: Pairs, contrast: Ints) -> Ints:
+    """Count the pairs of cells and blocks that each contrast lacks."""
+    size = int(contrast.max(initial=-1)) + 1
+    cells, blocks = (count_distinct(contrast, codes, size) for codes in (pairs.cell, pairs.block))
+    return np.asarray(cells * blocks - np.bincount(contrast, minlength=size))
 
 
 def _fill(value: Floats, missing: Bools) -> Floats:

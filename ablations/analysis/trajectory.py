@@ -10,8 +10,8 @@ import pandas as pd
 
 from ablations.analysis.coding import Bools, Floats, Ints
 from ablations.analysis.design import OUTCOME, Design
+from ablations.analysis.incomplete import compared_pairs, count_missing, fill_mean_differences
 from ablations.analysis.inference import effect_columns, mean_and_sd, t_interval
-from ablations.analysis.pairing import balanced_pairs
 from ablations.analysis.scope import MeanEffects, describe_interval
 from ablations.analysis.statements import STATED, UNTESTED
 
@@ -177,15 +177,19 @@ def _axis_effects(
 ) -> pd.DataFrame:
     """The effects of one axis at epochs with the same runs, whose rows in the curves are given."""
     data = scaled.observations
-    pairs, column = balanced_pairs(scaled, axis), data.columns[axis]
+    pairs, column = compared_pairs(scaled, axis), data.columns[axis]
     values = curves.values[rows][:, positions]
-    present = np.unique(pairs.level)
-    means = pd.DataFrame(values[pairs.row] - values[pairs.control_row])
-    means = means.groupby([pairs.block, pairs.level]).mean()
+    present, contrast = np.unique(pairs.level, return_inverse=True)
+    by_pair = values[pairs.row] - values[pairs.control_row]
+    means = pd.DataFrame(by_pair).groupby([pairs.block, pairs.level]).mean()
     shape = len(data.blocks), len(present)
     differences = np.full((*shape, len(positions)), np.nan)
     blocks, levels = (means.index.get_level_values(i).to_numpy() for i in (0, 1))
     differences[blocks, np.searchsorted(present, levels)] = means.to_numpy()
+    if count_missing(pairs, contrast).any():
+        for k, difference in enumerate(by_pair.T):
+            at_epoch = pairs._replace(difference=difference)
+            differences[..., k] = fill_mean_differences(at_epoch, contrast, shape)[0]
     flat = differences.reshape(shape[0], -1)
     means = MeanEffects.from_differences(scaled, flat, np.arange(shape[0]))
     return pd.DataFrame(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations.analysis import HELPS, main_effects, seed_effects
@@ -60,6 +60,7 @@ def test_one_missing_pair_is_filled_in_by_yates_formula() -> None:
     assert points["difference"].tolist() == pytest.approx(d.mean(axis=1).tolist())
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 5)), min_size=1, unique=True))
 def test_what_is_retained_hangs_together(pairs: list[tuple[int, int]]) -> None:
     cell, block = np.array(pairs).T

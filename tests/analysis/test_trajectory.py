@@ -138,6 +138,17 @@ def test_the_last_epoch_is_the_ablation_table(tmp_path: Path) -> None:
         np.testing.assert_allclose(last[name], effects.loc[last.index, name], rtol=1e-9)
 
 
+def test_the_last_epoch_is_the_ablation_table_where_runs_are_missing(tmp_path: Path) -> None:
+    results = plant(tmp_path, {"none": FLAT, "dropout": FALLING})
+    lost = results.runs.index[[3, 9]]
+    results = Results(**(vars(results) | {"runs": results.runs.drop(index=lost)}))
+    last = results.trajectory().groupby(["axis", "level"], sort=False).last()
+    table = results.effects().set_index(["axis", "level"])
+    assert table["filled"].max() > 0
+    for name in ("effect", "low", "high", "n"):
+        assert last[name].tolist() == pytest.approx(table[name].tolist())
+
+
 def test_rows_in_another_order_change_nothing(tmp_path: Path) -> None:
     results = plant(tmp_path, {"none": RISING, "dropout": FLAT})
     fields = vars(results) | {

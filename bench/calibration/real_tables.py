@@ -6,8 +6,8 @@ standard error stands in the setting: an interval covers it less often than the 
 
 Intervals about new data cover too often here.  With 10 seeds no split repeats, so that all of the
 variance counts as the split's, of which it is 20 to 70 %; and the ratio of judging to training
-rows, 0.33, is more than the variance over tables is of the split's part: 0.1 to 0.2, as far as ten
-tables tell.
+rows, 0.33, is more than the variance over tables is of the split's part: about 0.1, as far as
+twenty tables tell.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property, wraps
 from typing import Any, Self, TypeVar
@@ -125,10 +126,23 @@ class ResultsByTask(StoredResults):
         if not self.by_task:
             message = "the study has one task; a question over data sets needs several"
             raise RequestError(message, "tasks")
-        designs = {name: each.design(outcome, tune_over) for name, each in self.by_task.items()}
+        designs = {}
+        for name, each in self.by_task.items():
+            with _named_errors(name):
+                designs[name] = each.design(outcome, tune_over)
         for design in designs.values():
             self.record_look(design.look)
         return designs
+
+
+@contextmanager
+def _named_errors(task: str) -> Iterator[None]:
+    """Say of which task a refused question is."""
+    try:
+        yield
+    except RequestError as error:
+        message = f"{error.message} (of the task {task})"
+        raise RequestError(message, error.key, error.source) from None
 
 
 def refuse_several(tasks: Mapping[str, object]) -> None:
@@ -157,7 +171,8 @@ def _by_task(method: Question) -> Question:
             return method(results, *args, **options)
         tables = []
         for name, each in results.by_task.items():
-            table = method(each, *args, **options)
+            with _named_errors(name):
+                table = method(each, *args, **options)
             tables.append(table.drop(columns="task", errors="ignore").assign(task=name))
         filled = [table for table in tables if len(table)] or tables[:1]
         united = pd.concat(filled, ignore_index=True)

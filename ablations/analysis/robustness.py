@@ -59,10 +59,11 @@ class Robustness:
         carrier = np.full(size, -1, dtype=np.int64)
         shared, p_shared, largest = 0.0, np.nan, (0, 0, 0.0)
         for rows, columns in parts:
-            group, trials = d[np.ix_(rows, columns)], len(parts)
-            rotated = _rotate(group)
-            skewness[columns], of_rotated = _skewness(group), np.abs(_skewness(rotated))
-            sizes, of_flipped = np.abs(skewness[columns]), _skewness(_flip(group))
+            group, trials = _standardise(d[np.ix_(rows, columns)]), len(parts)
+            # Rotations around the mean leave mean and spread as they are.
+            rotated, of_flipped = _rotate(group), _flipped_skewness(group)
+            skewness[columns], of_all = (group**3).mean(axis=0), (rotated**2 * rotated).mean(axis=1)
+            sizes, of_rotated = np.abs(skewness[columns]), np.abs(of_all)
             # Half of the p of sign flips, since it only asks whether tails are heavy on both sides.
             weight = 0.5 if len(rows) >= ENOUGH_FLIPS else 0.0
             by_flips = weight * _tail(np.abs(of_flipped), sizes)
@@ -77,10 +78,10 @@ class Robustness:
             if key > largest:
                 largest, shared = key, median
                 p_shared = max(
-                    _tail(np.abs(np.median(_skewness(rotated), axis=1)), abs(shared)),
+                    _tail(np.abs(np.median(of_all, axis=1)), abs(shared)),
                     weight * _tail(np.abs(np.median(of_flipped, axis=1)), abs(shared)),
                 )
-            carriers = _find_carriers(group, rotated, trials)
+            carriers = _find_carriers(d[np.ix_(rows, columns)], rotated, trials)
             carrier[columns] = np.where(carriers >= 0, rows[carriers], -1)
         together = np.full(size, shared if p_shared <= LEVEL else 0.0)
         factor = np.fmin(skewness_factor(d, np.nan_to_num(visible)), skewness_factor(d, together))
@@ -134,8 +135,8 @@ def _find_carriers(d: Floats, rotated: Floats, trials: int) -> Ints:
     Such a seed is farther from the mean than the farthest seed of all columns is by normal luck
     (Grubbs, 1950, by rotations), and without it the 95 % interval contains 0.
     """
-    distance, carriers = _distance(d), np.full(d.shape[1], -1)
-    p = _tail(_distance(rotated).max(axis=(1, 2))[:, None], distance.max(axis=0), trials)
+    distance, carriers = np.abs(_standardise(d)), np.full(d.shape[1], -1)
+    p = _tail(np.abs(rotated).max(axis=(1, 2))[:, None], distance.max(axis=0), trials)
     for column in np.flatnonzero(p <= LEVEL):
         farthest = int(distance[:, column].argmax())
         rest = np.delete(d[:, [column]], farthest, axis=0)
@@ -157,21 +158,15 @@ def _complete_parts(d: Floats) -> Iterator[tuple[Ints, Ints]]:
         if FEWEST <= pattern.sum() <= MOST and len(columns):
             rows = np.flatnonzero(pattern)
             # Rotations depend on the order of seeds; labels, signs and units must not count.
-            distance = _distance(d[np.ix_(rows, columns)])
+            distance = np.abs(_standardise(d[np.ix_(rows, columns)]))
             keys = [(distance**power).sum(axis=1).round(9) for power in (3, 2, 1)]
             yield rows[np.lexsort(keys)], columns
 
 
-def _skewness(d: Floats) -> Floats:
-    """Return the third standardised moment over the last axis but one."""
-    centred = d - d.mean(axis=-2, keepdims=True)
-    return np.asarray((centred**3).mean(axis=-2) / (centred**2).mean(axis=-2) ** 1.5)
-
-
-def _distance(d: Floats) -> Floats:
-    """Return how far each seed is from the mean, in standard deviations."""
-    centred = np.abs(d - d.mean(axis=-2, keepdims=True))
-    return np.asarray(centred / np.sqrt((centred**2).mean(axis=-2, keepdims=True)))
+def _standardise(d: Floats) -> Floats:
+    """Return how far each seed is from the mean, in standard deviations of all of them."""
+    centred = d - d.mean(axis=0)
+    return np.asarray(centred / np.sqrt((centred**2).mean(axis=0)))
 
 
 def _tail(resampled: Floats, observed: Floats | float, trials: int = 1) -> Any:
@@ -180,9 +175,11 @@ def _tail(resampled: Floats, observed: Floats | float, trials: int = 1) -> Any:
     return np.minimum(1.0, trials * (exceeded + 1) / (len(resampled) + 1))
 
 
-def _flip(d: Floats) -> Floats:
-    """Flip the signs of the seeds of ``d`` around their mean: flips x seeds x columns."""
-    return np.asarray(_signs(len(d))[:, :, None] * (d - d.mean(axis=0)))
+def _flipped_skewness(d: Floats) -> Floats:
+    """Return the skewness of standardised numbers, flipped around their mean: flips x columns."""
+    mean, cubes = (_signs(len(d)) @ numbers / len(d) for numbers in (d, d**3))
+    # Of two values that flips make equal there is no spread, and no skewness.
+    return np.asarray((cubes - 3 * mean + 2 * mean**3) / np.maximum(1 - mean**2, 1e-9) ** 1.5)
 
 
 @lru_cache(maxsize=8)

@@ -100,6 +100,6 @@ def test_seeds_for_equality_are_those_of_the_family() -> None:
 
 @pytest.mark.slow
 def test_levels_at_the_margin_are_hardly_ever_called_equal() -> None:
-    rates = equality.measure(20).query("quantity == 'any false equal'")
+    rates = equality.measure(8).query("quantity == 'any false equal'")
     assert (rates["low"] <= 0.06).all()
     assert rates["rate"].mean() <= 0.06

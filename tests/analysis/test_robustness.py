@@ -103,6 +103,9 @@ def test_columns_without_spread_are_left_alone() -> None:
     assert np.isnan(robust.p_skewed).all()
     assert np.isnan(robust.p_shared)
     assert (robust.factor == 1).all()
+    # Flips can make two values equal.
+    robust = Robustness.from_differences(np.array([[1.0], [-1.0]] * 4))
+    assert robust.p_skewed.tolist() == [1.0]
 
 
 def test_one_seed_that_carries_the_effect_decides_nothing() -> None:

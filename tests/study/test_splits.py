@@ -175,3 +175,18 @@ def test_fused_runs_with_repeated_splits_equal_those_of_the_loop(tmp_path: Path)
     runs = tables["fused"].groupby("seed")[["baseline", "val_loss"]].first()
     assert runs["baseline"][0] == runs["baseline"][10] != runs["baseline"][1]
     assert runs["val_loss"][0] != runs["val_loss"][10]
+
+
+def test_in_a_study_of_several_tasks_those_repeat_splits_that_can(tmp_path: Path) -> None:
+    study = Study(tasks=["diabetes", "friedman1"], seeds=12, epochs=1)
+    repeating = {c.task.name: c.data_seed(11) for c in study.configurations}
+    assert repeating == {"diabetes": 1, "friedman1": 11}
+    assert study.plain()["splits"] == "repeated"
+    (tmp_path / "study.toml").write_text(_seal_study(study.to_toml()))
+    stored = Study.from_toml(tmp_path / "study.toml")
+    assert expand(stored).run_ids == expand(study).run_ids
+    assert stored.to_toml() == study.to_toml()
+    alone = Study(task="diabetes", seeds=12, epochs=1)
+    assert expand(alone).run_ids <= expand(study).run_ids
+    with pytest.raises(RequestError, match="no two seeds can repeat a split"):
+        Study(tasks=["notebook", "friedman1"], seeds=12, epochs=1, splits="repeated")

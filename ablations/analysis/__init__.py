@@ -18,6 +18,7 @@ from ablations.analysis.coding import cell_codes, varying
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import cost_between, costs, noise_floor
 from ablations.analysis.curves import level_curves, published_band
+from ablations.analysis.datasets import effects_by_dataset, effects_over_datasets
 from ablations.analysis.design import Design, Scale
 from ablations.analysis.divergence import (
     audit_failure,
@@ -50,6 +51,13 @@ from ablations.analysis.pairing import (
 )
 from ablations.analysis.power import seeds_needed
 from ablations.analysis.ranking import configurations, pareto_front, ranking, seed_spread
+from ablations.analysis.scores import (
+    aggregate_scores,
+    dataset_scores,
+    mean_ranks,
+    performance_profiles,
+    ranks_by_axis,
+)
 from ablations.analysis.selection import best_configuration, tune
 from ablations.analysis.trajectory import curve_endings, effects_by_epoch
 from ablations.analysis.variance import variance_shares
@@ -57,14 +65,16 @@ from ablations.analysis.verdicts import EQUAL, HELPS, HURTS, UNDECIDED, VERDICTS
 
 __all__ = [
     "EQUAL", "HELPS", "HURTS", "UNDECIDED", "VERDICTS", "Design", "Scale", "adjust",
-    "against_baseline", "analysis_of_variance", "audit_failure", "best_configuration", "best_set",
-    "blocked_effects", "cell_codes", "complete_blocks", "configurations", "confounding",
-    "cost_between", "costs", "curve_endings", "divergence_effects", "divergence_rates",
-    "effects_by_epoch", "effects_by_scope", "endings", "equivalence_p", "hodges_lehmann",
-    "interactions", "lenth_p", "level_curves", "main_effects", "max_t", "moderators", "noise_floor",
-    "one_factor", "paired_differences", "pareto_front", "published_band", "ranking", "seed_effects",
-    "seed_spread", "seeds_needed", "sign_flip_p", "simple_effects", "strongest_pairs", "t_interval",
-    "to_observations", "tune", "variance_components", "variance_shares", "varying", "verdicts",
+    "against_baseline", "aggregate_scores", "analysis_of_variance", "audit_failure",
+    "best_configuration", "best_set", "blocked_effects", "cell_codes", "complete_blocks",
+    "configurations", "confounding", "cost_between", "costs", "curve_endings", "dataset_scores",
+    "divergence_effects", "divergence_rates", "effects_by_dataset", "effects_by_epoch",
+    "effects_by_scope", "effects_over_datasets", "endings", "equivalence_p", "hodges_lehmann",
+    "interactions", "lenth_p", "level_curves", "main_effects", "max_t", "mean_ranks", "moderators",
+    "noise_floor", "one_factor", "paired_differences", "pareto_front", "performance_profiles",
+    "published_band", "ranking", "ranks_by_axis", "seed_effects", "seed_spread", "seeds_needed",
+    "sign_flip_p", "simple_effects", "strongest_pairs", "t_interval", "to_observations", "tune",
+    "variance_components", "variance_shares", "varying", "verdicts",
 ]  # fmt: skip
 RENAMED = {
     "aliases": "confounding",

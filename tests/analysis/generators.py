@@ -57,3 +57,15 @@ def self_censoring(random: np.random.Generator, seeds: int = 10) -> pd.DataFrame
     diverged = new & (log_loss > 0.97)
     status = np.where(diverged, "diverged", "ok")
     return table.assign(val_loss=np.where(diverged, np.nan, np.exp(log_loss)), status=status)
+
+
+def rename_seeds(table: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Give a table of effects the labels of seeds that were 0, 1, ..."""
+    if "carrier" not in table:
+        return table
+    names = [str(labels[int(seed)]) if seed else "" for seed in table["carrier"]]
+    cautions = [
+        text.replace(f"The seed {seed} alone", f"The seed {name} alone")
+        for text, seed, name in zip(table["caution"], table["carrier"], names, strict=True)
+    ]
+    return table.assign(carrier=names, caution=cautions)

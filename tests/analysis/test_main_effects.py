@@ -9,7 +9,16 @@ from scipy import stats
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, main_effects, seed_effects, verdicts
 
-from .generators import AXES, CONTROLS, FACTORS, grid, null_grid, planted, self_censoring
+from .generators import (
+    AXES,
+    CONTROLS,
+    FACTORS,
+    grid,
+    null_grid,
+    planted,
+    rename_seeds,
+    self_censoring,
+)
 
 TECHNIQUE: dict[str, str | float] = {"technique": "none"}
 
@@ -260,7 +269,7 @@ def test_order_labels_and_units_do_not_matter(random: object, unit: float, seeds
     moved = runs.assign(seed=labels[runs["seed"]], val_loss=runs["val_loss"] * unit)
     moved = moved.iloc[rng.permutation(len(moved))]
     axes = {axis: CONTROLS[axis] for axis in rng.permutation(FACTORS)}
-    original = effects_of(runs).sort_index()
+    original = rename_seeds(effects_of(runs).sort_index(), labels)
     other = main_effects(moved, axes, FACTORS[::-1]).set_index(["axis", "level"]).sort_index()
     pd.testing.assert_frame_equal(original, other, check_dtype=False, rtol=1e-6, atol=1e-9)
 

@@ -53,7 +53,8 @@ def seeds_needed(
     first_repeat
         Number of seeds with which splits of the table repeat, where no seed repeats one yet: then
         the part that lasts, now taken for all of the variance, can be estimated, and what it
-        forbids may be decided by so many seeds at least.  0 where splits never repeat.
+        forbids may be decided by so many seeds at least, if twice as many would do without that
+        part.  0 where splits never repeat.
     level_at
         The level at which a look at so many seeds would be judged; by default ``alpha``.
     confidence
@@ -118,7 +119,6 @@ class _Estimates:
     effect: Floats
     open_n: Floats
     size: Floats
-    whole_size: Floats  # in standard deviations of seeds
     shrinking: Floats
     lasting: Floats
 
@@ -139,7 +139,7 @@ class _Estimates:
             shrinking = np.where(lasting > 0, shrinking, sd)
             scaled = np.where(lasting > 0, effect / shrinking, sizes)
         open_n = np.where(effects["verdict"] == UNDECIDED, n, 0.0)
-        return cls(effect, open_n, scaled, sizes, shrinking, lasting)
+        return cls(effect, open_n, scaled, shrinking, lasting)
 
 
 def _count_seeds(
@@ -155,9 +155,11 @@ def _count_seeds(
     equivalence = np.array([for_equivalence(d, s, margin, each, power, r) for d, s, r in rows])
     needs_rows = (lasting > 0) & np.isnan(difference) & np.isnan(equivalence)
     if first_repeat:
-        items = zip(estimates.whole_size, open_n, np.zeros(len(ratio)), strict=True)
+        items = zip(estimates.size, open_n, np.zeros(len(ratio)), strict=True)
         plain = np.array([judge.seeds_for_difference(*item) for item in items])
-        difference = np.where(needs_rows, np.maximum(plain, first_repeat), difference)
+        # Beyond twice as many, nothing is known before the part is estimated.
+        plain = np.where(plain <= 2 * first_repeat, np.maximum(plain, first_repeat), np.nan)
+        difference, needs_rows = np.where(needs_rows, plain, difference), needs_rows & False
     return difference, equivalence, needs_rows
 
 

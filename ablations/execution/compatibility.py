@@ -141,6 +141,8 @@ def _match_tasks(
         _refuse(folder, "holds results of other tasks, none of which this study has")
     current, identity = study.task.identity(), identities[0]
     same_name = current["name"] == identity["name"]
+    if same_name:  # the default of its test rows depends on the judge
+        _refuse_other_judge(study, tables[0], folder)
     keys = [key for key in current if current[key] != identity.get(key)] if same_name else ["name"]
     differences = [f"{key} {identity.get(key)!r}, not {current[key]!r}" for key in keys]
     _refuse(folder, f"holds results with task {', '.join(differences).removeprefix('name ')}")
@@ -161,10 +163,7 @@ def _stored_identity(spec: object, study: Study) -> dict[str, Any]:
 def _refuse_other_settings(study: Study, stored: Mapping[str, Any], folder: Path) -> None:
     """Refuse a folder whose runs of a task were trained or judged in another way."""
     expected, suffix = study.plain(), f" of {study.task_label}" if study.task_label else ""
-    judge = stored.get("judge", "last")
-    if judge != study.judge:
-        message = f"holds results{suffix} judged by the {judge} epoch, not by the {study.judge} one"
-        _refuse(folder, message, f'give the study judge = "{judge}", or {OTHER_FOLDER}')
+    _refuse_other_judge(study, stored, folder, suffix)
     for key in ("model", *SETTINGS):
         if expected[key] != stored.get(key):
             differences = f"{key} {stored.get(key)!r}, not {expected[key]!r}"
@@ -173,6 +172,16 @@ def _refuse_other_settings(study: Study, stored: Mapping[str, Any], folder: Path
     if study.task_label and label != study.task_label:
         advice = f"give it this label, or {OTHER_FOLDER}"
         _refuse(folder, f"its task {study.task_label} has the label {label!r} there", advice)
+
+
+def _refuse_other_judge(
+    study: Study, stored: Mapping[str, Any], folder: Path, suffix: str = ""
+) -> None:
+    """Refuse a folder whose runs are judged by another epoch."""
+    judge = stored.get("judge", "last")
+    if judge != study.judge:
+        message = f"holds results{suffix} judged by the {judge} epoch, not by the {study.judge} one"
+        _refuse(folder, message, f'give the study judge = "{judge}", or {OTHER_FOLDER}')
 
 
 def _refuse_other_environment(folder: Path) -> None:

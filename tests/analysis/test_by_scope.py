@@ -114,31 +114,6 @@ def test_what_more_rows_would_decide_is_said() -> None:
     assert row["more"] >= 10
 
 
-@task
-class OneTable(Regression):
-    """A person's task, which splits one table and does not say so."""
-
-    name = "one-table"
-    inputs = 3
-    outputs = 1
-    rows = 30
-
-    def data(self, streams: Any) -> Data:
-        x = torch.linspace(-1, 1, 120).reshape(40, 3)
-        return split(x, x.sum(1, keepdim=True), self.rows, streams)
-
-
-@task
-class FreshRows(OneTable):
-    """A person's task that draws its rows, of which one is a function of the other."""
-
-    name = "fresh-rows"
-
-    def data(self, streams: Any) -> Data:
-        x = streams.uniform((40, 3), "data/x").float()
-        return split(x, x.sum(1, keepdim=True), self.rows, streams)
-
-
 @pytest.mark.parametrize(
     ("keys", "scope"),
     [
@@ -166,7 +141,31 @@ def test_the_scope_of_a_file(splitting: dict[str, Any], scope: str, tmp_path: Pa
     assert describe_scope(Study(task=spec, epochs=1, seeds=2)) == scope
 
 
+@pytest.mark.usefixtures("temporary_registry")
 def test_a_person_s_task_that_splits_one_table_is_known_by_its_rows() -> None:
+    @task
+    class OneTable(Regression):
+        """A person's task, which splits one table and does not say so."""
+
+        name = "one-table"
+        inputs = 3
+        outputs = 1
+        rows = 30
+
+        def data(self, streams: Any) -> Data:
+            x = torch.linspace(-1, 1, 120).reshape(40, 3)
+            return split(x, x.sum(1, keepdim=True), self.rows, streams)
+
+    @task
+    class FreshRows(OneTable):
+        """A person's task that draws its rows, of which one is a function of the other."""
+
+        name = "fresh-rows"
+
+        def data(self, streams: Any) -> Data:
+            x = streams.uniform((40, 3), "data/x").float()
+            return split(x, x.sum(1, keepdim=True), self.rows, streams)
+
     metadata = study_metadata(Study(task=OneTable(), epochs=1, seeds=2))
     assert metadata.scope == "table"
     assert metadata.judging is not None

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from ablations import cli, load
 from ablations.analysis import Design
-from ablations.analysis.ablation import Effects
+from ablations.analysis.ablation import ablation_effects
 from ablations.cli import app, parse_levels
 from ablations.report import summary
 from ablations.report.render import print_answer
@@ -133,24 +133,11 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
 
 
 def test_a_level_s_name_is_text_and_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    row = dict.fromkeys(("change", "change_low", "change_high", "effect", "p_adjusted"), 0.5)
-    words = {"axis": "norm", "level": "[bold]mine[/bold]", "control": "none", "verdict": "hurts"}
-    words |= {"depends_on": ""}
-    counts = {
-        "identical": 0,
-        "cells": 1,
-        "low": 0.4,
-        "high": 0.6,
-        "pairs": 9,
-        "seeds": 9,
-        "reachable": True,
-        "conditional": False,
-        "more": 0,
-    }
-    zeros = dict.fromkeys(("seeds_dropped", "cells_dropped", "diverged", "control_diverged"), 0)
-    design = Design(pd.DataFrame({"seed": [], "val_loss": []}))
-    effects = Effects(design, pd.DataFrame([row | words | counts | zeros]), pd.DataFrame())
-    print_answer(summary.summarise(effects))
+    seeds, levels = range(9), ("none", "[bold]mine[/bold]")
+    rows = [(seed, level, 1 + i + 0.01 * seed) for seed in seeds for i, level in enumerate(levels)]
+    runs = pd.DataFrame(rows, columns=["seed", "norm", "val_loss"])
+    design = Design(runs, ["norm"], {"norm": "none"}, levels={"norm": levels}, axes=("norm",))
+    print_answer(summary.summarise(ablation_effects(design)))
     _, first, *_ = capsys.readouterr().out.splitlines()
     assert "[bold]mine[/bold]" in first
 

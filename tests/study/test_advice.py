@@ -176,7 +176,8 @@ def test_by_the_best_epoch_regularizers_of_diabetes_are_undecided(tmp_path: Path
     best = results.effects("best_val_loss").set_index("level")
     assert best["change"].to_dict() == pytest.approx({"dropout": -0.020, "l2": -0.007}, abs=2e-3)
     bounds = best.loc["dropout", ["change_low", "change_high"]].tolist()
-    assert bounds == pytest.approx([-0.066, 0.028], abs=2e-3)
+    # On this table, looked at once, [-0.066, 0.028].
+    assert bounds == pytest.approx([-0.072, 0.035], abs=2e-3)
     assert set(best["verdict"]) == {"not enough evidence"}
     assert sentences[0].startswith("The control overfitted")
     assert "regularizer dropout −2.0" in sentences[0]
@@ -220,7 +221,10 @@ def test_class_weights_help_a_rare_class_by_balanced_accuracy(tmp_path: Path) ->
         sentences, results = advise(study, folder / "results")
         runs = results.runs[results.runs["regularizer"] == "none"]
         medians[weight] = runs["balanced_accuracy"].mean()
-        assert any("over 6 seeds by balanced_accuracy" in text for text in sentences)
+        if weight:
+            assert any("over 6 seeds by balanced_accuracy" in text for text in sentences)
+        else:
+            assert sentences[0].startswith("Whether anything was learned is not sure: the best of ")
         assert "judged on test rows, by loss and by balanced_accuracy." in sentences[-1]
         assert set(results.runs["baseline_balanced_accuracy"]) == {0.5}
         if not weight:
@@ -253,7 +257,7 @@ def test_loss_and_accuracy_disagree_about_digits_and_the_answer_says_where(tmp_p
     assert by_loss["label_smoothing"] == "hurts"
     assert by_accuracy["label_smoothing"] == "practically equal"
     text = next(text for text in sentences if text.startswith("By accuracy "))
-    assert "regularizer label_smoothing are practically equal (by validation loss: hurts)" in text
+    assert "regularizer label_smoothing is practically equal (by validation loss: hurts)" in text
     assert len(text.split()) <= 40
 
 

@@ -50,6 +50,7 @@ from ablations.analysis.trajectory import CONTROL, OVERFITTED, curve_endings, ef
 from ablations.analysis.variance import variance_shares
 from ablations.core.errors import RequestError, nearest
 from ablations.results import store
+from ablations.results.looks import Look
 from ablations.results.metadata import Level, StudyMetadata, in_order, label
 
 __all__ = ["Results", "load"]
@@ -112,7 +113,8 @@ class Results(ResultsByTask):
             ``depends_on`` and ``more``.
         """
         table = self._answer(ablation_table, outcome, **options)
-        self.record_look(self._untuned_design.look)
+        look: Look | None = self._untuned_design.look
+        self.record_look(look)
         return table
 
     def verdicts(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:

@@ -267,7 +267,7 @@ def _interval_here(
 
 def describe_counts(row: Mapping[str, object]) -> str:
     """Say on how many data sets a level does what: ``helps on 7 of 9 data sets, hurts on 1``."""
-    verbs = {HELPS: "helps", HURTS: "hurts", EQUAL: "is practically equal", UNDECIDED: "undecided"}
+    verbs = {HELPS: "helps", HURTS: "hurts", EQUAL: "practically equal", UNDECIDED: "undecided"}
     total = int(str(row["datasets"]))
     counts = [(verbs[word], int(str(row[COUNTS[word]]))) for word in VERDICTS]
     parts = [f"{verb} on {count}" for verb, count in counts if count]

@@ -15,13 +15,15 @@ from ablations.study.study import published
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def cells(tmp_path_factory: pytest.TempPathFactory) -> ablations.Results:
-    folder: Path = tmp_path_factory.mktemp("cells")
-    return ablations.run(Study.find("cells"), folder, reporter=Silent())
+def test_the_cells_of_the_notebook_are_reproduced(tmp_path: Path) -> None:
+    # One test, so that no second worker trains the 4,000 runs again.
+    cells = ablations.run(Study.find("cells"), tmp_path, reporter=Silent())
+    assert_every_printed_loss_is_one_that_we_could_have_printed(cells)
+    assert_the_step_cell_follows_the_printed_learning_rates(cells)
+    assert "90 of 90" in (cells.folder / "report.html").read_text(encoding="utf-8")
 
 
-def test_every_printed_loss_is_one_that_we_could_have_printed(cells: ablations.Results) -> None:
+def assert_every_printed_loss_is_one_that_we_could_have_printed(cells: ablations.Results) -> None:
     study = Study.find("cells")
     assert len(cells.runs) == 8 * 500
     assert (cells.runs["status"] == "ok").all()
@@ -46,12 +48,7 @@ def test_every_printed_loss_is_one_that_we_could_have_printed(cells: ablations.R
     assert outside == []
 
 
-def test_the_report_draws_and_counts_the_printed_curves(cells: ablations.Results) -> None:
-    page = (cells.folder / "report.html").read_text(encoding="utf-8")
-    assert "90 of 90" in page
-
-
-def test_the_step_cell_follows_the_printed_learning_rates(cells: ablations.Results) -> None:
+def assert_the_step_cell_follows_the_printed_learning_rates(cells: ablations.Results) -> None:
     run_id = cells.runs.loc[cells.runs["schedule"] == "step", "run_id"].iloc[0]
     rates = cells.curves.loc[cells.curves["run_id"] == run_id, "lr"].to_numpy()
     # The notebook prints the rate after each epoch, which is that of the next one.

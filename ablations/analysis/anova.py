@@ -30,6 +30,7 @@ ANOVA_COLUMNS = [
 ]  # fmt: skip
 WITHIN = "within"
 ASSUMES = "numbers independent of one another within strata, about normal, and of one spread"
+POOLED = "effects are alike in every {}: p is too small where they are not"
 
 
 @accept_table("factors", "scale")
@@ -86,13 +87,13 @@ def analysis_of_variance(
     vanishing = {name: design.unit for name, names in aliases.items() if names is None}
     table["confounded_with"] = table["source"].map({**aliases, **vanishing}).fillna("")
     has_error = bool((table["kind"] == "residual").any())
-    left_out = join_statements(
-        format_counts((int(data.diverged.sum()), "run that diverged")),
-        "" if has_error else "no estimate of error: as many effects as numbers",
-    )
+    diverged = format_counts((int(data.diverged.sum()), "run that diverged"))
+    saturated = "" if has_error else "no estimate of error: as many effects as numbers"
+    left_out = join_statements(diverged, saturated)
     procedure = _procedure(list(units), order, is_fixed=not strata, has_error=has_error)
     n = [len(rows)] * len(table)
-    return state_basis(table.assign(left_out=left_out), n, procedure, ASSUMES)[ANOVA_COLUMNS]
+    assumes = join_statements(ASSUMES, "" if strata or not units else POOLED.format(design.unit))
+    return state_basis(table.assign(left_out=left_out), n, procedure, assumes)[ANOVA_COLUMNS]
 
 
 SOURCE_COLUMNS = ["stratum", "source", "kind", "effect", "ss", "df"]

@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import pytest
+from sklearn.datasets import load_wine
 from typer.testing import CliRunner
 
 from ablations import Study, load
@@ -166,6 +167,22 @@ def test_your_own_task_optimizer_loss_and_metric_train_in_one_study(
             (result,) = trainer.train([training_run], 8)
             assert result.engine == "fused"
             assert result.curve[-1].val_loss == pytest.approx(judge.curve[-1].val_loss, rel=1e-3)
+
+
+def test_several_data_sets_train_in_one_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "several.toml").write_text(OWN["several.toml"])
+    table = load_wine(as_frame=True)
+    frame = table.frame.drop(columns="target").assign(grower=table.target_names[table.target])
+    frame.to_csv("wine.csv", index=False)
+    words = ["run", "several.toml", "--seeds", "1", "--epochs", "1", "--no-report"]
+    outcome = CliRunner().invoke(app, words)
+    assert outcome.exit_code == 0, outcome.output
+    runs = load("results/several").runs
+    assert (runs["status"] == "ok").all()
+    assert runs["task"].value_counts().to_dict() == {"breast_cancer": 3, "wine": 3, "digits": 3}
 
 
 def test_the_table_of_studies_is_true() -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 from ablations.analysis.arguments import check_mapping
 from ablations.analysis.coding import Bools, Column, Floats, Ints, fixed_order, rank_rows
 from ablations.analysis.design import Design, accept_table
-from ablations.analysis.inference import effect_columns, mean_and_sd
+from ablations.analysis.inference import draw_signs, effect_columns, mean_and_sd
 from ablations.analysis.pairing import complete_configurations, join_factors
 from ablations.analysis.scope import MeanEffects, deflation, describe_assumptions
 from ablations.analysis.statements import STATED, join_statements, state_basis
@@ -88,7 +88,8 @@ def compare_with_best(design: Design) -> BestTests:
     # The same flips are drawn, whatever the order of the rows.
     order = fixed_order(merit - merit.mean(axis=0))
     first = int(np.argmin(merit.mean(axis=0)))
-    signs = draw_signs(len(merit), flip_limit(merit.shape[1], design.alpha))
+    most = flip_limit(merit.shape[1], design.alpha)
+    signs = draw_signs(len(merit), most // 2, most.bit_length() - 1)
     factors = None
     if design.overlap or design.has_repeated_splits:
         factors = partial(deflation, design, blocks=complete.blocks[order])
@@ -161,19 +162,6 @@ def flip_limit(configurations: int, alpha: float) -> int:
     """Return how many flips are counted at most: fewer of many configurations, to bound time."""
     fewest = max(FEWEST_FLIPS, int(min(np.ceil(16 / alpha), MOST_FLIPS)))
     return max(fewest, min(MOST_FLIPS, MOST_LEADS // max(configurations, 1) ** 2))
-
-
-@lru_cache(maxsize=8)
-def draw_signs(n: int, most: int) -> Floats:
-    """Return patterns of n signs that with their opposites are all, or else ``most`` random ones.
-
-    The first is that of the data, and the random ones are always the same.
-    """
-    if 2**n <= most:
-        bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)
-        return np.asarray(1 - 2 * (bits & 1), dtype=float)
-    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(most // 2 - 1, n))
-    return np.vstack([np.ones((1, n)), random])
 
 
 def can_leave_out(design: Design, seeds: int) -> bool:

@@ -19,6 +19,7 @@ from ablations.analysis.scores import (
     performance_profiles,
     ranks_by_axis,
 )
+from ablations.analysis.statements import STATED
 from ablations.core.errors import RequestError
 from ablations.results.store import StoredResults
 
@@ -95,10 +96,10 @@ class ResultsByTask(StoredResults):
         names += ["improvement", "improvement_low", "improvement_high"]
         aggregates = aggregate_scores(dataset_scores(designs))[names]
         ranks = ranks_by_axis(effects, higher_is_better=is_higher)[[*KEY, "mean_rank"]]
-        columns = [name for name in table if name not in ("n", "procedure", "assumes", "left_out")]
+        columns = [name for name in table if name not in STATED]
         added = [*names[2:], "mean_rank"]
         table = table.merge(aggregates, "left", KEY).merge(ranks, "left", KEY)
-        return table[[*columns, *added, "n", "procedure", "assumes", "left_out"]]
+        return table[[*columns, *added, *STATED]]
 
     def dataset_effects(self, outcome: str | None = None, **options: Any) -> pd.DataFrame:
         """Every level against its control on each data set of a study of several tasks, as one
@@ -174,8 +175,7 @@ def _by_task(method: Question) -> Question:
             with _named_errors(name):
                 table = method(each, *args, **options)
             tables.append(table.drop(columns="task", errors="ignore").assign(task=name))
-        filled = [table for table in tables if len(table)] or tables[:1]
-        united = pd.concat(filled, ignore_index=True)
-        return united[["task", *(column for column in united if column != "task")]]
+        answers = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+        return answers[["task", *(column for column in answers if column != "task")]]
 
     return answer

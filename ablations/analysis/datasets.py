@@ -39,7 +39,7 @@ KEY = ["axis", "level"]
 CHANGE = ["change", "change_low", "change_high"]
 COUNTS = {HELPS: "helps", HURTS: "hurts", EQUAL: "equal", UNDECIDED: "undecided"}
 OVER_COLUMNS = [
-    "axis", "level", "control", "verdict", *CHANGE, "effect", "low", "high", "here_low",
+    "axis", "level", "control", "verdict", *CHANGE, "scale", "effect", "low", "high", "here_low",
     "here_high", "p", "p_adjusted", "p_floor", "reachable", "p_equivalent",
     "p_equivalent_adjusted", "within_margin", "datasets", *COUNTS.values(), "diverged",
     "control_diverged", "p_divergence", "sentence", *STATED,
@@ -167,7 +167,8 @@ def effects_over_datasets(
 
         - ``effect, low, high``: mean over data sets and its t interval, of data sets like these;
           ``here_low, here_high``: the interval of the mean over these data sets, in which seeds
-          are the units; ``change, change_low, change_high``: the effect as a fraction.
+          are the units; ``change, change_low, change_high``: the effect as a fraction; ``scale``:
+          ``log`` if all effects are log ratios, else ``difference``.
         - ``p, p_adjusted``: sign flips of data sets, before and after max-T over the levels;
           ``p_floor``: the smallest that so many data sets can give; ``reachable``: whether that is
           at most ``alpha``; ``p_equivalent, p_equivalent_adjusted, within_margin`` as in
@@ -191,6 +192,7 @@ def effects_over_datasets(
     words = verdicts(table, alpha=alpha, higher_is_better=higher_is_better)
     table = table.assign(
         verdict=words.where(table["n"] >= min_seeds(alpha), UNDECIDED),
+        scale="log" if is_log else "difference",
         sentence=[describe_counts(row) for row in table.to_dict("records")],
     )
     return _state_over(table, is_log, alpha)[OVER_COLUMNS]

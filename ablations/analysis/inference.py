@@ -95,7 +95,7 @@ def _flip(d: Floats) -> Floats:
     least = np.abs(d.sum(axis=0)) - 1e-9 * np.abs(d).sum(axis=0)
     if len(d) <= EXACT_BLOCKS:
         return _count_flips(d, least) / 2.0 ** len(d)
-    flips, exceeded = _signs(len(d)), np.zeros(d.shape[1])
+    flips, exceeded = _family_signs(len(d)), np.zeros(d.shape[1])
     for chunk in np.array_split(flips, max(1, len(flips) * d.shape[1] // 20_000_000)):
         exceeded += (np.abs(chunk @ d) >= least).sum(axis=0)
     return exceeded / len(flips)
@@ -152,7 +152,7 @@ def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = Fal
     order = np.argsort(-observed, kind="stable")
     exceeded = np.zeros(len(order))
     # Of two opposite patterns of signs the list has one.
-    flips, sides = _signs(len(d)), (1, -1) if one_sided else (1,)
+    flips, sides = _family_signs(len(d)), (1, -1) if one_sided else (1,)
     # A flip that ties with the data must count in spite of round-off.
     size = np.where(np.isfinite(observed), np.abs(observed), 0)
     least = (observed - 1e-9 * (1 + size))[order]
@@ -206,14 +206,20 @@ def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
     return 1 + math.ceil(math.log2(tests / alpha))
 
 
+def _family_signs(n: int) -> Floats:
+    return draw_signs(n, RESAMPLES + 1, EXACT_FAMILY_BLOCKS)
+
+
 @lru_cache(maxsize=8)
-def _signs(n: int) -> Floats:
-    """Half of all patterns of n signs, which with their opposites are all, or as many random ones,
-    always the same; not to be written to.
+def draw_signs(n: int, count: int, exact_blocks: int) -> Floats:
+    """Return patterns of n signs, a row each, not to be written to.
+
+    Up to ``exact_blocks`` they are all patterns without their opposites; else ``count`` of them,
+    the first that of the data and the others random, but always the same.
     """
-    if n <= EXACT_FAMILY_BLOCKS:
+    if n <= exact_blocks:
         return np.hstack([np.ones((2 ** max(n - 1, 0), min(n, 1))), _all_signs(max(n - 1, 0))])
-    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(RESAMPLES, n))
+    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(count - 1, n))
     return np.vstack([np.ones((1, n)), random])
 
 

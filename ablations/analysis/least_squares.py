@@ -30,12 +30,12 @@ def list_unpaired(design: Design) -> list[Unpaired]:
     """List the levels that no pair compares with their control, and why: without blocks, all."""
     unpaired = inestimable_main_effects(design)
     if design.block is None:
-        listed = {(row.axis, row.level) for row in unpaired}
+        inestimable = {(row.axis, row.level) for row in unpaired}
         for axis in design.contrasted_axes:
             levels = design.observations.columns[axis].levels
             others = [level for level in levels if level != design.controls[axis]]
             unpaired += [
-                Unpaired(axis, x, REPLICATES, "") for x in others if (axis, x) not in listed
+                Unpaired(axis, x, REPLICATES, "") for x in others if (axis, x) not in inestimable
             ]
     return unpaired
 
@@ -88,6 +88,16 @@ def _main_effect_columns(design: Design, rows: Ints) -> tuple[Floats, dict[tuple
     return np.stack(columns, axis=1), position
 
 
+def _contrast(item: _Comparison, position: dict[tuple[str, int], int], size: int) -> Floats | None:
+    """Return the level's coefficient less its control's, of all; None where one has no column."""
+    keys = (item.missing.axis, item.code), (item.missing.axis, item.control)
+    if not all(key in position for key in keys):
+        return None
+    contrast = np.zeros(size)
+    contrast[[position[key] for key in keys]] = 1, -1
+    return contrast
+
+
 def _contrast_weights(design: Design, rows: Ints, comparisons: Sequence[_Comparison]) -> Floats:
     """Weights of runs that estimate each comparison by least squares, missing where none do."""
     weights = np.full((len(comparisons), len(rows)), np.nan)
@@ -96,12 +106,9 @@ def _contrast_weights(design: Design, rows: Ints, comparisons: Sequence[_Compari
     columns, position = _main_effect_columns(design, rows)
     inverse = np.linalg.pinv(columns)
     for j, item in enumerate(comparisons):
-        axis = item.missing.axis
-        keys = (axis, item.code), (axis, item.control)
-        if not all(key in position for key in keys):
+        contrast = _contrast(item, position, columns.shape[1])
+        if contrast is None:
             continue
-        contrast = np.zeros(columns.shape[1])
-        contrast[[position[key] for key in keys]] = 1, -1
         solution = contrast @ inverse
         if np.abs(solution @ columns - contrast).max() < TOLERANCE:
             weights[j] = solution
@@ -229,13 +236,10 @@ def estimate_over_blocks(
     in_all = np.ones(len(data.blocks), dtype=bool)
     table = []
     for item in comparisons:
-        axis = item.missing.axis
-        contrast = np.zeros(columns.shape[1])
-        keys = (axis, item.code), (axis, item.control)
-        if not all(key in position for key in keys):
+        contrast = _contrast(item, position, columns.shape[1])
+        if contrast is None:
             continue
-        contrast[[position[key] for key in keys]] = 1, -1
-        level = data.columns[axis].codes[rows]
+        level = data.columns[item.missing.axis].codes[rows]
         is_repeated = bool(pd.DataFrame([block, level]).T.duplicated().any())
         is_clustered = allow_clusters and block.max() > 0 and is_repeated
         fit = _fit_contrast(columns, value, contrast, block, is_clustered=is_clustered)

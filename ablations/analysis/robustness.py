@@ -11,9 +11,11 @@ import numpy as np
 from scipy import linalg
 
 from ablations.analysis.coding import Floats, Ints
-from ablations.analysis.inference import hodges_lehmann, mean_and_sd, t_interval
+from ablations.analysis.inference import draw_signs, hodges_lehmann, mean_and_sd, t_interval
 
 RESAMPLES = 999
+EXACT_BLOCKS = 10
+"""Seeds up to which all sign flips are counted."""
 LEVEL = 0.05
 """The p up to which skewness is visible."""
 FEWEST, MOST = 5, 200
@@ -177,18 +179,11 @@ def _tail(resampled: Floats, observed: Floats | float, trials: int = 1) -> Any:
 
 def _flipped_skewness(d: Floats) -> Floats:
     """Return the skewness of standardised numbers, flipped around their mean: flips x columns."""
-    mean, cubes = (_signs(len(d)) @ numbers / len(d) for numbers in (d, d**3))
+    n = len(d)
+    signs = draw_signs(n, RESAMPLES + 1, EXACT_BLOCKS)[n > EXACT_BLOCKS :]
+    mean, cubes = (signs @ numbers / n for numbers in (d, d**3))
     # Of two values that flips make equal there is no spread, and no skewness.
     return np.asarray((cubes - 3 * mean + 2 * mean**3) / np.maximum(1 - mean**2, 1e-9) ** 1.5)
-
-
-@lru_cache(maxsize=8)
-def _signs(n: int) -> Floats:
-    """Patterns of n signs: all, without their opposites, or random ones, always the same."""
-    if 2 ** (n - 1) <= RESAMPLES:
-        bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)
-        return np.asarray(1.0 - 2 * (bits & 1))
-    return np.random.default_rng(0).choice([-1.0, 1.0], size=(RESAMPLES, n))
 
 
 def _rotate(d: Floats) -> Floats:

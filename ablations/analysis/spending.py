@@ -93,15 +93,15 @@ def unite_looks(ledgers: Sequence[Sequence[Look]]) -> tuple[Look, ...]:
     levels: dict[int, Look] = {}
     for look in sorted((look for ledger in ledgers for look in ledger), key=lambda x: -x.level):
         levels[look.seeds] = look
-    united: list[Look] = []
+    looks_of_all: list[Look] = []
     for seeds, look in sorted(levels.items()):
-        if united:
-            left = TOTAL - united[-1].spent
-            spent = united[-1].spent + left * _share(united[-1].seeds, seeds)
+        if looks_of_all:
+            before = looks_of_all[-1]
+            spent = before.spent + (TOTAL - before.spent) * _share(before.seeds, seeds)
         else:
             spent = FIRST
-        united.append(Look(seeds, look.level, spent, look.date, look.command))
-    return tuple(united)
+        looks_of_all.append(Look(seeds, look.level, spent, look.date, look.command))
+    return tuple(looks_of_all)
 
 
 @lru_cache(maxsize=4096)

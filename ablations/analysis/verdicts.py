@@ -78,7 +78,7 @@ def _find_doubt(row: Mapping[str, Any], design: Design) -> str:
     subject = f"Its {unit}s" if row["p_skewed"] <= design.alpha else f"The {unit}s of most levels"
     return (
         f"{subject} are skewed, and corrected for that p is {row['p_corrected']:.2g}: up to "
-        f"{unseen_rate(row['seeds']):.0%} of all {unit}s may be unlike its {row['seeds']}."
+        f"{100 * unseen_rate(row['seeds']):.0f} % of all {unit}s may be unlike its {row['seeds']}."
     )
 
 
@@ -92,7 +92,7 @@ def _describe_caution(row: Mapping[str, Any], design: Design) -> str:
     if row["verdict"] == UNDECIDED and row["p_adjusted"] <= alpha and row["doubt"]:
         return str(row["doubt"])
     if row["verdict"] == UNDECIDED and row["seeds"] < fewest and row["p_equivalent"] <= alpha:
-        return f"Seems equal, but fewer than {fewest} {design.unit}s show no equality."
+        return f"It seems equal, but fewer than {fewest} {design.unit}s cannot show that."
     if row["verdict"] not in (HELPS, HURTS) or not row["low"] <= 0 <= row["high"]:
         return ""
     if row["p_divergence"] <= alpha and row["diverged"] != row["control_diverged"]:

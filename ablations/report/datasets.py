@@ -27,7 +27,7 @@ _MOST_NAMES = 4
 
 def scale_over(table: pd.DataFrame) -> Scale:
     """Return the scale of the effects of a table over data sets."""
-    return "log" if table["procedure"].str.startswith("log").all() else "difference"
+    return "log" if (table["scale"] == "log").all() else "difference"
 
 
 def summarise_datasets(results: Results, table: pd.DataFrame | None = None) -> Answer:

@@ -212,13 +212,12 @@ def describe_look(design: Design) -> str:
     """Say which look this is, and what is left for later ones; nothing at the first."""
     if design.look is None or design.position < 2:
         return ""
-    left = TOTAL - design.ledger[-1].spent
     return write_text(
         "look",
         numbers=[f"{look.seeds:,}" for look in design.ledger[: design.position]],
         level=format_level(design.alpha),
         confidence=format_level(design.confidence),
-        left=format_level(left),
+        remaining=format_level(TOTAL - design.ledger[-1].spent),
     )
 
 

@@ -222,9 +222,7 @@ def _level(data: TasksData) -> str:
 def each_table(data: TasksData) -> Table | None:
     """Each level on each data set."""
     rows = data.effects[data.effects["pairs"] > 0]
-
     write = partial(format_relative, is_log=data.scale == "log")
-
     columns: list[Column] = [
         Column.name("task"),
         Column.level(pattern="{axis} " + ARROW + " {level}"),

@@ -90,7 +90,7 @@ def test_the_sentence_says_what_holds_of_this_table_alone() -> None:
     design, _ = make_design(0.9)
     assert sentence(design) == (
         "Seeds split one table at random; verdicts and intervals are about new data like it. On "
-        "this table alone norm layer hurts; whether this holds of new data like it is open."
+        "this table alone norm layer hurts; whether this holds for new data like it is open."
     )
     clear, _ = make_design(5.0)
     assert sentence(clear).endswith("verdicts and intervals are about new data like it.")

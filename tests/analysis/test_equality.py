@@ -26,13 +26,13 @@ def enumerate_flips(d: np.ndarray, margin: float) -> np.ndarray:
     signs = 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
     norms = np.sqrt((x**2).sum(axis=0))
     sums = (signs @ x) / norms
-    observed, p, left = x.sum(axis=0) / norms, np.empty(m), list(range(m))
+    observed, p, levels = x.sum(axis=0) / norms, np.empty(m), list(range(m))
     largest = 0.0
-    while left:
-        top = max(left, key=lambda j: observed[j])
-        share = float((sums[:, left].max(axis=1) >= observed[top] - 1e-9).mean())
+    while levels:
+        top = max(levels, key=lambda j: observed[j])
+        share = float((sums[:, levels].max(axis=1) >= observed[top] - 1e-9).mean())
         p[top] = largest = max(largest, share)
-        left.remove(top)
+        levels.remove(top)
     return p
 
 
@@ -58,7 +58,7 @@ def test_few_seeds_are_never_called_equal_and_the_row_says_why(seeds: int) -> No
     table = main_effects(planted({}, seeds=seeds, noise=1e-4), CONTROLS, FACTORS)
     few = seeds < 6
     assert set(table["verdict"]) == {UNDECIDED if few else EQUAL}
-    assert set(table["caution"].str.contains("fewer than 6 seeds show no equality")) == {few}
+    assert set(table["caution"].str.contains("fewer than 6 seeds cannot show that")) == {few}
     assert (table["within_margin"] > 0.95).all()
     needed = seeds_needed(table, margin=float(np.log1p(0.02)))
     assert (needed["more"] == 6 - seeds).all()

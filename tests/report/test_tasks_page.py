@@ -31,7 +31,7 @@ def test_the_first_screen_says_what_holds_on_others_and_on_how_many_of_these(pag
     assert "1 helps (regularizer l1" in head
     assert "1 hurts (norm layer" in head
     assert "norm layer: hurts on 6 of 6 data sets." in head
-    assert "only more data sets tell more of data sets like these" in head
+    assert "only more data sets tell more about data sets like these" in head
 
 
 def test_tables_hold_the_numbers_of_the_answers(page: Page, results: Results) -> None:

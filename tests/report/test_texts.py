@@ -58,7 +58,11 @@ def test_nothing_limits_a_certain_effect() -> None:
             "does not confirm: norm layer: its seeds are skewed.",
         ),
         ({"p_skewed": 0.01}, "skewed seeds", "Differences of norm layer are more skewed over"),
-        ({"verdict": EQUAL}, "rare failures", "do not exclude that up to"),
+        (
+            {"verdict": EQUAL},
+            "rare failures",
+            "none of 8 seeds failed, up to 31 % of all seeds may fail",
+        ),
     ],
 )
 def test_what_limits_an_effect(values: dict[str, Any], badge: str, words: str) -> None:

@@ -229,7 +229,7 @@ def for_difference_after(
 
     The effect is ``size`` standard deviations in ``pairs`` that are there; the mean of new ones
     varies about it (conditional power at the current trend: Lan & Wittes, 1988).  Of studies of
-    one level that are advised at six seeds, 54, 79 and 77 % are decided by as many as it says,
+    one level that are advised at six seeds, 56, 78 and 75 % are decided by as many as it says,
     where the true effect is 0.4, 0.8 and 1.2 deviations (``bench/calibration/looks.py``).
 
     Parameters

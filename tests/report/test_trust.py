@@ -24,8 +24,8 @@ from ablations.analysis import (
 from ablations.analysis.results import Results
 from ablations.report.data import EXCESS, MOST_EPOCHS, ReportData, build_report_data
 from ablations.report.figures.curves import level_curves
-from ablations.report.figures.effects import interaction_maps
 from ablations.report.figures.effects import main_effects as draw_effects
+from ablations.report.figures.heatmaps import interaction_maps
 from ablations.report.figures.trajectory import effects_over_time, trajectory_figures
 from ablations.report.formatting import ARROW, format_percent, format_signed
 from ablations.report.page import write_report

@@ -35,21 +35,22 @@ from ablations.report.formatting import (
     join_words,
     name_outcome,
 )
+from ablations.report.headline import Badge, FirstScreen, Sentence
 from ablations.report.run_tables import environments_table
-from ablations.report.style import theme_declarations
+from ablations.report.sections import Outline, Section, fill_page
 from ablations.report.summary import audit_caveats
-from ablations.report.texts import load_templates
+from ablations.report.texts import Caveat
 
-SECTIONS = {
-    "datasets": "Over data sets",
-    "each": "Data set by data set",
-    "ranks": "Mean ranks",
-    "profiles": "Performance profiles",
-    "pages": "A page of each",
-    "environment": "Environment",
-    "study": "Study",
-}
-"""Section id to title, in the order of the page."""
+OUTLINE = Outline(
+    (
+        Section("pages", "A page of each", {"pages": ""}),
+        Section("over", "Over data sets", {"datasets": ""}),
+        Section("by-data-set", "Data set by data set", {"each": ""}),
+        Section("all", "All levels together", {"ranks": "Mean ranks", "profiles": "Profiles"}),
+    ),
+    {"cautions": "Cautions", "environment": "Environment", "study": "Study"},
+)
+"""What the page shows, in its order; what has no content is left out."""
 
 
 @dataclass(frozen=True)
@@ -116,38 +117,39 @@ def list_tasks_figures(data: TasksData) -> Iterator[FigureSpec]:
 def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folder: str) -> str:
     """Fill the template of the page, whose figures lie in ``folder``."""
     results, metadata = data.results, data.results.require_metadata()
-    figures: dict[str, list[RenderedFigure]] = {}
-    for figure in drawings:
-        figures.setdefault(figure.spec.section, []).append(figure)
     tables = {
         "datasets": over_table(data),
         "each": each_table(data),
         "environment": environments_table(results),
     }
-    sections = {*figures, *(name for name, table in tables.items() if table), "pages", "study"}
-    return (
-        load_templates()
-        .get_template("report.html.j2")
-        .render(
-            metadata=metadata,
-            toml=results.study_toml,
-            theme=theme_declarations(),
-            band=format_margin(data.bound, data.scale),
-            alpha=_level(data),
-            answers=answer_over_datasets(results, data.over),
-            facts=count_runs(results),
-            caveats=[
-                describe_scope(results, data.over),
-                *limit_caveats(results),
-                *audit_caveats(results.audit),
-            ],
-            sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
-            figures=figures,
-            figures_folder=folder,
-            explorer=None,
-            pages=data.pages,
-            **tables,
-        )
+    caveats = [*limit_caveats(results), *audit_caveats(results.audit)]
+    texts = [describe_scope(results, data.over).text, *(caveat.text for caveat in caveats)]
+    return fill_page(
+        OUTLINE,
+        write_first_screen(data, caveats),
+        {*(name for name, table in tables.items() if table), "pages", "cautions", "study"},
+        drawings,
+        title=metadata.study,
+        description=metadata.description,
+        metadata=metadata,
+        toml=results.study_toml,
+        band=format_margin(data.bound, data.scale),
+        alpha=_level(data),
+        facts=count_runs(results),
+        cautions=[*metadata.cautions, *texts],
+        figures_folder=folder,
+        pages=data.pages,
+        **tables,
+    )
+
+
+def write_first_screen(data: TasksData, caveats: Sequence[Caveat]) -> FirstScreen:
+    """Say the answer over data sets for the first screen of the page."""
+    headline, *others = answer_over_datasets(data.results, data.over)
+    return FirstScreen(
+        Sentence(headline, "#datasets"),
+        tuple(Sentence(text, "#datasets") for text in others),
+        tuple(Badge(each.badge, each.text, "#evidence-cautions") for each in caveats if each.badge),
     )
 
 

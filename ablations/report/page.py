@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FIGURES_FOLDER = "figures"
 OUTLINE = Outline(
     (
+        Section("forest", "Level by level", {"ablation": ""}),
         Section("depends", "Where it depends", {"interactions": ""}),
         Section("over-time", "Over time", {"trajectory": "The effect", "curves": "The losses"}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
@@ -47,7 +48,6 @@ OUTLINE = Outline(
     {
         "cautions": "Cautions",
         "published": "Published curves",
-        "ablation": "Ablation table",
         "effects": "Main effects",
         "metrics": "By other metrics",
         "constant": "Against a constant",

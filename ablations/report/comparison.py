@@ -19,8 +19,9 @@ from ablations.report.figures.effects import comparison_figures
 from ablations.report.figures.gallery import draw_figures
 from ablations.report.formatting import (
     FEWEST_SEEDS,
-    format_change,
+    bracket,
     format_count,
+    format_effect,
     format_margin,
     join_words,
     name_outcome,
@@ -134,9 +135,8 @@ class Comparison:
     def describe_size(self, row: pd.Series | None = None) -> str:
         """Write the change of a row, by default the one over all pairs, with its interval."""
         row, scale = self.overall if row is None else row, self.first.design.scale
-        low, high = (format_change(row, scale, end) for end in ("low", "high"))
-        interval = f" [{low}, {high}]" if row["seeds"] >= FEWEST_SEEDS else ""
-        return f"{format_change(row, scale)}{interval}"
+        change, low, high = format_effect(row, scale)
+        return bracket(change, low, high) if row["seeds"] >= FEWEST_SEEDS else change
 
 
 def compare(

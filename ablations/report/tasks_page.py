@@ -28,10 +28,10 @@ from ablations.report.formatting import (
     ARROW,
     NOTHING,
     format_count,
+    format_fractions,
     format_margin,
     format_p,
-    format_percent,
-    format_relative,
+    format_relatives,
     join_words,
     name_outcome,
 )
@@ -166,16 +166,21 @@ def count_runs(results: Results) -> list[str]:
 
 def over_table(data: TasksData) -> Table | None:
     """Each level over data sets: verdict, effect, aggregates, and on how many it does what."""
-    write = partial(format_relative, is_log=data.scale == "log")
+    write = partial(format_relatives, is_log=data.scale == "log")
+    _, here = Column.estimate("", ("here_low", "here_low", "here_high"), write)
     columns = [
         Column("technique", _level_cell),
         Column("data sets like these", partial(_verdict_cell, is_higher=data.is_higher_better)),
-        Column.number(f"change of {data.outcome}", "change", format_percent),
-        Column.interval("95 % interval", "low", "high", write, lambda row: row["n"] > 1),
+        *Column.estimate(
+            f"change of {data.outcome}",
+            ("change", "change_low", "change_high"),
+            format_fractions,
+            lambda row: row["n"] > 1,
+        ),
         Column("adjusted p", format_p_over, _reachable_p, "number"),
-        Column.interval("of these data sets", "here_low", "here_high", write),
+        replace(here, heading="of these data sets"),
         Column("IQM", partial(_aggregate_cell, name="iqm", write=write)),
-        Column("P(better)", partial(_aggregate_cell, name="improvement", write=two_digits)),
+        Column("P(better)", partial(_aggregate_cell, name="improvement", write=_write_digits)),
         Column.number("mean rank", "mean_rank", _write_rank),
     ]
     return build_table(
@@ -183,12 +188,16 @@ def over_table(data: TasksData) -> Table | None:
     )
 
 
-def _aggregate_cell(row: Row, name: str, write: Callable[[float], str]) -> Cell:
+def _aggregate_cell(row: Row, name: str, write: Callable[[Sequence[float]], list[str]]) -> Cell:
     """An aggregate over all runs, with its interval below."""
-    ends = row[f"{name}_low"], row[f"{name}_high"]
-    note = "" if any(map(pd.isna, ends)) else f"{write(ends[0])} to {write(ends[1])}"
-    parts = (("low", ends[0]), ("high", ends[1]))
-    return Cell(write(row[name]), float(row[name]), "number", note, parts)
+    values = [float(row[f"{name}{end}"]) for end in ("", "_low", "_high")]
+    text, low, high = write(values)
+    note = "" if any(map(pd.isna, values[1:])) else f"{low} to {high}"
+    return Cell(text, values[0], "number", note, (("low", values[1]), ("high", values[2])))
+
+
+def _write_digits(values: Sequence[float]) -> list[str]:
+    return [two_digits(value) for value in values]
 
 
 def _write_rank(rank: float) -> str:
@@ -224,15 +233,13 @@ def _level(data: TasksData) -> str:
 def each_table(data: TasksData) -> Table | None:
     """Each level on each data set."""
     rows = data.effects[data.effects["pairs"] > 0]
-    write = partial(format_relative, is_log=data.scale == "log")
+    write = partial(format_relatives, is_log=data.scale == "log")
+    names = ("relative", "relative_low", "relative_high")
     columns: list[Column] = [
         Column.name("task"),
         Column.level(pattern="{axis} " + ARROW + " {level}"),
         Column("verdict", partial(_cautious_cell, is_higher=data.is_higher_better)),
-        Column.number("change", "relative", write),
-        Column.interval(
-            "95 % interval", "relative_low", "relative_high", write, lambda row: row["seeds"] > 1
-        ),
+        *Column.estimate("change", names, write, lambda row: row["seeds"] > 1),
         Column("adjusted p", format_p, _reachable_p, "number"),
         Column.number("seeds", "seeds"),
     ]

@@ -83,7 +83,7 @@ def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: 
     page = render_undrawn(replace(results, runs=runs), make_metadata())
     row = Results.from_stored(replace(results, runs=runs), make_metadata()).winner().iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
-    message = f"{size} [{low}, {high}] against all controls together, without the luck"
+    message = f"{size} [{low}, {high}] against the control, without the luck"
     assert f"The best configuration is regularizer l1: {message}" in page.words
     (member,) = page.rows("best-set")
     assert member["regularizer"].text == "l1"

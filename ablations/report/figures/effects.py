@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -48,7 +49,8 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
         return
     draw = partial(main_effects, data.effects, data.by_seed, data.design, data.outcome)
     answer = describe_effects(data.effects, data.design, "level")
-    yield FigureSpec.describe("effects", "main-effects", draw, answer=answer, outcome=data.outcome)
+    spec = FigureSpec.describe("effects", "main-effects", draw, answer=answer, outcome=data.outcome)
+    yield replace(spec, is_on_page=False)  # the forest of the first screen says it better
 
 
 def comparison_figures(

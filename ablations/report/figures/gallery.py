@@ -79,7 +79,7 @@ def _draw(spec: FigureSpec, most_inline: int) -> RenderedFigure:
     figure = freeze_layout(spec.draw())
     marks = number_marks(figure)
     png, svg = to_png(figure), to_svg(figure)
-    if len(svg) > most_inline:
+    if len(svg) > most_inline or not spec.is_on_page:
         return RenderedFigure(spec, png, svg, "")
     inline = to_inline_svg(write_marks(svg, figure, marks), spec.name)
     return RenderedFigure(spec, png, svg, inline, _draw_narrow(spec))

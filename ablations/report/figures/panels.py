@@ -37,6 +37,8 @@ class FigureSpec:
     """Draws the figure; its argument ``canvas`` is ``WIDE`` by default, or ``NARROW``."""
     alt: str
     caption: str
+    is_on_page: bool = True
+    """Whether the page shows it, or it is a file for papers only."""
 
     @classmethod
     def describe(cls, section: str, name: str, draw: Callable[..., Figure], **facts: Any) -> Self:

@@ -96,7 +96,7 @@ class Question:
     text: str  # ends with a question mark
     axis: str  # whose levels it is about
     level: Level | None = None  # the level that it is about; all of the axis without one
-    given: str = ""  # the axis on which the answer may depend
+    across: str = ""  # the axis on which the answer may depend
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def parse_question(value: object) -> Question | None:
 
 def check_question(question: Question, levels: Mapping[str, Sequence[Any]]) -> None:
     """Refuse a question about axes or a level that a study does not have."""
-    for key, axis in (("axis", question.axis), ("given", question.given)):
+    for key, axis in (("axis", question.axis), ("across", question.across)):
         if axis not in levels and (axis or key == "axis"):
             message = f"'{axis}' is no axis of this study; {nearest(axis, list(levels))}"
             raise RequestError(message, f"question.{key}")
@@ -100,8 +100,24 @@ def check_question(question: Question, levels: Mapping[str, Sequence[Any]]) -> N
         names = ", ".join(map(str, levels[question.axis]))
         message = f"{question.level!r} is no level of {question.axis} (levels: {names})"
         raise RequestError(message, "question.level")
-    if question.given == question.axis:
-        raise RequestError("an answer cannot depend on its own axis", "question.given")
+    if question.across == question.axis:
+        raise RequestError("an answer cannot depend on its own axis", "question.across")
+
+
+def check_tuning(tune_over: Sequence[str], levels: Mapping[str, Sequence[Any]], seeds: int) -> None:
+    """Refuse to tune over axes that a study lacks, over all, or with one seed."""
+    if not tune_over:
+        return
+    message, axes = "", [axis for axis, labels in levels.items() if len(labels) > 1]
+    unknown = next((axis for axis in tune_over if axis not in axes), None)
+    if unknown is not None:
+        message = f"'{unknown}' is no axis of several levels here; {nearest(unknown, axes)}"
+    elif set(axes) <= set(tune_over):
+        message = "all axes are tuned over, and none is left to compare"
+    elif seeds < 2:
+        message = "tuning needs at least two seeds, to choose on one half of them"
+    if message:
+        raise RequestError(message, "tune_over")
 
 
 def parse_exclusions(

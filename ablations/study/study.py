@@ -37,6 +37,7 @@ from ablations.study.parsing import (
     Seeds,
     Sources,
     check_question,
+    check_tuning,
     parse_exclusions,
     parse_question,
 )
@@ -114,7 +115,7 @@ class Study(Settings):
         rows where test rows judge and the seeds split one table.
     question
         A table: ``text``, what the study asks; ``axis``, whose levels answer it; and ``level`` and
-        ``given`` (another axis), where it is about one level, or about what the answer depends on.
+        ``across`` (another axis), where it is about one level, or about what the answer depends on.
         The report answers it first.
     vary
         What depends on the seed, all of it by default: ``"split"`` (data and validation rows),
@@ -198,7 +199,7 @@ class Study(Settings):
         self._check_published()
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
-        self._check_tuning()
+        check_tuning(self.tune_over, self.levels, len(self.seeds))
         if self.question:
             check_question(self.question, self.levels)
         refuse_equal_runs(self.configurations, self.vary, len(self.seeds))
@@ -221,20 +222,6 @@ class Study(Settings):
                 message = f"{len(grid.published)} losses for {epochs} epochs"
             if message:
                 raise RequestError(message, f"grid[{index}].published")
-
-    def _check_tuning(self) -> None:
-        if not self.tune_over:
-            return
-        message, axes = "", [axis for axis, labels in self.levels.items() if len(labels) > 1]
-        unknown = next((axis for axis in self.tune_over if axis not in axes), None)
-        if unknown is not None:
-            message = f"'{unknown}' is no axis of several levels here; {nearest(unknown, axes)}"
-        elif set(axes) <= set(self.tune_over):
-            message = "all axes are tuned over, and none is left to compare"
-        elif len(self.seeds) < 2:
-            message = "tuning needs at least two seeds, to choose on one half of them"
-        if message:
-            raise RequestError(message, "tune_over")
 
     @cached_property
     def code(self) -> dict[str, str]:

@@ -270,7 +270,7 @@ def test_a_study_without_a_name_has_the_name_of_its_file(tmp_path: Path) -> None
     assert Study.from_toml(path).name == "my-first-ever-study"
 
 
-QUESTION = {"text": "Does layer norm help?", "axis": "norm", "level": "layer", "given": "init"}
+QUESTION = {"text": "Does layer norm help?", "axis": "norm", "level": "layer", "across": "init"}
 NORMS = {"norm": ["none", "layer"]}
 
 
@@ -291,8 +291,8 @@ def test_a_question_changes_no_run_and_is_in_the_file() -> None:
         ({"text": " "}, "question.text"),
         ({"axis": "nrm"}, "question.axis"),
         ({"level": "batch"}, "question.level"),
-        ({"given": "norm"}, "question.given"),
-        ({"given": "rate"}, "question.given"),
+        ({"across": "norm"}, "question.across"),
+        ({"across": "rate"}, "question.across"),
         ({"levels": 1}, "question.levels"),
     ],
 )

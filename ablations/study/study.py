@@ -114,9 +114,8 @@ class Study(Settings):
         level on them, which is chosen on the other half of the seeds, or by each seed's validation
         rows where test rows judge and the seeds split one table.
     question
-        A table: ``text``, what the study asks; ``axis``, whose levels answer it; and ``level`` and
-        ``across`` (another axis), where it is about one level, or about what the answer depends on.
-        The report answers it first.
+        ``text``, ``axis``, ``level`` and ``across`` (``results.metadata.Question``): what the study
+        asks, and the report answers first.
     vary
         What depends on the seed, all of it by default: ``"split"`` (data and validation rows),
         ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during
@@ -338,11 +337,8 @@ class Study(Settings):
         varying = [grid for grid in data["grid"] if len(grid["axes"].get(axis, ())) > 1]
         for grid in varying or data["grid"]:
             grid["axes"] = grid["axes"] | {axis: levels}
-        question = self.question
-        if question and question.axis == axis and question.level is not None:
-            data["question"] = None  # the study may no longer have its level
-        # An exclusion loses the levels that the study no longer has.
-        complete = Study(**(data | {"exclude": []}))
+        # An exclusion loses the levels that the study no longer has, as may the question.
+        complete, question = Study(**(data | {"exclude": [], "question": None})), self.question
         if question and question.level in (None, *complete.levels.get(question.axis, ())):
             complete = complete.replace(question=question)
         axes = {axis for exclusion in self.exclude for axis in exclusion}

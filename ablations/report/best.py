@@ -16,7 +16,8 @@ from ablations.analysis.power import fewest_seeds
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
-    format_change,
+    format_effect,
+    format_estimate,
     format_number,
     format_ratio,
     name_outcome,
@@ -89,8 +90,7 @@ def _write_gain(effect: Mapping[str, Any] | pd.Series, mean: float, design: Desi
     """Write a difference from the controls, or the mean where there is none."""
     if pd.isna(effect["low"]):
         return f"a mean {name_outcome(design.outcome)} of {format_number(mean)}"
-    change, low, high = (format_change(effect, design.scale, end) for end in ("", "low", "high"))
-    return f"{change} [{low}, {high}] against all controls together"
+    return f"{format_estimate(effect, design.scale)} against the control"
 
 
 def _with_prefix(row: Row | pd.Series, prefix: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def best_set_table(data: ReportData) -> Table | None:
 def _effect_cell(row: Row, scale: Scale, prefix: str = "") -> Cell:
     """A difference, and its interval below it where it has one."""
     effect = _with_prefix(row, prefix)
-    change, low, high = (format_change(effect, scale, end) for end in ("", "low", "high"))
+    change, low, high = format_effect(effect, scale)
     note = "" if pd.isna(effect["low"]) else f"{low} to {high}"
     names = EFFECT_COLUMNS[3:] if scale == "log" else EFFECT_COLUMNS[:3]
     parts = tuple(zip(("", "low", "high"), (effect[name] for name in names), strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -99,6 +99,28 @@ class Column:
             low,
             "number interval",
             (("low", low), ("high", high)),
+        )
+
+    @classmethod
+    def estimate(
+        cls,
+        heading: str,
+        names: tuple[str, str, str],
+        write: Callable[[Sequence[float]], list[str]],
+        is_known: Callable[[Row], bool] = lambda _: True,
+    ) -> tuple[Column, Column]:
+        """A column of estimates and one of their intervals, each row in one unit."""
+
+        def write_all(row: Row) -> list[str]:
+            return write([float(row[name]) for name in names])
+
+        def write_interval(row: Row) -> str:
+            return " to ".join(write_all(row)[1:]) if is_known(row) else NOTHING
+
+        parts = (("low", names[1]), ("high", names[2]))
+        return (
+            cls(heading, lambda row: write_all(row)[0], names[0], "number"),
+            cls("95 % interval", write_interval, names[1], "number interval", parts),
         )
 
     @classmethod

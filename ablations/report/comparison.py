@@ -19,15 +19,17 @@ from ablations.report.figures.effects import comparison_figures
 from ablations.report.figures.gallery import draw_figures
 from ablations.report.formatting import (
     FEWEST_SEEDS,
-    format_change,
+    bracket,
     format_count,
+    format_effect,
     format_margin,
     join_words,
     name_outcome,
 )
+from ablations.report.headline import Badge, FirstScreen, Sentence
 from ablations.report.run_tables import facts_table, flatten
-from ablations.report.style import theme_declarations
-from ablations.report.texts import Caveat, load_templates, write_caveats, write_lines, write_text
+from ablations.report.sections import Outline, Section, fill_page
+from ablations.report.texts import Caveat, write_caveats, write_lines, write_text
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -35,6 +37,15 @@ if TYPE_CHECKING:
 
 FOLDER = "folder"
 """The axis on which runs of the two folders differ."""
+OUTLINE = Outline(
+    (
+        Section("by-level", "Level by level", {"levels": ""}),
+        Section("verdicts", "Verdicts that flipped", {"flipped": ""}),
+        Section("endings", "Runs that ended otherwise", {"changed_endings": ""}),
+    ),
+    {"cautions": "Cautions", "environment": "Environments"},
+)
+"""What the page of a comparison shows, in its order; what has no content is left out."""
 ALPHA = 0.05
 """The level of a change from one folder to the other, which is looked at once."""
 _LOSSES = ["objective", "train_loss", OUTCOME]
@@ -124,9 +135,8 @@ class Comparison:
     def describe_size(self, row: pd.Series | None = None) -> str:
         """Write the change of a row, by default the one over all pairs, with its interval."""
         row, scale = self.overall if row is None else row, self.first.design.scale
-        low, high = (format_change(row, scale, end) for end in ("low", "high"))
-        interval = f" [{low}, {high}]" if row["seeds"] >= FEWEST_SEEDS else ""
-        return f"{format_change(row, scale)}{interval}"
+        change, low, high = format_effect(row, scale)
+        return bracket(change, low, high) if row["seeds"] >= FEWEST_SEEDS else change
 
 
 def compare(
@@ -277,6 +287,21 @@ def find_caveats(comparison: Comparison) -> list[Caveat]:
     return caveats if comparison.changed else [*caveats, Caveat("", write_text("same_environment"))]
 
 
+def write_first_screen(comparison: Comparison) -> FirstScreen:
+    """Say what changed for the first screen of the page."""
+    headline, *others = sentences(comparison)
+    href = "#levels" if len(comparison.by_level) else ""
+    return FirstScreen(
+        Sentence(headline, href),
+        tuple(Sentence(text, href) for text in others),
+        tuple(
+            Badge(caveat.badge, caveat.text, "#evidence-cautions")
+            for caveat in find_caveats(comparison)
+            if caveat.badge
+        ),
+    )
+
+
 def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
     """Write the page of a comparison."""
     design, names = comparison.first.design, comparison.names
@@ -297,17 +322,22 @@ def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
         ),
         Column.number("pairs", "pairs", "{:,}".format),
     )  # fmt: skip
-    template = load_templates().get_template("comparison.html.j2")
-    return template.render(
-        metadata=metadata,
-        names=names,
-        theme=theme_declarations(),
-        answers=sentences(comparison),
-        caveats=find_caveats(comparison),
+    tables = {
+        "by_level": build_table("levels", levels, comparison.by_level),
+        "flipped": build_table("flipped", (Column.level(), before, after), comparison.flipped),
+        "endings": build_table("changed_endings", (before, after, runs), comparison.endings),
+        "environment": facts_table("changed_environment", facts),
+    }
+    parts = {"by_level": "levels", "endings": "changed_endings"}
+    return fill_page(
+        OUTLINE,
+        write_first_screen(comparison),
+        {parts.get(name, name) for name, table in tables.items() if table} | {"cautions"},
+        draw_figures(comparison_figures(comparison.by_level, design, names)),
+        title=f"{names[1]} against {names[0]}",
+        description=metadata.study,
+        facts=[f"{format_count(comparison.pairs, 'pair')} of runs"],
+        cautions=[caveat.text for caveat in find_caveats(comparison)],
         band=format_margin(design.margin, design.scale),
-        figures=draw_figures(comparison_figures(comparison.by_level, design, names)),
-        by_level=build_table("levels", levels, comparison.by_level),
-        flipped=build_table("flipped", (Column.level(), before, after), comparison.flipped),
-        endings=build_table("changed_endings", (before, after, runs), comparison.endings),
-        environment=facts_table("changed_environment", facts),
+        **tables,
     )

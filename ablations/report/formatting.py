@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -15,6 +15,9 @@ NARROW = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 ARROW = "\N{RIGHTWARDS ARROW}"
+Unit = Literal["percent", "ratio"]
+"""How relative changes are written."""
+EFFECT_ENDS = ("", "low", "high")
 FEWEST_SEEDS = 2
 """Seeds from which on an effect has an interval."""
 
@@ -30,18 +33,32 @@ def format_number(value: float, digits: int = 3) -> str:
     return text.rstrip(".").replace("-", MINUS)
 
 
-def format_percent(fraction: float) -> str:
-    """Write a relative change: ``+12.3 %``; from ten-fold on ``x12``, from a tenth down ``÷12``."""
+def choose_unit(fractions: Iterable[float]) -> Unit:
+    """Return the unit for relative changes that stand together: a ratio where one is ten-fold."""
+    return "ratio" if any(f >= 9 or -1 < f <= -0.9 for f in fractions) else "percent"
+
+
+def format_fraction(fraction: float, unit: Unit) -> str:
+    """Write a relative change: ``+12.3 %``, or as a ratio ``×1.12``."""
     if math.isnan(fraction):
         return NOTHING
-    if fraction >= 9:
-        return f"{TIMES}{format_number(1 + fraction)}"
-    if -1 < fraction <= -0.9:
-        return f"\N{DIVISION SIGN}{format_number(1 / (1 + fraction))}"
+    if unit == "ratio":
+        return f"{TIMES}{format_number(1 + fraction) if fraction > -1 else 0}"
     size = abs(100 * fraction)
     decimals = 0 if size >= 100 else 1 if size >= 0.95 else 2
-    text = f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
+    text = f"{100 * fraction:+,.{decimals}f}".replace("-", MINUS)
     return f"{'0' if float(f'{size:.{decimals}f}') == 0 else text}{NARROW}%"
+
+
+def format_fractions(fractions: Sequence[float], unit: Unit | None = None) -> list[str]:
+    """Write relative changes that stand together, as a change and its interval do, in one unit."""
+    unit = choose_unit(fractions) if unit is None else unit
+    return [format_fraction(fraction, unit) for fraction in fractions]
+
+
+def format_percent(fraction: float) -> str:
+    """Write a relative change that stands alone: ``+12.3 %``; ``×12.3`` where it is ten-fold."""
+    return format_fraction(fraction, choose_unit([fraction]))
 
 
 def round_changes(fractions: Sequence[float]) -> list[str]:
@@ -66,29 +83,62 @@ def format_level(level: float) -> str:
 
 
 def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, end: str = "") -> str:
-    """Write a row's effect, its ``low`` or its ``high``: in percent, or without ratio as it is."""
+    """Write a row's effect, its ``low`` or its ``high``, in the unit that fits all three; without
+    a ratio as a difference.
+    """
+    return format_effect(row, scale)[EFFECT_ENDS.index(end)]
+
+
+def format_effect(
+    row: Mapping[str, Any] | pd.Series, scale: Scale, prefix: str = "", unit: Unit | None = None
+) -> list[str]:
+    """Write a row's effect and the ends of its interval in one unit: three texts."""
     if scale == "log":
-        return format_percent(row[f"change_{end}" if end else "change"])
-    return format_signed(row[end or "effect"])
+        names = (f"{prefix}change{'_' if end else ''}{end}" for end in EFFECT_ENDS)
+        return format_fractions([float(row[name]) for name in names], unit)
+    return [format_signed(float(row[f"{prefix}{end or 'effect'}"])) for end in EFFECT_ENDS]
+
+
+def format_estimate(
+    row: Mapping[str, Any] | pd.Series, scale: Scale, prefix: str = "", unit: Unit | None = None
+) -> str:
+    """Write a row's effect with its interval: ``−12.3 % [−15.0 %, −9.1 %]``."""
+    return bracket(*format_effect(row, scale, prefix, unit))
+
+
+def bracket(estimate: str, low: str, high: str) -> str:
+    """Write an estimate with its interval, where it has one."""
+    return estimate if low == NOTHING else f"{estimate} [{low}, {high}]"
 
 
 def format_interval(row: Mapping[str, Any] | pd.Series, scale: Scale) -> str:
     """Write the interval of one row's effect; a dash for fewer than two seeds."""
     if row["seeds"] < FEWEST_SEEDS:
         return NOTHING
-    return f"{format_change(row, scale, 'low')} to {format_change(row, scale, 'high')}"
+    _, low, high = format_effect(row, scale)
+    return f"{low} to {high}"
+
+
+def format_differences(differences: Sequence[float], scale: Scale) -> list[str]:
+    """Write differences on the scale of the effects, in one unit."""
+    if scale == "log":
+        return format_fractions([math.expm1(difference) for difference in differences])
+    return [format_signed(difference) for difference in differences]
 
 
 def format_difference(difference: float, scale: Scale) -> str:
     """Write a difference on the scale of the effects."""
-    if scale == "log" and not math.isnan(difference):
-        return format_percent(math.expm1(difference))
-    return format_signed(difference)
+    return format_differences([difference], scale)[0]
+
+
+def format_relatives(values: Sequence[float], *, is_log: bool) -> list[str]:
+    """Write effects that data sets share, log ratios or shares of a typical size, in one unit."""
+    return format_fractions([math.expm1(value) if is_log else value for value in values])
 
 
 def format_relative(value: float, *, is_log: bool) -> str:
     """Write an effect that data sets share: a log ratio, or a share of a typical size."""
-    return format_percent(math.expm1(value) if is_log and not math.isnan(value) else value)
+    return format_relatives([value], is_log=is_log)[0]
 
 
 def format_margin(bound: float, scale: Scale) -> str:
@@ -121,6 +171,13 @@ def format_p(row: Mapping[str, Any] | pd.Series) -> str:
     if not row["reachable"]:
         return "out of reach"
     return "< 0.001" if row["p_adjusted"] < 0.001 else f"{row['p_adjusted']:.3f}"
+
+
+def format_plain_p(p: float) -> str:
+    """Write a p that is not adjusted, with its sign of relation: ``p < 0.001``, ``p = 0.042``."""
+    if math.isnan(p):
+        return "p unknown"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def format_share(value: float, form: str) -> str:

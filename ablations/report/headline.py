@@ -6,7 +6,12 @@ from dataclasses import dataclass
 
 from ablations.analysis.ablation import Effects
 from ablations.report.data import ReportData
-from ablations.report.summary import answer_sentences, effect_sentences, find_caveats
+from ablations.report.summary import (
+    answer_sentences,
+    audit_caveats,
+    effect_sentences,
+    find_caveats,
+)
 from ablations.report.texts import write_text
 from ablations.results.metadata import StudyMetadata
 
@@ -43,9 +48,16 @@ def write_first_screen(data: ReportData) -> FirstScreen:
     return FirstScreen(
         Sentence(first, "#forest"),
         tuple(Sentence(text, "#evidence-cautions") for text in others),
-        tuple(
-            Badge(caveat.badge, caveat.text, "#evidence-cautions")
-            for caveat in find_caveats(data.ablation)
+        (
+            *(Badge(text, "", "#evidence-cautions") for text in data.metadata.badges),
+            *(
+                Badge(caveat.badge, caveat.text, "#evidence-cautions")
+                for caveat in (
+                    *find_caveats(data.ablation),
+                    *audit_caveats(data.results.audit),
+                )
+                if caveat.badge
+            ),
         ),
     )
 

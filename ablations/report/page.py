@@ -18,16 +18,17 @@ from ablations.report.datasets import summarise_datasets
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.formatting import format_margin
+from ablations.report.headline import write_first_screen
 from ablations.report.run_tables import RUN_TABLES
 from ablations.report.scope import SCOPE_TABLES
-from ablations.report.style import theme_declarations
+from ablations.report.sections import Outline, Section, fill_page
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.tasks_page import (
     build_tasks_data,
     list_tasks_figures,
     render_tasks_page,
 )
-from ablations.report.texts import describe_audit, load_templates
+from ablations.report.texts import describe_audit
 from ablations.report.trust_tables import TRUST_TABLES
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
@@ -36,31 +37,34 @@ if TYPE_CHECKING:
     from ablations.results.store import StoredResults
 
 FIGURES_FOLDER = "figures"
-SECTIONS = {
-    "published": "Published curves",
-    "ablation": "Ablation table",
-    "metrics": "By other metrics",
-    "constant": "Against a constant",
-    "effects": "Main effects",
-    "shares": "Variance shares",
-    "interactions": "Interactions",
-    "curves": "Loss curves",
-    "trajectory": "Effect over time",
-    "scope": "What the verdicts are about",
-    "training": "Trained enough?",
-    "time": "Loss against time",
-    "spread": "Seed variance",
-    "timings": "What a step costs",
-    "ranking": "Ranking",
-    "best": "Best configurations",
-    "endings": "Diverged, failed, skipped",
-    "audit": "Audit of the fused engine",
-    "explorer": "Explorer",
-    "columns": "Columns of the data",
-    "environment": "Environment",
-    "study": "Study",
-}
-"""Section id to title, in the order of the page; empty sections are left out."""
+OUTLINE = Outline(
+    (
+        Section("forest", "Level by level", {"ablation": ""}),
+        Section("depends", "Where it depends", {"interactions": ""}),
+        Section("over-time", "Over time", {"trajectory": "The effect", "curves": "The losses"}),
+        Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
+        Section("explorer", "Explorer", {"explorer": ""}),
+    ),
+    {
+        "cautions": "Cautions",
+        "published": "Published curves",
+        "effects": "Main effects",
+        "metrics": "By other metrics",
+        "constant": "Against a constant",
+        "scope": "What the verdicts are about",
+        "training": "Trained enough?",
+        "shares": "Variance shares",
+        "ranking": "Ranking",
+        "best": "Best configurations",
+        "spread": "Seed variance",
+        "endings": "Diverged, failed, skipped",
+        "audit": "Audit of the fused engine",
+        "columns": "Columns of the data",
+        "environment": "Environment",
+        "study": "Study",
+    },
+)
+"""What the page of a task shows, in its order; what has no content is left out."""
 
 
 def write_report(
@@ -129,29 +133,30 @@ def render_page(
     data: ReportData, drawings: Sequence[RenderedFigure], folder: str = FIGURES_FOLDER
 ) -> str:
     """Fill the template of the page, whose figures lie in ``folder``."""
-    results, design = data.results, data.design
-    figures: dict[str, list[RenderedFigure]] = {}
-    for figure in drawings:
-        figures.setdefault(figure.spec.section, []).append(figure)
+    results, design, metadata = data.results, data.design, data.metadata
     builders = EFFECT_TABLES | TRUST_TABLES | RUN_TABLES | SCOPE_TABLES
     tables = {name: build(data) for name, build in builders.items()}
     tables |= {"columns": columns_table(data), "best_set": best_set_table(data)}
     explorer = build_explorer(data) if len(results.runs) else None
-    sections = {*figures, *(name for name, table in tables.items() if table), "study"}
-    sections |= {"explorer"} if explorer else set()
-    sections -= {"best"} if "time" in figures else set()
-    template = load_templates().get_template("report.html.j2")
-    return template.render(
-        metadata=data.metadata,
+    caveats = [*summary.find_caveats(data.ablation), *summary.audit_caveats(results.audit)]
+    texts = [*metadata.cautions, *(caveat.text for caveat in caveats)]
+    present = {name for name, table in tables.items() if table} | {"study"}
+    present |= {name for name in ("explorer",) if explorer} | {"cautions" for _ in texts}
+    if any(figure.spec.section == "time" for figure in drawings):
+        present -= {"best"}
+    return fill_page(
+        OUTLINE,
+        write_first_screen(data),
+        present,
+        drawings,
+        title=metadata.study,
+        description=metadata.description,
+        metadata=metadata,
         toml=results.study_toml,
-        theme=theme_declarations(),
         band=format_margin(design.margin, design.scale),
         alpha=f"{design.alpha:.2g}",
-        answers=summary.answer_sentences(data),
         facts=summary.run_counts(data),
-        caveats=[*summary.find_caveats(data.ablation), *summary.audit_caveats(results.audit)],
-        sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
-        figures=figures,
+        cautions=texts,
         figures_folder=folder,
         explorer=explorer,
         geometric=design.scale == "log",

@@ -10,7 +10,7 @@ from ablations.analysis import UNDECIDED, Scale
 from ablations.analysis.ablation import Effects
 from ablations.report.columns import Cell, Column, Row, Table, build_table
 from ablations.report.data import ReportData
-from ablations.report.formatting import NOTHING, format_change, format_interval, join_words
+from ablations.report.formatting import NOTHING, bracket, format_effect, join_words
 from ablations.report.texts import VERBS, shorten, write_text
 from ablations.results.metadata import Judging
 
@@ -75,11 +75,11 @@ def _verdict_cell(row: Row, scale: Scale, prefix: str) -> Cell:
     """The verdict in one scope, and below it the change with its interval."""
     effect = {name: row.get(f"{prefix}{name}", value) for name, value in row.items()}
     effect["seeds"] = row["n"]
-    change, ends = format_change(effect, scale), format_interval(effect, scale)
+    change, low, high = format_effect(effect, scale)
     names = ("change", "change_low", "change_high") if scale == "log" else ("effect", "low", "high")
     parts = tuple(zip(("change", "low", "high"), (effect[name] for name in names), strict=True))
     style_class = f"verdict {str(effect['verdict']).replace(' ', '-')}"
-    note = f"{change} [{ends}]" if row["n"] > 1 else change
+    note = bracket(change, low, high) if row["n"] > 1 else change
     return Cell(str(effect["verdict"]), None, style_class, note, (("", effect["verdict"]), *parts))
 
 

@@ -15,9 +15,9 @@ from ablations.analysis.outcomes import judged_loss
 from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
 from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.formatting import (
-    format_change,
-    format_percent,
-    format_signed,
+    bracket,
+    format_estimate,
+    format_fractions,
     join_words,
     name_outcome,
 )
@@ -113,8 +113,7 @@ def _format_gain(row: dict[str, Any]) -> str:
         return _format_size(row, "change")
     if pd.isna(row["effect"]):
         return ""
-    change, low, high = (format_signed(row[name]) for name in ("effect", "low", "high"))
-    return change if pd.isna(row["low"]) else f"{change} [{low}, {high}]"
+    return format_estimate(row, "difference")
 
 
 def _is_promising(row: dict[str, Any]) -> bool:
@@ -214,8 +213,8 @@ def _format_size(row: dict[str, Any], name: str) -> str:
     """Format a change with its interval, as a percentage; "" where it has no ratio."""
     if pd.isna(row[name]):
         return ""
-    change, low, high = (format_percent(row[f"{name}{end}"]) for end in ("", "_low", "_high"))
-    return change if pd.isna(row[f"{name}_low"]) else f"{change} [{low}, {high}]"
+    ends = [float(row[f"{name}{end}"]) for end in ("", "_low", "_high")]
+    return bracket(*format_fractions(ends))
 
 
 def _level_names(rows: pd.DataFrame) -> list[str]:
@@ -229,7 +228,6 @@ def _list_verdicts(effects: pd.DataFrame, ablation: Effects) -> Sequence[str]:
     # Those that are decided first: not all are named.
     rows = rows.sort_values("verdict", key=lambda v: ~v.isin([HELPS, HURTS]), kind="stable")
     for row in rows.to_dict("records"):
-        change, low, high = (format_change(row, scale, end) for end in ("", "low", "high"))
-        interval = "" if pd.isna(row["low"]) else f" [{low}, {high}]"
-        names.append(f"{row['axis']} {row['level']} {change}{interval}, {row['verdict']}")
+        size = format_estimate(row, scale)
+        names.append(f"{row['axis']} {row['level']} {size}, {row['verdict']}")
     return shorten(names, _MOST_NAMES)

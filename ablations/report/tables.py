@@ -20,7 +20,7 @@ from ablations.report.formatting import (
     NOTHING,
     TIMES,
     format_count,
-    format_difference,
+    format_differences,
     format_number,
     format_p,
     format_percent,
@@ -118,9 +118,8 @@ def _interval_cell(row: Row, *, scale: Scale) -> Cell:
     is_skewed = min(row["p_skewed"], row["p_shared_skew"]) <= LEVEL
     if math.isnan(row["robust_low"]) or not (is_skewed or row["carrier"]):
         return cell
-    estimate, low, high = (
-        format_difference(row[name], scale) for name in ("robust", "robust_low", "robust_high")
-    )
+    names = ("robust", "robust_low", "robust_high")
+    estimate, low, high = format_differences([row[name] for name in names], scale)
     return replace(cell, note=f"robust: {estimate}, {low} to {high}")
 
 
@@ -211,11 +210,10 @@ def doubles_table(data: ReportData) -> Table | None:
     doubles = data.interactions.dropna(subset="double")
     furthest = doubles["double"].abs().sort_values(ascending=False, kind="stable").index
     shown = doubles.loc[doubles.index.isin(furthest[:MOST_DOUBLES])]
-    write = partial(format_difference, scale=data.design.scale)
+    write = partial(format_differences, scale=data.design.scale)
     columns = (
         Column.level("levels", "{axis_a} {level_a} " + TIMES + " {axis_b} {level_b}"),
-        Column.number("beyond the sum", "double", write),
-        Column.interval("95 % interval", "double_low", "double_high", write),
+        *Column.estimate("beyond the sum", ("double", "double_low", "double_high"), write),
         Column.number("p", "p", two_digits),
         Column.number("adjusted p", "p_adjusted", two_digits),
         Column.number("seeds", "double_seeds", "{:.0f}".format),

@@ -28,28 +28,29 @@ from ablations.report.formatting import (
     ARROW,
     NOTHING,
     format_count,
+    format_fractions,
     format_margin,
     format_p,
-    format_percent,
-    format_relative,
+    format_relatives,
     join_words,
     name_outcome,
 )
+from ablations.report.headline import Badge, FirstScreen, Sentence
 from ablations.report.run_tables import environments_table
-from ablations.report.style import theme_declarations
+from ablations.report.sections import Outline, Section, fill_page
 from ablations.report.summary import audit_caveats
-from ablations.report.texts import load_templates
+from ablations.report.texts import Caveat
 
-SECTIONS = {
-    "datasets": "Over data sets",
-    "each": "Data set by data set",
-    "ranks": "Mean ranks",
-    "profiles": "Performance profiles",
-    "pages": "A page of each",
-    "environment": "Environment",
-    "study": "Study",
-}
-"""Section id to title, in the order of the page."""
+OUTLINE = Outline(
+    (
+        Section("pages", "A page of each", {"pages": ""}),
+        Section("over", "Over data sets", {"datasets": ""}),
+        Section("by-data-set", "Data set by data set", {"each": ""}),
+        Section("all", "All levels together", {"ranks": "Mean ranks", "profiles": "Profiles"}),
+    ),
+    {"cautions": "Cautions", "environment": "Environment", "study": "Study"},
+)
+"""What the page shows, in its order; what has no content is left out."""
 
 
 @dataclass(frozen=True)
@@ -116,38 +117,39 @@ def list_tasks_figures(data: TasksData) -> Iterator[FigureSpec]:
 def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folder: str) -> str:
     """Fill the template of the page, whose figures lie in ``folder``."""
     results, metadata = data.results, data.results.require_metadata()
-    figures: dict[str, list[RenderedFigure]] = {}
-    for figure in drawings:
-        figures.setdefault(figure.spec.section, []).append(figure)
     tables = {
         "datasets": over_table(data),
         "each": each_table(data),
         "environment": environments_table(results),
     }
-    sections = {*figures, *(name for name, table in tables.items() if table), "pages", "study"}
-    return (
-        load_templates()
-        .get_template("report.html.j2")
-        .render(
-            metadata=metadata,
-            toml=results.study_toml,
-            theme=theme_declarations(),
-            band=format_margin(data.bound, data.scale),
-            alpha=_level(data),
-            answers=answer_over_datasets(results, data.over),
-            facts=count_runs(results),
-            caveats=[
-                describe_scope(results, data.over),
-                *limit_caveats(results),
-                *audit_caveats(results.audit),
-            ],
-            sections=[(name, title) for name, title in SECTIONS.items() if name in sections],
-            figures=figures,
-            figures_folder=folder,
-            explorer=None,
-            pages=data.pages,
-            **tables,
-        )
+    caveats = [*limit_caveats(results), *audit_caveats(results.audit)]
+    texts = [describe_scope(results, data.over).text, *(caveat.text for caveat in caveats)]
+    return fill_page(
+        OUTLINE,
+        write_first_screen(data, caveats),
+        {*(name for name, table in tables.items() if table), "pages", "cautions", "study"},
+        drawings,
+        title=metadata.study,
+        description=metadata.description,
+        metadata=metadata,
+        toml=results.study_toml,
+        band=format_margin(data.bound, data.scale),
+        alpha=_level(data),
+        facts=count_runs(results),
+        cautions=[*metadata.cautions, *texts],
+        figures_folder=folder,
+        pages=data.pages,
+        **tables,
+    )
+
+
+def write_first_screen(data: TasksData, caveats: Sequence[Caveat]) -> FirstScreen:
+    """Say the answer over data sets for the first screen of the page."""
+    headline, *others = answer_over_datasets(data.results, data.over)
+    return FirstScreen(
+        Sentence(headline, "#datasets"),
+        tuple(Sentence(text, "#datasets") for text in others),
+        tuple(Badge(each.badge, each.text, "#evidence-cautions") for each in caveats if each.badge),
     )
 
 
@@ -164,16 +166,21 @@ def count_runs(results: Results) -> list[str]:
 
 def over_table(data: TasksData) -> Table | None:
     """Each level over data sets: verdict, effect, aggregates, and on how many it does what."""
-    write = partial(format_relative, is_log=data.scale == "log")
+    write = partial(format_relatives, is_log=data.scale == "log")
+    _, here = Column.estimate("", ("here_low", "here_low", "here_high"), write)
     columns = [
         Column("technique", _level_cell),
         Column("data sets like these", partial(_verdict_cell, is_higher=data.is_higher_better)),
-        Column.number(f"change of {data.outcome}", "change", format_percent),
-        Column.interval("95 % interval", "low", "high", write, lambda row: row["n"] > 1),
+        *Column.estimate(
+            f"change of {data.outcome}",
+            ("change", "change_low", "change_high"),
+            format_fractions,
+            lambda row: row["n"] > 1,
+        ),
         Column("adjusted p", format_p_over, _reachable_p, "number"),
-        Column.interval("of these data sets", "here_low", "here_high", write),
+        replace(here, heading="of these data sets"),
         Column("IQM", partial(_aggregate_cell, name="iqm", write=write)),
-        Column("P(better)", partial(_aggregate_cell, name="improvement", write=two_digits)),
+        Column("P(better)", partial(_aggregate_cell, name="improvement", write=_write_digits)),
         Column.number("mean rank", "mean_rank", _write_rank),
     ]
     return build_table(
@@ -181,12 +188,16 @@ def over_table(data: TasksData) -> Table | None:
     )
 
 
-def _aggregate_cell(row: Row, name: str, write: Callable[[float], str]) -> Cell:
+def _aggregate_cell(row: Row, name: str, write: Callable[[Sequence[float]], list[str]]) -> Cell:
     """An aggregate over all runs, with its interval below."""
-    ends = row[f"{name}_low"], row[f"{name}_high"]
-    note = "" if any(map(pd.isna, ends)) else f"{write(ends[0])} to {write(ends[1])}"
-    parts = (("low", ends[0]), ("high", ends[1]))
-    return Cell(write(row[name]), float(row[name]), "number", note, parts)
+    values = [float(row[f"{name}{end}"]) for end in ("", "_low", "_high")]
+    text, low, high = write(values)
+    note = "" if any(map(pd.isna, values[1:])) else f"{low} to {high}"
+    return Cell(text, values[0], "number", note, (("low", values[1]), ("high", values[2])))
+
+
+def _write_digits(values: Sequence[float]) -> list[str]:
+    return [two_digits(value) for value in values]
 
 
 def _write_rank(rank: float) -> str:
@@ -222,15 +233,13 @@ def _level(data: TasksData) -> str:
 def each_table(data: TasksData) -> Table | None:
     """Each level on each data set."""
     rows = data.effects[data.effects["pairs"] > 0]
-    write = partial(format_relative, is_log=data.scale == "log")
+    write = partial(format_relatives, is_log=data.scale == "log")
+    names = ("relative", "relative_low", "relative_high")
     columns: list[Column] = [
         Column.name("task"),
         Column.level(pattern="{axis} " + ARROW + " {level}"),
         Column("verdict", partial(_cautious_cell, is_higher=data.is_higher_better)),
-        Column.number("change", "relative", write),
-        Column.interval(
-            "95 % interval", "relative_low", "relative_high", write, lambda row: row["seeds"] > 1
-        ),
+        *Column.estimate("change", names, write, lambda row: row["seeds"] > 1),
         Column("adjusted p", format_p, _reachable_p, "number"),
         Column.number("seeds", "seeds"),
     ]

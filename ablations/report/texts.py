@@ -11,11 +11,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design, audit_failure
 from ablations.report.formatting import (
     format_change,
     format_count,
     format_number,
+    format_plain_p,
     format_ratio,
     join_words,
     name_outcome,
@@ -49,7 +50,7 @@ def load_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (format_count, format_number, format_ratio, join_words)
+    functions = (format_count, format_number, format_plain_p, format_ratio, join_words)
     environment.globals |= {function.__name__: function for function in functions}
     return environment
 
@@ -141,16 +142,15 @@ def describe_noise_floor(row: Any) -> str:
 
 
 def describe_audit(audit: pd.DataFrame) -> str:
-    """Say what the fusion audit found, where it found nothing wrong."""
-    comparable = audit[audit["epochs_compared"] > 0] if "epochs_compared" in audit else audit
-    rows = comparable if len(comparable) else audit
-    exact = rows["deviation_float64"].max()
+    """Say what the audit of the fused engine found."""
+    n_incomparable = int((audit["epochs_compared"] == 0).sum()) if "epochs_compared" in audit else 0
+    shares = (audit["deviation"] / audit["tolerance"]).dropna()
     return write_text(
         "audit_sentence",
         n=len(audit),
-        deviation=rows["deviation"].max(),
-        share=(rows["deviation"] / rows["tolerance"]).max(),
-        exact=None if pd.isna(exact) else exact,
-        incomparable=int((audit["epochs_compared"] == 0).sum()),
+        judged=len(audit) - n_incomparable,
+        failure=audit_failure(audit),
+        share=shares.max() if len(shares) else 0.0,
+        incomparable=n_incomparable,
         changed=int((~audit["repeated"].astype(bool)).sum()),
     )

@@ -15,11 +15,13 @@ from ablations.report.columns import Cell, Column, Row, Table, build_table, four
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
     ARROW,
+    bracket,
     format_change,
+    format_differences,
+    format_effect,
+    format_fractions,
     format_interval,
     format_margin,
-    format_percent,
-    format_signed,
 )
 
 
@@ -46,10 +48,10 @@ def training_table(data: ReportData) -> Table | None:
 def _ending_columns(heading: str, prefix: str, rows: pd.DataFrame) -> tuple[Column, Column]:
     """A change of the validation loss and its interval, in percent where losses have a ratio."""
     is_log = bool(rows[f"{prefix}_change"].notna().any())
-    name, write = (f"{prefix}_change", format_percent) if is_log else (prefix, format_signed)
-    size, low, high = name if is_log else f"{prefix}_effect", f"{name}_low", f"{name}_high"
-    interval = Column.interval("95 % interval", low, high, write, lambda row: row[low] == row[low])
-    return Column.number(heading, size, write), interval
+    name = f"{prefix}_change" if is_log else prefix
+    names = name if is_log else f"{prefix}_effect", f"{name}_low", f"{name}_high"
+    write = partial(format_differences, scale="difference") if not is_log else format_fractions
+    return Column.estimate(heading, names, write, lambda row: row[names[1]] == row[names[1]])
 
 
 def describe_ending(row: Row) -> str:
@@ -145,11 +147,11 @@ def _effect_cell(
     effect = rows.get((row["axis"], row["level"]))
     if effect is None or not effect["pairs"]:
         return Cell("not compared", parts=(("", "not compared"),))
-    change, ends = format_change(effect, scale), format_interval(effect, scale)
+    change, low, high = format_effect(effect, scale)
     names = ("change", "change_low", "change_high") if scale == "log" else ("effect", "low", "high")
     parts = tuple(zip(("change", "low", "high"), (effect[name] for name in names), strict=True))
     style_class = f"{verdict_class} {effect['verdict'].replace(' ', '-')}"
-    note = f"{change} [{ends}]" if effect["seeds"] > 1 else change
+    note = bracket(change, low, high) if effect["seeds"] > 1 else change
     return Cell(str(effect["verdict"]), None, style_class, note, (("", effect["verdict"]), *parts))
 
 

@@ -12,7 +12,7 @@ from ablations.report.page import render_page
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
 
 
 @dataclass

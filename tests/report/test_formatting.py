@@ -8,10 +8,14 @@ import pytest
 from ablations.analysis import Design
 from ablations.core.files import file_names
 from ablations.report.formatting import (
+    format_change,
     format_count,
+    format_estimate,
+    format_interval,
     format_number,
     format_p,
     format_percent,
+    format_plain_p,
     format_signed,
     join_words,
     round_changes,
@@ -33,11 +37,43 @@ MINUS = "\N{MINUS SIGN}"
         (1.5, f"+150{SPACE}%"),
         (11.3, "\N{MULTIPLICATION SIGN}12.3"),
         (1e-9, f"0{SPACE}%"),
+        (-0.95, "\N{MULTIPLICATION SIGN}0.0500"),
+        (23.1, "\N{MULTIPLICATION SIGN}24.1"),
+        (-1.0, f"{MINUS}100{SPACE}%"),
         (math.nan, "\N{EN DASH}"),
     ],
 )
 def test_percent(fraction: float, text: str) -> None:
     assert format_percent(fraction) == text
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ((-0.89, -0.911, -0.875), "×0.110 [×0.0890, ×0.125]"),
+        ((8.0, 7.0, 9.5), "×9.00 [×8.00, ×10.5]"),
+        ((-0.05, -0.08, 0.012), f"{MINUS}5.0{SPACE}% [{MINUS}8.0{SPACE}%, +1.2{SPACE}%]"),
+        ((-0.05, math.nan, math.nan), f"{MINUS}5.0{SPACE}%"),
+    ],
+)
+def test_a_change_and_its_interval_are_in_one_unit(
+    changes: tuple[float, float, float], text: str
+) -> None:
+    row = dict(zip(("change", "change_low", "change_high"), changes, strict=True))
+    assert format_estimate(row, "log") == text
+    ends = format_interval(row | {"seeds": 8}, "log").split(" to ")
+    assert all(end in text for end in ends) or math.isnan(changes[1])
+    assert format_change(row, "log") == text.split(" [")[0]
+
+
+def test_differences_are_in_the_unit_of_the_outcome() -> None:
+    row = {"effect": 0.0123, "low": -0.002, "high": 0.03}
+    assert format_estimate(row, "difference") == f"+0.012 [{MINUS}0.002, +0.030]"
+
+
+def test_small_p_are_bounded() -> None:
+    texts = [format_plain_p(p) for p in (1e-9, 0.0123, 0.25, math.nan)]
+    assert texts == ["p < 0.001", "p = 0.012", "p = 0.25", "p unknown"]
 
 
 def test_numbers() -> None:

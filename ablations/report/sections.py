@@ -1,0 +1,95 @@
+"""The outline of a page: its open sections, and the evidence folded below them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.report.figures.gallery import RenderedFigure
+from ablations.report.headline import FirstScreen
+from ablations.report.style import theme_declarations
+from ablations.report.texts import load_templates
+
+TEMPLATE = "report.html.j2"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page: its address, its heading, and its parts, templates to headings.
+
+    A part without a heading stands below the heading of its section.
+    """
+
+    id: str
+    title: str
+    parts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a page can show, in its order.
+
+    A part ``curves`` is filled in from ``sections/curves.html.j2`` and has the address
+    ``#curves``; a folded one has ``#evidence-curves``.
+    """
+
+    open: tuple[Section, ...]
+    folded: Mapping[str, str]
+    """Template to heading of each piece of evidence."""
+
+    def list_open(self, present: Collection[str]) -> list[Section]:
+        """List the sections that have anything to show, with the parts that are present."""
+        sections = []
+        for section in self.open:
+            parts = {name: text for name, text in section.parts.items() if name in present}
+            if len(parts) == 1:
+                parts = dict.fromkeys(parts, "")
+            if parts:
+                sections.append(Section(section.id, section.title, parts))
+        return sections
+
+    def list_folded(self, present: Collection[str]) -> list[tuple[str, str]]:
+        """List templates and headings of the evidence that is present."""
+        return [(name, title) for name, title in self.folded.items() if name in present]
+
+
+def fill_page(
+    outline: Outline,
+    screen: FirstScreen,
+    present: Collection[str],
+    drawings: Sequence[RenderedFigure] = (),
+    **content: Any,
+) -> str:
+    """Fill the template of all pages.
+
+    Parameters
+    ----------
+    outline
+        What the page can show.
+    screen
+        The words of the first screen.
+    present
+        The parts for which there is something to show, besides those that have figures.
+    drawings
+        The figures, each in the part that its specification names.
+    content
+        What the templates of the parts need.
+    """
+    figures: dict[str, list[RenderedFigure]] = {}
+    for figure in drawings:
+        figures.setdefault(figure.spec.section, []).append(figure)
+    present = {*present, *figures}
+    optional = {"description": "", "forest": None, "explorer": None, "figures_folder": ""}
+    return (
+        load_templates()
+        .get_template(TEMPLATE)
+        .render(
+            **optional | content,
+            screen=screen,
+            theme=theme_declarations(),
+            sections=outline.list_open(present),
+            evidence=outline.list_folded(present),
+            figures=figures,
+        )
+    )

@@ -1,0 +1,362 @@
+"""The sentences below the headline: the evidence, what to use and its cost, and one caution."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
+from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
+from ablations.report.answer_drafts import (
+    CAUTIONS,
+    CONSTANT,
+    ENDINGS,
+    best_condition,
+    worst_findings,
+)
+from ablations.report.drafts import (
+    BEST_VAL_LOSS,
+    SENTENCE_WORDS,
+    Draft,
+    Subject,
+    count_words,
+    draft,
+)
+from ablations.report.findings import Finding, sort_by_size
+from ablations.report.formatting import (
+    TIMES,
+    format_count,
+    format_fractions,
+    format_number,
+    join_words,
+    name_outcome,
+)
+from ablations.report.phrases import name_axis
+from ablations.report.soundness import judge_learning
+
+MOST_SENTENCES = 3
+BEST = "#evidence-best"
+TRAINING = "#evidence-training"
+_MOST_NAMES = 3
+_MOST_DIVERGED = 0.02
+"""Share of diverged runs from which on the first screen speaks of them."""
+
+
+def draft_sentences(subject: Subject) -> list[Draft]:
+    """Choose two or three sentences: the evidence, what to use or what is open, one caution."""
+    design = subject.design
+    if not (design.untuned.runs["status"] == "ok").any():
+        return []
+    if not judge_learning(subject.ablation).has_learned:
+        drafts = [_draft_unlearned(subject), draft_caution(subject, is_learned=False)]
+    elif len(subject.ablation.published):
+        drafts = [_draft_printed(subject), *_draft_effects(subject), draft_caution(subject)]
+    else:
+        caution = draft_caution(subject)
+        most = MOST_SENTENCES - (caution is not None)
+        drafts = [*_draft_effects(subject)[:most], caution]
+    return [each for each in drafts if each is not None][:MOST_SENTENCES]
+
+
+def _draft_effects(subject: Subject) -> list[Draft]:
+    """What helped, what to use, what hurt, what is open; the most important first."""
+    if not subject.findings or not subject.design.verdict_level:
+        return []
+    if not subject.ablation.effects["reachable"].any():
+        return []
+    helping = [each for each in subject.with_verdict(HELPS) if each.kind == "steady"]
+    conditional = best_condition(subject.findings)
+    drafts: list[Draft | None] = []
+    if helping:
+        drafts.append(_draft_helped(subject, helping))
+    elif conditional:
+        drafts.append(_draft_helped_if(subject, conditional))
+    drafts.append(_draft_use(subject))
+    if not helping and not conditional:
+        drafts.insert(0, _draft_hurt(subject))
+    drafts += [_draft_open(subject), _draft_equal(subject)]
+    return [each for each in drafts if each is not None]
+
+
+def _worst(subject: Subject) -> dict[str, str]:
+    """The level that hurts most, for the end of another sentence."""
+    hurting = [each for each in worst_findings(subject) if each.kind == "steady"]
+    if not hurting or hurting[0].row["diverged"]:
+        return {"worst": "", "worst_change": ""}
+    worst = hurting[0]
+    return {"worst": subject.short_name(worst), "worst_change": subject.change(worst.row)}
+
+
+def _draft_helped(subject: Subject, helping: Sequence[Finding]) -> Draft:
+    best = helping[0]
+    facts = {
+        "name": subject.name(best),
+        "scope": subject.scope(best),
+        "outcome": subject.wording.outcome,
+        "estimate": subject.wording.estimate(best.row),
+        "second": subject.second(best),
+        "seeds": format_count(int(best.row["seeds"]), subject.design.unit),
+        **_worst(subject),
+    }
+    shorter: list[Mapping[str, Any]] = [
+        {"name": subject.short_name(best)},
+        {"worst": ""},
+        {"scope": ""},
+        {"second": ""},
+    ]
+    return draft("helped", subject.evidence(best), facts, *shorter)
+
+
+def _draft_helped_if(subject: Subject, finding: Finding) -> Draft:
+    level, part = finding.largest(HELPS)
+    facts: dict[str, Any] = {
+        "name": subject.name(finding),
+        "outcome": subject.wording.outcome,
+        "here": subject.condition(finding.across, [level], finding.parts),
+        "gain": subject.wording.estimate(part),
+        "there": "",
+        "loss": "",
+        "seeds": format_count(int(part["seeds"]), subject.design.unit),
+    }
+    if finding.levels_with(HURTS):
+        level, part = finding.largest(HURTS)
+        facts["there"] = subject.condition(finding.across, [level], finding.parts)
+        facts["loss"] = subject.wording.estimate(part)
+    shorter = {"name": subject.short_name(finding)}
+    return draft("helped_if", subject.evidence(finding), facts, shorter, {"there": ""})
+
+
+def _draft_hurt(subject: Subject) -> Draft | None:
+    hurting = worst_findings(subject)
+    if not hurting:
+        return None
+    worst = hurting[0]
+    facts: dict[str, Any] = {"name": subject.name(worst), "others": len(hurting) - 1}
+    if worst.row["diverged"] > worst.row["control_diverged"]:
+        row = worst.row
+        facts |= {"runs": f"{row['pairs']:,}", "control": f"{row['control_diverged']:,}"}
+        facts["diverged"] = f"{row['diverged']:,}"
+        return draft("diverges", subject.evidence(worst), facts)
+    facts |= {
+        "scope": subject.scope(worst),
+        "outcome": subject.wording.outcome,
+        "estimate": subject.wording.estimate(worst.row),
+        "second": subject.second(worst),
+        "seeds": format_count(int(worst.row["seeds"]), subject.design.unit),
+    }
+    shorter: list[Mapping[str, Any]] = [{"name": subject.short_name(worst)}, {"second": ""}]
+    return draft("hurt", subject.evidence(worst), facts, *shorter, {"scope": ""}, {"others": 0})
+
+
+def _draft_open(subject: Subject) -> Draft | None:
+    undecided = subject.with_verdict(UNDECIDED)
+    if not undecided:
+        return None
+    # The one that the fewest seeds would decide comes first.
+    more = [float(each.row["more"]) for each in undecided]
+    order = np.argsort(np.where(np.isfinite(more), more, np.inf), kind="stable")
+    ordered = [undecided[i] for i in order]
+    names = [subject.short_name(each) for each in ordered]
+    facts = {"n": len(names), "first": names[0], "more": subject.more_seeds(ordered[0])}
+    hidden = {"names": [names[0], f"{len(names) - 1} more"]}
+    shorter = [hidden] if len(names) > 1 else []
+    shown = [*names[:_MOST_NAMES], *([f"{len(names) - _MOST_NAMES} more"] * (len(names) > 3))]
+    return draft("open", subject.evidence(ordered[0]), {**facts, "names": shown}, *shorter)
+
+
+def _draft_equal(subject: Subject) -> Draft | None:
+    equal = subject.with_verdict(EQUAL)
+    if not equal or len(equal) == len(subject.findings):
+        return None
+    names = [subject.short_name(each) for each in sort_by_size(equal)]
+    shown = [*names[:_MOST_NAMES], *([f"{len(names) - _MOST_NAMES} more"] * (len(names) > 3))]
+    facts = {
+        "names": shown,
+        "outcome": subject.wording.outcome,
+        "margin": f"{subject.margin} of the control's",
+        "seeds": subject.seeds,
+    }
+    return draft("equal", subject.evidence(equal[0]), facts, {"margin": subject.margin})
+
+
+def _draft_use(subject: Subject) -> Draft | None:
+    """Say which configuration to use, and what a run of it takes."""
+    members = subject.ablation.best_set
+    if members.empty or not bool(members["is_reachable"].iloc[0]):
+        return None
+    first, n = members.iloc[0], int(members["candidates"].iloc[0])
+    if n < 2:
+        return None
+    if len(members) == 1:
+        names = subject.name_configuration(first)
+        if not names:
+            return None
+        winner = subject.ablation.winner.iloc[0].to_dict()
+        facts = {
+            "n": f"{n:,}",
+            "names": join_words(names),
+            "outcome": subject.wording.outcome,
+            "estimate": subject.wording.estimate(winner),
+            "cost": describe_cost(subject, first),
+        }
+        return draft("use_configuration", BEST, facts, {"cost": ""})
+    cheapest = members[members["cheapest"]]
+    row = cheapest.iloc[0] if len(cheapest) else first
+    facts = {
+        "members": len(members),
+        "n": n,
+        "names": join_words(subject.name_configuration(row)),
+        "cost": describe_cost(subject, row),
+    }
+    return draft("use_cheapest", BEST, facts, {"cost": ""})
+
+
+def describe_cost(subject: Subject, row: pd.Series) -> str:
+    """Say what a run of a configuration takes, where runs were timed alone: ``0.12 s, 1.4 times the
+    control's``.
+    """
+    runs = subject.design.runs
+    if "run_seconds" not in runs or pd.isna(row["seconds"]):
+        return ""
+    if np.allclose(runs["run_seconds"].astype(float), runs["train_seconds"].astype(float)):
+        return ""
+    text = f"{format_number(row['seconds'], 2)} s"
+    is_control = np.ones(len(runs), dtype=bool)
+    for axis, level in subject.design.controls.items():
+        is_control &= (runs[axis].astype(str) == str(level)).to_numpy()
+    control = float(runs.loc[is_control, "run_seconds"].astype(float).median())
+    if not subject.name_configuration(row) or not control > 0:
+        return text
+    return f"{text}, {TIMES}{row['seconds'] / control:.2f} the control's"
+
+
+def _draft_unlearned(subject: Subject) -> Draft:
+    metric = subject.metadata.metric_name if subject.metadata else ""
+    learning = judge_learning(subject.ablation, metric)
+    rows = [each for each in (learning.control, learning.best) if each is not None]
+    facts = {
+        "outcome": learning.outcome,
+        "control": format_number(learning.control["value"]) if learning.control else "",
+        "best": format_number(learning.best["value"]) if learning.best else "",
+        "n": learning.candidates,
+        "constant": format_number(rows[0]["baseline"]),
+    }
+    if learning.candidates < 2:
+        facts["best" if learning.control else "control"] = ""
+    return draft("unlearned", CONSTANT, facts)
+
+
+def _draft_printed(subject: Subject) -> Draft:
+    runs = subject.ablation.published["runs"]
+    low, high = int(runs.min()), int(runs.max())
+    text = format_count(high, "run") if low == high else f"{low:,} to {high:,} runs"
+    return draft("printed", "#evidence-published", {"runs": text})
+
+
+def draft_caution(subject: Subject, *, is_learned: bool = True) -> Draft | None:
+    """Choose the one caution that matters most."""
+    choices = [_caution_repair, _caution_diverged, _caution_ending, _caution_opposite]
+    choices = [*choices, _caution_rows, _caution_data, _caution_average]
+    for choose in choices if is_learned else [_caution_data, _caution_ending]:
+        if caution := choose(subject):
+            return caution
+    return None
+
+
+def _caution_repair(subject: Subject) -> Draft | None:
+    metric = subject.metadata.metric_name if subject.metadata else ""
+    learning = judge_learning(subject.ablation, metric)
+    control = learning.control
+    if control is None or control["learned"]:
+        return None
+    facts = {
+        "outcome": learning.outcome,
+        "value": format_number(control["value"]),
+        "constant": format_number(control["baseline"]),
+    }
+    return draft("caution_repair", CONSTANT, facts)
+
+
+def _caution_diverged(subject: Subject) -> Draft | None:
+    runs = subject.design.untuned.runs
+    n = Counter(runs["status"])["diverged"]
+    if n <= _MOST_DIVERGED * len(runs):
+        return None
+    return draft("caution_diverged", ENDINGS, {"n": f"{n:,} of {format_count(len(runs), 'run')}"})
+
+
+def _caution_ending(subject: Subject) -> Draft | None:
+    """Say that the control was not finished, or overfitted."""
+    endings, metadata = subject.ablation.endings, subject.metadata
+    if endings.empty:
+        return None
+    rows = endings[(endings["axis"] == "") & (endings["level"] == CONTROL)]
+    if rows.empty:
+        return None
+    row = rows.iloc[0]
+    if row["ending"] == NOT_FINISHED:
+        facts = {"outcome": "validation loss", "late": _write_change(row, "late_change")}
+        return draft("caution_unfinished", TRAINING, facts)
+    if row["ending"] == OVERFITTED and (metadata is None or metadata.judge == "last"):
+        excess = _write_change(row, "excess_change")
+        facts = {"best": f"{row['best_epoch']:,}", "epochs": f"{row['epochs']:,}"}
+        return draft("caution_overfitted", TRAINING, {**facts, "excess": excess})
+    return None
+
+
+def _write_change(row: pd.Series, name: str) -> str:
+    value = row[name]
+    return "" if pd.isna(value) else format_fractions([float(value)])[0]
+
+
+def _caution_opposite(subject: Subject) -> Draft | None:
+    """Say that another measure gives the opposite verdict, or that it shows nothing learned."""
+    verdicts = {each.key: each.verdict for each in subject.findings}
+    for name, table in subject.ablation.others.items():
+        if name == BEST_VAL_LOSS:
+            continue
+        names = [
+            subject.short_name(finding)
+            for finding in subject.findings
+            for row in table.to_dict("records")
+            if (row["axis"], row["level"]) == finding.key
+            and {row["verdict"], verdicts[finding.key]} == {HELPS, HURTS}
+        ]
+        if names:
+            shown = [*names[:2], *([f"{len(names) - 2} more"] * (len(names) > 2))]
+            facts = {"outcome": name_outcome(name), "names": shown}
+            return draft("caution_opposite", "#evidence-metrics", facts)
+    return None
+
+
+def _caution_rows(subject: Subject) -> Draft | None:
+    if subject.ablation.scope.empty or subject.design.scope != "rows":
+        return None
+    judging = subject.metadata.judging if subject.metadata else None
+    facts = {"rows": f"{judging.rows:,} " if judging else ""}
+    return draft("caution_rows", "#evidence-scope", facts)
+
+
+def _caution_data(subject: Subject) -> Draft | None:
+    """The first sentence of what the task says of its data."""
+    for caution in subject.metadata.cautions if subject.metadata else ():
+        first = re.split(r"(?<=[.!?]) (?=[A-Z“])", caution)[0]
+        for text in (first, f"{re.split(r'[:;,] ', first)[0].rstrip('.')}."):
+            if count_words(text) <= SENTENCE_WORDS:
+                return draft("caution_data", CAUTIONS, {"text": text})
+    return None
+
+
+def _caution_average(subject: Subject) -> Draft | None:
+    """Say which large effect is an average over different ones."""
+    findings = [each for each in subject.findings if each.kind == "reversed"]
+    if not findings:
+        return None
+    finding = sort_by_size(findings)[0]
+    facts = {"name": subject.short_name(finding), "axis": name_axis(finding.across)}
+    return draft("caution_average", "#depends", facts)

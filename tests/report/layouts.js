@@ -90,6 +90,6 @@ function listContrasts() {
 }
 
 function listHeadings() {
-  const headings = [...document.querySelectorAll("h1, h2, h3, h4, summary, .caption")];
+  const headings = [...document.querySelectorAll("h1, h2, h3, h4, summary, p.caption")];
   return headings.filter(each => each.checkVisibility()).map(each => each.innerText);
 }

@@ -48,7 +48,6 @@ OUTLINE = Outline(
     {
         "cautions": "Cautions",
         "published": "Published curves",
-        "effects": "Main effects",
         "metrics": "By other metrics",
         "constant": "Against a constant",
         "scope": "What the verdicts are about",

@@ -128,6 +128,7 @@ def _metadata_of_task(
         metrics={metric.name: metric.higher_is_better for metric in metrics},
         judging=describe_judging(study),
         scope=describe_scope(study),
+        question=study.question,
         training=describe_training(study),
         columns=task.describe_columns(),
         strengths=_strengths(study),

@@ -1,22 +1,14 @@
-"""The page in a real browser, opened from a file, with the network off.
-
-Needs Debian's Chromium (``apt-get install chromium``), and for the accessibility checks axe-core
-(``npm install axe-core``).  Where they are missing these tests skip, unless
-``ABLATIONS_BROWSER=required`` says that they must run.
-"""
+"""The page in a real browser (see ``browsers``): what holds for all of it."""
 
 from __future__ import annotations
 
 import csv
-import os
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from ablations.analysis.results import Results
@@ -28,9 +20,9 @@ from ablations.report.tasks_page import build_tasks_data, list_tasks_figures, re
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
+from .browsers import IN_BROWSER, Opened, list_violations
 from .studies import (
     NOTEBOOK,
-    SMALL,
     end_runs,
     make_metadata,
     make_results,
@@ -39,22 +31,9 @@ from .studies import (
     with_metrics,
 )
 
-ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-AXE = Path(os.environ.get("AXE_CORE", ROOT / "node_modules/axe-core/axe.min.js"))
-REQUIRED = os.environ.get("ABLATIONS_BROWSER") == "required"
-QUIET = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 EVIL = "<script>alert(1)</script>"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not CHROMIUM and not REQUIRED, reason="Chromium is not installed: apt-get install chromium"
-    ),
-]
+pytestmark = IN_BROWSER
 
 
 def write(results: StoredResults, metadata: StudyMetadata) -> Path:
@@ -145,15 +124,6 @@ PAGES: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     paths: dict[str, Path] = {}
 
@@ -163,35 +133,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return paths[name]
 
     return page
-
-
-class Opened:
-    """A page with its requests and its errors."""
-
-    def __init__(self, browser: Any, path: Path, *, width: int = 1280, scheme: str = "light"):
-        self.context = browser.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
-        )
-        self.page = self.context.new_page()
-        self.requests: list[str] = []
-        self.complaints: list[str] = []
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append("a dialog"))
-        self.page.on(
-            "console",
-            lambda message: self.complaints.append(message.text) if message.type != "log" else None,
-        )
-        self.page.goto(path.as_uri())
-
-    def __enter__(self) -> Any:
-        return self.page
-
-    def __exit__(self, *error: object) -> None:
-        self.context.close()
-        if error[0] is None:
-            assert self.complaints == []
-            assert len(self.requests) == 1
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -208,24 +149,13 @@ def test_no_request_is_made_and_nothing_sticks_out(
 
 @pytest.mark.parametrize("name", PAGES)
 def test_axe_finds_nothing_serious(name: str, browser: Any, pages: Callable[[str], Path]) -> None:
-    if not AXE.is_file() and not REQUIRED:
-        pytest.skip("axe-core is not installed: npm install axe-core")
-    script = AXE.read_text(encoding="utf-8")
     for scheme in ("light", "dark"):
         with Opened(browser, pages(name), scheme=scheme) as page:
             for summary in page.locator("summary").all():
                 summary.click()
             if page.locator("#explorer-rows button").count():
                 page.locator("#explorer-rows button").first.click()
-            page.evaluate(script)
-            report = page.evaluate("axe.run({resultTypes: ['violations']})")
-            serious = [
-                (violation["id"], node["target"], node["failureSummary"])
-                for violation in report["violations"]
-                if violation["impact"] in ("serious", "critical")
-                for node in violation["nodes"]
-            ]
-            assert serious == [], scheme
+            assert list_violations(page) == [], scheme
 
 
 def column(page: Any, number: int) -> list[str]:
@@ -285,78 +215,6 @@ def test_a_table_is_copied_as_other_programs_read_it(
         shown = page.locator("#table-ablation thead th").count()
         assert copied["LaTeX"].count("&") == (len(rows) + 1) * (shown - 1)
         assert r"\%" in copied["LaTeX"]
-
-
-def shown(page: Any) -> list[str]:
-    return [
-        text.split("\n")[0]
-        for text in page.locator("#explorer-rows button[aria-expanded]").all_inner_texts()
-    ]
-
-
-def test_the_explorer_works_by_keyboard_alone(
-    browser: Any, pages: Callable[[str], Path], tmp_path: Path
-) -> None:
-    results = make_results(tmp_path)
-    with Opened(browser, pages("usual")) as page:
-        assert page.locator("#explorer-count").inner_text() == "6 of 6 configurations"
-        select = page.locator('[data-axis="norm"]')
-        select.focus()
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("ArrowDown")
-        page.keyboard.press("Tab")
-        assert select.input_value() == "1"
-        assert page.locator("#explorer-count").inner_text() == "3 of 6 configurations"
-        assert all(name.endswith("layer") for name in shown(page))
-        first = page.locator("#explorer-rows button[aria-expanded]").first
-        first.focus()
-        page.keyboard.press("Enter")
-        assert first.get_attribute("aria-expanded") == "true"
-        name = first.inner_text().rsplit(", ", 1)
-        runs = results.runs[
-            (results.runs["regularizer"] == name[0]) & (results.runs["norm"] == name[1])
-        ]
-        commands = page.locator("#explorer-rows code").all_inner_texts()
-        assert sorted(commands) == sorted(f"ablations rerun . {run}" for run in runs["run_id"])
-        assert page.locator("#explorer-rows .curve").count() == 8
-        page.keyboard.press("Enter")
-        assert page.locator("#explorer-rows .curve").first.is_hidden()
-        page.locator("#explorer-clear").click()
-        assert len(shown(page)) == 6
-
-
-def test_the_explorer_s_numbers_are_those_of_the_runs(
-    browser: Any, pages: Callable[[str], Path], tmp_path: Path
-) -> None:
-    results = make_results(tmp_path)
-    loss = np.log(results.runs["val_loss"]).groupby([results.runs[axis] for axis in SMALL]).mean()
-    best = np.exp(loss).sort_values()
-    with Opened(browser, pages("usual")) as page:
-        assert shown(page) == [", ".join(levels) for levels in best.index]
-        cells = page.locator("#explorer-rows tr > td:nth-child(2)").all_inner_texts()
-        assert [float(cell) for cell in cells if cell] == pytest.approx(best.tolist(), rel=1e-3)
-        with page.expect_download() as caught:
-            page.locator("#explorer-download").click()
-        rows = list(csv.DictReader(Path(caught.value.path()).read_text().splitlines()))
-    by_id = {row["run_id"]: row for row in rows}
-    assert len(rows) == len(by_id) == len(results.runs)
-    for run in results.runs.itertuples():
-        row = by_id[run.run_id]
-        assert (row["regularizer"], row["norm"]) == (run.regularizer, run.norm)
-        assert int(row["seed"]) == run.seed
-        assert float(row["val_loss"]) == pytest.approx(run.val_loss, rel=1e-4)
-
-
-def test_thousands_of_configurations_are_shown_a_page_at_a_time(
-    browser: Any, pages: Callable[[str], Path]
-) -> None:
-    with Opened(browser, pages("many")) as page:
-        assert page.locator("#explorer-count").inner_text() == "1,296 of 1,296 configurations"
-        assert len(shown(page)) == 25
-        page.locator("#explorer-more").click()
-        assert len(shown(page)) == 50
-        page.locator("#explorer-order").select_option("loss")
-        assert len(shown(page)) == 25
 
 
 def test_dark_is_dark_and_light_is_light(browser: Any, pages: Callable[[str], Path]) -> None:

@@ -84,7 +84,7 @@ function detail(row, index) {
     const line = made("tr"), command = `ablations rerun . ${run.id}`, last = made("td"), code = made("code", command), button = made("button", "Copy");
     button.type = "button";
     button.setAttribute("aria-label", `Copy the command of seed ${run.seed}`);
-    button.addEventListener("click", () => copied(command, button));
+    button.addEventListener("click", () => copyText(command, button));
     last.append(code, " ", ...(run.status === "skipped" ? [] : [button]));
     line.append(made("td", String(run.seed), "number"), made("td", run.status), made("td", number(run.loss), "number"), last);
     table.tBodies[0].append(line);

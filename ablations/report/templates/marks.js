@@ -1,0 +1,645 @@
+"use strict";
+// What the page does beyond being read: exact values of marks, one level highlighted in all
+// figures, units, tables to sort, search and copy, pictures to save, an address that remembers.
+// Without this script everything is on the page.  It works on:
+//
+//   .mark                    data-text is shown on hover and focus, data-axis and data-level say of which level
+//   .mark[data-series]       a curve: [[x, y, "text"], ...], x and y in the units of its SVG
+//   .legend-entry            data-axis, data-level: hides its level in the figures that have such an entry
+//   [data-axis][data-level]  a row, or any other element: highlights its level
+//   .in-percent, .in-ratio   by data-unit of <html>, .by-outcome and .by-second by its data-measure
+//   .hint                    the line that says that marks respond; the toggles follow it
+//   .copy[data-table]        gets the buttons that copy this table
+//
+// Other scripts of the page use pageState, FORMATS, copyText and readMarks.
+
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+// The state of the page, in the address: #anchor&key=value&key=item,item
+const pageState = (() => {
+  const listeners = [];
+  let values = new Map(), anchor = "";
+  const decode = text => { try { return decodeURIComponent(text); } catch { return text; } };
+  const encode = text => encodeURIComponent(text).replace(/%(2F|3A|3D|5B|5D)/g, decode);
+  const fragment = id => [...(id ? [encode(id)] : []), ...[...values].map(pair => pair.join("="))].join("&");
+
+  function read() {
+    const text = location.hash.slice(1), next = new Map();
+    anchor = document.getElementById(decode(text)) ? decode(text) : "";
+    if (!anchor) for (const piece of text.split("&")) {
+      const at = piece.indexOf("=");
+      if (at > 0) next.set(piece.slice(0, at), piece.slice(at + 1));
+      else if (at < 0 && piece) anchor ||= decode(piece);
+    }
+    // A link within the page leads somewhere else and leaves the rest as it is.
+    if (next.size || !anchor) values = next;
+  }
+
+  function write() {
+    const hash = fragment(anchor);
+    // Some browsers refuse: in a frame without an address, or after too many changes at once.
+    try { history.replaceState(history.state, "", hash ? `#${hash}` : location.pathname + location.search); } catch { /* the page works without */ }
+  }
+
+  read();
+  addEventListener("hashchange", () => { read(); write(); listeners.forEach(listener => listener()); });
+  return {
+    get: key => decode(values.get(key) ?? ""),
+    list: key => (values.get(key) || undefined)?.split(",").map(decode) ?? [],
+    set(key, value) {
+      const text = Array.isArray(value) ? value.map(encode).join(",") : encode(value ?? "");
+      if (text) values.set(key, text); else values.delete(key);
+      write();
+    },
+    get anchor() { return anchor; },
+    // The address of one place of the page in its present state.
+    address: id => `${location.href.split("#")[0]}#${fragment(id)}`,
+    // `listener` runs now, and whenever somebody changes the address.
+    restore(listener) { listeners.push(listener); listener(); },
+  };
+})();
+
+// Tables as other programs read them.
+// What a spreadsheet would take for a formula gets an apostrophe; a number stays one.
+const quoted = text => Number.isNaN(Number(text)) ? `"${text.replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"` : text;
+
+const FORMATS = {
+  CSV: rows => rows.map(row => row.map(quoted).join(",")).join("\r\n") + "\r\n",
+  Markdown: rows => {
+    const line = row => `| ${row.map(text => text.replaceAll("|", "\\|")).join(" | ")} |\n`;
+    return line(rows[0]) + line(rows[0].map(() => "---")) + rows.slice(1).map(line).join("");
+  },
+  LaTeX: rows => {
+    const special = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "→": "$\\rightarrow$", "−": "$-$", "×": "$\\times$", "±": "$\\pm$", "\u202f": "\\," };
+    const plain = text => text.replace(/[\\~^→−×±\u202f]|[&%$_{}]|\u0023/g, c => special[c] ?? `\\${c}`);
+    const line = row => `${row.map(plain).join(" & ")} \\\\\n`;
+    return `\\begin{tabular}{${"l".repeat(rows[0].length)}}\n\\toprule\n${line(rows[0])}\\midrule\n${rows.slice(1).map(line).join("")}\\bottomrule\n\\end{tabular}\n`;
+  },
+};
+
+// A word on the button for a moment.
+function answer(button, word) {
+  button.dataset.label ??= button.textContent;
+  button.textContent = word;
+  setTimeout(() => { button.textContent = button.dataset.label; }, 1500);
+}
+
+async function copyText(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // A page opened from a file has no clipboard in some browsers: the old way still works there.
+    const area = make("textarea", { style: "position: fixed" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  answer(button, "copied");
+}
+
+function saveFile(name, content, type) {
+  const link = make("a", { download: name });
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+{
+  function textOf(cell) {
+    const copy = cell.cloneNode(true);
+    copy.querySelectorAll("svg, button, details").forEach(node => node.replaceWith(node.localName === "button" ? node.textContent : ""));
+    // A caption below a name stays behind; an interval below a number comes along.
+    copy.querySelectorAll("small").forEach(note => note.replaceWith(cell.classList.contains("number") ? ` (${note.textContent})` : ""));
+    return copy.textContent.trim().replace(/\s*\n\s*/g, " ");
+  }
+
+  // For programs: numbers as they are, and a column for each that a cell holds.
+  function plain(table) {
+    const parts = cell => Object.entries(JSON.parse(cell.dataset.parts ?? "{}"));
+    const [head, ...body] = table.rows;
+    const columns = [...head.cells].map((cell, i) => [textOf(cell), [...new Set(body.flatMap(row => parts(row.cells[i]).map(([name]) => name)))]]);
+    const number = cell => cell.dataset.value ?? (cell.classList.contains("number") ? "" : textOf(cell));
+    const values = (cell, names) => names.length ? names.map(name => Object.fromEntries(parts(cell))[name] ?? "") : [number(cell)];
+    return [columns.flatMap(([title, names]) => names.length ? names.map(name => `${title} ${name}`.trim()) : [title]), ...body.map(row => [...row.cells].flatMap((cell, i) => values(cell, columns[i][1])))];
+  }
+
+  for (const bar of document.querySelectorAll(".copy")) {
+    const table = document.getElementById(bar.dataset.table);
+    for (const [name, format] of Object.entries(FORMATS)) {
+      const button = make("button", { type: "button" }, `Copy as ${name}`);
+      button.addEventListener("click", () => copyText(format(name === "CSV" ? plain(table) : [...table.rows].map(row => [...row.cells].map(textOf))), button));
+      bar.append(button);
+    }
+  }
+}
+
+// Tables to sort and to search.
+{
+  const LONG = 12;
+  const tables = [...document.querySelectorAll("table.sortable")].filter(table => [...table.tBodies].some(body => body.rows.length > 1));
+  const original = new Map(tables.map(table => [table, [...table.tBodies].map(body => [...body.rows])]));
+
+  function key(row, column) {
+    const cell = row.cells[column], value = cell?.dataset.value;
+    if (value !== undefined) return Number(value);
+    return [...cell?.childNodes ?? []].map(node => node.textContent.trim()).find(Boolean) ?? "";
+  }
+
+  function sort(table, column, direction) {
+    [...table.tHead.rows[0].cells].forEach((head, i) => {
+      if (i === column) head.setAttribute("aria-sort", direction > 0 ? "ascending" : "descending");
+      else head.removeAttribute("aria-sort");
+    });
+    [...table.tBodies].forEach((body, i) => {
+      const rows = [...original.get(table)[i]];
+      if (column >= 0) rows.sort((a, b) => {
+        const x = key(a, column), y = key(b, column);
+        // What has no number comes last, whichever way the others go.
+        if (typeof x !== typeof y) return typeof x === "number" ? -1 : 1;
+        return direction * (x < y ? -1 : x > y ? 1 : 0);
+      });
+      body.append(...rows);
+    });
+  }
+
+  function saveOrder() {
+    pageState.set("sort", tables.flatMap(table => {
+      const heads = [...table.tHead.rows[0].cells], column = heads.findIndex(head => head.hasAttribute("aria-sort"));
+      return column < 0 || !table.id ? [] : [`${table.id}:${column + 1}:${heads[column].getAttribute("aria-sort") === "ascending" ? "up" : "down"}`];
+    }));
+  }
+
+  for (const table of tables) [...table.tHead.rows[0].cells].forEach((head, column) => {
+    if (!head.textContent.trim()) return;
+    const button = make("button", { type: "button" }, ...head.childNodes);
+    head.replaceChildren(button);
+    button.addEventListener("click", () => {
+      sort(table, column, head.getAttribute("aria-sort") === "ascending" ? -1 : 1);
+      saveOrder();
+    });
+  });
+
+  pageState.restore(() => {
+    const orders = new Map(pageState.list("sort").map(text => { const [, id, column, way] = /^(.*):(\d+):(up|down)$/.exec(text) ?? []; return [id, [Number(column) - 1, way === "up" ? 1 : -1]]; }));
+    for (const table of tables) {
+      const [column, direction] = orders.get(table.id) ?? [-1, 1];
+      if (column < table.tHead.rows[0].cells.length) sort(table, column, direction);
+    }
+  });
+
+  for (const table of tables) {
+    const rows = original.get(table).flat();
+    if (rows.length < LONG) continue;
+    const field = make("input", { type: "search", autocomplete: "off", spellcheck: "false" });
+    const count = make("span", { role: "status" });
+    field.addEventListener("input", () => {
+      const words = field.value.toLowerCase().split(/\s+/);
+      for (const row of rows) row.hidden = !words.every(word => row.textContent.toLowerCase().includes(word));
+      count.textContent = field.value.trim() ? `${rows.filter(row => !row.hidden).length} of ${rows.length} rows` : "";
+    });
+    (table.closest(".scroll") ?? table).before(make("p", { class: "search" }, make("label", {}, `Search these ${rows.length} rows`, field), count));
+  }
+}
+
+// Folded parts: remembered when opened, opened for a link into them and for print.
+{
+  const folds = [...document.querySelectorAll("main details")];
+  const nameOf = fold => fold.id || fold.querySelector("[id]")?.id || "";
+  const openAtFirst = new Set(folds.filter(fold => fold.open));
+  let closedBeforePrint = null;
+
+  for (const fold of folds) fold.addEventListener("toggle", () => {
+    if (!closedBeforePrint) pageState.set("open", folds.filter(each => each.open && !openAtFirst.has(each)).map(nameOf).filter(Boolean));
+  });
+  addEventListener("beforeprint", () => {
+    closedBeforePrint ??= [...document.querySelectorAll("details:not([open])")];
+    for (const fold of closedBeforePrint) fold.open = true;
+  });
+  addEventListener("afterprint", () => {
+    for (const fold of closedBeforePrint ?? []) fold.open = false;
+    closedBeforePrint = null;
+  });
+
+  function reveal(id) {
+    const target = document.getElementById(id);
+    if (!target) return;
+    for (let node = target; node; node = node.parentElement) {
+      if (node.localName === "details") node.open = true;
+      if (node.localName === "tr") node.hidden = false;
+    }
+    target.scrollIntoView({ block: /^(h\d|section|main|header)$/.test(target.localName) ? "start" : "center" });
+    target.classList.add("flash");
+    setTimeout(() => target.classList.remove("flash"), 2000);
+  }
+
+  function restoreFolds() {
+    const names = pageState.list("open");
+    for (const fold of folds) if (names.includes(nameOf(fold))) fold.open = true;
+  }
+
+  pageState.restore(restoreFolds);
+  // When all scripts have filled the page, places stay where they are.
+  addEventListener("load", () => pageState.restore(() => reveal(pageState.anchor)));
+  document.addEventListener("click", event => {
+    const link = event.target.closest?.('a[href^="#"]');
+    // The same link again changes no address, and leads there all the same.
+    if (link && link.hash === location.hash) reveal(decodeURIComponent(link.hash.slice(1)));
+  });
+}
+
+// A link at every heading copies its address; the list of contents marks the section in view.
+{
+  for (const heading of document.querySelectorAll("main :is(h2, h3, h4)")) {
+    if (heading.querySelector(".anchor") || heading.closest("summary")) continue;
+    const words = heading.textContent.trim();
+    if (!heading.id) {
+      const slug = words.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "section";
+      heading.id = slug;
+      for (let n = 2; document.getElementById(heading.id) !== heading; n++) heading.id = `${slug}-${n}`;
+    }
+    heading.append(" ", make("a", { class: "anchor", href: `#${encodeURIComponent(heading.id)}`, "aria-label": `Link to “${words}”` }, "#"));
+  }
+  for (const link of document.querySelectorAll("a.anchor")) {
+    link.title = "Copy the link";
+    link.addEventListener("click", () => copyText(pageState.address(decodeURIComponent(link.hash.slice(1))), link));
+  }
+
+  const sections = new Map();
+  for (const link of document.querySelectorAll('nav a[href^="#"]')) {
+    const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+    if (target) sections.set(/^h\d$/.test(target.localName) ? target.closest("section, header") ?? target : target, link);
+  }
+  const inView = new Set();
+  const observer = new IntersectionObserver(changes => {
+    for (const { target, isIntersecting } of changes) if (isIntersecting) inView.add(target); else inView.delete(target);
+    const current = sections.get([...sections.keys()].filter(section => inView.has(section)).at(-1));
+    if (!current) return;
+    for (const link of sections.values()) if (link === current) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
+    // Where the list is a bar that scrolls, the section in view is in it.
+    const bar = current.closest("nav"), place = current.getBoundingClientRect(), frame = bar.getBoundingClientRect();
+    bar.scrollBy({ left: place.left + place.width / 2 - frame.left - frame.width / 2, top: place.top < frame.top || place.bottom > frame.bottom ? place.top - frame.top - frame.height / 2 : 0, behavior: "instant" });
+  }, { rootMargin: "0px 0px -65% 0px" });
+  for (const section of sections.keys()) observer.observe(section);
+}
+
+// Units and measures: two buttons each, where the page has both.
+{
+  const CHOICES = {
+    measure: [["outcome", "Loss"], ["second", "Metric"]],
+    unit: [["percent", "Change in %"], ["ratio", "Ratio ×"]],
+  };
+  const prefix = { measure: "by", unit: "in" };
+  const root = document.documentElement, hint = document.querySelector(".hint");
+  if (hint && document.querySelector(".mark")) hint.hidden = false;
+  const bar = make("div", { class: "toggles" });
+  for (const [key, choices] of Object.entries(CHOICES)) {
+    if (!choices.every(([value]) => document.querySelector(`.${prefix[key]}-${value}`))) continue;
+    const buttons = choices.map(([value, label]) => {
+      const button = make("button", { type: "button", value }, root.dataset[`${value}Name`] ?? label);
+      button.addEventListener("click", () => { pageState.set(key, value === choices[0][0] ? "" : value); show(); });
+      return button;
+    });
+    function show() {
+      const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? choices[0][0];
+      root.dataset[key] = value;
+      for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === value));
+    }
+    bar.append(make("div", { role: "group", "aria-label": key === "unit" ? "Unit of changes" : "Changes of" }, ...buttons));
+    pageState.restore(show);
+  }
+  if (bar.hasChildNodes()) (hint ?? document.querySelector("header, main")).after(bar);
+}
+
+// Marks: values on hover, focus and touch; one level highlighted in all figures; the legend hides.
+const readMarks = (() => {
+  const NEAR = 14;
+  const GROUPS = ".picture, table, svg";
+  const keyOf = node => node.dataset.axis && node.dataset.level !== undefined ? `${node.dataset.axis}:${node.dataset.level}` : "";
+  const levelNode = node => node?.closest?.("[data-axis][data-level]");
+  const nodesOf = keys => keys.length ? [...document.querySelectorAll("[data-axis][data-level]")].filter(node => keys.includes(keyOf(node))) : [];
+  const isVisible = node => node.getClientRects().length > 0 && getComputedStyle(node).visibility === "visible";
+  const series = new WeakMap();
+  const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
+  const chip = make("p", { id: "pinned", role: "status" });
+  let shownMark = null, point = -1, pointer = "mouse", pointed = "", focused = "";
+  document.body.append(tip, chip);
+
+  function pointsOf(mark) {
+    if (!series.has(mark)) {
+      let points = [];
+      try { points = JSON.parse(mark.dataset.series ?? "[]"); } catch { /* a mark without its points */ }
+      series.set(mark, points);
+    }
+    return series.get(mark);
+  }
+
+  // Where a point of a curve is on the screen.
+  function onScreen(mark, [x, y]) {
+    return new DOMPoint(x, y).matrixTransform((mark.ownerSVGElement ?? mark).getScreenCTM());
+  }
+
+  function showDot(mark, at) {
+    document.querySelectorAll(".dot").forEach(dot => dot.remove());
+    if (!at) return;
+    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    for (const [name, value] of Object.entries({ class: "dot", cx: at[0], cy: at[1], r: 3.5 })) dot.setAttribute(name, value);
+    mark.ownerSVGElement.append(dot);
+  }
+
+  // `index` is the point of a curve; `x` where the pointer is on a wide mark.
+  function show(mark, index = -1, x = null) {
+    const at = pointsOf(mark)[index], text = at?.[2] ?? mark.dataset.text;
+    if (!text) return hide();
+    if (shownMark !== mark || point !== index) {
+      tip.textContent = text;
+      // The label of a mark is read when it gets the focus; a point of a curve has none.
+      tip.setAttribute("aria-live", at ? "polite" : "off");
+      showDot(mark, at);
+    }
+    [shownMark, point] = [mark, index];
+    tip.hidden = false;
+    const box = mark.getBoundingClientRect(), place = at && onScreen(mark, at), gap = 10;
+    const middle = place?.x ?? (x !== null && box.width > 60 ? Math.min(Math.max(x, box.left), box.right) : box.left + box.width / 2);
+    const [top, bottom] = place ? [place.y - 4, place.y + 4] : [box.top, box.bottom];
+    const width = document.documentElement.clientWidth, height = innerHeight;
+    const left = Math.min(Math.max(middle - tip.offsetWidth / 2, 6), width - tip.offsetWidth - 6);
+    const above = top - tip.offsetHeight - gap;
+    tip.style.left = `${left}px`;
+    tip.style.top = `${Math.max(6, Math.min(above >= 6 ? above : bottom + gap, height - tip.offsetHeight - 6))}px`;
+  }
+
+  function hide() {
+    tip.hidden = true;
+    showDot();
+    [shownMark, point] = [null, -1];
+  }
+
+  // The mark at the pointer, or the nearest one close to it, and which of its points.
+  function find(target, x, y) {
+    const direct = target.closest?.(".mark");
+    if (direct && !direct.dataset.series) return [direct, -1];
+    const picture = target.closest?.("svg");
+    let best = [direct, -1], least = NEAR;
+    for (const mark of picture?.querySelectorAll(".mark") ?? []) {
+      if (!isVisible(mark)) continue;
+      if (mark.dataset.series) {
+        const reach = mark === direct ? Infinity : NEAR;
+        pointsOf(mark).forEach((at, index) => {
+          const place = onScreen(mark, at), distance = Math.hypot(place.x - x, place.y - y);
+          if (distance < Math.min(best[0] === direct && direct && best[1] < 0 ? reach : least, reach)) [best, least] = [[mark, index], distance];
+        });
+      } else {
+        const box = mark.getBoundingClientRect();
+        const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+        if (distance < least) [best, least] = [[mark, -1], distance];
+      }
+    }
+    return best[0] ? best : null;
+  }
+
+  // Highlighting.
+  const pinned = () => pageState.get("pin");
+
+  function highlight() {
+    const keys = [...new Set([pointed || focused, pinned()])].filter(Boolean);
+    document.querySelectorAll(".lit, .has-lit").forEach(node => node.classList.remove("lit", "has-lit"));
+    for (const node of nodesOf(keys)) {
+      node.classList.add("lit");
+      node.closest("figure svg, figure table")?.classList.add("has-lit");
+    }
+  }
+
+  function showPinned() {
+    const key = pinned(), node = nodesOf([key])[0];
+    document.querySelectorAll(".mark[data-axis]").forEach(mark => mark.setAttribute("aria-pressed", String(keyOf(mark) === key)));
+    document.querySelectorAll(".pinned").forEach(each => each.classList.remove("pinned"));
+    nodesOf([key]).forEach(each => each.classList.add("pinned"));
+    chip.replaceChildren();
+    if (node) {
+      const release = make("button", { type: "button", "aria-label": "Stop highlighting" }, "×");
+      release.addEventListener("click", () => pin(""));
+      chip.append("Highlighted: ", make("b", {}, node.dataset.level), ` (${node.dataset.axis}) `, release);
+    }
+    highlight();
+  }
+
+  function pin(key) {
+    pageState.set("pin", key === pinned() ? "" : key);
+    showPinned();
+  }
+
+  // Hiding by the legend, in the figures whose legend has the level.
+  function showHidden() {
+    const hidden = pageState.list("hide");
+    for (const picture of document.querySelectorAll("svg:has(.legend-entry)")) {
+      const keys = new Set([...picture.querySelectorAll(".legend-entry")].map(keyOf));
+      for (const node of picture.querySelectorAll("[data-axis][data-level]")) {
+        const key = keyOf(node), isHidden = keys.has(key) && hidden.includes(key);
+        node.classList.toggle("hidden-level", isHidden);
+        if (node.matches(".legend-entry[role]")) node.setAttribute("aria-pressed", String(!isHidden));
+      }
+    }
+  }
+
+  function toggleLevel(key) {
+    const hidden = pageState.list("hide");
+    pageState.set("hide", hidden.includes(key) ? hidden.filter(each => each !== key) : [...hidden, key]);
+    showHidden();
+  }
+
+  // One tab stop a figure, and arrow keys within it.
+  const stops = group => [...group.querySelectorAll(".mark, .legend-entry[role]")].filter(isVisible);
+  const groupOf = node => node.closest(GROUPS);
+
+  function prepare(group) {
+    const picture = group.matches(".picture") ? group : group.closest(".picture");
+    for (const svg of group.matches("svg") ? [group] : group.querySelectorAll("svg")) {
+      svg.removeAttribute("aria-hidden");
+      svg.setAttribute("role", "group");
+      svg.querySelectorAll("text").forEach(text => text.setAttribute("aria-hidden", "true"));
+    }
+    if (picture?.getAttribute("role") === "img") {
+      picture.setAttribute("role", "group");
+      picture.removeAttribute("tabindex");
+    }
+    const named = new Set();
+    for (const node of group.querySelectorAll(".mark, .legend-entry")) {
+      const isEntry = node.matches(".legend-entry"), key = keyOf(node);
+      // A line and a word of one entry are one button.
+      if (isEntry && named.has(key)) continue;
+      if (isEntry) named.add(key);
+      node.querySelector(":scope > title")?.remove();
+      node.setAttribute("tabindex", "-1");
+      node.setAttribute("role", isEntry || key ? "button" : "img");
+      node.setAttribute("aria-label", isEntry ? `Show ${node.dataset.level}` : node.dataset.text);
+    }
+    group.querySelector("[tabindex='-1']:is(.mark, .legend-entry)")?.setAttribute("tabindex", "0");
+  }
+
+  function focusOn(group, node) {
+    if (!node) return;
+    group.querySelectorAll(":is(.mark, .legend-entry)[tabindex='0']").forEach(each => each.setAttribute("tabindex", "-1"));
+    node.setAttribute("tabindex", "0");
+    node.focus();
+  }
+
+  // The nearest stop above or below, or the next in order.
+  function beyond(all, node, way) {
+    const box = node.getBoundingClientRect(), x = box.left + box.width / 2, y = box.top + box.height / 2;
+    const ranked = all.map(each => {
+      const other = each.getBoundingClientRect(), dy = way * (other.top + other.height / 2 - y);
+      return [dy, dy + 3 * Math.abs(other.left + other.width / 2 - x), each];
+    }).filter(([dy]) => dy > 2).sort((a, b) => a[1] - b[1]);
+    return ranked[0]?.[2] ?? all[all.indexOf(node) + way];
+  }
+
+  function move(node, name) {
+    const group = groupOf(node), all = stops(group), at = all.indexOf(node), points = pointsOf(node);
+    if (points.length && /Left|Right|Home|End/.test(name)) {
+      const last = points.length - 1, now = shownMark === node && point >= 0 ? point : last;
+      show(node, { ArrowLeft: Math.max(now - 1, 0), ArrowRight: Math.min(now + 1, last), Home: 0, End: last }[name]);
+    } else focusOn(group, {
+      ArrowLeft: all[at - 1], ArrowRight: all[at + 1], Home: all[0], End: all.at(-1),
+      ArrowUp: points.length ? all[at - 1] : beyond(all, node, -1),
+      ArrowDown: points.length ? all[at + 1] : beyond(all, node, 1),
+    }[name]);
+  }
+
+  function press(node) {
+    const key = keyOf(node);
+    if (key) node.matches(".legend-entry") ? toggleLevel(key) : pin(key);
+  }
+
+  document.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") tip.hidden ? pinned() && pin("") : hide();
+    const node = event.target.closest?.(".mark[tabindex], .legend-entry[tabindex]");
+    if (!node) return;
+    if (/^(Arrow|Home$|End$)/.test(event.key)) move(node, event.key);
+    else if (event.key === "Enter" || event.key === " ") press(node);
+    else return;
+    event.preventDefault();
+  });
+
+  document.addEventListener("focusin", event => {
+    const node = event.target, mark = node.closest?.(".mark");
+    if (mark && mark !== shownMark) show(mark, pointsOf(mark).length - 1);
+    else if (!mark) hide();
+    focused = keyOf(levelNode(node) ?? document.body);
+    highlight();
+  });
+  document.addEventListener("focusout", () => { focused = ""; hide(); highlight(); });
+
+  let frame = 0;
+  document.addEventListener("pointermove", event => {
+    if (event.pointerType === "touch" || frame) return;
+    frame = requestAnimationFrame(() => {
+      frame = 0;
+      const hit = find(event.target, event.clientX, event.clientY);
+      if (hit) show(hit[0], hit[1], event.clientX);
+      else if (shownMark && shownMark !== document.activeElement) hide();
+      const key = keyOf(hit?.[0] ?? levelNode(event.target) ?? document.body);
+      if (key !== pointed) { pointed = key; highlight(); }
+    });
+  });
+  document.addEventListener("pointerdown", event => { pointer = event.pointerType; });
+  document.addEventListener("click", event => {
+    if (event.target.closest?.("a, button, summary, input, select, label, textarea") || getSelection().toString()) return;
+    const hit = event.detail ? find(event.target, event.clientX, event.clientY) : null;
+    const entry = event.target.closest?.(".legend-entry");
+    const isNew = hit && (hit[0] !== shownMark || hit[1] !== point);
+    if (entry) return toggleLevel(keyOf(entry));
+    if (hit) show(hit[0], hit[1], event.clientX);
+    // A first touch shows, a second one pins; a touch elsewhere closes.
+    if (pointer === "touch") {
+      if (!hit && tip.hidden === false) hide();
+      pointed = keyOf(hit?.[0] ?? document.body);
+      highlight();
+      if (isNew) return;
+    }
+    const key = keyOf(hit?.[0] ?? event.target.closest?.("tr[data-axis][data-level]") ?? document.body);
+    if (key) pin(key);
+  });
+  for (const name of ["scroll", "resize"]) addEventListener(name, () => { if (shownMark && !tip.hidden) shownMark === document.activeElement ? show(shownMark, point) : hide(); }, { passive: true, capture: true });
+
+  // For pictures that come later.
+  function read(root = document) {
+    const groups = new Set([...root.querySelectorAll(".mark, .legend-entry")].map(groupOf));
+    groups.delete(null);
+    groups.forEach(prepare);
+  }
+
+  read();
+  pageState.restore(() => { showHidden(); showPinned(); });
+  return read;
+})();
+
+// Pictures to copy and to save, in the colours of the page.
+{
+  const LOOKS = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "opacity", "visibility", "display", "font-family", "font-size", "font-weight", "text-anchor"];
+
+  // A copy of an SVG that needs nothing of the page.
+  function standalone(svg) {
+    const copy = svg.cloneNode(true), nodes = [...copy.querySelectorAll("*")];
+    [...svg.querySelectorAll("*")].forEach((node, i) => {
+      if (node.closest("defs") || !(node.hasAttribute("class") || node.localName === "text")) return;
+      const style = getComputedStyle(node);
+      for (const name of LOOKS) nodes[i].style.setProperty(name, style.getPropertyValue(name));
+    });
+    copy.querySelectorAll(".dot").forEach(dot => dot.remove());
+    for (const node of [copy, ...nodes]) for (const { name } of [...node.attributes]) if (/^(tabindex|role|aria-|focusable|class|data-series)/.test(name)) node.removeAttribute(name);
+    const { width, height, x, y } = svg.viewBox.baseVal, style = getComputedStyle(svg);
+    const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+    const frame = svg.closest("figure") ?? document.body;
+    for (const [name, value] of Object.entries({ x, y, width, height, fill: getComputedStyle(frame).backgroundColor })) paper.setAttribute(name, value);
+    copy.prepend(paper);
+    for (const [name, value] of Object.entries({ width, height, xmlns: "http://www.w3.org/2000/svg" })) copy.setAttribute(name, value);
+    copy.style.fontFamily = style.fontFamily;
+    const root = getComputedStyle(document.documentElement);
+    return new XMLSerializer().serializeToString(copy).replace(/var\((--[\w-]+)\)/g, (_, name) => root.getPropertyValue(name).trim());
+  }
+
+  async function toPNG(source) {
+    const image = new Image();
+    image.src = source.startsWith("<svg") ? `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}` : source;
+    await image.decode();
+    const canvas = make("canvas"), scale = source.startsWith("<svg") ? 2 : 1;
+    [canvas.width, canvas.height] = [image.naturalWidth * scale, image.naturalHeight * scale];
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+    return new Promise((resolve, reject) => canvas.toBlob(blob => blob ? resolve(blob) : reject(new Error("no picture")), "image/png"));
+  }
+
+  const names = new Set();
+  for (const figure of document.querySelectorAll("figure:has(svg, img)")) {
+    const title = figure.closest("section, .part")?.querySelector("h2, h3, h4")?.firstChild?.textContent ?? document.title;
+    const base = figure.id || title.trim().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "figure";
+    let name = base;
+    for (let n = 2; names.has(name); n++) name = `${base}-${n}`;
+    names.add(name);
+    const source = () => {
+      const svg = [...figure.querySelectorAll("svg")].find(each => each.getClientRects().length);
+      return svg ? standalone(svg) : figure.querySelector("img").src;
+    };
+    const bar = make("p", { class: "save" });
+    const add = (label, act) => {
+      const button = make("button", { type: "button", "aria-label": `${label}: ${name}` }, label);
+      button.addEventListener("click", async () => { try { answer(button, await act()); } catch { answer(button, "not possible here"); } });
+      bar.append(button);
+    };
+    if (navigator.clipboard?.write && window.ClipboardItem) add("Copy picture", async () => {
+      await navigator.clipboard.write([new ClipboardItem({ "image/png": toPNG(source()) })]);
+      return "copied";
+    });
+    if (figure.querySelector("svg")) add("Save SVG", () => { saveFile(`${name}.svg`, source(), "image/svg+xml"); return "saved"; });
+    add("Save PNG", async () => { saveFile(`${name}.png`, await toPNG(source()), "image/png"); return "saved"; });
+    figure.append(bar);
+  }
+}

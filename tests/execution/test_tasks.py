@@ -9,9 +9,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from ablations import RequestError, Study, load
 from ablations.analysis.results import Results
+from ablations.cli import app
 from ablations.execution.compare import compare_folders
 from ablations.execution.estimate import estimate
 from ablations.execution.merge import merge_results
@@ -53,6 +55,17 @@ def test_each_task_is_analysed_as_a_study_of_it_alone(results: Results, tmp_path
     of_task = both[both["task"] == "smooth"].drop(columns="task").reset_index(drop=True)
     pd.testing.assert_frame_equal(of_task, alone)
     assert list(both["task"]) == ["notebook", "smooth"]
+
+
+def test_the_command_prints_the_effects_on_each_task(folder: Path) -> None:
+    for question in ("effects", "verdicts"):
+        answer = CliRunner().invoke(app, ["effects", str(folder), "--of", question])
+        assert answer.exit_code == 0, answer.output
+        lines = answer.stdout.splitlines()[:3]
+        assert [line.split()[:3] for line in lines[1:]] == [
+            ["notebook", "norm", "layer"],
+            ["smooth", "norm", "layer"],
+        ]
 
 
 def test_metadata_hold_what_each_task_needs(folder: Path) -> None:

@@ -6,19 +6,26 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
 from ablations.report.data import ReportData
 from ablations.report.forest_notes import Note, list_conditions, list_costs, list_notes
-from ablations.report.forest_scale import Reading, Scale, Unit, Writer, choose_scale, choose_unit
+from ablations.report.forest_scale import (
+    MeasureName,
+    Scale,
+    Strip,
+    Unit,
+    Writer,
+    choose_scale,
+    choose_unit,
+)
 from ablations.report.formatting import NOTHING, format_count, format_margin, join_words
 from ablations.report.strengths import describe_level, row_id
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
 Conditions = Mapping[str, Mapping[str, Row]]
-MeasureName = Literal["outcome", "second"]
 
 STYLES = {HELPS: "helps", HURTS: "hurts", EQUAL: "equal", UNDECIDED: "undecided"}
 """Verdict to the CSS class that has its colour."""
@@ -26,42 +33,6 @@ MOST_LINES = 26
 """Lines that the first screen has room for, with those that name the axes."""
 FEWEST_FOLDED = 3
 """Rows from which on folding saves room."""
-
-
-@dataclass(frozen=True)
-class Strip:
-    """One level's dot and interval on the scale of a measure; positions in percent of the width."""
-
-    measure: MeasureName
-    verdict: str
-    style: str
-    """CSS class of the verdict."""
-    value: float
-    """The effect as the tables of the analysis have it, as are ``low`` and ``high``."""
-    low: float
-    high: float
-    at: float
-    start: float
-    end: float
-    outside: Literal["", "left", "right"]
-    """The side on which the dot lies beyond the scale."""
-    is_cut_left: bool
-    """Whether the interval goes on beyond the scale, as is ``is_cut_right``."""
-    is_cut_right: bool
-    conditions: tuple[float, ...]
-    """Positions of the effect at each level of the axis that it depends on."""
-    outcome: str
-    """The measure in words."""
-    writer: Writer
-    change: Reading
-    interval: Reading
-    text: str
-    """All of it in words."""
-
-    @property
-    def has_interval(self) -> bool:
-        """Whether there are seeds enough for an interval."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
@@ -144,9 +115,10 @@ def build_forest(data: ReportData) -> Forest | None:
     if not effects:
         return None
     tables: dict[MeasureName, list[dict[str, Any]]] = {"outcome": effects}
+    designs = {"outcome": data.design}
     if (second := data.by_outcome.get(data.second)) is not None and len(second):
         tables["second"] = second.to_dict("records")
-    designs = {"outcome": data.design, "second": data.results.design(data.second)}
+        designs["second"] = data.results.design(data.second)
     logs = [row for key in tables if designs[key].scale == "log" for row in tables[key]]
     unit = choose_unit(row["effect"] for row in logs)
     conditions = list_conditions(data)

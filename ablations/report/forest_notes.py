@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -13,12 +13,9 @@ from ablations.analysis import UNDECIDED
 from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.data import ReportData
-from ablations.report.forest_scale import Reading, Writer
+from ablations.report.forest_scale import MeasureName, Reading, Strip, Writer
 from ablations.report.formatting import TIMES, format_count, format_p
 from ablations.report.strengths import describe_level
-
-if TYPE_CHECKING:
-    from ablations.report.forest import Strip
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -99,7 +96,7 @@ def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
 def list_notes(
     row: Row,
     data: ReportData,
-    strips: Mapping[Any, Strip],
+    strips: Mapping[MeasureName, Strip],
     conditions: Mapping[str, Mapping[str, Row]],
     cost: Cost | None,
 ) -> Iterator[Note]:
@@ -117,7 +114,9 @@ def list_notes(
         yield Note.plain("what it is", caption)
 
 
-def _describe_estimates(row: Row, data: ReportData, strips: Mapping[Any, Strip]) -> Iterator[Note]:
+def _describe_estimates(
+    row: Row, data: ReportData, strips: Mapping[MeasureName, Strip]
+) -> Iterator[Note]:
     """The interval of each measure, the robust estimate, and p."""
     for strip in strips.values():
         if strip.has_interval:

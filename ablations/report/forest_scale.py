@@ -14,6 +14,7 @@ from typing import Any, Literal
 from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
 
 Unit = Literal["percent", "ratio"]
+MeasureName = Literal["outcome", "second"]
 
 GAP = 3.0
 """How many times farther out than the next one an effect lies that the scale leaves out."""
@@ -124,6 +125,42 @@ class Scale:
     def zero(self) -> float:
         """The position of no change."""
         return self.place(0.0)
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One level's dot and interval on the scale of a measure; positions in percent of the width."""
+
+    measure: MeasureName
+    verdict: str
+    style: str
+    """CSS class of the verdict."""
+    value: float
+    """The effect as the tables of the analysis have it, as are ``low`` and ``high``."""
+    low: float
+    high: float
+    at: float
+    start: float
+    end: float
+    outside: Literal["", "left", "right"]
+    """The side on which the dot lies beyond the scale."""
+    is_cut_left: bool
+    """Whether the interval goes on beyond the scale, as is ``is_cut_right``."""
+    is_cut_right: bool
+    conditions: tuple[float, ...]
+    """Positions of the effect at each level of the axis that it depends on."""
+    outcome: str
+    """The measure in words."""
+    writer: Writer
+    change: Reading
+    interval: Reading
+    text: str
+    """All of it in words."""
+
+    @property
+    def has_interval(self) -> bool:
+        """Whether there are seeds enough for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: bool) -> Scale:

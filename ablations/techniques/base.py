@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from ablations.core.deprecation import renamed_attributes
 from ablations.core.registry import Component, is_redefined
 from ablations.core.registry import register as technique
+from ablations.core.strengths import list_parameters
 from ablations.tasks.base import Task
 from ablations.techniques.layers import (
     PerPosition,
@@ -56,7 +57,6 @@ from ablations.techniques.layers import (
 __all__ = ["Device", "Init", "Norm", "Optimizer", "Regularizer", "Schedule", "Technique"]
 __all__ += ["AXES", "CONTROLS", "Decay", "Loss", "Penalties", "TrainingContext", "technique"]
 __all__ += ["Nonlinearity", "calculate_gain", "slope_of"]
-__all__ += ["format_plain", "format_share", "list_parameters"]
 __all__ += [
     "PerPosition",
     "RandomLayer",
@@ -123,27 +123,6 @@ class Technique(Component):
     def describe_strength(self) -> str:
         """Describe the parameters for a reader, in a few words: ``p 0.5, 0.2``; "" without any."""
         return list_parameters(self.parameters())
-
-
-def list_parameters(parameters: Mapping[str, Any]) -> str:
-    """List parameters for a reader: ``weight 0.01``."""
-    texts = (f"{name.replace('_', ' ')} {format_plain(v)}" for name, v in parameters.items())
-    return ", ".join(texts)
-
-
-def format_plain(value: object) -> str:
-    """Write a parameter for a reader: ``0.01``, ``1e-5``, ``0.5, 0.2``."""
-    if isinstance(value, (tuple, list)):
-        return ", ".join(map(format_plain, value))
-    if isinstance(value, float):
-        mantissa, _, exponent = f"{value:.12g}".partition("e")
-        return f"{mantissa}e{int(exponent)}" if exponent else mantissa
-    return str(value)
-
-
-def format_share(fraction: float) -> str:
-    """Write a share of a run for a reader: ``25 %``."""
-    return f"{100 * fraction:.6g}\N{NARROW NO-BREAK SPACE}%"
 
 
 @dataclass(frozen=True)

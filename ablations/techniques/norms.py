@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from ablations.techniques.base import Norm, TrainingContext, format_plain, technique
+from ablations.core.strengths import format_plain
+from ablations.techniques.base import Norm, TrainingContext, technique
 
 
 @technique

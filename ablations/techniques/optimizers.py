@@ -10,13 +10,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ablations.core.strengths import list_parameters
 from ablations.techniques.base import (
     Decay,
     Optimizer,
     Tensors,
     TrainingContext,
     Update,
-    list_parameters,
     technique,
 )
 

@@ -12,11 +12,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch.optim import Optimizer, lr_scheduler
 
+from ablations.core.strengths import format_plain, format_share
 from ablations.techniques.base import (
     Schedule,
     TrainingContext,
-    format_plain,
-    format_share,
     technique,
 )
 

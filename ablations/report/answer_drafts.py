@@ -9,9 +9,9 @@ from typing import Any
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
 from ablations.analysis.power import fewest_seeds
 from ablations.report.drafts import Draft, Subject, draft
-from ablations.report.findings import Finding, Row, describe_across, sort_by_size
+from ablations.report.findings import Finding, describe_across, sort_by_size
 from ablations.report.formatting import format_number
-from ablations.report.phrases import name_axis
+from ablations.report.phrases import describe_rest, name_axis
 from ablations.report.soundness import judge_learning
 from ablations.results.metadata import Question, label
 
@@ -22,6 +22,8 @@ REPRODUCED = 0.9
 """Share of the printed losses from which on they count as reproduced."""
 BAND = "99\N{NARROW NO-BREAK SPACE}%"
 """Share of the runs within the band around a printed loss."""
+MOST_MORE = 40
+"""More seeds that a headline still advises."""
 _ASKING = {"do", "does", "is", "are", "can", "has", "have", "did", "will", "should"}
 
 
@@ -73,12 +75,13 @@ def _draft_not_compared(subject: Subject) -> Draft | None:
     if not subject.findings:
         runs = design.untuned.runs
         ended = runs[runs["status"] == "ok"]
-        if len(ended.drop_duplicates(list(design.untuned.factors))) > 1:
+        factors = list(design.untuned.factors)
+        if factors and len(ended.drop_duplicates(factors)) > 1:
             return draft("nothing_compared", "#evidence-study", {})
         values = ended[design.outcome].astype(float)
         value = format_number(float(values.mean()))
-        facts = {"outcome": subject.wording.outcome, "value": value}
-        return draft("one_configuration", "#evidence-best", facts)
+        same: dict[str, Any] = {"outcome": subject.wording.outcome, "value": value}
+        return draft("one_configuration", "#evidence-best", same)
     if not design.verdict_level:
         looks = [f"{n:,}" for n in design.looks]
         return draft("no_look", CAUTIONS, {"seeds": subject.seeds, "looks": looks})
@@ -103,7 +106,7 @@ def draft_advice(subject: Subject) -> Draft:
         same = {"n": n, "name": name, "outcome": subject.wording.outcome, "margin": subject.margin}
         return draft("all_equal", FOREST, same)
     facts: dict[str, Any] = {"n": n, "name": name, "equal": equal, "seeds": subject.seeds}
-    more = subject.more_seeds(subject.findings[0])
+    more = subject.more_seeds(subject.findings[0], MOST_MORE)
     href = subject.evidence(subject.findings[0]) if n == 1 else FOREST
     return draft("none_helps", href, {**facts, "more": more}, {"more": ""})
 
@@ -131,11 +134,10 @@ def _draft_use_if(subject: Subject, finding: Finding) -> Draft:
     hurting = finding.levels_with(HURTS)
     facts = {
         "name": subject.name(finding),
-        "outcome": subject.wording.outcome,
         "here": subject.where(finding, HELPS),
-        "gain": subject.change(finding.largest(HELPS)[1]),
+        "gain": subject.largest(finding, HELPS, with_outcome=True),
         "there": subject.where(finding, HURTS) if hurting else "",
-        "loss": _write_loss(subject, finding.largest(HURTS)[1]) if hurting else "",
+        "loss": subject.largest(finding, HURTS),
     }
     return draft("use_if", subject.evidence(finding), facts, *_shorten(subject, finding))
 
@@ -143,20 +145,13 @@ def _draft_use_if(subject: Subject, finding: Finding) -> Draft:
 def _shorten(subject: Subject, finding: Finding) -> list[Mapping[str, Any]]:
     """Facts that take fewer words: no strength, and fewer conditions by name."""
     shorter: list[Mapping[str, Any]] = [{"name": subject.short_name(finding)}]
-    if finding.levels_with(HURTS):
-        level, _ = finding.largest(HURTS)
-        shorter.append({"there": subject.condition(finding.across, [level], finding.parts)})
-    if finding.levels_with(HELPS):
-        level, _ = finding.largest(HELPS)
-        shorter.append({"here": subject.condition(finding.across, [level], finding.parts)})
+    for verdict, place, size in ((HURTS, "there", "loss"), (HELPS, "here", "gain")):
+        if finding.levels_with(verdict):
+            level, row = finding.largest(verdict)
+            where = subject.condition(finding.across, [level], finding.parts)
+            gain = subject.size(row) if verdict == HELPS else subject.change(row)
+            shorter.append({place: where, size: gain})
     return shorter
-
-
-def _write_loss(subject: Subject, row: Row) -> str:
-    """Write the change of a level that hurts: it may be that all of its runs diverged."""
-    if row["diverged"] > row["control_diverged"]:
-        return f"{row['diverged']:,} of {row['pairs']:,} runs diverged"
-    return subject.change(row)
 
 
 def worst_findings(subject: Subject) -> list[Finding]:
@@ -169,14 +164,12 @@ def _draft_keep(subject: Subject, hurting: Sequence[Finding]) -> Draft:
     worst, n = hurting[0], len(subject.findings)
     name = subject.short_name(worst)
     if n == 1:
-        none = f"{name} hurts"
-        none += f" ({subject.wording.outcome} {_write_loss(subject, worst.row)})"
-        return draft("keep", subject.evidence(worst), {"none": none, "name": ""})
+        reason = f"{name} hurts ({subject.size(worst.row)})"
+        return draft("keep", subject.evidence(worst), {"reason": reason, "name": ""})
     facts = {
-        "none": f"none of {n} changes helps" if len(hurting) < n else f"all {n} changes hurt",
+        "reason": f"none of {n} changes helps" if len(hurting) < n else f"all {n} changes hurt",
         "name": name,
-        "outcome": subject.wording.outcome,
-        "change": _write_loss(subject, worst.row),
+        "size": subject.size(worst.row),
         "scope": subject.scope(worst),
     }
     return draft("keep", subject.evidence(worst), facts, {"scope": ""}, {"name": ""})
@@ -184,19 +177,23 @@ def _draft_keep(subject: Subject, hurting: Sequence[Finding]) -> Draft:
 
 def draft_answer(subject: Subject, question: Question) -> Draft | None:
     """Answer a study's own question; None where its levels were not compared."""
-    findings = [
-        describe_across(each.row, question.across, subject.ablation) if question.across else each
-        for each in subject.findings
-        if each.key[0] == question.axis
-    ]
+    findings = findings_in_question(subject, question)
     if not findings:
         return None
     is_asked = question.text.split(" ")[0].lower() in _ASKING
     if question.level is None:
         return _draft_which(subject, question.axis, findings, is_asked=is_asked)
-    level = label(question.level)
-    finding = next((each for each in findings if each.key[1] == level), None)
-    return _draft_whether(subject, finding, is_asked=is_asked) if finding else None
+    return _draft_whether(subject, findings[0], is_asked=is_asked)
+
+
+def findings_in_question(subject: Subject, question: Question) -> list[Finding]:
+    """The findings that answer a question: of its level, or of all levels of its axis."""
+    return [
+        describe_across(each.row, question.across, subject.ablation) if question.across else each
+        for each in subject.findings
+        if each.key[0] == question.axis
+        and (question.level is None or each.key[1] == label(question.level))
+    ]
 
 
 def _draft_whether(subject: Subject, finding: Finding, *, is_asked: bool) -> Draft:
@@ -208,10 +205,11 @@ def _draft_whether(subject: Subject, finding: Finding, *, is_asked: bool) -> Dra
         "name": subject.name(finding),
         "outcome": subject.wording.outcome,
         "margin": f"{subject.margin} of the control's",
-        "more": subject.more_seeds(finding),
+        "more": subject.more_seeds(finding, MOST_MORE),
     }
-    everywhere = subject.condition(finding.across, list(finding.parts), finding.parts)
-    facts["scope"] = everywhere if finding.across else ""
+    quantifier = "any" if words == {EQUAL} else "every"
+    scope = subject.condition(finding.across, list(finding.parts), finding.parts, quantifier)
+    facts["scope"] = scope if finding.across else ""
     if words == {HELPS} or words == {HURTS}:
         return _draft_one_way(subject, finding, facts, words.pop())
     if words == {EQUAL}:
@@ -229,7 +227,7 @@ def _draft_one_way(
         level, row = finding.largest(verdict)
         where = subject.condition(finding.across, [level], finding.parts)
     pattern = "answer_everywhere" if verdict == HELPS else "answer_nowhere"
-    facts = {**facts, "where": where, "change": _write_loss(subject, row)}
+    facts = {**facts, "where": where, "size": subject.size(row)}
     shorter = {"name": subject.short_name(finding)}
     return draft(pattern, subject.evidence(finding), facts, shorter)
 
@@ -239,14 +237,17 @@ def _draft_partly(subject: Subject, finding: Finding, facts: Mapping[str, Any]) 
     others = [level for level in finding.parts if level not in helping]
     shown = {
         "there": subject.where(finding, HURTS) if hurting else "",
-        "loss": _write_loss(subject, finding.largest(HURTS)[1]) if hurting else "",
+        "loss": subject.largest(finding, HURTS, with_outcome=not helping),
     }
     if not helping:
         return draft("answer_harm", subject.evidence(finding), {**facts, **shown})
+    rest = describe_rest(others, list(finding.parts))
+    elsewhere = rest or subject.condition(finding.across, others, finding.parts)
     shown |= {
         "here": subject.where(finding, HELPS),
-        "gain": subject.change(finding.largest(HELPS)[1]) if len(helping) == 1 else "",
-        "elsewhere": subject.condition(finding.across, others, finding.parts),
+        "gain": subject.largest(finding, HELPS, with_outcome=True),
+        "elsewhere": elsewhere,
+        "there": elsewhere if len(hurting) == len(others) else shown["there"],
     }
     shorter = [{"name": subject.short_name(finding)}, {"gain": "", "loss": ""}]
     return draft("answer_partly", subject.evidence(finding), {**facts, **shown}, *shorter)
@@ -256,7 +257,7 @@ def _draft_which(
     subject: Subject, axis: str, findings: Sequence[Finding], *, is_asked: bool
 ) -> Draft:
     """Answer which level of an axis helps."""
-    facts: dict[str, Any] = {"is_asked": is_asked, "outcome": subject.wording.outcome}
+    facts: dict[str, Any] = {"is_asked": is_asked}
     steady = [each for each in findings if each.verdict == HELPS and each.kind == "steady"]
     if steady:
         best = sort_by_size(steady)[0]
@@ -268,15 +269,15 @@ def _draft_which(
         facts |= {
             "name": subject.name(conditional),
             "here": subject.where(conditional, HELPS),
-            "gain": subject.change(conditional.largest(HELPS)[1]),
+            "gain": subject.largest(conditional, HELPS, with_outcome=True),
         }
         shorter = {"name": subject.short_name(conditional)}
         return draft("answer_best_if", subject.evidence(conditional), facts, shorter)
     hurting = [each for each in worst_findings(subject) if each.key[0] == axis]
-    facts |= {"axis": name_axis(axis), "name": "", "change": ""}
-    if hurting:
-        facts["name"] = subject.short_name(hurting[0])
-        facts["change"] = _write_loss(subject, hurting[0].row)
     undecided = [each for each in findings if each.verdict == UNDECIDED]
-    href = subject.evidence(hurting[0] if hurting else (undecided or findings)[0])
-    return draft("answer_none", href, facts, {"name": ""})
+    shown = [*hurting, *undecided, *findings][0]
+    facts |= {"axis": name_axis(axis), "name": "", "size": "", "undecided": len(undecided)}
+    if hurting:
+        facts |= {"name": subject.short_name(shown), "size": subject.size(shown.row)}
+    facts["others"] = len(findings) - len(undecided)
+    return draft("answer_none", subject.evidence(shown), facts, {"name": ""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,10 @@ import pandas as pd
 from ablations.analysis import Design
 from ablations.analysis.ablation import Effects
 from ablations.report.findings import Finding, Row, list_findings, sort_by_size
-from ablations.report.formatting import NARROW, format_count, format_number
-from ablations.report.phrases import Wording, describe_conditions, name_level
+from ablations.report.formatting import NARROW, format_count, format_number, join_words
+from ablations.report.phrases import Wording, describe_conditions, name_axis, name_level, pluralise
 from ablations.report.strengths import row_id
-from ablations.report.texts import write_text
+from ablations.report.texts import capitalise, write_text
 from ablations.results.metadata import NOT_SET, StudyMetadata
 
 HEADLINE_WORDS, SENTENCE_WORDS = 20, 25
@@ -47,7 +48,7 @@ class Draft:
             text = write_text(self.pattern, HEADLINES, **facts)
             if count_words(text) <= most_words:
                 break
-        return text
+        return capitalise(text)
 
 
 def draft(pattern: str, href: str, facts: Mapping[str, Any], *shorter: Mapping[str, Any]) -> Draft:
@@ -106,19 +107,47 @@ class Subject:
         return name_level(*finding.key)
 
     def change(self, row: Row) -> str:
-        """Write the change of a row: ``−12.3 %``."""
+        """Write the change of a row: ``−12.3 %``; or that its runs diverged."""
+        if row["diverged"] > row["control_diverged"]:
+            return f"{row['diverged']:,} of {row['pairs']:,} runs diverged"
         return self.wording.write(row)
 
-    def condition(self, axis: str, levels: Sequence[str], all_levels: Iterable[str]) -> str:
+    def size(self, row: Row, most: str = "") -> str:
+        """Write the change of a row with its outcome: ``validation loss −12.3 %``."""
+        change = self.change(row)
+        return change if change.endswith("diverged") else f"{self.wording.outcome} {most}{change}"
+
+    def largest(self, finding: Finding, verdict: str, *, with_outcome: bool = False) -> str:
+        """Write the largest simple effect with a verdict: ``up to −16.9 %``; "" without any."""
+        levels = finding.levels_with(verdict)
+        if not levels:
+            return ""
+        row, most = finding.largest(verdict)[1], "up to " if len(levels) > 1 else ""
+        if with_outcome:
+            return self.size(row, most)
+        change = self.change(row)
+        return change if change.endswith("diverged") else f"{most}{change}"
+
+    def condition(
+        self,
+        axis: str,
+        levels: Sequence[str],
+        all_levels: Iterable[str],
+        quantifier: str = "every",
+    ) -> str:
         """Say at which levels of an axis something holds."""
         control = str(self.design.controls.get(axis, ""))
-        return describe_conditions(axis, levels, list(all_levels), control)
+        return describe_conditions(axis, levels, list(all_levels), control, quantifier)
 
     def scope(self, finding: Finding) -> str:
-        """Say that an effect points one way at every level of the axis that it depends on."""
+        """Say that an effect points one way at every level of the axis that it depends on, or that
+        it is an average where it is not certain at every level.
+        """
         if finding.kind != "steady" or not finding.across:
             return ""
-        return self.condition(finding.across, list(finding.parts), finding.parts)
+        if set(finding.verdicts.values()) == {finding.verdict}:
+            return self.condition(finding.across, list(finding.parts), finding.parts)
+        return f"on average over {pluralise(name_axis(finding.across))}"
 
     def where(self, finding: Finding, verdict: str) -> str:
         """Say where a level does something."""
@@ -138,10 +167,10 @@ class Subject:
                 return f"{wording.outcome} {wording.estimate(rows.iloc[0].to_dict())}"
         return ""
 
-    def more_seeds(self, finding: Finding) -> str:
-        """Say how many more seeds would decide a level; "" where nobody knows."""
+    def more_seeds(self, finding: Finding, most: float = math.inf) -> str:
+        """Say how many more seeds would decide a level; "" where nobody knows, or too many."""
         more = finding.row.get("more")
-        if more is None or pd.isna(more) or more <= 0 or finding.row["seeds"] < 2:
+        if more is None or not 0 < more <= most or finding.row["seeds"] < 2:
             return ""
         return format_count(int(more), f"more {self.design.unit}")
 
@@ -149,12 +178,15 @@ class Subject:
         """The address of a level's row."""
         return f"#{row_id(*finding.key)}"
 
-    def name_configuration(self, row: Mapping[str, Any] | pd.Series) -> list[str]:
-        """Name the levels of a configuration that are not the controls'."""
+    def name_configuration(self, row: Mapping[str, Any] | pd.Series) -> str:
+        """Name the levels of a configuration that are not the controls': ``batch norm with l1 and
+        orthogonal init``; "" at the controls.
+        """
         controls = self.design.controls
         settings = [*controls, *(name for name in self.design.factors if name not in controls)]
-        return [
+        first, *others = [
             name_level(axis, row[axis])
-            for axis in settings
+            for axis in sorted(settings, key=lambda axis: axis != "norm")
             if axis in row and row[axis] not in (controls.get(axis), NOT_SET)
-        ]
+        ] or [""]
+        return " with ".join(filter(None, [first, join_words(others)]))

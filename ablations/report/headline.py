@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ablations.analysis.ablation import Effects
 from ablations.report.answer_drafts import CAUTIONS, draft_headline
+from ablations.report.caveats import audit_caveats, find_caveats
 from ablations.report.data import ReportData
 from ablations.report.drafts import HEADLINE_WORDS, SENTENCE_WORDS, Draft, Subject
-from ablations.report.summary import audit_caveats, find_caveats
 from ablations.report.support_drafts import draft_sentences
 from ablations.report.texts import Caveat
 from ablations.results.metadata import StudyMetadata

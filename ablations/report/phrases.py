@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,25 +55,52 @@ def name_level(axis: str, level: object, metadata: StudyMetadata | None = None) 
 
 
 def describe_conditions(
-    axis: str, levels: Sequence[str], all_levels: Sequence[str], control: str = ""
+    axis: str,
+    levels: Sequence[str],
+    all_levels: Sequence[str],
+    control: str = "",
+    quantifier: str = "every",
 ) -> str:
     """Say at which levels of an axis something holds: ``without a norm``, ``with any norm``,
-    ``at batch sizes of 12 and more``.
+    ``at batch sizes of 12 and more``, ``at every batch size``.
     """
     word = name_axis(axis)
-    is_setting = axis not in TECHNIQUE_AXES
+    is_setting = axis not in TECHNIQUE_AXES and all(map(_is_number, all_levels))
     preposition = "on" if axis == "device" else "at" if is_setting else "with"
     if len(levels) == len(all_levels):
-        return f"{preposition} every {word}"
+        return f"{preposition} {quantifier} {word}"
     if is_setting and (ends := _describe_range(levels, all_levels)):
-        plural = "" if word.endswith("s") else "s"
-        return f"at {word} {ends}" if len(levels) == 1 else f"at {word}{plural} {ends}"
+        return f"at {word if len(levels) == 1 else pluralise(word)} {ends}"
     if len(levels) == 1 and (axis, levels[0]) in _CONTROLS:
         return _CONTROLS[axis, levels[0]]
     others = [level for level in all_levels if level != control]
     if axis in ("norm", "regularizer") and control == "none" and set(levels) == set(others):
         return f"with any {word}" if len(others) > 2 else f"with {_join(axis, levels)}"
     return f"{preposition} {_join(axis, levels)}"
+
+
+def describe_rest(levels: Sequence[str], all_levels: Sequence[str]) -> str:
+    """Say, after a range of numbers, that something holds for all others: ``at smaller ones``."""
+    others = [level for level in all_levels if level not in levels]
+    if len(others) < 2 or not all(map(_is_number, all_levels)):
+        return ""
+    numbers, rest = [float(each) for each in levels], [float(each) for each in others]
+    if max(numbers) < min(rest):
+        return "at smaller ones"
+    return "at larger ones" if min(numbers) > max(rest) else ""
+
+
+def pluralise(word: str) -> str:
+    """Write the plural of the name of an axis."""
+    return word if word.endswith("s") else f"{word}s"
+
+
+def _is_number(level: str) -> bool:
+    try:
+        float(level)
+    except ValueError:
+        return False
+    return True
 
 
 def _join(axis: str, levels: Sequence[str]) -> str:
@@ -91,10 +117,7 @@ def _join(axis: str, levels: Sequence[str]) -> str:
 
 def _describe_range(levels: Sequence[str], all_levels: Sequence[str]) -> str:
     """Write numbers that are the smallest or the largest of all: ``of 12 and more``."""
-    try:
-        order = sorted(all_levels, key=float)
-    except ValueError:
-        return ""
+    order = sorted(all_levels, key=float)
     if len(levels) == 1:
         return levels[0]
     size, chosen = len(levels), set(levels)
@@ -158,8 +181,3 @@ class Wording:
     def name(self, axis: str, level: object) -> str:
         """Name a level with its strength."""
         return name_level(axis, level, self.metadata)
-
-
-def is_known(value: float) -> bool:
-    """Whether a number is not missing."""
-    return not math.isnan(value)

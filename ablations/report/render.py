@@ -18,9 +18,9 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 
 from ablations.analysis import Design, noise_floor
+from ablations.report.caveats import advise_seeds
 from ablations.report.columns import Column, Row
 from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
-from ablations.report.summary import advise_seeds
 from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, HEADINGS, Answer
 
@@ -176,13 +176,15 @@ def _name_rows(rows: pd.DataFrame) -> str:
 
 
 def print_answer(answer: Answer) -> None:
-    """Print the ablation table, then the answer in sentences."""
+    """Print the headline, the ablation table, and what supports and limits the answer."""
     if not answer.rows:
         return
+    _print_sentences([answer.headline])
+    print()
     headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
     _print_rows(headings, answer.rows, no_wrap=True)
     print()
-    _print_sentences(answer.sentences)
+    _print_sentences((*answer.sentences, *answer.cautions))
 
 
 def print_table(question: str, table: pd.DataFrame, design: Design | None = None) -> None:

@@ -17,6 +17,7 @@ from ablations.report.answer_drafts import (
     CONSTANT,
     ENDINGS,
     best_condition,
+    findings_in_question,
     worst_findings,
 )
 from ablations.report.drafts import (
@@ -33,7 +34,6 @@ from ablations.report.formatting import (
     format_count,
     format_fractions,
     format_number,
-    join_words,
     name_outcome,
 )
 from ablations.report.phrases import name_axis
@@ -51,7 +51,7 @@ def draft_sentences(subject: Subject) -> list[Draft]:
     """Choose two or three sentences: the evidence, what to use or what is open, one caution."""
     design = subject.design
     if not (design.untuned.runs["status"] == "ok").any():
-        return []
+        return [each for each in [_draft_reason(subject)] if each is not None]
     if not judge_learning(subject.ablation).has_learned:
         drafts = [_draft_unlearned(subject), draft_caution(subject, is_learned=False)]
     elif len(subject.ablation.published):
@@ -65,19 +65,27 @@ def draft_sentences(subject: Subject) -> list[Draft]:
 
 def _draft_effects(subject: Subject) -> list[Draft]:
     """What helped, what to use, what hurt, what is open; the most important first."""
-    if not subject.findings or not subject.design.verdict_level:
+    if not subject.findings:
         return []
-    if not subject.ablation.effects["reachable"].any():
-        return []
-    helping = [each for each in subject.with_verdict(HELPS) if each.kind == "steady"]
-    conditional = best_condition(subject.findings)
+    if not subject.design.verdict_level or not subject.ablation.effects["reachable"].any():
+        return [_draft_so_far(subject)]
+    question = subject.metadata.question if subject.metadata else None
+    findings = (question and findings_in_question(subject, question)) or subject.findings
+    is_one = question is not None and question.level is not None and len(findings) == 1
+    helping = [each for each in findings if each.verdict == HELPS and each.kind == "steady"]
+    helping, conditional = sort_by_size(helping), best_condition(findings)
     drafts: list[Draft | None] = []
-    if helping:
+    if is_one and len(set(findings[0].verdicts.values())) > 1:
+        drafts.append(_draft_ends(subject, findings[0]))
+    elif helping:
         drafts.append(_draft_helped(subject, helping))
     elif conditional:
         drafts.append(_draft_helped_if(subject, conditional))
-    drafts.append(_draft_use(subject))
-    if not helping and not conditional:
+    elif is_one:
+        drafts.append(_draft_estimate(subject, findings[0]))
+    best = helping[:1] or ([conditional] if conditional else [])
+    drafts.append(_draft_use(subject, [subject.short_name(each) for each in best]))
+    if not helping and not conditional and not is_one:
         drafts.insert(0, _draft_hurt(subject))
     drafts += [_draft_open(subject), _draft_equal(subject)]
     return [each for each in drafts if each is not None]
@@ -113,22 +121,71 @@ def _draft_helped(subject: Subject, helping: Sequence[Finding]) -> Draft:
 
 
 def _draft_helped_if(subject: Subject, finding: Finding) -> Draft:
-    level, part = finding.largest(HELPS)
+    has_loss = bool(finding.levels_with(HURTS))
+    there = finding.largest(HURTS)[0] if has_loss else ""
+    return _draft_parts(subject, finding, finding.largest(HELPS)[0], there)
+
+
+def _draft_parts(subject: Subject, finding: Finding, here: str, there: str) -> Draft:
+    """The effects of a level at one or two levels of another axis."""
     facts: dict[str, Any] = {
         "name": subject.name(finding),
         "outcome": subject.wording.outcome,
-        "here": subject.condition(finding.across, [level], finding.parts),
-        "gain": subject.wording.estimate(part),
+        "here": subject.condition(finding.across, [here], finding.parts),
+        "gain": subject.wording.estimate(finding.parts[here]),
         "there": "",
         "loss": "",
-        "seeds": format_count(int(part["seeds"]), subject.design.unit),
+        "seeds": format_count(int(finding.parts[here]["seeds"]), subject.design.unit),
     }
-    if finding.levels_with(HURTS):
-        level, part = finding.largest(HURTS)
-        facts["there"] = subject.condition(finding.across, [level], finding.parts)
-        facts["loss"] = subject.wording.estimate(part)
+    if there:
+        facts["there"] = subject.condition(finding.across, [there], finding.parts)
+        facts["loss"] = subject.wording.estimate(finding.parts[there])
     shorter = {"name": subject.short_name(finding)}
     return draft("helped_if", subject.evidence(finding), facts, shorter, {"there": ""})
+
+
+def _draft_estimate(subject: Subject, finding: Finding) -> Draft:
+    """The estimate of a level that a question is about, where it does not help."""
+    facts = {
+        "name": subject.name(finding),
+        "outcome": subject.wording.outcome,
+        "estimate": subject.wording.estimate(finding.row),
+        "second": subject.second(finding),
+        "seeds": format_count(int(finding.row["seeds"]), subject.design.unit),
+        "more": subject.more_seeds(finding) if finding.verdict == UNDECIDED else "",
+    }
+    return draft("estimated", subject.evidence(finding), facts, {"second": ""})
+
+
+def _draft_so_far(subject: Subject) -> Draft:
+    """What looks largest where seeds are too few for a verdict."""
+    finding = sort_by_size(subject.findings)[0]
+    effect = finding.row["effect"]
+    facts = {
+        "name": subject.short_name(finding),
+        "size": subject.size(finding.row),
+        "is_better": (effect > 0) == subject.design.higher_is_better,
+    }
+    return draft("so_far", subject.evidence(finding), facts)
+
+
+def _draft_reason(subject: Subject) -> Draft | None:
+    """The most frequent reason for which runs did not end well."""
+    reasons = subject.design.untuned.runs["reason"].dropna().astype(str)
+    if reasons.empty:
+        return None
+    text, n = Counter(reasons).most_common(1)[0]
+    facts = {"text": text.rstrip("."), "n": format_count(n, "run")}
+    short = {"text": f"{' '.join(text.split()[:15])} …"}
+    return draft("reason", ENDINGS, facts, short)
+
+
+def _draft_ends(subject: Subject, finding: Finding) -> Draft:
+    """The best and the worst of the effects of a level at those of another axis."""
+    sign = -1 if subject.design.higher_is_better else 1
+    levels = [level for level, row in finding.parts.items() if np.isfinite(row["effect"])]
+    ordered = sorted(levels, key=lambda level: sign * finding.parts[level]["effect"])
+    return _draft_parts(subject, finding, ordered[0], ordered[-1])
 
 
 def _draft_hurt(subject: Subject) -> Draft | None:
@@ -162,7 +219,11 @@ def _draft_open(subject: Subject) -> Draft | None:
     order = np.argsort(np.where(np.isfinite(more), more, np.inf), kind="stable")
     ordered = [undecided[i] for i in order]
     names = [subject.short_name(each) for each in ordered]
-    facts = {"n": len(names), "first": names[0], "more": subject.more_seeds(ordered[0])}
+    facts: dict[str, Any] = {
+        "n": len(names),
+        "first": names[0],
+        "more": subject.more_seeds(ordered[0]),
+    }
     hidden = {"names": [names[0], f"{len(names) - 1} more"]}
     shorter = [hidden] if len(names) > 1 else []
     shown = [*names[:_MOST_NAMES], *([f"{len(names) - _MOST_NAMES} more"] * (len(names) > 3))]
@@ -184,8 +245,10 @@ def _draft_equal(subject: Subject) -> Draft | None:
     return draft("equal", subject.evidence(equal[0]), facts, {"margin": subject.margin})
 
 
-def _draft_use(subject: Subject) -> Draft | None:
-    """Say which configuration to use, and what a run of it takes."""
+def _draft_use(subject: Subject, said: Sequence[str] = ()) -> Draft | None:
+    """Say which configuration to use, and what a run of it takes; ``said``: names of levels that
+    the sentence before it is about.
+    """
     members = subject.ablation.best_set
     if members.empty or not bool(members["is_reachable"].iloc[0]):
         return None
@@ -194,26 +257,29 @@ def _draft_use(subject: Subject) -> Draft | None:
         return None
     if len(members) == 1:
         names = subject.name_configuration(first)
-        if not names:
+        cost = describe_cost(subject, first)
+        if not names or (names in said and not cost):
             return None
+        if names in said:
+            return draft("use_cost", BEST, {"names": names, "cost": cost})
         winner = subject.ablation.winner.iloc[0].to_dict()
         facts = {
             "n": f"{n:,}",
-            "names": join_words(names),
+            "names": names,
             "outcome": subject.wording.outcome,
             "estimate": subject.wording.estimate(winner),
-            "cost": describe_cost(subject, first),
+            "cost": cost,
         }
         return draft("use_configuration", BEST, facts, {"cost": ""})
     cheapest = members[members["cheapest"]]
     row = cheapest.iloc[0] if len(cheapest) else first
-    facts = {
+    counts: dict[str, Any] = {
         "members": len(members),
         "n": n,
-        "names": join_words(subject.name_configuration(row)),
+        "names": subject.name_configuration(row),
         "cost": describe_cost(subject, row),
     }
-    return draft("use_cheapest", BEST, facts, {"cost": ""})
+    return draft("use_cheapest", BEST, counts, {"cost": ""})
 
 
 def describe_cost(subject: Subject, row: pd.Series) -> str:

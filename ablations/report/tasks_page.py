@@ -13,6 +13,7 @@ import pandas as pd
 
 from ablations.analysis import Scale
 from ablations.analysis.results import Results
+from ablations.report.caveats import audit_caveats
 from ablations.report.columns import Cell, Column, Row, Table, build_table, two_digits
 from ablations.report.datasets import (
     answer_over_datasets,
@@ -38,7 +39,6 @@ from ablations.report.formatting import (
 from ablations.report.headline import Badge, FirstScreen, Sentence
 from ablations.report.run_tables import environments_table
 from ablations.report.sections import Outline, Section, fill_page
-from ablations.report.summary import audit_caveats
 from ablations.report.texts import Caveat
 
 OUTLINE = Outline(

@@ -19,7 +19,6 @@ from ablations.report.formatting import (
     format_plain_p,
     format_ratio,
     join_words,
-    name_outcome,
 )
 
 _MOST_NAMES = 4
@@ -79,19 +78,18 @@ def write_caveats(badges: Iterable[str], **facts: Any) -> list[Caveat]:
 
 
 def describe_effects(effects: pd.DataFrame, design: Design, noun: str) -> str:
-    """Say in one sentence, with numbers and names, what the effects show."""
+    """Say with numbers and names what the effects show, in a sentence for each verdict."""
     effects = effects[effects["pairs"] > 0]
     parts = []
     for verdict, (singular, plural) in VERBS.items():
         rows = effects[effects["verdict"] == verdict]
         if len(rows):
             verb = singular if len(rows) == 1 else plural
-            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, design)})")
+            count = f"{len(rows)} of {format_count(len(effects), noun)}"
+            parts.append(f"{count} {verb} ({_name_effects(rows, design)})")
         elif verdict == HELPS:
-            parts.append(f"no {noun} helps")
-    seeds = describe_seeds(effects)
-    facts: dict[str, Any] = {"n": len(effects), "noun": noun, "parts": parts, "seeds": seeds}
-    return write_text("effects_sentence", **facts, outcome=name_outcome(design.outcome))
+            parts.append(f"No {noun} helps")
+    return write_text("effects_sentence", parts=parts, seeds=describe_seeds(effects))
 
 
 def _name_effects(rows: pd.DataFrame, design: Design) -> str:

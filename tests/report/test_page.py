@@ -116,7 +116,7 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     loss = 0.1 + 0.1 * (runs["norm"] == "none") + 0.01 * random.random(len(runs))
     results = replace(results, runs=runs.assign(val_loss=loss))
     answer = summarise(Results.from_stored(results, make_metadata()).ablation)
-    (sentence,) = [text for text in answer.sentences if "told from the best" in text]
+    (sentence,) = [text for text in answer.cautions if "told from the best" in text]
     assert sentence.startswith(
         "3 of 6 configurations cannot be told from the best by validation loss; "
         "all of them have norm layer. Of these the one with "

@@ -16,7 +16,7 @@ from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
 Unit = Literal["percent", "ratio"]
 MeasureName = Literal["outcome", "second"]
 
-GAP = 3.0
+GAP = 5.0
 """How many times farther out than the next one an effect lies that the scale leaves out."""
 MOST_CLIPPED = 0.25
 """Share of the effects that the scale may leave out."""
@@ -24,8 +24,9 @@ REACH = 1.6
 """How many times farther than the effects the scale follows their intervals."""
 ROOM = 0.05
 """Share of the scale beyond what it shows, on either side."""
-TICK_DISTANCE = 0.19
+TICK_DISTANCE = 0.16
 """Least distance of two ticks, as a share of the scale."""
+MOST_TICKS = 5
 TENFOLD = math.log(10)
 
 
@@ -62,10 +63,15 @@ class Writer:
     decimals: int
 
     @classmethod
-    def from_margin(cls, margin: float, *, is_log: bool) -> Writer:
-        """Choose the decimals so that the equivalence margin has two digits."""
+    def from_margin(cls, margin: float, changes: Iterable[float], *, is_log: bool) -> Writer:
+        """Choose the decimals so that the equivalence margin has two digits, but a difference no
+        more than three.
+        """
         digits = 1 - math.floor(math.log10(margin))
-        return cls(is_log, min(max(digits - 2 if is_log else digits, is_log), 6))
+        if is_log:
+            return cls(is_log, min(max(digits - 2, 1), 6))
+        largest = max((abs(x) for x in changes if math.isfinite(x)), default=0.0) or 1.0
+        return cls(is_log, min(max(min(digits, 2 - math.floor(math.log10(largest))), 0), 6))
 
     def write(self, change: float) -> Reading:
         """Write a change; a dash where it is missing."""
@@ -148,7 +154,7 @@ class Strip:
     """Whether the interval goes on beyond the scale, as is ``is_cut_right``."""
     is_cut_right: bool
     conditions: tuple[float, ...]
-    """Positions of the effect at each level of the axis that it depends on."""
+    """Positions of the effect at each level of the axis that it depends on most."""
     outcome: str
     """The measure in words."""
     writer: Writer
@@ -169,7 +175,7 @@ def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: boo
     ``rows`` have ``effect``, ``low`` and ``high``.
     """
     effects = [row["effect"] for row in rows if math.isfinite(row["effect"])]
-    limit = _clip_limit([abs(x) for x in effects], 2 * bound)
+    limit = _clip_limit([abs(x) for x in effects], 3 * bound)
     inside = [x for x in effects if abs(x) <= limit]
     reach = REACH * max([abs(x) for x in inside], default=0.0)
     ends = [
@@ -188,7 +194,7 @@ def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: boo
 def _clip_limit(sizes: Sequence[float], least: float) -> float:
     """Return the size beyond which effects are outliers; the largest size where there are none.
 
-    Outliers are few, and lie beyond a gap: the next size is less than a third of theirs.
+    Outliers are few, and lie beyond a gap: the next size is less than a fifth of theirs.
     """
     ordered = sorted(sizes, reverse=True)
     most = max(1, int(MOST_CLIPPED * len(ordered)))
@@ -201,27 +207,36 @@ def _clip_limit(sizes: Sequence[float], least: float) -> float:
 
 
 def _choose_ticks(low: float, high: float, *, is_log: bool) -> list[Tick]:
-    """Choose the finest round ticks that are far enough apart, no change among them."""
-    ladders = _log_ladders(low, high) if is_log else _linear_ladders(low, high)
-    for ladder in ladders:
-        places = [math.log1p(x) if is_log else x for x in ladder]
-        shares = [(place - low) / (high - low) for place in places]
-        if all(b - a >= TICK_DISTANCE for a, b in pairwise(shares)):
-            write = _write_change if is_log else _write_difference
-            return [
-                Tick(round(100 * share, 2), write(x))
-                for share, x in zip(shares, ladder, strict=True)
-            ]
-    return [Tick(round(-100 * low / (high - low), 2), Reading("0", f"{TIMES}1" if is_log else "0"))]
+    """Choose round ticks that are far enough apart, no change among them: as many as fit."""
+    best: list[tuple[float, float]] = []
+    for ladder in _log_ladders(low, high) if is_log else _linear_ladders(low, high):
+        shares = [((math.log1p(x) if is_log else x) - low) / (high - low) for x in ladder]
+        ticks = _thin(list(zip(shares, ladder, strict=True)), -low / (high - low))
+        if len(best) < len(ticks) <= MOST_TICKS:
+            best = ticks
+    write = _write_change if is_log else _write_difference
+    return [Tick(round(100 * share, 2), write(x)) for share, x in best]
+
+
+def _thin(ticks: Sequence[tuple[float, float]], zero: float) -> list[tuple[float, float]]:
+    """Keep the ticks that are far enough from those between them and no change."""
+    retained = [(zero, 0.0)]
+    for side in (1, -1):
+        last = zero
+        for share, x in ticks[::side]:
+            if side * (share - last) >= TICK_DISTANCE:
+                retained.append((share, x))
+                last = share
+    return sorted(retained)
 
 
 def _log_ladders(low: float, high: float) -> list[list[float]]:
     """Round relative changes between two log ratios, in steps of ever more."""
     bottom, top = math.expm1(low), math.expm1(high)
     ladders = list[list[float]]()
-    if high - low < 1.2:
-        steps = (size * step for size in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1) for step in (1, 2, 5))
-        ladders = [_multiples(step, bottom, top) for step in steps if top - bottom < 12 * step]
+    if high - low < 2.5:
+        steps = (size * step for size in (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1) for step in (1, 2, 5))
+        ladders = [_multiples(step, bottom, top) for step in steps if top - bottom < 20 * step]
     for factors in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
         powers = (f * 10.0**p for p in range(-9, 10) for f in factors)
         ladders.append([r - 1 for r in sorted(powers) if bottom <= r - 1 <= top])

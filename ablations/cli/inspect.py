@@ -118,7 +118,8 @@ def effects(
     if question == "costs" and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
         raise RequestError(message, source=str(folder))
-    design = results.design(outcome, tune_over) if question in ("effects", "verdicts") else None
+    is_one_design = question in ("effects", "verdicts") and not results.by_task
+    design = results.design(outcome, tune_over) if is_one_design else None
     if design and (reason := results.record_look(design.look)):
         complain(f"this look could not be recorded, and later ones will not count it: {reason}")
     if format_ == "table":

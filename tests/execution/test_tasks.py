@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from ablations import RequestError, Study, load
 from ablations.analysis.results import Results
+from ablations.cli import app
 from ablations.execution.compare import compare_folders
 from ablations.execution.estimate import estimate
 from ablations.execution.merge import merge_results
@@ -146,3 +149,10 @@ def test_what_several_tasks_cannot_answer_is_refused(results: Results) -> None:
         results.design()
     with pytest.raises(RequestError, match="needs several"):
         results.by_task["smooth"].datasets()
+
+
+def test_the_plain_command_answers_for_every_task(folder: Path) -> None:
+    answer = CliRunner().invoke(app, ["effects", str(folder), "--format", "csv"])
+    assert answer.exit_code == 0
+    assert set(pd.read_csv(StringIO(answer.output))["task"]) == {"notebook", "smooth"}
+    assert CliRunner().invoke(app, ["effects", str(folder)]).exit_code == 0

@@ -22,6 +22,7 @@ from ablations.analysis.terms import (
     fit_terms,
     list_terms,
     mean_within,
+    without_round_off,
 )
 
 ANOVA_COLUMNS = [
@@ -81,8 +82,7 @@ def analysis_of_variance(
         return pd.DataFrame(columns=ANOVA_COLUMNS)
     units = _units(design, strata, rows)
     levels = _strata(units, len(rows), is_fixed=not strata)
-    value = data.value[rows] - data.value[rows].mean()
-    table = _test(_fit_strata(value, list_terms(columns, order), levels))
+    table = _test(_fit_strata(data.value[rows], list_terms(columns, order), levels))
     aliases = find_aliases(columns, levels[-1].projector if not strata else _centre)
     vanishing = {name: design.unit for name, names in aliases.items() if names is None}
     table["confounded_with"] = table["source"].map({**aliases, **vanishing}).fillna("")
@@ -153,12 +153,15 @@ def _strata(units: Mapping[str, Ints], size: int, *, is_fixed: bool) -> list[Str
 
 def _fit_strata(value: Floats, terms: Sequence[Term], strata: Sequence[Stratum]) -> pd.DataFrame:
     sources: list[tuple[object, ...]] = []
+    centred = value - value.mean()
     for stratum in strata:
         projections = [term.project(stratum.projector) for term in terms]
         effects = [] if stratum.is_block else projections
-        fit = fit_terms(stratum.projector(value), effects, stratum.dimensions)
+        fit = fit_terms(stratum.projector(centred), effects, stratum.dimensions)
         sources += _sources(stratum, fit, [row[1] for row in sources])
-    return pd.DataFrame(sources, columns=SOURCE_COLUMNS)
+    table = pd.DataFrame(sources, columns=SOURCE_COLUMNS)
+    ss = without_round_off(table["ss"].to_numpy(dtype=float), value)
+    return table.assign(ss=ss, effect=table["effect"].where((ss > 0) | table["effect"].isna(), 0.0))
 
 
 def _sources(stratum: Stratum, fit: Fit, estimated: Sequence[object]) -> list[tuple[object, ...]]:

@@ -13,14 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ablations.analysis.arguments import check_columns, check_mapping, check_names
-from ablations.analysis.coding import (
-    Column,
-    Floats,
-    Ints,
-    combine,
-    name_level,
-    varying,
-)
+from ablations.analysis.coding import Column, Floats, Ints, combine, name_level, varying
 from ablations.analysis.observations import Observations
 from ablations.analysis.spending import next_look
 from ablations.analysis.splits import complete_splits, number_splits
@@ -179,7 +172,7 @@ class Design:
 
     def at_look(self, ledger: Sequence[Look]) -> Design:
         """Judge at the level of the look at these seeds, after those that were recorded."""
-        look = next_look(ledger, self.n_seeds, self.n_contrasts)
+        look = next_look(ledger, self.n_seeds, self.n_contrasts, self.ended_blocks)
         if is_counted(look) and look not in ledger:
             ledger = [*ledger, look]
         return replace(
@@ -188,14 +181,20 @@ class Design:
 
     def level_at(self, seeds: int) -> float:
         """Return the level at which verdicts over so many seeds would be judged next."""
-        if self.look is None:
+        if self.look is None or seeds == self.n_seeds:
             return self.alpha
         return next_look(self.ledger, seeds, self.n_contrasts).level
 
     @property
     def n_seeds(self) -> int:
         """The number of blocks of which a run ended."""
-        return len(np.unique(self.blocks[0][self.statuses != "skipped"]))
+        return len(self.ended_blocks)
+
+    @property
+    def ended_blocks(self) -> tuple[Any, ...]:
+        """The labels of the blocks of which a run ended."""
+        codes = np.unique(self.blocks[0][self.statuses != "skipped"])
+        return tuple(self.blocks[1][codes].tolist())
 
     @property
     def n_contrasts(self) -> int:

@@ -29,6 +29,7 @@ before the first, reach 91 %, but 17 instead of 27 % at the first: who knows the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -48,35 +49,52 @@ _Chain = tuple[tuple[int, float], ...]
 """Seeds and nominal level of looks at more and more seeds."""
 
 
-def next_look(past: Sequence[Look], seeds: int, contrasts: int = 1) -> Look:
+def next_look(
+    past: Sequence[Look], seeds: int, contrasts: int = 1, labels: tuple[int, ...] = ()
+) -> Look:
     """Return the look at a number of seeds, after the ``past`` ones, in their order.
 
-    It has no date and no command.  The look at a number of seeds that was looked at before is that
-    one.  With fewer seeds than six nothing can be decided, and nothing is spent.
+    It has no date and no command.  The look at seeds that were looked at before is that one.  With
+    fewer seeds than six nothing can be decided, and nothing is spent.
 
     Parameters
     ----------
     contrasts
         The number of levels that are compared with their controls.
+    labels
+        The seeds themselves, where it may be others than so many seeds were before: seeds 6 to 11
+        after seeds 0 to 5 are new evidence, and a look of their own.
     """
     for look in past:
-        if look.seeds == seeds:
+        if look.is_at(seeds, labels):
             return look
     spent = past[-1].spent if past else 0.0
     if not past or 2.0 ** (1 - seeds) > FIRST:
-        first = Look(seeds, FIRST, FIRST)
-        return first if is_counted(first) else Look(seeds, FIRST, spent)
+        first = Look(seeds, FIRST, FIRST, labels=labels)
+        return first if is_counted(first) else replace(first, spent=spent)
     error = (TOTAL - spent) * _share(max(look.seeds for look in past), seeds)
     if error <= 0:
-        return Look(seeds, 1e-12, spent)
-    chain: list[tuple[int, float]] = []
+        return Look(seeds, 1e-12, spent, labels=labels)
+    nested = _nested_looks(past, labels)
+    chain = tuple((look.seeds, look.level) for look in nested)
+    # Of fewer seeds than before, and of others, the error is added, which is cautious.
+    is_more = bool(chain) and seeds > chain[-1][0]
+    level = nominal_level(chain, seeds, error, contrasts) if is_more else error
+    return Look(seeds, level, spent + error, labels=labels)
+
+
+def _nested_looks(past: Sequence[Look], labels: tuple[int, ...]) -> list[Look]:
+    """Return looks of which each is at more seeds than the one before it, all of them ``labels``,
+    and includes its seeds.
+    """
+    nested: list[Look] = []
     for look in past:
-        if not chain or look.seeds > chain[-1][0]:
-            chain.append((look.seeds, look.level))
-    # Fewer seeds than before are part of what was seen: the error is added, which is cautious.
-    is_more = seeds > chain[-1][0]
-    level = nominal_level(tuple(chain), seeds, error, contrasts) if is_more else error
-    return Look(seeds, level, spent + error)
+        is_more = not nested or (
+            look.seeds > nested[-1].seeds and nested[-1].is_within(look.labels)
+        )
+        if is_more and look.is_within(labels):
+            nested.append(look)
+    return nested
 
 
 def _share(before: int, seeds: int) -> float:
@@ -87,20 +105,20 @@ def _share(before: int, seeds: int) -> float:
 def unite_looks(ledgers: Sequence[Sequence[Look]]) -> tuple[Look, ...]:
     """Return the looks of several folders as those of one study, ordered by their seeds.
 
-    Of two looks at the same number of seeds the stricter is kept; what they spent follows from the
-    numbers of seeds.
+    Of two looks at the same seeds the stricter is kept; what they spent follows from the numbers of
+    seeds.
     """
-    levels: dict[int, Look] = {}
+    levels: dict[tuple[int, tuple[int, ...]], Look] = {}
     for look in sorted((look for ledger in ledgers for look in ledger), key=lambda x: -x.level):
-        levels[look.seeds] = look
+        levels[look.seeds, look.labels] = look
     looks_of_all: list[Look] = []
-    for seeds, look in sorted(levels.items()):
+    for (seeds, _), look in sorted(levels.items(), key=lambda item: item[0]):
         if looks_of_all:
             before = looks_of_all[-1]
             spent = before.spent + (TOTAL - before.spent) * _share(before.seeds, seeds)
         else:
             spent = FIRST
-        looks_of_all.append(Look(seeds, look.level, spent, look.date, look.command))
+        looks_of_all.append(replace(look, spent=spent))
     return tuple(looks_of_all)
 
 

@@ -36,7 +36,7 @@ def complete_runs(
     without = runs[status].isna().to_numpy() if status in runs else np.ones(len(runs), dtype=bool)
     if status in runs:
         check_statuses(runs[status].dropna(), status)
-    if not without.any():
+    if status in runs and not without.any():
         return runs
     words = runs[status].astype(object) if status in runs else pd.Series("ok", index=runs.index)
     words = words.to_numpy(dtype=object, copy=True)

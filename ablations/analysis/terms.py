@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.linalg import helmert, qr
 
-from ablations.analysis.coding import Floats, Ints
+from ablations.analysis.coding import Floats, Ints, factorize
 
 MAX_COLUMNS = 1_500
 """Columns of all effects among which coincident ones are searched, at most."""
@@ -75,12 +75,18 @@ def list_terms(factors: Mapping[str, pd.Series], order: int) -> list[Term]:
 
 def _contrasts(values: pd.Series) -> Floats:
     """Contrasts of levels in the order of their size, or text: -1 and 1, where there are two."""
-    codes, levels = pd.factorize(values, use_na_sentinel=False)
+    codes, levels = factorize(values)
     numeric = pd.api.types.is_numeric_dtype(values)
     order = np.argsort(np.argsort(levels if numeric else [str(level) for level in levels]))
     of_levels = np.array([[-1.0], [1.0]]) if len(levels) == 2 else helmert(len(levels)).T
     contrasts: Floats = of_levels[order[codes]]
     return contrasts
+
+
+def without_round_off(ss: Floats, values: Floats) -> Floats:
+    """Return sums of squares of ``values``, 0 where they are no larger than round-off leaves."""
+    step = 8 * np.finfo(float).eps * np.abs(values).max(initial=0.0)
+    return np.where(ss > values.size * step**2, ss, 0.0)
 
 
 def _products(first: Floats, second: Floats) -> Floats:

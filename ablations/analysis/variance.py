@@ -10,10 +10,11 @@ import pandas as pd
 from scipy import stats
 from scipy.linalg import helmert
 
-from ablations.analysis.coding import Bools, Column, Floats, Ints, varying
+from ablations.analysis.coding import Bools, Column, Floats, Ints, factorize, varying
 from ablations.analysis.design import Design, accept_table
 from ablations.analysis.pairing import describe_unmeasured
 from ablations.analysis.statements import STATED, format_counts, join_statements, state_basis
+from ablations.analysis.terms import without_round_off
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def find_balanced_part(design: Design) -> BalancedPart:
 
 def _sort_levels(column: Column, rows: Ints) -> tuple[Ints, list[object]]:
     """Levels as numbers, in the order of their text: that of the rows must not matter."""
-    codes, levels = pd.factorize(column.values.iloc[rows], use_na_sentinel=False)
+    codes, levels = factorize(column.values.iloc[rows])
     order = sorted(range(len(levels)), key=lambda i: str(levels[i]))
     return np.argsort(order)[codes], [levels[i] for i in order]
 
@@ -193,8 +194,11 @@ def _one_way(design: Design) -> pd.DataFrame:
     values = pd.Series(data.value[rows])
     centred = values - values.mean()
     groups = centred.groupby(data.columns[factor].codes[rows], sort=False)
-    within = float(((centred - groups.transform("mean")) ** 2).sum())
-    between = float((groups.mean() ** 2 * groups.size()).sum())
+    sums = (
+        ((centred - groups.transform("mean")) ** 2).sum(),
+        (groups.mean() ** 2 * groups.size()).sum(),
+    )
+    within, between = without_round_off(np.array(sums), values.to_numpy()).tolist()
     df, error_df = groups.ngroups - 1, len(rows) - groups.ngroups
     sources = [
         (factor, "factor", between, df, within, error_df, np.nan),
@@ -225,7 +229,7 @@ def _split_variance(
     for subset, (ss, df) in components.items():
         if subset and subset[-1] != k:
             error = components[(*subset, k)] if has_blocks else (residual_ss, residual_df)
-            epsilon = _epsilon(values, subset) if has_blocks else np.nan
+            epsilon = _epsilon(values, subset) if has_blocks and error[0] else np.nan
             effects.append((subset, ss, df, *error, epsilon))
     shown = [row for row in effects if len(row[0]) <= order]
     shown.sort(key=lambda row: (len(row[0]) > 1, -row[1]))
@@ -297,5 +301,6 @@ def _components(values: Floats) -> dict[tuple[int, ...], tuple[float, int]]:
             components[subset] = effect
             repeats = values.size / effect.size
             df = int(np.prod([values.shape[axis] - 1 for axis in subset]))
-            result[subset] = (float(repeats * (effect**2).sum()), df)
+            ss = without_round_off(repeats * (effect**2).sum(), values)
+            result[subset] = (float(ss), df)
     return result

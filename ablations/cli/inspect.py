@@ -118,12 +118,14 @@ def effects(
     if question == "costs" and table.empty:
         message = "no step was timed here; 'ablations time STUDY --out DIR' times them"
         raise RequestError(message, source=str(folder))
-    is_one_design = question in ("effects", "verdicts") and not results.by_task
-    design = results.design(outcome, tune_over) if is_one_design else None
-    if design and (reason := results.record_look(design.look)):
-        complain(f"this look could not be recorded, and later ones will not count it: {reason}")
+    shows_verdicts = question in ("effects", "verdicts")
+    parts = list(results.by_task.values()) or [results]
+    designs = [each.design(outcome, tune_over) for each in parts] if shows_verdicts else []
+    for reason in dict.fromkeys(results.record_look(design.look) for design in designs):
+        if reason:
+            complain(f"this look could not be recorded, and later ones will not count it: {reason}")
     if format_ == "table":
-        print_table(method, table, design)
+        print_table(method, table, designs[0] if designs else None)
     else:
         print(FORMATS[format_](method, table), end="")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
 from ablations.tasks.base import Task
 from ablations.tasks.data import Data
-from ablations.techniques.base import CONTROLS
+from ablations.techniques.base import CONTROLS, Technique
 from ablations.training.cohorts import count_steps
 from ablations.training.evaluation import judging_rows, recorded_metrics
 from ablations.training.step_timer import COSTLESS
@@ -57,10 +57,7 @@ def _unite_metadata(
         for each in study.task_studies
     }
     first, *_ = tables = list(by_task.values())
-    captions: dict[str, dict[str, str]] = {}
-    for table in tables:
-        for axis, texts in table.captions.items():
-            captions.setdefault(axis, {}).update(texts)
+    captions = _merge_tables(table.captions for table in tables)
     names = ", ".join(by_task)
     cautions = [f"{name}: {text}" for name, m in by_task.items() for text in m.cautions]
     return replace(
@@ -71,6 +68,7 @@ def _unite_metadata(
         controls=controls(study),
         levels=study.levels,
         captions=captions,
+        strengths=_merge_tables(table.strengths for table in tables),
         cautions=(*cautions, *unseen),
         published=(),
         badges=tuple(dict.fromkeys(badge for table in tables for badge in table.badges)),
@@ -82,6 +80,15 @@ def _unite_metadata(
         tasks=by_task,
         title="",
     )
+
+
+def _merge_tables(tables: Iterable[Mapping[str, Mapping[str, str]]]) -> dict[str, dict[str, str]]:
+    """Merge texts of axes and levels; later tables replace earlier texts."""
+    merged: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for axis, texts in table.items():
+            merged.setdefault(axis, {}).update(texts)
+    return merged
 
 
 def _metadata_of_task(
@@ -121,8 +128,10 @@ def _metadata_of_task(
         metrics={metric.name: metric.higher_is_better for metric in metrics},
         judging=describe_judging(study),
         scope=describe_scope(study),
+        question=study.question,
         training=describe_training(study),
         columns=task.describe_columns(),
+        strengths=_strengths(study),
         title=task.label,
     )
 
@@ -255,8 +264,22 @@ def _describe_fixed(study: Study) -> str:
 
 def _captions(study: Study) -> dict[str, dict[str, str]]:
     captions: dict[str, dict[str, str]] = {}
+    for axis, level in _techniques(study):
+        captions.setdefault(axis, {})[level.label] = level.caption()
+    return captions
+
+
+def _strengths(study: Study) -> dict[str, dict[str, str]]:
+    """Write the levels with the values of their parameters, where they have any."""
+    strengths: dict[str, dict[str, str]] = {}
+    for axis, level in _techniques(study):
+        if strength := level.describe_strength():
+            strengths.setdefault(axis, {})[level.label] = f"{level.name} ({strength})"
+    return strengths
+
+
+def _techniques(study: Study) -> Iterator[tuple[str, Technique]]:
+    """Yield each level of the axes of techniques and of the optimizer, with its axis."""
     for grid in study.grids:
         for axis in (*TECHNIQUES, "optimizer"):
-            for level in grid.axes.get(axis, ()):
-                captions.setdefault(axis, {})[level.label] = level.caption()
-    return captions
+            yield from ((axis, level) for level in grid.axes.get(axis, ()))

@@ -17,6 +17,7 @@ from ablations.report.data_columns import columns_table
 from ablations.report.datasets import summarise_datasets
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
+from ablations.report.forest import build_forest
 from ablations.report.formatting import format_margin
 from ablations.report.headline import write_first_screen
 from ablations.report.run_tables import RUN_TABLES
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 FIGURES_FOLDER = "figures"
 OUTLINE = Outline(
     (
-        Section("forest", "Level by level", {"ablation": ""}),
         Section("depends", "Where it depends", {"interactions": ""}),
         Section("over-time", "Over time", {"trajectory": "The effect", "curves": "The losses"}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
@@ -48,7 +48,7 @@ OUTLINE = Outline(
     {
         "cautions": "Cautions",
         "published": "Published curves",
-        "effects": "Main effects",
+        "ablation": "All numbers of the levels",
         "metrics": "By other metrics",
         "constant": "Against a constant",
         "scope": "What the verdicts are about",
@@ -159,6 +159,7 @@ def render_page(
         cautions=texts,
         figures_folder=folder,
         explorer=explorer,
+        forest=build_forest(data),
         geometric=design.scale == "log",
         audit_said=describe_audit(results.audit) if len(results.audit) else "",
         simple_effects=simple_tables(data),

@@ -59,15 +59,28 @@ THEME = {
     "#444444": ("fig-dark", "#c3c9d0"),
     "#8a8a8a": ("fig-grey", "#9aa3ad"),
 }
-COOL_WARM = mpl.colormaps["RdBu_r"]
-WIDTH = 9.6
+ON_LIGHT, ON_DARK = "#262626", "#fefefe"
+"""Text on coloured cells; on dark paper light and dark colours change places, and so do these."""
+THEME |= {ON_LIGHT: ("fig-on-light", "#fdfdfd"), ON_DARK: ("fig-on-dark", "#121519")}
+_HEAT_LIGHT = ("#04345c", "#2374b0", "#a3cde6", "#f1f2f3", "#f7c3a0", "#d0641f", "#702a02")
+_HEAT_DARK = ("#c9e9fd", "#5db0e6", "#2a5f84", "#2d343c", "#87492a", "#ec9257", "#ffe0c8")
+HEAT, _HEAT_IN_DARK = (
+    tuple(sns.blend_palette(colours, 13).as_hex()) for colours in (_HEAT_LIGHT, _HEAT_DARK)
+)
+"""Colours of heat maps, from the lowest effect to the highest: no change is in the middle."""
+THEME |= {
+    colour: (f"fig-heat-{chr(97 + i)}", dark)
+    for i, (colour, dark) in enumerate(zip(HEAT, _HEAT_IN_DARK, strict=True))
+}
 DPI = 130
-_POINTS_PER_INCH = 72
+POINTS_PER_INCH = 72
 _STYLE = {
     "font.size": 9.5,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
+    # Matplotlib would look for a free height above the ticks, each time that it draws.
+    "axes.titley": 1.0,
     "axes.edgecolor": EDGE,
     "axes.labelcolor": INK,
     "text.color": INK,
@@ -87,6 +100,9 @@ _STYLE = {
 @contextmanager
 def style_context() -> Iterator[None]:
     """Apply the report's style while a figure is drawn or saved, and restore the caller's."""
+    if mpl.rcParams["svg.hashsalt"] == _STYLE["svg.hashsalt"]:
+        yield  # a figure among others
+        return
     style: dict[Any, Any] = {**mpl.rcParamsDefault, **sns.axes_style("whitegrid"), **_STYLE}
     # Switching the backend closes windows, and these figures need none.
     style.pop("backend", None)
@@ -121,15 +137,20 @@ def to_svg(figure: Figure) -> str:
     """Return a figure with a frozen layout as SVG, text as text; the same figure, the same SVG."""
     buffer = io.StringIO()
     with style_context():
-        figure.set_dpi(_POINTS_PER_INCH)
+        figure.set_dpi(POINTS_PER_INCH)
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
+    return _COORDINATES.sub(lambda match: _DIGITS.sub(r"\1", match[0]), buffer.getvalue())
+
+
+_COORDINATES = re.compile(r' (?:d|x|y|transform)="[^"]*"')
+_DIGITS = re.compile(r"(\d\.\d\d)\d+")
+"""A number with digits that no eye can see, and what remains of it."""
 
 
 def to_inline_svg(svg: str, name: str) -> str:
     """Turn an SVG file's text into a part of a page that scales with it and takes its colours,
-    light or dark; its ids start with ``name``.
+    light or dark, and its font; its ids start with ``name``.
     """
     start, end = svg.index("<svg"), svg.index("<metadata")
     body = svg[svg.index("</metadata>") + len("</metadata>") :]
@@ -146,7 +167,22 @@ def to_inline_svg(svg: str, name: str) -> str:
         lambda match: f"var(--{THEME[match[0]][0]})" if match[0] in THEME else match[0],
         body,
     )
+    for pattern, replacement in _SHORTER:
+        body = pattern.sub(replacement, body)
     return (head + body).replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip()
+
+
+_SHORTER = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r" font-family: [^;\"]*;", ""),
+        (r' transform="rotate\(-0 [^)]*\)"', ""),
+        (r" ?\n(?=[MLCQz\"])", ""),
+        (r"\n +", "\n"),
+        (r"<g>\s*</g>\s*", ""),
+    )
+]
+"""What an SVG on a page does without: fonts, which it takes from the page, and white space."""
 
 
 def theme_declarations() -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,8 @@ class Look:
         The error that this look and all before it may have made, of the 5 % of the study.
     date, command
         When the verdicts were first shown, in UTC, and by what.
+    labels
+        The seeds themselves, in their order; () in a ledger of an earlier version.
     """
 
     seeds: Annotated[int, Field(ge=1)]
@@ -42,6 +44,16 @@ class Look:
     spent: Annotated[float, Field(ge=0, lt=1)]
     date: str = ""
     command: str = ""
+    labels: tuple[int, ...] = ()
+
+    def is_at(self, seeds: int, labels: Collection[int] = ()) -> bool:
+        """Whether the look was at these seeds; at so many, where either does not say which."""
+        is_unknown = not labels or not self.labels
+        return self.seeds == seeds and (is_unknown or set(self.labels) == set(labels))
+
+    def is_within(self, labels: Collection[int]) -> bool:
+        """Whether all seeds of the look are among these; yes, where either does not say which."""
+        return not labels or set(self.labels) <= set(labels)
 
 
 def load_looks(folder: Path) -> tuple[Look, ...]:
@@ -71,7 +83,7 @@ def is_counted(look: Look) -> bool:
 
 
 def add_look(folder: Path, look: Look) -> None:
-    """Record a look, unless there is another at so many seeds, with the time and the command.
+    """Record a look, unless there is another at these seeds, with the time and the command.
 
     Raises
     ------
@@ -79,7 +91,7 @@ def add_look(folder: Path, look: Look) -> None:
         If the folder cannot be written to.
     """
     looks = load_looks(folder)
-    if any(other.seeds == look.seeds for other in looks):
+    if any(other.is_at(look.seeds, look.labels) for other in looks):
         return
     date = datetime.now(UTC).isoformat(timespec="seconds")
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -90,6 +90,16 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What a study asks, and the effects that answer it."""
+
+    text: str  # ends with a question mark
+    axis: str  # whose levels it is about
+    level: Level | None = None  # the level that it is about; all of the axis without one
+    across: str = ""  # the axis on which the answer may depend
+
+
+@dataclass(frozen=True)
 class Judging:
     """The rows that judge the runs of a study whose seeds share a table."""
 
@@ -133,9 +143,13 @@ class StudyMetadata:
     judging: Judging | None = None  # rows that judge, where seeds share them
     columns: tuple[TableColumn, ...] = ()  # of the table that holds the data, in its order
     scope: Scope = ""  # what the seeds vary, and so what its verdicts are about
+    question: Question | None = None  # whose answer comes first
     training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
     tasks: Mapping[str, StudyMetadata] = field(default_factory=dict)
     """Label of each task, in a study of several, to the metadata of the study of that task."""
+    strengths: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Axis to level to its name with its parameters, defaults included: ``dropout (p 0.5, 0.2)``;
+    of levels that have parameters."""
     title: str = ""  # what a study of this task alone writes in the column ``task``
 
     def merge_titles(self) -> dict[str, str]:

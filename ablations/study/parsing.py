@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -10,8 +11,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES, Source
 from ablations.core.registry import Component
+from ablations.results.metadata import Question
 from ablations.study.configuration import level_label
-from ablations.study.grid import Grid, check_table, parse_axes
+from ablations.study.grid import Grid, check_keys, check_table, parse_axes
 
 MAX_SEEDS = 1_000_000
 
@@ -75,6 +77,47 @@ MetricNames = Annotated[
     AfterValidator(lambda names: tuple(dict.fromkeys(names))),
 ]
 Sources = Annotated[tuple[Source, ...], BeforeValidator(_parse_sources)]
+
+
+def parse_question(value: object) -> Question | None:
+    """Return the question that a table describes."""
+    if value is None or isinstance(value, Question):
+        return value
+    table = check_keys(check_table(value), [each.name for each in fields(Question)])
+    for key in ("text", "axis"):
+        if not isinstance(table.get(key), str) or not table[key].strip():
+            raise RequestError(f"expected a text, found {table.get(key)!r}", key)
+    return Question(**table)
+
+
+def check_question(question: Question, levels: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse a question about axes or a level that a study does not have."""
+    for key, axis in (("axis", question.axis), ("across", question.across)):
+        if axis not in levels and (axis or key == "axis"):
+            message = f"'{axis}' is no axis of this study; {nearest(axis, list(levels))}"
+            raise RequestError(message, f"question.{key}")
+    if question.level is not None and question.level not in levels[question.axis]:
+        names = ", ".join(map(str, levels[question.axis]))
+        message = f"{question.level!r} is no level of {question.axis} (levels: {names})"
+        raise RequestError(message, "question.level")
+    if question.across == question.axis:
+        raise RequestError("an answer cannot depend on its own axis", "question.across")
+
+
+def check_tuning(tune_over: Sequence[str], levels: Mapping[str, Sequence[Any]], seeds: int) -> None:
+    """Refuse to tune over axes that a study lacks, over all, or with one seed."""
+    if not tune_over:
+        return
+    message, axes = "", [axis for axis, labels in levels.items() if len(labels) > 1]
+    unknown = next((axis for axis in tune_over if axis not in axes), None)
+    if unknown is not None:
+        message = f"'{unknown}' is no axis of several levels here; {nearest(unknown, axes)}"
+    elif set(axes) <= set(tune_over):
+        message = "all axes are tuned over, and none is left to compare"
+    elif seeds < 2:
+        message = "tuning needs at least two seeds, to choose on one half of them"
+    if message:
+        raise RequestError(message, "tune_over")
 
 
 def parse_exclusions(

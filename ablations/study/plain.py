@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Protocol, cast
 
 from ablations.core.splits import Splits
+from ablations.results.metadata import Question
 from ablations.study.configuration import SETTINGS, to_plain
 from ablations.study.grid import Settings
 from ablations.study.splits import stated_splits
@@ -29,6 +31,8 @@ class CompleteStudy(StudyFields, Protocol):
     def splits(self) -> Splits: ...
     @property
     def code(self) -> dict[str, str]: ...
+    @property
+    def question(self) -> Question | None: ...
     @property
     def exclude(self) -> tuple[dict[str, tuple[Any, ...]], ...]: ...
 
@@ -57,6 +61,8 @@ def plain_study(study: CompleteStudy) -> dict[str, Any]:
     data |= stated_splits(study.splits, tasks, study.vary, study.seeds)
     if study.code:
         data["code"] = study.code
+    if study.question:
+        data["question"] = {k: v for k, v in asdict(study.question).items() if v not in (None, "")}
     data |= grids[0] if len(grids) == 1 and set(grids[0]) == {"axes"} else {"grid": grids}
     if study.exclude:
         # Each level is a table: a bare name would exclude every level with that name.

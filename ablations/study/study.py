@@ -11,12 +11,13 @@ from typing import Annotated, Any, Self
 
 import pydantic
 import tomli_w
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
 from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
 from ablations.core.splits import Splits
+from ablations.results.metadata import Question
 from ablations.study.configuration import TECHNIQUES, Configuration
 from ablations.study.defaults import check_outcome, complete_settings, refuse_equal_runs
 from ablations.study.files import read_study_file
@@ -35,7 +36,10 @@ from ablations.study.parsing import (
     MetricNames,
     Seeds,
     Sources,
+    check_question,
+    check_tuning,
     parse_exclusions,
+    parse_question,
 )
 from ablations.study.plain import HEAD, LISTS, plain_study
 from ablations.study.splits import check_splits, repeats_splits
@@ -52,7 +56,7 @@ ALPHA = 0.05
 
 _KEYS = (
     *(*HEAD, "validation", "test", "outcome", "seeds", *LISTS),
-    *("vary", "splits", "code", "axes", "grid", "exclude"),
+    *("vary", "splits", "question", "code", "axes", "grid", "exclude"),
     "tasks",
 )
 
@@ -109,6 +113,9 @@ class Study(Settings):
         Axes (``["lr"]``, for instance) that are tuned: each configuration is compared at its best
         level on them, which is chosen on the other half of the seeds, or by each seed's validation
         rows where test rows judge and the seeds split one table.
+    question
+        ``text``, ``axis``, ``level`` and ``across`` (``results.metadata.Question``): what the study
+        asks, and the report answers first.
     vary
         What depends on the seed, all of it by default: ``"split"`` (data and validation rows),
         ``"init"`` (initial weights), ``"order"`` (of the rows), ``"noise"`` (random numbers during
@@ -136,6 +143,7 @@ class Study(Settings):
     tune_over: AxisNames = ()
     vary: Sources = SOURCES
     splits: Splits = ""
+    question: Annotated[Question | None, BeforeValidator(parse_question)] = None
     grids: tuple[Annotated[Grid, Field(strict=False)], ...] = Field(alias="grid")
     exclude: tuple[dict[str, tuple[Any, ...]], ...] = ()
     task_label: str = ""
@@ -190,7 +198,9 @@ class Study(Settings):
         self._check_published()
         if not self.configurations:
             raise RequestError("the exclusions leave no configuration at all", "exclude")
-        self._check_tuning()
+        check_tuning(self.tune_over, self.levels, len(self.seeds))
+        if self.question:
+            check_question(self.question, self.levels)
         refuse_equal_runs(self.configurations, self.vary, len(self.seeds))
         return self
 
@@ -211,20 +221,6 @@ class Study(Settings):
                 message = f"{len(grid.published)} losses for {epochs} epochs"
             if message:
                 raise RequestError(message, f"grid[{index}].published")
-
-    def _check_tuning(self) -> None:
-        if not self.tune_over:
-            return
-        message, axes = "", [axis for axis, labels in self.levels.items() if len(labels) > 1]
-        unknown = next((axis for axis in self.tune_over if axis not in axes), None)
-        if unknown is not None:
-            message = f"'{unknown}' is no axis of several levels here; {nearest(unknown, axes)}"
-        elif set(axes) <= set(self.tune_over):
-            message = "all axes are tuned over, and none is left to compare"
-        elif len(self.seeds) < 2:
-            message = "tuning needs at least two seeds, to choose on one half of them"
-        if message:
-            raise RequestError(message, "tune_over")
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -341,8 +337,10 @@ class Study(Settings):
         varying = [grid for grid in data["grid"] if len(grid["axes"].get(axis, ())) > 1]
         for grid in varying or data["grid"]:
             grid["axes"] = grid["axes"] | {axis: levels}
-        # An exclusion loses the levels that the study no longer has.
-        complete = Study(**(data | {"exclude": []}))
+        # An exclusion loses the levels that the study no longer has, as may the question.
+        complete, question = Study(**(data | {"exclude": [], "question": None})), self.question
+        if question and question.level in (None, *complete.levels.get(question.axis, ())):
+            complete = complete.replace(question=question)
         axes = {axis for exclusion in self.exclude for axis in exclusion}
         present = {axis: {c.level(axis) for c in complete.configurations} for axis in axes}
         exclusions = [

@@ -11,7 +11,12 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.formula.api import ols
 
-from ablations.analysis import analysis_of_variance, lenth_p, variance_components
+from ablations.analysis import (
+    analysis_of_variance,
+    lenth_p,
+    variance_components,
+    variance_shares,
+)
 from ablations.analysis.statements import STATED
 
 from .generators import FACTORS, planted
@@ -182,6 +187,25 @@ def test_unbalanced_tables_are_those_of_statsmodels() -> None:
             theirs.loc[name, ["sum_sq", "F", "PR(>F)"]].tolist(), rel=1e-9
         )
     assert table.loc["residual", "df"] == theirs.loc["Residual", "df"]
+
+
+@pytest.mark.parametrize("split", [analysis_of_variance, variance_shares])
+def test_round_off_is_no_variance(split: Any) -> None:
+    """Equal levels in unequal blocks, and numbers that are all equal, have no error and no F."""
+    grid = pd.MultiIndex.from_product([range(7), list("abc"), list("uv")], names=["seed", "a", "b"])
+    runs = grid.to_frame(index=False)
+    noise = np.random.default_rng(1).normal(size=7)
+    for value in (noise[runs["seed"]], np.full(len(runs), 0.1)):
+        table = split(runs.assign(y=value), ["a", "b"], outcome="y", scale="difference")
+        rows = table[~(table["kind"] == "block")]
+        assert (rows["ss"] == 0).all()
+        assert rows[["f", "p"]].isna().all(axis=None)
+    shift = runs["a"].map({"a": 0.1, "b": 0.2, "c": 0.35})
+    table = split(runs.assign(y=noise[runs["seed"]] + shift), ["a", "b"], outcome="y",
+                  scale="difference").set_index("source")  # fmt: skip
+    assert table.loc["a", "ss"] == pytest.approx(14 * shift.drop_duplicates().var() * 2)
+    assert (table.loc["a", "f"], table.loc["a", "p"]) == (np.inf, 0)
+    assert table.loc[["b", "a × b", "residual"], "ss"].eq(0).all()
 
 
 def test_an_incomplete_block_design() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -72,6 +73,23 @@ def test_the_first_look_can_decide_with_six_seeds_and_keeps_something_for_later(
     assert second.spent == pytest.approx(FIRST + (TOTAL - FIRST) * (1 - 0.5**1.5))
     assert second.spent - FIRST < second.level < FIRST
     assert next_look([first, second], 6) is first
+
+
+def test_other_seeds_are_another_look_and_spend_what_is_left() -> None:
+    """Six new seeds after six others, each judged as the first, would err twice 3.2 %."""
+    first = next_look([], 6, 1, tuple(range(6)))
+    assert next_look([first], 6, 1, tuple(range(6))) is first
+    other = next_look([first], 6, 1, tuple(range(6, 12)))
+    assert other.level == pytest.approx((TOTAL - FIRST) * (1 - 0.5**1.5))
+    assert other.spent == pytest.approx(FIRST + other.level)
+    # Twelve seeds include both: their look shares seeds with the first, and adds to what is spent.
+    both = next_look([first, other], 12, 1, tuple(range(12)))
+    assert other.spent < both.spent < TOTAL
+    assert both.level == nominal_level(((6, FIRST),), 12, both.spent - other.spent)
+    # More seeds that do not include those before share nothing.
+    apart = next_look([first], 9, 1, tuple(range(6, 15)))
+    assert apart.level == pytest.approx(apart.spent - FIRST)
+    assert unite_looks([[first], [replace(other, level=FIRST)]])[1].spent == other.spent
 
 
 def test_looks_that_can_decide_nothing_spend_nothing() -> None:

@@ -12,11 +12,13 @@ from ablations.analysis import (
     HELPS,
     HURTS,
     UNDECIDED,
+    analysis_of_variance,
     configurations,
     divergence_rates,
     endings,
     main_effects,
     seed_spread,
+    variance_shares,
 )
 from ablations.analysis.coding import Column, varying
 from ablations.analysis.selection import tune
@@ -131,6 +133,14 @@ def test_true_is_not_the_level_1() -> None:
     assert len(rates) == 6
     assert varying(pd.DataFrame({"bias": [True, 1]}, dtype=object), ["bias"]) == ["bias"]
     assert Column.from_values(pd.Series([1, True, None], dtype=object)).codes.tolist() == [0, 1, -1]
+    for split in (analysis_of_variance, variance_shares):
+        assert split(runs, ["bias"]).set_index("source").loc["bias", "df"] == 5
+
+
+@pytest.mark.parametrize("question", sorted(set(QUESTIONS) - {"one_factor"}))
+def test_a_table_without_rows_has_no_answer(question: str) -> None:
+    runs = planted({}, seeds=2).drop(columns="status")
+    assert len(QUESTIONS[question](runs.iloc[:0])) == 0
 
 
 def test_a_verdict_whose_interval_contains_0_says_why() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +55,17 @@ def test_each_task_is_analysed_as_a_study_of_it_alone(results: Results, tmp_path
     of_task = both[both["task"] == "smooth"].drop(columns="task").reset_index(drop=True)
     pd.testing.assert_frame_equal(of_task, alone)
     assert list(both["task"]) == ["notebook", "smooth"]
+
+
+def test_the_command_prints_the_effects_on_each_task(folder: Path) -> None:
+    for question in ("effects", "verdicts"):
+        answer = CliRunner().invoke(app, ["effects", str(folder), "--of", question])
+        assert answer.exit_code == 0, answer.output
+        lines = answer.stdout.splitlines()[:3]
+        assert [line.split()[:3] for line in lines[1:]] == [
+            ["notebook", "norm", "layer"],
+            ["smooth", "norm", "layer"],
+        ]
 
 
 def test_metadata_hold_what_each_task_needs(folder: Path) -> None:
@@ -149,10 +159,3 @@ def test_what_several_tasks_cannot_answer_is_refused(results: Results) -> None:
         results.design()
     with pytest.raises(RequestError, match="needs several"):
         results.by_task["smooth"].datasets()
-
-
-def test_the_plain_command_answers_for_every_task(folder: Path) -> None:
-    answer = CliRunner().invoke(app, ["effects", str(folder), "--format", "csv"])
-    assert answer.exit_code == 0
-    assert set(pd.read_csv(StringIO(answer.output))["task"]) == {"notebook", "smooth"}
-    assert CliRunner().invoke(app, ["effects", str(folder)]).exit_code == 0

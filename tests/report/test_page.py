@@ -180,7 +180,7 @@ def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None
     selection = (results.runs["regularizer"] == "l1") & (results.runs["seed"] == 0)
     metadata = make_metadata(badges=("noise targets",))
     page = render_undrawn(end_runs(results, selection, "diverged", "not finite"), metadata)
-    badges = page.words[: page.words.index("Level by level")].split("\n")
+    badges = page.words[: page.words.index("against none")].split("\n")
     for badge in ("noise targets", "too few seeds", "diverged runs"):
         assert badge in badges
 

@@ -68,6 +68,18 @@ def test_the_first_verdicts_at_a_number_of_seeds_are_a_look(grow: Callable[[int]
     assert [look.seeds for look in load_looks(folder)] == [6, 12]
 
 
+def test_other_seeds_of_the_same_number_are_another_look(grow: Callable[[int], Results]) -> None:
+    folder, runs = grow(8).folder, grow(12).runs
+    grow(8).verdicts()
+    others = set(runs.loc[runs["seed"] >= 4, "run_id"])
+    grow(12).only(others).verdicts()
+    looks = load_looks(folder)
+    assert [look.labels for look in looks] == [tuple(range(8)), tuple(range(4, 12))]
+    assert looks[1].level < FIRST / 3
+    assert grow(12).only(others).design().alpha == looks[1].level
+    assert grow(8).design().alpha == FIRST
+
+
 def test_the_answer_says_which_look_it_is(grow: Callable[[int], Results]) -> None:
     assert not any("look " in text for text in summarise(grow(6).ablation).sentences)
     sentences = " ".join(summarise(grow(12).ablation).sentences)
@@ -96,7 +108,7 @@ def test_a_ledger_reads_as_it_was_written_or_is_refused(tmp_path: Path) -> None:
     assert load_looks(tmp_path) == ()
     ledger = (
         Look(6, 0.032, 0.032, "2026-01-02T03:04:05+00:00", "ablations run"),
-        Look(9, 0.01, 0.04),
+        Look(9, 0.01, 0.04, labels=(0, 1, 2, 3, 4, 5, 6, 8, 9)),
     )
     save_looks(tmp_path, ledger)
     assert load_looks(tmp_path) == ledger

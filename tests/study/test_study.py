@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from ablations import RequestError, Study
 from ablations.core.registry import registered
+from ablations.execution.metadata import study_metadata
+from ablations.results.metadata import Question
 from ablations.study.expand import expand
 from ablations.study.parsing import parse_seeds
 from ablations.study.study import shipped_studies
@@ -266,6 +268,40 @@ def test_a_study_without_a_name_has_the_name_of_its_file(tmp_path: Path) -> None
     path = tmp_path / "my first (ever) study.toml"
     path.write_text('task = "notebook"')
     assert Study.from_toml(path).name == "my-first-ever-study"
+
+
+QUESTION = {"text": "Does layer norm help?", "axis": "norm", "level": "layer", "across": "init"}
+NORMS = {"norm": ["none", "layer"]}
+
+
+def test_a_question_changes_no_run_and_is_in_the_file() -> None:
+    plain = Study(task="notebook", axes=NORMS)
+    study = plain.replace(question=QUESTION)
+    assert study.question == Question("Does layer norm help?", "norm", "layer", "init")
+    assert [r.run_id for r in expand(study).runs] == [r.run_id for r in expand(plain).runs]
+    assert tomllib.loads(study.to_toml())["question"] == QUESTION
+    assert study_metadata(study).question == study.question
+    assert study.with_axis("norm", ["none", "batch"]).question is None
+    assert study.with_axis("init", ["default"]).question == study.question
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"text": " "}, "question.text"),
+        ({"axis": "nrm"}, "question.axis"),
+        ({"level": "batch"}, "question.level"),
+        ({"across": "norm"}, "question.across"),
+        ({"across": "rate"}, "question.across"),
+        ({"levels": 1}, "question.levels"),
+    ],
+)
+def test_a_question_about_what_a_study_lacks_is_refused(
+    changes: dict[str, object], key: str
+) -> None:
+    with pytest.raises(RequestError) as error:
+        Study(task="notebook", axes=NORMS, question=QUESTION | changes)
+    assert error.value.key == key
 
 
 def test_a_results_folder_can_be_found_as_a_study(tmp_path: Path) -> None:

@@ -16,7 +16,11 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ablations.analysis import UNDECIDED, VERDICTS, Scale
 from ablations.report import style
 from ablations.report.figures.panels import (
+    WIDE,
+    Canvas,
     FigureSpec,
+    add_head,
+    add_key,
     axis_panels,
     figure_panels,
     label_rows,
@@ -66,14 +70,18 @@ def forest(
     bound: float,
     outcome: str,
     higher_is_better: bool,
+    canvas: Canvas = WIDE,
 ) -> Figure:
     """Draw a panel for each level: the effect on each data set, and below a line the mean."""
     tasks = list(dict.fromkeys(effects["task"]))
-    n_columns = min(MOST_COLUMNS, len(over))
-    n_rows = math.ceil(len(over) / n_columns)
-    height = 1.1 + n_rows * (0.27 * (len(tasks) + 3) + 0.65)
+    n_columns = canvas.columns(len(over), MOST_COLUMNS)
+    heights = [0.25 * (len(tasks) + 2)] * math.ceil(len(over) / n_columns)
     shared = {"sharex": True, "sharey": True}
-    with figure_panels(height, n_rows, n_columns, **shared) as (figure, panels):
+    with figure_panels(heights, n_columns, canvas, **shared) as (figure, panels):
+        side = "right" if higher_is_better else "left"
+        add_head(figure, f"Change of {outcome}; {side} is better", canvas)
+        words = {*effects["verdict"].dropna(), *over["verdict"]}
+        add_key(figure, _verdict_signs(words, higher_is_better), canvas)
         for panel, level in zip(panels, over.to_dict("records"), strict=False):
             is_level = (effects["axis"] == level["axis"]) & (effects["level"] == level["level"])
             by_task = effects[is_level].set_index("task").reindex(tasks)
@@ -86,9 +94,6 @@ def forest(
         _set_scale(panels[0], over, effects, scale, bound)
         for i in range(max(0, len(over) - n_columns), len(over)):
             panels[i].tick_params(labelbottom=True)
-        side = "right" if higher_is_better else "left"
-        figure.supxlabel(f"change of {outcome}; {side} is better", fontsize=9.5)
-        _add_legend(figure, {*effects["verdict"].dropna(), *over["verdict"]}, higher_is_better)
     return figure
 
 
@@ -149,7 +154,7 @@ def _set_scale(
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+g} %"))
 
 
-def _add_legend(figure: Figure, words: set[str], is_higher: bool) -> None:
+def _verdict_signs(words: set[str], is_higher: bool) -> list[Line2D]:
     handles = []
     for word in (word for word in VERDICTS if word in words):
         colour, marker = style.VERDICT_COLOURS[word], style.VERDICT_MARKERS[word]
@@ -158,7 +163,7 @@ def _add_legend(figure: Figure, words: set[str], is_higher: bool) -> None:
         handles.append(
             Line2D([], [], color=colour, marker=marker, markerfacecolor=face, label=word)
         )
-    figure.legend(handles=handles, loc="outside upper left", ncols=len(handles))
+    return handles
 
 
 def rank_figures(ranks: pd.DataFrame) -> Iterator[FigureSpec]:
@@ -173,9 +178,9 @@ def rank_figures(ranks: pd.DataFrame) -> Iterator[FigureSpec]:
     yield FigureSpec.describe("ranks", "dataset-ranks", partial(mean_ranks, ranks), parts=parts)
 
 
-def mean_ranks(ranks: pd.DataFrame) -> Figure:
+def mean_ranks(ranks: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
     """Draw the mean ranks of each axis, and around the control's the critical difference."""
-    with axis_panels(ranks, 0.9, 0.3) as (figure, panels):
+    with axis_panels(ranks, 0.28, canvas) as (figure, panels):
         for axis, rows, panel in panels:
             control, distance = rows["mean_rank"].iloc[0], rows["critical_difference"].iloc[0]
             panel.axvspan(
@@ -208,12 +213,16 @@ def profile_figures(profiles: pd.DataFrame, scale: Scale, outcome: str) -> Itera
     yield FigureSpec.describe("profiles", "profiles", draw, axes=list(levels), outcome=outcome)
 
 
-def performance_profiles(profiles: pd.DataFrame, scale: Scale, outcome: str) -> Figure:
+def performance_profiles(
+    profiles: pd.DataFrame, scale: Scale, outcome: str, canvas: Canvas = WIDE
+) -> Figure:
     """Draw the share of runs that are at least as good as each threshold, a panel for each axis."""
     axes = list(dict.fromkeys(profiles["axis"]))
-    n_columns = min(2, len(axes))
-    n_rows = math.ceil(len(axes) / n_columns)
-    with figure_panels(0.6 + 2.9 * n_rows, n_rows, n_columns, sharey=True) as (figure, panels):
+    n_columns = canvas.columns(len(axes))
+    heights = [2.3] * math.ceil(len(axes) / n_columns)
+    with figure_panels(heights, n_columns, canvas, sharey=True) as (figure, panels):
+        text = f"Runs at least as good, by {outcome} against the control's mean on its data set"
+        add_head(figure, text, canvas)
         for axis, panel in zip(axes, panels, strict=False):
             table = profiles[profiles["axis"] == axis]
             for i, (level, rows) in enumerate(table.groupby("level", sort=False)):
@@ -238,6 +247,4 @@ def performance_profiles(profiles: pd.DataFrame, scale: Scale, outcome: str) -> 
             panel.legend(fontsize=8, loc="lower right")
         for panel in panels[len(axes) :]:
             panel.set_visible(False)
-        figure.supxlabel(f"{outcome} against the control's mean on its data set", fontsize=9.5)
-        figure.supylabel("runs at least as good", fontsize=9.5)
     return figure

@@ -8,12 +8,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ablations.report.data import ReportData
-from ablations.report.figures.curves import curve_figures, published_figures, time_figures
-from ablations.report.figures.effects import effect_figures, interaction_figures, timing_figures
-from ablations.report.figures.panels import FigureSpec
+from ablations.report.figures.curves import curve_figures, published_figures
+from ablations.report.figures.effects import effect_figures, timing_figures
+from ablations.report.figures.front import time_figures
+from ablations.report.figures.heatmaps import interaction_figures
+from ablations.report.figures.marks import number_marks, write_marks
+from ablations.report.figures.panels import NARROW, FigureSpec
 from ablations.report.figures.ranking import rank_figures, share_figures, spread_figures
 from ablations.report.figures.trajectory import trajectory_figures
-from ablations.report.style import freeze_layout, to_inline_svg, to_png, to_svg
+from ablations.report.style import (
+    freeze_layout,
+    style_context,
+    to_inline_svg,
+    to_png,
+    to_svg,
+)
 
 MOST_INLINE_CHARACTERS = 350_000
 """Length of an SVG up to which it is part of the page; a larger figure is shown as PNG."""
@@ -28,6 +37,8 @@ class RenderedFigure:
     svg: str
     inline: str
     """The SVG as part of a page; empty where it is too long for one."""
+    narrow: str = ""
+    """The same for a narrow screen."""
 
     @property
     def base64(self) -> str:
@@ -57,7 +68,8 @@ def draw_figures(
     # Figures are full of reference cycles, and each collection searches the whole process.
     gc.disable()
     try:
-        return tuple(_draw(spec, most_inline) for spec in specs)
+        with style_context():
+            return tuple(_draw(spec, most_inline) for spec in specs)
     finally:
         if is_enabled:
             gc.enable()
@@ -65,6 +77,17 @@ def draw_figures(
 
 def _draw(spec: FigureSpec, most_inline: int) -> RenderedFigure:
     figure = freeze_layout(spec.draw())
+    marks = number_marks(figure)
     png, svg = to_png(figure), to_svg(figure)
-    inline = to_inline_svg(svg, spec.name) if len(svg) <= most_inline else ""
-    return RenderedFigure(spec, png, svg, inline)
+    if len(svg) > most_inline or not spec.is_on_page:
+        return RenderedFigure(spec, png, svg, "")
+    inline = to_inline_svg(write_marks(svg, figure, marks), spec.name)
+    return RenderedFigure(spec, png, svg, inline, _draw_narrow(spec))
+
+
+def _draw_narrow(spec: FigureSpec) -> str:
+    """Draw a figure for a narrow screen, as part of a page."""
+    figure = freeze_layout(spec.draw(canvas=NARROW))
+    marks = number_marks(figure)
+    svg = write_marks(to_svg(figure), figure, marks)
+    return to_inline_svg(svg, f"{spec.name}-narrow")

@@ -6,16 +6,23 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ablations.report.figures.layout import PAD, FittedLayout, measure_text
 from ablations.report.formatting import round_changes
-from ablations.report.style import WIDTH, ratio_ticks, style_context, wrap_name
+from ablations.report.style import ratio_ticks, style_context, wrap_name
 from ablations.report.texts import write_text
+
+_KEY_SIZE = 9.5
 
 
 @dataclass(frozen=True)
@@ -26,45 +33,111 @@ class FigureSpec:
 
     section: str
     name: str
-    draw: Callable[[], Figure]
+    draw: Callable[..., Figure]
+    """Draws the figure; its argument ``canvas`` is ``WIDE`` by default, or ``NARROW``."""
     alt: str
     caption: str
+    is_on_page: bool = True
+    """Whether the page shows it, or it is a file for papers only."""
 
     @classmethod
-    def describe(cls, section: str, name: str, draw: Callable[[], Figure], **facts: Any) -> Self:
+    def describe(cls, section: str, name: str, draw: Callable[..., Figure], **facts: Any) -> Self:
         """Make a figure with the texts of its section, filled in with ``facts``."""
         alt, caption = (write_text(f"{section}_{kind}", **facts) for kind in ("alt", "caption"))
         return cls(section, name, draw, alt, caption)
 
 
+@dataclass(frozen=True)
+class Canvas:
+    """What a figure is drawn for: a wide screen and paper, or a phone."""
+
+    width: float
+    is_narrow: bool = False
+
+    def columns(self, n: int, most: int = 2) -> int:
+        """How many of ``n`` panels stand beside one another."""
+        return 1 if self.is_narrow else max(1, min(n, most))
+
+
+WIDE, NARROW = Canvas(9.6), Canvas(3.9, is_narrow=True)
+
+
 @contextmanager
 def figure_panels(
-    height: float, rows: int = 1, columns: int = 1, *, width: float = WIDTH, **grid: Any
+    heights: Sequence[float], columns: int = 1, canvas: Canvas = WIDE, **grid: Any
 ) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Open a figure in the report's style, its size in inches, with panels in reading order.
+    """Open a figure in the report's style, with panels in reading order.
 
-    ``grid`` has further arguments of ``Figure.subplots``.
+    ``heights`` has the inches of each row of panels; ``grid`` further arguments of
+    ``Figure.subplots``.
     """
     with style_context():
-        figure = Figure(figsize=(width, height), layout="constrained")
-        yield figure, list(figure.subplots(rows, columns, squeeze=False, **grid).ravel())
+        size = (canvas.width, 2 * sum(heights))
+        figure = Figure(figsize=size, layout=FittedLayout(heights))
+        grid |= {"height_ratios": heights, "squeeze": False}
+        yield figure, list(figure.subplots(len(heights), columns, **grid).ravel())
 
 
 @contextmanager
 def axis_panels(
-    table: pd.DataFrame, height: float, row_height: float
+    table: pd.DataFrame, row_height: float, canvas: Canvas = WIDE
 ) -> Iterator[tuple[Figure, list[tuple[str, pd.DataFrame, Axes]]]]:
     """Open a figure with a panel for each axis of ``table``, and in it a row for each level.
 
-    Its height in inches is ``height`` and ``row_height`` for each level.  Each axis comes with its
-    rows of ``table`` and its panel.
+    ``row_height`` is in inches.  Each axis comes with its rows of ``table`` and its panel.
     """
     axes = list(dict.fromkeys(table["axis"]))
     tables = [table[table["axis"] == axis].reset_index(drop=True) for axis in axes]
-    heights = [len(rows) + 0.6 for rows in tables]
-    total = height + sum(row_height * size + 0.28 for size in heights)
-    with figure_panels(total, len(axes), sharex=True, height_ratios=heights) as (figure, panels):
+    heights = [row_height * len(rows) for rows in tables]
+    with figure_panels(heights, canvas=canvas, sharex=True) as (figure, panels):
         yield figure, list(zip(axes, tables, panels, strict=True))
+
+
+def add_head(figure: Figure, text: str, canvas: Canvas = WIDE, **style: Any) -> None:
+    """Write a line above all panels, below those that are there."""
+    size = style.pop("size", 9.5)
+    lines = wrap_text(text, canvas.width - 2 * PAD, size)
+    head = figure.text(0, 0, lines, size=size, va="top", ha="left", linespacing=1.25, **style)
+    _layout(figure).head.append(head)
+
+
+def add_key(figure: Figure, handles: Sequence[Artist], canvas: Canvas = WIDE) -> Legend:
+    """Explain marks in a line above all panels, or in as many lines as it needs."""
+    widths = [measure_text(str(handle.get_label()), _KEY_SIZE) for handle in handles]
+    room, sign = canvas.width - 2 * PAD, 0.62
+    n = next(
+        n
+        for n in range(len(handles), 0, -1)
+        if n == 1 or sum(_column_widths(widths, n)) + n * sign <= room
+    )
+    legend = figure.legend(
+        handles=list(handles), loc="upper left", ncols=n, fontsize=_KEY_SIZE, columnspacing=1.6,
+        handletextpad=0.6, handlelength=1.8, borderaxespad=0, borderpad=0,
+    )  # fmt: skip
+    _layout(figure).head.append(legend)
+    return legend
+
+
+def _column_widths(widths: Sequence[float], n: int) -> list[float]:
+    """The widest text of each of ``n`` columns, which are filled one after the other."""
+    columns = np.array_split(np.asarray(widths), n)
+    return [float(column.max()) for column in columns]
+
+
+def _layout(figure: Figure) -> FittedLayout:
+    return cast("FittedLayout", figure.get_layout_engine())
+
+
+def wrap_text(text: str, width: float, size: float) -> str:
+    """Break a text into lines of at most ``width`` inches, between words."""
+    lines = [""]
+    for word in text.split(" "):
+        line = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and measure_text(line, size) > width:
+            lines.append(word)
+        else:
+            lines[-1] = line
+    return "\n".join(lines)
 
 
 def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 26) -> None:
@@ -90,3 +163,20 @@ def set_ratio_scale(
     ticks = ratio_ticks(low, high, most)
     texts = [text if signed else text.lstrip("+") for text in round_changes(ticks)]
     getattr(panel, f"{axis}axis").set_ticks([math.log1p(tick) for tick in ticks], labels=texts)
+
+
+def is_wide(values: pd.Series) -> bool:
+    """Whether positive values are so far apart that they need a logarithmic axis."""
+    return len(values) > 0 and values.min() > 0 and bool(values.max() / values.min() > 8)
+
+
+def set_log_axis(panel: Axes, name: str) -> None:
+    """Make an axis logarithmic, with a few plain numbers on it."""
+    panel.set(**{f"{name}scale": "log"})
+    axis = panel.xaxis if name == "x" else panel.yaxis
+    low, high = axis.get_view_interval()
+    powers = math.floor(math.log10(high)) - math.ceil(math.log10(low)) + 1
+    within_a_decade = high / low < 50 or powers < 2
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1,), numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())

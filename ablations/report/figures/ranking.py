@@ -14,7 +14,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ablations.analysis import Scale
 from ablations.report.data import ReportData
 from ablations.report.figures.panels import (
+    WIDE,
+    Canvas,
     FigureSpec,
+    add_key,
     axis_panels,
     figure_panels,
     label_rows,
@@ -53,11 +56,11 @@ def share_figures(data: ReportData) -> Iterator[FigureSpec]:
     )
 
 
-def variance_shares(shares: pd.DataFrame, outcome: str) -> Figure:
+def variance_shares(shares: pd.DataFrame, outcome: str, canvas: Canvas = WIDE) -> Figure:
     """Draw each source's share of the variance, seed and residual included."""
     rows = group_small_shares(shares)
     names = {"blocks": "seed", "residual": "residual (chance)"}
-    with figure_panels(0.9 + 0.32 * len(rows)) as (figure, (panel,)):
+    with figure_panels([0.28 * len(rows)], canvas=canvas) as (figure, (panel,)):
         colours = [_KIND_COLOURS[kind] for kind in rows["kind"]]
         panel.barh(range(len(rows)), rows["eta2"], color=colours, height=0.66)
         omega = rows["omega2"].astype(float)
@@ -73,7 +76,7 @@ def variance_shares(shares: pd.DataFrame, outcome: str) -> Figure:
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
         panel.set_xlabel(f"share of the variance of {outcome} (η²)")
         if omega.notna().any():
-            figure.legend(loc="outside upper left")
+            add_key(figure, panel.get_legend_handles_labels()[0], canvas)
     return figure
 
 
@@ -105,9 +108,9 @@ def spread_figures(data: ReportData) -> Iterator[FigureSpec]:
     yield FigureSpec.describe("spread", "seed-spread", draw, low=low, high=high)
 
 
-def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str) -> Figure:
+def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str, canvas: Canvas = WIDE) -> Figure:
     """Draw the spread over seeds of each level's configurations: median, and their middle half."""
-    with axis_panels(spread, 0.7, 0.28) as (figure, panels):
+    with axis_panels(spread, 0.26, canvas) as (figure, panels):
         for axis, rows, panel in panels:
             panel.hlines(range(len(rows)), rows["low"], rows["high"], color=SEED, linewidth=5)
             panel.plot(
@@ -142,11 +145,11 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
     )
 
 
-def ranks(ranked: pd.DataFrame, settings: Sequence[str]) -> Figure:
+def ranks(ranked: pd.DataFrame, settings: Sequence[str], canvas: Canvas = WIDE) -> Figure:
     """Draw mean ranks over seeds of the best configurations, and how far they must be apart."""
     distance = float(ranked["critical_difference"].iloc[0])
     best = float(ranked["mean_rank"].iloc[0])
-    with figure_panels(0.9 + 0.36 * len(ranked)) as (figure, (panel,)):
+    with figure_panels([0.3 * len(ranked)], canvas=canvas) as (figure, (panel,)):
         within = ""
         if np.isfinite(distance):
             panel.axvspan(best - distance, best + distance, color=BAND, linewidth=0, zorder=0)

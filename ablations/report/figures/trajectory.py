@@ -3,25 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from ablations.analysis import Scale
 from ablations.analysis.design import OUTCOME
 from ablations.report.data import ReportData
-from ablations.report.figures.curves import draw_band, draw_line, level_styles, most_telling_levels
-from ablations.report.figures.panels import FigureSpec, figure_panels, set_ratio_scale
-from ablations.report.formatting import format_change, format_count, format_margin, name_outcome
+from ablations.report.figures.lines import (
+    LevelLine,
+    draw_level,
+    level_styles,
+    most_telling_levels,
+    name_ends,
+    set_epochs,
+)
+from ablations.report.figures.panels import (
+    WIDE,
+    Canvas,
+    FigureSpec,
+    add_head,
+    add_key,
+    figure_panels,
+    set_ratio_scale,
+)
+from ablations.report.formatting import (
+    format_change,
+    format_count,
+    format_difference,
+    format_margin,
+    name_outcome,
+)
 from ablations.report.style import BAND, INK, ZERO, wrap_name
+
+HEIGHT = 2.2
+"""Inches of a panel."""
 
 MOST_WORDS = 12
 """Levels whose first and last effects are told to readers who cannot see the figure."""
@@ -39,14 +62,22 @@ def trajectory_figures(data: ReportData) -> Iterator[FigureSpec]:
     }
     rows = table[[row.level in shown[row.axis] for row in table.itertuples()]]
     best_epoch = _best_epoch(data.ablation.endings)
+    is_best_early = best_epoch is not None and best_epoch < table["epoch"].max()
     bound = data.results.design(data.results.loss).bound
-    draw = partial(effects_over_time, rows, data.design.levels, scale, bound, best_epoch)
+    draw = partial(
+        effects_over_time,
+        rows,
+        data.design.levels,
+        scale,
+        bound,
+        best_epoch if is_best_early else None,
+    )
     yield FigureSpec.describe(
         "trajectory",
         "effect-over-time",
         draw,
         changes=_describe_changes(rows, scale),
-        is_best_early=best_epoch is not None and best_epoch < table["epoch"].max(),
+        is_best_early=is_best_early,
         judge=data.metadata.judge,
         is_cut=any(_is_cut(lines, bound) for _, lines in rows.groupby("axis")),
         hidden=table["level"].groupby(table["axis"]).nunique().sum()
@@ -76,47 +107,52 @@ def effects_over_time(
     scale: Scale,
     bound: float,
     best_epoch: int | None,
+    canvas: Canvas = WIDE,
 ) -> Figure:
     """Draw each level's effect by epoch with its interval as a band, one panel an axis."""
     axes = list(dict.fromkeys(table["axis"]))
-    columns = min(2, len(axes))
-    rows = math.ceil(len(axes) / columns)
-    with figure_panels(0.7 + 2.7 * rows, rows, columns) as (figure, panels):
+    columns = canvas.columns(len(axes))
+    heights = [HEIGHT] * math.ceil(len(axes) / columns)
+    with figure_panels(heights, columns, canvas) as (figure, panels):
+        add_head(
+            figure,
+            f"Change of {name_outcome(OUTCOME)} against the control; below zero is better",
+            canvas,
+        )
+        _add_key(figure, scale, bound, best_epoch, canvas)
         for panel, axis in zip(panels, axes, strict=False):
-            lines = table[table["axis"] == axis]
-            _draw_panel(panel, lines, levels[axis], best_epoch)
-            _set_effect_axis(panel, lines, scale, bound)
-            panel.set_title(wrap_name(f"{axis}, against {lines['control'].iloc[0]}", 44))
-            panel.legend(
-                loc="upper left", bbox_to_anchor=(1.0, 1.02), handlelength=2.4, fontsize=8.5,
-                borderaxespad=0.2,
-            )  # fmt: skip
+            rows = table[table["axis"] == axis]
+            lines = [
+                LevelLine(
+                    axis, level, level, rows[rows["level"] == level], "effect",
+                    partial(_write_effect, scale=scale), look,
+                )
+                for level, *look in level_styles(levels[axis])
+                if (rows["level"] == level).any()
+            ]  # fmt: skip
+            _draw_panel(panel, lines, best_epoch)
+            _set_effect_axis(panel, rows, scale, bound)
+            name_ends(panel, lines, HEIGHT, 18 if columns > 1 else 12)
+            panel.set_title(wrap_name(f"{axis}, against {rows['control'].iloc[0]}", 44), loc="left")
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
         for panel in panels[len(axes) - columns : len(axes)]:
             panel.set_xlabel("epoch")
-        figure.supylabel(f"change of {name_outcome(OUTCOME)}\nbelow zero is better", fontsize=9.5)
-        _add_legend(figure, scale, bound, best_epoch)
     return figure
 
 
-def _draw_panel(
-    panel: Axes, table: pd.DataFrame, levels: tuple[str, ...], best_epoch: int | None
-) -> None:
+def _draw_panel(panel: Axes, lines: Sequence[LevelLine], best_epoch: int | None) -> None:
     panel.axhline(0, color=ZERO, linewidth=1, zorder=1)
     if best_epoch is not None:
         panel.axvline(best_epoch, color=INK, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    for level, colour, marker, dashes in level_styles(levels):
-        rows = table[table["level"] == level]
-        if rows.empty:
-            continue
-        draw_band(panel, rows, color=colour, alpha=0.13)
-        draw_line(
-            panel, rows, "effect", color=colour, marker=marker, markersize=4.5, linestyle=dashes,
-            linewidth=1.6, markevery=max(1, len(rows) // 6), label=wrap_name(level, 24),
-        )  # fmt: skip
-    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    sns.despine(ax=panel)
+    for line in lines:
+        draw_level(panel, line)
+    set_epochs(panel)
+
+
+def _write_effect(row: Mapping[str, Any], scale: Scale) -> str:
+    effect, low, high = (format_difference(row[name], scale) for name in ("effect", "low", "high"))
+    return effect if math.isnan(row["low"]) else f"{effect} ({low} to {high})"
 
 
 def _visible_range(table: pd.DataFrame, bound: float) -> tuple[float, float]:
@@ -145,12 +181,14 @@ def _set_effect_axis(panel: Axes, table: pd.DataFrame, scale: Scale, bound: floa
         set_ratio_scale(panel, low, high, axis="y", most=7)
 
 
-def _add_legend(figure: Figure, scale: Scale, bound: float, best_epoch: int | None) -> None:
+def _add_key(
+    figure: Figure, scale: Scale, bound: float, best_epoch: int | None, canvas: Canvas
+) -> None:
     marks: list[Line2D | Patch] = [Patch(color=BAND, label=f"within {_format_bound(bound, scale)}")]
     if best_epoch is not None:
         label = f"epoch {best_epoch}: lowest mean loss of the control"
         marks.insert(0, Line2D([], [], color=INK, linewidth=1, linestyle=(0, (4, 3)), label=label))
-    figure.legend(handles=marks, loc="outside upper left", ncols=len(marks), columnspacing=1.6)
+    add_key(figure, marks, canvas)
 
 
 def _format_bound(bound: float, scale: Scale) -> str:

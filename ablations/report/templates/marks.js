@@ -211,8 +211,11 @@ function saveFile(name, content, type) {
 
 // Folded parts: remembered when opened, opened for a link into them and for print.
 {
-  const folds = [...document.querySelectorAll("main details")];
-  const nameOf = fold => fold.id || fold.querySelector("[id]")?.id || "";
+  const folds = [...document.querySelectorAll("details")];
+  const nameOf = fold => {
+    const row = fold.closest("[id]");
+    return fold.id || fold.querySelector("[id]")?.id || (row ? `${row.id}.${[...row.querySelectorAll("details")].indexOf(fold)}` : "");
+  };
   const openAtFirst = new Set(folds.filter(fold => fold.open));
   let closedBeforePrint = null;
 
@@ -228,14 +231,17 @@ function saveFile(name, content, type) {
     closedBeforePrint = null;
   });
 
-  function reveal(id) {
+  function reveal(id, behavior = "auto") {
     const target = document.getElementById(id);
     if (!target) return;
+    // The row of a level opens, too; other rows of its axis are folded by the part before them.
+    target.closest("tr")?.querySelector("details")?.setAttribute("open", "");
+    target.closest(".folded")?.previousElementSibling.querySelector(".fold details")?.setAttribute("open", "");
     for (let node = target; node; node = node.parentElement) {
       if (node.localName === "details") node.open = true;
       if (node.localName === "tr") node.hidden = false;
     }
-    target.scrollIntoView({ block: /^(h\d|section|main|header)$/.test(target.localName) ? "start" : "center" });
+    target.scrollIntoView({ block: /^(h\d|section|main|header)$/.test(target.localName) ? "start" : "center", behavior });
     target.classList.add("flash");
     setTimeout(() => target.classList.remove("flash"), 2000);
   }
@@ -247,7 +253,10 @@ function saveFile(name, content, type) {
 
   pageState.restore(restoreFolds);
   // When all scripts have filled the page, places stay where they are.
-  addEventListener("load", () => pageState.restore(() => reveal(pageState.anchor)));
+  addEventListener("load", () => {
+    reveal(pageState.anchor, "instant");
+    addEventListener("hashchange", () => reveal(pageState.anchor));
+  });
   document.addEventListener("click", event => {
     const link = event.target.closest?.('a[href^="#"]');
     // The same link again changes no address, and leads there all the same.
@@ -277,24 +286,33 @@ function saveFile(name, content, type) {
     const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
     if (target) sections.set(/^h\d$/.test(target.localName) ? target.closest("section, header") ?? target : target, link);
   }
-  const inView = new Set();
-  const observer = new IntersectionObserver(changes => {
-    for (const { target, isIntersecting } of changes) if (isIntersecting) inView.add(target); else inView.delete(target);
-    const current = sections.get([...sections.keys()].filter(section => inView.has(section)).at(-1));
-    if (!current) return;
-    for (const link of sections.values()) if (link === current) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
-    // Where the list is a bar that scrolls, the section in view is in it.
-    const bar = current.closest("nav"), place = current.getBoundingClientRect(), frame = bar.getBoundingClientRect();
-    bar.scrollBy({ left: place.left + place.width / 2 - frame.left - frame.width / 2, top: place.top < frame.top || place.bottom > frame.bottom ? place.top - frame.top - frame.height / 2 : 0, behavior: "instant" });
-  }, { rootMargin: "0px 0px -65% 0px" });
-  for (const section of sections.keys()) observer.observe(section);
+  let frame = 0, chosen = null;
+  function markCurrent() {
+    frame = 0;
+    // A line below the top of the window, which comes down to its foot at the end of the page.
+    const rest = document.documentElement.scrollHeight - innerHeight - scrollY;
+    const line = innerHeight * Math.max(0.15, 1 - 2.5 * rest / innerHeight);
+    const passed = [...sections].filter(([section, link]) => link.getClientRects().length && !section.closest("details:not([open])") && section.getBoundingClientRect().top <= line);
+    const current = chosen ?? passed.at(-1)?.[1];
+    for (const link of sections.values()) if (link !== current) link.removeAttribute("aria-current");
+    if (!current || current.hasAttribute("aria-current")) return;
+    current.setAttribute("aria-current", "true");
+    // Where the list is a bar or a column that scrolls, the section in view is in it.
+    const bar = current.closest("nav"), place = current.getBoundingClientRect(), box = bar.getBoundingClientRect();
+    if (bar.scrollWidth > bar.clientWidth) bar.scrollLeft += place.left + place.width / 2 - box.left - box.width / 2;
+    if (place.top < box.top || place.bottom > box.bottom) bar.scrollTop += place.top - box.top - box.height / 2;
+  }
+  for (const name of ["scroll", "resize", "load", "toggle"]) addEventListener(name, () => { frame ||= requestAnimationFrame(markCurrent); }, { passive: true, capture: true });
+  // The end of the page may come before a section is at the top: what was asked for counts.
+  for (const link of sections.values()) link.addEventListener("click", () => { chosen = link; markCurrent(); });
+  for (const name of ["wheel", "touchmove", "keydown"]) addEventListener(name, () => { chosen = null; }, { passive: true });
 }
 
 // Units and measures: two buttons each, where the page has both.
 {
   const CHOICES = {
-    measure: [["outcome", "Loss"], ["second", "Metric"]],
-    unit: [["percent", "Change in %"], ["ratio", "Ratio ×"]],
+    measure: ["outcome", "second"].map((value, i) => [value, document.querySelector(`th.by-${value}:not(.other)`)?.textContent ?? ["loss", "metric"][i]]),
+    unit: [["percent", "%"], ["ratio", "ratio"]],
   };
   const prefix = { measure: "by", unit: "in" };
   const root = document.documentElement, hint = document.querySelector(".hint");
@@ -303,7 +321,7 @@ function saveFile(name, content, type) {
   for (const [key, choices] of Object.entries(CHOICES)) {
     if (!choices.every(([value]) => document.querySelector(`.${prefix[key]}-${value}`))) continue;
     const buttons = choices.map(([value, label]) => {
-      const button = make("button", { type: "button", value }, root.dataset[`${value}Name`] ?? label);
+      const button = make("button", { type: "button", value }, label);
       button.addEventListener("click", () => { pageState.set(key, value === choices[0][0] ? "" : value); show(); });
       return button;
     });
@@ -329,7 +347,7 @@ const readMarks = (() => {
   const series = new WeakMap();
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
   const chip = make("p", { id: "pinned", role: "status" });
-  let shownMark = null, point = -1, pointer = "mouse", pointed = "", focused = "";
+  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", pointed = "", focused = "";
   document.body.append(tip, chip);
 
   function pointsOf(mark) {
@@ -386,23 +404,23 @@ const readMarks = (() => {
   function find(target, x, y) {
     const direct = target.closest?.(".mark");
     if (direct && !direct.dataset.series) return [direct, -1];
-    const picture = target.closest?.("svg");
-    let best = [direct, -1], least = NEAR;
-    for (const mark of picture?.querySelectorAll(".mark") ?? []) {
+    let picture = target.closest?.("svg");
+    while (picture?.ownerSVGElement) picture = picture.ownerSVGElement;
+    // On a curve, the nearest of its points, however far; beside one, only a point close by.
+    let best = null, least = direct ? Infinity : NEAR;
+    for (const mark of direct ? [direct] : picture?.querySelectorAll(".mark") ?? []) {
       if (!isVisible(mark)) continue;
-      if (mark.dataset.series) {
-        const reach = mark === direct ? Infinity : NEAR;
-        pointsOf(mark).forEach((at, index) => {
-          const place = onScreen(mark, at), distance = Math.hypot(place.x - x, place.y - y);
-          if (distance < Math.min(best[0] === direct && direct && best[1] < 0 ? reach : least, reach)) [best, least] = [[mark, index], distance];
-        });
-      } else {
-        const box = mark.getBoundingClientRect();
-        const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
-        if (distance < least) [best, least] = [[mark, -1], distance];
-      }
+      const points = pointsOf(mark);
+      points.forEach((at, index) => {
+        const place = onScreen(mark, at), distance = Math.hypot(place.x - x, place.y - y);
+        if (distance < least) [best, least] = [[mark, index], distance];
+      });
+      if (points.length) continue;
+      const box = mark.getBoundingClientRect();
+      const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+      if (distance < least) [best, least] = [[mark, -1], distance];
     }
-    return best[0] ? best : null;
+    return best;
   }
 
   // Highlighting.
@@ -461,7 +479,7 @@ const readMarks = (() => {
 
   function prepare(group) {
     const picture = group.matches(".picture") ? group : group.closest(".picture");
-    for (const svg of group.matches("svg") ? [group] : group.querySelectorAll("svg")) {
+    for (const svg of group.matches("svg") ? [group] : group.querySelectorAll("svg:has(.mark, .legend-entry)")) {
       svg.removeAttribute("aria-hidden");
       svg.setAttribute("role", "group");
       svg.querySelectorAll("text").forEach(text => text.setAttribute("aria-hidden", "true"));
@@ -550,12 +568,15 @@ const readMarks = (() => {
       if (key !== pointed) { pointed = key; highlight(); }
     });
   });
-  document.addEventListener("pointerdown", event => { pointer = event.pointerType; });
+  document.addEventListener("pointerdown", event => {
+    pointer = event.pointerType;
+    shownBefore = [shownMark, point];
+  });
   document.addEventListener("click", event => {
     if (event.target.closest?.("a, button, summary, input, select, label, textarea") || getSelection().toString()) return;
     const hit = event.detail ? find(event.target, event.clientX, event.clientY) : null;
     const entry = event.target.closest?.(".legend-entry");
-    const isNew = hit && (hit[0] !== shownMark || hit[1] !== point);
+    const isNew = hit && hit.some((part, i) => part !== shownBefore[i]);
     if (entry) return toggleLevel(keyOf(entry));
     if (hit) show(hit[0], hit[1], event.clientX);
     // A first touch shows, a second one pins; a touch elsewhere closes.

@@ -12,8 +12,7 @@ from ablations.analysis.costs import run_costs
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.data import ReportData
 from ablations.report.forest_scale import MeasureName, Reading, Strip, Writer
-from ablations.report.formatting import TIMES, format_count, format_p
-from ablations.report.strengths import describe_level
+from ablations.report.formatting import NARROW, TIMES, format_count, format_p
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -26,6 +25,8 @@ class Note:
     term: str
     text: Reading
     is_warning: bool = False
+    lines: tuple[tuple[str, Reading], ...] = ()
+    """The fact level by level, in place of a text."""
 
     @classmethod
     def plain(cls, term: str, text: str, *, is_warning: bool = False) -> Note:
@@ -146,15 +147,12 @@ def _describe_conditions(
     changes = [row[name] for rows in conditions.values() for row in rows.values()]
     writer = Writer.from_margin(data.design.margin, changes, is_log=is_log)
     for axis, rows in conditions.items():
-        readings = {level: writer.write(row[name]) for level, row in rows.items()}
-        levels = {level: describe_level(data.metadata, axis, level) for level in rows}
-        texts = [
-            ", ".join(
-                f"{reading.texts[i]} at {levels[level]}" for level, reading in readings.items()
-            )
-            for i in (0, 1)
-        ]
-        yield Note(f"depends on {axis}", Reading(*texts))
+        lines = tuple((level, writer.write(row[name])) for level, row in rows.items())
+        yield Note(f"depends on {axis}", Reading("", ""), lines=lines)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f}{NARROW}%"
 
 
 def _describe_counts(row: Row) -> Iterator[Note]:
@@ -169,7 +167,7 @@ def _describe_counts(row: Row) -> Iterator[Note]:
     if math.isfinite(row["better"]):
         cells = format_count(int(row["cells"]), "setting")
         yield Note.plain(
-            "better in", f"{row['better']:.0%} of seeds, {row['helped']:.0%} of {cells}"
+            "better in", f"{_share(row['better'])} of seeds, {_share(row['helped'])} of {cells}"
         )
     if row["diverged"] or row["control_diverged"]:
         text = f"{row['diverged']:,} of {format_count(int(row['pairs']), 'run')}"

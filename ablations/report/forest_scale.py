@@ -6,7 +6,7 @@ Positions are on the scale of the effects: log ratios, or differences of the out
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -26,7 +26,9 @@ ROOM = 0.05
 """Share of the scale beyond what it shows, on either side."""
 TICK_DISTANCE = 0.16
 """Least distance of two ticks, as a share of the scale."""
-MOST_TICKS = 5
+ENOUGH_TICKS = 4
+WIDE = 2.5
+"""Log ratio between the ends of a scale from which on only ratios are round."""
 TENFOLD = math.log(10)
 
 
@@ -207,12 +209,14 @@ def _clip_limit(sizes: Sequence[float], least: float) -> float:
 
 
 def _choose_ticks(low: float, high: float, *, is_log: bool) -> list[Tick]:
-    """Choose round ticks that are far enough apart, no change among them: as many as fit."""
+    """Choose round ticks that are far enough apart, no change among them: of the coarsest steps
+    that give enough of them.
+    """
     best: list[tuple[float, float]] = []
     for ladder in _log_ladders(low, high) if is_log else _linear_ladders(low, high):
         shares = [((math.log1p(x) if is_log else x) - low) / (high - low) for x in ladder]
         ticks = _thin(list(zip(shares, ladder, strict=True)), -low / (high - low))
-        if len(best) < len(ticks) <= MOST_TICKS:
+        if len(best) < min(len(ticks), ENOUGH_TICKS):
             best = ticks
     write = _write_change if is_log else _write_difference
     return [Tick(round(100 * share, 2), write(x)) for share, x in best]
@@ -230,25 +234,27 @@ def _thin(ticks: Sequence[tuple[float, float]], zero: float) -> list[tuple[float
     return sorted(retained)
 
 
-def _log_ladders(low: float, high: float) -> list[list[float]]:
-    """Round relative changes between two log ratios, in steps of ever more."""
+def _log_ladders(low: float, high: float) -> Iterator[list[float]]:
+    """Yield round relative changes between two log ratios, in ever smaller steps."""
     bottom, top = math.expm1(low), math.expm1(high)
-    ladders = list[list[float]]()
-    if high - low < 2.5:
-        steps = (size * step for size in (1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1) for step in (1, 2, 5))
-        ladders = [_multiples(step, bottom, top) for step in steps if top - bottom < 20 * step]
-    for factors in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
-        powers = (f * 10.0**p for p in range(-9, 10) for f in factors)
-        ladders.append([r - 1 for r in sorted(powers) if bottom <= r - 1 <= top])
-    for power in (2, 3, 4):
-        ratios = (10.0 ** (power * p) for p in range(-6, 7))
-        ladders.append([r - 1 for r in ratios if bottom <= r - 1 <= top])
-    return ladders
+    for factors, power in (
+        ((1.0,), 3),
+        ((1.0,), 2),
+        ((1.0,), 1),
+        ((1.0, 3.0), 1),
+        ((1.0, 2.0, 5.0), 1),
+    ):
+        ratios = [factor * 10.0 ** (power * k) for k in range(-8, 9) for factor in factors]
+        yield [ratio - 1 for ratio in ratios if bottom <= ratio - 1 <= top]
+    if high - low < WIDE:
+        yield from _linear_ladders(bottom, top)
 
 
-def _linear_ladders(low: float, high: float) -> list[list[float]]:
-    size = 10.0 ** math.floor(math.log10((high - low) / 12))
-    return [_multiples(step * size, low, high) for step in (1, 2, 5, 10, 20, 50, 100)]
+def _linear_ladders(low: float, high: float) -> Iterator[list[float]]:
+    """Yield multiples of round steps between two differences, the steps ever smaller."""
+    size = 10.0 ** math.ceil(math.log10(high - low))
+    for step in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01):
+        yield _multiples(step * size, low, high)
 
 
 def _multiples(step: float, low: float, high: float) -> list[float]:

@@ -13,6 +13,7 @@ import pandas as pd
 from ablations.analysis import Design
 from ablations.analysis.ablation import Effects
 from ablations.report.findings import Finding, Row, list_findings, sort_by_size
+from ablations.report.forest_scale import Unit, choose_unit
 from ablations.report.formatting import NARROW, format_count, format_number, join_words
 from ablations.report.phrases import Wording, describe_conditions, name_axis, name_level, pluralise
 from ablations.report.strengths import row_id
@@ -79,9 +80,24 @@ class Subject:
     @cached_property
     def wording(self) -> Wording:
         """How the effects by the study's outcome are said."""
-        effects = self.ablation.effects
-        values = effects["effect"].astype(float).tolist() if len(effects) else []
-        return Wording.from_design(self.design, values, self.metadata)
+        return Wording.from_table(self.ablation.effects, self.design, self.unit, self.metadata)
+
+    @cached_property
+    def unit(self) -> Unit:
+        """The unit of all relative changes, that of the forest plot."""
+        tables = [(self.ablation.effects, self.design), *(self.measures.values())]
+        logs = [table["effect"] for table, each in tables if each.scale == "log" and len(table)]
+        return choose_unit(float(effect) for effects in logs for effect in effects)
+
+    @cached_property
+    def measures(self) -> dict[str, tuple[pd.DataFrame, Design]]:
+        """The effects by the other measure, the metric or the loss, and their design."""
+        designs = self.ablation.other_designs
+        return {
+            name: (table, designs[name])
+            for name, table in self.ablation.others.items()
+            if name != BEST_VAL_LOSS and name in designs
+        }
 
     @property
     def seeds(self) -> str:
@@ -155,15 +171,11 @@ class Subject:
 
     def second(self, finding: Finding) -> str:
         """Write the effect by the other measure, the metric or the loss, with its interval."""
-        for name, table in self.ablation.others.items():
-            design = self.ablation.other_designs.get(name)
-            if name == BEST_VAL_LOSS or design is None:
-                continue
+        for table, design in self.measures.values():
             rows = table[(table["axis"] == finding.key[0]) & (table["level"] == finding.key[1])]
             rows = rows[rows["effect"].notna()]
             if len(rows):
-                values = table["effect"].astype(float).tolist()
-                wording = Wording.from_design(design, values, self.metadata)
+                wording = Wording.from_table(table, design, self.unit, self.metadata)
                 return f"{wording.outcome} {wording.estimate(rows.iloc[0].to_dict())}"
         return ""
 

@@ -99,7 +99,7 @@ def describe_across(row: Row, axis: str, ablation: Effects) -> Finding:
         & (simple["given"] == axis)
     ]
     parts = {str(each["given_level"]): each for each in rows.to_dict("records")}
-    verdicts = {level: judge_simple_effect(part, ablation.design) for level, part in parts.items()}
+    verdicts = {level: judge_simple_effect(each, ablation.design) for level, each in parts.items()}
     words = set(verdicts.values())
     kind: Kind = "partial"
     if {HELPS, HURTS} <= words:
@@ -111,7 +111,7 @@ def describe_across(row: Row, axis: str, ablation: Effects) -> Finding:
 
 def _point_one_way(row: Row, parts: Sequence[Row]) -> bool:
     """Whether all simple effects have the sign of the mean."""
-    effects = np.array([part["effect"] for part in parts], dtype=float)
+    effects = np.array([row["effect"] for row in parts], dtype=float)
     return bool((effects[np.isfinite(effects)] * row["effect"] > 0).all())
 
 

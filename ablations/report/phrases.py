@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from ablations.analysis import Design
-from ablations.report.forest_scale import Unit, Writer, choose_unit
+from ablations.report.forest_scale import Unit, Writer
 from ablations.report.formatting import MINUS, TIMES, bracket, join_words, name_outcome
 from ablations.results.metadata import StudyMetadata, label
 
@@ -143,20 +145,26 @@ class Wording:
     metadata: StudyMetadata | None = None
 
     @classmethod
-    def from_design(
-        cls, design: Design, effects: Sequence[float], metadata: StudyMetadata | None = None
+    def from_table(
+        cls,
+        table: pd.DataFrame,
+        design: Design,
+        unit: Unit,
+        metadata: StudyMetadata | None = None,
     ) -> Wording:
-        """Choose unit and precision for the effects of a design."""
+        """Choose the precision for a table of effects, as its column of the forest plot does."""
         is_log = design.scale == "log"
         outcome = name_outcome(design.outcome)
         if design.outcome == "metric" and metadata:
             outcome = metadata.metric_name
+        rows = table[table["pairs"] > 0] if len(table) else table
+        changes = rows["change" if is_log else "effect"].astype(float) if len(rows) else ()
         return cls(
             outcome=outcome,
             is_log=is_log,
             higher_is_better=design.higher_is_better,
-            writer=Writer.from_margin(design.margin, is_log=is_log),
-            unit=choose_unit(effects) if is_log else "percent",
+            writer=Writer.from_margin(design.margin, changes, is_log=is_log),
+            unit=unit,
             metadata=metadata,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,40 +10,30 @@ import numpy as np
 import pandas as pd
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
-from ablations.analysis.trajectory import CONTROL, NOT_FINISHED, OVERFITTED
 from ablations.report.answer_drafts import (
-    CAUTIONS,
     CONSTANT,
     ENDINGS,
     best_condition,
     findings_in_question,
     worst_findings,
 )
+from ablations.report.caution_drafts import draft_caution
 from ablations.report.drafts import (
-    BEST_VAL_LOSS,
-    SENTENCE_WORDS,
     Draft,
     Subject,
-    count_words,
     draft,
 )
 from ablations.report.findings import Finding, sort_by_size
 from ablations.report.formatting import (
     TIMES,
     format_count,
-    format_fractions,
     format_number,
-    name_outcome,
 )
-from ablations.report.phrases import name_axis
 from ablations.report.soundness import judge_learning
 
 MOST_SENTENCES = 3
 BEST = "#evidence-best"
-TRAINING = "#evidence-training"
 _MOST_NAMES = 3
-_MOST_DIVERGED = 0.02
-"""Share of diverged runs from which on the first screen speaks of them."""
 
 
 def draft_sentences(subject: Subject) -> list[Draft]:
@@ -245,9 +234,9 @@ def _draft_equal(subject: Subject) -> Draft | None:
     return draft("equal", subject.evidence(equal[0]), facts, {"margin": subject.margin})
 
 
-def _draft_use(subject: Subject, said: Sequence[str] = ()) -> Draft | None:
-    """Say which configuration to use, and what a run of it takes; ``said``: names of levels that
-    the sentence before it is about.
+def _draft_use(subject: Subject, mentioned: Sequence[str] = ()) -> Draft | None:
+    """Say which configuration to use, and what a run of it takes; ``mentioned``: names of levels
+    that the sentence before it is about.
     """
     members = subject.ablation.best_set
     if members.empty or not bool(members["is_reachable"].iloc[0]):
@@ -258,9 +247,9 @@ def _draft_use(subject: Subject, said: Sequence[str] = ()) -> Draft | None:
     if len(members) == 1:
         names = subject.name_configuration(first)
         cost = describe_cost(subject, first)
-        if not names or (names in said and not cost):
+        if not names or (names in mentioned and not cost):
             return None
-        if names in said:
+        if names in mentioned:
             return draft("use_cost", BEST, {"names": names, "cost": cost})
         winner = subject.ablation.winner.iloc[0].to_dict()
         facts = {
@@ -322,107 +311,3 @@ def _draft_printed(subject: Subject) -> Draft:
     low, high = int(runs.min()), int(runs.max())
     text = format_count(high, "run") if low == high else f"{low:,} to {high:,} runs"
     return draft("printed", "#evidence-published", {"runs": text})
-
-
-def draft_caution(subject: Subject, *, is_learned: bool = True) -> Draft | None:
-    """Choose the one caution that matters most."""
-    choices = [_caution_repair, _caution_diverged, _caution_ending, _caution_opposite]
-    choices = [*choices, _caution_rows, _caution_data, _caution_average]
-    for choose in choices if is_learned else [_caution_data, _caution_ending]:
-        if caution := choose(subject):
-            return caution
-    return None
-
-
-def _caution_repair(subject: Subject) -> Draft | None:
-    metric = subject.metadata.metric_name if subject.metadata else ""
-    learning = judge_learning(subject.ablation, metric)
-    control = learning.control
-    if control is None or control["learned"]:
-        return None
-    facts = {
-        "outcome": learning.outcome,
-        "value": format_number(control["value"]),
-        "constant": format_number(control["baseline"]),
-    }
-    return draft("caution_repair", CONSTANT, facts)
-
-
-def _caution_diverged(subject: Subject) -> Draft | None:
-    runs = subject.design.untuned.runs
-    n = Counter(runs["status"])["diverged"]
-    if n <= _MOST_DIVERGED * len(runs):
-        return None
-    return draft("caution_diverged", ENDINGS, {"n": f"{n:,} of {format_count(len(runs), 'run')}"})
-
-
-def _caution_ending(subject: Subject) -> Draft | None:
-    """Say that the control was not finished, or overfitted."""
-    endings, metadata = subject.ablation.endings, subject.metadata
-    if endings.empty:
-        return None
-    rows = endings[(endings["axis"] == "") & (endings["level"] == CONTROL)]
-    if rows.empty:
-        return None
-    row = rows.iloc[0]
-    if row["ending"] == NOT_FINISHED:
-        facts = {"outcome": "validation loss", "late": _write_change(row, "late_change")}
-        return draft("caution_unfinished", TRAINING, facts)
-    if row["ending"] == OVERFITTED and (metadata is None or metadata.judge == "last"):
-        excess = _write_change(row, "excess_change")
-        facts = {"best": f"{row['best_epoch']:,}", "epochs": f"{row['epochs']:,}"}
-        return draft("caution_overfitted", TRAINING, {**facts, "excess": excess})
-    return None
-
-
-def _write_change(row: pd.Series, name: str) -> str:
-    value = row[name]
-    return "" if pd.isna(value) else format_fractions([float(value)])[0]
-
-
-def _caution_opposite(subject: Subject) -> Draft | None:
-    """Say that another measure gives the opposite verdict, or that it shows nothing learned."""
-    verdicts = {each.key: each.verdict for each in subject.findings}
-    for name, table in subject.ablation.others.items():
-        if name == BEST_VAL_LOSS:
-            continue
-        names = [
-            subject.short_name(finding)
-            for finding in subject.findings
-            for row in table.to_dict("records")
-            if (row["axis"], row["level"]) == finding.key
-            and {row["verdict"], verdicts[finding.key]} == {HELPS, HURTS}
-        ]
-        if names:
-            shown = [*names[:2], *([f"{len(names) - 2} more"] * (len(names) > 2))]
-            facts = {"outcome": name_outcome(name), "names": shown}
-            return draft("caution_opposite", "#evidence-metrics", facts)
-    return None
-
-
-def _caution_rows(subject: Subject) -> Draft | None:
-    if subject.ablation.scope.empty or subject.design.scope != "rows":
-        return None
-    judging = subject.metadata.judging if subject.metadata else None
-    facts = {"rows": f"{judging.rows:,} " if judging else ""}
-    return draft("caution_rows", "#evidence-scope", facts)
-
-
-def _caution_data(subject: Subject) -> Draft | None:
-    """The first sentence of what the task says of its data."""
-    for caution in subject.metadata.cautions if subject.metadata else ():
-        first = re.split(r"(?<=[.!?]) (?=[A-Z“])", caution)[0]
-        for text in (first, f"{re.split(r'[:;,] ', first)[0].rstrip('.')}."):
-            if count_words(text) <= SENTENCE_WORDS:
-                return draft("caution_data", CAUTIONS, {"text": text})
-    return None
-
-
-def _caution_average(subject: Subject) -> Draft | None:
-    """Say which large effect is an average over different ones."""
-    findings = [each for each in subject.findings if each.kind == "reversed"]
-    if not findings:
-        return None
-    finding = sort_by_size(findings)[0]
-    facts = {"name": subject.short_name(finding), "axis": name_axis(finding.across)}
-    return draft("caution_average", "#depends", facts)

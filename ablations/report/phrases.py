@@ -178,10 +178,11 @@ class Wording:
         change, low, high = (self.write(row, end, prefix) for end in ("", "low", "high"))
         return bracket(change, low, high)
 
-    def say(self, row: Mapping[str, Any], prefix: str = "") -> str:
+    def say(self, row: Mapping[str, Any], *, is_plural: bool = False) -> str:
         """Say a change with a verb: ``cuts the validation loss by 12.3 %``."""
-        text = self.write(row, prefix=prefix)
-        verb = "raises" if row[f"{prefix}effect"] > 0 else "cuts"
+        text = self.write(row)
+        verb = "raise" if row["effect"] > 0 else "cut"
+        verb = verb if is_plural else f"{verb}s"
         if self.unit == "ratio":
             return f"{verb} the {self.outcome} to {text.lstrip(TIMES)} times the control's"
         return f"{verb} the {self.outcome} by {text.lstrip(f'+{MINUS}')}"

@@ -32,7 +32,7 @@ from ablations.report.formatting import (
 from ablations.report.soundness import judge_learning
 
 MOST_SENTENCES = 3
-BEST = "#evidence-best"
+BEST = "#table-best-set"
 _MOST_NAMES = 3
 
 
@@ -241,34 +241,50 @@ def _draft_use(subject: Subject, mentioned: Sequence[str] = ()) -> Draft | None:
     members = subject.ablation.best_set
     if members.empty or not bool(members["is_reachable"].iloc[0]):
         return None
-    first, n = members.iloc[0], int(members["candidates"].iloc[0])
-    if n < 2:
+    if members["candidates"].iloc[0] < 2:
         return None
     if len(members) == 1:
-        names = subject.name_configuration(first)
-        cost = describe_cost(subject, first)
-        if not names or (names in mentioned and not cost):
-            return None
-        if names in mentioned:
-            return draft("use_cost", BEST, {"names": names, "cost": cost})
-        winner = subject.ablation.winner.iloc[0].to_dict()
-        facts = {
-            "n": f"{n:,}",
-            "names": names,
-            "outcome": subject.wording.outcome,
-            "estimate": subject.wording.estimate(winner),
-            "cost": cost,
-        }
-        return draft("use_configuration", BEST, facts, {"cost": ""})
-    cheapest = members[members["cheapest"]]
-    row = cheapest.iloc[0] if len(cheapest) else first
-    counts: dict[str, Any] = {
+        return _draft_best(subject, members.iloc[0], mentioned)
+    timed = members[members["cheapest"]] if is_timed(subject) else members.iloc[:0]
+    names = [subject.name_configuration(row) for _, row in members.iterrows()]
+    row = timed.iloc[0] if len(timed) else members.iloc[0]
+    facts: dict[str, Any] = {
         "members": len(members),
-        "n": n,
+        "n": int(row["candidates"]),
+        "has_control": "" in names,
+        "is_cheapest": len(timed) > 0,
         "names": subject.name_configuration(row),
         "cost": describe_cost(subject, row),
     }
-    return draft("use_cheapest", BEST, counts, {"cost": ""})
+    return draft("use_any", BEST, facts, {"cost": ""})
+
+
+def _draft_best(subject: Subject, row: pd.Series, mentioned: Sequence[str]) -> Draft | None:
+    """Say of the one best configuration what it is and what a run of it takes."""
+    names, cost = subject.name_configuration(row), describe_cost(subject, row)
+    if not names or (names in mentioned and not cost):
+        return None
+    if names in mentioned:
+        return draft("use_cost", BEST, {"names": names, "cost": cost})
+    facts = {
+        "n": f"{row['candidates']:,}",
+        "names": names,
+        "outcome": subject.wording.outcome,
+        "estimate": subject.wording.estimate(subject.ablation.winner.iloc[0].to_dict()),
+        "cost": cost,
+    }
+    return draft("use_configuration", BEST, facts, {"cost": ""})
+
+
+def is_timed(subject: Subject) -> bool:
+    """Whether the runs of all configurations were timed alone; else there is only their share of
+    the time of those that they were trained with.
+    """
+    runs = subject.design.runs
+    if "run_seconds" not in runs:
+        return False
+    alone, share = (runs[name].astype(float) for name in ("run_seconds", "train_seconds"))
+    return not np.allclose(alone, share, equal_nan=True)
 
 
 def describe_cost(subject: Subject, row: pd.Series) -> str:
@@ -276,9 +292,7 @@ def describe_cost(subject: Subject, row: pd.Series) -> str:
     control's``.
     """
     runs = subject.design.runs
-    if "run_seconds" not in runs or pd.isna(row["seconds"]):
-        return ""
-    if np.allclose(runs["run_seconds"].astype(float), runs["train_seconds"].astype(float)):
+    if not is_timed(subject) or pd.isna(row["seconds"]):
         return ""
     text = f"{format_number(row['seconds'], 2)} s"
     is_control = np.ones(len(runs), dtype=bool)

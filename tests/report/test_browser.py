@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from ablations.analysis.results import Results
-from ablations.report.comparison import compare, render_comparison
+from ablations.report.comparison import compare
+from ablations.report.comparison_page import render_comparison
 from ablations.report.data import build_report_data
 from ablations.report.figures.gallery import draw_figures
 from ablations.report.page import write_report

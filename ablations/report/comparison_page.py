@@ -99,7 +99,8 @@ def build_comparison_forest(comparison: Comparison, metadata: StudyMetadata) -> 
     is_log = design.scale == "log"
     compared = [row for row in rows if math.isfinite(row["effect"])]
     scale = choose_scale(compared, design.bound, is_log=is_log)
-    writer = Writer.from_margin(design.margin, is_log=is_log)
+    changes = (row["change" if is_log else "effect"] for row in compared)
+    writer = Writer.from_margin(design.margin, changes, is_log=is_log)
     unit = choose_unit(row["effect"] for row in compared) if is_log else "percent"
     groups: dict[str, list[ForestRow]] = {}
     for row in rows:

@@ -111,12 +111,14 @@ class Posterior:
 
     def split_share(self, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
         """Return the median of the split's part of the variance of each contrast, and the bounds
-        between which it lies with the probability ``level``; missing where it is not estimated.
+        between which it lies with the probability ``level``; missing where it is not estimated, or
+        where nothing varies.
         """
         cumulative = np.cumsum(self.weight, axis=0) - self.weight / 2
         tails = (0.5, (1 - level) / 2, (1 + level) / 2)
         quantiles = np.full((3, len(self.degrees)), np.nan)
-        for j in np.flatnonzero(self.is_estimated & np.isfinite(self.degrees)):
+        varies = self.is_estimated & (self.scale > 0).any(axis=0)
+        for j in np.flatnonzero(varies & np.isfinite(self.degrees)):
             quantiles[:, j] = np.interp(tails, cumulative[:, j], self.share[:, j])
         return quantiles[0], quantiles[1], quantiles[2]
 

@@ -203,11 +203,22 @@ def describe_judging(study: Study) -> Judging | None:
     keys = ("loss", "class_weight", "has_own_losses")
     return Judging(
         rows=rows,
-        overlap=rows / task.rows,
+        overlap=_overlap(task, rows),
         is_fixed=is_fixed,
         is_likelihood=not any(getattr(task, key, False) for key in keys),
         classification=task.classification,
     )
+
+
+def _overlap(task: Task, rows: int) -> float:
+    """Judging rows over training rows; of groups, which are units themselves, the ratio of their
+    shares where it is larger, as rows of a group are left out of the split that it does not fit.
+    """
+    ratio = rows / task.rows
+    if not getattr(task, "group", ""):
+        return ratio
+    validation: float = getattr(task, "validation", 0.0)
+    return max(ratio, (task.test or validation) / (1 - task.test - validation))
 
 
 def describe_training(study: Study) -> str:

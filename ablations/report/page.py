@@ -41,13 +41,14 @@ FIGURES_FOLDER = "figures"
 OUTLINE = Outline(
     (
         Section("depends", "Where it depends", {"interactions": ""}),
-        Section("over-time", "Over time", {"trajectory": "The effect", "curves": "The losses"}),
+        Section("over-time", "Over time", {"trajectory": ""}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
         Section("explorer", "Explorer", {"explorer": ""}),
     ),
     {
         "cautions": "Cautions",
         "published": "Published curves",
+        "curves": "Loss curves",
         "ablation": "All numbers of the levels",
         "metrics": "By other metrics",
         "constant": "Against a constant",

@@ -107,6 +107,35 @@ def test_rows_that_seeds_share_teach_nothing_by_accident(is_fixed: bool) -> None
     assert learned[1] <= 5
 
 
+@pytest.mark.parametrize("gain", [0.02, 0.3])
+def test_interval_and_p_are_of_one_test(gain: float) -> None:
+    """The interval that just excludes the constant has the confidence 1 - 2 p."""
+    rng = np.random.default_rng(1)
+    runs = noise_runs(rng, 60, 10, is_fixed=False)
+    runs["val_loss"] = runs["baseline"] * np.exp(rng.normal(-gain, 0.05, len(runs)))
+    judging = Judging(20, 1 / 2, is_fixed=False, is_likelihood=True, classification=False)
+    design = Design(runs, factors=("norm",), controls={"norm": "none"})
+    p = against_baseline(design, judging)["p"].iloc[0]
+    table = against_baseline(replace(design, confidence=1 - 2 * p), judging)
+    assert table["high"].iloc[0] == pytest.approx(0, abs=1e-9)
+    plain = against_baseline(design)
+    assert p > plain["p"].iloc[0]
+    assert against_baseline(design, judging)["low"].iloc[0] < plain["low"].iloc[0]
+
+
+def test_a_control_that_is_best_is_not_more_and_less_sure_at_once(tmp_path: Path) -> None:
+    results = make(tmp_path, 0.103)
+    runs = results.runs
+    is_control = (runs["norm"] == "none") & (runs["regularizer"] == "none")
+    runs = runs.assign(val_loss=runs["val_loss"] * np.where(is_control, 0.9, 1.0))
+    table = Results(**(vars(results) | {"runs": runs})).baseline().set_index("configuration")
+    control, best = table.loc["control"], table.loc["best"]
+    assert (best["norm"], best["regularizer"]) == ("none", "none")
+    assert best["p_adjusted"] == control["p_adjusted"]
+    assert (best["candidates"], control["candidates"]) == (6, 1)
+    assert best["learning"] >= best["learned"]
+
+
 @pytest.mark.parametrize("status", ["diverged", "failed", ""])
 def test_seeds_without_a_loss_leave_a_verdict_on_the_others(tmp_path: Path, status: str) -> None:
     """An interrupted study, one failed run or one that diverged: others have learned."""

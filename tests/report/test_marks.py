@@ -52,7 +52,7 @@ def draw_curves() -> str:
     shapes = []
     for i, level in enumerate(LEVELS[:2]):
         places = [(20 + 36 * k, 30 + 60 * i + 8 * k) for k in range(11)]
-        series = [[x, y, f"{level}, epoch {k}: {10 - k}"] for k, (x, y) in enumerate(places)]
+        series = [[x, y, f"epoch {k}: {10 - k}"] for k, (x, y) in enumerate(places)]
         path = (
             f'<path d="M{" L".join(f"{x} {y}" for x, y in places)}" fill="none" stroke="#0072b2"/>'
         )
@@ -226,17 +226,17 @@ def test_a_curve_shows_the_point_nearest_to_the_pointer(opened: Open) -> None:
     )
     for k in (0, 3, 10):
         page.mouse.move(places[k][0] + 3, places[k][1] - 4)
-        assert read_tip(page) == f"layer, epoch {k}: {10 - k}"
+        assert read_tip(page) == f"norm layer, epoch {k}: {10 - k}"
         dot = page.locator(".dot").bounding_box()
         assert dot["x"] + dot["width"] / 2 == pytest.approx(places[k][0], abs=1)
     curve.focus()
-    assert read_tip(page) == "layer, epoch 10: 0"
+    assert read_tip(page) == "norm layer, epoch 10: 0"
     for key, epoch in (("ArrowLeft", 9), ("ArrowLeft", 8), ("ArrowRight", 9), ("Home", 0)):
         page.keyboard.press(key)
-        assert read_tip(page) == f"layer, epoch {epoch}: {10 - epoch}"
+        assert read_tip(page) == f"norm layer, epoch {epoch}: {10 - epoch}"
     assert page.locator("#tip").get_attribute("aria-live") == "polite"
     page.keyboard.press("ArrowUp")
-    assert read_tip(page) == "none, epoch 10: 0"
+    assert read_tip(page) == "norm none, epoch 10: 0"
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -4,9 +4,10 @@
 // Without this script everything is on the page.  It works on:
 //
 //   .mark                    data-text is shown on hover and focus, data-axis and data-level say of which level
-//   .mark[data-series]       a curve: [[x, y, "text"], ...], x and y in the units of its SVG
+//   .mark[data-series]       a curve: [[x, y, "text"], ...], x and y in the units of its SVG; the level precedes the text
 //   .legend-entry            data-axis, data-level: hides its level in the figures that have such an entry
-//   [data-axis][data-level]  a row, or any other element: highlights its level
+//   [data-axis][data-level]  a row, or any other element: highlights its level; a row of a table that has axis and
+//                            level in the data-parts of its first cell is one, too
 //   .in-percent, .in-ratio   by data-unit of <html>, .by-outcome and .by-second by its data-measure
 //   .hint                    the line that says that marks respond; the toggles follow it
 //   .copy[data-table]        gets the buttons that copy this table
@@ -187,6 +188,11 @@ function saveFile(name, content, type) {
     });
   });
 
+  for (const row of tables.flatMap(table => original.get(table).flat())) {
+    const { axis, level } = JSON.parse(row.cells[0]?.dataset.parts ?? "{}");
+    if (axis !== undefined && level !== undefined) Object.assign(row.dataset, { axis, level });
+  }
+
   pageState.restore(() => {
     const orders = new Map(pageState.list("sort").map(text => { const [, id, column, way] = /^(.*):(\d+):(up|down)$/.exec(text) ?? []; return [id, [Number(column) - 1, way === "up" ? 1 : -1]]; }));
     for (const table of tables) {
@@ -340,9 +346,11 @@ function saveFile(name, content, type) {
 const readMarks = (() => {
   const NEAR = 14;
   const GROUPS = ".picture, table, svg";
-  const keyOf = node => node.dataset.axis && node.dataset.level !== undefined ? `${node.dataset.axis}:${node.dataset.level}` : "";
+  // A level is written axis:level; a cell of a heat map has two of them.
+  const keysOf = ({ dataset: { axis, level, otherAxis, otherLevel } }) => [[axis, level], [otherAxis, otherLevel]].filter(pair => pair[0] && pair[1] !== undefined).map(pair => pair.join(":"));
+  const keyOf = node => keysOf(node)[0] ?? "";
   const levelNode = node => node?.closest?.("[data-axis][data-level]");
-  const nodesOf = keys => keys.length ? [...document.querySelectorAll("[data-axis][data-level]")].filter(node => keys.includes(keyOf(node))) : [];
+  const nodesOf = keys => keys.length ? [...document.querySelectorAll("[data-axis][data-level]")].filter(node => keysOf(node).some(key => keys.includes(key))) : [];
   const isVisible = node => node.getClientRects().length > 0 && getComputedStyle(node).visibility === "visible";
   const series = new WeakMap();
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
@@ -374,7 +382,7 @@ const readMarks = (() => {
 
   // `index` is the point of a curve; `x` where the pointer is on a wide mark.
   function show(mark, index = -1, x = null) {
-    const at = pointsOf(mark)[index], text = at?.[2] ?? mark.dataset.text;
+    const at = pointsOf(mark)[index], text = at ? [mark.dataset.axis, `${mark.dataset.level},`, at[2]].filter(Boolean).join(" ") : mark.dataset.text;
     if (!text) return hide();
     if (shownMark !== mark || point !== index) {
       tip.textContent = text;
@@ -649,7 +657,7 @@ const readMarks = (() => {
       const svg = [...figure.querySelectorAll("svg")].find(each => each.getClientRects().length);
       return svg ? standalone(svg) : figure.querySelector("img").src;
     };
-    const bar = make("p", { class: "save" });
+    const bar = make("div", { class: "save" });
     const add = (label, act) => {
       const button = make("button", { type: "button", "aria-label": `${label}: ${name}` }, label);
       button.addEventListener("click", async () => { try { answer(button, await act()); } catch { answer(button, "not possible here"); } });

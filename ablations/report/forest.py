@@ -10,7 +10,7 @@ from typing import Any
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
 from ablations.report.data import ReportData
-from ablations.report.forest_notes import Note, list_conditions, list_costs, list_notes
+from ablations.report.forest_notes import Cost, Note, list_conditions, list_costs, list_notes
 from ablations.report.forest_scale import (
     MeasureName,
     Scale,
@@ -125,7 +125,7 @@ def build_forest(data: ReportData) -> Forest | None:
     drawings = {
         key: _draw_measure(key, tables[key], designs[key], data, unit, conditions) for key in tables
     }
-    costs = list_costs(data.costs)
+    costs = list_costs(data)
     groups: dict[str, list[ForestRow]] = {}
     ids = Counter[str]()
     for row in sorted(effects, key=lambda row: _sort_key(row, data.design)):
@@ -145,7 +145,7 @@ def build_forest(data: ReportData) -> Forest | None:
                 style=STYLES[row["verdict"]] if row["pairs"] else "missing",
                 strips=strips,
                 missing="" if "outcome" in strips else _describe_missing(row),
-                cost=cost.text if cost else NOTHING,
+                cost=cost.text if cost else _describe_unknown_cost(key[0], costs, data),
                 is_cost_certain=cost is not None and cost.is_certain,
                 notes=tuple(list_notes(row, data, strips, moderators, cost)),
                 moderators=", ".join(moderators),
@@ -167,6 +167,11 @@ def _sort_key(row: Row, design: Design) -> float:
     if not math.isfinite(effect):
         return math.inf
     return float(-effect if design.higher_is_better else effect)
+
+
+def _describe_unknown_cost(axis: str, costs: Mapping[Key, Cost], data: ReportData) -> str:
+    """Say that a level costs the same where its axis does not change what is computed."""
+    return "same" if costs and axis in data.metadata.costless else NOTHING
 
 
 def _describe_missing(row: Row) -> str:
@@ -191,7 +196,8 @@ def _draw_measure(
     compared = [row for row in rows if row["pairs"] and math.isfinite(row["effect"])]
     scale = choose_scale(compared, design.bound, is_log=is_log)
     names = ("change", "change_low", "change_high") if is_log else ("effect", "low", "high")
-    writer = Writer.from_margin(design.margin, is_log=is_log)
+    changes = (row[names[0]] for row in compared)
+    writer = Writer.from_margin(design.margin, changes, is_log=is_log)
     outcome = data.name(design.outcome)
     strips: dict[Key, Strip] = {}
     for row in compared:
@@ -200,7 +206,7 @@ def _draw_measure(
         change, interval = writer.write(value), writer.write_interval(low, high)
         ends = f" (95 % interval {interval.by(unit)})" if math.isfinite(low) else ""
         moderators = conditions.get((row["axis"], row["level"]), {}) if key == "outcome" else {}
-        simple = [each["effect"] for rows in moderators.values() for each in rows.values()]
+        simple = [each["effect"] for each in next(iter(moderators.values()), {}).values()]
         strips[row["axis"], row["level"]] = Strip(
             measure=key,
             verdict=row["verdict"],
@@ -242,6 +248,7 @@ def _fold(axis: str, rows: Sequence[ForestRow], most: int, data: ReportData) -> 
     folded = tuple(row for i, row in enumerate(rows) if i not in shown)
     counts = Counter(row.verdict for row in folded)
     words = join_words([f"{count:,} {verdict}" for verdict, count in counts.items()])
+    words = next(iter(counts)) if len(counts) == 1 else words
     return ForestGroup(
         axis=axis,
         control=describe_level(data.metadata, axis, data.design.controls[axis]),

@@ -7,15 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
-
 from ablations.analysis import UNDECIDED
-from ablations.analysis.costs import NO_SLOWER
+from ablations.analysis.costs import run_costs
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.data import ReportData
 from ablations.report.forest_scale import MeasureName, Reading, Strip, Writer
-from ablations.report.formatting import TIMES, format_count, format_p
-from ablations.report.strengths import describe_level
+from ablations.report.formatting import NARROW, TIMES, format_count, format_p
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -28,6 +25,8 @@ class Note:
     term: str
     text: Reading
     is_warning: bool = False
+    lines: tuple[tuple[str, Reading], ...] = ()
+    """The fact level by level, in place of a text."""
 
     @classmethod
     def plain(cls, term: str, text: str, *, is_warning: bool = False) -> Note:
@@ -56,27 +55,27 @@ class Cost:
         if math.isfinite(self.low):
             ends = f" ({TIMES}{self.low:.2f} to {TIMES}{self.high:.2f})"
         noise = "" if self.is_certain else ", no more than timings differ by chance"
-        return f"{self.text} the control's{ends}{noise}; a step {TIMES}{self.step_ratio:.2f}"
+        if not math.isfinite(self.low):
+            noise = ", too few timings for an interval"
+        step = "; by the seconds of training runs"
+        if math.isfinite(self.step_ratio):
+            step = f"; one step {TIMES}{self.step_ratio:.2f}"
+        return f"{self.text} that of the control{ends}{noise}{step}"
 
 
-def list_costs(costs: pd.DataFrame) -> dict[tuple[str, str], Cost]:
-    """Return the cost of each level, on the machine with the most timed blocks."""
-    if costs.empty:
-        return {}
-    blocks = costs.groupby(["environment_id", "threads"])["blocks"].transform("max")
-    best = costs[blocks == blocks.max()].drop_duplicates(["axis", "level"])
+def list_costs(data: ReportData) -> dict[Key, Cost]:
+    """Return what a run costs at each level, as far as it was timed."""
+    names = ("ratio", "low", "high", "step_ratio", "is_certain")
     return {
-        (row["axis"], row["level"]): Cost(
-            row["ratio"], row["low"], row["high"], row["ratio"], row["verdict"] != NO_SLOWER
-        )
-        for row in best.to_dict("records")
+        (row["axis"], row["level"]): Cost(*(row[name] for name in names))
+        for row in run_costs(data.costs, data.untuned).to_dict("records")
         if math.isfinite(row["ratio"])
     }
 
 
 def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
-    """Map each level to the axes that its effect depends on, these to their levels, and these to
-    the effect there: a row of ``simple_effects``.
+    """Map each level to the axes that its effect depends on, most first, these to their levels, and
+    these to the effect there: a row of ``simple_effects``.
     """
     moderators = {
         (row["axis"], row["level"]): row["depends_on"].split(", ")
@@ -90,7 +89,10 @@ def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
         key = row["axis"], row["level"]
         if row["given"] in moderators.get(key, ()) and math.isfinite(row["effect"]):
             conditions[key].setdefault(row["given"], {})[row["given_level"]] = row
-    return conditions
+    return {
+        key: {axis: by_axis[axis] for axis in moderators[key] if axis in by_axis}
+        for key, by_axis in conditions.items()
+    }
 
 
 def list_notes(
@@ -142,17 +144,15 @@ def _describe_conditions(
     """The effect at each level of the axes that it depends on."""
     is_log = data.design.scale == "log"
     name = "change" if is_log else "effect"
-    writer = Writer.from_margin(data.design.margin, is_log=is_log)
+    changes = [row[name] for rows in conditions.values() for row in rows.values()]
+    writer = Writer.from_margin(data.design.margin, changes, is_log=is_log)
     for axis, rows in conditions.items():
-        readings = {level: writer.write(row[name]) for level, row in rows.items()}
-        levels = {level: describe_level(data.metadata, axis, level) for level in rows}
-        texts = [
-            ", ".join(
-                f"{reading.texts[i]} at {levels[level]}" for level, reading in readings.items()
-            )
-            for i in (0, 1)
-        ]
-        yield Note(f"depends on {axis}", Reading(*texts))
+        lines = tuple((level, writer.write(row[name])) for level, row in rows.items())
+        yield Note(f"depends on {axis}", Reading("", ""), lines=lines)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f}{NARROW}%"
 
 
 def _describe_counts(row: Row) -> Iterator[Note]:
@@ -167,7 +167,7 @@ def _describe_counts(row: Row) -> Iterator[Note]:
     if math.isfinite(row["better"]):
         cells = format_count(int(row["cells"]), "setting")
         yield Note.plain(
-            "better in", f"{row['better']:.0%} of seeds, {row['helped']:.0%} of {cells}"
+            "better in", f"{_share(row['better'])} of seeds, {_share(row['helped'])} of {cells}"
         )
     if row["diverged"] or row["control_diverged"]:
         text = f"{row['diverged']:,} of {format_count(int(row['pairs']), 'run')}"

@@ -6,7 +6,7 @@ Positions are on the scale of the effects: log ratios, or differences of the out
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
 Unit = Literal["percent", "ratio"]
 MeasureName = Literal["outcome", "second"]
 
-GAP = 3.0
+GAP = 5.0
 """How many times farther out than the next one an effect lies that the scale leaves out."""
 MOST_CLIPPED = 0.25
 """Share of the effects that the scale may leave out."""
@@ -24,8 +24,11 @@ REACH = 1.6
 """How many times farther than the effects the scale follows their intervals."""
 ROOM = 0.05
 """Share of the scale beyond what it shows, on either side."""
-TICK_DISTANCE = 0.19
+TICK_DISTANCE = 0.16
 """Least distance of two ticks, as a share of the scale."""
+ENOUGH_TICKS = 4
+WIDE = 2.5
+"""Log ratio between the ends of a scale from which on only ratios are round."""
 TENFOLD = math.log(10)
 
 
@@ -62,10 +65,15 @@ class Writer:
     decimals: int
 
     @classmethod
-    def from_margin(cls, margin: float, *, is_log: bool) -> Writer:
-        """Choose the decimals so that the equivalence margin has two digits."""
+    def from_margin(cls, margin: float, changes: Iterable[float], *, is_log: bool) -> Writer:
+        """Choose the decimals so that the equivalence margin has two digits, but a difference no
+        more than three.
+        """
         digits = 1 - math.floor(math.log10(margin))
-        return cls(is_log, min(max(digits - 2 if is_log else digits, is_log), 6))
+        if is_log:
+            return cls(is_log, min(max(digits - 2, 1), 6))
+        largest = max((abs(x) for x in changes if math.isfinite(x)), default=0.0) or 1.0
+        return cls(is_log, min(max(min(digits, 2 - math.floor(math.log10(largest))), 0), 6))
 
     def write(self, change: float) -> Reading:
         """Write a change; a dash where it is missing."""
@@ -148,7 +156,7 @@ class Strip:
     """Whether the interval goes on beyond the scale, as is ``is_cut_right``."""
     is_cut_right: bool
     conditions: tuple[float, ...]
-    """Positions of the effect at each level of the axis that it depends on."""
+    """Positions of the effect at each level of the axis that it depends on most."""
     outcome: str
     """The measure in words."""
     writer: Writer
@@ -169,7 +177,7 @@ def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: boo
     ``rows`` have ``effect``, ``low`` and ``high``.
     """
     effects = [row["effect"] for row in rows if math.isfinite(row["effect"])]
-    limit = _clip_limit([abs(x) for x in effects], 2 * bound)
+    limit = _clip_limit([abs(x) for x in effects], 3 * bound)
     inside = [x for x in effects if abs(x) <= limit]
     reach = REACH * max([abs(x) for x in inside], default=0.0)
     ends = [
@@ -188,7 +196,7 @@ def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: boo
 def _clip_limit(sizes: Sequence[float], least: float) -> float:
     """Return the size beyond which effects are outliers; the largest size where there are none.
 
-    Outliers are few, and lie beyond a gap: the next size is less than a third of theirs.
+    Outliers are few, and lie beyond a gap: the next size is less than a fifth of theirs.
     """
     ordered = sorted(sizes, reverse=True)
     most = max(1, int(MOST_CLIPPED * len(ordered)))
@@ -201,39 +209,52 @@ def _clip_limit(sizes: Sequence[float], least: float) -> float:
 
 
 def _choose_ticks(low: float, high: float, *, is_log: bool) -> list[Tick]:
-    """Choose the finest round ticks that are far enough apart, no change among them."""
-    ladders = _log_ladders(low, high) if is_log else _linear_ladders(low, high)
-    for ladder in ladders:
-        places = [math.log1p(x) if is_log else x for x in ladder]
-        shares = [(place - low) / (high - low) for place in places]
-        if all(b - a >= TICK_DISTANCE for a, b in pairwise(shares)):
-            write = _write_change if is_log else _write_difference
-            return [
-                Tick(round(100 * share, 2), write(x))
-                for share, x in zip(shares, ladder, strict=True)
-            ]
-    return [Tick(round(-100 * low / (high - low), 2), Reading("0", f"{TIMES}1" if is_log else "0"))]
+    """Choose round ticks that are far enough apart, no change among them: of the coarsest steps
+    that give enough of them.
+    """
+    best: list[tuple[float, float]] = []
+    for ladder in _log_ladders(low, high) if is_log else _linear_ladders(low, high):
+        shares = [((math.log1p(x) if is_log else x) - low) / (high - low) for x in ladder]
+        ticks = _thin(list(zip(shares, ladder, strict=True)), -low / (high - low))
+        if len(best) < min(len(ticks), ENOUGH_TICKS):
+            best = ticks
+    write = _write_change if is_log else _write_difference
+    return [Tick(round(100 * share, 2), write(x)) for share, x in best]
 
 
-def _log_ladders(low: float, high: float) -> list[list[float]]:
-    """Round relative changes between two log ratios, in steps of ever more."""
+def _thin(ticks: Sequence[tuple[float, float]], zero: float) -> list[tuple[float, float]]:
+    """Keep the ticks that are far enough from those between them and no change."""
+    retained = [(zero, 0.0)]
+    for side in (1, -1):
+        last = zero
+        for share, x in ticks[::side]:
+            if side * (share - last) >= TICK_DISTANCE:
+                retained.append((share, x))
+                last = share
+    return sorted(retained)
+
+
+def _log_ladders(low: float, high: float) -> Iterator[list[float]]:
+    """Yield round relative changes between two log ratios, in ever smaller steps."""
     bottom, top = math.expm1(low), math.expm1(high)
-    ladders = list[list[float]]()
-    if high - low < 1.2:
-        steps = (size * step for size in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1) for step in (1, 2, 5))
-        ladders = [_multiples(step, bottom, top) for step in steps if top - bottom < 12 * step]
-    for factors in ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,)):
-        powers = (f * 10.0**p for p in range(-9, 10) for f in factors)
-        ladders.append([r - 1 for r in sorted(powers) if bottom <= r - 1 <= top])
-    for power in (2, 3, 4):
-        ratios = (10.0 ** (power * p) for p in range(-6, 7))
-        ladders.append([r - 1 for r in ratios if bottom <= r - 1 <= top])
-    return ladders
+    for factors, power in (
+        ((1.0,), 3),
+        ((1.0,), 2),
+        ((1.0,), 1),
+        ((1.0, 3.0), 1),
+        ((1.0, 2.0, 5.0), 1),
+    ):
+        ratios = [factor * 10.0 ** (power * k) for k in range(-8, 9) for factor in factors]
+        yield [ratio - 1 for ratio in ratios if bottom <= ratio - 1 <= top]
+    if high - low < WIDE:
+        yield from _linear_ladders(bottom, top)
 
 
-def _linear_ladders(low: float, high: float) -> list[list[float]]:
-    size = 10.0 ** math.floor(math.log10((high - low) / 12))
-    return [_multiples(step * size, low, high) for step in (1, 2, 5, 10, 20, 50, 100)]
+def _linear_ladders(low: float, high: float) -> Iterator[list[float]]:
+    """Yield multiples of round steps between two differences, the steps ever smaller."""
+    size = 10.0 ** math.ceil(math.log10(high - low))
+    for step in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01):
+        yield _multiples(step * size, low, high)
 
 
 def _multiples(step: float, low: float, high: float) -> list[float]:

@@ -164,6 +164,9 @@ def test_one_stated_look_has_the_whole_level_and_other_numbers_have_none(tmp_pat
     assert (design.alpha, design.confidence, design.look) == (0.05, 0.95, None)
     assert results.effects()["reachable"].all()
     assert load_looks(tmp_path) == ()
+    with pytest.raises(RequestError, match="its looks were stated for other seeds"):
+        refuse_other_study(STUDY.replace(seeds="7:14", looks=[7]), tmp_path)
+    refuse_other_study(STUDY.replace(seeds=14, looks=[7]), tmp_path)
     fewer = results.only(results.runs.loc[results.runs["seed"] < 6, "run_id"])
     table = fewer.effects()
     assert (table["verdict"] == UNDECIDED).all()

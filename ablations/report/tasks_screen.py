@@ -43,10 +43,10 @@ def write_first_screen(data: TasksData, caveats: Sequence[Caveat]) -> FirstScree
         )
         for text, n in counts.items()
     )
-    named = (
+    of_study = (
         Badge(text, "", "#evidence-cautions") for text in data.results.require_metadata().badges
     )
-    return FirstScreen(headline, tuple(others), (*named, *badges))
+    return FirstScreen(headline, tuple(others), (*of_study, *badges))
 
 
 def build_tasks_forest(data: TasksData) -> Forest | None:

@@ -16,6 +16,7 @@ from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import OUTCOME, Design
 from ablations.analysis.posterior import mixing_nodes
 from ablations.report.data import ReportData
+from ablations.report.strengths import describe_level
 
 MOST_CURVES = 100_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
@@ -106,10 +107,16 @@ def _list_axes(data: ReportData) -> dict[str, tuple[str, ...]]:
 
 
 def _describe_axis(data: ReportData, name: str, levels: tuple[str, ...]) -> dict[str, Any]:
-    """The name of an axis, its levels, and the place of the control's level."""
-    control = data.design.controls.get(name)
-    place = levels.index(str(control)) if str(control) in levels else None
-    return {"name": name, "levels": list(levels), "labels": list(levels), "control": place}
+    """The name of an axis, its levels, labels on the axis and apart from it, and its control."""
+    control = str(data.design.controls.get(name))
+    strengths = data.metadata.strengths.get(name, {})
+    return {
+        "name": name,
+        "levels": list(levels),
+        "labels": [strengths.get(level) or level for level in levels],
+        "names": [describe_level(data.metadata, name, level) for level in levels],
+        "control": levels.index(control) if control in levels else None,
+    }
 
 
 def _number_configurations(data: ReportData) -> Ints:

@@ -45,23 +45,27 @@ const number = value => {
 const brief = value => minus(Math.abs(value) !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(3))));
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 const interval = (low, high) => Number.isFinite(low) ? `${number(low)} to ${number(high)}` : "–";
-// A change and the ends of its interval in one unit: percent, or ratios where any is ten-fold.
-function changes(logs) {
-  const ratios = logs.map(Math.exp), finite = ratios.filter(Number.isFinite);
-  if (finite.some(ratio => ratio >= 10 || ratio <= 0.1)) return ratios.map(ratio => Number.isFinite(ratio) ? `×${brief(ratio)}` : "–");
-  const widest = Math.max(...finite.map(ratio => Math.abs(100 * (ratio - 1)))), decimals = widest >= 100 ? 0 : widest >= 0.95 ? 1 : 2;
-  return ratios.map(ratio => {
-    if (!Number.isFinite(ratio)) return "–";
-    const text = (100 * (ratio - 1)).toFixed(decimals);
-    return `${Number(text) === 0 ? "0" : (text > 0 ? "+" : "") + minus(text)}${NARROW_SPACE}%`;
-  });
+// A change and the ends of its interval in one unit, as the tables write them: percent, or ratios
+// where any is ten-fold.
+const threeDigits = value => { const size = Math.abs(value); return minus(size !== 0 && (size < 1e-4 || size >= 1e5) ? value.toExponential(2) : value.toPrecision(3)); };
+const writeRatio = ratio => Number.isFinite(ratio) ? `×${threeDigits(ratio)}` : "–";
+function writePercent(ratio) {
+  if (!Number.isFinite(ratio)) return "–";
+  const percent = 100 * (ratio - 1), size = Math.abs(percent), decimals = size >= 100 ? 0 : size >= 0.95 ? 1 : 2;
+  return `${Number(size.toFixed(decimals)) === 0 ? "0" : (percent > 0 ? "+" : "") + minus(percent.toFixed(decimals))}${NARROW_SPACE}%`;
 }
-const signed = value => Number.isFinite(value) ? (value > 0 ? "+" : "") + minus(value.toPrecision(3)) : "–";
+function writeSigned(value) {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value), text = size === 0 ? "0" : size >= 0.0005 && size < 1e4 ? value.toFixed(size < 10 ? 3 : 1) : Number(value.toPrecision(2)).toString();
+  return (value > 0 ? "+" : "") + minus(text);
+}
+
+// A name that may break after what joins its parts.
+const breakable = text => text.split(/(?<=[_/,])/).flatMap((piece, i) => i ? [document.createElement("wbr"), piece] : [piece]);
 
 // What a configuration is.
 const codeOf = (i, k) => codes[i * size + k];
-const levelsOf = k => data.axes.map((axis, i) => axis.labels[codeOf(i, k)]);
-const nameOf = k => levelsOf(k).join(", ") || "the only configuration";
+const nameOf = k => data.axes.map((axis, i) => axis.names[codeOf(i, k)]).join(", ") || "the only configuration";
 const seedOf = at => data.seeds[seedPlaces === null ? at % data.seeds.length : seedPlaces[at]];
 const statusOf = at => data.status[at] ?? "o";
 const runsOf = k => Array.from({ length: starts[k + 1] - starts[k] }, (_, i) => {
@@ -101,7 +105,7 @@ const axes = data.axes.map(levelAxis);
 const outcomeAxis = means.some(Number.isFinite) ? numberAxis(data.outcome.name, k => means[k], data.higher, data.scale === "log", "outcome") : null;
 if (outcomeAxis) axes.push(outcomeAxis);
 if (hasMetric) axes.push(numberAxis(data.second.name, k => metrics[k], data.second.higher, data.second.scale === "log", "second"));
-if (hasSeconds) axes.push(numberAxis("run time, s", k => seconds[k], false, false, "time"));
+if (hasSeconds) axes.push(numberAxis("run time\u00a0(s)", k => seconds[k], false, false, "time"));
 // Where a line crosses each axis, from 0 to 1.  Within a level, lines are spread by rank, the best first.
 const MISSING = 1.06;
 const crossings = axes.map(axis => Float32Array.from(all, k => {
@@ -119,7 +123,7 @@ const passes = (axis, k) => {
 // State.
 let search = "", order = "best", pins = [], limit = SHOWN, selected = all;
 const names = [];
-const searchName = k => names[k] ??= `${levelsOf(k).join(" ")} ${data.axes.map((axis, i) => `${axis.name}=${axis.levels[codeOf(i, k)]}`).join(" ")}`.toLowerCase();
+const searchName = k => names[k] ??= `${nameOf(k)} ${data.axes.map((axis, i) => `${axis.name}=${axis.levels[codeOf(i, k)]}`).join(" ")}`.toLowerCase();
 
 function select() {
   const brushed = axes.filter(axis => axis.filter !== null), words = search.toLowerCase().split(/\s+/).filter(Boolean);
@@ -187,8 +191,8 @@ const slotsOfAll = Math.max(...axes.map(axis => axis.order?.length ?? 0), 1);
 function layOut() {
   const width = plot.clientWidth, isStacked = width < NARROW;
   if (!width || width === frame.width) return;
-  const start = isStacked ? 8 : 14, last = Math.max(axes.length - 1, 1);
-  if (isStacked) frame = { isStacked, start, length: width - 2 * start - 26, first: 44, gap: 74 };
+  const start = isStacked ? 8 : 24, last = Math.max(axes.length - 1, 1);
+  if (isStacked) frame = { isStacked, start, length: width - 2 * start - 26, first: 56, gap: 94 };
   else {
     const gap = Math.max(86, (width - start - 118) / last);
     frame = { isStacked, start: 58, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
@@ -267,7 +271,7 @@ function drawMarked() {
   const marked = [...pins.map((k, i) => [k, i ? "second" : "first"]), ...(hovered === null || pins.includes(hovered) ? [] : [[hovered, "hovered"]])];
   for (const [k, looks] of marked) overlay.append(shape("polyline", { points: lineOf(k), class: "halo" }), shape("polyline", { points: lineOf(k), class: `line ${looks}` }));
   pins.forEach((k, i) => {
-    const [x, y] = pointOf(0, k), group = shape("g", { class: `pin ${i ? "second" : "first"}`, transform: `translate(${frame.isStacked ? x : x - 1} ${frame.isStacked ? y - 1 : y})` });
+    const [x, y] = pointOf(0, k), group = shape("g", { class: `pin ${i ? "second" : "first"}`, transform: `translate(${frame.isStacked ? x : x - 15} ${frame.isStacked ? y - 15 : y})` });
     group.append(shape("circle", { r: 8 }), shape("text", { y: 4, "text-anchor": "middle" }, "AB"[i]));
     overlay.append(group);
   });
@@ -304,7 +308,7 @@ function buildAxis(axis, i) {
 function placeAxis(axis, i) {
   const { name, strip } = axis.parts, across = acrossOf(i), stacked = frame.isStacked;
   const place = (element, along, at) => { element.style.left = `${stacked ? along : at}px`; element.style.top = `${stacked ? at : along}px`; };
-  place(name, stacked ? frame.start : 0, stacked ? across - 38 : across - 8);
+  place(name, stacked ? frame.start : 0, stacked ? across - (i ? 32 : 50) : across - 8);
   if (!stacked) name.style.top = "0px";
   place(strip, frame.start, across);
   strip.style.width = stacked ? `${frame.length}px` : "0px";
@@ -318,32 +322,32 @@ function placeAxis(axis, i) {
       option.classList.toggle("unlabelled", slot % every > 0);
     });
   } else {
-    const ticks = chooseTicks(axis, stacked ? Math.floor(frame.length / 60) : Math.floor(frame.length / 44)).map(value => {
+    const ticks = chooseTicks(axis, frame.length, stacked ? 56 : 34).map(value => {
       const tick = node("span", {}, brief(value));
       place(tick, axis.place(value) * frame.length, 0);
       return tick;
     });
     if (axis.gaps) { const tick = node("span", {}, "none"); place(tick, MISSING * frame.length, 0); ticks.push(tick); }
     axis.parts.ticks.replaceChildren(...ticks);
-    if (axis.role === "outcome") strip.style.setProperty("--shades", `linear-gradient(to ${stacked ? "right" : "bottom"}, ${shades().join(", ")})`);
+    if (axis.role === "outcome") { plot.parentElement.style.setProperty("--best", shades()[0]); plot.parentElement.style.setProperty("--worst", shades().at(-1)); strip.style.setProperty("--shades", `linear-gradient(to ${stacked ? "right" : "bottom"}, ${shades().join(", ")})`); }
     showBrush(axis);
   }
 }
 
-// Round numbers on the scale of an axis.
-function chooseTicks(axis, most) {
-  const { low, high } = axis;
+// Round numbers on the scale of an axis, from its better end on, at least `room` pixels apart.
+function chooseTicks({ low, high, isLog, place }, length, room) {
   if (!(high > low)) return [low].filter(Number.isFinite);
-  if (axis.isLog && high / low >= 20) {
-    const steps = high / low > 2e3 ? [1] : [1, 2, 5], powers = [];
-    for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++) for (const step of steps) powers.push(step * 10 ** power);
-    const inside = powers.filter(value => value >= low && value <= high), every = Math.ceil(inside.length / most);
-    return inside.filter((_, i) => i % every === 0).map(value => Number(value.toPrecision(3)));
+  const most = Math.max(2, Math.floor(length / room)), ticks = [];
+  if (isLog && high / low > 2.5) {
+    const steps = high / low > 300 ? [1] : high / low > 25 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
+    for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++) for (const step of steps) ticks.push(Number((step * 10 ** power).toPrecision(3)));
+  } else {
+    const raw = (high - low) / most, unit = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find(each => each * unit >= raw) * unit;
+    for (let i = Math.ceil(low / step); i * step <= high; i++) ticks.push(Number((i * step).toPrecision(6)));
   }
-  const raw = (high - low) / most, unit = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find(each => each * unit >= raw) * unit, ticks = [];
-  for (let i = Math.ceil(low / step); i * step <= high; i++) ticks.push(Number((i * step).toPrecision(6)));
-  // On a logarithmic scale equal steps come close at the high end.
-  return axis.isLog ? ticks.filter((tick, i) => i === 0 || i === ticks.length - 1 || Math.abs(axis.place(tick) - axis.place(ticks[i - 1])) * frame.length > 16) : ticks;
+  const inside = ticks.filter(value => value >= low && value <= high).sort((a, b) => place(a) - place(b));
+  let previous = -Infinity;
+  return inside.filter(value => { const at = place(value) * length; if (at - previous < room) return false; previous = at; return true; });
 }
 
 // What is brushed, along an axis from 0 to 1.
@@ -514,14 +518,14 @@ function newRow(k) {
   const cells = data.axes.map((axis, i) => node("td", { class: codeOf(i, k) === axis.control ? "level control" : "level" }, axis.labels[codeOf(i, k)]));
   const cell = (value, looks = "number", text = number(value)) => node("td", { class: looks, "data-value": Number.isFinite(value) ? value : null }, text);
   const range = node("td", { class: "number interval", "data-low": Number.isFinite(lows[k]) ? lows[k] : null, "data-high": Number.isFinite(highs[k]) ? highs[k] : null }, interval(lows[k], highs[k]));
-  const line = node("tr", { "data-configuration": k }, node("td", {}, open), ...cells, cell(means[k]), range, ...(hasMetric ? [cell(metrics[k])] : []), ...(hasSeconds ? [cell(seconds[k])] : []), node("td", {}, describeEndings(k)), node("td", {}, pin));
+  const line = node("tr", { "data-configuration": k }, node("td", { class: "handles" }, open, " ", pin), ...cells, cell(means[k]), range, ...(hasMetric ? [cell(metrics[k])] : []), ...(hasSeconds ? [cell(seconds[k])] : []), node("td", {}, describeEndings(k)));
   const body = node("td", { colspan: line.cells.length }), below = node("tr", { class: "runs" }, body);
   below.hidden = true;
   open.addEventListener("click", () => {
     below.hidden = !below.hidden;
     open.setAttribute("aria-expanded", String(!below.hidden));
     // Made once, so that what was opened stays open.
-    if (!body.hasChildNodes()) body.append(...detail(k));
+    if (!body.hasChildNodes()) body.append(node("div", { class: "explorer-runs" }, ...detail(k)));
   });
   pin.addEventListener("click", () => togglePin(k));
   line.addEventListener("pointerenter", () => hover(k));
@@ -532,7 +536,7 @@ function newRow(k) {
 function showPin(k) {
   const [line] = rowsOf.get(k), pin = line.querySelector(".pins"), place = pins.indexOf(k);
   pin.setAttribute("aria-pressed", String(place >= 0));
-  pin.textContent = place < 0 ? "Pin" : `Pinned ${"AB"[place]}`;
+  pin.textContent = place < 0 ? "Pin" : "AB"[place];
 }
 
 function detail(k) {
@@ -573,33 +577,36 @@ function showPair() {
   const row = (title, cells, looks) => rows.push(node("tr", looks ? { class: looks } : {}, node("th", { scope: "row" }, title), ...cells));
   data.axes.forEach((axis, i) => {
     const differs = both && codeOf(i, pins[0]) !== codeOf(i, pins[1]);
-    row(axis.name, [...pins.map(k => node("td", {}, axis.labels[codeOf(i, k)])), ...(both ? [node("td", {}, differs ? "differs" : "same")] : [])], !both ? "" : differs ? "differs" : "same");
+    row(axis.name, [...pins.map(k => node("td", {}, ...breakable(axis.labels[codeOf(i, k)]))), ...(both ? [node("td", {}, differs ? "differs" : "same")] : [])], !both ? "" : differs ? "differs" : "same");
   });
   numberRow(row, data.outcome.name, "value", data.scale, pins.map(k => [means[k], lows[k], highs[k]]), "outcome");
   if (hasMetric) numberRow(row, data.second.name, "score", data.second.scale, pins.map(k => [metrics[k], metricLows[k], metricHighs[k]]), "second");
-  if (hasSeconds) row("run time, s", [...pins.map(k => node("td", { class: "number", "data-value": seconds[k] }, number(seconds[k]))), ...(both ? [node("td", { class: "number" }, Number.isFinite(seconds[pins[1]] / seconds[pins[0]]) ? `×${(seconds[pins[1]] / seconds[pins[0]]).toPrecision(3)}` : "–")] : [])]);
+  if (hasSeconds) row("run time\u00a0(s)", [...pins.map(k => node("td", { class: "number", "data-value": seconds[k] }, number(seconds[k]))), ...(both ? [node("td", { class: "number" }, writeRatio(seconds[pins[1]] / seconds[pins[0]]))] : [])]);
   row("seeds", [...pins.map(k => node("td", {}, describeEndings(k))), ...(both ? [node("td", {}, describePairs())] : [])]);
   const table = node("table", {}, node("thead", {}, node("tr", {}, node("td"), ...heads, ...(both ? [node("th", { scope: "col" }, "B against A")] : []))), node("tbody", {}, ...rows));
-  const parts = [node("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The pinned configurations side by side" }, table)];
-  parts.push(node("p", { class: "note" }, both ? describeDifference() : "Pin a second configuration, by its row or its line, to compare the two."));
+  const left = node("div", {}, node("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The pinned configurations side by side" }, table), node("p", { class: "note" }, both ? describeDifference() : "Pin a second configuration, by its row or its line, to compare the two."));
   const drawings = pins.map((k, i) => ({ label: "AB"[i], looks: i ? "second" : "first", ...curvesOf(k) })).filter(each => each.mean);
-  const lower = node("div", { class: "halves" });
-  if (drawings.length) lower.append(chart(drawings, "mean over seeds, each seed faint"));
-  lower.append(node("div", {}, ...pins.map((k, i) => commands(k, "AB"[i]))));
-  parts.push(lower);
-  byId("pair-body").replaceChildren(...parts);
+  const right = node("div", {}, ...(drawings.length ? [chart(drawings, "mean over seeds, each seed faint")] : []), ...pins.map((k, i) => commands(k, "AB"[i])));
+  byId("pair-body").replaceChildren(left, right);
 }
 
 function numberRow(row, title, key, scale, numbers, measure) {
   const cells = numbers.map(([mean, low, high]) => node("td", { class: "number", "data-value": Number.isFinite(mean) ? mean : null, "data-low": Number.isFinite(low) ? low : null, "data-high": Number.isFinite(high) ? high : null }, number(mean), node("small", {}, interval(low, high))));
   if (pins.length === 2) {
-    const { ends, n } = compare(...pins, key, scale), texts = scale === "log" ? changes(ends) : ends.map(signed), plain = scale === "log" ? ends.map(Math.expm1) : ends;
-    const cell = node("td", { class: "number difference", "data-measure": measure, "data-n": n }, n ? texts[0] : "–");
+    const { ends, n } = compare(...pins, key, scale), plain = scale === "log" ? ends.map(Math.expm1) : ends;
+    const cell = node("td", { class: "number difference", "data-measure": measure, "data-n": n }, ...(n ? writeDifference(ends, scale) : ["–"]));
     if (n) cell.dataset.value = plain[0];
-    if (n > 1) { cell.append(node("small", {}, `${texts[1]} to ${texts[2]}`)); cell.dataset.low = plain[1]; cell.dataset.high = plain[2]; }
+    if (n > 1) { cell.dataset.low = plain[1]; cell.dataset.high = plain[2]; }
     cells.push(cell);
   }
   row(title, cells);
+}
+// In percent and as ratios, of which the page shows one.
+function writeDifference(ends, scale) {
+  const parts = (write, looks) => { const [mean, low, high] = ends.map(write); return node("span", { class: looks }, mean, ...(low === "–" ? [] : [node("small", {}, `${low} to ${high}`)])); };
+  if (scale !== "log") return [parts(writeSigned)];
+  const ratio = end => writeRatio(Math.exp(end)), isLarge = ends.some(end => Math.exp(end) >= 10 || Math.exp(end) <= 0.1);
+  return isLarge ? [parts(ratio)] : [parts(end => writePercent(Math.exp(end)), "in-percent"), parts(ratio, "in-ratio")];
 }
 const okRuns = (k, key) => new Map(runsOf(k).filter(run => run.status === "ok" && Number.isFinite(run[key])).map(run => [run.seed, run[key]]));
 function compare(a, b, key, scale) {
@@ -611,7 +618,7 @@ function describePairs() {
   const { n } = compare(...pins, "value", data.scale), most = Math.max(...pins.map(k => okRuns(k, "value").size));
   return n === most ? count(n, "pair") : `${count(n, "pair")}; not all seeds ended well in both`;
 }
-const level = `${Number((100 * data.confidence).toPrecision(4))} %`;
+const level = `${Number((100 * data.confidence).toPrecision(4))}${NARROW_SPACE}%`;
 function describeDifference() {
   const { n } = compare(...pins, "value", data.scale);
   if (!n) return "No seed ended well in both, so that there is nothing to pair.";
@@ -704,14 +711,14 @@ function curvesOf(k) {
   return { lines, mean, seeds: lines.length };
 }
 function chart(series, note) {
-  const W = 560, H = 220, left = 64, right = 26, bottom = 28, top = 12;
+  const W = 360, H = 200, left = 52, right = 22, bottom = 26, top = 10;
   const points = series.flatMap(each => [...each.mean, ...each.lines.flatMap(line => [...line.points])]).filter(Number.isFinite);
   const low = points.reduce((a, b) => Math.min(a, b)), high = points.reduce((a, b) => Math.max(a, b)), first = data.epochs[0], last = data.epochs.at(-1);
   const isLog = low > 0 && high / low > 4, f = isLog ? Math.log : value => value, range = f(high) - f(low) || 1;
   const x = epoch => left + (epoch - first) / Math.max(last - first, 1) * (W - left - right), y = value => top + (f(high) - f(value)) / range * (H - top - bottom);
   const picture = shape("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart", role: "img", "aria-label": `Validation loss by epoch, ${note}: from ${number(high)} at most to ${number(low)} at least` });
   const axis = { low, high, isLog, place: value => (f(high) - f(value)) / range };
-  for (const value of chartTicks(axis, H - top - bottom)) picture.append(shape("line", { x1: left, x2: W - right, y1: y(value), y2: y(value), class: "grid" }), shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, brief(value)));
+  for (const value of chooseTicks(axis, H - top - bottom, 34)) picture.append(shape("line", { x1: left, x2: W - right, y1: y(value), y2: y(value), class: "grid" }), shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, brief(value)));
   for (const [epoch, anchor] of [[first, "start"], [last, "end"]]) picture.append(shape("text", { x: x(epoch), y: H - 8, "text-anchor": anchor }, `epoch ${epoch}`));
   picture.append(shape("text", { x: (left + W - right) / 2, y: H - 8, "text-anchor": "middle" }, "validation loss"));
   const path = line => [...line].map((value, e) => Number.isFinite(value) ? `${x(data.epochs[e]).toFixed(1)},${y(value).toFixed(1)}` : "").filter(Boolean).join(" ");
@@ -731,13 +738,6 @@ function chart(series, note) {
   }
   return picture;
 }
-function chartTicks({ low, high, isLog, place }, length) {
-  const ticks = isLog ? [1, 2, 5].flatMap(step => Array.from({ length: 80 }, (_, i) => Number((step * 10 ** (i - 40)).toPrecision(3)))).filter(value => value >= low && value <= high).sort((a, b) => a - b) : [];
-  const chosen = ticks.length > 1 ? ticks : [low, (low + high) / 2, high];
-  let previous = Infinity;
-  return chosen.filter(value => { const at = place(value) * length; if (Math.abs(previous - at) < 22) return false; previous = at; return true; });
-}
-
 byId("download").addEventListener("click", () => {
   const head = [...data.axes.map(axis => axis.name), "seed", "run_id", "status", data.outcome.column, ...(hasMetric ? [data.second.column] : [])];
   const text = value => Number.isFinite(value) ? String(value) : "";

@@ -90,7 +90,7 @@ def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = 
     is_other = metadata.outcome != results.outcome_column()
     page, answer = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
     print_answer(answer)
-    print(f"\nreport: {page}")
+    print(f"\n{page}")
 
 
 @command

@@ -12,6 +12,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
+from ablations.analysis.interactions import UNKNOWN
 from ablations.report.forest_notes import NOT_COMPARED, describe_missing
 from ablations.report.forest_scale import Unit, Writer, choose_scale, choose_unit
 from ablations.report.formatting import NARROW, NOTHING, format_p, name_outcome
@@ -94,6 +95,26 @@ def outline_effects(effects: pd.DataFrame, design: Design, metadata: StudyMetada
     )
 
 
+def list_exceptions(effects: pd.DataFrame) -> Iterator[str]:
+    """Name the levels whose effect is an average over different ones, and those that diverged."""
+    rows = effects.to_dict("records")
+    averages = [
+        f"{row['axis']} {row['level']} (on {row['depends_on']})"
+        for row in rows
+        if row["depends_on"] not in ("", UNKNOWN)
+    ]
+    if averages:
+        yield f"Averages, as the effect depends on another axis: {'; '.join(averages)}."
+    diverged = [
+        f"{row['axis']} {row['level']} {row['diverged']:,} of {row['pairs']:,}"
+        f" (control {row['control_diverged']:,})"
+        for row in rows
+        if row["diverged"] or row["control_diverged"]
+    ]
+    if diverged:
+        yield f"Diverged: {'; '.join(diverged)}."
+
+
 def _rank(effect: float) -> float:
     return effect if math.isfinite(effect) else math.inf
 
@@ -124,9 +145,8 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
         max(map(cell_len, (heading, *texts)))
         for heading, texts in zip(headings, columns, strict=True)
     ]
-    numbers = sum(widths) + len(GAP) * len(widths)
     name_width = max(cell_len(row.name) for row in chart.rows) + 2
-    room = width - numbers - len(GAP)
+    room = width - sum(widths) - len(GAP) * (len(widths) + 1)
     strip_width = min(max(room - name_width, FEWEST_STRIP), MOST_STRIP)
     name_width = min(name_width, room - strip_width)
     left = name_width + len(GAP) + strip_width

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from ablations.analysis import Design, noise_floor
 from ablations.report.columns import Column, Row
-from ablations.report.forest_text import ASCII, draw_chart, outline_effects
+from ablations.report.forest_text import ASCII, draw_chart, list_exceptions, outline_effects
 from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
 from ablations.report.summary import advise_seeds
 from ablations.report.texts import describe_noise_floor
@@ -235,6 +235,7 @@ def print_table(
     if question == "effects" and design is not None and "task" not in table:
         print_chart(outline_effects(table, design, metadata))
         print()
+        _print_sentences(list_exceptions(table))
     else:
         columns = question_columns(question, table)
         headings = [(column.heading, column.sort is not None) for column in columns]

@@ -98,6 +98,10 @@ class Forest:
     """Heading of the costs; empty where nothing is known of them."""
     band_text: str
     """What the equivalence band means."""
+    scope: str = "at each level against its control"
+    """What the changes are of."""
+    points_text: str = ""
+    """What the dots beside those of the levels are."""
 
     @property
     def rows(self) -> Iterator[ForestRow]:
@@ -108,8 +112,8 @@ class Forest:
     @property
     def verdicts(self) -> tuple[tuple[str, str], ...]:
         """The verdicts that occur, with their CSS classes."""
-        present = {row.style for row in self.rows}
-        return tuple((word, style) for word, style in STYLES.items() if style in present)
+        words = {row.style: row.verdict for row in self.rows}
+        return tuple((words[style], style) for style in STYLES.values() if style in words)
 
     @property
     def has_moderators(self) -> bool:
@@ -200,32 +204,21 @@ def _draw_measure(
     outcome = data.name(design.outcome)
     strips: dict[Key, Strip] = {}
     for row in compared:
-        value, low, high = (float(row[name]) for name in names)
-        level = describe_level(data.metadata, row["axis"], row["level"])
-        change, interval = writer.write(value), writer.write_interval(low, high)
-        ends = f" (95 % interval {interval.by(unit)})" if math.isfinite(low) else ""
         moderators = conditions.get((row["axis"], row["level"]), {}) if key == "outcome" else {}
         simple = [each["effect"] for each in next(iter(moderators.values()), {}).values()]
-        strips[row["axis"], row["level"]] = Strip(
+        strips[row["axis"], row["level"]] = Strip.draw(
+            row,
+            [float(row[name]) for name in names],
+            scale,
+            writer,
+            unit,
             measure=key,
             verdict=row["verdict"],
             style=STYLES[row["verdict"]],
-            value=value,
-            low=low,
-            high=high,
-            at=scale.place(row["effect"]),
-            start=scale.place(row["low"]) if math.isfinite(low) else 0,
-            end=scale.place(row["high"]) if math.isfinite(high) else 0,
-            outside=scale.side(row["effect"]),
-            is_cut_left=row["low"] < scale.low,
-            is_cut_right=row["high"] > scale.high,
-            conditions=tuple(scale.place(effect) for effect in simple),
+            name=describe_level(data.metadata, row["axis"], row["level"]),
             outcome=outcome,
-            writer=writer,
-            change=change,
-            interval=interval,
-            text=f"{level}: {outcome} {change.by(unit)}{ends}, {row['verdict']}, "
-            f"{format_count(int(row['seeds']), 'seed')}",
+            count=format_count(int(row["seeds"]), "seed"),
+            conditions=simple,
         )
     return Measure(key, outcome, scale, design.higher_is_better), strips
 

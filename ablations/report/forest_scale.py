@@ -136,6 +136,15 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A dot beside that of a level, as of one data set; its position in percent of the width."""
+
+    at: float
+    value: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Strip:
     """One level's dot and interval on the scale of a measure; positions in percent of the width."""
 
@@ -164,6 +173,61 @@ class Strip:
     interval: Reading
     text: str
     """All of it in words."""
+    points: tuple[Point, ...] = ()
+
+    @classmethod
+    def draw(
+        cls,
+        row: Mapping[str, Any],
+        changes: Sequence[float],
+        scale: Scale,
+        writer: Writer,
+        unit: Unit,
+        *,
+        measure: MeasureName = "outcome",
+        verdict: str,
+        style: str,
+        name: str,
+        outcome: str,
+        count: str,
+        conditions: Iterable[float] = (),
+        points: tuple[Point, ...] = (),
+    ) -> Strip:
+        """Draw the ``effect`` of ``row``, and its interval from ``low`` to ``high``, on a scale.
+
+        Parameters
+        ----------
+        changes
+            The same three as the reader is told them.
+        count
+            What they rest on, in words.
+        conditions
+            Effects at each level of another axis.
+        """
+        value, low, high = changes
+        change, interval = writer.write(value), writer.write_interval(low, high)
+        ends = f" (95 % interval {interval.by(unit)})" if math.isfinite(low) else ""
+        return cls(
+            measure=measure,
+            verdict=verdict,
+            style=style,
+            value=value,
+            low=low,
+            high=high,
+            at=scale.place(row["effect"]),
+            start=scale.place(row["low"]) if math.isfinite(low) else 0,
+            end=scale.place(row["high"]) if math.isfinite(high) else 0,
+            outside=scale.side(row["effect"]),
+            is_cut_left=row["low"] < scale.low,
+            is_cut_right=row["high"] > scale.high,
+            conditions=tuple(scale.place(effect) for effect in conditions),
+            outcome=outcome,
+            writer=writer,
+            change=change,
+            interval=interval,
+            text=f"{name}: {outcome} {change.by(unit)}{ends}, {verdict}, {count}",
+            points=points,
+        )
 
     @property
     def has_interval(self) -> bool:

@@ -14,7 +14,7 @@ from ablations.report import summary
 from ablations.report.best import best_set_table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.data_columns import columns_table
-from ablations.report.datasets import summarise_datasets
+from ablations.report.datasets import build_tasks_data, summarise_datasets
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.forest import build_forest
@@ -25,7 +25,6 @@ from ablations.report.scope import SCOPE_TABLES
 from ablations.report.sections import Outline, Section, fill_page
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.tasks_page import (
-    build_tasks_data,
     list_tasks_figures,
     render_tasks_page,
 )

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 
 from ablations.analysis.results import Results
-from ablations.report.comparison import compare, render_comparison
+from ablations.report.comparison import compare
+from ablations.report.comparison_page import render_comparison
 from ablations.report.data import build_report_data
+from ablations.report.datasets import build_tasks_data
 from ablations.report.figures.gallery import draw_figures
 from ablations.report.page import write_report
-from ablations.report.tasks_page import build_tasks_data, list_tasks_figures, render_tasks_page
+from ablations.report.tasks_page import list_tasks_figures, render_tasks_page
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 

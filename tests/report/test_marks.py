@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pandas as pd
 import pytest
 
+from ablations.report.data import ReportData, build_report_data
+from ablations.report.page import write_report
 from ablations.report.style import theme_declarations
 from ablations.report.texts import load_templates
 
 from .browsers import IN_BROWSER, list_violations
+from .studies import SMALL, make_metadata, make_results
 
 pytestmark = IN_BROWSER
 
@@ -575,3 +580,106 @@ def test_axe_finds_nothing_while_marks_respond(opened: Open, scheme: str) -> Non
     assert re.fullmatch(
         r"(figure|group|region|img)?", page.locator(".picture").first.get_attribute("role")
     )
+
+
+AXES: dict[str, tuple[object, ...]] = {**SMALL, "init": ("default", "kaiming_uniform")}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportData]:
+    """A whole report, and the analyses that it shows."""
+    results, metadata = make_results(tmp_path_factory.mktemp("report"), AXES), make_metadata(AXES)
+    path, _ = write_report(results, metadata)
+    return path, build_report_data(results, metadata)
+
+
+Numbers = tuple[float, float, float]
+
+
+def read_numbers(text: str) -> list[tuple[float, float]]:
+    """The numbers of a tooltip after the name, each with half a unit of its last digit."""
+    numbers = []
+    pattern = r"(?<![\w.])([+\N{MINUS SIGN}]?)(\d[\d,]*)(?:\.(\d+))?(\N{NARROW NO-BREAK SPACE}%)?"
+    values = re.sub(r"95.% interval", "", text.split(": ", 1)[1])
+    for sign, digits, decimals, percent in re.findall(pattern, values):
+        value = float(f"{digits.replace(',', '')}.{decimals}")
+        factor = (0.01 if percent else 1) * (-1 if sign == "\N{MINUS SIGN}" else 1)
+        numbers.append((factor * value, 0.5 * abs(factor) * 10.0 ** -len(decimals)))
+    return numbers
+
+
+def select_numbers(table: pd.DataFrame, names: tuple[str, str, str]) -> set[Numbers]:
+    return set(table[list(names)].itertuples(index=False, name=None))
+
+
+def list_analyses(data: ReportData) -> dict[str, set[Numbers]]:
+    """Value and interval of all that each section of the page shows."""
+    effect, change = ("effect", "low", "high"), ("change", "change_low", "change_high")
+    curves = [table for by_name in data.curves.values() for table in by_name.values()]
+    last = pd.concat([table[table["epoch"] == table["epoch"].max()] for table in curves])
+    second = data.by_outcome[data.second]
+    final = data.trajectory[data.trajectory["epoch"] == data.trajectory["epoch"].max()]
+    return {
+        "forest": select_numbers(data.effects, change) | select_numbers(second, effect),
+        "depends": select_numbers(data.interactions, effect)
+        | select_numbers(data.simple, effect)
+        | {(0.0, 0.0, 0.0)},
+        "over-time": select_numbers(final, effect),
+        "cost": select_numbers(data.configurations, ("mean", "low", "high"))
+        | select_numbers(data.costs, ("ratio", "low", "high")),
+        "evidence": select_numbers(last, ("mean", "low", "high")),
+    }
+
+
+READ_MARKS = """() => [...document.querySelectorAll('.mark')].flatMap(mark => {
+  if (!mark.getClientRects().length) return [];
+  mark.focus();
+  const section = mark.closest('main > section')?.querySelector('h2').id ?? 'forest';
+  const tip = document.getElementById('tip');
+  const { value, low, high } = mark.dataset;
+  return [[section, tip.hidden ? '' : tip.textContent, value, low, high]];
+})"""
+
+
+def test_the_numbers_shown_are_those_of_the_analyses(
+    browser: Any, report: tuple[Path, ReportData]
+) -> None:
+    path, data = report
+    analyses = list_analyses(data)
+    with open_pages(browser, path) as open_page:
+        page = open_page()
+        page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+        marks = page.evaluate(READ_MARKS)
+        page.get_by_role("button", name="r2", exact=True).click()
+        marks += page.evaluate(READ_MARKS)
+    assert {section for section, *_ in marks} == set(analyses)
+    for section, text, *values in marks:
+        numbers = tuple(float(value) for value in values)
+        assert numbers in analyses[section], text
+        if section in ("depends", "over-time"):
+            numbers = tuple(math.expm1(number) for number in numbers)
+        if not any(numbers):
+            assert text.endswith("both controls")
+            continue
+        for (shown, half), number in zip(read_numbers(text), numbers, strict=False):
+            assert shown == pytest.approx(number, abs=half * 1.001), text
+
+
+def test_a_link_to_the_row_of_a_level_opens_it(
+    browser: Any, report: tuple[Path, ReportData]
+) -> None:
+    with open_pages(browser, report[0]) as open_page:
+        page = open_page("#row-norm-layer&unit=ratio")
+        row = page.locator("#row-norm-layer")
+        wait_until(page, "document.querySelector('#row-norm-layer details').open")
+        assert row.locator("xpath=following-sibling::tr[1]").is_visible()
+        row.hover()
+        assert row.get_attribute("class").split() == ["level", "flash", "lit"]
+        summary = row.locator("summary")
+        summary.click()
+        assert not page.locator("#pinned button").is_visible()
+        row.locator(".change:visible").first.click()
+        assert read_hash(page) == "#row-norm-layer&unit=ratio&pin=norm:layer"
+        page.get_by_role("button", name="%", exact=True).focus()
+        page.keyboard.press("Enter")
+        assert read_hash(page) == "#row-norm-layer&pin=norm:layer"

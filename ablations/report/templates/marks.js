@@ -144,7 +144,7 @@ function saveFile(name, content, type) {
 
 // Tables to sort and to search.
 {
-  const LONG = 12;
+  const LONG = 15;
   const tables = [...document.querySelectorAll("table.sortable")].filter(table => [...table.tBodies].some(body => body.rows.length > 1));
   const original = new Map(tables.map(table => [table, [...table.tBodies].map(body => [...body.rows])]));
 
@@ -220,7 +220,7 @@ function saveFile(name, content, type) {
   const folds = [...document.querySelectorAll("details")];
   const nameOf = fold => {
     const row = fold.closest("[id]");
-    return fold.id || fold.querySelector("[id]")?.id || (row ? `${row.id}.${[...row.querySelectorAll("details")].indexOf(fold)}` : "");
+    return fold.id || fold.querySelector("[id]")?.id.replace(/^caption-/, "") || (row ? `${row.id}.${[...row.querySelectorAll("details")].indexOf(fold)}` : "");
   };
   const openAtFirst = new Set(folds.filter(fold => fold.open));
   let closedBeforePrint = null;
@@ -355,7 +355,7 @@ const readMarks = (() => {
   const series = new WeakMap();
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
   const chip = make("p", { id: "pinned", role: "status" });
-  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", pointed = "", focused = "";
+  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", at = [], active = "";
   document.body.append(tip, chip);
 
   function pointsOf(mark) {
@@ -434,12 +434,15 @@ const readMarks = (() => {
   // Highlighting.
   const pinned = () => pageState.get("pin");
 
-  function highlight() {
-    const keys = [...new Set([pointed || focused, pinned()])].filter(Boolean);
-    document.querySelectorAll(".lit, .has-lit").forEach(node => node.classList.remove("lit", "has-lit"));
-    for (const node of nodesOf(keys)) {
-      node.classList.add("lit");
-      node.closest("figure svg, figure table")?.classList.add("has-lit");
+  function highlight(key = active) {
+    active = key;
+    const lit = nodesOf([active, pinned()].filter(Boolean));
+    document.querySelectorAll(".lit, .dim").forEach(node => node.classList.remove("lit", "dim"));
+    for (const node of lit) node.classList.add("lit");
+    // The other levels of the same axis step back where this one is in a figure.
+    for (const picture of new Set(lit.map(node => node.closest("figure svg")).filter(Boolean))) {
+      const axes = new Set(lit.filter(node => picture.contains(node)).map(node => node.dataset.axis));
+      for (const node of picture.querySelectorAll("[data-axis]:not(.lit)")) if (axes.has(node.dataset.axis)) node.classList.add("dim");
     }
   }
 
@@ -559,21 +562,22 @@ const readMarks = (() => {
     const node = event.target, mark = node.closest?.(".mark");
     if (mark && mark !== shownMark) show(mark, pointsOf(mark).length - 1);
     else if (!mark) hide();
-    focused = keyOf(levelNode(node) ?? document.body);
-    highlight();
+    highlight(keyOf(levelNode(node) ?? document.body));
   });
-  document.addEventListener("focusout", () => { focused = ""; hide(); highlight(); });
+  document.addEventListener("focusout", () => { hide(); highlight(""); });
 
   let frame = 0;
   document.addEventListener("pointermove", event => {
-    if (event.pointerType === "touch" || frame) return;
+    // A page that scrolls below a pointer at rest moves no pointer.
+    if (event.pointerType === "touch" || frame || (event.clientX === at[0] && event.clientY === at[1])) return;
+    at = [event.clientX, event.clientY];
     frame = requestAnimationFrame(() => {
       frame = 0;
       const hit = find(event.target, event.clientX, event.clientY);
       if (hit) show(hit[0], hit[1], event.clientX);
       else if (shownMark && shownMark !== document.activeElement) hide();
       const key = keyOf(hit?.[0] ?? levelNode(event.target) ?? document.body);
-      if (key !== pointed) { pointed = key; highlight(); }
+      if (key !== active) highlight(key);
     });
   });
   document.addEventListener("pointerdown", event => {
@@ -590,14 +594,18 @@ const readMarks = (() => {
     // A first touch shows, a second one pins; a touch elsewhere closes.
     if (pointer === "touch") {
       if (!hit && tip.hidden === false) hide();
-      pointed = keyOf(hit?.[0] ?? document.body);
-      highlight();
+      highlight(keyOf(hit?.[0] ?? document.body));
       if (isNew) return;
     }
     const key = keyOf(hit?.[0] ?? event.target.closest?.("tr[data-axis][data-level]") ?? document.body);
     if (key) pin(key);
   });
-  for (const name of ["scroll", "resize"]) addEventListener(name, () => { if (shownMark && !tip.hidden) shownMark === document.activeElement ? show(shownMark, point) : hide(); }, { passive: true, capture: true });
+  for (const name of ["scroll", "resize"]) addEventListener(name, () => {
+    if (!shownMark || tip.hidden) return;
+    if (shownMark === document.activeElement) return show(shownMark, point);
+    hide();
+    highlight("");
+  }, { passive: true, capture: true });
 
   // For pictures that come later.
   function read(root = document) {

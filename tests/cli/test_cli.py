@@ -45,7 +45,8 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
     result = ablations("run", study(QUICK))
     assert result.exit_code == 0, result.output
     assert "norm" in result.stdout
-    assert re.search(
+    line = r"\n[✓✗=?] layer .*[●■◆○◀▶].* [+−]\d.* to .*\d %.* (–|\d\.\d+)\n"
+    assert re.search(line, result.stdout)
         r"\n[✓✗=?] layer .*[●■◆○◀▶].* [+−]\d.* to .*\d %.* (–|\d\.\d+)\n", result.stdout
     )
     assert "Nothing was learned here: neither the control" in result.stdout

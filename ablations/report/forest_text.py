@@ -182,7 +182,10 @@ def _draw_row(
     first, *others = textwrap.wrap(row.name, name_width - 2, break_on_hyphens=False) or [""]
     line = Text().append(f"{GLYPHS.get(row.verdict, ' ')} ", style=colour)
     line.append(_justify(first, name_width - 2) + GAP)
-    line.append_text(_draw_strip(chart, row, strip_width)).append(numbers)
+    if row.missing:
+        line.append(row.missing)
+    else:
+        line.append_text(_draw_strip(chart, row, strip_width)).append(numbers)
     yield line
     for text in others:
         yield Text(f"  {text}")
@@ -190,8 +193,6 @@ def _draw_row(
 
 def _draw_strip(chart: Chart, row: ChartRow, width: int) -> Text:
     """Draw the interval, the dot on it, and the line of no change."""
-    if row.missing:
-        return Text(_justify(row.missing[:width], width), style=COLOURS.get(row.verdict, ""))
     characters = [" "] * width
     if row.start is not None and row.end is not None:
         for i in range(_column(row.start, width), _column(row.end, width) + 1):

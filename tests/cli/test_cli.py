@@ -47,7 +47,7 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
     assert "norm" in result.stdout
     line = r"\n[✓✗=?] layer .*[●■◆○◀▶].* [+−]\d.* to .*\d %.* (–|\d\.\d+)\n"
     assert re.search(line, result.stdout)
-        r"\n[✓✗=?] layer .*[●■◆○◀▶].* [+−]\d.* to .*\d %.* (–|\d\.\d+)\n", result.stdout
+    assert "Nothing was learned here: neither the control" in result.stdout
     assert "Each run trains for" in result.stdout
     assert "random noise" in result.stdout
     assert "6/6 runs" in result.stderr

@@ -10,7 +10,15 @@ from typing import Any
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
 from ablations.report.data import ReportData
-from ablations.report.forest_notes import Cost, Note, list_conditions, list_costs, list_notes
+from ablations.report.forest_notes import (
+    NOT_COMPARED,
+    Cost,
+    Note,
+    describe_missing,
+    list_conditions,
+    list_costs,
+    list_notes,
+)
 from ablations.report.forest_scale import (
     MeasureName,
     Scale,
@@ -145,10 +153,10 @@ def build_forest(data: ReportData) -> Forest | None:
                 axis=row["axis"],
                 level=row["level"],
                 name=describe_level(data.metadata, *key),
-                verdict=row["verdict"] if row["pairs"] else "not compared",
+                verdict=row["verdict"] if row["pairs"] else NOT_COMPARED,
                 style=STYLES[row["verdict"]] if row["pairs"] else "missing",
                 strips=strips,
-                missing="" if "outcome" in strips else _describe_missing(row),
+                missing="" if "outcome" in strips else describe_missing(row),
                 cost=cost.text if cost else _describe_unknown_cost(key[0], costs, data),
                 is_cost_certain=cost is not None and cost.is_certain,
                 notes=tuple(list_notes(row, data, strips, moderators, cost)),
@@ -176,15 +184,6 @@ def _sort_key(row: Row, design: Design) -> float:
 def _describe_unknown_cost(axis: str, costs: Mapping[Key, Cost], data: ReportData) -> str:
     """Say that a level costs the same where its axis does not change what is computed."""
     return "same" if costs and axis in data.metadata.costless else NOTHING
-
-
-def _describe_missing(row: Row) -> str:
-    """Say why a level has no effect: all its pairs diverged, or it has none."""
-    if not row["pairs"]:
-        return "no pair of runs to compare"
-    if row["diverged"] and not row["survivors"]:
-        return f"diverged in {row['diverged']:,} of {format_count(int(row['pairs']), 'run')}"
-    return "no pair survived"
 
 
 def _draw_measure(

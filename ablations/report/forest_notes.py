@@ -16,6 +16,7 @@ from ablations.report.formatting import NARROW, TIMES, format_count, format_p
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
+NOT_COMPARED = "not compared"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,15 @@ def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
         key: {axis: by_axis[axis] for axis in moderators[key] if axis in by_axis}
         for key, by_axis in conditions.items()
     }
+
+
+def describe_missing(row: Row) -> str:
+    """Say why a level has no effect: all its pairs diverged, or it has none."""
+    if not row.get("pairs", 1):
+        return "no pair of runs to compare"
+    if row.get("diverged") and not row["survivors"]:
+        return f"diverged in {row['diverged']:,} of {format_count(int(row['pairs']), 'run')}"
+    return "no pair survived"
 
 
 def list_notes(

@@ -26,7 +26,7 @@ ROOM = 0.05
 """Share of the scale beyond what it shows, on either side."""
 TICK_DISTANCE = 0.16
 """Least distance of two ticks, as a share of the scale."""
-ENOUGH_TICKS = 4
+FEW_TICKS, ENOUGH_TICKS = 3, 4
 WIDE = 2.5
 """Log ratio between the ends of a scale from which on only ratios are round."""
 TENFOLD = math.log(10)
@@ -280,7 +280,9 @@ def _choose_ticks(low: float, high: float, *, is_log: bool) -> list[Tick]:
     for ladder in _log_ladders(low, high) if is_log else _linear_ladders(low, high):
         shares = [((math.log1p(x) if is_log else x) - low) / (high - low) for x in ladder]
         ticks = _thin(list(zip(shares, ladder, strict=True)), -low / (high - low))
-        if len(best) < min(len(ticks), ENOUGH_TICKS):
+        # Ticks of which some had to go look arbitrary.
+        enough = ENOUGH_TICKS if len(ticks) == len(ladder) else FEW_TICKS
+        if len(best) < min(len(ticks), enough):
             best = ticks
     write = _write_change if is_log else _write_difference
     return [Tick(round(100 * share, 2), write(x)) for share, x in best]

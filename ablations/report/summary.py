@@ -18,6 +18,7 @@ from ablations.analysis.spending import TOTAL
 from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.best import describe_best, outline_best
 from ablations.report.data import ReportData
+from ablations.report.forest_text import outline_effects
 from ablations.report.formatting import (
     format_change,
     format_count,
@@ -76,7 +77,8 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
     cautions, training = (metadata.cautions, metadata.training) if metadata else ((), "")
     texts = [*effect_sentences(ablation, metadata, "level"), _describe_best(ablation)]
     sentences = tuple(filter(None, (*texts, *cautions, *caveats, training)))
-    return Answer(rows, sentences, outline_best(ablation))
+    chart = outline_effects(effects, ablation.design, metadata)
+    return Answer(rows, sentences, outline_best(ablation), chart=chart)
 
 
 def _describe_best(ablation: Effects, cost: pd.DataFrame | None = None) -> str:

@@ -41,6 +41,44 @@ ANSWER_FILE, REPORT_FILE = "answer.json", "report.html"
 
 
 @dataclass(frozen=True)
+class ChartRow:
+    """One level in a forest plot: its texts, and its positions in percent of the width."""
+
+    axis: str
+    control: str
+    name: str
+    verdict: str
+    at: float | None
+    start: float | None
+    end: float | None
+    outside: str
+    """The side on which the effect lies beyond the scale: "", ``left`` or ``right``."""
+    change: str
+    interval: str
+    p: str
+    missing: str = ""
+    """Why there is no effect, if there is none."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A forest plot of every level against its control, for a terminal."""
+
+    outcome: str
+    zero: float
+    ticks: tuple[tuple[float, str], ...]
+    is_higher_better: bool
+    rows: tuple[ChartRow, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Chart:
+        """Read what ``asdict`` wrote; TypeError if it is something else."""
+        rows = tuple(ChartRow(**row) for row in content["rows"])
+        ticks = tuple((float(at), str(text)) for at, text in content["ticks"])
+        return cls(**{**content, "rows": rows, "ticks": ticks})
+
+
+@dataclass(frozen=True)
 class Answer:
     """The ablation table in words, row by row of ``COLUMNS``, the sentences below it, and the set
     of the best configurations for programs.
@@ -50,6 +88,10 @@ class Answer:
     sentences: tuple[str, ...]
     best_set: Mapping[str, Any] | None = None
     """The configurations that cannot be told from the best (``report.best.outline_best``)."""
+    headline: str = ""
+    """The one sentence to take home; without it the first of the ``sentences``."""
+    chart: Chart | None = None
+    """The rows as a forest plot."""
 
 
 def as_html(answer: Answer, source: str) -> str:
@@ -86,7 +128,9 @@ def load_answer(
     try:
         content = read_sealed_json(folder / ANSWER_FILE)
         rows = tuple(tuple(map(str, row)) for row in content["rows"])
-        answer = Answer(rows, tuple(map(str, content["sentences"])), content["best_set"])
+        chart = Chart.from_json(content["chart"]) if content["chart"] else None
+        sentences = tuple(map(str, content["sentences"]))
+        answer = Answer(rows, sentences, content["best_set"], str(content["headline"]), chart)
         content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
     except (RequestError, KeyError, TypeError):
         return None

@@ -87,11 +87,13 @@ def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataF
     DataFrame
         The factors' levels, and ``configuration`` (``control``, ``best``: best mean), ``outcome``,
         ``value`` and ``baseline`` (means over seeds, geometric on the log scale); ``effect, low,
-        high``: value against constant with its 95 % t interval, on the log scale where all numbers
-        are positive and lower ones better; ``p``: one-sided t test that the value is better than
-        the constant's; ``p_adjusted``: times the ``candidates`` (Bonferroni) for the best
-        configuration; ``learned``: whether that is at most ``alpha``; ``learning``: how many of
-        the candidates surely beat the constant (Bonferroni).  Empty where no run recorded a
+        high``: value against constant with its t interval of the design's ``confidence``, on the
+        log scale where all numbers are positive and lower ones better; ``p``: one-sided t test that
+        the value is better than the constant's, whose standard error the interval shares;
+        ``p_adjusted``: times the ``candidates`` (Bonferroni) for the best configuration, unless it
+        is the control, which no look at the results chose; ``learned``: whether that is at most
+        ``alpha``; ``learning``: how many of the candidates surely beat the constant, by the same
+        adjustment.  Empty where no run recorded a
         constant.
     """
     comparison = _Comparison.from_design(design, judging)
@@ -99,16 +101,24 @@ def against_baseline(design: Design, judging: Judging | None = None) -> pd.DataF
         return pd.DataFrame(columns=[*design.untuned.factors, *BASELINE_COLUMNS])
     design, values = design.untuned, comparison.values
     candidates = _find_candidates(comparison.difference, values)
-    columns = [(CONTROL, column) for column in _control_columns(design, values)[:1]]
+    columns = [(CONTROL, int(column)) for column in _control_columns(design, values)[:1]]
     if len(candidates):
         best = candidates[np.nanmean(comparison.excess[:, candidates], axis=0).argmin()]
         columns.append((BEST, int(best)))
-    p = np.minimum(1.0, len(candidates) * comparison.p(candidates))
+    controls = {column for name, column in columns if name == CONTROL}
+    is_control = np.isin(candidates, list(controls))
+    p = comparison.p(candidates) * np.where(is_control, 1, len(candidates))
     rows = [
         {
             "configuration": name,
             "outcome": comparison.outcome,
-            **comparison.test(column, len(candidates) if name == BEST else 1, design.alpha),
+            **comparison.test(
+                column,
+                1 if column in controls else len(candidates),
+                design.alpha,
+                design.confidence,
+            ),
+            "candidates": len(candidates) if name == BEST else 1,
             "learning": int((p <= design.alpha).sum()),
         }
         for name, column in columns
@@ -200,8 +210,8 @@ class _Comparison:
                 p = np.maximum(p, chance)
         return np.where(n >= 2, p, np.nan)
 
-    def test(self, column: int, candidates: int, alpha: float) -> dict[str, object]:
-        """Test whether one configuration is surely better than the constant.
+    def test(self, column: int, tests: int, alpha: float, confidence: float) -> dict[str, object]:
+        """Test whether one configuration, one of so many ``tests``, surely beats the constant.
 
         A configuration that diverged on most blocks has learned nothing.
         """
@@ -211,20 +221,35 @@ class _Comparison:
         values = self.difference[:, column]
         values = values[np.isfinite(values)]
         n = len(values)
-        mean, sd = mean_and_sd(values[:, None])
-        bounds = t_interval(mean, sd, np.array([n]))
-        effect, low, high = (float(number[0]) for number in (mean, *bounds))
         p = float(self.p(np.array([column]))[0])
-        p_adjusted = min(1.0, candidates * p) if n >= 2 else np.nan
+        effect, low, high = self._interval(column, p, confidence)
+        p_adjusted = min(1.0, tests * p) if n >= 2 else np.nan
         return {
             **dict(zip(("value", "baseline"), means, strict=True)),
             **effect_columns(effect, low, high, "log" if self.is_log else "difference"),
             "p": p,
             "p_adjusted": p_adjusted,
             "learned": bool(p_adjusted <= alpha and n > n_diverged),
-            "candidates": candidates,
             "n": n,
         }
+
+    def _interval(self, column: int, p: float, confidence: float) -> tuple[float, float, float]:
+        """Return the mean difference with its t interval, whose standard error is that of ``p``.
+
+        Where the rows that seeds share make a gain less sure, the error is the one with which the
+        t test has this p; of no gain, that of repeated splits.
+        """
+        values = self.difference[:, [column]]
+        n = np.isfinite(values).sum(axis=0)
+        mean, sd = mean_and_sd(values)
+        if self.judging is not None and n[0] >= 2:
+            overlap = 0.0 if self.judging.is_fixed else self.judging.overlap
+            error = sd * np.sqrt(1 / n + overlap)
+            if 0 < p < 0.5:
+                error = np.maximum(sd / np.sqrt(n), np.abs(mean) / stats.t.isf(p, n - 1))
+            sd = error * np.sqrt(n)
+        low, high = t_interval(mean, sd, n, confidence)
+        return float(mean[0]), float(low[0]), float(high[0])
 
     def _chance_of_shared_rows(
         self, mean: Floats, sd: Floats, n: Ints, columns: Ints, judging: Judging

@@ -35,9 +35,10 @@ MACHINE = ["environment_id", "threads"]
 COST_COLUMNS = [
     *MACHINE, "axis", "level", "control", "ratio", "low", "high", "floor", "verdict", "seconds",
     "control_seconds", "forward_seconds", "backward_seconds", "update_seconds", "memory_ratio",
-    "cells", "blocks", *STATED,
+    "run_ratio", "run_low", "run_high", "cells", "blocks", *STATED,
 ]  # fmt: skip
 TIME_COLUMNS = ["seconds", "forward_seconds", "backward_seconds", "update_seconds"]
+RUN_COST_COLUMNS = ["axis", "level", "ratio", "low", "high", "is_certain", "step_ratio", "n"]
 FLOOR_COLUMNS = [*MACHINE, "ratio", "low", "high", "floor", "blocks"]
 
 
@@ -97,6 +98,50 @@ def time_costs(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
     table = costs(timings, controls, axes)
     machines = [rows.reset_index(drop=True) for _, rows in table.groupby(MACHINE, sort=True)]
     return pd.concat([in_order(rows, levels) for rows in machines] or [table], ignore_index=True)
+
+
+def run_costs(step_costs: pd.DataFrame, design: Design) -> pd.DataFrame:
+    """Compare what a complete run takes at every level and at its control.
+
+    Parameters
+    ----------
+    step_costs
+        ``costs`` of the study; those of the machine with the most blocks count.
+    design
+        The design of all runs, whose ``train_seconds`` count where nothing was timed, and each run
+        was trained alone, in a plain loop.
+
+    Returns
+    -------
+    DataFrame
+        One row a level: ``ratio, low, high``, ends missing with too few blocks or seeds;
+        ``is_certain``: whether it differs from 1, beyond the noise floor where steps were timed;
+        ``step_ratio``: of one step, missing where none was timed; ``n``: blocks, or seeds.
+    """
+    if len(step_costs):
+        blocks = step_costs.groupby(MACHINE)["blocks"].transform("max")
+        table = step_costs[blocks == blocks.max()].drop_duplicates(["axis", "level"])
+        is_longer = np.log(table["run_ratio"] / table["ratio"]).abs() > 1e-9  # by other steps
+        columns = {"ratio": "run_ratio", "low": "run_low", "high": "run_high"}
+        values = {name: table[column] for name, column in columns.items()}
+        is_certain = (table["verdict"] != NO_SLOWER) | is_longer
+        table = table.assign(**values, is_certain=is_certain, step_ratio=table["ratio"])
+        return table[RUN_COST_COLUMNS].reset_index(drop=True)
+    runs = design.runs
+    if "train_seconds" not in runs or not design.block:
+        return pd.DataFrame(columns=RUN_COST_COLUMNS)
+    finished = runs[(runs["status"] == "ok") & (runs["train_seconds"].astype(float) > 0)]
+    if finished.empty or (finished["cohort_size"] > 1).any():
+        return pd.DataFrame(columns=RUN_COST_COLUMNS)
+    points = seed_effects(
+        finished, design.controls, design.factors, outcome="train_seconds", block=design.block
+    )
+    rows = []
+    for (axis, level), ratios in points.groupby(["axis", "level"], sort=False)["difference"]:
+        logs, n = _estimate(ratios, 0.95)
+        is_certain = logs[1] > 0 or logs[2] < 0
+        rows.append((axis, level, *np.exp(logs), is_certain, np.nan, n))
+    return pd.DataFrame(rows, columns=RUN_COST_COLUMNS)
 
 
 def noise_floor(timings: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
@@ -175,6 +220,8 @@ def costs(
         - ``seconds, control_seconds``: medians of a step at the level and at its control;
           ``forward_seconds, backward_seconds, update_seconds``: of its parts at the level.
         - ``memory_ratio``: the same ratio of memory; ``cells``, ``blocks``.
+        - ``run_ratio, run_low, run_high``: time of a complete run over that at the control: of its
+          steps, of which another batch size needs another number.
     """
     if runs.empty:
         return pd.DataFrame(columns=COST_COLUMNS)
@@ -192,10 +239,12 @@ def _compare_levels(
     timings: pd.DataFrame, controls: Levels, factors: Sequence[str], floor: float, confidence: float
 ) -> list[dict[str, object]]:
     """The rows of one machine."""
-    points, memory = (
+    timings = timings.assign(run_seconds=timings["seconds"] * timings["run_steps"])
+    points, memory, run_points = (
         seed_effects(timings, controls, factors, fill=False, outcome=outcome, block="block")
-        for outcome in ("seconds", "memory")
+        for outcome in ("seconds", "memory", "run_seconds")
     )
+    by_run = dict(iter(run_points.groupby(["axis", "level"], sort=False)["difference"]))
     memory_ratios = memory.groupby(["axis", "level"], sort=False)["difference"].median()
     medians = {axis: timings.groupby(axis, sort=False)[TIME_COLUMNS].median() for axis in controls}
     procedure = (
@@ -206,6 +255,7 @@ def _compare_levels(
     rows: list[dict[str, object]] = []
     for (axis, level), contrast in points.groupby(["axis", "level"], sort=False):
         (estimate, low, high), n = _estimate(contrast["difference"], confidence)
+        run_ratios = np.exp(_estimate(by_run[axis, level], confidence)[0])
         beyond = abs(estimate) > np.log(floor) and (low > 0 or high < 0)
         n_blocks = timings.loc[timings[axis] == level, "block"].nunique()
         rows.append(
@@ -221,6 +271,7 @@ def _compare_levels(
                 **medians[axis].loc[level].to_dict(),
                 "control_seconds": medians[axis].loc[controls[axis], "seconds"],
                 "memory_ratio": np.exp(memory_ratios[axis, level]),
+                **dict(zip(("run_ratio", "run_low", "run_high"), run_ratios, strict=True)),
                 "cells": int(contrast["cells"].max()),
                 "blocks": n,
                 "n": n,

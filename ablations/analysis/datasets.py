@@ -119,11 +119,11 @@ def _join_family(effects: pd.DataFrame, by_seed: pd.DataFrame) -> pd.DataFrame:
     # Where nothing diverged there is no second question.
     uneven = np.where(np.nansum(np.abs(excess), axis=0) > 0, excess, np.nan)
     joint = max_t(np.asfortranarray(np.hstack([d, uneven])))
-    alpha, bound = float(effects["alpha"].iloc[0]), effects["bound"].to_numpy(dtype=float)
+    alpha, bound = (effects[name].to_numpy(dtype=float) for name in ("alpha", "bound"))
     columns = {
         "p_adjusted": joint[: len(keys)],
         "p_divergence": joint[len(keys) :],
-        "p_equivalent_adjusted": adjusted_equivalence_p(d / bound, 1.0, alpha),
+        "p_equivalent_adjusted": adjusted_equivalence_p(d / bound, 1.0, float(alpha.min())),
     }
     before = effects["verdict"]
     effects = effects.assign(

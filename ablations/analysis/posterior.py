@@ -111,12 +111,14 @@ class Posterior:
 
     def split_share(self, level: float = 0.95) -> tuple[Floats, Floats, Floats]:
         """Return the median of the split's part of the variance of each contrast, and the bounds
-        between which it lies with the probability ``level``; missing where it is not estimated.
+        between which it lies with the probability ``level``; missing where it is not estimated, or
+        where nothing varies.
         """
         cumulative = np.cumsum(self.weight, axis=0) - self.weight / 2
         tails = (0.5, (1 - level) / 2, (1 + level) / 2)
         quantiles = np.full((3, len(self.degrees)), np.nan)
-        for j in np.flatnonzero(self.is_estimated & np.isfinite(self.degrees)):
+        varies = self.is_estimated & (self.scale > 0).any(axis=0)
+        for j in np.flatnonzero(varies & np.isfinite(self.degrees)):
             quantiles[:, j] = np.interp(tails, cumulative[:, j], self.share[:, j])
         return quantiles[0], quantiles[1], quantiles[2]
 
@@ -139,7 +141,7 @@ def infer_effects(d: Floats, splits: Ints, overlap: float) -> Posterior:
     """
     size, present = d.shape[1], np.isfinite(d)
     repeats = len(np.unique(splits)) < len(splits)
-    n_nodes = max(MIN_NODES, int(6 * np.sqrt(len(d)))) if repeats else 1
+    n_nodes = _count_nodes(len(d)) if repeats else 1
     nodes = {name: np.full((n_nodes, size), np.nan) for name in _FIELDS}
     nodes["weight"][:] = 1 / n_nodes
     degrees, is_estimated = np.full(size, np.nan), np.zeros(size, dtype=bool)
@@ -192,11 +194,27 @@ def _infer_alike(d: Floats, splits: Ints, overlap: float, n_nodes: int) -> dict[
 
 
 def _grid(seeds_per_split: float, n_nodes: int) -> tuple[Floats, Floats]:
-    """Return shares of the variance and their prior weights, by Gauss and Legendre's rule."""
+    """Return shares of the variance and their prior weights."""
     if seeds_per_split == 1:
         return np.ones(n_nodes), np.ones(n_nodes)
+    ratio, prior = _ratios(n_nodes)
+    return (ratio - 1) / (ratio - 1 + seeds_per_split), prior
+
+
+def mixing_nodes(seeds: int) -> tuple[Floats, Floats]:
+    """Return the ratios of the mean squares between and within splits over which distributions of
+    so many seeds are mixed, some of which have the same split, and their prior weights.
+    """
+    return _ratios(_count_nodes(seeds))
+
+
+def _count_nodes(seeds: int) -> int:
+    return max(MIN_NODES, int(6 * np.sqrt(seeds)))
+
+
+def _ratios(n_nodes: int) -> tuple[Floats, Floats]:
+    """Return ratios of the mean squares and their prior weights, by Gauss and Legendre's rule."""
     x, weight = np.polynomial.legendre.leggauss(n_nodes)
     root = (x + 1) / 2
     # Dense where the ratio of the mean squares is near 1, as many seeds can tell it well there.
-    ratio = np.exp(np.log(LARGEST_RATIO) * root**2)
-    return (ratio - 1) / (ratio - 1 + seeds_per_split), weight * root
+    return np.exp(np.log(LARGEST_RATIO) * root**2), weight * root

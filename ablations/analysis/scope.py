@@ -137,5 +137,8 @@ def describe_assumptions(design: Design) -> str:
     """Write what a paired comparison of blocks assumes."""
     text = assumptions_text(design.unit)
     if design.overlap:
-        text += "; new data come as the rows of the table came, each row independent of the others"
+        text += (
+            "; new data come as the rows of the table came, each row, or each group of rows that "
+            "stay together, independent of the others"
+        )
     return text

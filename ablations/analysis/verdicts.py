@@ -87,10 +87,26 @@ def describe_cautions(effects: pd.DataFrame, design: Design) -> list[str]:
     return [_describe_caution(row, design) for row in effects.to_dict("records")]
 
 
+def _describe_contradiction(row: Mapping[str, Any]) -> str:
+    """Say that divergence speaks against what runs that survived show; else nothing."""
+    counts = row["diverged"], row["control_diverged"]
+    if counts[0] == counts[1]:
+        return ""
+    return (
+        f"Undecided: it has no finite outcome in {counts[0]:,} of {row['pairs']:,} runs, its "
+        f"control in {counts[1]:,}, which speaks against what the other runs show."
+    )
+
+
 def _describe_caution(row: Mapping[str, Any], design: Design) -> str:
     fewest, alpha = min_seeds(design.alpha), design.alpha
     if row["verdict"] == UNDECIDED and row["p_adjusted"] <= alpha and row["doubt"]:
         return str(row["doubt"])
+    if (
+        row["verdict"] == UNDECIDED
+        and min(row["p_adjusted"], row["p_equivalent_adjusted"]) <= alpha
+    ):
+        return _describe_contradiction(row)
     if row["verdict"] == UNDECIDED and row["seeds"] < fewest and row["p_equivalent"] <= alpha:
         return f"It seems equal, but fewer than {fewest} {design.unit}s cannot show that."
     if row["verdict"] not in (HELPS, HURTS) or not row["low"] <= 0 <= row["high"]:

@@ -83,12 +83,14 @@ def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = 
     """Write the report of a folder anew, or report-X.html by outcome X."""
     from ablations.execution.trust import load
     from ablations.report.page import write_report
+    from ablations.report.render import print_answer
 
     results = load(folder, trust=trust)
     metadata = results.metadata_for(outcome) if outcome else results.require_metadata()
     is_other = metadata.outcome != results.outcome_column()
-    page, _ = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
-    print(page)
+    page, answer = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
+    print_answer(answer)
+    print(f"\n{page}")
 
 
 @command
@@ -108,7 +110,8 @@ def effects(
     """Print every level against its control, or the answer to another question."""
     from ablations.analysis import audit_failure
     from ablations.execution.trust import load
-    from ablations.report.render import FORMATS, print_table
+    from ablations.report.headline import write_headline
+    from ablations.report.render import FORMATS, print_headline, print_table
 
     method = question.replace("-", "_")
     results = load(folder, trust=trust)
@@ -125,7 +128,10 @@ def effects(
         if reason:
             complain(f"this look could not be recorded, and later ones will not count it: {reason}")
     if format_ == "table":
-        print_table(method, table, designs[0] if designs else None)
+        metadata = results.require_metadata()
+        if question == "effects" and not (outcome or tune_over or results.by_task):
+            print_headline(write_headline(results.ablation, metadata))
+        print_table(method, table, designs[0] if designs else None, metadata)
     else:
         print(FORMATS[format_](method, table), end="")
 

@@ -9,7 +9,8 @@ from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
 from ablations.core.files import file_names, write_text
 from ablations.execution.trust import load
-from ablations.report import comparison
+from ablations.report.comparison import compare, find_caveats, write_sentences
+from ablations.report.comparison_page import render_comparison
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,13 @@ def compare_folders(
     files = file_names([task for task, *_ in pairs])
     for (task, old, new), file in zip(pairs, files, strict=True):
         metadata = old.require_metadata(), new.require_metadata()
-        result = comparison.compare(old, new, metadata, names)
+        result = compare(old, new, metadata, names)
         is_alone, prefix = len(pairs) == 1, f"{task}: " if task else ""
         path = page if is_alone else page.with_stem(f"{page.stem}-{file}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, comparison.render_comparison(result, metadata[1]))
-        texts = [*comparison.sentences(result), *(c.text for c in comparison.find_caveats(result))]
+        write_text(path, render_comparison(result, metadata[1]))
+        texts = [sentence.text for sentence in write_sentences(result)]
+        texts += [caveat.text for caveat in find_caveats(result)]
         lines += [f"{prefix}{text}" for text in (*texts, f"page: {path}")]
         regressions += [f"{prefix}{text}" for text in result.regressions]
     return ComparisonReport(tuple(lines), tuple(regressions), page if is_alone else page.parent)

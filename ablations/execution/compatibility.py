@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,6 +18,7 @@ from ablations.results.lock import LOCK
 from ablations.results.looks import load_looks
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import SETTINGS
+from ablations.study.parsing import parse_seeds
 from ablations.study.splits import stored_splits
 from ablations.study.study import Study
 from ablations.training.engine import refuse_other_engine
@@ -78,12 +79,12 @@ def refuse_other_study(study: Study, folder: Path) -> None:
         message = f"holds results in which seeds vary {', '.join(sources)}"
         _refuse(folder, f"{message}, not {', '.join(study.vary)}")
     _refuse_other_splits(study, stored, folder)
-    _refuse_other_looks(study, stored.get("looks"), folder)
+    _refuse_other_looks(study, stored, folder)
 
 
-def _refuse_other_looks(study: Study, looks: Sequence[int] | None, folder: Path) -> None:
-    """Refuse looks that were not stated before the first one."""
-    expected = study.plain()
+def _refuse_other_looks(study: Study, stored: Mapping[str, Any], folder: Path) -> None:
+    """Refuse looks that were not stated before the first one, or that are at other seeds."""
+    expected, looks = study.plain(), stored.get("looks")
     if not looks and study.looks and (shown := load_looks(folder)):
         numbers = ", ".join(f"{look.seeds:,}" for look in shown)
         message = f"its verdicts at {numbers} seeds were shown before any looks were stated"
@@ -94,6 +95,10 @@ def _refuse_other_looks(study: Study, looks: Sequence[int] | None, folder: Path)
             f"began with, or {OTHER_FOLDER}"
         )
         _refuse(folder, f"its looks were stated at {', '.join(map(str, looks))} seeds", advice)
+    seeds, others = set(parse_seeds(stored["seeds"]) if looks else ()), set(study.seeds)
+    if looks and len(seeds) >= looks[0] and not (seeds <= others or others <= seeds):
+        advice = f"continue with the seeds that it began with, or {OTHER_FOLDER}"
+        _refuse(folder, "its looks were stated for other seeds, which would be looks too", advice)
 
 
 def continue_splits(study: Study, folder: Path) -> Study:

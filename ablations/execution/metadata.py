@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +14,7 @@ from ablations.study.configuration import TECHNIQUES
 from ablations.study.study import Study, published
 from ablations.tasks.base import Task
 from ablations.tasks.data import Data
-from ablations.techniques.base import CONTROLS
+from ablations.techniques.base import CONTROLS, Technique
 from ablations.training.cohorts import count_steps
 from ablations.training.evaluation import judging_rows, recorded_metrics
 from ablations.training.step_timer import COSTLESS
@@ -57,10 +57,7 @@ def _unite_metadata(
         for each in study.task_studies
     }
     first, *_ = tables = list(by_task.values())
-    captions: dict[str, dict[str, str]] = {}
-    for table in tables:
-        for axis, texts in table.captions.items():
-            captions.setdefault(axis, {}).update(texts)
+    captions = _merge_tables(table.captions for table in tables)
     names = ", ".join(by_task)
     cautions = [f"{name}: {text}" for name, m in by_task.items() for text in m.cautions]
     return replace(
@@ -71,6 +68,7 @@ def _unite_metadata(
         controls=controls(study),
         levels=study.levels,
         captions=captions,
+        strengths=_merge_tables(table.strengths for table in tables),
         cautions=(*cautions, *unseen),
         published=(),
         badges=tuple(dict.fromkeys(badge for table in tables for badge in table.badges)),
@@ -82,6 +80,15 @@ def _unite_metadata(
         tasks=by_task,
         title="",
     )
+
+
+def _merge_tables(tables: Iterable[Mapping[str, Mapping[str, str]]]) -> dict[str, dict[str, str]]:
+    """Merge texts of axes and levels; later tables replace earlier texts."""
+    merged: dict[str, dict[str, str]] = {}
+    for table in tables:
+        for axis, texts in table.items():
+            merged.setdefault(axis, {}).update(texts)
+    return merged
 
 
 def _metadata_of_task(
@@ -124,6 +131,7 @@ def _metadata_of_task(
         question=study.question,
         training=describe_training(study),
         columns=task.describe_columns(),
+        strengths=_strengths(study),
         title=task.label,
     )
 
@@ -195,11 +203,22 @@ def describe_judging(study: Study) -> Judging | None:
     keys = ("loss", "class_weight", "has_own_losses")
     return Judging(
         rows=rows,
-        overlap=rows / task.rows,
+        overlap=_overlap(task, rows),
         is_fixed=is_fixed,
         is_likelihood=not any(getattr(task, key, False) for key in keys),
         classification=task.classification,
     )
+
+
+def _overlap(task: Task, rows: int) -> float:
+    """Judging rows over training rows; of groups, which are units themselves, the ratio of their
+    shares where it is larger, as rows of a group are left out of the split that it does not fit.
+    """
+    ratio = rows / task.rows
+    if not getattr(task, "group", ""):
+        return ratio
+    validation: float = getattr(task, "validation", 0.0)
+    return max(ratio, (task.test or validation) / (1 - task.test - validation))
 
 
 def describe_training(study: Study) -> str:
@@ -256,8 +275,22 @@ def _describe_fixed(study: Study) -> str:
 
 def _captions(study: Study) -> dict[str, dict[str, str]]:
     captions: dict[str, dict[str, str]] = {}
+    for axis, level in _techniques(study):
+        captions.setdefault(axis, {})[level.label] = level.caption()
+    return captions
+
+
+def _strengths(study: Study) -> dict[str, dict[str, str]]:
+    """Write the levels with the values of their parameters, where they have any."""
+    strengths: dict[str, dict[str, str]] = {}
+    for axis, level in _techniques(study):
+        if strength := level.describe_strength():
+            strengths.setdefault(axis, {})[level.label] = f"{level.name} ({strength})"
+    return strengths
+
+
+def _techniques(study: Study) -> Iterator[tuple[str, Technique]]:
+    """Yield each level of the axes of techniques and of the optimizer, with its axis."""
     for grid in study.grids:
         for axis in (*TECHNIQUES, "optimizer"):
-            for level in grid.axes.get(axis, ()):
-                captions.setdefault(axis, {})[level.label] = level.caption()
-    return captions
+            yield from ((axis, level) for level in grid.axes.get(axis, ()))

@@ -14,22 +14,17 @@ from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.report.columns import Column, build_table, two_digits
-from ablations.report.figures.effects import comparison_figures
-from ablations.report.figures.gallery import draw_figures
 from ablations.report.formatting import (
     FEWEST_SEEDS,
     bracket,
     format_count,
     format_effect,
-    format_margin,
     join_words,
     name_outcome,
 )
-from ablations.report.headline import Badge, FirstScreen, Sentence
-from ablations.report.run_tables import facts_table, flatten
-from ablations.report.sections import Outline, Section, fill_page
-from ablations.report.texts import Caveat, write_caveats, write_lines, write_text
+from ablations.report.headline import Sentence
+from ablations.report.run_tables import flatten
+from ablations.report.texts import Caveat, shorten, write_caveats, write_lines, write_text
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -37,17 +32,10 @@ if TYPE_CHECKING:
 
 FOLDER = "folder"
 """The axis on which runs of the two folders differ."""
-OUTLINE = Outline(
-    (
-        Section("by-level", "Level by level", {"levels": ""}),
-        Section("verdicts", "Verdicts that flipped", {"flipped": ""}),
-        Section("endings", "Runs that ended otherwise", {"changed_endings": ""}),
-    ),
-    {"cautions": "Cautions", "environment": "Environments"},
-)
-"""What the page of a comparison shows, in its order; what has no content is left out."""
 ALPHA = 0.05
 """The level of a change from one folder to the other, which is looked at once."""
+_MOST_NAMES = 2
+"""Names in one sentence."""
 _LOSSES = ["objective", "train_loss", OUTCOME]
 
 
@@ -101,7 +89,7 @@ class Comparison:
             if self._is_beyond_margin(sign):
                 return f"is {word}{alone}"
         if levels := [*self._changed_levels(1), *self._changed_levels(-1)]:
-            return f"is equal on average, but not at {join_words(levels)}"
+            return f"is equal on average, but not at {join_words(shorten(levels, _MOST_NAMES))}"
         if self.overall["p_equivalent_adjusted"] <= ALPHA:
             return "is practically equal"
         return "may be better or worse, for which there is not enough evidence"
@@ -246,10 +234,10 @@ def _environment_facts(results: StoredResults) -> dict[str, str]:
     return {key: ", ".join(texts) for key, texts in values.items()}
 
 
-def sentences(comparison: Comparison) -> list[str]:
-    """Say what changed, in a sentence or two."""
+def write_sentences(comparison: Comparison) -> list[Sentence]:
+    """Say what changed: first the one thing to know, then where, each with its evidence."""
     row, (first, second) = comparison.overall, comparison.names
-    return write_lines(
+    lines = write_lines(
         "comparison",
         first=first,
         second=second,
@@ -262,16 +250,30 @@ def sentences(comparison: Comparison) -> list[str]:
         outcome=name_outcome(comparison.first.design.outcome),
         divergence=comparison.describe_divergence(),
         diverges_more=comparison.diverges_more,
-        confined=[f"{axis} {level}" for axis, level in comparison.confined],
-        flips=[
-            f"{row.axis} {row.level} from {row.before} to {row.after}"
-            for row in comparison.flipped.itertuples()
-        ],
-        endings=[
-            f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
-            for row in comparison.endings.itertuples()
-        ],
     )
+    confined = write_text(
+        "comparison_confined",
+        confined=[f"{axis} {level}" for axis, level in comparison.confined],
+        identical=comparison.identical,
+        total=comparison.pairs,
+    )
+    flips = [
+        f"{row.axis} {row.level} from {row.before} to {row.after}"
+        for row in comparison.flipped.itertuples()
+    ]
+    endings = [
+        f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
+        for row in comparison.endings.itertuples()
+    ]
+    flipped = write_text("comparison_flips", n=len(flips), flips=shorten(flips, _MOST_NAMES))
+    ended = write_text("comparison_endings", endings=shorten(endings, _MOST_NAMES))
+    sentences = [
+        *(Sentence(line, "#forest") for line in lines),
+        Sentence(confined, "#forest"),
+        Sentence(flipped, "#verdicts"),
+        Sentence(ended, "#endings"),
+    ]
+    return [sentence for sentence in sentences if sentence.text]
 
 
 def find_caveats(comparison: Comparison) -> list[Caveat]:
@@ -285,59 +287,3 @@ def find_caveats(comparison: Comparison) -> list[Caveat]:
         unpaired=[f"{n:,} only in {name}" for n, name in only if n],
     )
     return caveats if comparison.changed else [*caveats, Caveat("", write_text("same_environment"))]
-
-
-def write_first_screen(comparison: Comparison) -> FirstScreen:
-    """Say what changed for the first screen of the page."""
-    headline, *others = sentences(comparison)
-    href = "#levels" if len(comparison.by_level) else ""
-    return FirstScreen(
-        Sentence(headline, href),
-        tuple(Sentence(text, href) for text in others),
-        tuple(
-            Badge(caveat.badge, caveat.text, "#evidence-cautions")
-            for caveat in find_caveats(comparison)
-            if caveat.badge
-        ),
-    )
-
-
-def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
-    """Write the page of a comparison."""
-    design, names = comparison.first.design, comparison.names
-    facts = {
-        name: {key: values[i] for key, values in comparison.changed.items()}
-        for i, name in enumerate(names)
-    }
-    before, after = Column.text(names[0], "before"), Column.text(names[1], "after")
-    runs = Column.number("runs", "runs", "{:,}".format)
-    levels = (
-        Column.level(),
-        Column.change(f"change of {name_outcome(design.outcome)}", design.scale),
-        Column.change_interval(design.scale),
-        Column.number("adjusted p", "p_adjusted", two_digits),
-        Column.count(
-            "diverged", "{diverged} ({control_diverged} before)", "diverged",
-            (("", "diverged"), ("before", "control_diverged")),
-        ),
-        Column.number("pairs", "pairs", "{:,}".format),
-    )  # fmt: skip
-    tables = {
-        "by_level": build_table("levels", levels, comparison.by_level),
-        "flipped": build_table("flipped", (Column.level(), before, after), comparison.flipped),
-        "endings": build_table("changed_endings", (before, after, runs), comparison.endings),
-        "environment": facts_table("changed_environment", facts),
-    }
-    parts = {"by_level": "levels", "endings": "changed_endings"}
-    return fill_page(
-        OUTLINE,
-        write_first_screen(comparison),
-        {parts.get(name, name) for name, table in tables.items() if table} | {"cautions"},
-        draw_figures(comparison_figures(comparison.by_level, design, names)),
-        title=f"{names[1]} against {names[0]}",
-        description=metadata.study,
-        facts=[f"{format_count(comparison.pairs, 'pair')} of runs"],
-        cautions=[caveat.text for caveat in find_caveats(comparison)],
-        band=format_margin(design.margin, design.scale),
-        **tables,
-    )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ablations.analysis import HELPS, UNDECIDED
+from ablations.analysis import HELPS, HURTS
 from ablations.analysis.design import Scale
-from ablations.analysis.inference import min_seeds
 from ablations.analysis.results import Results
 from ablations.report.formatting import (
     format_interval,
@@ -19,10 +20,58 @@ from ablations.report.formatting import (
     name_outcome,
 )
 from ablations.report.soundness import describe_endings, describe_learning, describe_missing
+from ablations.report.strengths import describe_level
 from ablations.report.texts import VERBS, Caveat, shorten, write_text
 from ablations.results.answer import Answer
 
-_MOST_NAMES = 4
+_MOST_NAMES = 1
+
+
+@dataclass(frozen=True)
+class TasksData:
+    """The results of a study of several tasks, and the tables of its page."""
+
+    results: Results
+    over: pd.DataFrame
+    effects: pd.DataFrame
+    ranks: pd.DataFrame
+    profiles: pd.DataFrame
+    pages: Mapping[str, str]
+    """Label of each task to the file of its page."""
+
+    @property
+    def scale(self) -> Scale:
+        """The scale of the effects over data sets."""
+        return scale_over(self.over)
+
+    @property
+    def outcome(self) -> str:
+        """The outcomes of the tasks in words."""
+        outcomes = [each.design().outcome for each in self.results.by_task.values()]
+        return join_words(list(dict.fromkeys(map(name_outcome, outcomes))))
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether more is better of the outcome of the first task, whose sign the others have."""
+        return next(iter(self.results.by_task.values())).design().higher_is_better
+
+    @property
+    def bound(self) -> float:
+        """The margin on the scale of the effects."""
+        margin = self.results.require_metadata().margin
+        return float(np.log1p(margin)) if self.scale == "log" else margin
+
+
+def build_tasks_data(results: Results, pages: Mapping[str, str]) -> TasksData:
+    """Make every table of the page of a study of several tasks."""
+    return TasksData(
+        results,
+        over=results.datasets(),
+        effects=results.dataset_effects(),
+        ranks=results.dataset_ranks(),
+        profiles=results.dataset_profiles(),
+        pages=pages,
+    )
 
 
 def scale_over(table: pd.DataFrame) -> Scale:
@@ -53,48 +102,75 @@ def format_p_over(row: Mapping[str, Any]) -> str:
     return format_p({**row, "seeds": row["n"]}).replace("seed", "data set")
 
 
-def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
-    """Say what the levels do on data sets like these, and on how many of these they do what."""
+def write_sentences(results: Results, table: pd.DataFrame) -> list[tuple[str, tuple[str, str]]]:
+    """Say what the levels do on data sets like these: the one thing to know, a count, and on how
+    many of these the levels do it that do most; each with the axis and level that it is about.
+    """
     designs = [each.design() for each in results.by_task.values()]
-    names = list(results.by_task)
-    is_reachable = bool(table["reachable"].any())
+    outcomes = dict.fromkeys(name_outcome(design.outcome) for design in designs)
+    size = table["effect"].abs().sort_values(ascending=False, kind="stable")
+    rows = table.reindex(size.index)
+    helps, hurts = (
+        rows[rows["verdict"] == verdict].to_dict("records") for verdict in (HELPS, HURTS)
+    )
     headline = write_text(
         "datasets_headline",
-        n=len(names),
+        n=len(results.by_task),
         levels=len(table),
-        parts=_list_verdicts(table),
-        is_reachable=is_reachable,
-        fewest=min_seeds(designs[0].alpha),
-        alpha=f"{designs[0].alpha:.2g}",
-        outcome=join_words(list(dict.fromkeys(name_outcome(d.outcome) for d in designs))),
+        helps=[_describe_change(results, row) for row in helps],
+        hurts=[_describe_change(results, row) for row in hurts],
+        is_reachable=bool(table["reachable"].any()),
+        outcome=join_words(list(outcomes)),
     )
-    return [headline, *(_describe_level(row) for row in table.to_dict("records"))]
+    counts = write_text("datasets_counts", n=len(table), parts=_list_verdicts(results, rows))
+    first = [*helps[:1], *hurts[:1]] or rows.head(1).to_dict("records")
+    key = (first[0]["axis"], first[0]["level"]) if first else ("", "")
+    return [
+        (headline, key),
+        (counts, ("", "")),
+        *(
+            (f"{_name(results, row)}: {row['sentence']}.", (row["axis"], row["level"]))
+            for row in first
+        ),
+    ]
+
+
+def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
+    """Say what the levels do on data sets like these, and on how many of these they do what."""
+    return [text for text, _ in write_sentences(results, table)]
 
 
 def describe_scope(results: Results, table: pd.DataFrame) -> Caveat:
     """Say what the counts of verdicts are about, and what is not."""
     names = list(results.by_task)
-    facts = {"n": len(names), "names": join_words(names), "is_log": scale_over(table) == "log"}
+    facts: dict[str, Any] = {
+        "n": len(names),
+        "names": join_words(names),
+        "is_log": scale_over(table) == "log",
+    }
     return Caveat("", write_text("datasets_scope", **facts))
 
 
-def _list_verdicts(table: pd.DataFrame) -> list[str]:
+def _list_verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
+    """Count the levels of each verdict, and name a few that help or hurt, and the undecided."""
     parts = []
     for verdict, (singular, plural) in VERBS.items():
-        rows = table[table["verdict"] == verdict].to_dict("records")
-        names = [f"{row['axis']} {row['level']} {format_percent(row['change'])}" for row in rows]
-        if verdict == UNDECIDED:
-            names = [name.rsplit(" ", 1)[0] for name in names]
-        if rows:
-            verb = singular if len(rows) == 1 else plural
-            parts.append(f"{len(rows)} {verb} ({', '.join(shorten(names, _MOST_NAMES))})")
-        elif verdict == HELPS:
-            parts.append("no level helps")
+        names = [_name(results, row) for row in rows[rows["verdict"] == verdict].to_dict("records")]
+        if names:
+            verb = singular if len(names) == 1 else plural
+            parts.append(f"{len(names)} {verb} ({', '.join(shorten(names, _MOST_NAMES))})")
     return parts
 
 
-def _describe_level(row: Mapping[str, Any]) -> str:
-    return f"{row['axis']} {row['level']}: {row['sentence']}."
+def _describe_change(results: Results, row: Mapping[str, Any]) -> dict[str, str]:
+    return {"name": _name(results, row), "text": format_percent(row["change"])}
+
+
+def _name(results: Results, row: Mapping[str, Any]) -> str:
+    """Name a level with its axis and its strength."""
+    axis, level = str(row["axis"]), str(row["level"])
+    text = describe_level(results.metadata, axis, level)
+    return text if text.startswith(axis) else f"{axis} {text}"
 
 
 def limit_caveats(results: Results) -> list[Caveat]:

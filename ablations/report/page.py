@@ -14,9 +14,10 @@ from ablations.report import summary
 from ablations.report.best import best_set_table
 from ablations.report.data import ReportData, build_report_data
 from ablations.report.data_columns import columns_table
-from ablations.report.datasets import summarise_datasets
+from ablations.report.datasets import build_tasks_data, summarise_datasets
 from ablations.report.explorer import build_explorer
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
+from ablations.report.forest import build_forest
 from ablations.report.formatting import format_margin
 from ablations.report.headline import write_first_screen
 from ablations.report.run_tables import RUN_TABLES
@@ -24,7 +25,6 @@ from ablations.report.scope import SCOPE_TABLES
 from ablations.report.sections import Outline, Section, fill_page
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.tasks_page import (
-    build_tasks_data,
     list_tasks_figures,
     render_tasks_page,
 )
@@ -39,15 +39,16 @@ if TYPE_CHECKING:
 FIGURES_FOLDER = "figures"
 OUTLINE = Outline(
     (
-        Section("forest", "Level by level", {"ablation": ""}),
         Section("depends", "Where it depends", {"interactions": ""}),
-        Section("over-time", "Over time", {"trajectory": "The effect", "curves": "The losses"}),
+        Section("over-time", "Over time", {"trajectory": ""}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
         Section("explorer", "Explorer", {"explorer": ""}),
     ),
     {
         "cautions": "Cautions",
         "published": "Published curves",
+        "curves": "Loss curves",
+        "ablation": "All numbers of the levels",
         "metrics": "By other metrics",
         "constant": "Against a constant",
         "scope": "What the verdicts are about",
@@ -137,8 +138,8 @@ def render_page(
     tables = {name: build(data) for name, build in builders.items()}
     tables |= {"columns": columns_table(data), "best_set": best_set_table(data)}
     explorer = build_explorer(data) if len(results.runs) else None
-    caveats = [*summary.find_caveats(data.ablation), *summary.audit_caveats(results.audit)]
-    texts = [*metadata.cautions, *(caveat.text for caveat in caveats)]
+    audit, cost = results.audit, data.winner_cost
+    texts = summary.list_cautions(data.ablation, metadata, audit=audit, cost=cost)
     present = {name for name, table in tables.items() if table} | {"study"}
     present |= {name for name in ("explorer",) if explorer} | {"cautions" for _ in texts}
     if any(figure.spec.section == "time" for figure in drawings):
@@ -158,6 +159,7 @@ def render_page(
         cautions=texts,
         figures_folder=folder,
         explorer=explorer,
+        forest=build_forest(data),
         geometric=design.scale == "log",
         audit_said=describe_audit(results.audit) if len(results.audit) else "",
         simple_effects=simple_tables(data),

@@ -16,14 +16,19 @@ import numpy as np
 import pandas as pd
 from rich.console import Console, JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from ablations.analysis import Design, noise_floor
+from ablations.report.caveats import advise_seeds
 from ablations.report.columns import Column, Row
+from ablations.report.forest_text import ASCII, draw_chart, list_exceptions, outline_effects
 from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
-from ablations.report.summary import advise_seeds
 from ablations.report.texts import describe_noise_floor
-from ablations.results.answer import COLUMNS, HEADINGS, Answer
+from ablations.results.answer import COLUMNS, HEADINGS, Answer, Chart
+from ablations.results.metadata import StudyMetadata
 
+_PLAIN_WIDTH = 80
+"""Characters in a line of the answer in a pipe or a file."""
 _WIDTH = 200
 """Characters in a line of a pipe or a file, where no level's name may be cut."""
 
@@ -176,26 +181,65 @@ def _name_rows(rows: pd.DataFrame) -> str:
 
 
 def print_answer(answer: Answer) -> None:
-    """Print the ablation table, then the answer in sentences."""
+    """Print the headline, the forest plot-table, then the answer in sentences."""
     if not answer.rows:
         return
-    headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
-    _print_rows(headings, answer.rows, no_wrap=True)
+    headline, *sentences = filter(None, (answer.headline, *answer.sentences))
+    print_headline(headline)
+    if answer.chart:
+        print_chart(answer.chart)
+    else:
+        headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
+        _print_rows(headings, answer.rows, no_wrap=True)
     print()
-    _print_sentences(answer.sentences)
+    _print_sentences((*sentences, *answer.cautions))
 
 
-def print_table(question: str, table: pd.DataFrame, design: Design | None = None) -> None:
+def print_headline(text: str) -> None:
+    """Print the one sentence to take home, in bold where the terminal can."""
+    console = Console(file=sys.stdout, width=_line_width(), highlight=False)
+    for line in textwrap.wrap(printable(text), console.width):
+        console.print(Text(line, style="bold"))
+    print()
+
+
+def print_chart(chart: Chart) -> None:
+    """Print a forest plot-table; verdicts have colours where the terminal has."""
+    console = Console(file=sys.stdout, width=_line_width(), highlight=False)
+    can_draw = (console.encoding or "").lower().startswith("utf")
+    for line in draw_chart(chart, console.width):
+        line.plain = printable(line.plain if can_draw else line.plain.translate(ASCII))
+        line.rstrip()
+        console.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _line_width() -> int | None:
+    """The width of a line: that of the terminal, or one that never changes."""
+    return None if sys.stdout.isatty() else _PLAIN_WIDTH
+
+
+def print_table(
+    question: str,
+    table: pd.DataFrame,
+    design: Design | None = None,
+    metadata: StudyMetadata | None = None,
+) -> None:
     """Print the main columns of the answer to a question, then what it rests on.
 
-    ``design`` is what the question was about; with it the advice says what another look costs.
+    ``design`` is what the question was about; with it effects are drawn as a forest plot, whose
+    names have the strengths of ``metadata``, and the advice says what another look costs.
     """
     if table.empty:
         print("nothing to tell")
         return
-    columns = question_columns(question, table)
-    headings = [(column.heading, column.sort is not None) for column in columns]
-    _print_rows(headings, _write_rows(columns, table))
+    if question == "effects" and design is not None and "task" not in table:
+        print_chart(outline_effects(table, design, metadata))
+        print()
+        _print_sentences(list_exceptions(table))
+    else:
+        columns = question_columns(question, table)
+        headings = [(column.heading, column.sort is not None) for column in columns]
+        _print_rows(headings, _write_rows(columns, table))
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
@@ -223,8 +267,9 @@ def _print_rows(
 
 
 def _print_sentences(sentences: Iterable[str]) -> None:
+    width = min(100, Console(file=sys.stdout).width) if sys.stdout.isatty() else 100
     for sentence in filter(None, sentences):
-        print(textwrap.fill(printable(sentence), 100))
+        print(textwrap.fill(printable(sentence), width))
 
 
 def printable(text: str) -> str:

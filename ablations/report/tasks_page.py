@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ablations.analysis import Scale
 from ablations.analysis.results import Results
+from ablations.report.caveats import audit_caveats
 from ablations.report.columns import Cell, Column, Row, Table, build_table, two_digits
-from ablations.report.datasets import (
-    answer_over_datasets,
-    describe_scope,
-    format_p_over,
-    limit_caveats,
-    scale_over,
-)
+from ablations.report.datasets import TasksData, describe_scope, format_p_over, limit_caveats
 from ablations.report.figures.datasets import forest_figures, profile_figures, rank_figures
 from ablations.report.figures.gallery import RenderedFigure
 from ablations.report.figures.panels import FigureSpec
@@ -32,14 +25,10 @@ from ablations.report.formatting import (
     format_margin,
     format_p,
     format_relatives,
-    join_words,
-    name_outcome,
 )
-from ablations.report.headline import Badge, FirstScreen, Sentence
 from ablations.report.run_tables import environments_table
 from ablations.report.sections import Outline, Section, fill_page
-from ablations.report.summary import audit_caveats
-from ablations.report.texts import Caveat
+from ablations.report.tasks_screen import build_tasks_forest, write_first_screen
 
 OUTLINE = Outline(
     (
@@ -51,53 +40,6 @@ OUTLINE = Outline(
     {"cautions": "Cautions", "environment": "Environment", "study": "Study"},
 )
 """What the page shows, in its order; what has no content is left out."""
-
-
-@dataclass(frozen=True)
-class TasksData:
-    """The results of a study of several tasks, and the tables of its page."""
-
-    results: Results
-    over: pd.DataFrame
-    effects: pd.DataFrame
-    ranks: pd.DataFrame
-    profiles: pd.DataFrame
-    pages: Mapping[str, str]
-    """Label of each task to the file of its page."""
-
-    @property
-    def scale(self) -> Scale:
-        """The scale of the effects over data sets."""
-        return scale_over(self.over)
-
-    @property
-    def outcome(self) -> str:
-        """The outcomes of the tasks in words."""
-        outcomes = [each.design().outcome for each in self.results.by_task.values()]
-        return join_words(list(dict.fromkeys(map(name_outcome, outcomes))))
-
-    @property
-    def is_higher_better(self) -> bool:
-        """Whether more is better of the outcome of the first task, whose sign the others have."""
-        return next(iter(self.results.by_task.values())).design().higher_is_better
-
-    @property
-    def bound(self) -> float:
-        """The margin on the scale of the effects."""
-        margin = self.results.require_metadata().margin
-        return float(np.log1p(margin)) if self.scale == "log" else margin
-
-
-def build_tasks_data(results: Results, pages: Mapping[str, str]) -> TasksData:
-    """Make every table of the page of a study of several tasks."""
-    return TasksData(
-        results,
-        over=results.datasets(),
-        effects=results.dataset_effects(),
-        ranks=results.dataset_ranks(),
-        profiles=results.dataset_profiles(),
-        pages=pages,
-    )
 
 
 def list_tasks_figures(data: TasksData) -> Iterator[FigureSpec]:
@@ -133,23 +75,14 @@ def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folde
         description=metadata.description,
         metadata=metadata,
         toml=results.study_toml,
-        band=format_margin(data.bound, data.scale),
+        band=format_margin(metadata.margin, "log"),
         alpha=_level(data),
         facts=count_runs(results),
+        forest=build_tasks_forest(data),
         cautions=[*metadata.cautions, *texts],
         figures_folder=folder,
         pages=data.pages,
         **tables,
-    )
-
-
-def write_first_screen(data: TasksData, caveats: Sequence[Caveat]) -> FirstScreen:
-    """Say the answer over data sets for the first screen of the page."""
-    headline, *others = answer_over_datasets(data.results, data.over)
-    return FirstScreen(
-        Sentence(headline, "#datasets"),
-        tuple(Sentence(text, "#datasets") for text in others),
-        tuple(Badge(each.badge, each.text, "#evidence-cautions") for each in caveats if each.badge),
     )
 
 

@@ -41,24 +41,68 @@ ANSWER_FILE, REPORT_FILE = "answer.json", "report.html"
 
 
 @dataclass(frozen=True)
+class ChartRow:
+    """One level in a forest plot: its texts, and its positions in percent of the width."""
+
+    axis: str
+    control: str
+    name: str
+    verdict: str
+    at: float | None
+    start: float | None
+    end: float | None
+    outside: str
+    """The side on which the effect lies beyond the scale: "", ``left`` or ``right``."""
+    change: str
+    interval: str
+    p: str
+    missing: str = ""
+    """Why there is no effect, if there is none."""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A forest plot of every level against its control, for a terminal."""
+
+    outcome: str
+    zero: float
+    ticks: tuple[tuple[float, str], ...]
+    is_higher_better: bool
+    rows: tuple[ChartRow, ...]
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Chart:
+        """Read what ``asdict`` wrote; TypeError if it is something else."""
+        rows = tuple(ChartRow(**row) for row in content["rows"])
+        ticks = tuple((float(at), str(text)) for at, text in content["ticks"])
+        return cls(**{**content, "rows": rows, "ticks": ticks})
+
+
+@dataclass(frozen=True)
 class Answer:
-    """The ablation table in words, row by row of ``COLUMNS``, the sentences below it, and the set
-    of the best configurations for programs.
+    """The ablation table in words, row by row of ``COLUMNS``, the sentences of the first screen,
+    and the set of the best configurations for programs.
     """
 
     rows: tuple[tuple[str, ...], ...]
     sentences: tuple[str, ...]
     best_set: Mapping[str, Any] | None = None
     """The configurations that cannot be told from the best (``report.best.outline_best``)."""
+    headline: str = ""
+    """The one sentence to take home."""
+    chart: Chart | None = None
+    """The rows as a forest plot."""
+    cautions: tuple[str, ...] = ()
+    """What puts the answer in doubt, and what limits it."""
 
 
 def as_html(answer: Answer, source: str) -> str:
     """The sentences, the table and ``source``, a description of the results, as HTML."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in answer.rows]
     table = pd.DataFrame(rows).to_html(index=False, border=0) if rows else ""
-    first, *others = (*answer.sentences, "")
-    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in (*others, source) if text)
-    return f"<p><b>{escape(first)}</b></p>{table}{paragraphs}"
+    texts = (*answer.sentences, *answer.cautions, source)
+    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
+    return f"<p><b>{escape(answer.headline)}</b></p>{table}{paragraphs}"
 
 
 def save_answer(answer: Answer, results: StoredResults, *, with_page: bool = True) -> None:
@@ -86,7 +130,10 @@ def load_answer(
     try:
         content = read_sealed_json(folder / ANSWER_FILE)
         rows = tuple(tuple(map(str, row)) for row in content["rows"])
-        answer = Answer(rows, tuple(map(str, content["sentences"])), content["best_set"])
+        chart = Chart.from_json(content["chart"]) if content["chart"] else None
+        sentences, cautions = (tuple(map(str, content[k])) for k in ("sentences", "cautions"))
+        headline = str(content["headline"])
+        answer = Answer(rows, sentences, content["best_set"], headline, chart, cautions)
         content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
     except (RequestError, KeyError, TypeError):
         return None

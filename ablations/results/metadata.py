@@ -147,6 +147,9 @@ class StudyMetadata:
     training: str = ""  # batch size, epochs and steps, judge and metric in one sentence
     tasks: Mapping[str, StudyMetadata] = field(default_factory=dict)
     """Label of each task, in a study of several, to the metadata of the study of that task."""
+    strengths: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Axis to level to its name with its parameters, defaults included: ``dropout (p 0.5, 0.2)``;
+    of levels that have parameters."""
     title: str = ""  # what a study of this task alone writes in the column ``task``
 
     def merge_titles(self) -> dict[str, str]:

@@ -43,6 +43,7 @@ from torch import Tensor, nn
 from ablations.core.deprecation import renamed_attributes
 from ablations.core.registry import Component, is_redefined
 from ablations.core.registry import register as technique
+from ablations.core.strengths import list_parameters
 from ablations.tasks.base import Task
 from ablations.techniques.layers import (
     PerPosition,
@@ -118,6 +119,10 @@ class Technique(Component):
         else "it needs images"``.
         """
         return None
+
+    def describe_strength(self) -> str:
+        """Describe the parameters for a reader, in a few words: ``p 0.5, 0.2``; "" without any."""
+        return list_parameters(self.parameters())
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized
 
+from ablations.core.strengths import format_plain
 from ablations.techniques.base import Norm, TrainingContext, technique
 
 
@@ -48,6 +49,11 @@ class BatchNorm(Norm):
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     statistics: Literal["running", "training rows"] = "running"
 
+    def describe_strength(self) -> str:
+        if self.recomputes_statistics():
+            return "statistics of all training rows"
+        return f"momentum {format_plain(self.momentum)}"
+
     def layer(self, width: int) -> nn.Module:
         return nn.BatchNorm1d(width, momentum=self.momentum)
 
@@ -72,6 +78,9 @@ class GroupNorm(Norm):
 
     name = "group"
     channels: Annotated[int, Field(gt=0)] = 8
+
+    def describe_strength(self) -> str:
+        return f"groups of {self.channels}"
 
     def layer(self, width: int) -> nn.Module:
         return nn.GroupNorm(width // self.channels, width)

@@ -10,7 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from ablations.techniques.base import Decay, Optimizer, Tensors, TrainingContext, Update, technique
+from ablations.core.strengths import list_parameters
+from ablations.techniques.base import (
+    Decay,
+    Optimizer,
+    Tensors,
+    TrainingContext,
+    Update,
+    technique,
+)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -23,6 +31,12 @@ class _Adaptive(Optimizer):
     beta1: float
     beta2: float
     moments = 2
+
+    def describe_strength(self) -> str:
+        betas = {"beta1": self.beta1, "beta2": self.beta2}
+        changes = self.changed_parameters()
+        others = {k: v for k, v in self.parameters().items() if k not in betas}
+        return list_parameters({k: v for k, v in betas.items() if k in changes} | others)
 
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
         decay = self.decay(decay)

@@ -12,7 +12,12 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch.optim import Optimizer, lr_scheduler
 
-from ablations.techniques.base import Schedule, TrainingContext, technique
+from ablations.core.strengths import format_plain, format_share
+from ablations.techniques.base import (
+    Schedule,
+    TrainingContext,
+    technique,
+)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, le=1)]
@@ -64,6 +69,9 @@ class Step(_ByEpoch):
     gamma: Factor = 0.1
     every: Fraction = 0.25
 
+    def describe_strength(self) -> str:
+        return f"\N{MULTIPLICATION SIGN}{format_plain(self.gamma)} every {format_share(self.every)}"
+
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         return lr_scheduler.StepLR(optimizer, share(self.every, epochs), self.gamma)
 
@@ -74,6 +82,9 @@ class Exponential(_ByEpoch):
 
     name = "exponential"
     final: Factor = 0.01
+
+    def describe_strength(self) -> str:
+        return f"to \N{MULTIPLICATION SIGN}{format_plain(self.final)}"
 
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         return lr_scheduler.ExponentialLR(optimizer, self.final ** (1 / max(1, epochs - 1)))
@@ -95,6 +106,9 @@ class OneCycle(_ByStep):
 
     name = "one_cycle"
     warmup: Fraction = 0.3
+
+    def describe_strength(self) -> str:
+        return f"warm-up {format_share(self.warmup)}"
 
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         peak = optimizer.param_groups[0]["lr"]
@@ -118,6 +132,9 @@ class Cyclic(_ByStep):
     low: Factor = 0.1
     cycles: Count = 2
 
+    def describe_strength(self) -> str:
+        return f"{self.cycles} cycles, to \N{MULTIPLICATION SIGN}{format_plain(self.low)}"
+
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         peak = optimizer.param_groups[0]["lr"]
         half = share(0.5 / self.cycles, epochs * steps)
@@ -137,6 +154,10 @@ class Plateau(_ByEpoch):
     factor: Fraction = 0.1
     patience: Fraction = 0.1
 
+    def describe_strength(self) -> str:
+        factor = format_plain(self.factor)
+        return f"\N{MULTIPLICATION SIGN}{factor}, patience {format_share(self.patience)}"
+
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         patience = share(self.patience, epochs)
         return lr_scheduler.ReduceLROnPlateau(optimizer, factor=self.factor, patience=patience)
@@ -153,6 +174,9 @@ class WarmupCosine(_ByStep):
 
     name = "warmup_cosine"
     warmup: Fraction = 0.1
+
+    def describe_strength(self) -> str:
+        return f"warm-up {format_share(self.warmup)}"
 
     def scheduler(self, optimizer: Optimizer, epochs: int, steps: int) -> Any:
         total = epochs * steps

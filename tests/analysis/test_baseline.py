@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 from ablations.analysis import Design, against_baseline
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.report.summary import effect_sentences
+from ablations.report.summary import describe_trust
 from ablations.results.metadata import Judging
 
 from ..report.studies import make_metadata, make_results
@@ -105,6 +105,35 @@ def test_rows_that_seeds_share_teach_nothing_by_accident(is_fixed: bool) -> None
     # As if seeds had rows of their own, more than 5 % of the tables would seem to teach something.
     assert learned[0] > 5
     assert learned[1] <= 5
+
+
+@pytest.mark.parametrize("gain", [0.02, 0.3])
+def test_interval_and_p_are_of_one_test(gain: float) -> None:
+    """The interval that just excludes the constant has the confidence 1 - 2 p."""
+    rng = np.random.default_rng(1)
+    runs = noise_runs(rng, 60, 10, is_fixed=False)
+    runs["val_loss"] = runs["baseline"] * np.exp(rng.normal(-gain, 0.05, len(runs)))
+    judging = Judging(20, 1 / 2, is_fixed=False, is_likelihood=True, classification=False)
+    design = Design(runs, factors=("norm",), controls={"norm": "none"})
+    p = against_baseline(design, judging)["p"].iloc[0]
+    table = against_baseline(replace(design, confidence=1 - 2 * p), judging)
+    assert table["high"].iloc[0] == pytest.approx(0, abs=1e-9)
+    plain = against_baseline(design)
+    assert p > plain["p"].iloc[0]
+    assert against_baseline(design, judging)["low"].iloc[0] < plain["low"].iloc[0]
+
+
+def test_a_control_that_is_best_is_not_more_and_less_sure_at_once(tmp_path: Path) -> None:
+    results = make(tmp_path, 0.103)
+    runs = results.runs
+    is_control = (runs["norm"] == "none") & (runs["regularizer"] == "none")
+    runs = runs.assign(val_loss=runs["val_loss"] * np.where(is_control, 0.9, 1.0))
+    table = Results(**(vars(results) | {"runs": runs})).baseline().set_index("configuration")
+    control, best = table.loc["control"], table.loc["best"]
+    assert (best["norm"], best["regularizer"]) == ("none", "none")
+    assert best["p_adjusted"] == control["p_adjusted"]
+    assert (best["candidates"], control["candidates"]) == (6, 1)
+    assert best["learning"] >= best["learned"]
 
 
 @pytest.mark.parametrize("status", ["diverged", "failed", ""])
@@ -206,17 +235,17 @@ def test_a_random_order_has_more_than_the_share_of_a_class_as_average_precision(
 
 def test_the_answer_says_by_which_measure_nothing_was_learned(tmp_path: Path) -> None:
     results = rare_results(tmp_path, 0.0)
-    first, *others = effect_sentences(results.ablation, results.metadata, "level")
-    assert first.startswith("By accuracy nothing was learned: neither the control (0.950) nor any")
-    assert first.endswith("surely beats the best constant prediction (0.950).")
+    first, *others = describe_trust(results.ablation, results.metadata)
+    assert first.startswith("By accuracy nothing was learned: neither the control nor any")
+    assert "surely beats a constant guess (0.950). The best one has 0.9" in first
     assert any("by validation loss" in text for text in others)
     by_accuracy = replace(results, metadata=results.metadata_for("accuracy"))
-    sentences = effect_sentences(by_accuracy.ablation, by_accuracy.metadata, "level")
-    assert sentences[0].startswith("Nothing was learned here: neither the control (accuracy 0.950)")
+    sentences = describe_trust(by_accuracy.ablation, by_accuracy.metadata)
+    assert sentences[0].startswith("Nothing was learned here: neither the control nor any of ")
     assert sentences[1].startswith("By validation loss something was learned: 0.0")
     assert not any("helps" in text for text in sentences)
     learned = rare_results(tmp_path, 0.02)
-    texts = effect_sentences(learned.ablation, learned.metadata, "level")
+    texts = describe_trust(learned.ablation, learned.metadata)
     assert not any("learned" in text for text in texts)
 
 
@@ -240,9 +269,7 @@ def test_runs_without_a_constant_of_their_metric_are_compared_by_the_loss(tmp_pa
     runs = results.runs.drop(columns=["baseline_accuracy", "baseline_metric"])
     results = Results(**(vars(results) | {"runs": runs}))
     assert set(results.baseline()["outcome"]) == {"val_loss"}
-    assert effect_sentences(results.ablation, results.metadata, "level")[0].startswith(
-        "The control"
-    )
+    assert describe_trust(results.ablation, results.metadata)[0].startswith("The control")
     with pytest.raises(RequestError, match="no run of this folder recorded what a constant scores"):
         results.baseline("accuracy")
 

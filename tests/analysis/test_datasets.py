@@ -161,6 +161,21 @@ def test_the_family_is_every_level_on_every_data_set() -> None:
     assert not effects["verdict"].isin([HELPS, HURTS]).any()
 
 
+def test_each_data_set_is_judged_at_its_own_level() -> None:
+    """One of which more looks were taken has a stricter level, wherever it stands."""
+    random, designs = np.random.default_rng(0), {}
+    for name, mean, alpha in (("a", 0.0, 0.05), ("b", 1.6, 0.01)):
+        d = random.normal([mean, 0, 0], 1, (8, 3))
+        runs = pd.DataFrame(np.column_stack([np.zeros(8), d]), columns=["none", "p", "q", "r"])
+        runs = runs.rename_axis("seed").reset_index().melt("seed", var_name="norm", value_name="y")
+        roles = {"outcome": "y", "scale": "difference", "alpha": alpha}
+        designs[name] = Design(runs, ["norm"], {"norm": "none"}, **roles)  # type: ignore[arg-type]
+    assert main_effects(designs["b"])["verdict"].iloc[0] == HURTS
+    table = effects_by_dataset(designs).set_index(["task", "level"])
+    assert 0.01 < table.loc[("b", "p"), "p_adjusted"] <= 0.05
+    assert table.loc[("b", "p"), "verdict"] == UNDECIDED
+
+
 def test_metrics_are_compared_relative_to_their_size() -> None:
     rows = [
         {"norm": level, "seed": seed, "score": value + 1e-3 * seed}

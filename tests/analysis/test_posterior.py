@@ -69,6 +69,13 @@ def test_without_repeats_the_interval_is_that_of_nadeau_and_bengio() -> None:
     assert posterior.share_within(margin) == pytest.approx(below[0] - below[1])
 
 
+def test_what_does_not_vary_has_no_share_of_the_split() -> None:
+    d = np.column_stack([np.full(15, 0.3), np.zeros(15), np.random.default_rng(0).normal(size=15)])
+    shares = np.array(infer_effects(d, np.arange(15) % 10, OVERLAP).split_share())
+    assert np.isnan(shares[:, :2]).all()
+    assert ((shares[:, 2] > 0) & (shares[:, 2] < 1)).all()
+
+
 def test_without_overlap_and_repeats_it_is_student_s_interval() -> None:
     d = np.random.default_rng(2).normal(size=(8, 2))
     low, high = infer_effects(d, np.arange(8), 0.0).interval()

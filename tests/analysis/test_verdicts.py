@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, verdicts
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, main_effects, verdicts
 
 USUAL = {
     "effect": -0.1, "p_adjusted": 0.01, "p_equivalent_adjusted": 0.9,
@@ -38,3 +38,17 @@ def test_the_first_rule_that_fits_decides(changes: dict[str, float], verdict: st
 
 def test_higher_may_be_better() -> None:
     assert verdicts(pd.DataFrame([USUAL]), higher_is_better=True).tolist() == [HURTS]
+
+
+def test_divergence_that_overrules_a_certain_mean_is_a_caution() -> None:
+    """Outcomes that are missing without a status count as diverged, and say so."""
+    random = np.random.default_rng(0)
+    runs = pd.DataFrame(
+        [(norm, seed) for norm in "ab" for seed in range(10)], columns=["n", "seed"]
+    )
+    runs["loss"] = np.exp(random.normal(0, 0.05, 20) - 0.5 * (runs["n"] == "b"))
+    runs.loc[(runs["n"] == "b") & (runs["seed"] < 2), "loss"] = np.nan
+    row = main_effects(runs, {"n": "a"}, ["n"], outcome="loss").iloc[0]
+    assert (row["verdict"], row["diverged"]) == (UNDECIDED, 2)
+    assert row["p_adjusted"] <= 0.05
+    assert "no finite outcome in 2 of 10 runs, its control in 0" in row["caution"]

@@ -35,7 +35,15 @@ IN_BROWSER = [
 class Opened:
     """A page with its requests and its errors."""
 
-    def __init__(self, browser: Any, path: Path, *, width: int = 1280, scheme: str = "light"):
+    def __init__(
+        self,
+        browser: Any,
+        path: Path,
+        *,
+        width: int = 1280,
+        scheme: str = "light",
+        fragment: str = "",
+    ):
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
         )
@@ -49,7 +57,7 @@ class Opened:
             "console",
             lambda message: self.complaints.append(message.text) if message.type != "log" else None,
         )
-        self.page.goto(path.as_uri())
+        self.page.goto(f"{path.as_uri()}#{fragment}" if fragment else path.as_uri())
 
     def __enter__(self) -> Any:
         return self.page
@@ -61,15 +69,14 @@ class Opened:
             assert len(self.requests) == 1
 
 
-def list_violations(page: Any) -> list[tuple[str, Any, str]]:
-    """What axe-core finds on an open page that is serious or critical."""
+def list_violations(page: Any, within: str = "html") -> list[tuple[str, Any, str]]:
+    """What axe-core finds on an open page."""
     if not AXE.is_file() and not REQUIRED:
         pytest.skip("axe-core is not installed: npm install axe-core")
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    report = page.evaluate("axe.run({resultTypes: ['violations']})")
+    report = page.evaluate("within => axe.run(within, {resultTypes: ['violations']})", within)
     return [
         (violation["id"], node["target"], node["failureSummary"])
         for violation in report["violations"]
-        if violation["impact"] in ("serious", "critical")
         for node in violation["nodes"]
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,15 +13,18 @@ from typing import Any
 import pytest
 
 from ablations.analysis.results import Results
-from ablations.report.comparison import compare, render_comparison
+from ablations.report.comparison import compare
+from ablations.report.comparison_page import render_comparison
 from ablations.report.data import build_report_data
+from ablations.report.datasets import build_tasks_data
 from ablations.report.figures.gallery import draw_figures
 from ablations.report.page import write_report
-from ablations.report.tasks_page import build_tasks_data, list_tasks_figures, render_tasks_page
+from ablations.report.tasks_page import list_tasks_figures, render_tasks_page
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
 from .browsers import IN_BROWSER, Opened, list_violations
+from .layouts import find_overlaps, find_stranded, measure_contrasts
 from .studies import (
     NOTEBOOK,
     end_runs,
@@ -31,6 +35,7 @@ from .studies import (
     with_metrics,
 )
 
+WIDTHS = (360, 390, 520, 700, 701, 900, 1024, 1199, 1200, 1440, 1920)
 EVIL = "<script>alert(1)</script>"
 
 pytestmark = IN_BROWSER
@@ -114,6 +119,12 @@ def several(folder: Path) -> Path:
     return page
 
 
+def list_reports() -> list[Path]:
+    """The pages in the folders that ``ABLATIONS_REPORTS`` names, which are checked as well."""
+    folders = os.environ.get("ABLATIONS_REPORTS", "").split(os.pathsep)
+    return [path for name in filter(None, folders) for path in sorted(Path(name).rglob("*.html"))]
+
+
 PAGES: dict[str, Callable[[Path], Path]] = {
     function.__name__: function
     for function in (
@@ -121,6 +132,7 @@ PAGES: dict[str, Callable[[Path], Path]] = {
         *(strange_names, many, by_metric, compared, several),
     )
 }
+PAGES |= {str(path): lambda _, path=path: path for path in list_reports()}  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
@@ -135,27 +147,54 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return page
 
 
+def open_folds(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_no_request_is_made_and_nothing_sticks_out(
     name: str, browser: Any, pages: Callable[[str], Path]
 ) -> None:
-    for width, scheme in ((360, "light"), (768, "dark"), (1280, "light"), (1920, "dark")):
-        with Opened(browser, pages(name), width=width, scheme=scheme) as page:
-            for summary in page.locator("summary").all():
-                summary.click()
-            widest = page.evaluate("document.documentElement.scrollWidth")
-            assert widest <= width, (scheme, width)
+    with Opened(browser, pages(name)) as page:
+        for is_open in (False, True):
+            if is_open:
+                open_folds(page)
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 900})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_serious(name: str, browser: Any, pages: Callable[[str], Path]) -> None:
+def test_no_text_lies_on_another(name: str, browser: Any, pages: Callable[[str], Path]) -> None:
+    with Opened(browser, pages(name), width=1440) as page:
+        for is_open in (False, True):
+            if is_open:
+                open_folds(page)
+            for width in (1440, 1024, 390):
+                page.set_viewport_size({"width": width, "height": 900})
+                assert find_overlaps(page) == [], (is_open, width)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_nothing_and_every_mark_can_be_seen(
+    name: str, browser: Any, pages: Callable[[str], Path]
+) -> None:
     for scheme in ("light", "dark"):
         with Opened(browser, pages(name), scheme=scheme) as page:
-            for summary in page.locator("summary").all():
-                summary.click()
+            open_folds(page)
             if page.locator("#explorer-rows button").count():
                 page.locator("#explorer-rows button").first.click()
             assert list_violations(page) == [], scheme
+            contrasts = measure_contrasts(page)
+            assert {text: value for text, value in contrasts.items() if value < 3} == {}, scheme
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_heading_is_the_last_on_a_sheet(
+    name: str, browser: Any, pages: Callable[[str], Path]
+) -> None:
+    with Opened(browser, pages(name)) as page:
+        assert find_stranded(page) == []
 
 
 def column(page: Any, number: int) -> list[str]:

@@ -20,9 +20,9 @@ from ablations.report.comparison import (
     Comparison,
     compare,
     find_caveats,
-    render_comparison,
-    sentences,
+    write_sentences,
 )
+from ablations.report.comparison_page import build_comparison_forest, render_comparison
 from ablations.results.store import StoredResults
 
 from ..studies import SMALL as SMALL_STUDY
@@ -47,6 +47,10 @@ def noise(runs: pd.DataFrame, size: float = 0.01) -> np.ndarray:
     return np.exp(np.random.default_rng(0).normal(0, size, len(runs)))
 
 
+def texts_of(comparison: Comparison) -> list[str]:
+    return [sentence.text for sentence in write_sentences(comparison)]
+
+
 def compare_pair(before: StoredResults, after: StoredResults) -> Comparison:
     return compare(before, after, (make_metadata(), make_metadata()), NAMES)
 
@@ -54,7 +58,7 @@ def compare_pair(before: StoredResults, after: StoredResults) -> Comparison:
 def test_nothing_changed(tmp_path: Path) -> None:
     comparison = compare_changed(tmp_path, lambda runs: np.ones(len(runs)))
     assert (comparison.pairs, comparison.identical) == (48, 48)
-    assert sentences(comparison)[0].startswith("Nothing changed: all 48 pairs of runs")
+    assert texts_of(comparison)[0].startswith("Nothing changed: all 48 pairs of runs")
     assert comparison.regressions == ()
     assert comparison.changed == {}
 
@@ -63,13 +67,13 @@ def test_noise_is_no_regression(tmp_path: Path) -> None:
     comparison = compare_changed(tmp_path, noise)
     assert comparison.identical == 0
     assert comparison.regressions == ()
-    assert "after is practically equal" in sentences(comparison)[0]
+    assert "after is practically equal" in texts_of(comparison)[0]
 
 
 def test_worse_beyond_the_margin_is_a_regression_and_better_is_none(tmp_path: Path) -> None:
     comparison = compare_changed(tmp_path, lambda runs: 1.1 * noise(runs))
     assert "over all pairs +10" in comparison.regressions[0]
-    assert sentences(comparison)[0].startswith("after is worse: +10")
+    assert texts_of(comparison)[0].startswith("after is worse: +10")
     assert comparison.overall["effect"] == pytest.approx(np.log(1.1), abs=0.01)
     assert not compare_changed(tmp_path, lambda runs: 0.8 * noise(runs)).regressions
     assert not compare_changed(tmp_path, lambda runs: 1.01 * noise(runs, 0.001)).regressions
@@ -95,7 +99,7 @@ def test_a_level_that_got_worse_alone_is_named(tmp_path: Path) -> None:
     assert row["effect"] == pytest.approx(np.log(1.2), abs=0.01)
     flipped = comparison.flipped.set_index("level")
     assert flipped.loc["l1", ["before", "after"]].tolist() == ["helps", "hurts"]
-    assert "regularizer l1 from helps to hurts" in sentences(comparison)[1]
+    assert "regularizer l1 from helps to hurts" in texts_of(comparison)[1]
 
 
 def test_runs_that_diverge_now_are_a_regression(tmp_path: Path) -> None:
@@ -111,7 +115,7 @@ def test_divergence_leads_and_is_never_called_equal(tmp_path: Path) -> None:
     before = make_results(tmp_path)
     hit = before.runs["regularizer"] == "l1"
     comparison = compare_pair(before, end_runs(before, hit, "diverged", "not finite"))
-    texts = sentences(comparison)
+    texts = texts_of(comparison)
     assert texts[0] == "after is worse: 16 runs diverged, 0 before."
     assert texts[1].startswith("Where both survived it is practically equal: 0")
     assert "over the 32 of 48 pairs of runs of which both survived" in texts[1]
@@ -182,6 +186,29 @@ def test_the_numbers_of_the_page_are_those_of_the_comparison(tmp_path: Path) -> 
     assert len(rows) == 5
 
 
+def test_the_forest_shows_the_change_over_all_runs_and_at_each_level(tmp_path: Path) -> None:
+    comparison = compare_changed(
+        tmp_path, lambda runs: np.where(runs["norm"] == "layer", 1.2, 1.0) * noise(runs)
+    )
+    forest = build_comparison_forest(comparison, make_metadata())
+    rows = {row.id: row for row in forest.rows}
+    strips = {name: row.strips["outcome"] for name, row in rows.items()}
+    assert strips["row-all-runs-all-pairs"].value == comparison.overall["change"]
+    by_level = comparison.by_level.set_index(["axis", "level"])
+    layer = strips["row-norm-layer"]
+    change = by_level.loc[("norm", "layer")]
+    assert (layer.value, layer.low, layer.high) == (
+        change["change"],
+        change["change_low"],
+        change["change_high"],
+    )
+    assert (rows["row-norm-layer"].verdict, rows["row-norm-none"].verdict) == (
+        "worse",
+        "practically equal",
+    )
+    assert len(rows) == 6
+
+
 def test_the_command_compares_and_fails_where_it_is_told_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,14 +261,14 @@ def test_a_metric_is_worse_where_it_is_lower(tmp_path: Path) -> None:
         assert comparison.verdict == f"is {word}"
         assert bool(comparison.regressions) == (word == "worse")
         assert comparison.identical == 0  # though no loss has changed
-        (text, *_) = sentences(comparison)
+        (text, *_) = texts_of(comparison)
         assert "f1_macro against before" in text
         page[word] = Page(render_comparison(comparison, metadata))
         change = (factor - 1) * before.runs["f1_macro"].mean()
         assert comparison.overall["effect"] == pytest.approx(change)
     row = page["worse"].rows("levels")[0]
     assert row["change of f1_macro"].text.startswith("\N{MINUS SIGN}0.1")
-    assert "right is better" in page["worse"].source
+    assert "better \N{RIGHTWARDS ARROW}" in page["worse"].words
 
 
 def test_a_folder_without_the_outcome_is_refused(tmp_path: Path) -> None:

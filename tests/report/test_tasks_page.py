@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ablations.analysis.results import Results
-from ablations.report.datasets import summarise_datasets
-from ablations.report.tasks_page import build_tasks_data, list_tasks_figures, render_tasks_page
+from ablations.report.datasets import build_tasks_data, summarise_datasets
+from ablations.report.tasks_page import list_tasks_figures, render_tasks_page
+from ablations.report.tasks_screen import build_tasks_forest
 
 from .pages import Page
 from .studies import several_tasks
@@ -27,9 +29,13 @@ def page(results: Results) -> Page:
 
 def test_the_first_screen_says_what_holds_on_others_and_on_how_many_of_these(page: Page) -> None:
     head = " ".join(page.words.split("A page of each")[0].split())
-    assert "On data sets like these, each of the 6 taken as one unit: of 3 levels compared" in head
-    assert "1 helps (regularizer l1" in head
-    assert "1 hurts (norm layer" in head
+    assert "On data sets like these regularizer l1 helps: \N{MINUS SIGN}4.7" in head
+    counts = (
+        "Of 3 levels compared, 1 helps (regularizer l1), 1 hurts (norm layer) and 1 is undecided"
+    )
+    assert counts in head
+    assert "each data set counts once" in head
+    assert "regularizer l1: helps on 1 of 6 data sets, undecided on 5." in head
     assert "norm layer: hurts on 6 of 6 data sets." in head
     scope = "only more data sets tell more about data sets like these"
     assert scope in " ".join(page.words.split("Cautions")[-1].split())
@@ -50,6 +56,23 @@ def test_no_loss_is_averaged_over_data_sets_and_each_has_a_page(page: Page) -> N
     assert {f"report-of-{name}.html" for name in "abcdef"} <= set(links)
     for section in ("Ranking", "Best configurations", "Loss curves", "Explorer"):
         assert section not in page.words
+
+
+def test_the_forest_has_a_dot_for_each_data_set(results: Results) -> None:
+    data = build_tasks_data(results, {})
+    forest = build_tasks_forest(data)
+    assert forest is not None
+    over = data.over.set_index(["axis", "level"])
+    each = data.effects.set_index(["axis", "level"])
+    for row in forest.rows:
+        strip, effect = row.strips["outcome"], over.loc[(row.axis, row.level)]
+        assert strip.value == pytest.approx(effect["change"])
+        assert (strip.low, strip.high) == pytest.approx(
+            (effect["change_low"], effect["change_high"])
+        )
+        changes = np.expm1(each.loc[(row.axis, row.level), "relative"])
+        assert [point.value for point in strip.points] == pytest.approx(changes.tolist())
+    assert forest.band_text == "within \N{PLUS-MINUS SIGN}2\N{NARROW NO-BREAK SPACE}%"
 
 
 def test_figures_are_drawn(results: Results) -> None:

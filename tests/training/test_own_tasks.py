@@ -151,6 +151,18 @@ def test_seeds_that_share_their_rows_say_so(tmp_path: Path) -> None:
     assert (judging.rows, judging.is_fixed) == (10, True)
 
 
+def test_groups_are_the_units_of_what_judging_rows_share(tmp_path: Path) -> None:
+    """Of ten groups two judge and six train, though only 10 of their 18 and 54 rows may."""
+    rows = [f"{i},{i % 7},{i // 9}" for i in range(90)]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["x,y,patient", *rows]), encoding="utf-8")
+    spec = {"name": "csv", "path": str(path), "target": "y", "kind": "regression"}
+    for keys in ({"drop": ["patient"]}, {"group": "patient"}):
+        judging = describe_judging(Study(task=spec | keys, seeds=2, epochs=2))
+        assert judging is not None
+        assert (judging.rows, judging.overlap) == (10 if "group" in keys else 18, 18 / 54)
+
+
 def test_one_epoch_and_one_step_are_singular() -> None:
     text = describe_training(Study(task="diabetes", epochs=1, batch_size="full", seeds=2))
     assert "for 1 epoch in full batches" in text

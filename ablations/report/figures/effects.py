@@ -18,10 +18,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Scale
+from ablations.analysis import UNDECIDED, Scale
 from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.design import Design
-from ablations.analysis.inference import min_seeds
 from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures.marks import Mark, attach, attach_row, describe_effect
@@ -41,7 +40,6 @@ from ablations.report.formatting import (
     bracket,
     format_number,
     format_ratio,
-    name_outcome,
     round_percent,
 )
 from ablations.report.texts import describe_effects
@@ -55,36 +53,6 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
     answer = describe_effects(data.effects, data.design, "level")
     spec = FigureSpec.describe("effects", "main-effects", draw, answer=answer, outcome=data.outcome)
     yield replace(spec, is_on_page=False)  # the forest of the first screen says it better
-
-
-def comparison_figures(
-    by_level: pd.DataFrame, design: Design, names: tuple[str, str]
-) -> Iterator[FigureSpec]:
-    """One folder of results against another, at every level."""
-    rows, (first, second) = by_level[by_level["seeds"] > 0], names
-    if rows.empty:
-        return
-    is_certain = rows["p_adjusted"] <= 0.05
-    is_better = (rows["effect"] > 0) == design.higher_is_better
-    is_within = (rows["low"] >= -design.bound) & (rows["high"] <= design.bound)
-    is_within &= rows["seeds"] >= min_seeds(design.alpha)
-    is_equal = is_within | (rows["identical"] == rows["pairs"])
-    verdict = np.select(
-        [is_equal, is_certain & is_better, is_certain], [EQUAL, HELPS, HURTS], UNDECIDED
-    )
-    rows = rows.assign(verdict=verdict, control=first)
-    points = pd.DataFrame({"axis": [], "level": [], "seed": [], "difference": []})
-    outcome = name_outcome(design.outcome)
-    draw = partial(main_effects, rows, points, design, outcome)
-    yield FigureSpec.describe(
-        "levels",
-        "comparison",
-        draw,
-        first=first,
-        second=second,
-        outcome=outcome,
-        min_seeds=min_seeds(design.alpha),
-    )
 
 
 def main_effects(

@@ -73,8 +73,10 @@ def draw_level(panel: Axes, line: LevelLine) -> None:
     )  # fmt: skip
     records = rows.to_dict("records")
     last = records[-1]
-    series = tuple((row["epoch"], row[line.value], line.write(row)) for row in records)
-    text = f"{line.axis} {line.level}, epoch {last['epoch']:g}: {line.write(last)}"
+    texts = [f"epoch {row['epoch']:g}: {line.write(row)}" for row in records]
+    places = ((row["epoch"], row[line.value]) for row in records)
+    series = tuple((*place, text) for place, text in zip(places, texts, strict=True))
+    text = f"{line.axis} {line.level}, {texts[-1]}"
     value, low, high = (float(last[name]) for name in (line.value, "low", "high"))
     attach(artist, Mark(text, line.axis, line.level, value, low, high, series=series))
 

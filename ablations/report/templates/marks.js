@@ -4,9 +4,10 @@
 // Without this script everything is on the page.  It works on:
 //
 //   .mark                    data-text is shown on hover and focus, data-axis and data-level say of which level
-//   .mark[data-series]       a curve: [[x, y, "text"], ...], x and y in the units of its SVG
+//   .mark[data-series]       a curve: [[x, y, "text"], ...], x and y in the units of its SVG; the level precedes the text
 //   .legend-entry            data-axis, data-level: hides its level in the figures that have such an entry
-//   [data-axis][data-level]  a row, or any other element: highlights its level
+//   [data-axis][data-level]  a row, or any other element: highlights its level; a row of a table that has axis and
+//                            level in the data-parts of its first cell is one, too
 //   .in-percent, .in-ratio   by data-unit of <html>, .by-outcome and .by-second by its data-measure
 //   .hint                    the line that says that marks respond; the toggles follow it
 //   .copy[data-table]        gets the buttons that copy this table
@@ -143,7 +144,7 @@ function saveFile(name, content, type) {
 
 // Tables to sort and to search.
 {
-  const LONG = 12;
+  const LONG = 15;
   const tables = [...document.querySelectorAll("table.sortable")].filter(table => [...table.tBodies].some(body => body.rows.length > 1));
   const original = new Map(tables.map(table => [table, [...table.tBodies].map(body => [...body.rows])]));
 
@@ -187,6 +188,11 @@ function saveFile(name, content, type) {
     });
   });
 
+  for (const row of tables.flatMap(table => original.get(table).flat())) {
+    const { axis, level } = JSON.parse(row.cells[0]?.dataset.parts ?? "{}");
+    if (axis !== undefined && level !== undefined) Object.assign(row.dataset, { axis, level });
+  }
+
   pageState.restore(() => {
     const orders = new Map(pageState.list("sort").map(text => { const [, id, column, way] = /^(.*):(\d+):(up|down)$/.exec(text) ?? []; return [id, [Number(column) - 1, way === "up" ? 1 : -1]]; }));
     for (const table of tables) {
@@ -211,8 +217,11 @@ function saveFile(name, content, type) {
 
 // Folded parts: remembered when opened, opened for a link into them and for print.
 {
-  const folds = [...document.querySelectorAll("main details")];
-  const nameOf = fold => fold.id || fold.querySelector("[id]")?.id || "";
+  const folds = [...document.querySelectorAll("details")];
+  const nameOf = fold => {
+    const row = fold.closest("[id]");
+    return fold.id || fold.querySelector("[id]")?.id.replace(/^caption-/, "") || (row ? `${row.id}.${[...row.querySelectorAll("details")].indexOf(fold)}` : "");
+  };
   const openAtFirst = new Set(folds.filter(fold => fold.open));
   let closedBeforePrint = null;
 
@@ -228,14 +237,17 @@ function saveFile(name, content, type) {
     closedBeforePrint = null;
   });
 
-  function reveal(id) {
+  function reveal(id, behavior = "auto") {
     const target = document.getElementById(id);
     if (!target) return;
+    // The row of a level opens, too; other rows of its axis are folded by the part before them.
+    target.closest("tr")?.querySelector("details")?.setAttribute("open", "");
+    target.closest(".folded")?.previousElementSibling.querySelector(".fold details")?.setAttribute("open", "");
     for (let node = target; node; node = node.parentElement) {
       if (node.localName === "details") node.open = true;
       if (node.localName === "tr") node.hidden = false;
     }
-    target.scrollIntoView({ block: /^(h\d|section|main|header)$/.test(target.localName) ? "start" : "center" });
+    target.scrollIntoView({ block: /^(h\d|section|main|header)$/.test(target.localName) ? "start" : "center", behavior });
     target.classList.add("flash");
     setTimeout(() => target.classList.remove("flash"), 2000);
   }
@@ -247,7 +259,10 @@ function saveFile(name, content, type) {
 
   pageState.restore(restoreFolds);
   // When all scripts have filled the page, places stay where they are.
-  addEventListener("load", () => pageState.restore(() => reveal(pageState.anchor)));
+  addEventListener("load", () => {
+    reveal(pageState.anchor, "instant");
+    addEventListener("hashchange", () => reveal(pageState.anchor));
+  });
   document.addEventListener("click", event => {
     const link = event.target.closest?.('a[href^="#"]');
     // The same link again changes no address, and leads there all the same.
@@ -277,24 +292,33 @@ function saveFile(name, content, type) {
     const target = document.getElementById(decodeURIComponent(link.hash.slice(1)));
     if (target) sections.set(/^h\d$/.test(target.localName) ? target.closest("section, header") ?? target : target, link);
   }
-  const inView = new Set();
-  const observer = new IntersectionObserver(changes => {
-    for (const { target, isIntersecting } of changes) if (isIntersecting) inView.add(target); else inView.delete(target);
-    const current = sections.get([...sections.keys()].filter(section => inView.has(section)).at(-1));
-    if (!current) return;
-    for (const link of sections.values()) if (link === current) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
-    // Where the list is a bar that scrolls, the section in view is in it.
-    const bar = current.closest("nav"), place = current.getBoundingClientRect(), frame = bar.getBoundingClientRect();
-    bar.scrollBy({ left: place.left + place.width / 2 - frame.left - frame.width / 2, top: place.top < frame.top || place.bottom > frame.bottom ? place.top - frame.top - frame.height / 2 : 0, behavior: "instant" });
-  }, { rootMargin: "0px 0px -65% 0px" });
-  for (const section of sections.keys()) observer.observe(section);
+  let frame = 0, chosen = null;
+  function markCurrent() {
+    frame = 0;
+    // A line below the top of the window, which comes down to its foot at the end of the page.
+    const rest = document.documentElement.scrollHeight - innerHeight - scrollY;
+    const line = innerHeight * Math.max(0.15, 1 - 2.5 * rest / innerHeight);
+    const passed = [...sections].filter(([section, link]) => link.getClientRects().length && !section.closest("details:not([open])") && section.getBoundingClientRect().top <= line);
+    const current = chosen ?? passed.at(-1)?.[1];
+    for (const link of sections.values()) if (link !== current) link.removeAttribute("aria-current");
+    if (!current || current.hasAttribute("aria-current")) return;
+    current.setAttribute("aria-current", "true");
+    // Where the list is a bar or a column that scrolls, the section in view is in it.
+    const bar = current.closest("nav"), place = current.getBoundingClientRect(), box = bar.getBoundingClientRect();
+    if (bar.scrollWidth > bar.clientWidth) bar.scrollLeft += place.left + place.width / 2 - box.left - box.width / 2;
+    if (place.top < box.top || place.bottom > box.bottom) bar.scrollTop += place.top - box.top - box.height / 2;
+  }
+  for (const name of ["scroll", "resize", "load", "toggle"]) addEventListener(name, () => { frame ||= requestAnimationFrame(markCurrent); }, { passive: true, capture: true });
+  // The end of the page may come before a section is at the top: what was asked for counts.
+  for (const link of sections.values()) link.addEventListener("click", () => { chosen = link; markCurrent(); });
+  for (const name of ["wheel", "touchmove", "keydown"]) addEventListener(name, () => { chosen = null; }, { passive: true });
 }
 
 // Units and measures: two buttons each, where the page has both.
 {
   const CHOICES = {
-    measure: [["outcome", "Loss"], ["second", "Metric"]],
-    unit: [["percent", "Change in %"], ["ratio", "Ratio ×"]],
+    measure: ["outcome", "second"].map((value, i) => [value, document.querySelector(`th.by-${value}:not(.other)`)?.textContent ?? ["loss", "metric"][i]]),
+    unit: [["percent", "%"], ["ratio", "ratio"]],
   };
   const prefix = { measure: "by", unit: "in" };
   const root = document.documentElement, hint = document.querySelector(".hint");
@@ -303,7 +327,7 @@ function saveFile(name, content, type) {
   for (const [key, choices] of Object.entries(CHOICES)) {
     if (!choices.every(([value]) => document.querySelector(`.${prefix[key]}-${value}`))) continue;
     const buttons = choices.map(([value, label]) => {
-      const button = make("button", { type: "button", value }, root.dataset[`${value}Name`] ?? label);
+      const button = make("button", { type: "button", value }, label);
       button.addEventListener("click", () => { pageState.set(key, value === choices[0][0] ? "" : value); show(); });
       return button;
     });
@@ -322,14 +346,16 @@ function saveFile(name, content, type) {
 const readMarks = (() => {
   const NEAR = 14;
   const GROUPS = ".picture, table, svg";
-  const keyOf = node => node.dataset.axis && node.dataset.level !== undefined ? `${node.dataset.axis}:${node.dataset.level}` : "";
+  // A level is written axis:level; a cell of a heat map has two of them.
+  const keysOf = ({ dataset: { axis, level, otherAxis, otherLevel } }) => [[axis, level], [otherAxis, otherLevel]].filter(pair => pair[0] && pair[1] !== undefined).map(pair => pair.join(":"));
+  const keyOf = node => keysOf(node)[0] ?? "";
   const levelNode = node => node?.closest?.("[data-axis][data-level]");
-  const nodesOf = keys => keys.length ? [...document.querySelectorAll("[data-axis][data-level]")].filter(node => keys.includes(keyOf(node))) : [];
+  const nodesOf = keys => keys.length ? [...document.querySelectorAll("[data-axis][data-level]")].filter(node => keysOf(node).some(key => keys.includes(key))) : [];
   const isVisible = node => node.getClientRects().length > 0 && getComputedStyle(node).visibility === "visible";
   const series = new WeakMap();
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
   const chip = make("p", { id: "pinned", role: "status" });
-  let shownMark = null, point = -1, pointer = "mouse", pointed = "", focused = "";
+  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", at = [], active = "";
   document.body.append(tip, chip);
 
   function pointsOf(mark) {
@@ -346,23 +372,27 @@ const readMarks = (() => {
     return new DOMPoint(x, y).matrixTransform((mark.ownerSVGElement ?? mark).getScreenCTM());
   }
 
-  function showDot(mark, at) {
-    document.querySelectorAll(".dot").forEach(dot => dot.remove());
-    if (!at) return;
-    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-    for (const [name, value] of Object.entries({ class: "dot", cx: at[0], cy: at[1], r: 3.5 })) dot.setAttribute(name, value);
-    mark.ownerSVGElement.append(dot);
+  // Above all others: a dot on the point of a curve, a frame around a cell.
+  function showSign(mark, at) {
+    document.querySelectorAll(".mark-sign").forEach(sign => sign.remove());
+    if (!at && mark?.localName !== "path") return;
+    const svg = mark.ownerSVGElement, sign = document.createElementNS("http://www.w3.org/2000/svg", at ? "circle" : "rect");
+    const box = mark.getBoundingClientRect(), toSVG = svg.getScreenCTM().inverse();
+    const [start, end] = [[box.left, box.top], [box.right, box.bottom]].map(([x, y]) => new DOMPoint(x, y).matrixTransform(toSVG));
+    const shape = at ? { cx: at[0], cy: at[1], r: 3.5 } : { x: start.x, y: start.y, width: end.x - start.x, height: end.y - start.y };
+    for (const [name, value] of Object.entries({ class: "mark-sign", ...shape })) sign.setAttribute(name, value);
+    svg.append(sign);
   }
 
   // `index` is the point of a curve; `x` where the pointer is on a wide mark.
   function show(mark, index = -1, x = null) {
-    const at = pointsOf(mark)[index], text = at?.[2] ?? mark.dataset.text;
+    const at = pointsOf(mark)[index], text = at ? [mark.dataset.axis, `${mark.dataset.level},`, at[2]].filter(Boolean).join(" ") : mark.dataset.text;
     if (!text) return hide();
     if (shownMark !== mark || point !== index) {
       tip.textContent = text;
       // The label of a mark is read when it gets the focus; a point of a curve has none.
       tip.setAttribute("aria-live", at ? "polite" : "off");
-      showDot(mark, at);
+      showSign(mark, at);
     }
     [shownMark, point] = [mark, index];
     tip.hidden = false;
@@ -378,7 +408,7 @@ const readMarks = (() => {
 
   function hide() {
     tip.hidden = true;
-    showDot();
+    showSign();
     [shownMark, point] = [null, -1];
   }
 
@@ -386,34 +416,35 @@ const readMarks = (() => {
   function find(target, x, y) {
     const direct = target.closest?.(".mark");
     if (direct && !direct.dataset.series) return [direct, -1];
-    const picture = target.closest?.("svg");
-    let best = [direct, -1], least = NEAR;
-    for (const mark of picture?.querySelectorAll(".mark") ?? []) {
-      if (!isVisible(mark)) continue;
-      if (mark.dataset.series) {
-        const reach = mark === direct ? Infinity : NEAR;
-        pointsOf(mark).forEach((at, index) => {
-          const place = onScreen(mark, at), distance = Math.hypot(place.x - x, place.y - y);
-          if (distance < Math.min(best[0] === direct && direct && best[1] < 0 ? reach : least, reach)) [best, least] = [[mark, index], distance];
-        });
-      } else {
-        const box = mark.getBoundingClientRect();
-        const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
-        if (distance < least) [best, least] = [[mark, -1], distance];
-      }
+    let picture = target.closest?.("svg");
+    while (picture?.ownerSVGElement) picture = picture.ownerSVGElement;
+    // On a curve, the nearest of its points, however far; beside one, only a point close by.
+    let best = null, least = direct ? Infinity : NEAR;
+    for (const mark of direct ? [direct] : picture?.querySelectorAll(".mark") ?? []) {
+      const box = mark.getBoundingClientRect(), points = pointsOf(mark);
+      const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+      if (distance >= least || !isVisible(mark)) continue;
+      if (!points.length) [best, least] = [[mark, -1], distance];
+      points.forEach((at, index) => {
+        const place = onScreen(mark, at), distance = Math.hypot(place.x - x, place.y - y);
+        if (distance < least) [best, least] = [[mark, index], distance];
+      });
     }
-    return best[0] ? best : null;
+    return best;
   }
 
   // Highlighting.
   const pinned = () => pageState.get("pin");
 
-  function highlight() {
-    const keys = [...new Set([pointed || focused, pinned()])].filter(Boolean);
-    document.querySelectorAll(".lit, .has-lit").forEach(node => node.classList.remove("lit", "has-lit"));
-    for (const node of nodesOf(keys)) {
-      node.classList.add("lit");
-      node.closest("figure svg, figure table")?.classList.add("has-lit");
+  function highlight(key = active) {
+    active = key;
+    const lit = nodesOf([active, pinned()].filter(Boolean));
+    document.querySelectorAll(".lit, .dim").forEach(node => node.classList.remove("lit", "dim"));
+    for (const node of lit) node.classList.add("lit");
+    // The other levels of the same axis step back where this one is in a figure.
+    for (const picture of new Set(lit.map(node => node.closest("figure svg")).filter(Boolean))) {
+      const axes = new Set(lit.filter(node => picture.contains(node)).map(node => node.dataset.axis));
+      for (const node of picture.querySelectorAll("[data-axis]:not(.lit)")) if (axes.has(node.dataset.axis)) node.classList.add("dim");
     }
   }
 
@@ -461,7 +492,7 @@ const readMarks = (() => {
 
   function prepare(group) {
     const picture = group.matches(".picture") ? group : group.closest(".picture");
-    for (const svg of group.matches("svg") ? [group] : group.querySelectorAll("svg")) {
+    for (const svg of group.matches("svg") ? [group] : group.querySelectorAll("svg:has(.mark, .legend-entry)")) {
       svg.removeAttribute("aria-hidden");
       svg.setAttribute("role", "group");
       svg.querySelectorAll("text").forEach(text => text.setAttribute("aria-hidden", "true"));
@@ -533,42 +564,50 @@ const readMarks = (() => {
     const node = event.target, mark = node.closest?.(".mark");
     if (mark && mark !== shownMark) show(mark, pointsOf(mark).length - 1);
     else if (!mark) hide();
-    focused = keyOf(levelNode(node) ?? document.body);
-    highlight();
+    highlight(keyOf(levelNode(node) ?? document.body));
   });
-  document.addEventListener("focusout", () => { focused = ""; hide(); highlight(); });
+  document.addEventListener("focusout", () => { hide(); highlight(""); });
 
   let frame = 0;
   document.addEventListener("pointermove", event => {
-    if (event.pointerType === "touch" || frame) return;
+    // A page that scrolls below a pointer at rest moves no pointer.
+    if (event.pointerType === "touch" || frame || (event.clientX === at[0] && event.clientY === at[1])) return;
+    at = [event.clientX, event.clientY];
     frame = requestAnimationFrame(() => {
       frame = 0;
       const hit = find(event.target, event.clientX, event.clientY);
       if (hit) show(hit[0], hit[1], event.clientX);
       else if (shownMark && shownMark !== document.activeElement) hide();
       const key = keyOf(hit?.[0] ?? levelNode(event.target) ?? document.body);
-      if (key !== pointed) { pointed = key; highlight(); }
+      if (key !== active) highlight(key);
     });
   });
-  document.addEventListener("pointerdown", event => { pointer = event.pointerType; });
+  document.addEventListener("pointerdown", event => {
+    pointer = event.pointerType;
+    shownBefore = [shownMark, point];
+  });
   document.addEventListener("click", event => {
     if (event.target.closest?.("a, button, summary, input, select, label, textarea") || getSelection().toString()) return;
     const hit = event.detail ? find(event.target, event.clientX, event.clientY) : null;
     const entry = event.target.closest?.(".legend-entry");
-    const isNew = hit && (hit[0] !== shownMark || hit[1] !== point);
+    const isNew = hit && hit.some((part, i) => part !== shownBefore[i]);
     if (entry) return toggleLevel(keyOf(entry));
     if (hit) show(hit[0], hit[1], event.clientX);
     // A first touch shows, a second one pins; a touch elsewhere closes.
     if (pointer === "touch") {
       if (!hit && tip.hidden === false) hide();
-      pointed = keyOf(hit?.[0] ?? document.body);
-      highlight();
+      highlight(keyOf(hit?.[0] ?? document.body));
       if (isNew) return;
     }
     const key = keyOf(hit?.[0] ?? event.target.closest?.("tr[data-axis][data-level]") ?? document.body);
     if (key) pin(key);
   });
-  for (const name of ["scroll", "resize"]) addEventListener(name, () => { if (shownMark && !tip.hidden) shownMark === document.activeElement ? show(shownMark, point) : hide(); }, { passive: true, capture: true });
+  for (const name of ["scroll", "resize"]) addEventListener(name, () => {
+    if (!shownMark || tip.hidden) return;
+    if (shownMark === document.activeElement) return show(shownMark, point);
+    hide();
+    highlight("");
+  }, { passive: true, capture: true });
 
   // For pictures that come later.
   function read(root = document) {
@@ -594,7 +633,7 @@ const readMarks = (() => {
       const style = getComputedStyle(node);
       for (const name of LOOKS) nodes[i].style.setProperty(name, style.getPropertyValue(name));
     });
-    copy.querySelectorAll(".dot").forEach(dot => dot.remove());
+    copy.querySelectorAll(".mark-sign").forEach(sign => sign.remove());
     for (const node of [copy, ...nodes]) for (const { name } of [...node.attributes]) if (/^(tabindex|role|aria-|focusable|class|data-series)/.test(name)) node.removeAttribute(name);
     const { width, height, x, y } = svg.viewBox.baseVal, style = getComputedStyle(svg);
     const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
@@ -607,28 +646,39 @@ const readMarks = (() => {
     return new XMLSerializer().serializeToString(copy).replace(/var\((--[\w-]+)\)/g, (_, name) => root.getPropertyValue(name).trim());
   }
 
+  // A copy of HTML as an SVG: what is shown of it, with the styles of the page.
+  function photograph(node) {
+    const copy = node.cloneNode(true), style = getComputedStyle(node), paper = getComputedStyle(document.body).backgroundColor;
+    const { top, width: inside } = node.getBoundingClientRect(), width = inside + 24;
+    const height = node.querySelector(".save").getBoundingClientRect().top - top + 24;
+    const nodes = [...copy.querySelectorAll("*")];
+    [...node.querySelectorAll("*")].forEach((each, i) => { if (!each.getClientRects().length && !each.closest("symbol")) nodes[i].remove(); });
+    copy.querySelectorAll(".flash").forEach(row => row.classList.remove("flash"));
+    copy.querySelector(".save").remove();
+    const looks = make("style", {}, [...document.querySelectorAll("style")].map(sheet => sheet.textContent).join("\n"));
+    const body = make("div", { style: `font: ${style.font}; color: ${style.color}; padding: 12px; width: ${width}px` }, looks, copy);
+    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" style="background: ${paper}"><foreignObject width="100%" height="100%">${new XMLSerializer().serializeToString(body)}</foreignObject></svg>`;
+  }
+
   async function toPNG(source) {
-    const image = new Image();
-    image.src = source.startsWith("<svg") ? `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}` : source;
+    const image = new Image(), isDrawing = source.startsWith("<svg");
+    image.src = isDrawing ? `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}` : source;
     await image.decode();
-    const canvas = make("canvas"), scale = source.startsWith("<svg") ? 2 : 1;
+    // Sharp in a paper, too, however small it is on this screen.
+    const canvas = make("canvas"), scale = isDrawing ? Math.min(4, Math.max(2, 1600 / image.naturalWidth)) : 1;
     [canvas.width, canvas.height] = [image.naturalWidth * scale, image.naturalHeight * scale];
     canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
     return new Promise((resolve, reject) => canvas.toBlob(blob => blob ? resolve(blob) : reject(new Error("no picture")), "image/png"));
   }
 
-  const names = new Set();
-  for (const figure of document.querySelectorAll("figure:has(svg, img)")) {
-    const title = figure.closest("section, .part")?.querySelector("h2, h3, h4")?.firstChild?.textContent ?? document.title;
-    const base = figure.id || title.trim().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "figure";
-    let name = base;
-    for (let n = 2; names.has(name); n++) name = `${base}-${n}`;
-    names.add(name);
+  for (const figure of document.querySelectorAll("figure:has(svg, img), .forest")) {
+    const name = figure.id.replace(/^figure-/, "") || "figure", isDrawing = figure.matches("figure");
     const source = () => {
+      if (!isDrawing) return photograph(figure);
       const svg = [...figure.querySelectorAll("svg")].find(each => each.getClientRects().length);
       return svg ? standalone(svg) : figure.querySelector("img").src;
     };
-    const bar = make("p", { class: "save" });
+    const bar = make("div", { class: "save" });
     const add = (label, act) => {
       const button = make("button", { type: "button", "aria-label": `${label}: ${name}` }, label);
       button.addEventListener("click", async () => { try { answer(button, await act()); } catch { answer(button, "not possible here"); } });
@@ -638,7 +688,7 @@ const readMarks = (() => {
       await navigator.clipboard.write([new ClipboardItem({ "image/png": toPNG(source()) })]);
       return "copied";
     });
-    if (figure.querySelector("svg")) add("Save SVG", () => { saveFile(`${name}.svg`, source(), "image/svg+xml"); return "saved"; });
+    if (isDrawing && figure.querySelector("svg")) add("Save SVG", () => { saveFile(`${name}.svg`, source(), "image/svg+xml"); return "saved"; });
     add("Save PNG", async () => { saveFile(`${name}.png`, await toPNG(source()), "image/png"); return "saved"; });
     figure.append(bar);
   }

@@ -1,0 +1,191 @@
+"""What an open row of the forest plot says of its level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.analysis import UNDECIDED
+from ablations.analysis.costs import run_costs
+from ablations.analysis.interactions import UNKNOWN
+from ablations.report.data import ReportData
+from ablations.report.forest_scale import MeasureName, Reading, Strip, Writer
+from ablations.report.formatting import NARROW, TIMES, format_count, format_p
+
+Row = Mapping[str, Any]
+Key = tuple[str, str]
+NOT_COMPARED = "not compared"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A fact about a level: what it is about, the fact in either unit, and whether it warns."""
+
+    term: str
+    text: Reading
+    is_warning: bool = False
+    lines: tuple[tuple[str, Reading], ...] = ()
+    """The fact level by level, in place of a text."""
+
+    @classmethod
+    def plain(cls, term: str, text: str, *, is_warning: bool = False) -> Note:
+        """A fact that is the same in either unit."""
+        return cls(term, Reading(text, text), is_warning)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run costs at a level against its control."""
+
+    ratio: float
+    low: float
+    high: float
+    step_ratio: float
+    is_certain: bool
+
+    @property
+    def text(self) -> str:
+        """The ratio as the table shows it."""
+        return f"{TIMES}{self.ratio:.2f}"
+
+    def describe(self) -> str:
+        """Say it in words, with its interval and the cost of one step."""
+        ends = ""
+        if math.isfinite(self.low):
+            ends = f" ({TIMES}{self.low:.2f} to {TIMES}{self.high:.2f})"
+        noise = "" if self.is_certain else ", no more than timings differ by chance"
+        if not math.isfinite(self.low):
+            noise = ", too few timings for an interval"
+        step = "; by the seconds of training runs"
+        if math.isfinite(self.step_ratio):
+            step = f"; one step {TIMES}{self.step_ratio:.2f}"
+        return f"{self.text} that of the control{ends}{noise}{step}"
+
+
+def list_costs(data: ReportData) -> dict[Key, Cost]:
+    """Return what a run costs at each level, as far as it was timed."""
+    names = ("ratio", "low", "high", "step_ratio", "is_certain")
+    return {
+        (row["axis"], row["level"]): Cost(*(row[name] for name in names))
+        for row in run_costs(data.costs, data.untuned).to_dict("records")
+        if math.isfinite(row["ratio"])
+    }
+
+
+def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
+    """Map each level to the axes that its effect depends on, most first, these to their levels, and
+    these to the effect there: a row of ``simple_effects``.
+    """
+    moderators = {
+        (row["axis"], row["level"]): row["depends_on"].split(", ")
+        for row in data.effects.to_dict("records")
+        if row["depends_on"] not in ("", UNKNOWN)
+    }
+    conditions: dict[Key, dict[str, dict[str, Row]]] = {key: {} for key in moderators}
+    axes = {axis for names in moderators.values() for axis in names}
+    simple = data.simple[data.simple["given"].isin(axes)] if axes else data.simple.iloc[:0]
+    for row in simple.to_dict("records"):
+        key = row["axis"], row["level"]
+        if row["given"] in moderators.get(key, ()) and math.isfinite(row["effect"]):
+            conditions[key].setdefault(row["given"], {})[row["given_level"]] = row
+    return {
+        key: {axis: by_axis[axis] for axis in moderators[key] if axis in by_axis}
+        for key, by_axis in conditions.items()
+    }
+
+
+def describe_missing(row: Row) -> str:
+    """Say why a level has no effect: all its pairs diverged, or it has none."""
+    if not row.get("pairs", 1):
+        return "no pair of runs to compare"
+    if row.get("diverged") and not row["survivors"]:
+        return f"diverged in {row['diverged']:,} of {format_count(int(row['pairs']), 'run')}"
+    return "no pair survived"
+
+
+def list_notes(
+    row: Row,
+    data: ReportData,
+    strips: Mapping[MeasureName, Strip],
+    conditions: Mapping[str, Mapping[str, Row]],
+    cost: Cost | None,
+) -> Iterator[Note]:
+    """Say what a row's level is, how certain its effect is, and what that rests on."""
+    if row["caution"]:
+        yield Note.plain("caution", row["caution"], is_warning=True)
+    if not row["pairs"]:
+        yield Note.plain("not compared", str(row["left_out"]), is_warning=True)
+    yield from _describe_estimates(row, data, strips)
+    yield from _describe_conditions(conditions, data)
+    yield from _describe_counts(row)
+    if cost:
+        yield Note.plain("cost of a run", cost.describe())
+    if caption := data.metadata.captions.get(row["axis"], {}).get(row["level"], ""):
+        yield Note.plain("what it is", caption)
+
+
+def _describe_estimates(
+    row: Row, data: ReportData, strips: Mapping[MeasureName, Strip]
+) -> Iterator[Note]:
+    """The interval of each measure, the robust estimate, and p."""
+    for strip in strips.values():
+        if strip.has_interval:
+            yield Note(f"95 % interval of {strip.outcome}", strip.interval)
+    is_log = data.design.scale == "log"
+    if "outcome" in strips and math.isfinite(row["robust_low"]):
+        ends = [row[name] for name in ("robust", "robust_low", "robust_high")]
+        estimate, low, high = map(math.expm1, ends) if is_log else ends
+        writer = strips["outcome"].writer
+        first, both = writer.write(estimate), writer.write_interval(low, high)
+        texts = (f"{a}, {b}" for a, b in zip(first.texts, both.texts, strict=True))
+        yield Note("robust estimate", Reading(*texts))
+    if row["seeds"]:
+        yield Note.plain("adjusted p", format_p(row))
+    if row["verdict"] == UNDECIDED and row["seeds"] >= 2 and row["more"] > 0:
+        more = format_count(int(row["more"]), "more seed")
+        yield Note.plain("what would decide it", f"about {more}")
+
+
+def _describe_conditions(
+    conditions: Mapping[str, Mapping[str, Row]], data: ReportData
+) -> Iterator[Note]:
+    """The effect at each level of the axes that it depends on."""
+    is_log = data.design.scale == "log"
+    name = "change" if is_log else "effect"
+    changes = [row[name] for rows in conditions.values() for row in rows.values()]
+    writer = Writer.from_margin(data.design.margin, changes, is_log=is_log)
+    for axis, rows in conditions.items():
+        lines = tuple((level, writer.write(row[name])) for level, row in rows.items())
+        yield Note(f"depends on {axis}", Reading("", ""), lines=lines)
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.0f}{NARROW}%"
+
+
+def _describe_counts(row: Row) -> Iterator[Note]:
+    """The pairs behind an effect, how many were better, diverged or are identical."""
+    if not row["pairs"]:
+        return
+    pairs, seeds = (format_count(int(row[f"{name}s"]), name) for name in ("pair", "seed"))
+    text = f"{pairs} of runs in {seeds}"
+    if row["survivors"] < row["pairs"]:
+        text += f"; both survived in {row['survivors']:,}"
+    yield Note.plain("compared", text)
+    if math.isfinite(row["better"]):
+        cells = format_count(int(row["cells"]), "setting")
+        yield Note.plain(
+            "better in", f"{_share(row['better'])} of seeds, {_share(row['helped'])} of {cells}"
+        )
+    if row["diverged"] or row["control_diverged"]:
+        text = f"{row['diverged']:,} of {format_count(int(row['pairs']), 'run')}"
+        text += f", at the control {row['control_diverged']:,}"
+        yield Note.plain("diverged", text)
+    if row["identical"]:
+        text = f"{row['identical']:,} of {pairs} are identical to the last bit"
+        yield Note.plain("identical", text, is_warning=row["identical"] == row["pairs"])
+    if row["confounded_with"]:
+        text = f"cannot be told from {row['confounded_with']}"
+        yield Note.plain("confounded", text, is_warning=True)

@@ -1,0 +1,244 @@
+"""The forest plot-table in characters: for a terminal, a pipe and a file."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from rich.cells import cell_len
+from rich.text import Text
+
+from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
+from ablations.analysis.interactions import UNKNOWN
+from ablations.report.forest_notes import NOT_COMPARED, describe_missing
+from ablations.report.forest_scale import Unit, Writer, choose_scale, choose_unit
+from ablations.report.formatting import NARROW, NOTHING, format_p, name_outcome
+from ablations.report.strengths import describe_level
+from ablations.results.answer import Chart, ChartRow
+from ablations.results.metadata import StudyMetadata
+
+Row = Mapping[str, Any]
+
+GLYPHS = {HELPS: "✓", HURTS: "✗", EQUAL: "=", UNDECIDED: "?"}
+DOTS = {HELPS: "●", HURTS: "■", EQUAL: "◆", UNDECIDED: "○"}
+COLOURS = {HELPS: "cyan", HURTS: "red", EQUAL: "", UNDECIDED: "bright_black"}
+ASCII = str.maketrans("✓✗●■◆○─┼┆◀▶┴", "+x*##o-||<>-")
+"""What stands in for characters that a terminal cannot show."""
+MOST_STRIP, FEWEST_STRIP = 60, 13
+"""Characters of the widest and the narrowest plot."""
+GAP = "  "
+WIDE = 100
+"""Characters of a line from which on it has room for the verdicts in words."""
+
+
+def outline_chart(
+    rows: Sequence[Row],
+    metadata: StudyMetadata | None,
+    write_p: Callable[[Row], str],
+    *,
+    outcome: str,
+    margin: float,
+    is_log: bool,
+    is_higher_better: bool,
+) -> Chart:
+    """Describe the forest plot-table of a table of effects, its positions in percent.
+
+    ``rows`` have ``axis, level, control, verdict, effect, low, high`` and, on the log scale, the
+    ``change`` of each; ``margin`` is in the unit of the changes.
+    """
+    compared = [row for row in rows if math.isfinite(row["effect"])]
+    scale = choose_scale(compared, math.log1p(margin) if is_log else margin, is_log=is_log)
+    unit = choose_unit(row["effect"] for row in compared) if is_log else "percent"
+    names = ("change", "change_low", "change_high") if is_log else ("effect", "low", "high")
+    writer = Writer.from_margin(margin, (row[names[0]] for row in compared), is_log=is_log)
+    sign = -1 if is_higher_better else 1
+    order = {axis: i for i, axis in enumerate(dict.fromkeys(row["axis"] for row in rows))}
+    ranked = sorted(rows, key=lambda row: (order[row["axis"]], _rank(sign * row["effect"])))
+    return Chart(
+        outcome=outcome,
+        zero=scale.zero,
+        ticks=tuple((tick.at, tick.text.by(unit)) for tick in scale.ticks),
+        is_higher_better=is_higher_better,
+        rows=tuple(
+            ChartRow(
+                axis=row["axis"],
+                control=describe_level(metadata, row["axis"], row["control"]),
+                name=describe_level(metadata, row["axis"], row["level"]),
+                verdict=row["verdict"] if row.get("pairs", 1) else NOT_COMPARED,
+                at=_place(scale.place, row["effect"]),
+                start=_place(scale.place, row["low"]),
+                end=_place(scale.place, row["high"]),
+                outside=scale.side(row["effect"]),
+                change=writer.write(row[names[0]]).by(unit),
+                interval=_write_interval(writer, row[names[1]], row[names[2]], unit),
+                p=_shorten_p(write_p(row)),
+                missing="" if math.isfinite(row["effect"]) else describe_missing(row),
+            )
+            for row in ranked
+        ),
+    )
+
+
+def outline_effects(effects: pd.DataFrame, design: Design, metadata: StudyMetadata | None) -> Chart:
+    """Describe the forest plot-table of main effects."""
+    return outline_chart(
+        effects.to_dict("records"),
+        metadata,
+        format_p,
+        outcome=name_outcome(design.outcome),
+        margin=design.margin,
+        is_log=design.scale == "log",
+        is_higher_better=design.higher_is_better,
+    )
+
+
+def list_exceptions(effects: pd.DataFrame) -> Iterator[str]:
+    """Name the levels whose effect is an average over different ones, and those that diverged."""
+    rows = effects.to_dict("records")
+    averages = [
+        f"{row['axis']} {row['level']} (on {row['depends_on']})"
+        for row in rows
+        if row["depends_on"] not in ("", UNKNOWN)
+    ]
+    if averages:
+        yield f"Averages, as the effect depends on another axis: {'; '.join(averages)}."
+    diverged = [
+        f"{row['axis']} {row['level']} {row['diverged']:,} of {row['pairs']:,}"
+        f" (control {row['control_diverged']:,})"
+        for row in rows
+        if row["diverged"] or row["control_diverged"]
+    ]
+    if diverged:
+        yield f"Diverged: {'; '.join(diverged)}."
+
+
+def _rank(effect: float) -> float:
+    return effect if math.isfinite(effect) else math.inf
+
+
+def _shorten_p(text: str) -> str:
+    """Leave out why there is no p, which the sentences say."""
+    return text.replace("< ", "<") if any(map(str.isdigit, text)) else NOTHING
+
+
+def _place(place: Callable[[float], float], effect: float) -> float | None:
+    return place(effect) if math.isfinite(effect) else None
+
+
+def _write_interval(writer: Writer, low: float, high: float, unit: Unit) -> str:
+    """Write both ends, a unit of percent only once."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return NOTHING
+    return writer.write_interval(low, high).by(unit).replace(f"{NARROW}% to", " to")
+
+
+def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
+    """Yield the lines of a forest plot-table, none wider than ``width`` characters."""
+    first = 0 if width >= WIDE else 1  # in a short line the glyphs say the verdicts
+    headings = ("verdict", "change", "95 % interval", "adj. p")[first:]
+    rows = [(row.verdict, row.change, row.interval, row.p)[first:] for row in chart.rows]
+    columns = zip(*rows, strict=True)
+    widths = [
+        max(map(cell_len, (heading, *texts)))
+        for heading, texts in zip(headings, columns, strict=True)
+    ]
+    name_width = max(cell_len(row.name) for row in chart.rows) + 2
+    room = width - sum(widths) - len(GAP) * (len(widths) + 1)
+    strip_width = min(max(room - name_width, FEWEST_STRIP), MOST_STRIP)
+    name_width = min(name_width, room - strip_width)
+    left = name_width + len(GAP) + strip_width
+    yield Text(f"Change of {chart.outcome}, each level against its control", style="bold")
+    yield Text(_justify("", left) + _join_numbers(headings, widths), style="bright_black")
+    axis = ""
+    for row, texts in zip(chart.rows, rows, strict=True):
+        if row.axis != axis:
+            axis = row.axis
+            head = Text().append(axis, style="bold").append(f" against {row.control}")
+            yield from _cut(head, chart, name_width, strip_width)
+        numbers = _join_numbers(texts, widths)
+        yield from _draw_row(chart, row, name_width, strip_width, numbers)
+    yield from _draw_scale(chart, name_width + len(GAP), strip_width)
+    present = {row.verdict for row in chart.rows}
+    words = [(glyph, verdict) for verdict, glyph in GLYPHS.items() if verdict in present]
+    yield Text(GAP).join(Text(f"{glyph} {word}", style=COLOURS[word]) for glyph, word in words)
+
+
+def _cut(head: Text, chart: Chart, name_width: int, strip_width: int) -> Iterator[Text]:
+    """Draw the line that names an axis, with no change where there is room for it."""
+    zero = name_width + len(GAP) + _column(chart.zero, strip_width)
+    if cell_len(head.plain) < zero:
+        head.append(" " * (zero - cell_len(head.plain)) + "┆", style="bright_black")
+    yield head
+
+
+def _draw_row(
+    chart: Chart, row: ChartRow, name_width: int, strip_width: int, numbers: str
+) -> Iterator[Text]:
+    """Draw one level; a name that is too long goes on below."""
+    colour = COLOURS.get(row.verdict, "")
+    first, *others = textwrap.wrap(row.name, name_width - 2, break_on_hyphens=False) or [""]
+    line = Text().append(f"{GLYPHS.get(row.verdict, ' ')} ", style=colour)
+    line.append(_justify(first, name_width - 2) + GAP)
+    if row.missing:
+        line.append(row.missing)
+    else:
+        line.append_text(_draw_strip(chart, row, strip_width)).append(numbers)
+    yield line
+    for text in others:
+        yield Text(f"  {text}")
+
+
+def _draw_strip(chart: Chart, row: ChartRow, width: int) -> Text:
+    """Draw the interval, the dot on it, and the line of no change."""
+    characters = [" "] * width
+    if row.start is not None and row.end is not None:
+        for i in range(_column(row.start, width), _column(row.end, width) + 1):
+            characters[i] = "─"
+    zero = _column(chart.zero, width)
+    characters[zero] = "┼" if characters[zero] == "─" else "┆"
+    if row.start == 0 and characters[0] == "─":
+        characters[0] = "◀"
+    if row.end == 100 and characters[-1] == "─":
+        characters[-1] = "▶"
+    if row.at is not None:
+        ends = {"left": "◀", "right": "▶"}
+        dot = ends.get(row.outside, DOTS.get(row.verdict, "○"))
+        characters[_column(row.at, width)] = dot
+    strip = Text("".join(characters), style=COLOURS.get(row.verdict, ""))
+    if characters[zero] == "┆":
+        strip.stylize("bright_black", zero, zero + 1)
+    return strip
+
+
+def _draw_scale(chart: Chart, left: int, width: int) -> Iterator[Text]:
+    """Draw the ticks, their texts as far as these do not touch, and where it is better."""
+    line, texts = ["─"] * width, [" "] * (left + width + 12)
+    ticks = sorted(chart.ticks, key=lambda tick: abs(tick[0] - chart.zero))
+    for at, text in ticks:
+        column = _column(at, width)
+        start = max(left + column - len(text) // 2, 0)
+        if not "".join(texts[max(start - 2, 0) : start + len(text) + 2]).strip():
+            texts[start : start + len(text)] = text
+            line[column] = "┴"
+    yield Text(" " * left + "".join(line), style="bright_black")
+    yield Text("".join(texts).rstrip(), style="bright_black")
+    sides = ("worse", "better") if chart.is_higher_better else ("better", "worse")
+    room = width - sum(map(len, sides)) - 4
+    yield Text(f"{' ' * left}◀ {sides[0]}{' ' * max(room, 1)}{sides[1]} ▶")
+
+
+def _column(at: float, width: int) -> int:
+    return round(at / 100 * (width - 1))
+
+
+def _justify(text: str, width: int) -> str:
+    return text + " " * max(width - cell_len(text), 0)
+
+
+def _join_numbers(texts: Sequence[str], widths: Sequence[int]) -> str:
+    """Write texts right-aligned in columns."""
+    pairs = zip(texts, widths, strict=True)
+    return "".join(GAP + " " * (width - cell_len(text)) + text for text, width in pairs)

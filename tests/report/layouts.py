@@ -1,0 +1,57 @@
+"""What an open page looks like: boxes of its texts, contrast of its marks, headings on paper."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_SCRIPT = Path(__file__).with_name("layouts.js").read_text(encoding="utf-8")
+
+
+def _measure(page: Any, function: str) -> Any:
+    return page.evaluate(f"() => {{ {_SCRIPT}; return {function}(); }}")
+
+
+def find_overlaps(page: Any) -> list[tuple[str, str]]:
+    """List pairs of texts of an open page whose boxes overlap, those in SVG included."""
+    texts = sorted(_measure(page, "listTexts"), key=lambda text: text["box"][1])
+    pairs: list[tuple[str, str]] = []
+    active: list[dict[str, Any]] = []
+    for text in texts:
+        left, top, right, bottom = text["box"]
+        active = [other for other in active if other["box"][3] > top]
+        for other in active:
+            box = other["box"]
+            width = min(right, box[2]) - max(left, box[0])
+            height = min(bottom, box[3]) - max(top, box[1])
+            if width > 1 and height > 1:
+                pairs.append((other["text"], text["text"]))
+        active.append(text)
+    return pairs
+
+
+def measure_contrasts(page: Any) -> dict[str, float]:
+    """Measure the contrast of every visible mark of a page with what is behind it."""
+    return {mark["text"]: mark["contrast"] for mark in _measure(page, "listContrasts")}
+
+
+def find_stranded(page: Any) -> list[tuple[int, str]]:
+    """Print a page, and list headings that are the last on their sheet, with its number."""
+    pypdf = pytest.importorskip("pypdf")
+    page.emulate_media(media="print")
+    headings = {_squeeze(text) for text in _measure(page, "listHeadings")} - {""}
+    sheets = pypdf.PdfReader(io.BytesIO(page.pdf(format="A4"))).pages
+    stranded = []
+    for number, sheet in enumerate(sheets, 1):
+        text = _squeeze(sheet.extract_text())
+        ends = [heading for heading in headings if text.endswith(heading)]
+        stranded += [(number, heading) for heading in ends]
+    return stranded
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"\s+", "", text)

@@ -23,6 +23,7 @@ from matplotlib.transforms import Bbox
 
 from ablations.analysis.results import Results
 from ablations.report.data import ReportData, build_report_data
+from ablations.report.datasets import TasksData, build_tasks_data
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.figures.lines import spread_out
 from ablations.report.figures.panels import NARROW, WIDE, Canvas, FigureSpec
@@ -41,7 +42,7 @@ from ablations.report.style import (
     is_light,
     wrap_name,
 )
-from ablations.report.tasks_page import TasksData, build_tasks_data, list_tasks_figures
+from ablations.report.tasks_page import list_tasks_figures
 
 from .studies import make_metadata, make_results, several_tasks
 from .test_figures import UNUSUAL, metadata_of

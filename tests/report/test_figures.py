@@ -65,7 +65,7 @@ def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page
     assert dark in page.source
     names = {name for name, _ in THEME.values()}
     assert {f"--{name}" for name in names} <= set(re.findall(r"--fig-[a-z-]+", light))
-    inside = page.source[page.source.index("<figure>") : page.source.rindex("</figure>")]
+    inside = page.source[page.source.index("<figure") : page.source.rindex("</figure>")]
     assert set(re.findall(r"var\(--(fig-[a-z-]+)\)", inside)) <= names
     assert "#22262b" not in inside
     assert "#22262b" in (results.folder / "figures" / "main-effects.svg").read_text()

@@ -84,6 +84,17 @@ function listContrasts() {
       best = Math.max(best, contrast(inside, below));
       if (stroke) best = Math.max(best, contrast(over(stroke[0], stroke[1], below), below));
     }
+    // A cell of a heat map may be as pale as its value is small: its number must be legible on it.
+    const box = mark.getBoundingClientRect();
+    for (const text of mark.closest("svg").querySelectorAll("text")) {
+      const words = text.getBoundingClientRect(), fill = painted(text, "fill");
+      const [x, y] = [words.left + words.width / 2, words.top + words.height / 2];
+      const isInside = box.left < x && x < box.right && box.top < y && y < box.bottom;
+      const cell = [mark, ...mark.querySelectorAll("path, rect")].find(shape => painted(shape, "fill"));
+      if (!fill || !cell || !isInside) continue;
+      const ink = painted(cell, "fill"), under = over(ink[0], ink[1], below);
+      best = Math.max(best, contrast(over(fill[0], fill[1], under), under));
+    }
     results.push({text: mark.dataset.text ?? "", contrast: best});
   }
   return results;

@@ -53,10 +53,10 @@ def simple_figures(data: ReportData) -> Iterator[FigureSpec]:
     pairs = pairs[pairs["strength"] >= FAINT * pairs["strength"].max()].head(MOST_PAIRS)
     names = zip(pairs["axis_a"], pairs["axis_b"], strict=True)
     shown = [_orient(data.design, a, b) for a, b in names]
-    slugs = file_names([f"{axis}-by-{given}" for axis, given in shown])
-    for slug, (axis, given) in zip(slugs, shown, strict=True):
+    slugs = file_names([f"{axis}-by-{condition}" for axis, condition in shown])
+    for slug, (axis, condition) in zip(slugs, shown, strict=True):
         simple = data.simple
-        rows = simple[(simple["axis"] == axis) & (simple["given"] == given)]
+        rows = simple[(simple["axis"] == axis) & (simple["given"] == condition)]
         if rows.empty:
             continue
         means = data.effects[data.effects["axis"] == axis]
@@ -65,7 +65,7 @@ def simple_figures(data: ReportData) -> Iterator[FigureSpec]:
             f"simple-effects-{slug}",
             partial(simple_effects, rows, means, data.design, data.outcome),
             axis=axis,
-            given=given,
+            condition=condition,
             control=data.design.controls[axis],
             outcome=data.outcome,
             effects=_describe(rows, data.design),
@@ -98,9 +98,9 @@ def simple_effects(
     ``table`` has rows of ``simple_effects`` of one axis at the levels of one other; ``means`` the
     main effects, which are averages of these.
     """
-    axis, given = table["axis"].iloc[0], table["given"].iloc[0]
+    axis, condition = table["axis"].iloc[0], table["given"].iloc[0]
     levels = [level for level in design.levels[axis] if level in set(table["level"])]
-    places = [level for level in design.levels[given] if level in set(table["given_level"])]
+    places = [level for level in design.levels[condition] if level in set(table["given_level"])]
     columns = canvas.columns(len(levels), MOST_COLUMNS)
     heights = [ROW * len(places)] * math.ceil(len(levels) / columns)
     low, high = _limits(table, design.bound)
@@ -117,7 +117,7 @@ def simple_effects(
                 panel.axvline(float(mean.iloc[0]), color=style.INK, lw=1, ls=(0, (1, 2)), zorder=1)
             panel.set_xlim(low, high)
             _draw_rows(panel, rows.reset_index().to_dict("records"), design)
-            label_rows(panel, [f"{given} {place}" for place in places])
+            label_rows(panel, [f"{condition} {place}" for place in places])
             control = design.controls[axis]
             panel.set_title(style.wrap_name(f"{axis} {level}, against {control}", 34), loc="left")
             _set_scale(panel, low, high, design, columns)

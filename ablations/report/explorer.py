@@ -20,8 +20,12 @@ from ablations.report.strengths import describe_level
 
 MOST_CURVES = 100_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
-POINTS = 12
-"""Points that a curve is thinned to where a page would grow too large."""
+MOST_MEANS = 300_000
+"""Points of such means that a page holds, which are thinned to them."""
+MOST_POINTS, FEWEST_POINTS = 20, 4
+"""Points of a mean curve; where fewer are left, the page has no curves."""
+MOST_EXACT = 40_000
+"""Configurations up to which their numbers have 8 bytes each; beyond, 4."""
 WHOLE_IDS = 200_000
 """Runs up to which a page has their ids in full; beyond, as much of them as tells them apart."""
 SHADES = {
@@ -59,9 +63,10 @@ class Explorer:
 def build_explorer(data: ReportData) -> Explorer:
     """Put configurations, runs and curves into one JSON text that is safe inside a page.
 
-    Columns of numbers are base64 of their bytes, little-endian: 8 bytes each, so that the page
-    shows and saves the numbers of the tables, and 4 bytes for points of curves.  Where there are
-    more than ``MOST_CURVES`` of these, curves are means over seeds, thinned.
+    Columns of numbers are base64 of their bytes, little-endian: 8 bytes each up to ``MOST_EXACT``
+    configurations, so that the page shows and saves the numbers of the tables, and 4 bytes for
+    points of curves.  With more than ``MOST_CURVES`` of these, curves are means over seeds, thinned
+    to ``MOST_MEANS`` points in all; a page that has no room for these has no curves.
     """
     design = data.untuned
     runs = design.runs.assign(configuration=_number_configurations(data))
@@ -134,10 +139,14 @@ def _summarise_configurations(
     """Levels of all configurations by their places, axis after axis, and their numbers."""
     table = data.configurations
     places = [table[name].astype(str).map(levels.index) for name, levels in axes.items()]
+    wide = max(map(len, axes.values()), default=0) > np.iinfo(np.uint8).max
+    exact = len(table) <= MOST_EXACT
     return {
         "size": len(table),
-        "levels": _pack(np.concatenate([*places, np.zeros(0)]), "<u2"),
-        **{name: _pack(table[name], "<f8") for name in _SUMMARY},
+        "wide": wide,
+        "levels": _pack(np.concatenate([*places, np.zeros(0)]), "<u2" if wide else "<u1"),
+        "exact": exact,
+        **{name: _pack(table[name], "<f8" if exact else "<f4") for name in _SUMMARY},
     }
 
 
@@ -200,7 +209,10 @@ def _summarise_curves(
     points[place[place >= 0], np.searchsorted(epochs, mine["epoch"])] = mine[OUTCOME].astype(float)
     if points.size <= MOST_CURVES:
         return "by seed", {"epochs": epochs.tolist(), "curves": _pack(points, "<f4")}
-    columns = np.unique(np.linspace(0, len(epochs) - 1, POINTS).round().astype(int))
+    count = min(MOST_POINTS, MOST_MEANS // size)
+    if count < FEWEST_POINTS:
+        return "none", {"epochs": [], "curves": ""}
+    columns = np.unique(np.linspace(0, len(epochs) - 1, count).round().astype(int))
     means = _average_curves(points[:, columns], runs["configuration"].to_numpy(), size)
     kind = "means over seeds"
     return kind, {"epochs": epochs[columns].tolist(), "curves": _pack(means, "<f4")}
@@ -219,7 +231,8 @@ def _average_curves(points: Floats, codes: Ints, size: int) -> Floats:
 
 
 def _pack(values: pd.Series | Floats | Ints, dtype: str) -> str:
-    """The bytes of numbers as base64; a missing number is NaN."""
-    missing = 0 if dtype == "<u2" else np.nan
-    numbers = pd.to_numeric(pd.Series(np.ravel(values))).to_numpy(dtype=float, na_value=missing)
+    """The bytes of numbers as base64, a missing one as NaN; empty where all are missing."""
+    numbers = pd.to_numeric(pd.Series(np.ravel(values))).to_numpy(dtype=float, na_value=np.nan)
+    if np.isnan(numbers).all():
+        return ""
     return base64.b64encode(numbers.astype(dtype).tobytes()).decode("ascii")

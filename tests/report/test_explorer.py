@@ -40,7 +40,7 @@ class Explored:
     @property
     def levels(self) -> list[tuple[str, ...]]:
         """The levels of each configuration."""
-        places = unpack(self.content["levels"], "<u2").reshape(-1, self.content["size"])
+        places = unpack(self.content["levels"], "<u1").reshape(-1, self.content["size"])
         names = [axis["levels"] for axis in self.content["axes"]]
         return [tuple(levels[i] for levels, i in zip(names, row, strict=True)) for row in places.T]
 
@@ -113,13 +113,26 @@ def test_a_large_study_has_means_of_curves_and_short_ids(
     assert explored.explorer.curves == "means over seeds"
     assert explored.content["width"] < 16
     assert explored.runs["run_id"].nunique() == 48
-    curves = unpack(explored.content["curves"], "<f4").reshape(6, explorers.POINTS)
+    curves = unpack(explored.content["curves"], "<f4").reshape(6, explorers.MOST_POINTS)
     epochs = explored.content["epochs"]
-    assert (len(epochs), epochs[0], epochs[-1]) == (explorers.POINTS, 1, 30)
+    assert (len(epochs), epochs[0], epochs[-1]) == (explorers.MOST_POINTS, 1, 30)
     means = np.exp(
         np.log(results.runs["val_loss"]).groupby([results.runs[n] for n in SMALL]).mean()
     )
     assert curves[:, -1] == pytest.approx([means[level] for level in explored.levels], rel=1e-6)
+
+
+def test_a_huge_study_has_numbers_of_four_bytes_and_no_curves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MOST_CURVES", "MOST_MEANS", "MOST_EXACT"):
+        monkeypatch.setattr(explorers, name, 5)
+    explored = explore(make_results(tmp_path, seeds=1))
+    content = explored.content
+    assert (explored.explorer.curves, content["curves"], content["exact"]) == ("none", "", False)
+    means = explored.data.configurations["mean"].to_numpy(dtype="f4")
+    assert unpack(content["mean"], "<f4").tolist() == means.tolist()
+    assert content["low"] == ""  # of one seed there are no intervals
 
 
 def test_seeds_that_share_a_split_come_with_what_their_interval_needs(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@
 {
 const data = JSON.parse(document.getElementById("explorer-data").textContent);
 const unpack = (text, Type) => new Type(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
-const SHOWN = 25, MOST_LINES = 4000, MOST_FAINT = 2500, NARROW = 640, MANY_LEVELS = 12, NEAR = 7;
+// A column of numbers; empty where none of them is there.
+const column = (text, length, Type) => text ? unpack(text, Type) : new Type(length).fill(NaN);
+const SHOWN = 25, MOST_LINES = 4000, MOST_MOVING = 1200, MOST_FAINT = 2500, NARROW = 640, MANY_LEVELS = 12, NEAR = 7;
 const STATUS = { o: "ok", d: "diverged", f: "failed", s: "skipped" };
 const size = data.size, AXES = data.axes.length;
-const codes = unpack(data.levels, Uint16Array);
-const [means, lows, highs, metrics, metricLows, metricHighs, seconds] = ["mean", "low", "high", "metric", "metric_low", "metric_high", "seconds"].map(name => unpack(data[name], Float64Array));
-const values = unpack(data.values, Float64Array), scores = unpack(data.scores, Float64Array);
+const codes = unpack(data.levels, data.wide ? Uint16Array : Uint8Array);
+const [means, lows, highs, metrics, metricLows, metricHighs, seconds] = ["mean", "low", "high", "metric", "metric_low", "metric_high", "seconds"].map(name => column(data[name], size, data.exact ? Float64Array : Float32Array));
+const RUNS = data.sizes.reduce((total, each) => total + each, 0);
+const values = column(data.values, RUNS, Float64Array), scores = column(data.scores, RUNS, Float64Array);
 const curves = unpack(data.curves, Float32Array), EPOCHS = data.epochs.length;
 const seedPlaces = data.seed === null ? null : unpack(data.seed, Uint16Array);
 const starts = [0];
@@ -99,17 +102,20 @@ function levelAxis(axis, i) {
   if (isNumeric) order.sort((a, b) => numbers[a] - numbers[b]);
   const slots = [];
   order.forEach((code, slot) => { slots[code] = slot; });
-  return { kind: "levels", name: axis.name, role: "axis", index: i, labels: axis.labels, control: axis.control, order, slots, filter: null };
+  return { kind: "levels", name: axis.name, role: "axis", index: i, labels: axis.labels.map((label, code) => isNumeric && label.length > 8 ? brief(numbers[code]) : label), control: axis.control, order, slots, filter: null };
 }
 const axes = data.axes.map(levelAxis);
 const outcomeAxis = means.some(Number.isFinite) ? numberAxis(data.outcome.name, k => means[k], data.higher, data.scale === "log", "outcome") : null;
 if (outcomeAxis) axes.push(outcomeAxis);
 if (hasMetric) axes.push(numberAxis(data.second.name, k => metrics[k], data.second.higher, data.second.scale === "log", "second"));
 if (hasSeconds) axes.push(numberAxis("run time\u00a0(s)", k => seconds[k], false, false, "time"));
-// Where a line crosses each axis, from 0 to 1.  Within a level, lines are spread by rank, the best first.
+// Where a line crosses each axis, from 0 to 1.  Within a level lines lie by their outcome, the best first.
 const MISSING = 1.06;
+const spread = new Float32Array(size);
+const merit = outcomeAxis ? Float64Array.from(all, k => Number.isFinite(means[k]) ? outcomeAxis.place(means[k]) : 2) : new Float64Array(size);
+[...all].sort((a, b) => merit[a] - merit[b]).forEach((k, rank) => { spread[k] = 0.64 * ((rank + 0.5) / size - 0.5); });
 const crossings = axes.map(axis => Float32Array.from(all, k => {
-  if (axis.kind === "levels") return (axis.slots[codeOf(axis.index, k)] + 0.5 + 0.64 * ((k + 0.5) / size - 0.5)) / axis.order.length;
+  if (axis.kind === "levels") return (axis.slots[codeOf(axis.index, k)] + 0.5 + spread[k]) / axis.order.length;
   const value = axis.at(k);
   return Number.isFinite(value) ? axis.place(value) : MISSING;
 }));
@@ -184,7 +190,9 @@ function showAll() { select(); showBrushes(); schedule(); showTable(); showPair(
 // The plot: lines on a canvas, axes and brushes as HTML, marked lines as SVG.
 const plot = byId("plot"), canvas = plot.querySelector("canvas"), overlay = plot.querySelector("svg"), tip = byId("tip");
 const faint = document.createElement("canvas");
-let frame = { width: 0 }, hovered = null, pending = false;
+let frame = { width: 0 }, hovered = null, pending = false, isMoving = false;
+// Browsers draw lines of one pixel many times faster than wider ones.
+const pixel = () => 1 / Math.min(devicePixelRatio || 1, 2);
 const slotsOfAll = Math.max(...axes.map(axis => axis.order?.length ?? 0), 1);
 
 // Pixels along an axis and across the axes: an axis stands upright, or lies on narrow screens.
@@ -205,7 +213,7 @@ function layOut() {
   sheet.style.setProperty("--gap", `${frame.gap}px`);
   plot.classList.toggle("stacked", isStacked);
   byId("hint").hidden = frame.w <= width;
-  const ratio = Math.min(devicePixelRatio || 1, 2);
+  const ratio = 1 / pixel();
   for (const each of [canvas, faint]) { each.width = frame.w * ratio; each.height = frame.h * ratio; each.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0); }
   canvas.style.width = `${frame.w}px`;
   canvas.style.height = `${frame.h}px`;
@@ -244,24 +252,24 @@ function strokeLines(context, rows, style, alpha, width) {
 function drawFaint() {
   const context = faint.getContext("2d");
   context.clearRect(0, 0, frame.w, frame.h);
-  strokeLines(context, thin(all, MOST_FAINT), colour("--edge"), size > 400 ? 0.1 : 0.22, 1);
+  strokeLines(context, thin(all, MOST_FAINT), colour("--edge"), size > 400 ? 0.1 : 0.22, pixel());
 }
 
 function draw() {
   pending = false;
   if (!frame.width) return;
-  const context = canvas.getContext("2d"), rows = thin(selected, MOST_LINES), palette = shades();
+  const context = canvas.getContext("2d"), rows = thin(selected, isMoving ? MOST_MOVING : MOST_LINES), palette = shades();
   context.clearRect(0, 0, frame.w, frame.h);
   if (selected.length < size) { context.globalAlpha = 1; context.drawImage(faint, 0, 0, frame.w, frame.h); }
   // The best last, so that they lie on top.
   const groups = Array.from({ length: palette.length + 1 }, () => []);
   for (const k of rows) groups[shadeOf(k) + 1].push(k);
   const alpha = Math.max(0.22, Math.min(0.9, 14 / Math.sqrt(rows.length)));
-  strokeLines(context, groups[0], colour("--undecided"), alpha, 1);
-  for (let shade = palette.length - 1; shade >= 0; shade--) strokeLines(context, groups[shade + 1], palette[shade], alpha, rows.length < 60 ? 1.6 : 1.1);
+  strokeLines(context, groups[0], colour("--undecided"), alpha, pixel());
+  for (let shade = palette.length - 1; shade >= 0; shade--) strokeLines(context, groups[shade + 1], palette[shade], alpha, rows.length < 60 ? 1.6 : pixel());
   context.globalAlpha = 1;
   drawMarked();
-  byId("cap").textContent = selected.length > rows.length ? `${count(rows.length, "line")} of these ${selected.length.toLocaleString("en")} are drawn, evenly by rank; the table, the count and the download have all.` : "";
+  if (!isMoving) byId("cap").textContent = selected.length > rows.length ? `${count(rows.length, "line")} of these ${selected.length.toLocaleString("en")} are drawn, evenly by rank; the table, the count and the download have all.` : "";
 }
 function schedule() { if (!pending) { pending = true; requestAnimationFrame(draw); } }
 
@@ -408,12 +416,14 @@ function brush(axis, event) {
     } else if (thumb >= 0) setRange(now, thumb ? first : last);
     else if (moves) { const shift = Math.min(1 - last, Math.max(-first, now - start)); setRange(first + shift, last + shift); }
     else setRange(start, now);
+    isMoving = true;
     select();
     showBrushes();
     showCount();
     schedule();
   }
   function end(each) {
+    isMoving = false;
     strip.removeEventListener("pointermove", move);
     strip.removeEventListener("pointerup", end);
     strip.removeEventListener("pointercancel", end);

@@ -83,7 +83,9 @@ class Writer:
             text = _sign(f"{change:+,.{self.decimals}f}")
             return Reading(text, text)
         percent = _sign(f"{100 * change:+,.{self.decimals}f}") + f"{NARROW}%"
-        return Reading(percent, f"{TIMES}{1 + change:,.{self.decimals + 1}f}")
+        # A ratio below a tenth keeps two digits.
+        decimals = self.decimals + 1 + (change < -0.895)
+        return Reading(percent, f"{TIMES}{1 + change:,.{decimals}f}")
 
     def write_interval(self, low: float, high: float) -> Reading:
         """Write both ends of an interval."""

@@ -232,7 +232,7 @@ def test_a_curve_shows_the_point_nearest_to_the_pointer(opened: Open) -> None:
     for k in (0, 3, 10):
         page.mouse.move(places[k][0] + 3, places[k][1] - 4)
         assert read_tip(page) == f"norm layer, epoch {k}: {10 - k}"
-        dot = page.locator(".dot").bounding_box()
+        dot = page.locator(".mark-sign").bounding_box()
         assert dot["x"] + dot["width"] / 2 == pytest.approx(places[k][0], abs=1)
     curve.focus()
     assert read_tip(page) == "norm layer, epoch 10: 0"
@@ -498,7 +498,7 @@ def save(page: Any, figure: str, button: str) -> Path:
     with page.expect_download() as download:
         page.locator(f"section:has(#{figure})").get_by_role("button", name=button).click()
     path = Path(download.value.path())
-    assert download.value.suggested_filename == f"the-{figure}.{button[-3:].lower()}"
+    assert download.value.suggested_filename == f"{figure}.{button[-3:].lower()}"
     return path
 
 
@@ -518,7 +518,7 @@ def test_a_figure_is_saved_in_the_colours_of_the_page(opened: Open, scheme: str)
     red = {"light": "#d55e00", "dark": "#ff8d4d"}[scheme]
     assert svg.count(f"fill: {red}") == len(LEVELS)
     assert svg.count("visibility: hidden") == 1
-    assert read_size(save(page, "dots", "Save PNG").read_bytes()) == (800, 400)
+    assert read_size(save(page, "dots", "Save PNG").read_bytes()) == (1600, 800)
     button = page.locator("section:has(#dots)").get_by_role("button", name="Copy picture")
     button.focus()
     page.keyboard.press("Enter")
@@ -683,3 +683,18 @@ def test_a_link_to_the_row_of_a_level_opens_it(
         page.get_by_role("button", name="%", exact=True).focus()
         page.keyboard.press("Enter")
         assert read_hash(page) == "#row-norm-layer&pin=norm:layer"
+
+
+def test_the_forest_is_a_picture_too(browser: Any, report: tuple[Path, ReportData]) -> None:
+    with open_pages(browser, report[0]) as open_page:
+        page = open_page()
+        forest = page.locator(".forest")
+        dots = forest.locator("svg.dot").count()
+        with page.expect_download() as download:
+            forest.get_by_role("button", name="Save PNG").click()
+        assert download.value.suggested_filename == "forest.png"
+        width, height = read_size(Path(download.value.path()).read_bytes())
+        box = forest.bounding_box()
+        assert width == 1600
+        assert height / width == pytest.approx(box["height"] / box["width"], rel=0.15)
+        assert forest.locator("svg.dot").count() == dots > 0

@@ -372,12 +372,16 @@ const readMarks = (() => {
     return new DOMPoint(x, y).matrixTransform((mark.ownerSVGElement ?? mark).getScreenCTM());
   }
 
-  function showDot(mark, at) {
-    document.querySelectorAll(".dot").forEach(dot => dot.remove());
-    if (!at) return;
-    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-    for (const [name, value] of Object.entries({ class: "dot", cx: at[0], cy: at[1], r: 3.5 })) dot.setAttribute(name, value);
-    mark.ownerSVGElement.append(dot);
+  // Above all others: a dot on the point of a curve, a frame around a cell.
+  function showSign(mark, at) {
+    document.querySelectorAll(".mark-sign").forEach(sign => sign.remove());
+    if (!at && mark?.localName !== "path") return;
+    const svg = mark.ownerSVGElement, sign = document.createElementNS("http://www.w3.org/2000/svg", at ? "circle" : "rect");
+    const box = mark.getBoundingClientRect(), toSVG = svg.getScreenCTM().inverse();
+    const [start, end] = [[box.left, box.top], [box.right, box.bottom]].map(([x, y]) => new DOMPoint(x, y).matrixTransform(toSVG));
+    const shape = at ? { cx: at[0], cy: at[1], r: 3.5 } : { x: start.x, y: start.y, width: end.x - start.x, height: end.y - start.y };
+    for (const [name, value] of Object.entries({ class: "mark-sign", ...shape })) sign.setAttribute(name, value);
+    svg.append(sign);
   }
 
   // `index` is the point of a curve; `x` where the pointer is on a wide mark.
@@ -388,7 +392,7 @@ const readMarks = (() => {
       tip.textContent = text;
       // The label of a mark is read when it gets the focus; a point of a curve has none.
       tip.setAttribute("aria-live", at ? "polite" : "off");
-      showDot(mark, at);
+      showSign(mark, at);
     }
     [shownMark, point] = [mark, index];
     tip.hidden = false;
@@ -404,7 +408,7 @@ const readMarks = (() => {
 
   function hide() {
     tip.hidden = true;
-    showDot();
+    showSign();
     [shownMark, point] = [null, -1];
   }
 
@@ -417,16 +421,14 @@ const readMarks = (() => {
     // On a curve, the nearest of its points, however far; beside one, only a point close by.
     let best = null, least = direct ? Infinity : NEAR;
     for (const mark of direct ? [direct] : picture?.querySelectorAll(".mark") ?? []) {
-      if (!isVisible(mark)) continue;
-      const points = pointsOf(mark);
+      const box = mark.getBoundingClientRect(), points = pointsOf(mark);
+      const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
+      if (distance >= least || !isVisible(mark)) continue;
+      if (!points.length) [best, least] = [[mark, -1], distance];
       points.forEach((at, index) => {
         const place = onScreen(mark, at), distance = Math.hypot(place.x - x, place.y - y);
         if (distance < least) [best, least] = [[mark, index], distance];
       });
-      if (points.length) continue;
-      const box = mark.getBoundingClientRect();
-      const distance = Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom));
-      if (distance < least) [best, least] = [[mark, -1], distance];
     }
     return best;
   }
@@ -631,7 +633,7 @@ const readMarks = (() => {
       const style = getComputedStyle(node);
       for (const name of LOOKS) nodes[i].style.setProperty(name, style.getPropertyValue(name));
     });
-    copy.querySelectorAll(".dot").forEach(dot => dot.remove());
+    copy.querySelectorAll(".mark-sign").forEach(sign => sign.remove());
     for (const node of [copy, ...nodes]) for (const { name } of [...node.attributes]) if (/^(tabindex|role|aria-|focusable|class|data-series)/.test(name)) node.removeAttribute(name);
     const { width, height, x, y } = svg.viewBox.baseVal, style = getComputedStyle(svg);
     const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
@@ -644,24 +646,35 @@ const readMarks = (() => {
     return new XMLSerializer().serializeToString(copy).replace(/var\((--[\w-]+)\)/g, (_, name) => root.getPropertyValue(name).trim());
   }
 
+  // A copy of HTML as an SVG: what is shown of it, with the styles of the page.
+  function photograph(node) {
+    const copy = node.cloneNode(true), style = getComputedStyle(node), paper = getComputedStyle(document.body).backgroundColor;
+    const { top, width: inside } = node.getBoundingClientRect(), width = inside + 24;
+    const height = node.querySelector(".save").getBoundingClientRect().top - top + 24;
+    const nodes = [...copy.querySelectorAll("*")];
+    [...node.querySelectorAll("*")].forEach((each, i) => { if (!each.getClientRects().length && !each.closest("symbol")) nodes[i].remove(); });
+    copy.querySelectorAll(".flash").forEach(row => row.classList.remove("flash"));
+    copy.querySelector(".save").remove();
+    const looks = make("style", {}, [...document.querySelectorAll("style")].map(sheet => sheet.textContent).join("\n"));
+    const body = make("div", { style: `font: ${style.font}; color: ${style.color}; padding: 12px; width: ${width}px` }, looks, copy);
+    return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" style="background: ${paper}"><foreignObject width="100%" height="100%">${new XMLSerializer().serializeToString(body)}</foreignObject></svg>`;
+  }
+
   async function toPNG(source) {
-    const image = new Image();
-    image.src = source.startsWith("<svg") ? `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}` : source;
+    const image = new Image(), isDrawing = source.startsWith("<svg");
+    image.src = isDrawing ? `data:image/svg+xml;charset=utf-8,${encodeURIComponent(source)}` : source;
     await image.decode();
-    const canvas = make("canvas"), scale = source.startsWith("<svg") ? 2 : 1;
+    // Sharp in a paper, too, however small it is on this screen.
+    const canvas = make("canvas"), scale = isDrawing ? Math.min(4, Math.max(2, 1600 / image.naturalWidth)) : 1;
     [canvas.width, canvas.height] = [image.naturalWidth * scale, image.naturalHeight * scale];
     canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
     return new Promise((resolve, reject) => canvas.toBlob(blob => blob ? resolve(blob) : reject(new Error("no picture")), "image/png"));
   }
 
-  const names = new Set();
-  for (const figure of document.querySelectorAll("figure:has(svg, img)")) {
-    const title = figure.closest("section, .part")?.querySelector("h2, h3, h4")?.firstChild?.textContent ?? document.title;
-    const base = figure.id || title.trim().toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60) || "figure";
-    let name = base;
-    for (let n = 2; names.has(name); n++) name = `${base}-${n}`;
-    names.add(name);
+  for (const figure of document.querySelectorAll("figure:has(svg, img), .forest")) {
+    const name = figure.id.replace(/^figure-/, "") || "figure", isDrawing = figure.matches("figure");
     const source = () => {
+      if (!isDrawing) return photograph(figure);
       const svg = [...figure.querySelectorAll("svg")].find(each => each.getClientRects().length);
       return svg ? standalone(svg) : figure.querySelector("img").src;
     };
@@ -675,7 +688,7 @@ const readMarks = (() => {
       await navigator.clipboard.write([new ClipboardItem({ "image/png": toPNG(source()) })]);
       return "copied";
     });
-    if (figure.querySelector("svg")) add("Save SVG", () => { saveFile(`${name}.svg`, source(), "image/svg+xml"); return "saved"; });
+    if (isDrawing && figure.querySelector("svg")) add("Save SVG", () => { saveFile(`${name}.svg`, source(), "image/svg+xml"); return "saved"; });
     add("Save PNG", async () => { saveFile(`${name}.png`, await toPNG(source()), "image/png"); return "saved"; });
     figure.append(bar);
   }

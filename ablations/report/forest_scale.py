@@ -331,8 +331,14 @@ def _multiples(step: float, low: float, high: float) -> list[float]:
 
 
 def _write_change(change: float) -> Reading:
-    percent = _sign(f"{100 * change:+,.6g}") + f"{NARROW}%" if change else "0"
-    return Reading(percent, f"{TIMES}{1 + change:.6g}")
+    mantissa, _, exponent = f"{1 + change:.6g}".partition("e")
+    if 1e5 <= 1 + change < 1e6 and not exponent:
+        mantissa, exponent = f"{(1 + change) / 1e5:.6g}", "5"
+    power = f"e{int(exponent)}".replace("-", MINUS) if exponent else ""
+    ratio = f"{TIMES}{mantissa}{power}"
+    if abs(math.log1p(change)) > 2 * TENFOLD:  # a percentage would be hard to read
+        return Reading(ratio, ratio)
+    return Reading(_sign(f"{100 * change:+,.6g}") + f"{NARROW}%" if change else "0", ratio)
 
 
 def _write_difference(difference: float) -> Reading:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import pandas as pd
 
 from ablations.analysis.design import Design, accept_table
-from ablations.analysis.interactions import interactions, moderators
+from ablations.analysis.interactions import interactions, moderators, simple_effects
 from ablations.analysis.main_effects import Correction, main_effects
 from ablations.analysis.outcomes import MissingMetric
 from ablations.analysis.power import seeds_needed
@@ -46,6 +47,16 @@ class Effects:
     others: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     """``main_effects`` by other outcomes: the loss or the first metric, and after overfitting the
     loss of each run's best epoch."""
+    other_designs: Mapping[str, Design] = field(default_factory=dict)
+    """The designs of ``others``."""
+    published: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """``published_band`` of every curve that the study reproduces."""
+
+    @cached_property
+    def simple(self) -> pd.DataFrame:
+        """``simple_effects``, in the study's order."""
+        columns = [("axis", "level"), ("given", "given_level")]
+        return in_order(simple_effects(self.design), self.design.levels, columns)
 
 
 def tune_design(

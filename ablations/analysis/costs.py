@@ -239,7 +239,8 @@ def _compare_levels(
     timings: pd.DataFrame, controls: Levels, factors: Sequence[str], floor: float, confidence: float
 ) -> list[dict[str, object]]:
     """The rows of one machine."""
-    timings = timings.assign(run_seconds=timings["seconds"] * timings["run_steps"])
+    steps = timings.get("run_steps", 1)
+    timings = timings.assign(run_seconds=timings["seconds"] * steps)
     points, memory, run_points = (
         seed_effects(timings, controls, factors, fill=False, outcome=outcome, block="block")
         for outcome in ("seconds", "memory", "run_seconds")

@@ -11,8 +11,20 @@ from ablations.analysis.coding import Bools, Column, Ints, cell_codes, count_dis
 from ablations.analysis.design import Scale
 from ablations.analysis.inference import group_intervals
 from ablations.analysis.statuses import complete_runs
+from ablations.results.metadata import Published
 
 PUBLISHED_COLUMNS = ["label", "epoch", "low", "median", "high", "printed", "inside", "runs"]
+
+
+def published_bands(
+    runs: pd.DataFrame, curves: pd.DataFrame, published: Sequence[Published]
+) -> pd.DataFrame:
+    """Set every curve that a study reproduces against its runs (``published_band``)."""
+    bands = [
+        published_band(runs, curves, curve.where, curve.objective, label=curve.label)
+        for curve in published
+    ]
+    return pd.concat(bands, ignore_index=True) if bands else pd.DataFrame()
 
 
 def published_band(

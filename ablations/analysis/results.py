@@ -29,6 +29,7 @@ from ablations.analysis.by_scope import effects_by_scope
 from ablations.analysis.by_task import ResultsByTask, answer_by_task, refuse_several
 from ablations.analysis.confounding import confounding
 from ablations.analysis.costs import time_costs, with_run_seconds
+from ablations.analysis.curves import published_bands
 from ablations.analysis.design import Design, typical_size
 from ablations.analysis.divergence import divergence_effects
 from ablations.analysis.interactions import interactions, simple_effects
@@ -226,6 +227,7 @@ class Results(ResultsByTask):
             others.insert(0, "best_val_loss")
         others = [n for n in others if is_recorded(self.runs, n) and n != design.outcome]
         tables = {n: main_effects(self.design(n)) for n in others}
+        names = {n: metadata.metric_name if n == "metric" else n for n in tables}
         ablation = ablation_effects(design)
         if self.loss in tables and len(ablation.effects):
             # Equal accuracies are common; only equal losses show that a level changed nothing.
@@ -242,7 +244,9 @@ class Results(ResultsByTask):
             scope=self.scope(),
             best_set=self.best_set(),
             winner=self.winner(),
-            others={metadata.metric_name if n == "metric" else n: tables[n] for n in tables},
+            others={names[n]: tables[n] for n in tables},
+            other_designs={names[n]: self.design(n) for n in tables},
+            published=published_bands(self.runs, self.curves, metadata.published),
         )
 
     def trajectory(
@@ -252,9 +256,7 @@ class Results(ResultsByTask):
         epochs: Sequence[int] | None = None,
         tune_over: Sequence[str] | None = None,
     ) -> pd.DataFrame:
-        """The effect of each level on the validation loss at every epoch
-        (``analysis.effects_by_epoch``).
-        """
+        """The effects on the validation loss by epoch (``analysis.effects_by_epoch``)."""
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
         table = effects_by_epoch(design, self.curves, epochs=epochs)
@@ -263,9 +265,7 @@ class Results(ResultsByTask):
     def endings(
         self, outcome: str | None = None, *, tune_over: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Which levels still improve at the end, and which overfitted
-        (``analysis.curve_endings``).
-        """
+        """How the curves of each level end (``analysis.curve_endings``)."""
         _refuse_any_outcome(outcome, "curves are of the validation loss")
         design = self.design(self.loss, tune_over)
         table = curve_endings(design, self.curves, margin=self._metadata.margin)

@@ -113,7 +113,6 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
     timings, timed_axes = label_timings(results, metadata)
     timed = with_step_seconds(untuned.runs, timings, timed_axes)
     curves = results.curves.sort_values(["run_id", "epoch"])
-    order = [("axis", "level"), ("given", "given_level")]
     return ReportData(
         results=answers,
         metadata=metadata,
@@ -123,14 +122,14 @@ def build_report_data(results: StoredResults, metadata: StudyMetadata) -> Report
         by_seed=analysis.seed_effects(design),
         by_outcome=_effects_by_outcome(answers, ablation, second),
         trajectory=_trajectory(answers),
-        simple=in_order(analysis.simple_effects(design), design.levels, order),
+        simple=ablation.simple,
         shares=analysis.variance_shares(design),
         spread=in_order(analysis.seed_spread(untuned, design.axes), design.levels),
         ranked=analysis.ranking(design),
         winner=ablation.winner,
         curves=_curves(untuned.runs, curves, design.axes, untuned.factors),
         configurations=_configurations(untuned, timed, second),
-        published=_published(results, metadata),
+        published=ablation.published,
         rates=in_order(analysis.divergence_rates(untuned.runs, design.axes), design.levels),
         endings=analysis.endings(untuned.runs, design.axes),
         costs=time_costs(results, metadata),
@@ -203,12 +202,3 @@ def _curves(
         for axis, tables in curves_by_axis.items()
         if any(len(table) and table["epoch"].max() > 1 for table in tables.values())
     }
-
-
-def _published(results: StoredResults, metadata: StudyMetadata) -> pd.DataFrame:
-    runs, curves = results.runs, results.curves
-    bands = [
-        analysis.published_band(runs, curves, curve.where, curve.objective, label=curve.label)
-        for curve in metadata.published
-    ]
-    return pd.concat(bands, ignore_index=True) if bands else pd.DataFrame()

@@ -143,7 +143,11 @@ def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
 def describe_scope(results: Results, table: pd.DataFrame) -> Caveat:
     """Say what the counts of verdicts are about, and what is not."""
     names = list(results.by_task)
-    facts = {"n": len(names), "names": join_words(names), "is_log": scale_over(table) == "log"}
+    facts: dict[str, Any] = {
+        "n": len(names),
+        "names": join_words(names),
+        "is_log": scale_over(table) == "log",
+    }
     return Caveat("", write_text("datasets_scope", **facts))
 
 

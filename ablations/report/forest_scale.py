@@ -83,7 +83,9 @@ class Writer:
             text = _sign(f"{change:+,.{self.decimals}f}")
             return Reading(text, text)
         percent = _sign(f"{100 * change:+,.{self.decimals}f}") + f"{NARROW}%"
-        return Reading(percent, f"{TIMES}{1 + change:,.{self.decimals + 1}f}")
+        # A ratio below a tenth keeps two digits.
+        decimals = self.decimals + 1 + (change < -0.895)
+        return Reading(percent, f"{TIMES}{1 + change:,.{decimals}f}")
 
     def write_interval(self, low: float, high: float) -> Reading:
         """Write both ends of an interval."""
@@ -329,8 +331,14 @@ def _multiples(step: float, low: float, high: float) -> list[float]:
 
 
 def _write_change(change: float) -> Reading:
-    percent = _sign(f"{100 * change:+,.6g}") + f"{NARROW}%" if change else "0"
-    return Reading(percent, f"{TIMES}{1 + change:.6g}")
+    mantissa, _, exponent = f"{1 + change:.6g}".partition("e")
+    if 1e5 <= 1 + change < 1e6 and not exponent:
+        mantissa, exponent = f"{(1 + change) / 1e5:.6g}", "5"
+    power = f"e{int(exponent)}".replace("-", MINUS) if exponent else ""
+    ratio = f"{TIMES}{mantissa}{power}"
+    if abs(math.log1p(change)) > 2 * TENFOLD:  # a percentage would be hard to read
+        return Reading(ratio, ratio)
+    return Reading(_sign(f"{100 * change:+,.6g}") + f"{NARROW}%" if change else "0", ratio)
 
 
 def _write_difference(difference: float) -> Reading:

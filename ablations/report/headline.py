@@ -1,18 +1,21 @@
-"""The first screen in words: the one thing to do, two or three sentences, and badges, as links."""
+"""The first screen in words: the one thing to do, two or three sentences, and badges, as links.
+
+What may be said is chosen by ``answer_drafts`` and ``support_drafts``, and written by the patterns
+of ``headline.txt.j2``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ablations.analysis.ablation import Effects
+from ablations.report.answer_drafts import CAUTIONS, draft_headline
+from ablations.report.caveats import audit_caveats, find_caveats
 from ablations.report.data import ReportData
-from ablations.report.summary import (
-    answer_sentences,
-    audit_caveats,
-    effect_sentences,
-    find_caveats,
-)
-from ablations.report.texts import write_text
+from ablations.report.drafts import HEADLINE_WORDS, SENTENCE_WORDS, Draft, Subject
+from ablations.report.support_drafts import draft_sentences
+from ablations.report.texts import Caveat
 from ablations.results.metadata import StudyMetadata
 
 
@@ -39,31 +42,49 @@ class FirstScreen:
 
     headline: Sentence
     sentences: tuple[Sentence, ...]
-    badges: tuple[Badge, ...]
+    badges: tuple[Badge, ...] = ()
+
+
+def write_screen(
+    headline: Draft, sentences: Iterable[Draft], badges: Iterable[Badge] = ()
+) -> FirstScreen:
+    """Write the drafts of a first screen."""
+    return FirstScreen(
+        Sentence(headline.write(HEADLINE_WORDS), headline.href),
+        tuple(Sentence(each.write(SENTENCE_WORDS), each.href) for each in sentences),
+        tuple(badges),
+    )
+
+
+def make_badges(caveats: Iterable[Caveat], metadata: StudyMetadata | None = None) -> list[Badge]:
+    """Make the badges of a study and of what limits its answer."""
+    badges = list(zip_badges(metadata)) if metadata else []
+    return badges + [
+        Badge(caveat.badge, caveat.text, CAUTIONS) for caveat in caveats if caveat.badge
+    ]
+
+
+def zip_badges(metadata: StudyMetadata) -> Iterable[Badge]:
+    """Yield the badges of a study; only a single one surely belongs to the first caution."""
+    for badge in metadata.badges:
+        is_single = len(metadata.badges) == 1 and len(metadata.cautions) == 1
+        yield Badge(badge, metadata.cautions[0] if is_single else "", CAUTIONS)
 
 
 def write_first_screen(data: ReportData) -> FirstScreen:
     """Say the answer of a study for the first screen of its page."""
-    first, *others = answer_sentences(data)
-    return FirstScreen(
-        Sentence(first, "#forest"),
-        tuple(Sentence(text, "#evidence-cautions") for text in others),
-        (
-            *(Badge(text, "", "#evidence-cautions") for text in data.metadata.badges),
-            *(
-                Badge(caveat.badge, caveat.text, "#evidence-cautions")
-                for caveat in (
-                    *find_caveats(data.ablation),
-                    *audit_caveats(data.results.audit),
-                )
-                if caveat.badge
-            ),
-        ),
-    )
+    caveats = [*find_caveats(data.ablation), *audit_caveats(data.results.audit)]
+    return outline_answer(data.ablation, data.metadata, make_badges(caveats, data.metadata))
+
+
+def outline_answer(
+    ablation: Effects, metadata: StudyMetadata | None, badges: Iterable[Badge] = ()
+) -> FirstScreen:
+    """Say the answer of a study: the same for the page and for the terminal."""
+    subject = Subject(ablation, metadata)
+    return write_screen(draft_headline(subject), draft_sentences(subject), badges)
 
 
 def write_headline(ablation: Effects, metadata: StudyMetadata | None) -> str:
     """Say the answer of a study in one sentence."""
-    if ablation.effects.empty:
-        return write_text("no_result", counts=[])
-    return effect_sentences(ablation, metadata, "level")[0]
+    return draft_headline(Subject(ablation, metadata)).write(HEADLINE_WORDS)

@@ -138,8 +138,8 @@ def render_page(
     tables = {name: build(data) for name, build in builders.items()}
     tables |= {"columns": columns_table(data), "best_set": best_set_table(data)}
     explorer = build_explorer(data) if len(results.runs) else None
-    caveats = [*summary.find_caveats(data.ablation), *summary.audit_caveats(results.audit)]
-    texts = [*metadata.cautions, *(caveat.text for caveat in caveats)]
+    audit, cost = results.audit, data.winner_cost
+    texts = summary.list_cautions(data.ablation, metadata, audit=audit, cost=cost)
     present = {name for name, table in tables.items() if table} | {"study"}
     present |= {name for name in ("explorer",) if explorer} | {"cautions" for _ in texts}
     if any(figure.spec.section == "time" for figure in drawings):

@@ -19,10 +19,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.analysis import Design, noise_floor
+from ablations.report.caveats import advise_seeds
 from ablations.report.columns import Column, Row
 from ablations.report.forest_text import ASCII, draw_chart, list_exceptions, outline_effects
 from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
-from ablations.report.summary import advise_seeds
 from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, HEADINGS, Answer, Chart
 from ablations.results.metadata import StudyMetadata
@@ -192,7 +192,7 @@ def print_answer(answer: Answer) -> None:
         headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
         _print_rows(headings, answer.rows, no_wrap=True)
     print()
-    _print_sentences(sentences)
+    _print_sentences((*sentences, *answer.cautions))
 
 
 def print_headline(text: str) -> None:

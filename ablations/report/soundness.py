@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -36,6 +37,36 @@ def has_learned(ablation: Effects) -> bool:
     return _beats_constant(_primary(ablation))
 
 
+@dataclass(frozen=True)
+class Learning:
+    """Whether anything was learned: the control and the best configuration against a constant."""
+
+    has_learned: bool
+    is_promising: bool = False
+    """Whether what looks like a gain is too large to be called nothing."""
+    candidates: int = 0
+    outcome: str = ""
+    control: Mapping[str, Any] | None = None
+    best: Mapping[str, Any] | None = None
+
+
+def judge_learning(ablation: Effects, metric_name: str = "") -> Learning:
+    """Judge by the study's outcome whether anything was learned."""
+    table = _primary(ablation)
+    if table.empty or table["p"].isna().all():
+        return Learning(has_learned=True)
+    rows = {str(row["configuration"]): row for row in table.to_dict("records")}
+    best = rows.get(BEST)
+    return Learning(
+        has_learned=_beats_constant(table),
+        is_promising=best is not None and _is_promising(best),
+        candidates=int(table["candidates"].max()),
+        outcome=_name_measure(table, metric_name),
+        control=rows.get(CONTROL_ROW),
+        best=best,
+    )
+
+
 def _primary(ablation: Effects) -> pd.DataFrame:
     """The rows against the constant by the outcome, or by the loss where the outcome has none."""
     table = ablation.baseline
@@ -59,22 +90,19 @@ def describe_learning(ablation: Effects, metric_name: str = "") -> str:
 
     ``metric_name`` is the name of the column ``metric``.
     """
-    table = _primary(ablation)
-    if table.empty or table["p"].isna().all():
-        return ""
-    rows = {str(row["configuration"]): row for row in table.to_dict("records")}
-    control, best = rows.get(CONTROL_ROW), rows.get(BEST)
-    if control is not None and control["learned"]:
+    learning = judge_learning(ablation, metric_name)
+    control, best = learning.control, learning.best
+    if not learning.candidates or (control is not None and control["learned"]):
         return ""
     return write_text(
         "learning",
-        has_learned=_beats_constant(table),
+        has_learned=learning.has_learned,
         control=control,
         best=best,
-        outcome=_name_measure(table, metric_name),
-        n=int(table["candidates"].max()),
+        outcome=learning.outcome,
+        n=learning.candidates,
         best_change=None if best is None else _format_gain(best),
-        is_promising=best is not None and _is_promising(best),
+        is_promising=learning.is_promising,
     )
 
 
@@ -107,7 +135,7 @@ def _name_measure(table: pd.DataFrame, metric_name: str) -> str:
     return name_outcome(metric_name if outcome == "metric" and metric_name else outcome)
 
 
-def _format_gain(row: dict[str, Any]) -> str:
+def _format_gain(row: Mapping[str, Any]) -> str:
     """Write value against constant with its interval: in percent, or as a difference."""
     if pd.notna(row["change"]):
         return _format_size(row, "change")
@@ -116,7 +144,7 @@ def _format_gain(row: dict[str, Any]) -> str:
     return format_estimate(row, "difference")
 
 
-def _is_promising(row: dict[str, Any]) -> bool:
+def _is_promising(row: Mapping[str, Any]) -> bool:
     """Whether a gain over the constant that is not sure is still too large to be called nothing.
 
     Of a metric of which 1 is perfect that is a tenth of what the constant lacks, by itself beyond
@@ -209,7 +237,7 @@ def _describe_difference(rows: pd.DataFrame, here: str, verdict: str, other: str
     return f"{names} {singular if len(rows) == 1 else plural} (by {here}: {here_verb})"
 
 
-def _format_size(row: dict[str, Any], name: str) -> str:
+def _format_size(row: Mapping[str, Any], name: str) -> str:
     """Format a change with its interval, as a percentage; "" where it has no ratio."""
     if pd.isna(row[name]):
         return ""

@@ -1,4 +1,4 @@
-"""The first screen in words: the answer, what was trained, and what limits the answer."""
+"""The answer of a study in words: for the command that prints it, and below the page's evidence."""
 
 from __future__ import annotations
 
@@ -8,25 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import EQUAL, UNDECIDED, Design, audit_failure
 from ablations.analysis.ablation import Effects
-from ablations.analysis.equality import unseen_rate
-from ablations.analysis.interactions import UNKNOWN
-from ablations.analysis.power import fewest_seeds
-from ablations.analysis.robustness import LEVEL
-from ablations.analysis.spending import TOTAL
-from ablations.core.schema import LOSS_COLUMNS
 from ablations.report.best import describe_best, outline_best
+from ablations.report.caveats import audit_caveats, find_caveats
 from ablations.report.data import ReportData
 from ablations.report.forest_text import outline_effects
-from ablations.report.formatting import (
-    format_change,
-    format_count,
-    format_interval,
-    format_level,
-    format_p,
-    name_outcome,
-)
+from ablations.report.formatting import format_change, format_count, format_interval, format_p
+from ablations.report.headline import outline_answer
 from ablations.report.scope import describe_scope
 from ablations.report.soundness import (
     describe_endings,
@@ -36,33 +24,16 @@ from ablations.report.soundness import (
     describe_others,
     has_learned,
 )
-from ablations.report.texts import (
-    Caveat,
-    describe_agreement,
-    describe_effects,
-    describe_seeds,
-    shorten,
-    write_caveats,
-    write_text,
-)
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
 
-TECHNIQUE_AXES = frozenset({"regularizer", "norm", "init", "schedule", "device"})
-_MOST_NAMES = 3
-"""Undecided contrasts that are named."""
-_BADGES = (
-    "too few seeds", "several looks", "diverged runs", "incomplete grid", "not comparable",
-    "confounded", "skewed seeds", "rare failures", "without effect", "tuned", "interactions",
-    "other cells", "p and interval", "undecided", "survivors differ", "differences",
-)  # fmt: skip
-
 
 def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answer:
-    """Every level against its control, then the answer in sentences, and what limits it."""
+    """The headline and the sentences of the first screen, every level against its control, and what
+    limits the answer.
+    """
     effects, scale = ablation.effects, ablation.design.scale
-    if effects.empty:
-        return Answer((), ())
+    screen = outline_answer(ablation, metadata)
     rows = tuple(
         (
             *(str(row[name]) for name in ("axis", "level", "control")),
@@ -73,37 +44,14 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
         )
         for row in effects.to_dict("records")
     )
-    caveats = (caveat.text for caveat in find_caveats(ablation))
-    cautions, training = (metadata.cautions, metadata.training) if metadata else ((), "")
-    texts = [*effect_sentences(ablation, metadata, "level"), _describe_best(ablation)]
-    sentences = tuple(filter(None, (*texts, *cautions, *caveats, training)))
-    chart = outline_effects(effects, ablation.design, metadata)
-    return Answer(rows, sentences, outline_best(ablation), chart=chart)
-
-
-def _describe_best(ablation: Effects, cost: pd.DataFrame | None = None) -> str:
-    """Say what may be chosen, where anything was learned; ``cost``: ``best_configuration_cost``."""
-    ratio = None if cost is None or cost.empty else float(cost["ratio"].iloc[0])
-    return describe_best(ablation, ratio) if has_learned(ablation) else ""
-
-
-def effect_sentences(ablation: Effects, metadata: StudyMetadata | None, noun: str) -> list[str]:
-    """Say what the levels do; before that what puts it in doubt, and after it other measures.
-
-    Where nothing was learned no level is said to help.
-    """
-    judge, metric = (metadata.judge, metadata.metric_name) if metadata else ("last", "")
-    sentences = [
-        describe_learning(ablation, metric),
-        describe_other_learning(ablation, metric),
-        describe_missing(ablation),
-        describe_endings(ablation, judge),
-    ]
-    if has_learned(ablation):
-        sentences.append(describe_effects(ablation.effects, ablation.design, noun))
-        sentences.append(describe_scope(ablation, metadata.judging if metadata else None))
-        sentences.append(describe_others(ablation))
-    return [sentence for sentence in sentences if sentence]
+    return Answer(
+        rows,
+        tuple(sentence.text for sentence in screen.sentences),
+        outline_best(ablation) if rows else None,
+        headline=screen.headline.text,
+        chart=outline_effects(effects, ablation.design, metadata) if rows else None,
+        cautions=tuple(list_cautions(ablation, metadata)) if rows else (),
+    )
 
 
 def _describe_verdict(row: Mapping[str, Any]) -> str:
@@ -112,182 +60,62 @@ def _describe_verdict(row: Mapping[str, Any]) -> str:
     return str(row["verdict"]) if row["pairs"] else "not compared"
 
 
-def answer_sentences(data: ReportData) -> list[str]:
-    """Say what the study found, in one sentence or two."""
-    endings = Counter(data.design.untuned.runs["status"])
-    if endings["diverged"] + endings["failed"] and not endings["ok"]:
-        return [write_text("no_result", counts=_count_endings(endings, ("diverged", "failed")))]
-    sentences = []
-    if len(data.published):
-        sentences.append(describe_agreement(data.published))
-    if len(data.effects):
-        noun = "technique" if set(data.effects["axis"]) <= TECHNIQUE_AXES else "level"
-        sentences += effect_sentences(data.ablation, data.metadata, noun)
-        sentences.append(_describe_best(data.ablation, data.winner_cost))
-    best = data.configurations[data.configurations["complete"]]
-    if not sentences and len(best):
-        sentences.append(
-            write_text(
-                "nothing_compared",
-                outcome=name_outcome(data.design.outcome),
-                loss=best["mean"].iloc[0],
-            )
-        )
-    sentences = list(filter(None, sentences)) or [write_text("no_result", counts=[])]
-    return [*sentences, *filter(None, [data.metadata.training])]
+def list_cautions(
+    ablation: Effects,
+    metadata: StudyMetadata | None = None,
+    *,
+    audit: pd.DataFrame | None = None,
+    cost: pd.DataFrame | None = None,
+) -> list[str]:
+    """Say all that the first screen leaves out: what puts the answer in doubt, and what limits it.
+
+    ``cost`` is the ``best_configuration_cost``.
+    """
+    caveats = find_caveats(ablation) if len(ablation.effects) else []
+    caveats += audit_caveats(audit) if audit is not None else []
+    cautions, training = (metadata.cautions, metadata.training) if metadata else ((), "")
+    texts = [
+        *describe_trust(ablation, metadata),
+        _describe_best(ablation, cost),
+        *cautions,
+        *(caveat.text for caveat in caveats),
+        training,
+    ]
+    return [text for text in texts if text]
 
 
-def _count_endings(endings: Counter[str], words: Iterable[str]) -> list[str]:
-    return [f"{endings[word]:,} {word}" for word in words if endings[word]]
+def _describe_best(ablation: Effects, cost: pd.DataFrame | None) -> str:
+    """Say what may be chosen, where anything was learned."""
+    ratio = None if cost is None or cost.empty else float(cost["ratio"].iloc[0])
+    return describe_best(ablation, ratio) if has_learned(ablation) else ""
+
+
+def describe_trust(ablation: Effects, metadata: StudyMetadata | None) -> list[str]:
+    """Say how far to trust what the levels do: learning, training, scope, and other measures."""
+    judge, metric = (metadata.judge, metadata.metric_name) if metadata else ("last", "")
+    sentences = [
+        describe_learning(ablation, metric),
+        describe_other_learning(ablation, metric),
+        describe_missing(ablation),
+        describe_endings(ablation, judge),
+    ]
+    if has_learned(ablation) and len(ablation.effects):
+        sentences.append(describe_scope(ablation, metadata.judging if metadata else None))
+        sentences.append(describe_others(ablation))
+    return [sentence for sentence in sentences if sentence]
 
 
 def run_counts(data: ReportData) -> list[str]:
     """Count what was trained."""
     runs = data.design.untuned.runs
+    endings = Counter(runs["status"])
     return [
         format_count(len(runs), "run"),
         format_count(len(data.configurations), "configuration"),
         format_count(runs["seed"].nunique(), "seed"),
-        *_count_endings(Counter(runs["status"]), ("diverged", "failed", "skipped")),
+        *_count_endings(endings, ("diverged", "failed", "skipped")),
     ]
 
 
-def audit_caveats(audit: pd.DataFrame) -> list[Caveat]:
-    """Say where the fusion audit failed, and where rounding depends on the cohort."""
-    n_changed = int((~audit["repeated"].astype(bool)).sum())
-    badges = ("audit failed", "rounding varies")
-    return write_caveats(badges, failure=audit_failure(audit), changed=n_changed)
-
-
-def find_caveats(ablation: Effects) -> list[Caveat]:
-    """Say what limits the answer, as far as the tables show it."""
-    effects, design = ablation.effects, ablation.design
-    compared, unpaired = effects[effects["pairs"] > 0], effects[effects["pairs"] == 0]
-    dropped = {noun: effects[f"{noun}s_dropped"].max() for noun in ("seed", "cell")}
-    moderated = compared[~compared["depends_on"].isin(["", UNKNOWN])]
-    names = [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()]
-    n_sizes = compared.groupby("axis", sort=False)["cells"].nunique()
-    excludes_zero = (effects["low"] > 0) | (effects["high"] < 0)
-    contradicted = effects[
-        (effects["verdict"] == UNDECIDED)
-        & (effects["p_adjusted"] <= design.alpha)
-        & (effects["diverged"] != effects["control_diverged"])
-    ]
-    is_equal = (effects["verdict"] == EQUAL) & (effects["identical"] < effects["pairs"])
-    equal_seeds = int(effects.loc[is_equal, "seeds"].min()) if is_equal.any() else 0
-    return write_caveats(
-        _BADGES,
-        n=len(effects),
-        seeds=describe_seeds(effects),
-        is_reachable=effects["reachable"].any(),
-        min_seeds=fewest_seeds(design),
-        looks=[f"{n:,}" for n in design.looks],
-        alpha=design.alpha,
-        look=describe_look(design),
-        unrecorded=ablation.unrecorded,
-        is_withheld=not design.verdict_level,
-        has_diverged=effects["conditional"].any(),
-        has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
-        dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
-        filled=int(effects["filled"].max()) if len(effects) else 0,
-        unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
-        confounded=_describe_confounding(compared),
-        doubtful=_describe_doubts(compared, design.alpha),
-        skewed=_name_skewed(compared),
-        equal_seeds=equal_seeds,
-        unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
-        identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
-        tune_over=design.tune_over,
-        tuned_by_seed=design.tuned_by_seed,
-        is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
-        moderated=shorten(names, _MOST_NAMES),
-        uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
-        intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
-        advice=advise_seeds(effects, design) if has_learned(ablation) else "",
-        contradicted=_level_names(contradicted),
-        scale=design.scale,
-        metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
-    )
-
-
-def describe_look(design: Design) -> str:
-    """Say which look this is, and what is left for later ones; nothing at the first."""
-    if design.look is None or design.position < 2:
-        return ""
-    return write_text(
-        "look",
-        numbers=[f"{look.seeds:,}" for look in design.ledger[: design.position]],
-        level=format_level(design.alpha),
-        confidence=format_level(design.confidence),
-        remaining=format_level(TOTAL - design.ledger[-1].spent),
-    )
-
-
-def _describe_confounding(compared: pd.DataFrame) -> list[str]:
-    """Name the levels that no pairs show, with what each cannot be told from."""
-    rows = compared[compared["confounded_with"] != ""]
-    texts = [f"{row.axis} {row.level} from {row.confounded_with}" for row in rows.itertuples()]
-    return shorten(texts, _MOST_NAMES)
-
-
-def _find_doubtful(effects: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Return what is undecided only since another look at its seeds does not confirm its mean."""
-    is_certain = (effects["p_adjusted"] <= alpha) & (effects["caution"] != "")
-    is_alike = effects["diverged"] == effects["control_diverged"]
-    return effects[(effects["verdict"] == UNDECIDED) & is_certain & is_alike]
-
-
-def _describe_doubts(effects: pd.DataFrame, alpha: float) -> list[str]:
-    texts = [
-        f"{row.axis} {row.level}: {row.caution[0].lower()}{row.caution[1:].rstrip('.')}"
-        for row in _find_doubtful(effects, alpha).itertuples()
-    ]
-    return shorten(texts, _MOST_NAMES)
-
-
-def _name_skewed(effects: pd.DataFrame) -> list[str]:
-    """Name the levels whose seeds are skewed beyond normal luck."""
-    names = _level_names(effects[effects["p_skewed"] <= LEVEL])
-    if len(effects) > 1 and (effects["p_shared_skew"] <= LEVEL).any():
-        return ["most levels"]
-    return shorten(names, _MOST_NAMES)
-
-
-def _level_names(effects: pd.DataFrame) -> list[str]:
-    return [f"{row.axis} {row.level}" for row in effects.itertuples()]
-
-
-def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
-    """Say how many more seeds would decide the undecided effects, fewest first, and at which level
-    the look at the fewest would be judged.
-    """
-    undecided = effects[(effects["verdict"] == UNDECIDED) & (effects["seeds"] >= 2)]
-    if "diverged" in undecided:
-        # More seeds do not decide an effect that divergence or a second opinion keeps undecided.
-        is_blocked = undecided["diverged"] != undecided["control_diverged"]
-        is_blocked |= undecided.get("caution", "") != ""
-        undecided = undecided[~(is_blocked & undecided["more"].isna())]
-    if undecided.empty:
-        return ""
-    decidable = undecided.dropna(subset="more").sort_values("more", kind="stable")
-    rows = decidable.head(_MOST_NAMES)
-    parts = [f"{row.more:,.0f} {row.axis} {row.level}" for row in rows.itertuples()]
-    if parts:
-        first = rows.iloc[0]
-        more = format_count(int(first["more"]), "more seed")
-        parts[0] = f"about {more} would decide {first['axis']} {first['level']}"
-    needs_rows = undecided[undecided.get("needs_rows", pd.Series(False, undecided.index))]
-    others = len(undecided) - len(parts) - len(needs_rows)
-    facts: dict[str, Any] = {"parts": parts, "others": others}
-    facts["needs_rows"] = shorten(_level_names(needs_rows), _MOST_NAMES)
-    if not parts or design is None:
-        return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)
-    next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))
-    return write_text(
-        "advice",
-        **facts,
-        level=format_level(next_level) if design.look else "",
-        now=format_level(design.alpha),
-        is_spent=len(design.looks) > 0 and design.n_seeds >= max(design.looks),
-        stated=min((n for n in design.looks if n > design.n_seeds), default=0),
-    )
+def _count_endings(endings: Counter[str], words: Iterable[str]) -> list[str]:
+    return [f"{endings[word]:,} {word}" for word in words if endings[word]]

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.analysis.results import Results
+from ablations.report.caveats import audit_caveats
 from ablations.report.columns import Cell, Column, Row, Table, build_table, two_digits
 from ablations.report.datasets import TasksData, describe_scope, format_p_over, limit_caveats
 from ablations.report.figures.datasets import forest_figures, profile_figures, rank_figures
@@ -27,7 +28,6 @@ from ablations.report.formatting import (
 )
 from ablations.report.run_tables import environments_table
 from ablations.report.sections import Outline, Section, fill_page
-from ablations.report.summary import audit_caveats
 from ablations.report.tasks_screen import build_tasks_forest, write_first_screen
 
 OUTLINE = Outline(

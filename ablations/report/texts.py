@@ -19,7 +19,6 @@ from ablations.report.formatting import (
     format_plain_p,
     format_ratio,
     join_words,
-    name_outcome,
 )
 
 _MOST_NAMES = 4
@@ -50,21 +49,26 @@ def load_templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    functions = (format_count, format_number, format_plain_p, format_ratio, join_words)
+    functions = (capitalise, format_count, format_number, format_plain_p, format_ratio, join_words)
     environment.globals |= {function.__name__: function for function in functions}
     return environment
 
 
-def write_lines(name: str, **facts: Any) -> list[str]:
-    """Fill in the lines of a block of ``report.txt.j2``; empty ones are dropped."""
-    template = load_templates().get_template("report.txt.j2")
+def capitalise(text: str) -> str:
+    """Begin a sentence with a capital letter, except where it begins with a name in code."""
+    return text if "_" in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}"
+
+
+def write_lines(name: str, file: str = "report.txt.j2", /, **facts: Any) -> list[str]:
+    """Fill in the lines of a block of a file of texts; empty ones are dropped."""
+    template = load_templates().get_template(file)
     text = "".join(template.blocks[name](template.new_context(facts)))
     return [line for line in text.split("\n") if line]
 
 
-def write_text(name: str, **facts: Any) -> str:
-    """Fill in a block of ``report.txt.j2`` as one paragraph."""
-    return " ".join(write_lines(name, **facts))
+def write_text(name: str, file: str = "report.txt.j2", /, **facts: Any) -> str:
+    """Fill in a block of a file of texts as one paragraph."""
+    return " ".join(write_lines(name, file, **facts))
 
 
 def write_caveats(badges: Iterable[str], **facts: Any) -> list[Caveat]:
@@ -74,19 +78,18 @@ def write_caveats(badges: Iterable[str], **facts: Any) -> list[Caveat]:
 
 
 def describe_effects(effects: pd.DataFrame, design: Design, noun: str) -> str:
-    """Say in one sentence, with numbers and names, what the effects show."""
+    """Say with numbers and names what the effects show, in a sentence for each verdict."""
     effects = effects[effects["pairs"] > 0]
     parts = []
     for verdict, (singular, plural) in VERBS.items():
         rows = effects[effects["verdict"] == verdict]
         if len(rows):
             verb = singular if len(rows) == 1 else plural
-            parts.append(f"{len(rows)} {verb} ({_name_effects(rows, design)})")
+            count = f"{len(rows)} of {format_count(len(effects), noun)}"
+            parts.append(f"{count} {verb} ({_name_effects(rows, design)})")
         elif verdict == HELPS:
-            parts.append(f"no {noun} helps")
-    seeds = describe_seeds(effects)
-    facts = {"n": len(effects), "noun": noun, "parts": parts, "seeds": seeds}
-    return write_text("effects_sentence", **facts, outcome=name_outcome(design.outcome))
+            parts.append(f"No {noun} helps")
+    return write_text("effects_sentence", parts=parts, seeds=describe_seeds(effects))
 
 
 def _name_effects(rows: pd.DataFrame, design: Design) -> str:

@@ -80,8 +80,8 @@ class Chart:
 
 @dataclass(frozen=True)
 class Answer:
-    """The ablation table in words, row by row of ``COLUMNS``, the sentences below it, and the set
-    of the best configurations for programs.
+    """The ablation table in words, row by row of ``COLUMNS``, the sentences of the first screen,
+    and the set of the best configurations for programs.
     """
 
     rows: tuple[tuple[str, ...], ...]
@@ -89,18 +89,20 @@ class Answer:
     best_set: Mapping[str, Any] | None = None
     """The configurations that cannot be told from the best (``report.best.outline_best``)."""
     headline: str = ""
-    """The one sentence to take home; without it the first of the ``sentences``."""
+    """The one sentence to take home."""
     chart: Chart | None = None
     """The rows as a forest plot."""
+    cautions: tuple[str, ...] = ()
+    """What puts the answer in doubt, and what limits it."""
 
 
 def as_html(answer: Answer, source: str) -> str:
     """The sentences, the table and ``source``, a description of the results, as HTML."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in answer.rows]
     table = pd.DataFrame(rows).to_html(index=False, border=0) if rows else ""
-    first, *others = (*answer.sentences, "")
-    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in (*others, source) if text)
-    return f"<p><b>{escape(first)}</b></p>{table}{paragraphs}"
+    texts = (*answer.sentences, *answer.cautions, source)
+    paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts if text)
+    return f"<p><b>{escape(answer.headline)}</b></p>{table}{paragraphs}"
 
 
 def save_answer(answer: Answer, results: StoredResults, *, with_page: bool = True) -> None:
@@ -129,8 +131,9 @@ def load_answer(
         content = read_sealed_json(folder / ANSWER_FILE)
         rows = tuple(tuple(map(str, row)) for row in content["rows"])
         chart = Chart.from_json(content["chart"]) if content["chart"] else None
-        sentences = tuple(map(str, content["sentences"]))
-        answer = Answer(rows, sentences, content["best_set"], str(content["headline"]), chart)
+        sentences, cautions = (tuple(map(str, content[k])) for k in ("sentences", "cautions"))
+        headline = str(content["headline"])
+        answer = Answer(rows, sentences, content["best_set"], headline, chart, cautions)
         content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
     except (RequestError, KeyError, TypeError):
         return None

@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score
 from ablations.analysis import Design, against_baseline
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
-from ablations.report.summary import effect_sentences
+from ablations.report.summary import describe_trust
 from ablations.results.metadata import Judging
 
 from ..report.studies import make_metadata, make_results
@@ -235,17 +235,17 @@ def test_a_random_order_has_more_than_the_share_of_a_class_as_average_precision(
 
 def test_the_answer_says_by_which_measure_nothing_was_learned(tmp_path: Path) -> None:
     results = rare_results(tmp_path, 0.0)
-    first, *others = effect_sentences(results.ablation, results.metadata, "level")
-    assert first.startswith("By accuracy nothing was learned: neither the control (0.950) nor any")
-    assert first.endswith("surely beats the best constant prediction (0.950).")
+    first, *others = describe_trust(results.ablation, results.metadata)
+    assert first.startswith("By accuracy nothing was learned: neither the control nor any")
+    assert "surely beats a constant guess (0.950). The best one has 0.9" in first
     assert any("by validation loss" in text for text in others)
     by_accuracy = replace(results, metadata=results.metadata_for("accuracy"))
-    sentences = effect_sentences(by_accuracy.ablation, by_accuracy.metadata, "level")
-    assert sentences[0].startswith("Nothing was learned here: neither the control (accuracy 0.950)")
+    sentences = describe_trust(by_accuracy.ablation, by_accuracy.metadata)
+    assert sentences[0].startswith("Nothing was learned here: neither the control nor any of ")
     assert sentences[1].startswith("By validation loss something was learned: 0.0")
     assert not any("helps" in text for text in sentences)
     learned = rare_results(tmp_path, 0.02)
-    texts = effect_sentences(learned.ablation, learned.metadata, "level")
+    texts = describe_trust(learned.ablation, learned.metadata)
     assert not any("learned" in text for text in texts)
 
 
@@ -269,9 +269,7 @@ def test_runs_without_a_constant_of_their_metric_are_compared_by_the_loss(tmp_pa
     runs = results.runs.drop(columns=["baseline_accuracy", "baseline_metric"])
     results = Results(**(vars(results) | {"runs": runs}))
     assert set(results.baseline()["outcome"]) == {"val_loss"}
-    assert effect_sentences(results.ablation, results.metadata, "level")[0].startswith(
-        "The control"
-    )
+    assert describe_trust(results.ablation, results.metadata)[0].startswith("The control")
     with pytest.raises(RequestError, match="no run of this folder recorded what a constant scores"):
         results.baseline("accuracy")
 

@@ -16,8 +16,8 @@ from ablations.analysis import Design, effects_by_scope, main_effects
 from ablations.analysis.ablation import ablation_effects
 from ablations.analysis.posterior import infer_effects
 from ablations.execution.metadata import describe_scope, study_metadata
+from ablations.report.caveats import advise_seeds
 from ablations.report.scope import describe_scope as scope_sentence
-from ablations.report.summary import advise_seeds
 from ablations.results.metadata import Judging
 from ablations.tasks.base import Regression, task
 from ablations.tasks.data import Data, split
@@ -89,14 +89,14 @@ def sentence(design: Design, judging: Judging | None = None) -> str:
 def test_the_sentence_says_what_holds_of_this_table_alone() -> None:
     design, _ = make_design(0.9)
     assert sentence(design) == (
-        "Seeds split one table at random; verdicts and intervals are about new data like it. On "
-        "this table alone norm layer hurts; whether this holds for new data like it is open."
+        "Seeds split one table at random: the verdicts are about new data like it. On this table "
+        "alone norm layer hurts; whether that holds for new data is open."
     )
     clear, _ = make_design(5.0)
-    assert sentence(clear).endswith("verdicts and intervals are about new data like it.")
+    assert sentence(clear).endswith("the verdicts are about new data like it.")
     judging = Judging(40, 0.25, is_fixed=True, is_likelihood=True, classification=False)
     fixed = replace(design, overlap=0.0, split=None, scope="rows")
-    assert sentence(fixed, judging).startswith("All seeds are judged on the same 40 rows, so that")
+    assert sentence(fixed, judging).startswith("All seeds are judged on the same 40 rows: the")
     assert sentence(replace(fixed, scope="generator")).endswith("from the same generator.")
     assert sentence(replace(fixed, scope="")) == ""
 

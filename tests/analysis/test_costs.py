@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ablations.analysis import cost_between, costs, noise_floor
-from ablations.analysis.costs import FASTER, NO_SLOWER, SLOWER
+from ablations.analysis import Design, cost_between, costs, noise_floor
+from ablations.analysis.costs import FASTER, NO_SLOWER, SLOWER, run_costs
 
 CONTROLS = {"norm": "none", "regularizer": "none"}
 AXES = list(CONTROLS)
@@ -141,3 +141,44 @@ def test_nothing_timed_is_nothing_told() -> None:
     assert costs(empty, CONTROLS, AXES).empty
     assert noise_floor(empty).empty
     assert "ratio" in costs(empty, CONTROLS, AXES)
+
+
+def trained(engine: str = "loop") -> pd.DataFrame:
+    """Runs whose training took what their techniques cost, by seed and a little noise."""
+    draw, rows = np.random.default_rng(0), []
+    for seed, (norm, regularizer) in itertools.product(
+        range(8), itertools.product(NORMS, REGULARIZERS)
+    ):
+        seconds = NORMS[norm] * REGULARIZERS[regularizer] * np.exp(0.01 * draw.standard_normal())
+        size = 1 if engine == "loop" else 8
+        rows.append((norm, regularizer, seed, "ok", size, seconds, 0.1))
+    names = ["norm", "regularizer", "seed", "status", "cohort_size", "train_seconds", "val_loss"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def test_a_run_costs_its_steps_and_not_one_of_them() -> None:
+    table = timings()
+    # Smaller batches, of which a run has four times as many.
+    table["run_steps"] = np.where(table["norm"] == "layer", 400, 100)
+    design = Design(trained(), AXES, CONTROLS)
+    by_level = run_costs(costs(table, CONTROLS, AXES), design).set_index("level")
+    assert by_level.loc["layer", "ratio"] == pytest.approx(4 * NORMS["layer"], rel=0.02)
+    assert by_level.loc["layer", "step_ratio"] == pytest.approx(NORMS["layer"], rel=0.02)
+    assert by_level.loc["layer", "low"] < 4 * NORMS["layer"] < by_level.loc["layer", "high"]
+    dropout = by_level.loc["dropout"]
+    assert dropout["ratio"] == pytest.approx(dropout["step_ratio"])
+    assert by_level["is_certain"].to_dict() == {
+        "layer": True, "fast": True, "same": False, "dropout": True,
+    }  # fmt: skip
+
+
+def test_untimed_runs_of_the_plain_loop_tell_their_own_time() -> None:
+    nothing = costs(timings().iloc[:0], CONTROLS, AXES)
+    by_level = run_costs(nothing, Design(trained(), AXES, CONTROLS)).set_index("level")
+    for level, planted in {**NORMS, **REGULARIZERS}.items():
+        if level != "none":
+            assert by_level.loc[level, "ratio"] == pytest.approx(planted, rel=0.02)
+    assert by_level["n"].eq(8).all()
+    assert by_level["step_ratio"].isna().all()
+    # What a run shares with others of its cohort says nothing of itself.
+    assert run_costs(nothing, Design(trained("fused"), AXES, CONTROLS)).empty

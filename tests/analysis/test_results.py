@@ -337,7 +337,7 @@ def test_a_metric_that_runs_lack_is_named_and_what_stands_in(
     results = lacking_a_class(tmp_path, n_lacking)
     outcome = "val_loss" if n_lacking == 8 else "roc_auc"
     text = f"roc_auc is missing in {6 * n_lacking} of 48 runs, whose judging rows lack a class"
-    sentences = summarise(results.ablation, results.metadata).sentences
+    sentences = summarise(results.ablation, results.metadata).cautions
     ending = {0: "", 2: "these are left out where it counts.", 8: "the validation loss stands in"}
     if n_lacking:
         (sentence,) = (sentence for sentence in sentences if text in sentence)

@@ -45,7 +45,7 @@ def test_run_trains_prints_the_table_and_writes_the_report() -> None:
     result = ablations("run", study(QUICK))
     assert result.exit_code == 0, result.output
     assert "norm" in result.stdout
-    line = r"\n[✓✗=?] layer .*[●■◆○◀▶].* [+−]\d.* to .*\d %.* (–|\d\.\d+)\n"
+    line = r"\n[✓✗=?] layer .*[●■◆○◀▶].* [+−×]\d.* to .*\d.* (–|\d\.\d+)\n"
     assert re.search(line, result.stdout)
     assert "Nothing was learned here: neither the control" in result.stdout
     assert "Each run trains for" in result.stdout

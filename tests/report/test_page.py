@@ -36,9 +36,9 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     head = page.words.split("Where it depends")[0]
-    assert "Of 3 techniques compared with their controls, 1 helps (regularizer l1" in head
-    assert "1 hurts (norm layer" in head
-    assert "over 8 seeds by validation loss" in head
+    assert "Use l1: it cuts the validation loss by " in head
+    assert "L1 helps: validation loss \N{MINUS SIGN}" in head
+    assert "over 8 seeds; layer norm hurts most (+" in head
     assert "48 runs" in head
     assert "The targets are noise" in page.words.split("Evidence")[-1]
 
@@ -83,8 +83,9 @@ def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: 
     page = render_undrawn(replace(results, runs=runs), make_metadata())
     row = Results.from_stored(replace(results, runs=runs), make_metadata()).winner().iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
-    message = f"{size} [{low}, {high}] against the control, without the luck"
-    assert f"The best configuration is regularizer l1: {message}" in page.words
+    message = f"it has {size} [{low}, {high}] against the control."
+    assert "The best configuration is regularizer l1. " in page.words
+    assert f"Without the luck of being chosen by these seeds {message}" in page.words
     (member,) = page.rows("best-set")
     assert member["regularizer"].text == "l1"
     assert member["seconds"].note == "the cheapest"
@@ -96,8 +97,8 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     equal = replace(results, runs=results.runs.assign(val_loss=noise))
     page = render_undrawn(equal, make_metadata())
     assert "None of 6 configurations can be told from the best by validation loss" in page.words
-    assert "Of these the one with " in page.words
-    assert "without the luck of being chosen by these seeds. The cheapest to run (0.0" in page.words
+    assert " has the best mean. Without the luck of being chosen by these seeds it" in page.words
+    assert " against the control. The cheapest to run (0.0" in page.words
     assert "The best configuration is" not in page.words
     members = best_set(equal.runs, list(SMALL), control={"regularizer": "none", "norm": "none"})
     rows = page.rows("best-set")
@@ -116,10 +117,10 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     loss = 0.1 + 0.1 * (runs["norm"] == "none") + 0.01 * random.random(len(runs))
     results = replace(results, runs=runs.assign(val_loss=loss))
     answer = summarise(Results.from_stored(results, make_metadata()).ablation)
-    (sentence,) = [text for text in answer.sentences if "told from the best" in text]
+    (sentence,) = [text for text in answer.cautions if "told from the best" in text]
     assert sentence.startswith(
-        "3 of 6 configurations cannot be told from the best by validation loss; "
-        "all of them have norm layer. Of these the one with "
+        "3 of 6 configurations cannot be told from the best by validation loss. "
+        "All of them have norm layer. The one with "
     )
     assert answer.best_set is not None
     assert (answer.best_set["members"], answer.best_set["candidates"]) == (3, 6)
@@ -250,8 +251,8 @@ def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
 
 def test_one_seed_says_that_it_proves_nothing(tmp_path: Path) -> None:
     page = render_undrawn(make_results(tmp_path, seeds=1), make_metadata())
-    assert "no technique helps and 3 are undecided" in page.words
-    assert "With 1 seed no difference can reach significance" in page.words
+    assert "1 seed cannot show what helps: run at least 6." in page.words
+    assert "With 1 seed no difference can be certain" in page.words
     assert {row["adjusted p"].text for row in page.rows("ablation")} == {"one seed"}
 
 
@@ -261,7 +262,8 @@ def test_everything_diverged_is_a_result(tmp_path: Path) -> None:
         results, pd.Series(data=True, index=results.runs.index), "diverged", "at epoch 2"
     )
     page = render_undrawn(results, make_metadata())
-    assert "No run ended with a result, so there is no loss to compare: 48 diverged." in page.words
+    assert "All 48 runs diverged: lower the learning rate and run again." in page.words
+    assert "The most frequent reason: at epoch 2 (48 runs)." in page.words
     assert "marked *" not in page.words
     assert page.attributes("img") == []
     assert page.rows("endings")[0]["runs"].value == 48
@@ -273,7 +275,7 @@ def test_nothing_but_failures_is_said(tmp_path: Path) -> None:
         results, pd.Series(data=True, index=results.runs.index), "failed", "ValueError: no"
     )
     page = render_undrawn(results, make_metadata())
-    assert "No run ended with a result" in page.words
+    assert "All 48 runs failed: " in page.words
     assert "ablation" not in {a.get("id") for _, a in page.tags}
 
 
@@ -299,7 +301,7 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     skipped = results.runs["norm"] == "layer"
     results = end_runs(results, lost & ~skipped, "failed", "no memory")
     page = render_undrawn(end_runs(results, skipped, "skipped", "not here"), make_metadata())
-    assert "up to 1 seed of a comparison left out" in page.words
+    assert "up to 1 seed of a comparison is left out" in page.words
     message = "want of a pair with the control: no run of norm layer ended with a val_loss"
     assert message in page.words
     assert "24 skipped" in page.words
@@ -328,7 +330,7 @@ def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Pat
     axes = {"norm": ("layer", "batch")}
     path, _ = write_report(results, make_metadata(axes, published=printed))
     page = read_page(path)
-    assert "2 of 4 printed losses (2 published curves) lie inside" in page.words
+    assert "Not all printed losses are reproduced: only 2 of 4 lie where " in page.words
     assert [row["inside"].value for row in page.rows("published")] == [2, 0]
     assert page.rows("published")[1]["epochs outside"].text == "1, 2"
     assert "table-ablation" not in page.tables
@@ -344,7 +346,7 @@ def test_levels_of_mixed_types(tmp_path: Path) -> None:
     page = read_page(path)
     names = [row["technique"].text for row in page.rows("ablation")]
     assert names == [f"lr {ARROW} 0.001", f"lr {ARROW} 64", f"width {ARROW} not set"]
-    assert "Of 3 levels compared" in page.words
+    assert "3 seeds cannot show what helps" in page.words
 
 
 def test_losses_that_are_all_the_same_make_a_page(tmp_path: Path) -> None:

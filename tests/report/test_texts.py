@@ -13,7 +13,7 @@ import pytest
 
 from ablations.analysis import EQUAL, HELPS, UNDECIDED, Design
 from ablations.analysis.interactions import UNKNOWN
-from ablations.report.summary import audit_caveats, find_caveats
+from ablations.report.caveats import audit_caveats, find_caveats
 from ablations.results.looks import Look
 
 DESIGN = Design(pd.DataFrame({"seed": range(8), "val_loss": 1.0}))
@@ -44,7 +44,7 @@ def test_nothing_limits_a_certain_effect() -> None:
 @pytest.mark.parametrize(
     ("values", "badge", "words"),
     [
-        ({"p_adjusted": 0.2}, "p and interval", "adjusted for all 1 comparisons, and decides."),
+        ({"p_adjusted": 0.2}, "p and interval", "adjusted for the one comparison, and decides."),
         ({"depends_on": UNKNOWN}, "interactions", "cannot be known with so few seeds."),
         ({"verdict": UNDECIDED}, "undecided", "No number of seeds is known that would decide"),
         (
@@ -55,7 +55,7 @@ def test_nothing_limits_a_certain_effect() -> None:
         (
             {"verdict": UNDECIDED, "caution": "Its seeds are skewed.", "more": np.nan},
             "skewed seeds",
-            "does not confirm: norm layer: its seeds are skewed.",
+            "Undecided in spite of a certain mean: norm layer: its seeds are skewed.",
         ),
         ({"p_skewed": 0.01}, "skewed seeds", "Differences of norm layer are more skewed over"),
         (
@@ -78,7 +78,7 @@ def test_an_audit_that_failed_or_did_not_repeat() -> None:
     assert audit_caveats(audit) == []
     (caveat,) = audit_caveats(audit.assign(repeated=[True, False]))
     assert caveat.badge == "rounding varies"
-    assert caveat.text.startswith("1 audited run did not repeat bit for bit: on this machine")
+    assert caveat.text.startswith("1 audited run did not repeat bit for bit. On this machine")
     (caveat,) = audit_caveats(audit.assign(repeated=False, reason=["losses deviate", None]))
     assert caveat.badge == "audit failed"
     assert caveat.text.startswith("Do not trust these numbers: ")

@@ -81,8 +81,8 @@ def test_other_seeds_of_the_same_number_are_another_look(grow: Callable[[int], R
 
 
 def test_the_answer_says_which_look_it_is(grow: Callable[[int], Results]) -> None:
-    assert not any("look " in text for text in summarise(grow(6).ablation).sentences)
-    sentences = " ".join(summarise(grow(12).ablation).sentences)
+    assert not any("look " in text for text in summarise(grow(6).ablation).cautions)
+    sentences = " ".join(summarise(grow(12).ablation).cautions)
     assert "This is look 2 at a growing study (at 6 and 12 seeds)" in sentences
     table = grow(12).effects()
     assert table["procedure"].str.contains("which keeps 95 % over all looks").all()
@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_answers_and_says_so(
     monkeypatch.setattr(looks, "save_looks", refuse)
     assert len(results.verdicts()) == 1
     assert results.ablation.unrecorded == "Permission denied"
-    sentences = " ".join(summarise(results.ablation).sentences)
+    sentences = " ".join(summarise(results.ablation).cautions)
     assert "This look could not be recorded (Permission denied)" in sentences
 
 
@@ -172,5 +172,5 @@ def test_one_stated_look_has_the_whole_level_and_other_numbers_have_none(tmp_pat
     assert (table["verdict"] == UNDECIDED).all()
     assert not table["reachable"].any()
     assert "no verdict, as looks were stated at 7 seeds" in table["procedure"][0]
-    sentences = " ".join(summarise(fewer.ablation).sentences)
+    sentences = " ".join(summarise(fewer.ablation).cautions)
     assert "Looks were stated at 7 seeds, so that there is no verdict" in sentences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 
 from ablations.analysis import Scale
 from ablations.report.formatting import NOTHING, format_change, format_interval, format_number
+from ablations.report.precision import align_decimals
 from ablations.report.texts import write_text
 
 Row = Mapping[str, Any]
@@ -95,7 +96,11 @@ class Column:
         """A column of intervals, sorted by their lower ends; a dash where one is not known."""
         return cls(
             heading,
-            lambda row: f"{write(row[low])} to {write(row[high])}" if is_known(row) else NOTHING,
+            lambda row: (
+                f"{write(row[low])} to {write(row[high])}"
+                if is_known(row) and pd.notna(row[low])
+                else NOTHING
+            ),
             low,
             "number interval",
             (("low", low), ("high", high)),
@@ -177,5 +182,25 @@ def build_table(
     """
     columns = tuple(columns)
     records = rows.to_dict("records") if isinstance(rows, pd.DataFrame) else rows
-    cells = tuple(tuple(column.cell(row) for column in columns) for row in records)
-    return Table(write_text(f"{name}_table", **facts), columns, cells) if cells else None
+    cells = [[column.cell(row) for column in columns] for row in records]
+    if not cells:
+        return None
+    by_column = [_align(column) for column in zip(*cells, strict=True)]
+    caption = write_text(f"{name}_table", **facts)
+    return Table(caption, columns, tuple(zip(*by_column, strict=True)))
+
+
+def _align(cells: Sequence[Cell]) -> list[Cell]:
+    """Write the numbers of a column with one precision."""
+    if not any("number" in cell.style_class.split() for cell in cells):
+        return list(cells)
+    values = [_list_values(cell) for cell in cells]
+    texts = align_decimals([cell.text for cell in cells], values)
+    return [replace(cell, text=text) for cell, text in zip(cells, texts, strict=True)]
+
+
+def _list_values(cell: Cell) -> list[float]:
+    """The numbers in a cell's text: the ends of an interval, or its value."""
+    if "interval" in cell.style_class.split():
+        return [float(value) for name, value in cell.parts if name in ("low", "high")]
+    return [] if cell.value is None else [cell.value]

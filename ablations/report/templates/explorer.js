@@ -483,11 +483,11 @@ function moveByKey(axis, which, event) {
 }
 
 // The line below the pointer.
-function nearest(x, y) {
+function nearest(x, y, reach = NEAR) {
   const [across, along] = frame.isStacked ? [y, x] : [x, y], i = Math.floor((across - frame.first) / frame.gap);
   if (axes.length < 2 || i < 0 || i >= axes.length - 1) return null;
   const share = (across - acrossOf(i)) / frame.gap, from = crossings[i], to = crossings[i + 1];
-  let best = null, distance = NEAR;
+  let best = null, distance = reach;
   for (const k of thin(selected, MOST_LINES)) {
     const slope = (to[k] - from[k]) * frame.length / frame.gap;
     const away = Math.abs(alongOf(from[k] + share * (to[k] - from[k])) - along) / Math.hypot(1, slope);
@@ -771,7 +771,7 @@ byId("more").addEventListener("click", () => { limit += SHOWN; showTable(); });
 byId("clear").addEventListener("click", () => { for (const axis of axes) setFilter(axis, null); search = byId("search").value = ""; changed(); byId("search").focus(); });
 plot.addEventListener("pointermove", event => { if (event.target === canvas && event.pointerType !== "touch") { const [x, y] = locate(event); hover(nearest(x, y), x, y); } else if (event.target !== canvas) hover(null); });
 plot.addEventListener("pointerleave", () => hover(null));
-canvas.addEventListener("click", event => { const k = nearest(...locate(event)); if (k !== null) togglePin(k); });
+canvas.addEventListener("click", event => { const k = nearest(...locate(event), event.pointerType === "touch" ? 3 * NEAR : NEAR); if (k !== null) togglePin(k); });
 isDark.addEventListener("change", () => { if (!frame.width) return; axes.forEach(placeAxis); drawFaint(); schedule(); });
 
 byId("all").hidden = false;

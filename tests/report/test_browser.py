@@ -285,7 +285,7 @@ def test_it_prints_without_what_only_a_screen_can_do(
     with Opened(browser, pages("usual")) as page:
         page.emulate_media(media="print")
         assert page.locator("nav").is_hidden()
-        assert page.locator(".controls").is_hidden()
+        assert page.locator("#explorer-search").is_hidden()
         assert len(page.pdf()) > 20_000
 
 

@@ -18,6 +18,7 @@ from ablations.report.data import build_report_data
 from ablations.report.figures.gallery import draw_figures, list_figures
 from ablations.report.page import render_page
 from ablations.report.style import THEME, freeze_layout, theme_declarations, to_svg
+from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
 from .pages import Page
@@ -64,7 +65,7 @@ def test_a_figure_in_the_page_takes_its_colours(usual: tuple[StoredResults, Page
     assert dark in page.source
     names = {name for name, _ in THEME.values()}
     assert {f"--{name}" for name in names} <= set(re.findall(r"--fig-[a-z-]+", light))
-    inside = page.source[page.source.index("<figure>") : page.source.rindex("</figure>")]
+    inside = page.source[page.source.index("<figure") : page.source.rindex("</figure>")]
     assert set(re.findall(r"var\(--(fig-[a-z-]+)\)", inside)) <= names
     assert "#22262b" not in inside
     assert "#22262b" in (results.folder / "figures" / "main-effects.svg").read_text()
@@ -103,9 +104,13 @@ UNUSUAL: dict[str, Callable[[Path], StoredResults]] = {
 }
 
 
+def metadata_of(name: str) -> StudyMetadata:
+    """The metadata of an unusual study."""
+    return make_metadata(MANY if name == "many levels" else SMALL)
+
+
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_the_figures_of_an_unusual_study_can_be_drawn(name: str, tmp_path: Path) -> None:
-    metadata = make_metadata(MANY if name == "many levels" else SMALL)
-    data = build_report_data(UNUSUAL[name](tmp_path), metadata)
+    data = build_report_data(UNUSUAL[name](tmp_path), metadata_of(name))
     for spec in list_figures(data):
         assert to_svg(freeze_layout(spec.draw())).endswith("</svg>\n"), spec.name

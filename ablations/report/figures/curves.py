@@ -27,6 +27,7 @@ from ablations.report.figures.lines import (
     name_ends,
     set_epochs,
 )
+from ablations.report.figures.marks import Mark, attach
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -36,7 +37,7 @@ from ablations.report.figures.panels import (
     is_wide,
     set_log_axis,
 )
-from ablations.report.formatting import NARROW, format_number
+from ablations.report.formatting import bracket, format_number
 from ablations.report.style import COLOURS, INK, wrap_name
 from ablations.report.texts import describe_agreement
 
@@ -86,6 +87,8 @@ def level_curves(
     loss of the constant is a dotted line beside validation losses.
     """
     tables = {name: table for name, table in tables.items() if len(table)}
+    if canvas.is_narrow:  # a phone shows the loss that the study judges by
+        tables = dict(list(tables.items())[:1])
     columns = canvas.columns(len(tables))
     heights = [HEIGHT] * math.ceil(len(tables) / columns)
     with figure_panels(heights, columns, canvas) as (figure, panels):
@@ -111,15 +114,14 @@ def level_curves(
 
 
 def _write_loss(row: Mapping[str, Any]) -> str:
-    value, low, high = (format_number(row[name], 4) for name in ("mean", "low", "high"))
-    return value if math.isnan(row["low"]) else f"{value} (95{NARROW}% interval {low} to {high})"
+    return bracket(*(format_number(row[name], 4) for name in ("mean", "low", "high")))
 
 
 def _draw_constant(panel: Axes, constant: float) -> None:
     """Draw the loss of the constant; where it is far from all curves, its label alone."""
     is_log = panel.get_yscale() == "log" and constant > 0
     start, end, value = (np.log(x) if is_log else x for x in (*panel.get_ylim(), constant))
-    room, text, size = end - start, f"constant prediction {format_number(constant)}", 8.5
+    room, text, size = end - start, f"constant prediction {format_number(constant)}", 9
     if not start - room <= value <= end + room:
         y, align, word = (0.98, "top", "above") if value > end else (0.02, "bottom", "below")
         panel.text(
@@ -136,8 +138,8 @@ def _draw_constant(panel: Axes, constant: float) -> None:
     panel.set_ylim(*(np.exp(limits) if is_log else limits))
     panel.axhline(constant, color=INK, linewidth=1.4, linestyle=":", zorder=2.5)
     panel.annotate(
-        text, (0.99, constant), (0, 2), xycoords=panel.get_yaxis_transform(),
-        textcoords="offset points", ha="right", va="bottom", fontsize=size,
+        text, (0.02, constant), (0, 2), xycoords=panel.get_yaxis_transform(),
+        textcoords="offset points", ha="left", va="bottom", fontsize=size,
     )  # fmt: skip
 
 
@@ -194,11 +196,26 @@ def published_curves(table: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
     return figure
 
 
+def _write_printed(row: Mapping[str, Any]) -> str:
+    printed, median, low, high = (
+        format_number(row[name], 4) for name in ("printed", "median", "low", "high")
+    )
+    return f"printed {printed}, our runs {bracket(median, low, high)}"
+
+
 def _draw_published_curve(panel: Axes, rows: pd.DataFrame) -> None:
     blue, red = COLOURS[:2]
     draw_band(panel, rows, color=blue, alpha=0.2, label="99 % of our runs")
     draw_line(panel, rows, "median", color=blue, linewidth=1.4, label="our median")
-    draw_line(panel, rows, "printed", color=red, marker="o", markersize=4.5, label="printed")
+    (line,) = draw_line(
+        panel, rows, "printed", color=red, marker="o", markersize=4.5, label="printed"
+    )
+    records = rows.to_dict("records")
+    series = tuple((row["epoch"], row["printed"], _write_printed(row)) for row in records)
+    last = records[-1]
+    value, low, high = (float(last[name]) for name in ("printed", "low", "high"))
+    text = f"{last['label']}, epoch {last['epoch']:g}: {_write_printed(last)}"
+    attach(line, Mark(text, value=value, low=low, high=high, series=series))
     outside = rows[~rows["inside"]]
     panel.plot(
         outside["epoch"], outside["printed"], "x", color=INK, markersize=9, markeredgewidth=1.8,

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from ablations.analysis import UNDECIDED, VERDICTS, Scale
+from ablations.analysis import VERDICTS, Scale
 from ablations.report import style
+from ablations.report.figures.marks import Mark, attach
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -22,10 +25,13 @@ from ablations.report.figures.panels import (
     add_head,
     add_key,
     axis_panels,
+    draw_interval,
     figure_panels,
     label_rows,
     set_ratio_scale,
+    verdict_mark,
 )
+from ablations.report.formatting import bracket, format_relatives
 from ablations.report.style import wrap_name
 
 HERE, OTHERS = "mean of these", "data sets like these"
@@ -82,57 +88,53 @@ def forest(
         add_head(figure, f"Change of {outcome}; {side} is better", canvas)
         words = {*effects["verdict"].dropna(), *over["verdict"]}
         add_key(figure, _verdict_signs(words, higher_is_better), canvas)
+        _set_scale(panels[0], over, effects, scale, bound)
         for panel, level in zip(panels, over.to_dict("records"), strict=False):
             is_level = (effects["axis"] == level["axis"]) & (effects["level"] == level["level"])
             by_task = effects[is_level].set_index("task").reindex(tasks)
-            _draw_level(panel, by_task, level, bound, higher_is_better)
+            _draw_level(
+                panel, by_task, level, bound=bound, is_higher=higher_is_better,
+                is_log=scale == "log",
+            )  # fmt: skip
             label_rows(panel, [*tasks, HERE, OTHERS], width=22)
-            title = wrap_name(f"{level['axis']} {level['level']}", 24)
-            panel.set_title(title, fontsize=9.5)
+            panel.set_title(wrap_name(f"{level['axis']} {level['level']}", 24), loc="left")
         for panel in panels[len(over) :]:
             panel.set_visible(False)
-        _set_scale(panels[0], over, effects, scale, bound)
         for i in range(max(0, len(over) - n_columns), len(over)):
             panels[i].tick_params(labelbottom=True)
     return figure
 
 
 def _draw_level(
-    panel: Axes, by_task: pd.DataFrame, level: dict[str, Any], bound: float, is_higher: bool
+    panel: Axes,
+    by_task: pd.DataFrame,
+    level: dict[str, Any],
+    *,
+    bound: float,
+    is_higher: bool,
+    is_log: bool,
 ) -> None:
     panel.axvspan(-bound, bound, color=style.BAND, zorder=0, linewidth=0)
     panel.axvline(0, color=style.ZERO, linewidth=1, zorder=1)
-    for i, row in enumerate(by_task.to_dict("records")):
+    name, n = f"{level['axis']} {level['level']}", len(by_task)
+
+    def draw(y: int, place: str, numbers: Sequence[float], **look: Any) -> None:
+        line = draw_interval(panel, y, *numbers, **look)
+        text = f"{name} {place}: {bracket(*format_relatives(numbers, is_log=is_log))}"
+        value, low, high = numbers
+        attach(line, Mark(text, level["axis"], str(level["level"]), value, low, high))
+
+    for i, row in enumerate(by_task.reset_index().to_dict("records")):
         if not pd.isna(row["relative"]):
-            ends = row["relative_low"], row["relative_high"]
-            _draw_row(panel, i, row["relative"], ends, row["verdict"], is_higher, 1.8)
-    n = len(by_task)
+            numbers = [float(row[key]) for key in ("relative", "relative_low", "relative_high")]
+            look = verdict_mark(row["verdict"], higher_is_better=is_higher)
+            draw(i, f"on {row['task']}", numbers, linewidth=1.8, markersize=6.5, **look)
     panel.axhline(n - 0.5, color=style.EDGE, linewidth=0.8)
-    ends = level["here_low"], level["here_high"]
-    panel.hlines(n, *ends, color=style.INK, linewidth=2.2, zorder=3)
-    panel.plot(level["effect"], n, "D", color=style.INK, markersize=5.5, zorder=4)
-    ends = level["low"], level["high"]
-    _draw_row(panel, n + 1, level["effect"], ends, str(level["verdict"]), is_higher, 3.0)
-
-
-def _draw_row(
-    panel: Axes,
-    y: int,
-    effect: float,
-    ends: tuple[float, float],
-    verdict: str,
-    is_higher: bool,
-    width: float,
-) -> None:
-    colour, marker = style.VERDICT_COLOURS[verdict], style.VERDICT_MARKERS[verdict]
-    marker = {"v": "^", "^": "v"}.get(marker, marker) if is_higher else marker
-    face = style.PAPER if verdict == UNDECIDED else colour
-    if not any(map(pd.isna, ends)):
-        panel.hlines(y, *ends, color=colour, linewidth=width, zorder=3)
-    panel.plot(
-        effect, y, marker, color=colour, markerfacecolor=face, markersize=6.5,
-        markeredgewidth=1.5, zorder=4,
-    )  # fmt: skip
+    here = [float(level[key]) for key in ("effect", "here_low", "here_high")]
+    draw(n, f"over these {n} data sets", here, marker="D", color=style.INK, markersize=5.5)
+    over = [float(level[key]) for key in ("effect", "low", "high")]
+    look = verdict_mark(str(level["verdict"]), higher_is_better=is_higher)
+    draw(n + 1, "over data sets like these", over, linewidth=3.0, **look)
 
 
 def _set_scale(
@@ -155,15 +157,11 @@ def _set_scale(
 
 
 def _verdict_signs(words: set[str], is_higher: bool) -> list[Line2D]:
-    handles = []
-    for word in (word for word in VERDICTS if word in words):
-        colour, marker = style.VERDICT_COLOURS[word], style.VERDICT_MARKERS[word]
-        marker = {"v": "^", "^": "v"}.get(marker, marker) if is_higher else marker
-        face = style.PAPER if word == UNDECIDED else colour
-        handles.append(
-            Line2D([], [], color=colour, marker=marker, markerfacecolor=face, label=word)
-        )
-    return handles
+    return [
+        Line2D([], [], label=word, **verdict_mark(word, higher_is_better=is_higher))
+        for word in VERDICTS
+        if word in words
+    ]
 
 
 def rank_figures(ranks: pd.DataFrame) -> Iterator[FigureSpec]:
@@ -187,21 +185,28 @@ def mean_ranks(ranks: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
                 control - distance, control + distance, color=style.BAND, zorder=0, linewidth=0
             )
             panel.axvline(control, color=style.ZERO, linewidth=1, zorder=1)
-            colours = [style.COLOURS[0] if apart else style.INK for apart in rows["apart"]]
-            panel.scatter(rows["mean_rank"], range(len(rows)), c=colours, s=42, zorder=3)
-            for i, rank in enumerate(rows["mean_rank"]):
-                panel.annotate(
-                    f"{rank:.2f}", (rank, i), (8, 0), textcoords="offset points",
-                    va="center", fontsize=8.5,
-                )  # fmt: skip
+            for i, row in enumerate(rows.to_dict("records")):
+                _draw_rank(panel, i, row)
             p = rows["p"].iloc[0]
             text = "" if math.isnan(p) else f", Friedman p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
-            label_rows(panel, rows["level"], f"{axis}{text}")
+            title = wrap_name(f"{axis}{text}", 26 if canvas.is_narrow else 90)
+            label_rows(panel, rows["level"], title)
         most = int(ranks.groupby("axis", sort=False)["level"].size().max())
         panels[-1][-1].set_xlim(0.8, most + 0.4)
         panels[-1][-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-        panels[-1][-1].set_xlabel("mean rank over data sets, 1 is best; band: critical difference")
+        add_head(figure, "Mean rank over data sets, 1 is best; band: critical difference", canvas)
     return figure
+
+
+def _draw_rank(panel: Axes, y: int, row: dict[str, Any]) -> None:
+    colour = style.COLOURS[0] if row["apart"] else style.INK
+    (point,) = panel.plot(row["mean_rank"], y, "o", color=colour, markersize=6.5, zorder=3)
+    text = f"{row['axis']} {row['level']}: mean rank {row['mean_rank']:.2f}"
+    attach(point, Mark(text, row["axis"], str(row["level"]), float(row["mean_rank"])))
+    panel.annotate(
+        f"{row['mean_rank']:.2f}", (row["mean_rank"], y), (8, 0), textcoords="offset points",
+        va="center", fontsize=9,
+    )  # fmt: skip
 
 
 def profile_figures(profiles: pd.DataFrame, scale: Scale, outcome: str) -> Iterator[FigureSpec]:
@@ -226,16 +231,7 @@ def performance_profiles(
         for axis, panel in zip(axes, panels, strict=False):
             table = profiles[profiles["axis"] == axis]
             for i, (level, rows) in enumerate(table.groupby("level", sort=False)):
-                colour = style.INK if i == 0 else style.COLOURS[(i - 1) % len(style.COLOURS)]
-                dashes = style.DASHES[(i - 1) % len(style.DASHES)] if i else "-"
-                panel.plot(
-                    rows["threshold"], rows["share"], dashes, color=colour, label=level,
-                    linewidth=1.8, drawstyle="steps-post",
-                )  # fmt: skip
-                panel.fill_between(
-                    rows["threshold"], rows["low"], rows["high"], color=colour, alpha=0.13,
-                    linewidth=0, step="post",
-                )  # fmt: skip
+                _draw_profile(panel, i, str(axis), str(level), rows, is_log=scale == "log")
             panel.axvline(0, color=style.ZERO, linewidth=1, zorder=1)
             low, high = table["threshold"].min(), table["threshold"].max()
             if scale == "log":
@@ -244,7 +240,43 @@ def performance_profiles(
                 panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+g} %"))
             panel.set(title=str(axis), ylim=(-0.02, 1.02), xlim=(low, high))
             panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f} %"))
-            panel.legend(fontsize=8, loc="lower right")
+            _add_legend(panel, str(axis))
         for panel in panels[len(axes) :]:
             panel.set_visible(False)
     return figure
+
+
+def _add_legend(panel: Axes, axis: str) -> None:
+    """Name the lines where profiles have room: below the right ends."""
+    legend = panel.legend(fontsize=9.5, loc="lower right", handlelength=1.6)
+    for text in legend.get_texts():
+        attach(text, Mark(axis=axis, level=text.get_text(), kind="legend-entry"))
+    sns.despine(ax=panel)
+
+
+def _draw_profile(
+    panel: Axes, i: int, axis: str, level: str, rows: pd.DataFrame, *, is_log: bool
+) -> None:
+    """Draw the share of the runs of one level by threshold; the control comes first."""
+    colour = style.INK if i == 0 else style.COLOURS[(i - 1) % len(style.COLOURS)]
+    dashes = style.DASHES[(i - 1) % len(style.DASHES)] if i else "-"
+    x = rows["threshold"].to_numpy(dtype=float)
+    (line,) = panel.plot(
+        x, rows["share"], dashes, color=colour, label=level, linewidth=1.8, drawstyle="steps-post"
+    )
+    band = panel.fill_between(
+        x, rows["low"], rows["high"], color=colour, alpha=0.13, linewidth=0, step="post"
+    )
+    attach(band, Mark(axis=axis, level=level, kind="mark-part"))
+    nearest = rows.iloc[int(np.abs(x).argmin())]
+    numbers = [float(nearest[key]) for key in ("share", "low", "high")]
+    shares = bracket(*(f"{share:.0%}" for share in numbers))
+    text = f"{axis} {level}: {shares} of the runs at least as good as the control's mean"
+    step = max(1, len(rows) // 25)
+    series = tuple(
+        (row["threshold"], row["share"], f"{row['share']:.0%} within {threshold}")
+        for row in rows.iloc[::step].to_dict("records")
+        for threshold in format_relatives([row["threshold"]], is_log=is_log)
+    )
+    value, low, high = numbers
+    attach(line, Mark(text, axis, level, value, low, high, series=series))

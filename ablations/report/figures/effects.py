@@ -5,7 +5,7 @@ step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -23,17 +23,21 @@ from ablations.analysis.costs import NO_SLOWER
 from ablations.analysis.design import Design
 from ablations.report import style
 from ablations.report.data import ReportData
-from ablations.report.figures.marks import attach_row, describe_effect
+from ablations.report.figures.marks import Mark, attach, attach_row, describe_effect
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
     FigureSpec,
+    add_head,
     add_key,
     axis_panels,
+    draw_interval,
     label_rows,
     set_ratio_scale,
+    verdict_mark,
 )
 from ablations.report.formatting import (
+    bracket,
     format_number,
     format_ratio,
     round_percent,
@@ -61,15 +65,15 @@ def main_effects(
     """Draw every level's effect: each seed a point, the mean with its interval, the margin."""
     scale, bound = design.scale, design.bound
     with axis_panels(effects, 0.3, canvas) as (figure, panels):
+        lowest = panels[-1][-1]
+        _set_effect_scale(lowest, effects, by_seed, scale, bound)
         for axis, rows, panel in panels:
             _draw_no_change(panel, bound)
             _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows)
             for i, row in enumerate(rows.to_dict("records")):
-                draw_effect(panel, i, row, _mark(row["verdict"], design), scale)
+                _draw_effect(panel, i, row, design)
             panel.set(xlabel="", ylabel="")
             label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
-        lowest = panels[-1][-1]
-        _set_effect_scale(lowest, effects, by_seed, scale, bound)
         unit = " (ratio scale)" if scale == "log" else ""
         side = "right" if design.higher_is_better else "left"
         lowest.set_xlabel(f"change of {outcome}{unit}; {side} is better")
@@ -77,20 +81,12 @@ def main_effects(
     return figure
 
 
-def draw_effect(
-    panel: Axes, y: float, row: Mapping[str, Any], mark: dict[str, Any], scale: Scale
-) -> None:
-    """Draw an effect as a mark on its interval, which together are one artist with its data."""
-    x = [row["low"], row["effect"], row["high"]]
-    style_of = {"linewidth": 2.2, "markersize": 7.5, "markeredgewidth": 1.6, **mark}
-    if math.isnan(row["low"]):
-        x = [row["effect"]] * 3
-    (line,) = panel.plot(x, [y] * 3, markevery=[1], zorder=4, solid_capstyle="butt", **style_of)
+def _draw_effect(panel: Axes, y: float, row: dict[str, Any], design: Design) -> None:
+    """Draw an effect with its interval and its data."""
+    look = verdict_mark(row["verdict"], higher_is_better=design.higher_is_better)
+    line = draw_interval(panel, y, row["effect"], row["low"], row["high"], **look)
     name = f"{row['axis']} {row['level']} against {row['control']}"
-    other = (str(row.get("given", "")), str(row.get("given_level", "")))
-    if other[0]:
-        name += f", with {other[0]} {other[1]}"
-    attach_row(line, row, f"{name}: {describe_effect(row, scale)}", other=other)
+    attach_row(line, row, f"{name}: {describe_effect(row, design.scale)}")
 
 
 def _draw_no_change(panel: Axes, bound: float) -> None:
@@ -108,15 +104,6 @@ def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame) -> None:
     x = points["difference"].to_numpy(dtype=float)
     size = 15 if len(seeds) <= 30 else 6
     sns.scatterplot(x=x, y=y, ax=panel, s=size, color=style.SEED, linewidth=0, zorder=2)
-
-
-def _mark(verdict: str, design: Design) -> dict[str, Any]:
-    """The mark of a verdict, a triangle in the direction of the change; hollow if undecided."""
-    colour, marker = style.VERDICT_COLOURS[verdict], style.VERDICT_MARKERS[verdict]
-    if design.higher_is_better:
-        marker = {"v": "^", "^": "v"}.get(marker, marker)
-    face = style.PAPER if verdict == UNDECIDED else colour
-    return {"color": colour, "marker": marker, "markerfacecolor": face}
 
 
 def _set_effect_scale(
@@ -137,9 +124,15 @@ def _set_effect_scale(
 def _add_effect_legend(
     figure: Figure, effects: pd.DataFrame, design: Design, canvas: Canvas, *, seeds: bool
 ) -> None:
-    scale, bound = design.scale, design.bound
+    scale, bound, is_higher = design.scale, design.bound, design.higher_is_better
     marks: list[Line2D | Patch] = [
-        Line2D([], [], linewidth=2.2, label=verdict, **_mark(verdict, design))
+        Line2D(
+            [],
+            [],
+            linewidth=2.2,
+            label=verdict,
+            **verdict_mark(verdict, higher_is_better=is_higher),
+        )
         for verdict in style.VERDICT_COLOURS
         if (effects["verdict"] == verdict).any()
     ]
@@ -177,18 +170,24 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
     with axis_panels(costs, 0.28, canvas) as (figure, panels):
         for axis, rows, panel in panels:
             _draw_no_change(panel, floor)
-            for i, row in rows.iterrows():
-                colour, face = style.TIMED, style.TIMED
-                if row["verdict"] == NO_SLOWER:
-                    colour, face = style.VERDICT_COLOURS[UNDECIDED], style.PAPER
-                panel.hlines(i, *np.log([row["low"], row["high"]]), color=colour, linewidth=2.4)
-                panel.plot(
-                    math.log(row["ratio"]), i, marker="o", markersize=7, color=colour,
-                    markerfacecolor=face, markeredgewidth=1.6, zorder=4,
-                )  # fmt: skip
+            for i, row in enumerate(rows.to_dict("records")):
+                _draw_time(panel, i, row)
             label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
         lowest = panels[-1][-1]
         lowest.set_xlim(low - room, high + room)
         set_ratio_scale(lowest, low - room, high + room)
-        lowest.set_xlabel("change of the time of a step (ratio scale)")
+        add_head(figure, "Change of the time of a step against the control", canvas)
     return figure
+
+
+def _draw_time(panel: Axes, y: float, row: dict[str, Any]) -> None:
+    colour, face = style.TIMED, style.TIMED
+    if row["verdict"] == NO_SLOWER:
+        colour, face = style.VERDICT_COLOURS[UNDECIDED], style.PAPER
+    ratio, low, high = (float(row[name]) for name in ("ratio", "low", "high"))
+    line = draw_interval(
+        panel, y, *np.log([ratio, low, high]), color=colour, markerfacecolor=face, marker="o"
+    )
+    times = bracket(*map(format_ratio, (ratio, low, high)))
+    text = f"{row['axis']} {row['level']}: {times} of the time at {row['control']}"
+    attach(line, Mark(text, row["axis"], str(row["level"]), ratio, low, high))

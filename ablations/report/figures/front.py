@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.report.data import ReportData
 from ablations.report.figures.layout import line_height, measure_text
 from ablations.report.figures.lines import level_styles
 from ablations.report.figures.marks import Mark, attach
 from ablations.report.figures.panels import (
+    CONTROL,
     WIDE,
     Canvas,
     FigureSpec,
@@ -25,14 +28,15 @@ from ablations.report.figures.panels import (
     add_key,
     figure_panels,
     is_wide,
+    name_configuration,
     set_log_axis,
     wrap_text,
 )
-from ablations.report.formatting import format_number
-from ablations.report.style import INK, PAPER, POINTS_PER_INCH
+from ablations.report.formatting import bracket, format_number
+from ablations.report.style import EDGE, INK, POINTS_PER_INCH
 
-MOST_NAMES = 8
-"""Points of the front that have names: the first, the last, and those with the largest steps."""
+MOST_NAMES, MOST_NARROW_NAMES = 8, 4
+"""Points of the front that have names."""
 NAME_SIZE = 9.5
 
 
@@ -75,7 +79,7 @@ def outcome_against_time(
     """Draw every complete configuration's outcome against its time, and the Pareto front."""
     height = 3.4
     factors = [name for name in levels if name in points and len(set(points[name])) > 1]
-    names = [_name(row, factors, controls) for row in points.to_dict("records")]
+    names = [name_configuration(row, factors, controls) for row in points.to_dict("records")]
     points = points.assign(name=names).sort_values("seconds", kind="stable")
     with figure_panels([height], canvas=canvas) as (figure, (panel,)):
         add_head(figure, f"Mean {outcome} of each configuration, by the time of one run", canvas)
@@ -84,28 +88,29 @@ def outcome_against_time(
         (line,) = panel.plot(
             front["seconds"], front["mean"], drawstyle="steps-post", color=INK, linewidth=1.2,
             marker="o", markerfacecolor="none", markersize=9, zorder=3,
-            label="none is both faster and better",
+            label="front: none is both faster and better",
         )  # fmt: skip
-        add_key(figure, [*handles, line], canvas)
+        add_key(figure, handles, canvas)
+        add_key(figure, [line], canvas)
         for name, column in (("x", "seconds"), ("y", "mean")):
             if is_wide(points[column]):
                 set_log_axis(panel, name)
-        panel.set_xlabel("seconds of one run, median over seeds")
+        is_brief = points["seconds"].max() < 1
+        if panel.get_xscale() == "linear":
+            panel.xaxis.set_major_locator(MaxNLocator(4 if canvas.is_narrow else 8))
+        if is_brief:
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{1e3 * x:g}"))
+        unit = "milliseconds" if is_brief else "seconds"
+        panel.set_xlabel(f"{unit} of one run, median over seeds")
         sns.despine(ax=panel)
         panel.margins(0.06)
-        _name_front(figure, panel, front, points[points["name"] == CONTROL])
+        most = MOST_NARROW_NAMES if canvas.is_narrow else MOST_NAMES
+        _name_front(figure, panel, front, points[points["name"] == CONTROL], most)
     return figure
 
 
-CONTROL = "control"
 MOST_MARKS = 600
 """Points that carry their data; more are one picture, over which the front carries its own."""
-
-
-def _name(row: Mapping[str, Any], factors: Sequence[str], controls: Mapping[str, str]) -> str:
-    """Name a configuration by its levels other than the controls."""
-    levels = [str(row[name]) for name in factors if row[name] != controls.get(name)]
-    return " + ".join(levels) or CONTROL
 
 
 def _draw_points(
@@ -124,7 +129,7 @@ def _draw_points(
         size = 34 if len(rows) <= 100 else 18 if len(rows) <= 500 else 10
         sns.scatterplot(
             x=rows["seconds"].to_numpy(), y=rows["mean"].to_numpy(), ax=panel, s=size, color=colour,
-            marker=marker, alpha=0.75, linewidth=0, legend=False, rasterized=is_many,
+            marker=marker, alpha=0.85, linewidth=0, legend=False, rasterized=is_many,
         )  # fmt: skip
         label = f"{axis} {level}" if axis else level
         sign = Line2D([], [], color=colour, marker=marker, markersize=6, lw=0, label=label)
@@ -138,57 +143,67 @@ def _draw_points(
 
 
 def _point_mark(row: Mapping[str, Any], axis: str, level: str, outcome: str) -> Mark:
-    ends = "" if np.isnan(row["low"]) else (
-        f" (95 % interval {format_number(row['low'])} to {format_number(row['high'])})"
-    )  # fmt: skip
-    text = (
-        f"{row['name']}: {outcome} {format_number(row['mean'])}{ends}, "
-        f"{format_number(row['seconds'])} s a run"
-    )
+    mean = bracket(*(format_number(row[name]) for name in ("mean", "low", "high")))
+    text = f"{row['name']}: {outcome} {mean}, {format_number(row['seconds'])} s a run"
     value, low, high = (float(row[name]) for name in ("mean", "low", "high"))
     return Mark(text, axis, level if axis else "", value, low, high)
 
 
-def _name_front(figure: Figure, panel: Axes, front: pd.DataFrame, control: pd.DataFrame) -> None:
+def _name_front(
+    figure: Figure, panel: Axes, front: pd.DataFrame, control: pd.DataFrame, most: int
+) -> None:
     """Write the names of the control and of the front's points where they hide least."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)  # where marks lie is only known in a figure of its final size
     scale = POINTS_PER_INCH / figure.dpi
-    marks = [
+    steps = _sample_steps(panel.transData.transform(front[["seconds", "mean"]]) * scale)
+    points = [
         panel.transData.transform(collection.get_offsets()) * scale
         for collection in panel.collections
     ]
-    obstacles = np.vstack(marks)
+    obstacles = np.vstack([*points, steps])
     frame = panel.get_window_extent().get_points() * scale
-    rows = pd.concat([control, _steepest(front)]).drop_duplicates("name")
+    rows = pd.concat([control, _steepest(front, most)]).drop_duplicates("name")
     boxes: list[tuple[float, float, float, float]] = []
     for row in rows.to_dict("records"):
-        text = wrap_text(row["name"], 1.7, NAME_SIZE)
-        width = measure_text(text, NAME_SIZE) * POINTS_PER_INCH + 3
-        height = line_height(NAME_SIZE) * POINTS_PER_INCH * (text.count("\n") + 1) + 2
+        is_control = row["name"] == CONTROL
+        text = wrap_text(row["name"], 1.6, NAME_SIZE)
+        width = measure_text(text, NAME_SIZE, "bold" if is_control else "normal")
+        height = line_height(NAME_SIZE) * (text.count("\n") + 1)
+        size = width * POINTS_PER_INCH + 4, height * POINTS_PER_INCH + 1
         point = panel.transData.transform((row["seconds"], row["mean"])) * scale
-        place = _find_place(point, (width, height), obstacles, boxes, frame)
+        place = _find_place(point, size, obstacles, boxes, frame)
         if place is None:
             continue
-        (x, y), boxes = place, [*boxes, (*place, place[0] + width, place[1] + height)]
-        offset = (x - point[0] + width / 2, y - point[1] + height / 2)
+        boxes.append((*place, place[0] + size[0], place[1] + size[1]))
+        offset = (place[0] - point[0] + size[0] / 2, place[1] - point[1] + size[1] / 2)
+        leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 5}
         panel.annotate(
-            text, (row["seconds"], row["mean"]), offset,
-            textcoords="offset points", ha="center", va="center", fontsize=NAME_SIZE, zorder=5,
-            fontweight="bold" if row["name"] == CONTROL else "normal", linespacing=1.05,
-            bbox={"facecolor": PAPER, "alpha": 0.8, "linewidth": 0, "pad": 0.5},
-            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkB": 5},
+            text, (row["seconds"], row["mean"]), offset, textcoords="offset points", ha="center",
+            va="center", fontsize=NAME_SIZE, zorder=5, linespacing=1.05,
+            fontweight="bold" if is_control else "normal", arrowprops=leader,
         ).set_in_layout(False)  # fmt: skip
 
 
-def _steepest(front: pd.DataFrame) -> pd.DataFrame:
-    """The points of the front that have names."""
-    if len(front) <= MOST_NAMES:
+def _sample_steps(corners: np.ndarray) -> np.ndarray:
+    """Points every few dots along the steps of the front, which names should not hide."""
+    pieces = [corners[:1]]
+    for (x, y), (next_x, next_y) in pairwise(corners):
+        across = np.arange(x, next_x, 6.0)
+        down = np.arange(min(y, next_y), max(y, next_y), 6.0)
+        pieces.append(np.column_stack([across, np.full(len(across), y)]))
+        pieces.append(np.column_stack([np.full(len(down), next_x), down]))
+    return np.vstack(pieces)
+
+
+def _steepest(front: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The points of the front that have names: its ends, and those of the largest steps."""
+    if len(front) <= most:
         return front
     steps = front["mean"].diff().abs().fillna(np.inf)
     steps.iloc[-1] = np.inf
-    return front.loc[steps.sort_values(ascending=False, kind="stable").index[:MOST_NAMES]]
+    return front.loc[steps.sort_values(ascending=False, kind="stable").index[:most]]
 
 
 def _find_place(

@@ -15,6 +15,7 @@ from ablations.report.figures.heatmaps import interaction_figures
 from ablations.report.figures.marks import number_marks, write_marks
 from ablations.report.figures.panels import NARROW, FigureSpec
 from ablations.report.figures.ranking import rank_figures, share_figures, spread_figures
+from ablations.report.figures.simple import simple_figures
 from ablations.report.figures.trajectory import trajectory_figures
 from ablations.report.style import (
     freeze_layout,
@@ -51,6 +52,7 @@ def list_figures(data: ReportData) -> Iterator[FigureSpec]:
     yield from published_figures(data)
     yield from effect_figures(data)
     yield from share_figures(data)
+    yield from simple_figures(data)
     yield from interaction_figures(data)
     yield from curve_figures(data)
     yield from trajectory_figures(data)

@@ -21,32 +21,82 @@ from ablations.analysis import strongest_pairs
 from ablations.analysis.design import Design
 from ablations.report import style
 from ablations.report.data import ReportData
+from ablations.report.figures.layout import measure_text
 from ablations.report.figures.marks import Mark, attach, describe_effect
-from ablations.report.figures.panels import WIDE, Canvas, FigureSpec, figure_panels, set_ratio_scale
-from ablations.report.formatting import format_difference
+from ablations.report.figures.panels import (
+    WIDE,
+    Canvas,
+    FigureSpec,
+    add_head,
+    figure_panels,
+    set_ticks,
+)
+from ablations.report.formatting import (
+    NARROW,
+    TIMES,
+    Unit,
+    choose_unit,
+    format_difference,
+    format_fraction,
+    format_signed,
+    name_outcome,
+    round_changes,
+)
 
 MOST_PAIRS = 6
 """Pairs of axes that the heat maps show."""
-CELL = 0.36
-"""Inches of a row of cells."""
-BAR = 0.13
-CLIP = 1.3
-"""How many times the quantile below the largest cell may that be, before the scale ends at the
-quantile."""
+CELL, BAR = 0.36, 0.13
+"""Inches of a row of cells, and of the colour bar."""
+SIZE = 9.5
+"""Points of texts, which are as large as others or left out."""
+CLIP = 1.5
+"""The scale ends before the largest cell where that is so many times larger than nearly all."""
+ROUND_RATIOS = (1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30, 100, 1e3, 1e4, 1e6, 1e9)
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """What one map shows: its axes, their levels that were crossed, and the rows of the table."""
+
+    axes: tuple[str, str]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: dict[tuple[str, str], dict[str, Any]]
+
+    @property
+    def effects(self) -> np.ndarray:
+        """The effects as a matrix; missing where nothing was run."""
+        values = [self.effect(a, b) for a, b in product(self.rows, self.columns)]
+        return np.array(values).reshape(len(self.rows), len(self.columns))
+
+    def effect(self, a: str, b: str) -> float:
+        """The effect of one cell, missing where there is no finite one."""
+        effect = float(self.cells[a, b]["effect"]) if (a, b) in self.cells else math.nan
+        return effect if math.isfinite(effect) else math.nan
 
 
 @dataclass(frozen=True)
 class HeatScale:
-    """The colours of effects from ``-limit`` to ``limit``; ``clipped``: effects lie beyond."""
+    """The colours of effects from ``-limit`` to ``limit``, and the unit in which they are written;
+    ``lowest`` and ``highest`` of the cells may lie beyond.
+    """
 
     limit: float
-    clipped: bool
+    lowest: float
+    highest: float
+    unit: Unit | None
     palette: ListedColormap
 
     @property
     def norm(self) -> Normalize:
         """Effects to places in the palette."""
         return Normalize(-self.limit, self.limit, clip=True)
+
+    def write(self, effect: float) -> str:
+        """Write an effect in the unit of all maps."""
+        if self.unit is None:
+            return format_signed(effect)
+        return format_fraction(math.expm1(effect), self.unit)
 
 
 def interaction_figures(data: ReportData) -> Iterator[FigureSpec]:
@@ -57,6 +107,7 @@ def interaction_figures(data: ReportData) -> Iterator[FigureSpec]:
     if not pairs:
         return
     shown = pairs[:MOST_PAIRS]
+    scale = _heat_scale([_heat_map(table, pair, data.design) for pair in shown], data.design)
     yield FigureSpec.describe(
         "interactions",
         "interactions",
@@ -66,6 +117,7 @@ def interaction_figures(data: ReportData) -> Iterator[FigureSpec]:
         outcome=data.outcome,
         shown=len(shown),
         total=len(pairs),
+        is_clipped=max(-scale.lowest, scale.highest) > scale.limit,
     )
 
 
@@ -78,69 +130,80 @@ def interaction_maps(
     """Draw one heat map per pair of axes: the change against the joint control, with dots where it
     differs from the sum of both effects. Levels that were never crossed are left out.
     """
-    tables = [table[(table["axis_a"] == a) & (table["axis_b"] == b)] for a, b in pairs]
-    sides = [
-        (_crossed_levels(rows, "level_a", a, design), _crossed_levels(rows, "level_b", b, design))
-        for rows, (a, b) in zip(tables, pairs, strict=True)
-    ]
-    scale = _heat_scale(tables, sides, design)
+    maps = [_heat_map(table, pair, design) for pair in pairs]
+    scale = _heat_scale(maps, design)
     columns = canvas.columns(len(pairs))
     heights = [
-        CELL * max(len(names) for names, _ in sides[i : i + columns])
+        CELL * max(len(each.rows) for each in maps[i : i + columns])
         for i in range(0, len(pairs), columns)
     ]
     with figure_panels([BAR, *heights], columns, canvas) as (figure, panels):
+        text = f"Change of {name_outcome(design.outcome)} against both controls together"
+        add_head(figure, text, canvas)
         _draw_bar(panels[0], scale, design)
         for panel in panels[1:columns]:
             panel.set_axis_off()
-        for panel, rows, names, (a, b) in zip(panels[columns:], tables, sides, pairs, strict=False):
-            _draw_heat_map(panel, rows, *names, scale, design)
-            panel.set_title(style.wrap_name(f"{a} \N{MULTIPLICATION SIGN} {b}", 60), loc="left")
+        for panel, each in zip(panels[columns:], maps, strict=False):
+            rows = [style.wrap_name(name, 18) for name in each.rows]
+            room = canvas.width / columns - max(measure_text(name, SIZE) for name in rows) - 0.3
+            cell = room / len(each.columns)
+            _draw_heat_map(panel, each, scale, design, cell)
+            panel.set_title(f"{each.axes[0]} {TIMES} {each.axes[1]}", loc="left")
+            _label_cells(panel, rows, each.columns, cell)
         for panel in panels[columns + len(pairs) :]:
             panel.set_axis_off()
     return figure
 
 
-def _heat_scale(
-    tables: Sequence[pd.DataFrame],
-    sides: Sequence[tuple[list[str], list[str]]],
-    design: Design,
-) -> HeatScale:
+def _heat_map(table: pd.DataFrame, pair: tuple[str, str], design: Design) -> HeatMap:
+    """Collect the cells of two axes, without levels that were never crossed."""
+    rows = table[(table["axis_a"] == pair[0]) & (table["axis_b"] == pair[1])]
+    crossed = rows[rows["double"].notna()]
+    levels = [
+        tuple(
+            level
+            for level in design.levels[axis]
+            if level in {*crossed[column], design.controls[axis]}
+        )
+        for axis, column in zip(pair, ("level_a", "level_b"), strict=True)
+    ]
+    cells = {(row["level_a"], row["level_b"]): row for row in rows.to_dict("records")}
+    return HeatMap(pair, levels[0], levels[1], cells)
+
+
+def _heat_scale(maps: Sequence[HeatMap], design: Design) -> HeatScale:
     """One symmetric scale over all cells that are drawn; a few very large ones do not flatten the
     others.
     """
-    sizes = pd.concat(
-        [
-            rows.loc[rows["level_a"].isin(a) & rows["level_b"].isin(b), "effect"]
-            for rows, (a, b) in zip(tables, sides, strict=True)
-        ]
-    )
-    sizes = sizes.astype(float).abs().replace([np.inf, 0], np.nan).dropna()
+    effects = np.concatenate([each.effects.ravel() for each in maps])
+    effects = effects[np.isfinite(effects)]
+    sizes = np.abs(effects[effects != 0])
     least = math.log1p(0.03) if design.scale == "log" else 1.5 * design.bound
-    largest = float(sizes.max()) if len(sizes) else 0.0
-    robust = float(sizes.quantile(0.9)) if len(sizes) else 0.0
-    is_clipped = largest > CLIP * robust > least
-    limit = max(robust if is_clipped else largest, least)
+    largest, robust = (float(np.quantile(sizes, q)) if len(sizes) else 0.0 for q in (1, 0.95))
+    limit = max(robust if largest > CLIP * robust else largest, least)
+    unit = choose_unit(np.expm1(effects).tolist()) if design.scale == "log" else None
     colours = style.HEAT[::-1] if design.higher_is_better else style.HEAT
-    return HeatScale(limit, is_clipped, ListedColormap(colours))
+    ends = (float(effects.min()), float(effects.max())) if len(effects) else (0.0, 0.0)
+    return HeatScale(limit, *ends, unit, ListedColormap(colours))
 
 
 def _draw_bar(panel: Axes, scale: HeatScale, design: Design) -> None:
     """Draw the colour bar: all colours with what they mean, and arrows where cells lie beyond."""
-    steps = len(style.HEAT)
-    ends = np.linspace(-scale.limit, scale.limit, steps + 1)
+    steps, limit = len(style.HEAT), scale.limit
+    edges = np.linspace(-limit, limit, steps + 1)
     panel.pcolormesh(
-        ends, [0, 1], np.arange(steps)[None, :], cmap=scale.palette, edgecolor=style.PAPER,
+        edges, [0, 1], np.arange(steps)[None, :], cmap=scale.palette, edgecolor=style.PAPER,
         linewidth=0.8,
     )  # fmt: skip
-    if scale.clipped:
-        for side, index in ((-1, 0), (1, -1)):
-            end, colour = side * scale.limit, scale.palette(index % steps)
-            panel.fill([end, 1.06 * end, end], [0, 0.5, 1], color=colour, linewidth=0)
-    room = 1.07 if scale.clipped else 1.0
-    panel.set(xlim=(-room * scale.limit, room * scale.limit), ylim=(0, 1), yticks=[])
-    if design.scale == "log":
-        set_ratio_scale(panel, -scale.limit, scale.limit, most=5)
+    for end, index, is_beyond in (
+        (-limit, 0, scale.lowest < -limit),
+        (limit, steps - 1, scale.highest > limit),
+    ):
+        if is_beyond:
+            panel.fill([end, 1.06 * end, end], [0, 0.5, 1], color=scale.palette(index), linewidth=0)
+    room = 1.07 if max(-scale.lowest, scale.highest) > limit else 1.0
+    panel.set(xlim=(-room * limit, room * limit), ylim=(0, 1), yticks=[])
+    set_ticks(panel, *_bar_ticks(scale))
     panel.grid(visible=False)
     panel.tick_params(length=0, pad=3)
     sns.despine(ax=panel, left=True, bottom=True)
@@ -153,84 +216,98 @@ def _draw_bar(panel: Axes, scale: HeatScale, design: Design) -> None:
         )  # fmt: skip
 
 
-def _crossed_levels(rows: pd.DataFrame, column: str, axis: str, design: Design) -> list[str]:
-    crossed = {*rows.loc[rows["double"].notna(), column], design.controls[axis]}
-    return [level for level in design.levels[axis] if level in crossed]
+def _bar_ticks(scale: HeatScale) -> tuple[list[float], list[str]]:
+    """Zero, and round changes of one size on both sides: near the end, and half of the way."""
+    limit = scale.limit
+    if scale.unit is None:
+        size = float(f"{0.9 * limit:.1g}")
+        return [-size, 0.0, size], [format_signed(x) for x in (-size, 0.0, size)]
+    sizes = [math.log(ratio) for ratio in ROUND_RATIOS if math.log(ratio) <= 0.97 * limit]
+    ends = sizes[-1:] or [limit]
+    ends += [size for size in sizes[-2:-1] if size < 0.65 * ends[0]]
+    ticks = sorted({0.0, *ends, *(-end for end in ends)})
+    if scale.unit == "ratio":
+        return ticks, [format_fraction(math.expm1(tick), "ratio") for tick in ticks]
+    return ticks, round_changes([round(math.expm1(tick), 2) for tick in ticks])
 
 
 def _draw_heat_map(
-    panel: Axes,
-    table: pd.DataFrame,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    scale: HeatScale,
-    design: Design,
+    panel: Axes, each: HeatMap, scale: HeatScale, design: Design, cell: float
 ) -> None:
-    by_levels = {(row["level_a"], row["level_b"]): row for row in table.to_dict("records")}
-    effect = pd.DataFrame(
-        [[_effect(by_levels.get((a, b))) for b in columns] for a in rows],
-        index=list(rows),
-        columns=list(columns),
-    )
-    texts = [[_write_cell(by_levels.get((a, b)), design) for b in columns] for a in rows]
-    size = 9.5 if len(columns) <= 5 else 7.5 if len(columns) <= 8 else 6
+    effects = each.effects
+    texts = _write_cells(effects, scale, cell)
     with warnings.catch_warnings():
         # seaborn 0.13.2 calls what matplotlib 3.11 announces to drop.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning)
         sns.heatmap(
-            effect, ax=panel, cmap=scale.palette, norm=scale.norm, annot=np.array(texts),
-            fmt="", cbar=False, linewidths=1.6, linecolor=style.PAPER, annot_kws={"size": size},
-            xticklabels=False, yticklabels=False,
+            effects, ax=panel, cmap=scale.palette, norm=scale.norm,
+            annot=texts if texts.any() else None,
+            fmt="", cbar=False,
+            linewidths=1.6, linecolor=style.PAPER, annot_kws={"size": SIZE}, xticklabels=False,
+            yticklabels=False,
         )  # fmt: skip
-    # Text on a coloured cell keeps its colour where the page inverts the others.
-    for text, value in zip(panel.texts, effect.to_numpy()[np.isfinite(effect)], strict=True):
-        is_light = style.is_light(scale.palette(scale.norm(value)))
-        text.set_color(style.ON_LIGHT if is_light else style.ON_DARK)
-    cells = [by_levels.get(pair) for pair in product(rows, columns)]
-    marks = [_cell_mark(row, design) for row in cells if row and math.isfinite(_effect(row))]
+    # Text on a coloured cell turns round with the colours on dark paper.
+    for text, value in zip(panel.texts, effects[np.isfinite(effects)], strict=False):
+        text.set_color(_ink_on(value, scale))
+    places = [(a, b) for a, b in product(each.rows, each.columns) if (a, b) in each.cells]
+    marks = [
+        _cell_mark(each.cells[place], each.effect(*place), design)
+        for place in places
+        if not math.isnan(each.effect(*place))
+    ]
     attach(panel.collections[0], *marks)
+    dots = [
+        (j + 1 - 0.08 / cell, i + 0.22, _ink_on(each.effect(a, b), scale))
+        for (i, a), (j, b) in product(enumerate(each.rows), enumerate(each.columns))
+        if (a, b) in each.cells and each.cells[a, b]["p_adjusted"] <= 0.05
+    ]
+    if dots:
+        x, y, colours = zip(*dots, strict=True)
+        panel.scatter(x, y, s=5, c=colours, linewidth=0)
     panel.set(xlabel="", ylabel="", facecolor=style.GAP)
-    _label_cells(panel, rows, columns)
 
 
-def _effect(row: dict[str, Any] | None) -> float:
-    effect = math.nan if row is None else float(row["effect"])
-    return effect if math.isfinite(effect) else math.nan
+def _ink_on(effect: float, scale: HeatScale) -> str:
+    colour = scale.palette(scale.norm(effect))
+    return style.ON_LIGHT if style.is_light(colour) else style.ON_DARK
 
 
-def _write_cell(row: dict[str, Any] | None, design: Design) -> str:
-    if row is None or math.isnan(_effect(row)):
-        return ""
-    dot = " \N{BULLET}" if float(row["p_adjusted"]) <= 0.05 else ""
-    return format_difference(_effect(row), design.scale) + dot
-
-
-def _cell_mark(row: dict[str, Any], design: Design) -> Mark:
+def _cell_mark(row: dict[str, Any], effect: float, design: Design) -> Mark:
     """The data of a cell: both levels, the change, its interval and what is beyond the sum."""
-    scale = design.scale
-    a, b = (str(design.controls[row[name]]) for name in ("axis_a", "axis_b"))
-    is_control = (row["level_a"], row["level_b"]) == (a, b)
-    effect = "both controls" if is_control else describe_effect(row, scale)
-    text = f"{row['axis_a']} {row['level_a']} with {row['axis_b']} {row['level_b']}: {effect}"
+    controls = (design.controls[row["axis_a"]], design.controls[row["axis_b"]])
+    is_control = (row["level_a"], row["level_b"]) == controls
+    change = "both controls" if is_control else describe_effect(row, design.scale)
+    text = f"{row['axis_a']} {row['level_a']} with {row['axis_b']} {row['level_b']}: {change}"
     if not math.isnan(float(row["double"])):
-        double = format_difference(float(row["double"]), scale)
+        double = format_difference(float(row["double"]), design.scale)
         text += f"; {double} beyond what both do alone"
     low, high = (float(row[name]) for name in ("low", "high"))
-    return Mark(
-        text, row["axis_a"], str(row["level_a"]), _effect(row), low, high,
-        other=(row["axis_b"], str(row["level_b"])),
-    )  # fmt: skip
+    other = (row["axis_b"], str(row["level_b"]))
+    return Mark(text, row["axis_a"], str(row["level_a"]), effect, low, high, other=other)
 
 
-def _label_cells(panel: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
-    is_narrow = len(columns) <= 5
+def _write_cells(effects: np.ndarray, scale: HeatScale, cell: float) -> np.ndarray:
+    """Write the effects as far as cells of this width have room: in full, without the sign of
+    percent, or not at all; colours and hints say them too.
+    """
+    texts = [["" if math.isnan(x) else scale.write(x) for x in row] for row in effects]
+    short = [[text.removesuffix(f"{NARROW}%") for text in row] for row in texts]
+    for each in (texts, short):
+        if max(measure_text(text, SIZE) for row in each for text in row) < cell - 0.06:
+            return np.array(each)
+    return np.full(effects.shape, "")
+
+
+def _label_cells(panel: Axes, rows: Sequence[str], levels: Sequence[str], cell: float) -> None:
+    """Name rows and columns; names of columns that are wider than a cell lean."""
+    columns = [style.wrap_name(name, max(4, int(cell / 0.09))) for name in levels]
+    fits = all(measure_text(name, SIZE) < cell - 0.04 for name in columns)
+    if not fits:
+        columns = [style.wrap_name(name, 18).replace("\n", " ") for name in levels]
     # Labels of seaborn's own would be laid out here to see whether they overlap.
     panel.set_xticks(
-        np.arange(len(columns)) + 0.5, [style.wrap_name(name, 15) for name in columns],
-        rotation=0 if is_narrow else 40, ha="center" if is_narrow else "right",
-        rotation_mode="anchor", va="top",
+        np.arange(len(columns)) + 0.5, columns, rotation=0 if fits else 35,
+        ha="center" if fits else "right", rotation_mode="anchor", va="top",
     )  # fmt: skip
-    panel.set_yticks(
-        np.arange(len(rows)) + 0.5, [style.wrap_name(name, 18) for name in rows], va="center"
-    )
+    panel.set_yticks(np.arange(len(rows)) + 0.5, rows, va="center")
     panel.tick_params(length=0)

@@ -40,6 +40,8 @@ class FittedLayout(LayoutEngine):
         self.heights = heights
         self.head: list[Text | Legend] = []
         """Texts and legends above the panels, from the top down."""
+        self.scales: dict[Axes, tuple[Sequence[float], Sequence[str]]] = {}
+        """Ticks and labels of panels where some may be dropped lest their labels touch."""
 
     def execute(self, fig: Figure) -> None:
         """Measure margins and heads, and place all that is in the figure."""
@@ -71,6 +73,8 @@ class FittedLayout(LayoutEngine):
             floor, top = floors[spec.rowspan.stop - 1], tops[spec.rowspan.start]
             box = x / width, floor / height, (end - x) / width, (top - floor) / height
             panel.set_position(box)
+            if panel in self.scales:
+                _thin_ticks(panel, *self.scales[panel], end - x)
 
 
 def _measure_margins(panels: Iterable[Axes], renderer: Any, dpi: float) -> tuple[Floats, Floats]:
@@ -93,6 +97,19 @@ def _measure_margins(panels: Iterable[Axes], renderer: Any, dpi: float) -> tuple
         for name, i, side, size in sides:
             margins[name][i, side] = max(margins[name][i, side], size / dpi)
     return margins["columns"], margins["rows"]
+
+
+def _thin_ticks(panel: Axes, ticks: Sequence[float], texts: Sequence[str], width: float) -> None:
+    """Drop labels of an axis that would touch one another, and keep that of zero."""
+    low, high = panel.get_xlim()
+    middles = [(tick - low) / (high - low) * width for tick in ticks]
+    halves = [measure_text(text, 9.5) / 2 + 0.04 for text in texts]
+    retained: list[int] = []
+    for i in sorted(range(len(ticks)), key=lambda i: abs(ticks[i])):
+        if all(abs(middles[i] - middles[j]) > halves[i] + halves[j] for j in retained):
+            retained.append(i)
+    retained.sort()
+    panel.set_xticks([ticks[i] for i in retained], [texts[i] for i in retained])
 
 
 def _place_head(artist: Text | Legend, x: float, y: float) -> None:

@@ -69,7 +69,7 @@ def draw_level(panel: Axes, line: LevelLine) -> None:
     attach(band, Mark(axis=line.axis, level=line.level, kind="mark-part"))
     (artist,) = draw_line(
         panel, rows, line.value, color=colour, marker=marker, markersize=4.5, linestyle=dashes,
-        linewidth=line.width, markevery=[len(rows) - 1], label=line.level,
+        linewidth=line.width, markevery=[len(rows) - 1], label=line.level, clip_on=False,
     )  # fmt: skip
     records = rows.to_dict("records")
     last = records[-1]
@@ -160,4 +160,7 @@ def spread_out(places: Sequence[float], sizes: Sequence[float], room: float) -> 
 def set_epochs(panel: Axes, ticks: int = 6) -> None:
     """Label an axis of epochs with few whole numbers."""
     panel.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))
+    low, high = panel.dataLim.intervalx
+    if high > low:  # names of lines begin where these end
+        panel.set_xlim(low - 0.02 * (high - low), high)
     sns.despine(ax=panel)

@@ -30,7 +30,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from ablations.analysis import Scale
-from ablations.report.formatting import FEWEST_SEEDS, NARROW, format_count, format_difference
+from ablations.report.formatting import bracket, format_count, format_differences
 
 Kind = Literal["mark", "legend-entry", "mark-part"]
 
@@ -73,7 +73,13 @@ def attach(artist: Artist, *marks: Mark) -> None:
     A collection of several marks, such as the cells of a heat map, gets one for each element, in
     the order in which they are drawn.
     """
-    _MARKS[artist] = marks
+    if marks:
+        _MARKS[artist] = marks
+
+
+def marks_of(artist: Artist) -> tuple[Mark, ...]:
+    """The data of an artist; empty where it has none."""
+    return _MARKS.get(artist, ())
 
 
 def attach_row(artist: Artist, row: Mapping[str, Any], text: str, **fields: Any) -> None:
@@ -86,13 +92,9 @@ def attach_row(artist: Artist, row: Mapping[str, Any], text: str, **fields: Any)
 
 def describe_effect(row: Mapping[str, Any], scale: Scale) -> str:
     """Write an effect with its interval and the number of seeds."""
-    effect, low, high = (
-        format_difference(float(row[name]), scale) for name in ("effect", "low", "high")
-    )
+    numbers = [float(row[name]) for name in ("effect", "low", "high")]
     seeds = format_count(int(row["seeds"]), "seed")
-    if row["seeds"] < FEWEST_SEEDS:
-        return f"{effect}, {seeds}"
-    return f"{effect} (95{NARROW}% interval {low} to {high}), {seeds}"
+    return f"{bracket(*format_differences(numbers, scale))}, {seeds}"
 
 
 def number_marks(figure: Figure) -> dict[str, tuple[Artist, tuple[Mark, ...]]]:

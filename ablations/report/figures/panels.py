@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
@@ -15,11 +15,22 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from ablations.analysis import UNDECIDED
 from ablations.report.figures.layout import PAD, FittedLayout, measure_text
+from ablations.report.figures.marks import attach, marks_of
 from ablations.report.formatting import round_changes
-from ablations.report.style import ratio_ticks, style_context, wrap_name
+from ablations.report.style import (
+    PAPER,
+    POINTS_PER_INCH,
+    VERDICT_COLOURS,
+    VERDICT_MARKERS,
+    ratio_ticks,
+    style_context,
+    wrap_name,
+)
 from ablations.report.texts import write_text
 
 _KEY_SIZE = 9.5
@@ -73,7 +84,7 @@ def figure_panels(
     """
     with style_context():
         size = (canvas.width, 2 * sum(heights))
-        figure = Figure(figsize=size, layout=FittedLayout(heights))
+        figure = Figure(figsize=size, dpi=POINTS_PER_INCH, layout=FittedLayout(heights))
         grid |= {"height_ratios": heights, "squeeze": False}
         yield figure, list(figure.subplots(len(heights), columns, **grid).ravel())
 
@@ -114,6 +125,10 @@ def add_key(figure: Figure, handles: Sequence[Artist], canvas: Canvas = WIDE) ->
         handles=list(handles), loc="upper left", ncols=n, fontsize=_KEY_SIZE, columnspacing=1.6,
         handletextpad=0.6, handlelength=1.8, borderaxespad=0, borderpad=0,
     )  # fmt: skip
+    signs: list[Any] = list(legend.legend_handles)
+    for handle, *artists in zip(handles, signs, legend.get_texts(), strict=True):
+        for artist in artists:
+            attach(artist, *marks_of(handle))
     _layout(figure).head.append(legend)
     return legend
 
@@ -147,7 +162,7 @@ def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 
     panel.grid(axis="y", visible=False)
     panel.tick_params(length=0)
     sns.despine(ax=panel, left=True)
-    panel.set_title(wrap_name(title, 90))
+    panel.set_title(title)
 
 
 def set_ratio_scale(
@@ -162,7 +177,19 @@ def set_ratio_scale(
     """Label an axis of log ratios between ``low`` and ``high`` with relative changes."""
     ticks = ratio_ticks(low, high, most)
     texts = [text if signed else text.lstrip("+") for text in round_changes(ticks)]
-    getattr(panel, f"{axis}axis").set_ticks([math.log1p(tick) for tick in ticks], labels=texts)
+    places = [math.log1p(tick) for tick in ticks]
+    if axis == "x":
+        set_ticks(panel, places, texts)
+    else:
+        panel.set_yticks(places, texts)
+
+
+def set_ticks(panel: Axes, places: Sequence[float], texts: Sequence[str]) -> None:
+    """Label the horizontal axis at some places, or at as many of them as have room."""
+    panel.set_xticks(places, texts)
+    figure = panel.get_figure()
+    if isinstance(figure, Figure):
+        _layout(figure).scales[panel] = (places, texts)
 
 
 def is_wide(values: pd.Series) -> bool:
@@ -180,3 +207,40 @@ def set_log_axis(panel: Axes, name: str) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1,), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def verdict_mark(verdict: str, *, higher_is_better: bool) -> dict[str, Any]:
+    """The mark of a verdict, a triangle in the direction of the change; hollow if undecided."""
+    colour, marker = VERDICT_COLOURS[verdict], VERDICT_MARKERS[verdict]
+    if higher_is_better:
+        marker = {"v": "^", "^": "v"}.get(marker, marker)
+    face = PAPER if verdict == UNDECIDED else colour
+    return {"color": colour, "marker": marker, "markerfacecolor": face}
+
+
+def draw_interval(
+    panel: Axes, y: float, estimate: float, low: float, high: float, **look: Any
+) -> Line2D:
+    """Draw an estimate as a mark on its interval, as one artist; an arrow where the interval goes
+    beyond the panel.
+    """
+    look = {"linewidth": 2.2, "markersize": 7, "markeredgewidth": 1.6, "zorder": 4, **look}
+    x = [estimate, estimate, estimate] if math.isnan(low) else [low, estimate, high]
+    (line,) = panel.plot(x, [y] * 3, markevery=[1], solid_capstyle="butt", **look)
+    ends = panel.get_xlim()
+    for end, marker, is_beyond in ((0, "<", x[0] < ends[0]), (1, ">", x[2] > ends[1])):
+        if is_beyond:
+            panel.plot(ends[end], y, marker=marker, color=look["color"], markersize=5.5, zorder=5,
+                       clip_on=False)  # fmt: skip
+    return line
+
+
+CONTROL = "control"
+
+
+def name_configuration(
+    row: Mapping[str, Any], factors: Sequence[str], controls: Mapping[str, Any]
+) -> str:
+    """Name a configuration by its levels other than the controls."""
+    levels = [str(row[name]) for name in factors if row[name] != controls.get(name)]
+    return " + ".join(levels) or CONTROL

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ablations.analysis import Scale
 from ablations.report.data import ReportData
+from ablations.report.figures.marks import Mark, attach
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
     FigureSpec,
+    add_head,
     add_key,
     axis_panels,
     figure_panels,
     label_rows,
+    name_configuration,
     set_ratio_scale,
 )
 from ablations.report.formatting import format_number, format_spread
-from ablations.report.style import BAND, COLOURS, INK, SEED
+from ablations.report.style import BAND, COLOURS, INK, SEED, SKY
 
 MOST_SHARES = 14
 _KIND_COLOURS = {
-    "factor": COLOURS[0], "interaction": COLOURS[5], "block": SEED, "residual": "#8A8A8A",
+    "factor": COLOURS[0], "interaction": SKY, "block": SEED, "residual": "#767D86",
 }  # fmt: skip
 
 
@@ -61,8 +67,9 @@ def variance_shares(shares: pd.DataFrame, outcome: str, canvas: Canvas = WIDE) -
     rows = group_small_shares(shares)
     names = {"blocks": "seed", "residual": "residual (chance)"}
     with figure_panels([0.28 * len(rows)], canvas=canvas) as (figure, (panel,)):
-        colours = [_KIND_COLOURS[kind] for kind in rows["kind"]]
-        panel.barh(range(len(rows)), rows["eta2"], color=colours, height=0.66)
+        for i, row in enumerate(rows.to_dict("records")):
+            bar = panel.barh(i, row["eta2"], color=_KIND_COLOURS[row["kind"]], height=0.66)
+            attach(bar[0], _share_mark(row, outcome))
         omega = rows["omega2"].astype(float)
         panel.plot(
             omega.clip(lower=0), range(len(rows)), linestyle="", marker="|", markersize=11,
@@ -72,12 +79,22 @@ def variance_shares(shares: pd.DataFrame, outcome: str, canvas: Canvas = WIDE) -
             text, end = f"{share:.1%}", (share, i)
             panel.annotate(text, end, (9, 0), textcoords="offset points", va="center", fontsize=8.5)
         label_rows(panel, [names.get(name, name) for name in rows["source"]], width=40)
-        panel.set_xlim(0, 1.12 * float(rows["eta2"].max()) or 1)
+        room = 1.35 if canvas.is_narrow else 1.1
+        panel.set_xlim(0, room * float(rows["eta2"].max()) or 1)
+        panel.xaxis.set_major_locator(MaxNLocator(4 if canvas.is_narrow else 8))
         panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:g} %"))
-        panel.set_xlabel(f"share of the variance of {outcome} (η²)")
+        add_head(figure, f"Share of the variance of {outcome} (η²)", canvas)
         if omega.notna().any():
             add_key(figure, panel.get_legend_handles_labels()[0], canvas)
     return figure
+
+
+def _share_mark(row: dict[str, Any], outcome: str) -> Mark:
+    axis = row["source"] if row["kind"] == "factor" else ""
+    text = f"{row['source']}: {row['eta2']:.2%} of the variance of {outcome}"
+    if not math.isnan(row["omega2"]):
+        text += f", {row['omega2']:.2%} without what chance alone would give"
+    return Mark(text, axis, value=float(row["eta2"]))
 
 
 def group_small_shares(shares: pd.DataFrame) -> pd.DataFrame:
@@ -90,6 +107,7 @@ def group_small_shares(shares: pd.DataFrame) -> pd.DataFrame:
     large, small = ranked.index[: room - 1], ranked.index[room - 1 :]
     others = {
         "source": f"{len(small)} other interactions",
+        "omega2": math.nan,
         "kind": "interaction",
         "eta2": shares.loc[small, "eta2"].sum(),
     }
@@ -112,17 +130,28 @@ def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str, canvas: Canvas
     """Draw the spread over seeds of each level's configurations: median, and their middle half."""
     with axis_panels(spread, 0.26, canvas) as (figure, panels):
         for axis, rows, panel in panels:
-            panel.hlines(range(len(rows)), rows["low"], rows["high"], color=SEED, linewidth=5)
-            panel.plot(
-                rows["spread"], range(len(rows)), "o", color=INK, markersize=6, clip_on=False
-            )
+            for i, row in enumerate(rows.to_dict("records")):
+                _draw_spread(panel, i, row, scale)
             label_rows(panel, rows["level"], axis)
         lowest = panels[-1][-1]
         lowest.set_xlim(left=0)
         if scale == "log":
-            set_ratio_scale(lowest, 0.0, lowest.get_xlim()[1], signed=False)
-        lowest.set_xlabel(f"standard deviation of {outcome} over seeds, in one configuration")
+            most = 4 if canvas.is_narrow else 8
+            set_ratio_scale(lowest, 0.0, lowest.get_xlim()[1], signed=False, most=most)
+        text = f"Standard deviation of {outcome} over seeds, in one configuration"
+        add_head(figure, text, canvas)
     return figure
+
+
+def _draw_spread(panel: Axes, y: float, row: dict[str, Any], scale: Scale) -> None:
+    x = [row["low"], row["spread"], row["high"]]
+    (line,) = panel.plot(
+        x, [y] * 3, marker="o", markevery=[1], color=SEED, linewidth=5, markerfacecolor=INK,
+        markeredgecolor=INK, markersize=6, clip_on=False, solid_capstyle="butt",
+    )  # fmt: skip
+    spread, low, high = (format_spread(value, scale) for value in (x[1], x[0], x[2]))
+    text = f"{row['axis']} {row['level']}: {spread}, middle half from {low} to {high}"
+    attach(line, Mark(text, row["axis"], str(row["level"]), float(x[1]), float(x[0]), float(x[2])))
 
 
 def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
@@ -136,7 +165,7 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
     yield FigureSpec.describe(
         "ranking",
         "ranking",
-        partial(ranks, table, settings),
+        partial(ranks, table, settings, data.design.controls),
         n=len(table),
         outcome=data.outcome,
         first=table.iloc[0],
@@ -145,21 +174,33 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
     )
 
 
-def ranks(ranked: pd.DataFrame, settings: Sequence[str], canvas: Canvas = WIDE) -> Figure:
+def ranks(
+    ranked: pd.DataFrame,
+    settings: Sequence[str],
+    controls: Mapping[str, Any],
+    canvas: Canvas = WIDE,
+) -> Figure:
     """Draw mean ranks over seeds of the best configurations, and how far they must be apart."""
     distance = float(ranked["critical_difference"].iloc[0])
-    best = float(ranked["mean_rank"].iloc[0])
-    with figure_panels([0.3 * len(ranked)], canvas=canvas) as (figure, (panel,)):
-        within = ""
+    best, rows = float(ranked["mean_rank"].iloc[0]), ranked.to_dict("records")
+    with figure_panels([(0.42 if canvas.is_narrow else 0.28) * len(ranked)], canvas=canvas) as (
+        figure,
+        (panel,),
+    ):
+        add_head(figure, "Mean rank over seeds, 1 is best", canvas)
         if np.isfinite(distance):
             panel.axvspan(best - distance, best + distance, color=BAND, linewidth=0, zorder=0)
-            within = f"; grey: within {format_number(distance)} of the first"
-        for i, (rank, apart) in enumerate(zip(ranked["mean_rank"], ranked["apart"], strict=True)):
-            marker, colour = ("X", COLOURS[1]) if apart else ("o", COLOURS[0])
-            panel.plot(rank, i, marker=marker, color=colour, markersize=8, markeredgewidth=0)
-        rows = ranked[list(settings)].astype(str).itertuples(index=False, name=None)
-        label_rows(panel, [", ".join(row) for row in rows], width=44)
+            band = Patch(color=BAND, label=f"within {format_number(distance)} of the first")
+            add_key(figure, [band], canvas)
+        names = [name_configuration(row, settings, controls) for row in rows]
+        for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+            marker, colour = ("X", COLOURS[1]) if row["apart"] else ("o", COLOURS[0])
+            (point,) = panel.plot(
+                row["mean_rank"], i, marker=marker, color=colour, markersize=8, markeredgewidth=0
+            )
+            text = f"{name}: mean rank {format_number(row['mean_rank'])} in {row['seeds']:g} seeds"
+            attach(point, Mark(text, value=float(row["mean_rank"])))
+        label_rows(panel, names, width=26 if canvas.is_narrow else 60)
         panel.set_xlim(0.5, len(ranked) + 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.set_xlabel(f"mean rank over seeds, 1 is best{within}")
     return figure

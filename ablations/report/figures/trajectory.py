@@ -35,13 +35,14 @@ from ablations.report.figures.panels import (
     set_ratio_scale,
 )
 from ablations.report.formatting import (
+    bracket,
     format_change,
     format_count,
-    format_difference,
+    format_differences,
     format_margin,
     name_outcome,
 )
-from ablations.report.style import BAND, INK, ZERO, wrap_name
+from ablations.report.style import BAND, INK, ZERO
 
 HEIGHT = 2.2
 """Inches of a panel."""
@@ -133,7 +134,7 @@ def effects_over_time(
             _draw_panel(panel, lines, best_epoch)
             _set_effect_axis(panel, rows, scale, bound)
             name_ends(panel, lines, HEIGHT, 18 if columns > 1 else 12)
-            panel.set_title(wrap_name(f"{axis}, against {rows['control'].iloc[0]}", 44), loc="left")
+            panel.set_title(f"{axis}, against {rows['control'].iloc[0]}", loc="left")
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
         for panel in panels[len(axes) - columns : len(axes)]:
@@ -151,8 +152,8 @@ def _draw_panel(panel: Axes, lines: Sequence[LevelLine], best_epoch: int | None)
 
 
 def _write_effect(row: Mapping[str, Any], scale: Scale) -> str:
-    effect, low, high = (format_difference(row[name], scale) for name in ("effect", "low", "high"))
-    return effect if math.isnan(row["low"]) else f"{effect} ({low} to {high})"
+    numbers = [float(row[name]) for name in ("effect", "low", "high")]
+    return bracket(*format_differences(numbers, scale))
 
 
 def _visible_range(table: pd.DataFrame, bound: float) -> tuple[float, float]:

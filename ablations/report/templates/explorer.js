@@ -88,7 +88,7 @@ function numberAxis(name, at, higher, log, role) {
   const finite = all.map(at).filter(Number.isFinite);
   let low = Infinity, high = -Infinity;
   for (const value of finite) { low = Math.min(low, value); high = Math.max(high, value); }
-  const isLog = low > 0 && (log || high / low >= 8), f = isLog ? Math.log : value => value, back = isLog ? Math.exp : value => value;
+  const isLog = low > 0 && (log === "wide" ? high / low >= 8 : log), f = isLog ? Math.log : value => value, back = isLog ? Math.exp : value => value;
   const span = f(high) - f(low);
   // What is better is nearer to the start of the axis.
   const place = value => { const share = span ? (f(value) - f(low)) / span : 0.5; return higher ? 1 - share : share; };
@@ -97,7 +97,7 @@ function numberAxis(name, at, higher, log, role) {
 }
 function levelAxis(axis, i) {
   const numbers = axis.levels.map(Number), isNumeric = axis.levels.every(level => level.trim() !== "") && numbers.every(Number.isFinite);
-  if (isNumeric && axis.levels.length > MANY_LEVELS) return { ...numberAxis(axis.name, k => numbers[codeOf(i, k)], true, false, "axis"), index: i };
+  if (isNumeric && axis.levels.length > MANY_LEVELS) return { ...numberAxis(axis.name, k => numbers[codeOf(i, k)], true, "wide", "axis"), index: i };
   const order = axis.levels.map((_, code) => code);
   if (isNumeric) order.sort((a, b) => numbers[a] - numbers[b]);
   const slots = [];
@@ -108,7 +108,7 @@ const axes = data.axes.map(levelAxis);
 const outcomeAxis = means.some(Number.isFinite) ? numberAxis(data.outcome.name, k => means[k], data.higher, data.scale === "log", "outcome") : null;
 if (outcomeAxis) axes.push(outcomeAxis);
 if (hasMetric) axes.push(numberAxis(data.second.name, k => metrics[k], data.second.higher, data.second.scale === "log", "second"));
-if (hasSeconds) axes.push(numberAxis("run time\u00a0(s)", k => seconds[k], false, false, "time"));
+if (hasSeconds) axes.push(numberAxis("run time\u00a0(s)", k => seconds[k], false, "wide", "time"));
 // Where a line crosses each axis, from 0 to 1.  Within a level lines lie by their outcome, the best first.
 const MISSING = 1.06;
 const spread = new Float32Array(size);
@@ -322,12 +322,17 @@ function placeAxis(axis, i) {
   strip.style.width = stacked ? `${frame.length}px` : "0px";
   strip.style.height = stacked ? "0px" : `${frame.length}px`;
   if (axis.kind === "levels") {
-    const step = frame.length / axis.order.length, room = stacked ? 34 : 13, every = Math.max(1, Math.ceil(room / step));
+    const step = frame.length / axis.order.length, room = stacked ? 20 : 13, every = Math.max(1, Math.ceil(room / step));
+    // Where labels are long, those that lie side by side take turns in two rows.
+    const alternate = stacked && axis.labels.some(label => 7 * label.length > step);
+    strip.classList.toggle("alternate", alternate);
     axis.parts.options.forEach((option, slot) => {
       place(option, slot * step, 0);
       option.style.width = stacked ? `${step}px` : "";
       option.style.height = stacked ? "" : `${step}px`;
       option.classList.toggle("unlabelled", slot % every > 0);
+      option.classList.toggle("lower", alternate && slot / every % 2 === 1);
+      option.style.setProperty("--room", `${(alternate ? 2 : 1) * every * step - 6}px`);
     });
   } else {
     const ticks = chooseTicks(axis, frame.length, stacked ? 56 : 34).map(value => {
@@ -478,11 +483,11 @@ function moveByKey(axis, which, event) {
 }
 
 // The line below the pointer.
-function nearest(x, y) {
+function nearest(x, y, reach = NEAR) {
   const [across, along] = frame.isStacked ? [y, x] : [x, y], i = Math.floor((across - frame.first) / frame.gap);
   if (axes.length < 2 || i < 0 || i >= axes.length - 1) return null;
   const share = (across - acrossOf(i)) / frame.gap, from = crossings[i], to = crossings[i + 1];
-  let best = null, distance = NEAR;
+  let best = null, distance = reach;
   for (const k of thin(selected, MOST_LINES)) {
     const slope = (to[k] - from[k]) * frame.length / frame.gap;
     const away = Math.abs(alongOf(from[k] + share * (to[k] - from[k])) - along) / Math.hypot(1, slope);
@@ -728,7 +733,7 @@ function chart(series, note) {
   const x = epoch => left + (epoch - first) / Math.max(last - first, 1) * (W - left - right), y = value => top + (f(high) - f(value)) / range * (H - top - bottom);
   const picture = shape("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart", role: "img", "aria-label": `Validation loss by epoch, ${note}: from ${number(high)} at most to ${number(low)} at least` });
   const axis = { low, high, isLog, place: value => (f(high) - f(value)) / range };
-  for (const value of chooseTicks(axis, H - top - bottom, 34)) picture.append(shape("line", { x1: left, x2: W - right, y1: y(value), y2: y(value), class: "grid" }), shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, brief(value)));
+  for (const value of chooseTicks(axis, H - top - bottom, 24)) picture.append(shape("line", { x1: left, x2: W - right, y1: y(value), y2: y(value), class: "grid" }), shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, brief(value)));
   for (const [epoch, anchor] of [[first, "start"], [last, "end"]]) picture.append(shape("text", { x: x(epoch), y: H - 8, "text-anchor": anchor }, `epoch ${epoch}`));
   picture.append(shape("text", { x: (left + W - right) / 2, y: H - 8, "text-anchor": "middle" }, "validation loss"));
   const path = line => [...line].map((value, e) => Number.isFinite(value) ? `${x(data.epochs[e]).toFixed(1)},${y(value).toFixed(1)}` : "").filter(Boolean).join(" ");
@@ -766,7 +771,7 @@ byId("more").addEventListener("click", () => { limit += SHOWN; showTable(); });
 byId("clear").addEventListener("click", () => { for (const axis of axes) setFilter(axis, null); search = byId("search").value = ""; changed(); byId("search").focus(); });
 plot.addEventListener("pointermove", event => { if (event.target === canvas && event.pointerType !== "touch") { const [x, y] = locate(event); hover(nearest(x, y), x, y); } else if (event.target !== canvas) hover(null); });
 plot.addEventListener("pointerleave", () => hover(null));
-canvas.addEventListener("click", event => { const k = nearest(...locate(event)); if (k !== null) togglePin(k); });
+canvas.addEventListener("click", event => { const k = nearest(...locate(event), event.pointerType === "touch" ? 3 * NEAR : NEAR); if (k !== null) togglePin(k); });
 isDark.addEventListener("change", () => { if (!frame.width) return; axes.forEach(placeAxis); drawFaint(); schedule(); });
 
 byId("all").hidden = false;

@@ -223,11 +223,15 @@ function saveFile(name, content, type) {
     return fold.id || fold.querySelector("[id]")?.id.replace(/^caption-/, "") || (row ? `${row.id}.${[...row.querySelectorAll("details")].indexOf(fold)}` : "");
   };
   const openAtFirst = new Set(folds.filter(fold => fold.open));
+  const openForAnchor = new Set();
   let closedBeforePrint = null;
 
-  for (const fold of folds) fold.addEventListener("toggle", () => {
-    if (!closedBeforePrint) pageState.set("open", folds.filter(each => each.open && !openAtFirst.has(each)).map(nameOf).filter(Boolean));
-  });
+  // The address has what was opened by hand; what the link to a place opens follows from that.
+  function saveFolds() {
+    if (!closedBeforePrint) pageState.set("open", folds.filter(fold => fold.open && !openAtFirst.has(fold) && !openForAnchor.has(fold)).map(nameOf).filter(Boolean));
+  }
+
+  for (const fold of folds) fold.addEventListener("toggle", saveFolds);
   addEventListener("beforeprint", () => {
     closedBeforePrint ??= [...document.querySelectorAll("details:not([open])")];
     for (const fold of closedBeforePrint) fold.open = true;
@@ -240,24 +244,25 @@ function saveFile(name, content, type) {
   function reveal(id, behavior = "auto") {
     const target = document.getElementById(id);
     if (!target) return;
+    openForAnchor.clear();
     // The row of a level opens, too; other rows of its axis are folded by the part before them.
-    target.closest("tr")?.querySelector("details")?.setAttribute("open", "");
-    target.closest(".folded")?.previousElementSibling.querySelector(".fold details")?.setAttribute("open", "");
-    for (let node = target; node; node = node.parentElement) {
-      if (node.localName === "details") node.open = true;
-      if (node.localName === "tr") node.hidden = false;
+    const outside = [target.closest("tr")?.querySelector("details"), target.closest(".folded")?.previousElementSibling.querySelector(".rest details")];
+    for (const fold of [...outside, ...folds.filter(fold => fold.contains(target))]) if (fold) {
+      openForAnchor.add(fold);
+      fold.open = true;
     }
-    target.scrollIntoView({ block: /^(h\d|section|main|header)$/.test(target.localName) ? "start" : "center", behavior });
+    saveFolds();
+    if (target.closest("tr")) target.closest("tr").hidden = false;
+    const isPlace = /^(h\d|section)$/.test(target.localName) || target.getBoundingClientRect().height > innerHeight / 2;
+    target.scrollIntoView({ block: isPlace ? "start" : "center", behavior });
     target.classList.add("flash");
     setTimeout(() => target.classList.remove("flash"), 2000);
   }
 
-  function restoreFolds() {
+  pageState.restore(() => {
     const names = pageState.list("open");
     for (const fold of folds) if (names.includes(nameOf(fold))) fold.open = true;
-  }
-
-  pageState.restore(restoreFolds);
+  });
   // When all scripts have filled the page, places stay where they are.
   addEventListener("load", () => {
     reveal(pageState.anchor, "instant");
@@ -326,13 +331,14 @@ function saveFile(name, content, type) {
   const bar = make("div", { class: "toggles" });
   for (const [key, choices] of Object.entries(CHOICES)) {
     if (!choices.every(([value]) => document.querySelector(`.${prefix[key]}-${value}`))) continue;
+    const usual = root.dataset[key] ?? choices[0][0];
     const buttons = choices.map(([value, label]) => {
       const button = make("button", { type: "button", value }, label);
-      button.addEventListener("click", () => { pageState.set(key, value === choices[0][0] ? "" : value); show(); });
+      button.addEventListener("click", () => { pageState.set(key, value === usual ? "" : value); show(); });
       return button;
     });
     function show() {
-      const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? choices[0][0];
+      const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? usual;
       root.dataset[key] = value;
       for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === value));
     }
@@ -355,7 +361,7 @@ const readMarks = (() => {
   const series = new WeakMap();
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
   const chip = make("p", { id: "pinned", role: "status" });
-  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", at = [], active = "";
+  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", isPressed = false, at = [], active = "";
   document.body.append(tip, chip);
 
   function pointsOf(mark) {
@@ -450,7 +456,7 @@ const readMarks = (() => {
 
   function showPinned() {
     const key = pinned(), node = nodesOf([key])[0];
-    document.querySelectorAll(".mark[data-axis]").forEach(mark => mark.setAttribute("aria-pressed", String(keyOf(mark) === key)));
+    document.querySelectorAll(".mark[role='button']").forEach(mark => mark.setAttribute("aria-pressed", String(keyOf(mark) === key)));
     document.querySelectorAll(".pinned").forEach(each => each.classList.remove("pinned"));
     nodesOf([key]).forEach(each => each.classList.add("pinned"));
     chip.replaceChildren();
@@ -550,8 +556,9 @@ const readMarks = (() => {
   }
 
   document.addEventListener("keydown", event => {
+    isPressed = false;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape") tip.hidden ? pinned() && pin("") : hide();
+    if (event.key === "Escape" && !event.target.matches("input, select")) tip.hidden ? pinned() && pin("") : hide();
     const node = event.target.closest?.(".mark[tabindex], .legend-entry[tabindex]");
     if (!node) return;
     if (/^(Arrow|Home$|End$)/.test(event.key)) move(node, event.key);
@@ -562,6 +569,8 @@ const readMarks = (() => {
 
   document.addEventListener("focusin", event => {
     const node = event.target, mark = node.closest?.(".mark");
+    // A click says itself what it shows.
+    if (isPressed) return;
     if (mark && mark !== shownMark) show(mark, pointsOf(mark).length - 1);
     else if (!mark) hide();
     highlight(keyOf(levelNode(node) ?? document.body));
@@ -583,9 +592,10 @@ const readMarks = (() => {
     });
   });
   document.addEventListener("pointerdown", event => {
-    pointer = event.pointerType;
+    [pointer, isPressed] = [event.pointerType, true];
     shownBefore = [shownMark, point];
   });
+  for (const name of ["pointerup", "pointercancel"]) document.addEventListener(name, () => { isPressed = false; });
   document.addEventListener("click", event => {
     if (event.target.closest?.("a, button, summary, input, select, label, textarea") || getSelection().toString()) return;
     const hit = event.detail ? find(event.target, event.clientX, event.clientY) : null;

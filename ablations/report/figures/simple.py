@@ -1,0 +1,192 @@
+"""Forests of simple effects: what a level does at each level of another axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from ablations.analysis import HELPS, HURTS, UNDECIDED, strongest_pairs
+from ablations.analysis.design import Design
+from ablations.core.files import file_names
+from ablations.report import style
+from ablations.report.data import ReportData
+from ablations.report.figures.marks import attach_row, describe_effect
+from ablations.report.figures.panels import (
+    WIDE,
+    Canvas,
+    FigureSpec,
+    add_head,
+    add_key,
+    draw_interval,
+    figure_panels,
+    label_rows,
+    set_ratio_scale,
+    verdict_mark,
+)
+from ablations.report.formatting import format_difference, format_margin
+
+MOST_PAIRS = 4
+"""Pairs of axes whose simple effects are drawn."""
+FAINT = 0.1
+"""Interactions weaker than this share of the strongest are left to the heat maps."""
+MOST_COLUMNS = 3
+ROW = 0.27
+"""Inches of a row."""
+
+
+def simple_figures(data: ReportData) -> Iterator[FigureSpec]:
+    """The effects of each level at each level of another axis, for the strongest interactions."""
+    if data.interactions.empty:
+        return
+    ranked = strongest_pairs(data.interactions).dropna()
+    certain = data.interactions[data.interactions["p_adjusted"] <= 0.05]
+    pairs = ranked.merge(certain[["axis_a", "axis_b"]].drop_duplicates())
+    pairs = pairs[pairs["strength"] >= FAINT * pairs["strength"].max()].head(MOST_PAIRS)
+    names = zip(pairs["axis_a"], pairs["axis_b"], strict=True)
+    shown = [_orient(data.design, a, b) for a, b in names]
+    slugs = file_names([f"{axis}-by-{condition}" for axis, condition in shown])
+    for slug, (axis, condition) in zip(slugs, shown, strict=True):
+        simple = data.simple
+        rows = simple[(simple["axis"] == axis) & (simple["given"] == condition)]
+        if rows.empty:
+            continue
+        means = data.effects[data.effects["axis"] == axis]
+        yield FigureSpec.describe(
+            "simple",
+            f"simple-effects-{slug}",
+            partial(simple_effects, rows, means, data.design, data.outcome),
+            axis=axis,
+            condition=condition,
+            control=data.design.controls[axis],
+            outcome=data.outcome,
+            effects=_describe(rows, data.design),
+        )
+
+
+def _orient(design: Design, a: str, b: str) -> tuple[str, str]:
+    """Which of two axes has a panel for each level, and which a row: fewer panels, more rows."""
+    return (a, b) if len(design.levels[a]) <= len(design.levels[b]) else (b, a)
+
+
+def _describe(rows: pd.DataFrame, design: Design) -> list[str]:
+    """Write each effect in a few words, for readers who cannot see the figure."""
+    return [
+        f"{row['level']} with {row['given']} {row['given_level']} "
+        f"{format_difference(row['effect'], design.scale)}"
+        for row in rows.to_dict("records")
+    ]
+
+
+def simple_effects(
+    table: pd.DataFrame,
+    means: pd.DataFrame,
+    design: Design,
+    outcome: str,
+    canvas: Canvas = WIDE,
+) -> Figure:
+    """Draw a panel for each level of an axis, and in it its effect at each level of the other.
+
+    ``table`` has rows of ``simple_effects`` of one axis at the levels of one other; ``means`` the
+    main effects, which are averages of these.
+    """
+    axis, condition = table["axis"].iloc[0], table["given"].iloc[0]
+    levels = [level for level in design.levels[axis] if level in set(table["level"])]
+    places = [level for level in design.levels[condition] if level in set(table["given_level"])]
+    columns = canvas.columns(len(levels), MOST_COLUMNS)
+    heights = [ROW * len(places)] * math.ceil(len(levels) / columns)
+    low, high = _limits(table, design.bound)
+    with figure_panels(heights, columns, canvas, sharey=True) as (figure, panels):
+        side = "right" if design.higher_is_better else "left"
+        add_head(figure, f"Change of {outcome}; {side} is better", canvas)
+        add_key(figure, _signs(table, design), canvas)
+        for panel, level in zip(panels, levels, strict=False):
+            rows = table[table["level"] == level].set_index("given_level").reindex(places)
+            mean = means.loc[means["level"] == level, "effect"]
+            panel.axvspan(-design.bound, design.bound, color=style.BAND, zorder=0, linewidth=0)
+            panel.axvline(0, color=style.ZERO, linewidth=1, zorder=1)
+            if len(mean) and low < float(mean.iloc[0]) < high:
+                panel.axvline(float(mean.iloc[0]), color=style.INK, lw=1, ls=(0, (1, 2)), zorder=1)
+            panel.set_xlim(low, high)
+            _draw_rows(panel, rows.reset_index().to_dict("records"), design)
+            label_rows(panel, [f"{condition} {place}" for place in places])
+            control = design.controls[axis]
+            panel.set_title(style.wrap_name(f"{axis} {level}, against {control}", 34), loc="left")
+            _set_scale(panel, low, high, design, columns)
+        for panel in panels[len(levels) :]:
+            panel.set_axis_off()
+    return figure
+
+
+def _limits(table: pd.DataFrame, bound: float) -> tuple[float, float]:
+    """The ends of the scale: effects decide, for intervals of few seeds are many times wider."""
+    core = table["effect"].astype(float).dropna()
+    ends = pd.concat([core, table["low"], table["high"]]).astype(float)
+    reach = 1.7 * max(float(core.abs().max()), 3 * bound)
+    low = min(max(ends.min(), -reach), -1.5 * bound)
+    high = max(min(ends.max(), reach), 1.5 * bound)
+    room = 0.04 * (high - low)
+    return low - room, high + room
+
+
+def _draw_rows(panel: Axes, rows: list[dict[str, Any]], design: Design) -> None:
+    for i, row in enumerate(rows):
+        if pd.isna(row["effect"]):
+            panel.annotate(
+                "not run", (1, i), (4, 0), xycoords=panel.get_yaxis_transform(),
+                textcoords="offset points", va="center", fontsize=9, color=style.ZERO,
+            )  # fmt: skip
+            continue
+        numbers = (float(row[name]) for name in ("effect", "low", "high"))
+        line = draw_interval(panel, i, *numbers, **_look(row, design))
+        name = f"{row['axis']} {row['level']} with {row['given']} {row['given_level']}"
+        text = f"{name}: {describe_effect(row, design.scale)}"
+        attach_row(line, row, text, other=(row["given"], str(row["given_level"])))
+        panel.annotate(
+            format_difference(row["effect"], design.scale), (1, i), (4, 0),
+            xycoords=panel.get_yaxis_transform(), textcoords="offset points", va="center",
+            fontsize=9.5,
+        )  # fmt: skip
+
+
+def _look(row: Mapping[str, Any], design: Design) -> dict[str, Any]:
+    """The colour of a change that is certain, and in which direction; hollow where it is not."""
+    if not row["p_adjusted"] <= 0.05:
+        return verdict_mark(UNDECIDED, higher_is_better=design.higher_is_better)
+    is_better = (row["effect"] > 0) == design.higher_is_better
+    verdict = HELPS if is_better else HURTS
+    return verdict_mark(verdict, higher_is_better=design.higher_is_better)
+
+
+def _signs(table: pd.DataFrame, design: Design) -> list[Line2D | Patch]:
+    looks = {_look(row, design)["color"]: _look(row, design) for row in table.to_dict("records")}
+    words = {
+        style.VERDICT_COLOURS[verdict]: text
+        for verdict, text in (
+            (HELPS, "better"), (HURTS, "worse"), (UNDECIDED, "not certain"),
+        )
+    }  # fmt: skip
+    signs: list[Line2D | Patch] = [
+        Line2D([], [], linewidth=2.2, markersize=7, label=text, **looks[colour])
+        for colour, text in words.items()
+        if colour in looks
+    ]
+    mean = Line2D([], [], color=style.INK, lw=1, ls=(0, (1, 2)), label="mean of all")
+    margin = design.margin if design.scale == "log" else design.bound
+    band = Patch(color=style.BAND, label=f"within {format_margin(margin, design.scale)}")
+    return [*signs, mean, band]
+
+
+def _set_scale(panel: Axes, low: float, high: float, design: Design, columns: int) -> None:
+    if design.scale == "log":
+        set_ratio_scale(panel, low, high, most=4 if columns > 1 else 5)
+    else:
+        panel.xaxis.set_major_locator(MaxNLocator(4))

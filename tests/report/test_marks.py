@@ -110,7 +110,9 @@ def open_pages(browser: Any, path: Path) -> Iterator[Open]:
 
     def open_page(address: str = "", width: int = 1280, height: int = 900, **options: Any) -> Any:
         size = {"width": width, "height": height}
-        context = browser.new_context(viewport=size, offline=True, **options)
+        # Without motion, a page has scrolled when the next step comes.
+        options = {"viewport": size, "offline": True, "reduced_motion": "reduce", **options}
+        context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
@@ -309,6 +311,7 @@ def test_a_level_is_pinned_by_a_click_and_by_enter(opened: Open) -> None:
     assert page.locator("#pinned").is_hidden()
     page.locator("tr[data-level='batch, 0.1']").click()
     assert read_hash(page) == "#pin=norm:batch%2C%200.1"
+    page.keyboard.press("Shift")
     find_mark(page, "dots", "none").focus()
     page.keyboard.press("Enter")
     assert read_hash(page) == "#pin=norm:none"
@@ -519,7 +522,11 @@ def test_a_figure_is_saved_in_the_colours_of_the_page(opened: Open, scheme: str)
     assert root.get("width") == "400"
     assert "var(" not in svg
     assert "<script" not in svg
-    red = {"light": "#d55e00", "dark": "#ff8d4d"}[scheme]
+    light, dark = theme_declarations()
+    declarations = dict(
+        re.findall(r"--([\w-]+): (\S+?)(?:;|$)", {"light": light, "dark": dark}[scheme])
+    )
+    red = declarations["fig-red"]
     assert svg.count(f"fill: {red}") == len(LEVELS)
     assert svg.count("visibility: hidden") == 1
     assert read_size(save(page, "dots", "Save PNG").read_bytes()) == (1600, 800)
@@ -569,7 +576,7 @@ def test_names_stay_text(opened: Open) -> None:
 
 
 def test_nothing_moves_for_readers_who_want_no_motion(opened: Open) -> None:
-    page = opened("#more", reduced_motion="reduce")
+    page = opened("#more")
     wait_until(page, "document.querySelector('#more').matches('.flash')")
     assert page.locator("#more").evaluate("node => getComputedStyle(node).animationName") == "none"
     dot = find_mark(page, "dots", "layer")
@@ -684,9 +691,20 @@ def test_a_link_to_the_row_of_a_level_opens_it(
         assert not page.locator("#pinned button").is_visible()
         row.locator(".change:visible").first.click()
         assert read_hash(page) == "#row-norm-layer&unit=ratio&pin=norm:layer"
+        mark = row.locator(".mark:visible")
+        mark.hover()
+        assert re.match(
+            r"layer: validation loss \N{MULTIPLICATION SIGN}1\.\d\d \(95 %", read_tip(page) or ""
+        )
         page.get_by_role("button", name="%", exact=True).focus()
         page.keyboard.press("Enter")
         assert read_hash(page) == "#row-norm-layer&pin=norm:layer"
+        mark.focus()
+        assert re.match(
+            r"layer: validation loss \+\d+\.\d\N{NARROW NO-BREAK SPACE}% \(95 %",
+            read_tip(page) or "",
+        )
+        assert mark.get_attribute("aria-label") == read_tip(page)
 
 
 def test_the_forest_is_a_picture_too(browser: Any, report: tuple[Path, ReportData]) -> None:

@@ -604,51 +604,52 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportData]:
     return path, build_report_data(results, metadata)
 
 
-Numbers = tuple[float, float, float]
+Numbers = set[tuple[float, ...]]
 
 
 def read_numbers(text: str) -> list[tuple[float, float]]:
     """The numbers of a tooltip after the name, each with half a unit of its last digit."""
     numbers = []
-    pattern = r"(?<![\w.])([+\N{MINUS SIGN}]?)(\d[\d,]*)(?:\.(\d+))?(\N{NARROW NO-BREAK SPACE}%)?"
+    pattern = r"(?<![\w.])([+\N{MINUS SIGN}-]?)(\d[\d,]*)(?:\.(\d+))?(\N{NARROW NO-BREAK SPACE}?%)?"
     values = re.sub(r"95.% interval", "", text.split(": ", 1)[1])
     for sign, digits, decimals, percent in re.findall(pattern, values):
         value = float(f"{digits.replace(',', '')}.{decimals}")
-        factor = (0.01 if percent else 1) * (-1 if sign == "\N{MINUS SIGN}" else 1)
+        factor = (0.01 if percent else 1) * (-1 if sign in ("-", "\N{MINUS SIGN}") else 1)
         numbers.append((factor * value, 0.5 * abs(factor) * 10.0 ** -len(decimals)))
     return numbers
 
 
-def select_numbers(table: pd.DataFrame, names: tuple[str, str, str]) -> set[Numbers]:
+def select_numbers(table: pd.DataFrame, *names: str) -> Numbers:
     return set(table[list(names)].itertuples(index=False, name=None))
 
 
-def list_analyses(data: ReportData) -> dict[str, set[Numbers]]:
-    """Value and interval of all that each section of the page shows."""
+def list_analyses(data: ReportData) -> dict[str, Numbers]:
+    """Value and interval of all that each figure of the page shows."""
     effect, change = ("effect", "low", "high"), ("change", "change_low", "change_high")
+    second = select_numbers(data.by_outcome[data.second], *effect)
+    final = data.trajectory[data.trajectory["epoch"] == data.trajectory["epoch"].max()]
     curves = [table for by_name in data.curves.values() for table in by_name.values()]
     last = pd.concat([table[table["epoch"] == table["epoch"].max()] for table in curves])
-    second = data.by_outcome[data.second]
-    final = data.trajectory[data.trajectory["epoch"] == data.trajectory["epoch"].max()]
     return {
-        "forest": select_numbers(data.effects, change) | select_numbers(second, effect),
-        "depends": select_numbers(data.interactions, effect)
-        | select_numbers(data.simple, effect)
-        | {(0.0, 0.0, 0.0)},
-        "over-time": select_numbers(final, effect),
-        "cost": select_numbers(data.configurations, ("mean", "low", "high"))
-        | select_numbers(data.costs, ("ratio", "low", "high")),
-        "evidence": select_numbers(last, ("mean", "low", "high")),
+        "forest": select_numbers(data.effects, *change) | second,
+        "interactions": select_numbers(data.interactions, *effect) | {(0.0, 0.0, 0.0)},
+        "effect-over-time": select_numbers(final, *effect),
+        "time": select_numbers(data.configurations, "mean", "low", "high"),
+        "curves": select_numbers(last, "mean", "low", "high"),
+        "variance-shares": select_numbers(data.shares, "eta2"),
+        "seed-spread": select_numbers(data.spread, "spread", "low", "high"),
+        "ranking": select_numbers(data.ranked, "mean_rank"),
     }
 
 
+IN_LOGS = ("interactions", "effect-over-time", "seed-spread")
 READ_MARKS = """() => [...document.querySelectorAll('.mark')].flatMap(mark => {
   if (!mark.getClientRects().length) return [];
   mark.focus();
-  const section = mark.closest('main > section')?.querySelector('h2').id ?? 'forest';
+  const figure = (mark.closest('figure')?.id ?? 'forest').replace('figure-', '');
   const tip = document.getElementById('tip');
   const { value, low, high } = mark.dataset;
-  return [[section, tip.hidden ? '' : tip.textContent, value, low, high]];
+  return [[figure, tip.hidden ? '' : tip.textContent, value, low, high]];
 })"""
 
 
@@ -663,17 +664,20 @@ def test_the_numbers_shown_are_those_of_the_analyses(
         marks = page.evaluate(READ_MARKS)
         page.get_by_role("button", name="r2", exact=True).click()
         marks += page.evaluate(READ_MARKS)
-    assert {section for section, *_ in marks} == set(analyses)
-    for section, text, *values in marks:
-        numbers = tuple(float(value) for value in values)
-        assert numbers in analyses[section], text
-        if section in ("depends", "over-time"):
+    checked = set()
+    for figure, text, *values in marks:
+        name = figure if figure in analyses else figure.split("-")[0]
+        numbers = tuple(float(value) for value in values if value is not None)
+        assert numbers in analyses[name], text
+        checked.add(name)
+        if name in IN_LOGS:
             numbers = tuple(math.expm1(number) for number in numbers)
         if not any(numbers):
             assert text.endswith("both controls")
             continue
         for (shown, half), number in zip(read_numbers(text), numbers, strict=False):
             assert shown == pytest.approx(number, abs=half * 1.001), text
+    assert checked == set(analyses)
 
 
 def test_a_link_to_the_row_of_a_level_opens_it(

@@ -12,6 +12,7 @@ import pandas as pd
 from ablations.analysis import HELPS, HURTS
 from ablations.analysis.design import Scale
 from ablations.analysis.results import Results
+from ablations.report.forest_text import outline_chart
 from ablations.report.formatting import (
     format_interval,
     format_p,
@@ -22,7 +23,7 @@ from ablations.report.formatting import (
 from ablations.report.soundness import describe_endings, describe_learning, describe_missing
 from ablations.report.strengths import describe_level
 from ablations.report.texts import VERBS, Caveat, shorten, write_text
-from ablations.results.answer import Answer
+from ablations.results.answer import Answer, Chart
 
 _MOST_NAMES = 1
 
@@ -94,7 +95,27 @@ def summarise_datasets(results: Results, table: pd.DataFrame | None = None) -> A
     cautions = results.require_metadata().cautions
     limits = [each.text for each in (describe_scope(results, table), *limit_caveats(results))]
     sentences = [*answer_over_datasets(results, table), *limits, *cautions]
-    return Answer(rows, tuple(sentences) if rows else ())
+    if not rows:
+        return Answer((), ())
+    return Answer(rows, tuple(sentences), chart=_outline_chart(results, table))
+
+
+def _outline_chart(results: Results, table: pd.DataFrame) -> Chart:
+    """Describe the forest plot of the levels over data sets, for a terminal."""
+    nothing = pd.DataFrame()
+    data = TasksData(results, table, nothing, nothing, nothing, pages={})
+    records = table[table["n"] > 0].to_dict("records")
+    unknown = dict.fromkeys(("low", "high", "change_low", "change_high"), np.nan)
+    return outline_chart(
+        [row if row["n"] > 1 else row | unknown for row in records],
+        results.require_metadata(),
+        format_p_over,
+        outcome=f"{data.outcome} on data sets like these",
+        margin=results.require_metadata().margin,
+        is_log=data.scale == "log",
+        is_higher_better=data.is_higher_better,
+        is_share=True,
+    )
 
 
 def format_p_over(row: Mapping[str, Any]) -> str:

@@ -141,7 +141,11 @@ def _draft_together(subject: Subject) -> Draft | None:
 
 def best_condition(findings: Sequence[Finding]) -> Finding | None:
     """The level that helps most at some level of another axis, if any surely does."""
-    helping = [each for each in findings if each.kind != "steady" and each.levels_with(HELPS)]
+    helping = [
+        each
+        for each in findings
+        if each.levels_with(HELPS) and set(each.verdicts.values()) != {HELPS}
+    ]
     sizes = [abs(each.largest(HELPS)[1]["effect"]) for each in helping]
     return helping[sizes.index(max(sizes))] if helping else None
 
@@ -275,7 +279,13 @@ def _draft_which(
 ) -> Draft:
     """Answer which level of an axis helps."""
     facts: dict[str, Any] = {"is_asked": is_asked}
-    steady = [each for each in findings if each.verdict == HELPS and each.kind == "steady"]
+    steady = [
+        each
+        for each in findings
+        if each.verdict == HELPS
+        and each.kind == "steady"
+        and set(each.verdicts.values()) <= {HELPS}
+    ]
     if steady:
         best = sort_by_size(steady)[0]
         facts |= {"name": subject.name(best), "change": subject.wording.say(best.row)}

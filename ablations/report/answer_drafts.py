@@ -98,8 +98,6 @@ def draft_advice(subject: Subject) -> Draft:
         return _draft_use(subject, helping)
     if conditional := best_condition(subject.findings):
         return _draft_use_if(subject, conditional)
-    if together := _draft_together(subject):
-        return together
     if hurting := worst_findings(subject):
         return _draft_keep(subject, hurting)
     n, equal = len(subject.findings), len(subject.with_verdict(EQUAL))
@@ -123,20 +121,6 @@ def _draft_use(subject: Subject, helping: Sequence[Finding]) -> Draft:
     }
     shorter: list[Mapping[str, Any]] = [{"name": subject.short_name(best)}, {"is_most": False}]
     return draft("use", subject.evidence(best), facts, *shorter, {"scope": ""})
-
-
-def _draft_together(subject: Subject) -> Draft | None:
-    """Name the best configuration where it surely helps though none of its levels does alone."""
-    winner = subject.ablation.winner
-    if winner.empty or len(subject.ablation.best_set) == 0:
-        return None
-    row = winner.iloc[0].to_dict()
-    is_better = row["low"] > 0 if subject.design.higher_is_better else row["high"] < 0
-    names = subject.name_configuration(row)
-    if not is_better or " with " not in names:
-        return None
-    facts = {"names": names, "change": subject.wording.say(row, is_plural=True)}
-    return draft("use_together", "#evidence-best", facts)
 
 
 def best_condition(findings: Sequence[Finding]) -> Finding | None:
@@ -289,7 +273,7 @@ def _draft_which(
     if steady:
         best = sort_by_size(steady)[0]
         facts |= {"name": subject.name(best), "change": subject.wording.say(best.row)}
-        facts["scope"] = f"does so {scope}" if (scope := subject.scope(best)) else ""
+        facts["scope"] = subject.scope(best)
         shorter = {"name": subject.short_name(best)}
         return draft("answer_best", subject.evidence(best), facts, shorter, {"scope": ""})
     if conditional := best_condition(findings):

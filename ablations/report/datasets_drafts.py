@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
+from ablations.analysis import EQUAL, HELPS, HURTS
 from ablations.analysis.inference import min_seeds
 from ablations.analysis.results import Results
 from ablations.report.drafts import Draft, draft
@@ -29,7 +29,7 @@ def draft_datasets(results: Results, table: pd.DataFrame, effects: pd.DataFrame)
     if table["reachable"].any():
         drafts = _draft_like_these(rows, wording, len(results.by_task), results)
     else:
-        drafts = _draft_these(rows, len(results.by_task), results)
+        drafts = _draft_these(rows, wording, len(results.by_task), results)
     unlearned = [
         name
         for name, each in results.by_task.items()
@@ -95,7 +95,9 @@ def _draft_estimate(row: Row, wording: Wording, n: int, results: Results) -> Dra
     return draft("datasets_estimate", _evidence(row), facts, shorter, {"counts": ""})
 
 
-def _draft_these(rows: list[dict[str, Any]], n: int, results: Results) -> list[Draft]:
+def _draft_these(
+    rows: list[dict[str, Any]], wording: Wording, n: int, results: Results
+) -> list[Draft]:
     """What holds on these data sets, which are too few to tell of others."""
     design = next(iter(results.by_task.values())).design()
     fewest = min_seeds(design.alpha)
@@ -121,19 +123,15 @@ def _draft_these(rows: list[dict[str, Any]], n: int, results: Results) -> list[D
         for row in {_evidence(row): row for row in shown}.values()
         if row is not first or first[word] < first["datasets"]
     ]
+    details = details or [_draft_estimate(rows[0], wording, n, results)]
     return [headline, *details, draft("datasets_others", FOREST, {"n": n, "fewest": fewest})]
 
 
 def count_verdicts(row: Row) -> str:
     """Say on how many data sets a level does what: ``helps on 3 of 5 data sets, hurts on 1``."""
-    verbs = {
-        "helps": HELPS,
-        "hurts": HURTS,
-        "makes no difference": EQUAL,
-        "is undecided": UNDECIDED,
-    }
-    names = {HELPS: "helps", HURTS: "hurts", EQUAL: "equal", UNDECIDED: "undecided"}
-    counts = {verb: int(row[names[word]]) for verb, word in verbs.items()}
+    verbs = {"helps": "helps", "hurts": "hurts", "equal": "makes no difference"}
+    verbs |= {"undecided": "is undecided"}
+    counts = {verb: int(row[column]) for column, verb in verbs.items()}
     parts = [f"{verb} on {count}" for verb, count in counts.items() if count]
     if not parts:
         return "is compared on no data set"

@@ -24,10 +24,7 @@ from ablations.report.drafts import (
     draft,
 )
 from ablations.report.findings import Finding, sort_by_size
-from ablations.report.formatting import (
-    format_count,
-    format_number,
-)
+from ablations.report.formatting import NARROW, format_count, format_number
 from ablations.report.soundness import judge_learning
 
 MOST_SENTENCES = 3

@@ -197,15 +197,18 @@ def _draw_measure(
     """Return a measure with its scale, and the strip of each level that has an effect by it."""
     is_log = design.scale == "log"
     compared = [row for row in rows if row["pairs"] and math.isfinite(row["effect"])]
-    scale = choose_scale(compared, design.bound, is_log=is_log)
+    simple = {
+        level: [each["effect"] for each in next(iter(moderators.values()), {}).values()]
+        for level, moderators in (conditions.items() if key == "outcome" else ())
+    }
+    points = [effect for effects in simple.values() for effect in effects]
+    scale = choose_scale(compared, design.bound, is_log=is_log, points=points)
     names = ("change", "change_low", "change_high") if is_log else ("effect", "low", "high")
     changes = (row[names[0]] for row in compared)
     writer = Writer.from_margin(design.margin, changes, is_log=is_log)
     outcome = data.name(design.outcome)
     strips: dict[Key, Strip] = {}
     for row in compared:
-        moderators = conditions.get((row["axis"], row["level"]), {}) if key == "outcome" else {}
-        simple = [each["effect"] for each in next(iter(moderators.values()), {}).values()]
         strips[row["axis"], row["level"]] = Strip.draw(
             row,
             [float(row[name]) for name in names],
@@ -218,7 +221,7 @@ def _draw_measure(
             name=describe_level(data.metadata, row["axis"], row["level"]),
             outcome=outcome,
             count=format_count(int(row["seeds"]), "seed"),
-            conditions=simple,
+            conditions=simple.get((row["axis"], row["level"]), []),
         )
     return Measure(key, outcome, scale, design.higher_is_better), strips
 

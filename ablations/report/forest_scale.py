@@ -16,7 +16,7 @@ from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
 Unit = Literal["percent", "ratio"]
 MeasureName = Literal["outcome", "second"]
 
-GAP = 5.0
+GAP = 3.5
 """How many times farther out than the next one an effect lies that the scale leaves out."""
 MOST_CLIPPED = 0.25
 """Share of the effects that the scale may leave out."""
@@ -237,12 +237,14 @@ class Strip:
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: bool) -> Scale:
+def choose_scale(
+    rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: bool, points: Sequence[float] = ()
+) -> Scale:
     """Choose ends that show all effects but outliers, and their intervals as far as these allow.
 
-    ``rows`` have ``effect``, ``low`` and ``high``.
+    ``rows`` have ``effect``, ``low`` and ``high``; ``points`` are other effects to show.
     """
-    effects = [row["effect"] for row in rows if math.isfinite(row["effect"])]
+    effects = [row["effect"] for row in rows if math.isfinite(row["effect"])] + [*points]
     limit = _clip_limit([abs(x) for x in effects], 3 * bound)
     inside = [x for x in effects if abs(x) <= limit]
     reach = REACH * max([abs(x) for x in inside], default=0.0)
@@ -262,7 +264,7 @@ def choose_scale(rows: Sequence[Mapping[str, Any]], bound: float, *, is_log: boo
 def _clip_limit(sizes: Sequence[float], least: float) -> float:
     """Return the size beyond which effects are outliers; the largest size where there are none.
 
-    Outliers are few, and lie beyond a gap: the next size is less than a fifth of theirs.
+    Outliers are few, and lie beyond a gap: the next size is less than a third of theirs.
     """
     ordered = sorted(sizes, reverse=True)
     most = max(1, int(MOST_CLIPPED * len(ordered)))

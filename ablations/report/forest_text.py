@@ -27,7 +27,7 @@ DOTS = {HELPS: "●", HURTS: "■", EQUAL: "◆", UNDECIDED: "○"}
 COLOURS = {HELPS: "cyan", HURTS: "red", EQUAL: "", UNDECIDED: "bright_black"}
 ASCII = str.maketrans("✓✗●■◆○─┼┆◀▶┴", "+x*##o-||<>-")
 """What stands in for characters that a terminal cannot show."""
-MOST_STRIP, FEWEST_STRIP = 60, 13
+MOST_STRIP, FEWEST_STRIP = 60, 15
 """Characters of the widest and the narrowest plot."""
 GAP = "  "
 WIDE = 100

@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 FIGURES_FOLDER = "figures"
 OUTLINE = Outline(
     (
-        Section("depends", "Where it depends", {"interactions": ""}),
+        Section(
+            "depends",
+            "Where it depends",
+            {"simple": "Effects at each level of another axis", "interactions": "All pairs"},
+        ),
         Section("over-time", "Over time", {"trajectory": ""}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
         Section("explorer", "Explorer", {"explorer": ""}),
@@ -140,8 +144,9 @@ def render_page(
     explorer = build_explorer(data) if len(results.runs) else None
     audit, cost = results.audit, data.winner_cost
     texts = summary.list_cautions(data.ablation, metadata, audit=audit, cost=cost)
-    present = {name for name, table in tables.items() if table} | {"study"}
-    present |= {name for name in ("explorer",) if explorer} | {"cautions" for _ in texts}
+    simple_effects = simple_tables(data)
+    contents = {"cautions": texts, "explorer": explorer, "simple": simple_effects, "study": True}
+    present = {name for name, content in (tables | contents).items() if content}
     if any(figure.spec.section == "time" for figure in drawings):
         present -= {"best"}
     return fill_page(
@@ -162,6 +167,6 @@ def render_page(
         forest=build_forest(data),
         geometric=design.scale == "log",
         audit_said=describe_audit(results.audit) if len(results.audit) else "",
-        simple_effects=simple_tables(data),
+        simple_effects=simple_effects,
         **tables,
     )

@@ -100,6 +100,14 @@ function listContrasts() {
   return results;
 }
 
+function listCutTexts() {
+  const texts = [...document.querySelectorAll(".picture svg text")].filter(text => text.checkVisibility());
+  return texts.filter(text => {
+    const box = text.getBoundingClientRect(), frame = text.closest(".picture svg").getBoundingClientRect();
+    return box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 2 || box.bottom > frame.bottom + 2;
+  }).map(text => text.textContent.trim());
+}
+
 function listHeadings() {
   const headings = [...document.querySelectorAll("h1, h2, h3, h4, summary, p.caption")];
   return headings.filter(each => each.checkVisibility()).map(each => each.innerText);

@@ -34,6 +34,12 @@ def find_overlaps(page: Any) -> list[tuple[str, str]]:
     return pairs
 
 
+def find_cut_texts(page: Any) -> list[str]:
+    """List texts of the figures of an open page that stick out of their picture."""
+    texts: list[str] = _measure(page, "listCutTexts")
+    return texts
+
+
 def measure_contrasts(page: Any) -> dict[str, float]:
     """Measure the contrast of every visible mark of a page with what is behind it."""
     return {mark["text"]: mark["contrast"] for mark in _measure(page, "listContrasts")}

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ablations.analysis.results import Results
@@ -24,7 +25,7 @@ from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
 from .browsers import IN_BROWSER, Opened, list_violations
-from .layouts import find_overlaps, find_stranded, measure_contrasts
+from .layouts import find_cut_texts, find_overlaps, find_stranded, measure_contrasts
 from .studies import (
     NOTEBOOK,
     end_runs,
@@ -95,6 +96,26 @@ def many(folder: Path) -> Path:
     return write(make_results(folder, axes, seeds=3, epochs=3), make_metadata(axes))
 
 
+def two_seeds(folder: Path) -> Path:
+    return write(make_results(folder, seeds=2), make_metadata())
+
+
+def noise(folder: Path) -> Path:
+    results = make_results(folder, NOTEBOOK, seeds=5)
+    losses = np.exp(np.random.default_rng(5).normal(size=len(results.runs)))
+    return write(
+        replace(results, runs=results.runs.assign(val_loss=losses)), make_metadata(NOTEBOOK)
+    )
+
+
+def long_axes(folder: Path) -> Path:
+    axes: dict[str, tuple[object, ...]] = {
+        "regularizer": ("none", *(f"regularizer_with_strength_{i}" for i in range(29))),
+        "norm": ("none", "layer"),
+    }
+    return write(make_results(folder, axes, seeds=20), make_metadata(axes))
+
+
 def by_metric(folder: Path) -> Path:
     return write(with_metrics(folder), metadata_by("f1_macro"))
 
@@ -129,7 +150,7 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     function.__name__: function
     for function in (
         *(usual, whole_notebook, one_axis, one_seed, one_run, all_diverged, interrupted),
-        *(strange_names, many, by_metric, compared, several),
+        *(two_seeds, noise, long_axes, strange_names, many, by_metric, compared, several),
     )
 }
 PAGES |= {str(path): lambda _, path=path: path for path in list_reports()}  # type: ignore[misc]
@@ -165,7 +186,9 @@ def test_no_request_is_made_and_nothing_sticks_out(
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_no_text_lies_on_another(name: str, browser: Any, pages: Callable[[str], Path]) -> None:
+def test_no_text_lies_on_another_or_is_cut(
+    name: str, browser: Any, pages: Callable[[str], Path]
+) -> None:
     with Opened(browser, pages(name), width=1440) as page:
         for is_open in (False, True):
             if is_open:
@@ -173,6 +196,7 @@ def test_no_text_lies_on_another(name: str, browser: Any, pages: Callable[[str],
             for width in (1440, 1024, 390):
                 page.set_viewport_size({"width": width, "height": 900})
                 assert find_overlaps(page) == [], (is_open, width)
+                assert find_cut_texts(page) == [], (is_open, width)
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -246,7 +246,7 @@ function saveFile(name, content, type) {
     if (!target) return;
     openForAnchor.clear();
     // The row of a level opens, too; other rows of its axis are folded by the part before them.
-    const outside = [target.closest("tr")?.querySelector("details"), target.closest(".folded")?.previousElementSibling.querySelector(".fold details")];
+    const outside = [target.closest("tr")?.querySelector("details"), target.closest(".folded")?.previousElementSibling.querySelector(".rest details")];
     for (const fold of [...outside, ...folds.filter(fold => fold.contains(target))]) if (fold) {
       openForAnchor.add(fold);
       fold.open = true;
@@ -331,13 +331,14 @@ function saveFile(name, content, type) {
   const bar = make("div", { class: "toggles" });
   for (const [key, choices] of Object.entries(CHOICES)) {
     if (!choices.every(([value]) => document.querySelector(`.${prefix[key]}-${value}`))) continue;
+    const usual = root.dataset[key] ?? choices[0][0];
     const buttons = choices.map(([value, label]) => {
       const button = make("button", { type: "button", value }, label);
-      button.addEventListener("click", () => { pageState.set(key, value === choices[0][0] ? "" : value); show(); });
+      button.addEventListener("click", () => { pageState.set(key, value === usual ? "" : value); show(); });
       return button;
     });
     function show() {
-      const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? choices[0][0];
+      const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? usual;
       root.dataset[key] = value;
       for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === value));
     }

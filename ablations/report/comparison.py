@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,16 +16,15 @@ from ablations.analysis.interactions import simple_effects
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
 from ablations.report.drafts import Draft, draft
+from ablations.report.forest_scale import choose_unit
 from ablations.report.formatting import (
     FEWEST_SEEDS,
-    bracket,
     format_count,
-    format_effect,
     join_words,
     name_outcome,
 )
 from ablations.report.headline import Sentence, write_screen
-from ablations.report.phrases import name_level
+from ablations.report.phrases import Wording, name_level
 from ablations.report.run_tables import flatten
 from ablations.report.texts import Caveat, shorten, write_caveats, write_text
 from ablations.results.metadata import StudyMetadata, in_order
@@ -124,9 +124,18 @@ class Comparison:
 
     def describe_size(self, row: pd.Series | None = None) -> str:
         """Write the change of a row, by default the one over all pairs, with its interval."""
-        row, scale = self.overall if row is None else row, self.first.design.scale
-        change, low, high = format_effect(row, scale)
-        return bracket(change, low, high) if row["seeds"] >= FEWEST_SEEDS else change
+        return self._wording.estimate(dict(self.overall if row is None else row))
+
+    @cached_property
+    def _wording(self) -> Wording:
+        """How the changes are said: in the unit and with the digits of the forest plot."""
+        design = self.first.design
+        columns = ["pairs", "effect", "change"]
+        rows = pd.concat([pd.DataFrame([self.overall])[columns], self.by_level[columns]])
+        compared = rows[rows["effect"].notna()]
+        effects = map(float, compared["effect"])
+        unit = choose_unit(effects) if design.scale == "log" else "percent"
+        return Wording.from_table(compared, design, unit)
 
 
 def compare(

@@ -141,7 +141,7 @@ CASES = {
         ("use", "helped", "use_configuration", "open"), gain=gains(l1=-0.1, layer=-0.3, batch=-0.2),
         change=time_runs),
     "timed alone": Case("Use layer norm: it cuts the validation loss by 24.5 %.", ("use", "helped",
-        "use_cost"), gain=gains(layer=-0.3, l1=0.2, dropout=0.2), change=time_runs),
+        "use_cost", "open"), gain=gains(layer=-0.3, l1=0.2, dropout=0.2), change=time_runs),
     "reversed": Case(REVERSED, ("use_if", "helped_if", "open", "caution_average"), axes=INITS,
         gain=lambda r: (-0.2 if r["norm"] == "none" else 0.8) * (r["init"] == "xavier_uniform")
         + 0.1 * (r["norm"] == "layer")),
@@ -313,7 +313,7 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["helps", "reversed", "with every init", "hurts", "yes"])
+@pytest.mark.parametrize("name", ["helps", "with every init", "hurts", "yes"])
 def test_headline_row_and_terminal_say_the_same_numbers(name: str) -> None:
     results, metadata = make(CASES[name])
     data = build_report_data(results, metadata)

@@ -12,6 +12,7 @@ import pandas as pd
 from ablations.analysis.design import Scale
 from ablations.analysis.results import Results
 from ablations.report.datasets_drafts import draft_datasets
+from ablations.report.forest_text import outline_chart
 from ablations.report.formatting import (
     format_interval,
     format_p,
@@ -22,7 +23,7 @@ from ablations.report.formatting import (
 from ablations.report.headline import Sentence, write_screen
 from ablations.report.soundness import describe_endings, describe_learning, describe_missing
 from ablations.report.texts import Caveat, write_text
-from ablations.results.answer import Answer
+from ablations.results.answer import Answer, Chart
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,31 @@ def summarise_datasets(results: Results, table: pd.DataFrame | None = None) -> A
     if not rows:
         return Answer((), ())
     headline, *sentences = (sentence.text for sentence in write_sentences(results, table))
-    return Answer(rows, tuple(sentences), headline=headline, cautions=(*limits, *cautions))
+    return Answer(
+        rows,
+        tuple(sentences),
+        headline=headline,
+        chart=_outline_chart(results, table),
+        cautions=(*limits, *cautions),
+    )
+
+
+def _outline_chart(results: Results, table: pd.DataFrame) -> Chart:
+    """Describe the forest plot of the levels over data sets, for a terminal."""
+    nothing = pd.DataFrame()
+    data = TasksData(results, table, nothing, nothing, nothing, pages={})
+    records = table[table["n"] > 0].to_dict("records")
+    unknown = dict.fromkeys(("low", "high", "change_low", "change_high"), np.nan)
+    return outline_chart(
+        [row if row["n"] > 1 else row | unknown for row in records],
+        results.require_metadata(),
+        format_p_over,
+        outcome=f"{data.outcome} on data sets like these",
+        margin=results.require_metadata().margin,
+        is_log=data.scale == "log",
+        is_higher_better=data.is_higher_better,
+        is_share=True,
+    )
 
 
 def format_p_over(row: Mapping[str, Any]) -> str:

@@ -118,7 +118,7 @@ def test_divergence_leads_and_is_never_called_equal(tmp_path: Path) -> None:
     texts = texts_of(comparison)
     assert texts[0] == "after is worse: 16 runs diverged, 0 before."
     assert texts[1].startswith("Where both survived it is practically equal: 0")
-    assert "over the 32 of 48 pairs of runs of which both survived" in texts[1]
+    assert "over the 32 of 48 pairs of runs of which both survived" in texts[2]
     assert comparison.confined == (("regularizer", "l1"),)
     assert "All that changed is in runs with regularizer l1." in texts
     # Its verdict is another one now, though none of its runs has a loss.

@@ -24,6 +24,8 @@ MOST_MEANS = 300_000
 """Points of such means that a page holds, which are thinned to them."""
 MOST_POINTS, FEWEST_POINTS = 20, 4
 """Points of a mean curve; where fewer are left, the page has no curves."""
+MISSING_STEP = np.iinfo(np.uint16).max
+"""Step of a scale that stands for a missing point of a curve."""
 MOST_EXACT = 40_000
 """Configurations up to which their numbers have 8 bytes each; beyond, 4."""
 WHOLE_IDS = 200_000
@@ -64,9 +66,10 @@ def build_explorer(data: ReportData) -> Explorer:
     """Put configurations, runs and curves into one JSON text that is safe inside a page.
 
     Columns of numbers are base64 of their bytes, little-endian: 8 bytes each up to ``MOST_EXACT``
-    configurations, so that the page shows and saves the numbers of the tables, and 4 bytes for
-    points of curves.  With more than ``MOST_CURVES`` of these, curves are means over seeds, thinned
-    to ``MOST_MEANS`` points in all; a page that has no room for these has no curves.
+    configurations, so that the page shows and saves the numbers of the tables, and 2 bytes for
+    points of curves, which are only drawn.  With more than ``MOST_CURVES`` of these, curves are
+    means over seeds, thinned to ``MOST_MEANS`` points in all; a page that has no room for these has
+    no curves.
     """
     design = data.untuned
     runs = design.runs.assign(configuration=_number_configurations(data))
@@ -208,14 +211,13 @@ def _summarise_curves(
     points = np.full((len(runs), len(epochs)), np.nan)
     points[place[place >= 0], np.searchsorted(epochs, mine["epoch"])] = mine[OUTCOME].astype(float)
     if points.size <= MOST_CURVES:
-        return "by seed", {"epochs": epochs.tolist(), "curves": _pack(points, "<f4")}
+        return "by seed", {"epochs": epochs.tolist(), **_pack_curves(points)}
     count = min(MOST_POINTS, MOST_MEANS // size)
     if count < FEWEST_POINTS:
         return "none", {"epochs": [], "curves": ""}
     columns = np.unique(np.linspace(0, len(epochs) - 1, count).round().astype(int))
     means = _average_curves(points[:, columns], runs["configuration"].to_numpy(), size)
-    kind = "means over seeds"
-    return kind, {"epochs": epochs[columns].tolist(), "curves": _pack(means, "<f4")}
+    return "means over seeds", {"epochs": epochs[columns].tolist(), **_pack_curves(means)}
 
 
 def _average_curves(points: Floats, codes: Ints, size: int) -> Floats:
@@ -228,6 +230,21 @@ def _average_curves(points: Floats, codes: Ints, size: int) -> Floats:
     np.add.at(counts, codes, present)
     means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
     return np.asarray(np.exp(means) if is_log else means)
+
+
+def _pack_curves(points: Floats) -> dict[str, object]:
+    """Points as steps of a scale, a log scale where all are positive: 65,534 steps between the ends
+    of ``curve_range``, one more is a missing point.
+    """
+    points = np.where(np.isfinite(points), points, np.nan)
+    if np.isnan(points).all():
+        return {"curves": "", "curve_range": [0.0, 1.0], "curve_log": False}
+    is_log = bool(np.nanmin(points) > 0)
+    values = np.log(points) if is_log else points
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    steps = np.round((values - low) / ((high - low) or 1.0) * (MISSING_STEP - 1))
+    curves = _pack(np.where(np.isnan(steps), MISSING_STEP, steps), "<u2")
+    return {"curves": curves, "curve_range": [low, high], "curve_log": is_log}
 
 
 def _pack(values: pd.Series | Floats | Ints, dtype: str) -> str:

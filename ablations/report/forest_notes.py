@@ -28,6 +28,8 @@ class Note:
     is_warning: bool = False
     lines: tuple[tuple[str, Reading], ...] = ()
     """The fact level by level, in place of a text."""
+    is_wide: bool = False
+    """Whether it is a sentence, in a line of its own."""
 
     @classmethod
     def plain(cls, term: str, text: str, *, is_warning: bool = False) -> Note:
@@ -113,6 +115,8 @@ def list_notes(
     cost: Cost | None,
 ) -> Iterator[Note]:
     """Say what a row's level is, how certain its effect is, and what that rests on."""
+    if caption := data.metadata.captions.get(row["axis"], {}).get(row["level"], ""):
+        yield Note("what it is", Reading(caption, caption), is_wide=True)
     if row["caution"]:
         yield Note.plain("caution", row["caution"], is_warning=True)
     if not row["pairs"]:
@@ -122,8 +126,6 @@ def list_notes(
     yield from _describe_counts(row)
     if cost:
         yield Note.plain("cost of a run", cost.describe())
-    if caption := data.metadata.captions.get(row["axis"], {}).get(row["level"], ""):
-        yield Note.plain("what it is", caption)
 
 
 def _describe_estimates(

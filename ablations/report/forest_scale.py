@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
 
@@ -174,7 +174,9 @@ class Strip:
     change: Reading
     interval: Reading
     text: str
-    """All of it in words."""
+    """All of it in words, in the unit that the page begins with."""
+    texts: Reading
+    """The same in both units."""
     points: tuple[Point, ...] = ()
 
     @classmethod
@@ -208,7 +210,14 @@ class Strip:
         """
         value, low, high = changes
         change, interval = writer.write(value), writer.write_interval(low, high)
-        ends = f" (95 % interval {interval.by(unit)})" if math.isfinite(low) else ""
+        texts = Reading(
+            *(
+                f"{name}: {outcome} {change.by(each)}"
+                f"{f' (95 % interval {interval.by(each)})' if math.isfinite(low) else ''}"
+                f", {verdict}, {count}"
+                for each in get_args(Unit)
+            )
+        )
         return cls(
             measure=measure,
             verdict=verdict,
@@ -227,7 +236,8 @@ class Strip:
             writer=writer,
             change=change,
             interval=interval,
-            text=f"{name}: {outcome} {change.by(unit)}{ends}, {verdict}, {count}",
+            text=texts.by(unit),
+            texts=texts,
             points=points,
         )
 

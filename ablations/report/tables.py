@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from ablations.analysis import Scale, strongest_pairs
-from ablations.analysis.costs import NO_SLOWER
+from ablations.analysis.costs import NO_SLOWER, run_costs
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.robustness import LEVEL
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
@@ -63,13 +63,12 @@ def render_ablation_table(data: ReportData) -> Table | None:
         columns.append(_second_change(f"change of {data.name(data.second)}", second))
         numbers = second[[*levels, "effect", "change"]]
         rows = rows.merge(numbers, how="left", on=levels, suffixes=("", "_second"))
-    if len(data.costs):
-        # Those on the machine with the most timed blocks, one row per level.
-        blocks = data.costs.groupby(["environment_id", "threads"])["blocks"].transform("max")
-        costs = data.costs[blocks == blocks.max()].drop_duplicates(levels)
-        costs = costs[[*levels, "ratio", "low", "high", "verdict"]]
-        rows = rows.merge(costs, how="left", on=levels, suffixes=("", "_time"))
-        columns.append(Column("time of a step", _step_time_cell))
+    costs = run_costs(data.costs, data.untuned)
+    if len(costs):
+        rows = rows.merge(costs, how="left", on=levels, suffixes=("", "_run"))
+        columns.append(Column("cost of a run", _run_cost_cell))
+    if len(costs) and costs["step_ratio"].notna().any():
+        columns.append(Column.number("time of a step", "step_ratio", format_ratio))
     parts = (("", "diverged"), ("of", "pairs"), ("at the control", "control_diverged"))
     columns.append(Column("diverged", _diverged_text, "diverged", "number", parts))
     columns.append(Column(f"cells {TIMES} seeds", _size_cell))
@@ -123,12 +122,12 @@ def _interval_cell(row: Row, *, scale: Scale) -> Cell:
     return replace(cell, note=f"robust: {estimate}, {low} to {high}")
 
 
-def _step_time_cell(row: Row) -> Cell:
+def _run_cost_cell(row: Row) -> Cell:
     ratio = row["ratio"]
     if math.isnan(ratio):
         return Cell(NOTHING, style_class="number")
-    note = NO_SLOWER if row["verdict_time"] == NO_SLOWER else ""
-    parts = (("", ratio), ("low", row["low_time"]), ("high", row["high_time"]))
+    note = "" if row["is_certain"] else NO_SLOWER
+    parts = (("", ratio), ("low", row["low_run"]), ("high", row["high_run"]))
     return Cell(format_ratio(ratio), ratio, "number", note, parts)
 
 

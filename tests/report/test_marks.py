@@ -110,7 +110,9 @@ def open_pages(browser: Any, path: Path) -> Iterator[Open]:
 
     def open_page(address: str = "", width: int = 1280, height: int = 900, **options: Any) -> Any:
         size = {"width": width, "height": height}
-        context = browser.new_context(viewport=size, offline=True, **options)
+        # Without motion, a page has scrolled when the next step comes.
+        options = {"viewport": size, "offline": True, "reduced_motion": "reduce", **options}
+        context = browser.new_context(**options)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         contexts.append(context)
         page = context.new_page()
@@ -309,6 +311,7 @@ def test_a_level_is_pinned_by_a_click_and_by_enter(opened: Open) -> None:
     assert page.locator("#pinned").is_hidden()
     page.locator("tr[data-level='batch, 0.1']").click()
     assert read_hash(page) == "#pin=norm:batch%2C%200.1"
+    page.keyboard.press("Shift")
     find_mark(page, "dots", "none").focus()
     page.keyboard.press("Enter")
     assert read_hash(page) == "#pin=norm:none"
@@ -519,7 +522,11 @@ def test_a_figure_is_saved_in_the_colours_of_the_page(opened: Open, scheme: str)
     assert root.get("width") == "400"
     assert "var(" not in svg
     assert "<script" not in svg
-    red = {"light": "#d55e00", "dark": "#ff8d4d"}[scheme]
+    light, dark = theme_declarations()
+    declarations = dict(
+        re.findall(r"--([\w-]+): (\S+?)(?:;|$)", {"light": light, "dark": dark}[scheme])
+    )
+    red = declarations["fig-red"]
     assert svg.count(f"fill: {red}") == len(LEVELS)
     assert svg.count("visibility: hidden") == 1
     assert read_size(save(page, "dots", "Save PNG").read_bytes()) == (1600, 800)
@@ -569,7 +576,7 @@ def test_names_stay_text(opened: Open) -> None:
 
 
 def test_nothing_moves_for_readers_who_want_no_motion(opened: Open) -> None:
-    page = opened("#more", reduced_motion="reduce")
+    page = opened("#more")
     wait_until(page, "document.querySelector('#more').matches('.flash')")
     assert page.locator("#more").evaluate("node => getComputedStyle(node).animationName") == "none"
     dot = find_mark(page, "dots", "layer")
@@ -597,51 +604,52 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ReportData]:
     return path, build_report_data(results, metadata)
 
 
-Numbers = tuple[float, float, float]
+Numbers = set[tuple[float, ...]]
 
 
 def read_numbers(text: str) -> list[tuple[float, float]]:
     """The numbers of a tooltip after the name, each with half a unit of its last digit."""
     numbers = []
-    pattern = r"(?<![\w.])([+\N{MINUS SIGN}]?)(\d[\d,]*)(?:\.(\d+))?(\N{NARROW NO-BREAK SPACE}%)?"
+    pattern = r"(?<![\w.])([+\N{MINUS SIGN}-]?)(\d[\d,]*)(?:\.(\d+))?(\N{NARROW NO-BREAK SPACE}?%)?"
     values = re.sub(r"95.% interval", "", text.split(": ", 1)[1])
     for sign, digits, decimals, percent in re.findall(pattern, values):
         value = float(f"{digits.replace(',', '')}.{decimals}")
-        factor = (0.01 if percent else 1) * (-1 if sign == "\N{MINUS SIGN}" else 1)
+        factor = (0.01 if percent else 1) * (-1 if sign in ("-", "\N{MINUS SIGN}") else 1)
         numbers.append((factor * value, 0.5 * abs(factor) * 10.0 ** -len(decimals)))
     return numbers
 
 
-def select_numbers(table: pd.DataFrame, names: tuple[str, str, str]) -> set[Numbers]:
+def select_numbers(table: pd.DataFrame, *names: str) -> Numbers:
     return set(table[list(names)].itertuples(index=False, name=None))
 
 
-def list_analyses(data: ReportData) -> dict[str, set[Numbers]]:
-    """Value and interval of all that each section of the page shows."""
+def list_analyses(data: ReportData) -> dict[str, Numbers]:
+    """Value and interval of all that each figure of the page shows."""
     effect, change = ("effect", "low", "high"), ("change", "change_low", "change_high")
+    second = select_numbers(data.by_outcome[data.second], *effect)
+    final = data.trajectory[data.trajectory["epoch"] == data.trajectory["epoch"].max()]
     curves = [table for by_name in data.curves.values() for table in by_name.values()]
     last = pd.concat([table[table["epoch"] == table["epoch"].max()] for table in curves])
-    second = data.by_outcome[data.second]
-    final = data.trajectory[data.trajectory["epoch"] == data.trajectory["epoch"].max()]
     return {
-        "forest": select_numbers(data.effects, change) | select_numbers(second, effect),
-        "depends": select_numbers(data.interactions, effect)
-        | select_numbers(data.simple, effect)
-        | {(0.0, 0.0, 0.0)},
-        "over-time": select_numbers(final, effect),
-        "cost": select_numbers(data.configurations, ("mean", "low", "high"))
-        | select_numbers(data.costs, ("ratio", "low", "high")),
-        "evidence": select_numbers(last, ("mean", "low", "high")),
+        "forest": select_numbers(data.effects, *change) | second,
+        "interactions": select_numbers(data.interactions, *effect) | {(0.0, 0.0, 0.0)},
+        "effect-over-time": select_numbers(final, *effect),
+        "time": select_numbers(data.configurations, "mean", "low", "high"),
+        "curves": select_numbers(last, "mean", "low", "high"),
+        "variance-shares": select_numbers(data.shares, "eta2"),
+        "seed-spread": select_numbers(data.spread, "spread", "low", "high"),
+        "ranking": select_numbers(data.ranked, "mean_rank"),
     }
 
 
+IN_LOGS = ("interactions", "effect-over-time", "seed-spread")
 READ_MARKS = """() => [...document.querySelectorAll('.mark')].flatMap(mark => {
   if (!mark.getClientRects().length) return [];
   mark.focus();
-  const section = mark.closest('main > section')?.querySelector('h2').id ?? 'forest';
+  const figure = (mark.closest('figure')?.id ?? 'forest').replace('figure-', '');
   const tip = document.getElementById('tip');
   const { value, low, high } = mark.dataset;
-  return [[section, tip.hidden ? '' : tip.textContent, value, low, high]];
+  return [[figure, tip.hidden ? '' : tip.textContent, value, low, high]];
 })"""
 
 
@@ -656,17 +664,20 @@ def test_the_numbers_shown_are_those_of_the_analyses(
         marks = page.evaluate(READ_MARKS)
         page.get_by_role("button", name="r2", exact=True).click()
         marks += page.evaluate(READ_MARKS)
-    assert {section for section, *_ in marks} == set(analyses)
-    for section, text, *values in marks:
-        numbers = tuple(float(value) for value in values)
-        assert numbers in analyses[section], text
-        if section in ("depends", "over-time"):
+    checked = set()
+    for figure, text, *values in marks:
+        name = figure if figure in analyses else figure.split("-")[0]
+        numbers = tuple(float(value) for value in values if value is not None)
+        assert numbers in analyses[name], text
+        checked.add(name)
+        if name in IN_LOGS:
             numbers = tuple(math.expm1(number) for number in numbers)
         if not any(numbers):
             assert text.endswith("both controls")
             continue
         for (shown, half), number in zip(read_numbers(text), numbers, strict=False):
             assert shown == pytest.approx(number, abs=half * 1.001), text
+    assert checked == set(analyses)
 
 
 def test_a_link_to_the_row_of_a_level_opens_it(
@@ -684,9 +695,20 @@ def test_a_link_to_the_row_of_a_level_opens_it(
         assert not page.locator("#pinned button").is_visible()
         row.locator(".change:visible").first.click()
         assert read_hash(page) == "#row-norm-layer&unit=ratio&pin=norm:layer"
+        mark = row.locator(".mark:visible")
+        mark.hover()
+        assert re.match(
+            r"layer: validation loss \N{MULTIPLICATION SIGN}1\.\d\d \(95 %", read_tip(page) or ""
+        )
         page.get_by_role("button", name="%", exact=True).focus()
         page.keyboard.press("Enter")
         assert read_hash(page) == "#row-norm-layer&pin=norm:layer"
+        mark.focus()
+        assert re.match(
+            r"layer: validation loss \+\d+\.\d\N{NARROW NO-BREAK SPACE}% \(95 %",
+            read_tip(page) or "",
+        )
+        assert mark.get_attribute("aria-label") == read_tip(page)
 
 
 def test_the_forest_is_a_picture_too(browser: Any, report: tuple[Path, ReportData]) -> None:

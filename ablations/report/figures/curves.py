@@ -28,6 +28,7 @@ from ablations.report.figures.lines import (
     set_epochs,
 )
 from ablations.report.figures.marks import Mark, attach
+from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -62,7 +63,15 @@ def curve_figures(data: ReportData) -> Iterator[FigureSpec]:
         yield FigureSpec.describe(
             "curves",
             f"curves-{slug}",
-            partial(level_curves, axis, tables, levels, control, data.constant),
+            partial(
+                level_curves,
+                axis,
+                tables,
+                levels,
+                control,
+                data.constant,
+                names=Names(data.metadata),
+            ),
             axis=axis,
             ends=ends,
             cells=int(table["cells"].max()),
@@ -82,6 +91,7 @@ def level_curves(
     control: str | None,
     constant: float = math.nan,
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw the loss of each level by epoch with its band over seeds, one panel per outcome; the
     loss of the constant is a dotted line beside validation losses.
@@ -93,9 +103,10 @@ def level_curves(
     heights = [HEIGHT] * math.ceil(len(tables) / columns)
     with figure_panels(heights, columns, canvas) as (figure, panels):
         for panel, (outcome, table) in zip(panels, tables.items(), strict=True):
+            end = " (control)"
             lines = [
                 LevelLine(
-                    axis, level, f"{level} (control)" if level == control else level,
+                    axis, level, names.short(axis, level) + end * (level == control),
                     table[table["level"] == level], "mean", _write_loss, look,
                     2.8 if level == control else 1.6,
                 )
@@ -106,7 +117,7 @@ def level_curves(
             _set_loss_axis(panel, table)
             if outcome == OUTCOME and not math.isnan(constant):
                 _draw_constant(panel, constant)
-            name_ends(panel, lines, HEIGHT, 18 if columns > 1 else 12)
+            name_ends(panel, lines, HEIGHT, 20 if columns > 1 else 14)
             panel.set_title(f"{axis}: {NAMES.get(outcome, outcome)}", loc="left")
         for panel in panels[-columns:]:
             panel.set_xlabel("epoch")

@@ -24,6 +24,7 @@ from ablations.analysis.design import Design
 from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures.marks import Mark, attach, attach_row, describe_effect
+from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -49,7 +50,8 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
     """Every level against its control."""
     if not data.effects["seeds"].sum():
         return
-    draw = partial(main_effects, data.effects, data.by_seed, data.design, data.outcome)
+    names = Names(data.metadata)
+    draw = partial(main_effects, data.effects, data.by_seed, data.design, data.outcome, names=names)
     answer = describe_effects(data.effects, data.design, "level")
     spec = FigureSpec.describe("effects", "main-effects", draw, answer=answer, outcome=data.outcome)
     yield replace(spec, is_on_page=False)  # the forest of the first screen says it better
@@ -61,6 +63,7 @@ def main_effects(
     design: Design,
     outcome: str,
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw every level's effect: each seed a point, the mean with its interval, the margin."""
     scale, bound = design.scale, design.bound
@@ -71,9 +74,11 @@ def main_effects(
             _draw_no_change(panel, bound)
             _draw_seeds(panel, by_seed[by_seed["axis"] == axis], rows)
             for i, row in enumerate(rows.to_dict("records")):
-                _draw_effect(panel, i, row, design)
+                _draw_effect(panel, i, row, design, names)
             panel.set(xlabel="", ylabel="")
-            label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
+            control = names.short(axis, rows["control"].iloc[0])
+            levels = [names.short(axis, level) for level in rows["level"]]
+            label_rows(panel, levels, f"{axis}, against {control}")
         unit = " (ratio scale)" if scale == "log" else ""
         side = "right" if design.higher_is_better else "left"
         lowest.set_xlabel(f"change of {outcome}{unit}; {side} is better")
@@ -81,11 +86,12 @@ def main_effects(
     return figure
 
 
-def _draw_effect(panel: Axes, y: float, row: dict[str, Any], design: Design) -> None:
+def _draw_effect(panel: Axes, y: float, row: dict[str, Any], design: Design, names: Names) -> None:
     """Draw an effect with its interval and its data."""
     look = verdict_mark(row["verdict"], higher_is_better=design.higher_is_better)
     line = draw_interval(panel, y, row["effect"], row["low"], row["high"], **look)
-    name = f"{row['axis']} {row['level']} against {row['control']}"
+    control = names.short(row["axis"], row["control"])
+    name = f"{names.full(row['axis'], row['level'])} against {control}"
     attach_row(line, row, f"{name}: {describe_effect(row, design.scale)}")
 
 
@@ -153,7 +159,7 @@ def timing_figures(data: ReportData) -> Iterator[FigureSpec]:
         yield FigureSpec.describe(
             "timings",
             "step-times" + (f"-{i + 1}" if i else ""),
-            partial(time_ratios, costs),
+            partial(time_ratios, costs, names=Names(data.metadata)),
             ratios=ratios,
             blocks=int(costs["blocks"].max()),
             machine=environment if len(data.floors) > 1 else "",
@@ -161,7 +167,7 @@ def timing_figures(data: ReportData) -> Iterator[FigureSpec]:
         )
 
 
-def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
+def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE, names: Names = PLAIN) -> Figure:
     """Draw the time of a step at every level over that at its control, and the noise floor."""
     floor = math.log(float(costs["floor"].iloc[0])) if costs["floor"].notna().any() else 0.0
     ends = np.log(costs[["ratio", "low", "high"]].astype(float))
@@ -171,8 +177,11 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
         for axis, rows, panel in panels:
             _draw_no_change(panel, floor)
             for i, row in enumerate(rows.to_dict("records")):
-                _draw_time(panel, i, row)
-            label_rows(panel, rows["level"], f"{axis}, against {rows['control'].iloc[0]}")
+                _draw_time(panel, i, row, names)
+            control = names.short(axis, rows["control"].iloc[0])
+            levels = [names.short(axis, level) for level in rows["level"]]
+            title = style.wrap_name(f"{axis}, against {control}", 20 if canvas.is_narrow else 90)
+            label_rows(panel, levels, title)
         lowest = panels[-1][-1]
         lowest.set_xlim(low - room, high + room)
         set_ratio_scale(lowest, low - room, high + room)
@@ -180,7 +189,7 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
     return figure
 
 
-def _draw_time(panel: Axes, y: float, row: dict[str, Any]) -> None:
+def _draw_time(panel: Axes, y: float, row: dict[str, Any], names: Names) -> None:
     colour, face = style.TIMED, style.TIMED
     if row["verdict"] == NO_SLOWER:
         colour, face = style.VERDICT_COLOURS[UNDECIDED], style.PAPER
@@ -189,5 +198,6 @@ def _draw_time(panel: Axes, y: float, row: dict[str, Any]) -> None:
         panel, y, *np.log([ratio, low, high]), color=colour, markerfacecolor=face, marker="o"
     )
     times = bracket(*map(format_ratio, (ratio, low, high)))
-    text = f"{row['axis']} {row['level']}: {times} of the time at {row['control']}"
+    control = names.short(row["axis"], row["control"])
+    text = f"{names.full(row['axis'], row['level'])}: {times} of the time at {control}"
     attach(line, Mark(text, row["axis"], str(row["level"]), ratio, low, high))

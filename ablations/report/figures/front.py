@@ -19,8 +19,8 @@ from ablations.report.data import ReportData
 from ablations.report.figures.layout import line_height, measure_text
 from ablations.report.figures.lines import level_styles
 from ablations.report.figures.marks import Mark, attach
+from ablations.report.figures.names import CONTROL, PLAIN, Names
 from ablations.report.figures.panels import (
-    CONTROL,
     WIDE,
     Canvas,
     FigureSpec,
@@ -28,7 +28,6 @@ from ablations.report.figures.panels import (
     add_key,
     figure_panels,
     is_wide,
-    name_configuration,
     set_log_axis,
     wrap_text,
 )
@@ -49,6 +48,7 @@ def time_figures(data: ReportData) -> Iterator[FigureSpec]:
     axis = _widest_axis(data)
     draw = partial(
         outcome_against_time, points, axis, data.design.levels, data.design.controls, data.outcome,
+        names=Names(data.metadata),
     )  # fmt: skip
     yield FigureSpec.describe(
         "time",
@@ -75,21 +75,28 @@ def outcome_against_time(
     controls: Mapping[str, str],
     outcome: str,
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw every complete configuration's outcome against its time, and the Pareto front."""
     height = 3.4
     factors = [name for name in levels if name in points and len(set(points[name])) > 1]
-    names = [name_configuration(row, factors, controls) for row in points.to_dict("records")]
-    points = points.assign(name=names).sort_values("seconds", kind="stable")
+    texts = [names.configuration(row, factors, controls) for row in points.to_dict("records")]
+    points = points.assign(name=texts).sort_values("seconds", kind="stable")
     with figure_panels([height], canvas=canvas) as (figure, (panel,)):
-        add_head(figure, f"Mean {outcome} of each configuration, by the time of one run", canvas)
-        handles = list(_draw_points(panel, points, axis, levels, outcome))
+        text = f"Mean {outcome} of each configuration, by the time of one run"
+        add_head(figure, f"{text}; colour: {axis}" if axis else text, canvas)
+        is_bare = canvas.is_narrow or len(points) > MOST_MARKS
+        handles = list(_draw_points(panel, points, axis, levels, "" if is_bare else outcome, names))
         front = points[points["pareto"]]
-        (line,) = panel.plot(
-            front["seconds"], front["mean"], drawstyle="steps-post", color=INK, linewidth=1.2,
-            marker="o", markerfacecolor="none", markersize=9, zorder=3,
-            label="front: none is both faster and better",
-        )  # fmt: skip
+        line = _draw_front(panel, front)
+        if is_bare:
+            records = front.to_dict("records")
+            level_of = [str(row[axis]) if axis else "" for row in records]
+            marks = [
+                _point_mark(row, axis or "", level, outcome)
+                for row, level in zip(records, level_of, strict=True)
+            ]
+            attach(panel.collections[-1], *marks)
         add_key(figure, handles, canvas)
         add_key(figure, [line], canvas)
         for name, column in (("x", "seconds"), ("y", "mean")):
@@ -113,14 +120,28 @@ MOST_MARKS = 600
 """Points that carry their data; more are one picture, over which the front carries its own."""
 
 
+def _draw_front(panel: Axes, front: pd.DataFrame) -> Line2D:
+    """Draw the steps of the front and a circle around its points; return their sign."""
+    x, y = front["seconds"].to_numpy(), front["mean"].to_numpy()
+    look: dict[str, Any] = {"color": INK, "linewidth": 1.2}
+    panel.plot(x, y, drawstyle="steps-post", zorder=3, **look)
+    panel.scatter(x, y, s=81, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=3)
+    label = "front: none is both faster and better"
+    return Line2D([], [], marker="o", markerfacecolor="none", markersize=9, label=label, **look)
+
+
 def _draw_points(
     panel: Axes,
     points: pd.DataFrame,
     axis: str | None,
     levels: Mapping[str, Sequence[str]],
     outcome: str,
+    names: Names,
 ) -> Iterator[Line2D]:
-    """Draw the configurations, a colour and a marker for each level; yield their signs."""
+    """Draw the configurations, a colour and a marker for each level; yield their signs.
+
+    Without an ``outcome`` the points carry no data: there are too many, or too small for a finger.
+    """
     is_many = len(points) > MOST_MARKS
     for level, colour, marker, _ in level_styles(levels[axis] if axis else ["configuration"]):
         rows = points[points[axis] == level] if axis else points
@@ -131,11 +152,11 @@ def _draw_points(
             x=rows["seconds"].to_numpy(), y=rows["mean"].to_numpy(), ax=panel, s=size, color=colour,
             marker=marker, alpha=0.85, linewidth=0, legend=False, rasterized=is_many,
         )  # fmt: skip
-        label = f"{axis} {level}" if axis else level
+        label = names.short(axis, level) if axis else level
         sign = Line2D([], [], color=colour, marker=marker, markersize=6, lw=0, label=label)
         if axis:
             attach(sign, Mark(axis=axis, level=level, kind="legend-entry"))
-        if not is_many:
+        if outcome:
             records = rows.to_dict("records")
             marks = [_point_mark(row, axis or "", level, outcome) for row in records]
             attach(panel.collections[-1], *marks)

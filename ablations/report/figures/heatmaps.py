@@ -23,6 +23,7 @@ from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures.layout import measure_text
 from ablations.report.figures.marks import Mark, attach, describe_effect
+from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -111,7 +112,7 @@ def interaction_figures(data: ReportData) -> Iterator[FigureSpec]:
     yield FigureSpec.describe(
         "interactions",
         "interactions",
-        partial(interaction_maps, table, shown, data.design),
+        partial(interaction_maps, table, shown, data.design, names=Names(data.metadata)),
         tested=int(table["p_adjusted"].notna().sum()),
         significant=int((table["p_adjusted"] <= 0.05).sum()),
         outcome=data.outcome,
@@ -126,6 +127,7 @@ def interaction_maps(
     pairs: Sequence[tuple[str, str]],
     design: Design,
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw one heat map per pair of axes: the change against the joint control, with dots where it
     differs from the sum of both effects. Levels that were never crossed are left out.
@@ -144,12 +146,16 @@ def interaction_maps(
         for panel in panels[1:columns]:
             panel.set_axis_off()
         for panel, each in zip(panels[columns:], maps, strict=False):
-            rows = [style.wrap_name(name, 18) for name in each.rows]
+            names_a, names_b = (
+                [names.short(axis, level) for level in levels]
+                for axis, levels in zip(each.axes, (each.rows, each.columns), strict=True)
+            )
+            rows = [style.wrap_name(name, 18) for name in names_a]
             room = canvas.width / columns - max(measure_text(name, SIZE) for name in rows) - 0.3
             cell = room / len(each.columns)
-            _draw_heat_map(panel, each, scale, design, cell)
+            _draw_heat_map(panel, each, scale, design, cell, names)
             panel.set_title(f"{each.axes[0]} {TIMES} {each.axes[1]}", loc="left")
-            _label_cells(panel, rows, each.columns, cell)
+            _label_cells(panel, rows, names_b, cell)
         for panel in panels[columns + len(pairs) :]:
             panel.set_axis_off()
     return figure
@@ -227,12 +233,12 @@ def _bar_ticks(scale: HeatScale) -> tuple[list[float], list[str]]:
     ends += [size for size in sizes[-2:-1] if size < 0.65 * ends[0]]
     ticks = sorted({0.0, *ends, *(-end for end in ends)})
     if scale.unit == "ratio":
-        return ticks, [format_fraction(math.expm1(tick), "ratio") for tick in ticks]
+        return ticks, [f"{TIMES}{math.exp(tick):.3g}" for tick in ticks]
     return ticks, round_changes([round(math.expm1(tick), 2) for tick in ticks])
 
 
 def _draw_heat_map(
-    panel: Axes, each: HeatMap, scale: HeatScale, design: Design, cell: float
+    panel: Axes, each: HeatMap, scale: HeatScale, design: Design, cell: float, names: Names
 ) -> None:
     effects = each.effects
     texts = _write_cells(effects, scale, cell)
@@ -251,7 +257,7 @@ def _draw_heat_map(
         text.set_color(_ink_on(value, scale))
     places = [(a, b) for a, b in product(each.rows, each.columns) if (a, b) in each.cells]
     marks = [
-        _cell_mark(each.cells[place], each.effect(*place), design)
+        _cell_mark(each.cells[place], each.effect(*place), design, names)
         for place in places
         if not math.isnan(each.effect(*place))
     ]
@@ -272,12 +278,13 @@ def _ink_on(effect: float, scale: HeatScale) -> str:
     return style.ON_LIGHT if style.is_light(colour) else style.ON_DARK
 
 
-def _cell_mark(row: dict[str, Any], effect: float, design: Design) -> Mark:
+def _cell_mark(row: dict[str, Any], effect: float, design: Design, names: Names) -> Mark:
     """The data of a cell: both levels, the change, its interval and what is beyond the sum."""
     controls = (design.controls[row["axis_a"]], design.controls[row["axis_b"]])
     is_control = (row["level_a"], row["level_b"]) == controls
     change = "both controls" if is_control else describe_effect(row, design.scale)
-    text = f"{row['axis_a']} {row['level_a']} with {row['axis_b']} {row['level_b']}: {change}"
+    pair = [names.full(row[f"axis_{side}"], row[f"level_{side}"]) for side in "ab"]
+    text = f"{pair[0]} with {pair[1]}: {change}"
     if not math.isnan(float(row["double"])):
         double = format_difference(float(row["double"]), design.scale)
         text += f"; {double} beyond what both do alone"
@@ -301,7 +308,10 @@ def _write_cells(effects: np.ndarray, scale: HeatScale, cell: float) -> np.ndarr
 def _label_cells(panel: Axes, rows: Sequence[str], levels: Sequence[str], cell: float) -> None:
     """Name rows and columns; names of columns that are wider than a cell lean."""
     columns = [style.wrap_name(name, max(4, int(cell / 0.09))) for name in levels]
-    fits = all(measure_text(name, SIZE) < cell - 0.04 for name in columns)
+    fits = all(
+        measure_text(name, SIZE) < cell - 0.04 and "\N{HORIZONTAL ELLIPSIS}" not in name
+        for name in columns
+    )
     if not fits:
         columns = [style.wrap_name(name, 18).replace("\n", " ") for name in levels]
     # Labels of seaborn's own would be laid out here to see whether they overlap.

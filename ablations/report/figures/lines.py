@@ -76,7 +76,7 @@ def draw_level(panel: Axes, line: LevelLine) -> None:
     texts = [f"epoch {row['epoch']:g}: {line.write(row)}" for row in records]
     places = ((row["epoch"], row[line.value]) for row in records)
     series = tuple((*place, text) for place, text in zip(places, texts, strict=True))
-    text = f"{line.axis} {line.level}, {texts[-1]}"
+    text = f"{line.axis} {line.name}, {texts[-1]}"
     value, low, high = (float(last[name]) for name in (line.value, "low", "high"))
     attach(artist, Mark(text, line.axis, line.level, value, low, high, series=series))
 
@@ -108,15 +108,15 @@ def name_ends(panel: Axes, lines: Sequence[LevelLine], height: float, width: int
         return
     transform = panel.transScale.transform
     bottom, top = (transform((1, y))[1] for y in panel.get_ylim())
-    places = [(transform((1, value))[1] - bottom) / (top - bottom) * height for _, value, _ in ends]
+    low, high = sorted(panel.get_ylim())
+    anchors = [min(max(value, low), high) for _, value, _ in ends]
+    places = [(transform((1, y))[1] - bottom) / (top - bottom) * height for y in anchors]
     sizes = [line_height(LABEL_SIZE) * (text.count("\n") + 1) for _, _, text in ends]
-    low, high = panel.get_ylim()
     end = max(float(line.rows["epoch"].max()) for line, _, _ in ends)
     shifts = spread_out(places, sizes, height)
-    for (line, value, text), place, y in zip(ends, places, shifts, strict=True):
+    for (line, _, text), anchor, place, y in zip(ends, anchors, places, shifts, strict=True):
         label = panel.annotate(
-            text, (end, min(max(value, low), high)),
-            (8, (y - place) * POINTS_PER_INCH), textcoords="offset points",
+            text, (end, anchor), (8, (y - place) * POINTS_PER_INCH), textcoords="offset points",
             va="center", ha="left", fontsize=LABEL_SIZE, color=line.look[0], annotation_clip=False,
             linespacing=1.05,
         )  # fmt: skip

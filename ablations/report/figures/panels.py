@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Self, cast
@@ -21,7 +21,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from ablations.analysis import UNDECIDED
 from ablations.report.figures.layout import PAD, FittedLayout, measure_text
 from ablations.report.figures.marks import attach, marks_of
-from ablations.report.formatting import round_changes
+from ablations.report.formatting import TIMES, Unit, round_changes
 from ablations.report.style import (
     PAPER,
     POINTS_PER_INCH,
@@ -173,10 +173,13 @@ def set_ratio_scale(
     signed: bool = True,
     axis: Literal["x", "y"] = "x",
     most: int = 9,
+    unit: Unit = "percent",
 ) -> None:
     """Label an axis of log ratios between ``low`` and ``high`` with relative changes."""
     ticks = ratio_ticks(low, high, most)
     texts = [text if signed else text.lstrip("+") for text in round_changes(ticks)]
+    if unit == "ratio":
+        texts = [f"{TIMES}{1 + tick:.3g}" for tick in ticks]
     places = [math.log1p(tick) for tick in ticks]
     if axis == "x":
         set_ticks(panel, places, texts)
@@ -233,14 +236,3 @@ def draw_interval(
             panel.plot(ends[end], y, marker=marker, color=look["color"], markersize=5.5, zorder=5,
                        clip_on=False)  # fmt: skip
     return line
-
-
-CONTROL = "control"
-
-
-def name_configuration(
-    row: Mapping[str, Any], factors: Sequence[str], controls: Mapping[str, Any]
-) -> str:
-    """Name a configuration by its levels other than the controls."""
-    levels = [str(row[name]) for name in factors if row[name] != controls.get(name)]
-    return " + ".join(levels) or CONTROL

@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ablations.analysis import Scale
 from ablations.report.data import ReportData
 from ablations.report.figures.marks import Mark, attach
+from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -26,7 +27,6 @@ from ablations.report.figures.panels import (
     axis_panels,
     figure_panels,
     label_rows,
-    name_configuration,
     set_ratio_scale,
 )
 from ablations.report.formatting import format_number, format_spread
@@ -122,19 +122,26 @@ def spread_figures(data: ReportData) -> Iterator[FigureSpec]:
     if table.empty or not data.design.axes:
         return
     low, high = (format_spread(x, scale) for x in (table["spread"].min(), table["spread"].max()))
-    draw = partial(seed_spread, table, scale, data.outcome)
+    draw = partial(seed_spread, table, scale, data.outcome, names=Names(data.metadata))
     yield FigureSpec.describe("spread", "seed-spread", draw, low=low, high=high)
 
 
-def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str, canvas: Canvas = WIDE) -> Figure:
+def seed_spread(
+    spread: pd.DataFrame,
+    scale: Scale,
+    outcome: str,
+    canvas: Canvas = WIDE,
+    names: Names = PLAIN,
+) -> Figure:
     """Draw the spread over seeds of each level's configurations: median, and their middle half."""
     with axis_panels(spread, 0.26, canvas) as (figure, panels):
         for axis, rows, panel in panels:
             for i, row in enumerate(rows.to_dict("records")):
-                _draw_spread(panel, i, row, scale)
-            label_rows(panel, rows["level"], axis)
+                _draw_spread(panel, i, row, scale, names)
+            label_rows(panel, [names.short(axis, level) for level in rows["level"]], axis)
         lowest = panels[-1][-1]
-        lowest.set_xlim(left=0)
+        _, end = lowest.get_xlim()
+        lowest.set_xlim(-0.015 * end, end)
         if scale == "log":
             most = 4 if canvas.is_narrow else 8
             set_ratio_scale(lowest, 0.0, lowest.get_xlim()[1], signed=False, most=most)
@@ -143,14 +150,15 @@ def seed_spread(spread: pd.DataFrame, scale: Scale, outcome: str, canvas: Canvas
     return figure
 
 
-def _draw_spread(panel: Axes, y: float, row: dict[str, Any], scale: Scale) -> None:
+def _draw_spread(panel: Axes, y: float, row: dict[str, Any], scale: Scale, names: Names) -> None:
     x = [row["low"], row["spread"], row["high"]]
     (line,) = panel.plot(
         x, [y] * 3, marker="o", markevery=[1], color=SEED, linewidth=5, markerfacecolor=INK,
         markeredgecolor=INK, markersize=6, clip_on=False, solid_capstyle="butt",
     )  # fmt: skip
     spread, low, high = (format_spread(value, scale) for value in (x[1], x[0], x[2]))
-    text = f"{row['axis']} {row['level']}: {spread}, middle half from {low} to {high}"
+    name = names.full(row["axis"], row["level"])
+    text = f"{name}: {spread}, middle half from {low} to {high}"
     attach(line, Mark(text, row["axis"], str(row["level"]), float(x[1]), float(x[0]), float(x[2])))
 
 
@@ -165,7 +173,7 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
     yield FigureSpec.describe(
         "ranking",
         "ranking",
-        partial(ranks, table, settings, data.design.controls),
+        partial(ranks, table, settings, data.design.controls, names=Names(data.metadata)),
         n=len(table),
         outcome=data.outcome,
         first=table.iloc[0],
@@ -179,6 +187,7 @@ def ranks(
     settings: Sequence[str],
     controls: Mapping[str, Any],
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw mean ranks over seeds of the best configurations, and how far they must be apart."""
     distance = float(ranked["critical_difference"].iloc[0])
@@ -192,15 +201,15 @@ def ranks(
             panel.axvspan(best - distance, best + distance, color=BAND, linewidth=0, zorder=0)
             band = Patch(color=BAND, label=f"within {format_number(distance)} of the first")
             add_key(figure, [band], canvas)
-        names = [name_configuration(row, settings, controls) for row in rows]
-        for i, (row, name) in enumerate(zip(rows, names, strict=True)):
+        texts = [names.configuration(row, settings, controls) for row in rows]
+        for i, (row, name) in enumerate(zip(rows, texts, strict=True)):
             marker, colour = ("X", COLOURS[1]) if row["apart"] else ("o", COLOURS[0])
             (point,) = panel.plot(
                 row["mean_rank"], i, marker=marker, color=colour, markersize=8, markeredgewidth=0
             )
             text = f"{name}: mean rank {format_number(row['mean_rank'])} in {row['seeds']:g} seeds"
             attach(point, Mark(text, value=float(row["mean_rank"])))
-        label_rows(panel, names, width=26 if canvas.is_narrow else 60)
+        label_rows(panel, texts, width=26 if canvas.is_narrow else 60)
         panel.set_xlim(0.5, len(ranked) + 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

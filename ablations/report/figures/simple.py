@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +21,7 @@ from ablations.core.files import file_names
 from ablations.report import style
 from ablations.report.data import ReportData
 from ablations.report.figures.marks import attach_row, describe_effect
+from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -32,7 +34,14 @@ from ablations.report.figures.panels import (
     set_ratio_scale,
     verdict_mark,
 )
-from ablations.report.formatting import format_difference, format_margin
+from ablations.report.formatting import (
+    Unit,
+    choose_unit,
+    format_difference,
+    format_fraction,
+    format_margin,
+    format_signed,
+)
 
 MOST_PAIRS = 4
 """Pairs of axes whose simple effects are drawn."""
@@ -51,36 +60,42 @@ def simple_figures(data: ReportData) -> Iterator[FigureSpec]:
     certain = data.interactions[data.interactions["p_adjusted"] <= 0.05]
     pairs = ranked.merge(certain[["axis_a", "axis_b"]].drop_duplicates())
     pairs = pairs[pairs["strength"] >= FAINT * pairs["strength"].max()].head(MOST_PAIRS)
-    names = zip(pairs["axis_a"], pairs["axis_b"], strict=True)
-    shown = [_orient(data.design, a, b) for a, b in names]
+    names = Names(data.metadata)
+    both = zip(pairs["axis_a"], pairs["axis_b"], strict=True)
+    tables = [table for a, b in both if len(table := _choose_view(data.simple, a, b))]
+    shown = [(table["axis"].iloc[0], table["given"].iloc[0]) for table in tables]
     slugs = file_names([f"{axis}-by-{condition}" for axis, condition in shown])
-    for slug, (axis, condition) in zip(slugs, shown, strict=True):
-        simple = data.simple
-        rows = simple[(simple["axis"] == axis) & (simple["given"] == condition)]
-        if rows.empty:
-            continue
+    for slug, (axis, condition), rows in zip(slugs, shown, tables, strict=True):
         means = data.effects[data.effects["axis"] == axis]
         yield FigureSpec.describe(
             "simple",
             f"simple-effects-{slug}",
-            partial(simple_effects, rows, means, data.design, data.outcome),
+            partial(simple_effects, rows, means, data.design, data.outcome, names=names),
             axis=axis,
             condition=condition,
-            control=data.design.controls[axis],
+            control=names.short(axis, data.design.controls[axis]),
             outcome=data.outcome,
-            effects=_describe(rows, data.design),
+            effects=_describe(rows, data.design, names),
         )
 
 
-def _orient(design: Design, a: str, b: str) -> tuple[str, str]:
-    """Which of two axes has a panel for each level, and which a row: fewer panels, more rows."""
-    return (a, b) if len(design.levels[a]) <= len(design.levels[b]) else (b, a)
+def _choose_view(simple: pd.DataFrame, a: str, b: str) -> pd.DataFrame:
+    """The effects of one of two axes at the levels of the other, as they take fewer panels.
+
+    A level that was run at one level of the other axis alone has nothing to be compared with.
+    """
+    views = []
+    for axis, condition in ((a, b), (b, a)):
+        rows = simple[(simple["axis"] == axis) & (simple["given"] == condition)]
+        views.append(rows[rows.groupby("level")["level"].transform("size") > 1])
+    return min(views, key=lambda rows: len(set(rows["level"])) or math.inf)
 
 
-def _describe(rows: pd.DataFrame, design: Design) -> list[str]:
+def _describe(rows: pd.DataFrame, design: Design, names: Names) -> list[str]:
     """Write each effect in a few words, for readers who cannot see the figure."""
     return [
-        f"{row['level']} with {row['given']} {row['given_level']} "
+        f"{names.short(row['axis'], row['level'])} with "
+        f"{names.full(row['given'], row['given_level'])} "
         f"{format_difference(row['effect'], design.scale)}"
         for row in rows.to_dict("records")
     ]
@@ -92,6 +107,7 @@ def simple_effects(
     design: Design,
     outcome: str,
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw a panel for each level of an axis, and in it its effect at each level of the other.
 
@@ -104,9 +120,12 @@ def simple_effects(
     columns = canvas.columns(len(levels), MOST_COLUMNS)
     heights = [ROW * len(places)] * math.ceil(len(levels) / columns)
     low, high = _limits(table, design.bound)
+    unit = choose_unit(np.expm1(table["effect"])) if design.scale == "log" else None
     with figure_panels(heights, columns, canvas, sharey=True) as (figure, panels):
         side = "right" if design.higher_is_better else "left"
-        add_head(figure, f"Change of {outcome}; {side} is better", canvas)
+        control = names.short(axis, design.controls[axis])
+        text = f"Change of {outcome} against {axis} {control}; {side} is better"
+        add_head(figure, text, canvas)
         add_key(figure, _signs(table, design), canvas)
         for panel, level in zip(panels, levels, strict=False):
             rows = table[table["level"] == level].set_index("given_level").reindex(places)
@@ -116,11 +135,14 @@ def simple_effects(
             if len(mean) and low < float(mean.iloc[0]) < high:
                 panel.axvline(float(mean.iloc[0]), color=style.INK, lw=1, ls=(0, (1, 2)), zorder=1)
             panel.set_xlim(low, high)
-            _draw_rows(panel, rows.reset_index().to_dict("records"), design)
-            label_rows(panel, [f"{condition} {place}" for place in places])
-            control = design.controls[axis]
-            panel.set_title(style.wrap_name(f"{axis} {level}, against {control}", 34), loc="left")
-            _set_scale(panel, low, high, design, columns)
+            texts = [_write(effect, unit) for effect in rows["effect"]]
+            _draw_rows(panel, rows.reset_index().to_dict("records"), texts, design, names)
+            label_rows(panel, [names.full(condition, place) for place in places], width=34)
+            panel.set_title(style.wrap_name(names.full(axis, level), 30), loc="left")
+            if unit:
+                set_ratio_scale(panel, low, high, most=4 if columns > 1 else 5, unit=unit)
+            else:
+                panel.xaxis.set_major_locator(MaxNLocator(4))
         for panel in panels[len(levels) :]:
             panel.set_axis_off()
     return figure
@@ -137,8 +159,14 @@ def _limits(table: pd.DataFrame, bound: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _draw_rows(panel: Axes, rows: list[dict[str, Any]], design: Design) -> None:
-    for i, row in enumerate(rows):
+def _draw_rows(
+    panel: Axes,
+    rows: list[dict[str, Any]],
+    texts: Sequence[str],
+    design: Design,
+    names: Names,
+) -> None:
+    for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
         if pd.isna(row["effect"]):
             panel.annotate(
                 "not run", (1, i), (4, 0), xycoords=panel.get_yaxis_transform(),
@@ -147,11 +175,12 @@ def _draw_rows(panel: Axes, rows: list[dict[str, Any]], design: Design) -> None:
             continue
         numbers = (float(row[name]) for name in ("effect", "low", "high"))
         line = draw_interval(panel, i, *numbers, **_look(row, design))
-        name = f"{row['axis']} {row['level']} with {row['given']} {row['given_level']}"
-        text = f"{name}: {describe_effect(row, design.scale)}"
-        attach_row(line, row, text, other=(row["given"], str(row["given_level"])))
+        pair = (("axis", "level"), ("given", "given_level"))
+        name = " with ".join(names.full(row[axis], row[level]) for axis, level in pair)
+        words = f"{name}: {describe_effect(row, design.scale)}"
+        attach_row(line, row, words, other=(row["given"], str(row["given_level"])))
         panel.annotate(
-            format_difference(row["effect"], design.scale), (1, i), (4, 0),
+            text, (1, i), (4, 0),
             xycoords=panel.get_yaxis_transform(), textcoords="offset points", va="center",
             fontsize=9.5,
         )  # fmt: skip
@@ -185,8 +214,8 @@ def _signs(table: pd.DataFrame, design: Design) -> list[Line2D | Patch]:
     return [*signs, mean, band]
 
 
-def _set_scale(panel: Axes, low: float, high: float, design: Design, columns: int) -> None:
-    if design.scale == "log":
-        set_ratio_scale(panel, low, high, most=4 if columns > 1 else 5)
-    else:
-        panel.xaxis.set_major_locator(MaxNLocator(4))
+def _write(effect: float, unit: Unit | None) -> str:
+    """Write an effect in the unit of all of the figure."""
+    if unit is None:
+        return format_signed(effect)
+    return format_fraction(math.expm1(effect), unit)

@@ -25,6 +25,7 @@ from ablations.report.figures.lines import (
     name_ends,
     set_epochs,
 )
+from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -72,6 +73,7 @@ def trajectory_figures(data: ReportData) -> Iterator[FigureSpec]:
         scale,
         bound,
         best_epoch if is_best_early else None,
+        names=Names(data.metadata),
     )
     yield FigureSpec.describe(
         "trajectory",
@@ -109,6 +111,7 @@ def effects_over_time(
     bound: float,
     best_epoch: int | None,
     canvas: Canvas = WIDE,
+    names: Names = PLAIN,
 ) -> Figure:
     """Draw each level's effect by epoch with its interval as a band, one panel an axis."""
     axes = list(dict.fromkeys(table["axis"]))
@@ -125,7 +128,7 @@ def effects_over_time(
             rows = table[table["axis"] == axis]
             lines = [
                 LevelLine(
-                    axis, level, level, rows[rows["level"] == level], "effect",
+                    axis, level, names.short(axis, level), rows[rows["level"] == level], "effect",
                     partial(_write_effect, scale=scale), look,
                 )
                 for level, *look in level_styles(levels[axis])
@@ -133,8 +136,9 @@ def effects_over_time(
             ]  # fmt: skip
             _draw_panel(panel, lines, best_epoch)
             _set_effect_axis(panel, rows, scale, bound)
-            name_ends(panel, lines, HEIGHT, 18 if columns > 1 else 12)
-            panel.set_title(f"{axis}, against {rows['control'].iloc[0]}", loc="left")
+            name_ends(panel, lines, HEIGHT, 20 if columns > 1 else 14)
+            control = names.short(axis, rows["control"].iloc[0])
+            panel.set_title(f"{axis}, against {control}", loc="left")
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
         for panel in panels[len(axes) - columns : len(axes)]:

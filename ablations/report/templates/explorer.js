@@ -14,12 +14,14 @@ const codes = unpack(data.levels, data.wide ? Uint16Array : Uint8Array);
 const [means, lows, highs, metrics, metricLows, metricHighs, seconds] = ["mean", "low", "high", "metric", "metric_low", "metric_high", "seconds"].map(name => column(data[name], size, data.exact ? Float64Array : Float32Array));
 const RUNS = data.sizes.reduce((total, each) => total + each, 0);
 const values = column(data.values, RUNS, Float64Array), scores = column(data.scores, RUNS, Float64Array);
-const curves = unpack(data.curves, Float32Array), EPOCHS = data.epochs.length;
+// Points of curves are steps of a scale, the last of which is a missing point.
+const stepOf = ([low, high], isLog) => step => { const value = low + step / 65534 * (high - low); return step === 65535 ? NaN : isLog ? Math.exp(value) : value; };
+const EPOCHS = data.epochs.length, curves = EPOCHS && data.curves ? Float32Array.from(unpack(data.curves, Uint16Array), stepOf(data.curve_range, data.curve_log)) : new Float32Array();
 const seedPlaces = data.seed === null ? null : unpack(data.seed, Uint16Array);
 const starts = [0];
 for (const count of data.sizes) starts.push(starts.at(-1) + count);
 const hasMetric = metrics.some(Number.isFinite), hasSeconds = seconds.some(Number.isFinite);
-const isBySeed = curves.length === values.length * EPOCHS && EPOCHS > 0;
+const isBySeed = curves.length === values.length * EPOCHS && curves.length > 0;
 const all = Array.from({ length: size }, (_, k) => k);
 
 const byId = name => document.getElementById(`explorer-${name}`);
@@ -563,7 +565,7 @@ function detail(k) {
     copy.addEventListener("click", () => copyText(command, copy));
     return node("tr", {}, node("td", { class: "number" }, String(run.seed)), node("td", {}, run.status), node("td", { class: "number" }, number(run.value)), ...(hasMetric ? [node("td", { class: "number" }, number(run.score))] : []), node("td", {}, node("code", {}, command), " ", ...(run.status === "skipped" ? [] : [copy])));
   });
-  const table = node("table", {}, node("thead", {}, node("tr", {}, ...head.map(text => node("th", { scope: "col" }, text)))), node("tbody", {}, ...lines));
+  const table = node("table", {}, node("thead", {}, node("tr", {}, ...head.map((text, i) => node("th", { scope: "col", class: i === 1 || i === head.length - 1 ? null : "number" }, text)))), node("tbody", {}, ...lines));
   parts.push(node("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Runs of ${nameOf(k)}` }, table));
   return parts;
 }
@@ -714,7 +716,7 @@ function logGamma(x) {
 
 // Curves over epochs.
 function curvesOf(k) {
-  if (!EPOCHS) return null;
+  if (!curves.length) return null;
   const curveAt = i => curves.subarray(i * EPOCHS, (i + 1) * EPOCHS);
   const lines = isBySeed ? runsOf(k).map(run => ({ seed: run.seed, points: curveAt(run.at) })).filter(line => line.points.some(Number.isFinite)) : [];
   if (isBySeed && !lines.length || !isBySeed && !curveAt(k).some(Number.isFinite)) return null;

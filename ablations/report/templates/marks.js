@@ -8,7 +8,8 @@
 //   .legend-entry            data-axis, data-level: hides its level in the figures that have such an entry
 //   [data-axis][data-level]  a row, or any other element: highlights its level; a row of a table that has axis and
 //                            level in the data-parts of its first cell is one, too
-//   .in-percent, .in-ratio   by data-unit of <html>, .by-outcome and .by-second by its data-measure
+//   .in-percent, .in-ratio   by data-unit of <html>, .by-outcome and .by-second by its data-measure; a mark has
+//                            data-text-percent and data-text-ratio where its text depends on the unit
 //   .hint                    the line that says that marks respond; the toggles follow it
 //   .copy[data-table]        gets the buttons that copy this table
 //
@@ -322,7 +323,7 @@ function saveFile(name, content, type) {
 // Units and measures: two buttons each, where the page has both.
 {
   const CHOICES = {
-    measure: ["outcome", "second"].map((value, i) => [value, document.querySelector(`th.by-${value}:not(.other)`)?.textContent ?? ["loss", "metric"][i]]),
+    measure: ["outcome", "second"].map((value, i) => [value, document.documentElement.dataset[`${value}Name`] ?? ["loss", "metric"][i]]),
     unit: [["percent", "%"], ["ratio", "ratio"]],
   };
   const prefix = { measure: "by", unit: "in" };
@@ -341,6 +342,10 @@ function saveFile(name, content, type) {
       const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? usual;
       root.dataset[key] = value;
       for (const button of buttons) button.setAttribute("aria-pressed", String(button.value === value));
+      for (const mark of document.querySelectorAll(`.mark[data-text-${value}]`)) {
+        mark.dataset.text = mark.getAttribute(`data-text-${value}`);
+        if (mark.hasAttribute("aria-label")) mark.setAttribute("aria-label", mark.dataset.text);
+      }
     }
     bar.append(make("div", { role: "group", "aria-label": key === "unit" ? "Unit of changes" : "Changes of" }, ...buttons));
     pageState.restore(show);
@@ -361,7 +366,8 @@ const readMarks = (() => {
   const series = new WeakMap();
   const tip = make("div", { id: "tip", role: "tooltip", hidden: "" });
   const chip = make("p", { id: "pinned", role: "status" });
-  let shownMark = null, point = -1, shownBefore = [], pointer = "mouse", isPressed = false, at = [], active = "";
+  // `pointer`: what was used last, a mouse, a pen, a finger, or with "" the keyboard.
+  let shownMark = null, point = -1, shownBefore = [], pointer = "", isPressed = false, at = [], active = "";
   document.body.append(tip, chip);
 
   function pointsOf(mark) {
@@ -404,7 +410,8 @@ const readMarks = (() => {
     tip.hidden = false;
     const box = mark.getBoundingClientRect(), place = at && onScreen(mark, at), gap = 10;
     const middle = place?.x ?? (x !== null && box.width > 60 ? Math.min(Math.max(x, box.left), box.right) : box.left + box.width / 2);
-    const [top, bottom] = place ? [place.y - 4, place.y + 4] : [box.top, box.bottom];
+    // A row of a table stays readable as a whole.
+    const { top, bottom } = place ? { top: place.y - 4, bottom: place.y + 4 } : (mark.closest("tr") ?? mark).getBoundingClientRect();
     const width = document.documentElement.clientWidth, height = innerHeight;
     const left = Math.min(Math.max(middle - tip.offsetWidth / 2, 6), width - tip.offsetWidth - 6);
     const above = top - tip.offsetHeight - gap;
@@ -556,6 +563,7 @@ const readMarks = (() => {
   }
 
   document.addEventListener("keydown", event => {
+    pointer = "";
     isPressed = false;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && !event.target.matches("input, select")) tip.hidden ? pinned() && pin("") : hide();
@@ -581,7 +589,7 @@ const readMarks = (() => {
   document.addEventListener("pointermove", event => {
     // A page that scrolls below a pointer at rest moves no pointer.
     if (event.pointerType === "touch" || frame || (event.clientX === at[0] && event.clientY === at[1])) return;
-    at = [event.clientX, event.clientY];
+    [at, pointer] = [[event.clientX, event.clientY], event.pointerType];
     frame = requestAnimationFrame(() => {
       frame = 0;
       const hit = find(event.target, event.clientX, event.clientY);
@@ -613,10 +621,13 @@ const readMarks = (() => {
     if (key) pin(key);
   });
   for (const name of ["scroll", "resize"]) addEventListener(name, () => {
-    if (!shownMark || tip.hidden) return;
-    if (shownMark === document.activeElement) return show(shownMark, point);
-    hide();
-    highlight("");
+    if (!shownMark) return;
+    const { top, bottom } = shownMark.getBoundingClientRect();
+    if (pointer || shownMark !== document.activeElement) {
+      hide();
+      highlight("");
+    } else if (bottom > 0 && top < innerHeight) show(shownMark, point);
+    else tip.hidden = true;
   }, { passive: true, capture: true });
 
   // For pictures that come later.

@@ -1,0 +1,42 @@
+"""How figures name levels and configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ablations.report.strengths import describe_level
+from ablations.results.metadata import StudyMetadata
+
+CONTROL = "control"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Names of levels with the strengths of a study's techniques, if it is known."""
+
+    metadata: StudyMetadata | None = None
+
+    def short(self, axis: str, level: object) -> str:
+        """Name a level where its axis is known: ``dropout (p 0.5)``, ``24``."""
+        return describe_level(self.metadata, axis, str(level)).removeprefix(f"{axis} ")
+
+    def full(self, axis: str, level: object) -> str:
+        """Name a level with its axis: ``regularizer dropout (p 0.5)``, ``batch_size 24``."""
+        return f"{axis} {self.short(axis, level)}"
+
+    def configuration(
+        self, row: Mapping[str, Any], factors: Sequence[str], controls: Mapping[str, Any]
+    ) -> str:
+        """Name a configuration by its levels other than the controls."""
+        levels = [
+            describe_level(self.metadata, name, str(row[name]))
+            for name in factors
+            if row[name] != controls.get(name)
+        ]
+        return " + ".join(levels) or CONTROL
+
+
+PLAIN = Names()
+"""Names of levels as they are."""

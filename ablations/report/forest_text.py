@@ -43,17 +43,20 @@ def outline_chart(
     margin: float,
     is_log: bool,
     is_higher_better: bool,
+    is_share: bool = False,
 ) -> Chart:
     """Describe the forest plot-table of a table of effects, its positions in percent.
 
-    ``rows`` have ``axis, level, control, verdict, effect, low, high`` and, on the log scale, the
-    ``change`` of each; ``margin`` is in the unit of the changes.
+    ``rows`` have ``axis, level, control, verdict, effect, low, high`` and, on the log scale or if
+    differences are shares (``is_share``), the ``change`` of each; ``margin`` is in the unit of the
+    changes.
     """
+    is_fraction = is_log or is_share
     compared = [row for row in rows if math.isfinite(row["effect"])]
     scale = choose_scale(compared, math.log1p(margin) if is_log else margin, is_log=is_log)
     unit = choose_unit(row["effect"] for row in compared) if is_log else "percent"
-    names = ("change", "change_low", "change_high") if is_log else ("effect", "low", "high")
-    writer = Writer.from_margin(margin, (row[names[0]] for row in compared), is_log=is_log)
+    names = ("change", "change_low", "change_high") if is_fraction else ("effect", "low", "high")
+    writer = Writer.from_margin(margin, (row[names[0]] for row in compared), is_log=is_fraction)
     sign = -1 if is_higher_better else 1
     order = {axis: i for i, axis in enumerate(dict.fromkeys(row["axis"] for row in rows))}
     ranked = sorted(rows, key=lambda row: (order[row["axis"]], _rank(sign * row["effect"])))

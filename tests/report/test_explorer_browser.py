@@ -21,6 +21,7 @@ from ablations.results.metadata import Judging, StudyMetadata
 from ablations.results.store import StoredResults
 
 from .browsers import IN_BROWSER, Opened, list_violations
+from .layouts import find_overlaps
 from .studies import SMALL, end_runs, make_metadata, make_results
 
 pytestmark = IN_BROWSER
@@ -83,6 +84,11 @@ def show(browser: Any, shelf: Shelf) -> Callable[..., Opened]:
 
 
 Show = Callable[..., Opened]
+HIDE_OTHERS = """() => {
+    const explorer = document.getElementById("explorer-all");
+    for (const node of document.querySelectorAll("body *"))
+        if (!node.contains(explorer) && !explorer.contains(node)) node.style.visibility = "hidden";
+}"""
 ROWS = "#explorer-rows tr[data-configuration]"
 
 
@@ -367,7 +373,7 @@ def test_thousands_of_configurations_are_shown_a_page_at_a_time(show: Show) -> N
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_axe_finds_nothing_and_nothing_sticks_out(width: int, show: Show) -> None:
+def test_axe_finds_nothing_and_nothing_sticks_out_or_overlaps(width: int, show: Show) -> None:
     for scheme in ("light", "dark"):
         with show("usual", width=width, scheme=scheme) as page:
             option(page, "l1").click()
@@ -376,6 +382,8 @@ def test_axe_finds_nothing_and_nothing_sticks_out(width: int, show: Show) -> Non
             page.locator(f"{ROWS} button[aria-expanded]").first.click()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             assert list_violations(page, "#explorer-all") == [], scheme
+            page.evaluate(HIDE_OTHERS)
+            assert find_overlaps(page) == [], scheme
 
 
 def test_a_brush_works_by_touch_on_a_narrow_screen(browser: Any, shelf: Shelf) -> None:

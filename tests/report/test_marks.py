@@ -179,6 +179,9 @@ def test_values_are_shown_at_the_pointer(opened: Open) -> None:
         find_mark(page, "dots", level).hover()
         assert read_tip(page) == f"{level}: {i}.5 % from {i}.25 to {i}.75"
     box = find_mark(page, "dots", "layer").bounding_box()
+    find_mark(page, "dots", "layer").evaluate("mark => mark.after(mark.cloneNode(true))")
+    page.mouse.move(box["x"] + 4, box["y"] + 4)
+    assert read_tip(page) == "\n".join(["\N{BULLET} layer: 1.5 % from 1.25 to 1.75"] * 2)
     page.mouse.move(box["x"] - 8, box["y"] - 5)
     assert read_tip(page) == "layer: 1.5 % from 1.25 to 1.75"
     page.mouse.move(box["x"] - 30, box["y"] - 30)

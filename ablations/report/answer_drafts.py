@@ -98,8 +98,6 @@ def draft_advice(subject: Subject) -> Draft:
         return _draft_use(subject, helping)
     if conditional := best_condition(subject.findings):
         return _draft_use_if(subject, conditional)
-    if together := _draft_together(subject):
-        return together
     if hurting := worst_findings(subject):
         return _draft_keep(subject, hurting)
     n, equal = len(subject.findings), len(subject.with_verdict(EQUAL))
@@ -125,23 +123,13 @@ def _draft_use(subject: Subject, helping: Sequence[Finding]) -> Draft:
     return draft("use", subject.evidence(best), facts, *shorter, {"scope": ""})
 
 
-def _draft_together(subject: Subject) -> Draft | None:
-    """Name the best configuration where it surely helps though none of its levels does alone."""
-    winner = subject.ablation.winner
-    if winner.empty or len(subject.ablation.best_set) == 0:
-        return None
-    row = winner.iloc[0].to_dict()
-    is_better = row["low"] > 0 if subject.design.higher_is_better else row["high"] < 0
-    names = subject.name_configuration(row)
-    if not is_better or " with " not in names:
-        return None
-    facts = {"names": names, "change": subject.wording.say(row, is_plural=True)}
-    return draft("use_together", "#evidence-best", facts)
-
-
 def best_condition(findings: Sequence[Finding]) -> Finding | None:
     """The level that helps most at some level of another axis, if any surely does."""
-    helping = [each for each in findings if each.kind != "steady" and each.levels_with(HELPS)]
+    helping = [
+        each
+        for each in findings
+        if each.levels_with(HELPS) and set(each.verdicts.values()) != {HELPS}
+    ]
     sizes = [abs(each.largest(HELPS)[1]["effect"]) for each in helping]
     return helping[sizes.index(max(sizes))] if helping else None
 
@@ -275,11 +263,17 @@ def _draft_which(
 ) -> Draft:
     """Answer which level of an axis helps."""
     facts: dict[str, Any] = {"is_asked": is_asked}
-    steady = [each for each in findings if each.verdict == HELPS and each.kind == "steady"]
+    steady = [
+        each
+        for each in findings
+        if each.verdict == HELPS
+        and each.kind == "steady"
+        and set(each.verdicts.values()) <= {HELPS}
+    ]
     if steady:
         best = sort_by_size(steady)[0]
         facts |= {"name": subject.name(best), "change": subject.wording.say(best.row)}
-        facts["scope"] = f"does so {scope}" if (scope := subject.scope(best)) else ""
+        facts["scope"] = subject.scope(best)
         shorter = {"name": subject.short_name(best)}
         return draft("answer_best", subject.evidence(best), facts, shorter, {"scope": ""})
     if conditional := best_condition(findings):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -14,17 +15,18 @@ from ablations.analysis.design import OUTCOME, SETTINGS, Design
 from ablations.analysis.interactions import simple_effects
 from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
+from ablations.report.drafts import Draft, draft
+from ablations.report.forest_scale import choose_unit
 from ablations.report.formatting import (
     FEWEST_SEEDS,
-    bracket,
     format_count,
-    format_effect,
     join_words,
     name_outcome,
 )
-from ablations.report.headline import Sentence
+from ablations.report.headline import Sentence, write_screen
+from ablations.report.phrases import Wording, name_level
 from ablations.report.run_tables import flatten
-from ablations.report.texts import Caveat, shorten, write_caveats, write_lines, write_text
+from ablations.report.texts import Caveat, shorten, write_caveats, write_text
 from ablations.results.metadata import StudyMetadata, in_order
 
 if TYPE_CHECKING:
@@ -92,7 +94,7 @@ class Comparison:
             return f"is equal on average, but not at {join_words(shorten(levels, _MOST_NAMES))}"
         if self.overall["p_equivalent_adjusted"] <= ALPHA:
             return "is practically equal"
-        return "may be better or worse, for which there is not enough evidence"
+        return "is not surely better or worse"
 
     @property
     def _worse(self) -> int:
@@ -122,9 +124,18 @@ class Comparison:
 
     def describe_size(self, row: pd.Series | None = None) -> str:
         """Write the change of a row, by default the one over all pairs, with its interval."""
-        row, scale = self.overall if row is None else row, self.first.design.scale
-        change, low, high = format_effect(row, scale)
-        return bracket(change, low, high) if row["seeds"] >= FEWEST_SEEDS else change
+        return self._wording.estimate(dict(self.overall if row is None else row))
+
+    @cached_property
+    def _wording(self) -> Wording:
+        """How the changes are said: in the unit and with the digits of the forest plot."""
+        design = self.first.design
+        columns = ["pairs", "effect", "change"]
+        rows = pd.concat([pd.DataFrame([self.overall])[columns], self.by_level[columns]])
+        compared = rows[rows["effect"].notna()]
+        effects = map(float, compared["effect"])
+        unit = choose_unit(effects) if design.scale == "log" else "percent"
+        return Wording.from_table(compared, design, unit)
 
 
 def compare(
@@ -236,44 +247,63 @@ def _environment_facts(results: StoredResults) -> dict[str, str]:
 
 def write_sentences(comparison: Comparison) -> list[Sentence]:
     """Say what changed: first the one thing to know, then where, each with its evidence."""
+    first, *others = [*_draft_change(comparison), *_draft_details(comparison)]
+    screen = write_screen(first, others)
+    return [screen.headline, *screen.sentences]
+
+
+def _draft_change(comparison: Comparison) -> list[Draft]:
+    """What changed over all pairs."""
     row, (first, second) = comparison.overall, comparison.names
-    lines = write_lines(
-        "comparison",
-        first=first,
-        second=second,
-        row=row,
-        identical=comparison.identical,
-        total=comparison.pairs,
-        pairs=f"{format_count(comparison.pairs, 'pair')} of runs",
-        size=comparison.describe_size() if row["seeds"] else "",
-        verdict=comparison.verdict,
-        outcome=name_outcome(comparison.first.design.outcome),
-        divergence=comparison.describe_divergence(),
-        diverges_more=comparison.diverges_more,
-    )
-    confined = write_text(
-        "comparison_confined",
-        confined=[f"{axis} {level}" for axis, level in comparison.confined],
-        identical=comparison.identical,
-        total=comparison.pairs,
-    )
+    pairs = f"{format_count(comparison.pairs, 'pair')} of runs"
+    outcome = name_outcome(comparison.first.design.outcome)
+    facts: dict[str, Any] = {"first": first, "second": second, "outcome": outcome}
+    if comparison.identical == comparison.pairs:
+        return [draft("same_runs", "", facts | {"pairs": pairs})]
+    if not row["seeds"]:
+        return [draft("no_outcome", "#endings", facts)]
+    drafts = []
+    is_worse = row["diverged"] > row["control_diverged"]
+    if is_worse:
+        divergence = {
+            "is_certain": comparison.diverges_more,
+            "divergence": comparison.describe_divergence(),
+        }
+        drafts.append(draft("diverges_more", "#forest", facts | divergence))
+    if row["survivors"] != row["pairs"]:
+        pairs = f"{row['survivors']:,} of {pairs}"
+    facts |= {
+        "subject": "where both survived it" if is_worse else second,
+        "verdict": comparison.verdict,
+        "size": comparison.describe_size(),
+        "pairs": pairs,
+        "seeds": format_count(int(row["seeds"]), "seed"),
+    }
+    shorter = {"verdict": comparison.verdict.split(", but")[0]}
+    return [*drafts, draft("compared", "#forest", facts, {"seeds": ""}, {"pairs": ""}, shorter)]
+
+
+def _draft_details(comparison: Comparison) -> list[Draft]:
+    """Where something changed: levels, verdicts and endings."""
+    drafts = []
+    if comparison.confined and 0 < comparison.identical < comparison.pairs:
+        levels = [name_level(axis, level) for axis, level in comparison.confined]
+        drafts.append(draft("confined", "#forest", {"levels": levels}))
     flips = [
-        f"{row.axis} {row.level} from {row.before} to {row.after}"
+        f"{name_level(row.axis, row.level)} from {row.before} to {row.after}"
         for row in comparison.flipped.itertuples()
     ]
+    if flips:
+        facts: dict[str, Any] = {"n": len(flips), "flips": shorten(flips, _MOST_NAMES)}
+        shorter = [{"flips": shorten(flips, most)} for most in range(_MOST_NAMES - 1, 0, -1)]
+        drafts.append(draft("flipped", "#verdicts", facts, *shorter))
     endings = [
         f"{format_count(int(row.runs), 'run')} {row.before} before and {row.after} now"
         for row in comparison.endings.itertuples()
     ]
-    flipped = write_text("comparison_flips", n=len(flips), flips=shorten(flips, _MOST_NAMES))
-    ended = write_text("comparison_endings", endings=shorten(endings, _MOST_NAMES))
-    sentences = [
-        *(Sentence(line, "#forest") for line in lines),
-        Sentence(confined, "#forest"),
-        Sentence(flipped, "#verdicts"),
-        Sentence(ended, "#endings"),
-    ]
-    return [sentence for sentence in sentences if sentence.text]
+    if endings:
+        drafts.append(draft("ended", "#endings", {"endings": shorten(endings, _MOST_NAMES)}))
+    return drafts
 
 
 def find_caveats(comparison: Comparison) -> list[Caveat]:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ablations.analysis import HELPS, HURTS
 from ablations.analysis.design import Scale
 from ablations.analysis.results import Results
+from ablations.report.datasets_drafts import draft_datasets
 from ablations.report.forest_text import outline_chart
 from ablations.report.formatting import (
     format_interval,
@@ -20,12 +20,10 @@ from ablations.report.formatting import (
     join_words,
     name_outcome,
 )
+from ablations.report.headline import Sentence, write_screen
 from ablations.report.soundness import describe_endings, describe_learning, describe_missing
-from ablations.report.strengths import describe_level
-from ablations.report.texts import VERBS, Caveat, shorten, write_text
+from ablations.report.texts import Caveat, write_text
 from ablations.results.answer import Answer, Chart
-
-_MOST_NAMES = 1
 
 
 @dataclass(frozen=True)
@@ -94,10 +92,16 @@ def summarise_datasets(results: Results, table: pd.DataFrame | None = None) -> A
     )
     cautions = results.require_metadata().cautions
     limits = [each.text for each in (describe_scope(results, table), *limit_caveats(results))]
-    sentences = [*answer_over_datasets(results, table), *limits, *cautions]
     if not rows:
         return Answer((), ())
-    return Answer(rows, tuple(sentences), chart=_outline_chart(results, table))
+    headline, *sentences = (sentence.text for sentence in write_sentences(results, table))
+    return Answer(
+        rows,
+        tuple(sentences),
+        headline=headline,
+        chart=_outline_chart(results, table),
+        cautions=(*limits, *cautions),
+    )
 
 
 def _outline_chart(results: Results, table: pd.DataFrame) -> Chart:
@@ -123,42 +127,17 @@ def format_p_over(row: Mapping[str, Any]) -> str:
     return format_p({**row, "seeds": row["n"]}).replace("seed", "data set")
 
 
-def write_sentences(results: Results, table: pd.DataFrame) -> list[tuple[str, tuple[str, str]]]:
-    """Say what the levels do on data sets like these: the one thing to know, a count, and on how
-    many of these the levels do it that do most; each with the axis and level that it is about.
+def write_sentences(
+    results: Results, table: pd.DataFrame, effects: pd.DataFrame | None = None
+) -> list[Sentence]:
+    """Say what the levels do on data sets like these: a headline, and what supports it.
+
+    ``table`` is of the effects over data sets, ``effects`` of those on each data set.
     """
-    designs = [each.design() for each in results.by_task.values()]
-    outcomes = dict.fromkeys(name_outcome(design.outcome) for design in designs)
-    size = table["effect"].abs().sort_values(ascending=False, kind="stable")
-    rows = table.reindex(size.index)
-    helps, hurts = (
-        rows[rows["verdict"] == verdict].to_dict("records") for verdict in (HELPS, HURTS)
-    )
-    headline = write_text(
-        "datasets_headline",
-        n=len(results.by_task),
-        levels=len(table),
-        helps=[_describe_change(results, row) for row in helps],
-        hurts=[_describe_change(results, row) for row in hurts],
-        is_reachable=bool(table["reachable"].any()),
-        outcome=join_words(list(outcomes)),
-    )
-    counts = write_text("datasets_counts", n=len(table), parts=_list_verdicts(results, rows))
-    first = [*helps[:1], *hurts[:1]] or rows.head(1).to_dict("records")
-    key = (first[0]["axis"], first[0]["level"]) if first else ("", "")
-    return [
-        (headline, key),
-        (counts, ("", "")),
-        *(
-            (f"{_name(results, row)}: {row['sentence']}.", (row["axis"], row["level"]))
-            for row in first
-        ),
-    ]
-
-
-def answer_over_datasets(results: Results, table: pd.DataFrame) -> list[str]:
-    """Say what the levels do on data sets like these, and on how many of these they do what."""
-    return [text for text, _ in write_sentences(results, table)]
+    effects = results.dataset_effects() if effects is None else effects
+    first, *others = draft_datasets(results, table, effects)
+    screen = write_screen(first, others)
+    return [screen.headline, *screen.sentences]
 
 
 def describe_scope(results: Results, table: pd.DataFrame) -> Caveat:
@@ -170,28 +149,6 @@ def describe_scope(results: Results, table: pd.DataFrame) -> Caveat:
         "is_log": scale_over(table) == "log",
     }
     return Caveat("", write_text("datasets_scope", **facts))
-
-
-def _list_verdicts(results: Results, rows: pd.DataFrame) -> list[str]:
-    """Count the levels of each verdict, and name a few that help or hurt, and the undecided."""
-    parts = []
-    for verdict, (singular, plural) in VERBS.items():
-        names = [_name(results, row) for row in rows[rows["verdict"] == verdict].to_dict("records")]
-        if names:
-            verb = singular if len(names) == 1 else plural
-            parts.append(f"{len(names)} {verb} ({', '.join(shorten(names, _MOST_NAMES))})")
-    return parts
-
-
-def _describe_change(results: Results, row: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": _name(results, row), "text": format_percent(row["change"])}
-
-
-def _name(results: Results, row: Mapping[str, Any]) -> str:
-    """Name a level with its axis and its strength."""
-    axis, level = str(row["axis"]), str(row["level"])
-    text = describe_level(results.metadata, axis, level)
-    return text if text.startswith(axis) else f"{axis} {text}"
 
 
 def limit_caveats(results: Results) -> list[Caveat]:

@@ -49,7 +49,9 @@ class Draft:
             text = write_text(self.pattern, HEADLINES, **facts)
             if count_words(text) <= most_words:
                 break
-        return capitalise(text)
+        # The name of a folder stays as it is.
+        is_folder = text.startswith(str(self.facts[0].get("second", "\n")))
+        return text if is_folder else capitalise(text)
 
 
 def draft(pattern: str, href: str, facts: Mapping[str, Any], *shorter: Mapping[str, Any]) -> Draft:

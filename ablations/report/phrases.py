@@ -78,6 +78,9 @@ def describe_conditions(
     others = [level for level in all_levels if level != control]
     if axis in ("norm", "regularizer") and control == "none" and set(levels) == set(others):
         return f"with any {word}" if len(others) > 2 else f"with {_join(axis, levels)}"
+    if axis in ("norm", "regularizer") and "none" in levels:
+        others = [level for level in levels if level != "none"]
+        return f"{_CONTROLS[axis, 'none']} or with {_join(axis, others)}"
     return f"{preposition} {_join(axis, levels)}"
 
 
@@ -178,11 +181,10 @@ class Wording:
         change, low, high = (self.write(row, end, prefix) for end in ("", "low", "high"))
         return bracket(change, low, high)
 
-    def say(self, row: Mapping[str, Any], *, is_plural: bool = False) -> str:
+    def say(self, row: Mapping[str, Any]) -> str:
         """Say a change with a verb: ``cuts the validation loss by 12.3 %``."""
         text = self.write(row)
-        verb = "raise" if row["effect"] > 0 else "cut"
-        verb = verb if is_plural else f"{verb}s"
+        verb = "raises" if row["effect"] > 0 else "cuts"
         if self.unit == "ratio":
             return f"{verb} the {self.outcome} to {text.lstrip(TIMES)} times the control's"
         return f"{verb} the {self.outcome} by {text.lstrip(f'+{MINUS}')}"

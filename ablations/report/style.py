@@ -160,8 +160,9 @@ def to_svg(figure: Figure) -> str:
 
 
 _COORDINATES = re.compile(r' (?:d|x|y|transform)="[^"]*"')
-_DIGITS = re.compile(r"(\d\.\d\d)\d+")
-"""A number with digits that no eye can see, and what remains of it."""
+_DIGITS, _FINE_DIGITS = re.compile(r"(\d\.\d\d)\d+"), re.compile(r"(\d\.\d)\d+")
+"""Numbers with digits that no eye can see, in a file and on a screen, and what remains of them."""
+_STYLE_ATTRIBUTE = re.compile(r' style="[^"]*"')
 
 
 def to_inline_svg(svg: str, name: str) -> str:
@@ -171,18 +172,21 @@ def to_inline_svg(svg: str, name: str) -> str:
     start, end = svg.index("<svg"), svg.index("<metadata")
     body = svg[svg.index("</metadata>") + len("</metadata>") :]
     head = re.sub(r' (width|height)="[^"]*pt"', "", svg[start:end])
-    used_ids = {*re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body)}
+    used = re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', body)
+    ids = {old: f"{name}-{i}" for i, old in enumerate(dict.fromkeys(used))}
     body = re.sub(
-        r' id="([^"]+)"',
-        lambda match: f' id="{name}-{match[1]}"' if match[1] in used_ids else "",
-        body,
+        r' id="([^"]+)"', lambda match: f' id="{ids[match[1]]}"' if match[1] in ids else "", body
     )
-    body = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
+    body = re.sub(
+        r'(xlink:href="#|url\(#)([^")]+)', lambda match: f"{match[1]}{ids[match[2]]}", body
+    )
     body = re.sub(
         r"#[0-9a-f]{6}\b",
         lambda match: f"var(--{THEME[match[0]][0]})" if match[0] in THEME else match[0],
         body,
     )
+    body = _STYLE_ATTRIBUTE.sub(lambda match: match[0].replace(": ", ":").replace("; ", ";"), body)
+    body = _COORDINATES.sub(lambda match: _FINE_DIGITS.sub(r"\1", match[0]), body)
     for pattern, replacement in _SHORTER:
         body = pattern.sub(replacement, body)
     return (head + body).replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip()
@@ -191,11 +195,14 @@ def to_inline_svg(svg: str, name: str) -> str:
 _SHORTER = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r" font-family: [^;\"]*;", ""),
+        (r"font-family:[^;\"]*;", ""),
         (r' transform="rotate\(-0 [^)]*\)"', ""),
-        (r" ?\n(?=[MLCQz\"])", ""),
         (r"\n +", "\n"),
+        (r" ?\n(?=[MLCQz\"])", ""),
+        (r"(?<=[MLCQ]) (?=[\d-])", ""),
+        (r"(?<=\d) (?=[MLCQz]\d|z|[LCQ]-)", ""),
         (r"<g>\s*</g>\s*", ""),
+        (r"<g>\n(<(?:path|text)[^\n]*)\n</g>", r"\1"),
     )
 ]
 """What an SVG on a page does without: fonts, which it takes from the page, and white space."""

@@ -24,16 +24,14 @@ from ablations.report.drafts import (
     draft,
 )
 from ablations.report.findings import Finding, sort_by_size
-from ablations.report.formatting import (
-    TIMES,
-    format_count,
-    format_number,
-)
+from ablations.report.formatting import NARROW, format_count, format_number
 from ablations.report.soundness import judge_learning
 
 MOST_SENTENCES = 3
 BEST = "#table-best-set"
 _MOST_NAMES = 3
+SAME_COST = 0.05
+"""Share by which the costs of two runs may differ and count as equal."""
 
 
 def draft_sentences(subject: Subject) -> list[Draft]:
@@ -288,20 +286,23 @@ def is_timed(subject: Subject) -> bool:
 
 
 def describe_cost(subject: Subject, row: pd.Series) -> str:
-    """Say what a run of a configuration takes, where runs were timed alone: ``0.12 s, 1.4 times the
-    control's``.
+    """Say what a run of a configuration takes, where runs were timed alone: ``0.12 s a run, 1.4
+    times the control's``.
     """
     runs = subject.design.runs
     if not is_timed(subject) or pd.isna(row["seconds"]):
         return ""
-    text = f"{format_number(row['seconds'], 2)} s"
+    text = f"{format_number(row['seconds'], 2)}{NARROW}s a run"
     is_control = np.ones(len(runs), dtype=bool)
     for axis, level in subject.design.controls.items():
         is_control &= (runs[axis].astype(str) == str(level)).to_numpy()
     control = float(runs.loc[is_control, "run_seconds"].astype(float).median())
     if not subject.name_configuration(row) or not control > 0:
         return text
-    return f"{text}, {TIMES}{row['seconds'] / control:.2f} the control's"
+    ratio = row["seconds"] / control
+    if abs(ratio - 1) < SAME_COST:
+        return f"{text}, as long as the control's"
+    return f"{text}, {ratio:.3g} times the control's"
 
 
 def _draft_unlearned(subject: Subject) -> Draft:

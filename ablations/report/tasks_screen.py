@@ -21,7 +21,7 @@ from ablations.report.forest_scale import (
     choose_unit,
 )
 from ablations.report.formatting import NOTHING, format_count, format_margin
-from ablations.report.headline import Badge, FirstScreen, Sentence
+from ablations.report.headline import Badge, FirstScreen
 from ablations.report.strengths import describe_level, row_id
 from ablations.report.texts import Caveat
 
@@ -30,10 +30,7 @@ Row = Mapping[str, Any]
 
 def write_first_screen(data: TasksData, caveats: Sequence[Caveat]) -> FirstScreen:
     """Say the answer over data sets for the first screen of the page."""
-    headline, *others = (
-        Sentence(text, f"#{row_id(*level)}" if any(level) else "#over")
-        for text, level in write_sentences(data.results, data.over)
-    )
+    headline, *others = write_sentences(data.results, data.over, data.effects)
     counts = Counter(caveat.badge.rsplit(": ", 1)[-1] for caveat in caveats if caveat.badge)
     badges = (
         Badge(

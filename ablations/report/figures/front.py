@@ -34,7 +34,7 @@ from ablations.report.figures.panels import (
 from ablations.report.formatting import bracket, format_number
 from ablations.report.style import EDGE, INK, POINTS_PER_INCH
 
-MOST_NAMES, MOST_NARROW_NAMES = 8, 4
+MOST_NAMES, MOST_NARROW_NAMES = 6, 4
 """Points of the front that have names."""
 NAME_SIZE = 9.5
 
@@ -99,8 +99,8 @@ def outcome_against_time(
             attach(panel.collections[-1], *marks)
         add_key(figure, handles, canvas)
         add_key(figure, [line], canvas)
-        for name, column in (("x", "seconds"), ("y", "mean")):
-            if is_wide(points[column]):
+        for name, column, ratio in (("x", "seconds", 3), ("y", "mean", 8)):
+            if is_wide(points[column], ratio):
                 set_log_axis(panel, name)
         is_brief = points["seconds"].max() < 1
         if panel.get_xscale() == "linear":
@@ -219,12 +219,24 @@ def _sample_steps(corners: np.ndarray) -> np.ndarray:
 
 
 def _steepest(front: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The points of the front that have names: its ends, and those of the largest steps."""
-    if len(front) <= most:
-        return front
-    steps = front["mean"].diff().abs().fillna(np.inf)
-    steps.iloc[-1] = np.inf
-    return front.loc[steps.sort_values(ascending=False, kind="stable").index[:most]]
+    """The points of the front that have names: its ends, and what is clearly better than the last
+    that is named.
+    """
+    means = front["mean"].to_numpy(dtype=float)
+    least = 0.04 * abs(means[-1] - means[0])
+    shown = [0]
+    for i in range(1, len(means)):
+        if abs(means[i] - means[shown[-1]]) > least:
+            shown.append(i)
+    best = [i for i in shown if abs(means[i] - means[-1]) > least]
+    steps = np.abs(np.diff(means[best], prepend=np.inf))
+    first = sorted(best[i] for i in np.argsort(-steps, kind="stable")[: most - 1])
+    return front.iloc[[*first, _first_as_good(means, least)]]
+
+
+def _first_as_good(means: np.ndarray, least: float) -> int:
+    """The fastest point that is about as good as the best."""
+    return int(np.argmax(np.abs(means - means[-1]) <= least))
 
 
 def _find_place(

@@ -262,6 +262,7 @@ def _draw_heat_map(
         if not math.isnan(each.effect(*place))
     ]
     attach(panel.collections[0], *marks)
+    panel.collections[0].set_clip_on(False)
     dots = [
         (j + 1 - 0.08 / cell, i + 0.22, _ink_on(each.effect(a, b), scale))
         for (i, a), (j, b) in product(enumerate(each.rows), enumerate(each.columns))
@@ -269,8 +270,9 @@ def _draw_heat_map(
     ]
     if dots:
         x, y, colours = zip(*dots, strict=True)
-        panel.scatter(x, y, s=5, c=colours, linewidth=0)
+        panel.scatter(x, y, s=5, c=colours, linewidth=0, clip_on=False)
     panel.set(xlabel="", ylabel="", facecolor=style.GAP)
+    panel.grid(visible=False)
 
 
 def _ink_on(effect: float, scale: HeatScale) -> str:

@@ -195,9 +195,9 @@ def set_ticks(panel: Axes, places: Sequence[float], texts: Sequence[str]) -> Non
         _layout(figure).scales[panel] = (places, texts)
 
 
-def is_wide(values: pd.Series) -> bool:
+def is_wide(values: pd.Series, ratio: float = 8) -> bool:
     """Whether positive values are so far apart that they need a logarithmic axis."""
-    return len(values) > 0 and values.min() > 0 and bool(values.max() / values.min() > 8)
+    return len(values) > 0 and values.min() > 0 and bool(values.max() / values.min() > ratio)
 
 
 def set_log_axis(panel: Axes, name: str) -> None:

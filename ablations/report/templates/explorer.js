@@ -26,16 +26,16 @@ const all = Array.from({ length: size }, (_, k) => k);
 
 const byId = name => document.getElementById(`explorer-${name}`);
 const node = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 };
 const shape = (tag, attributes = {}, text = "") => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text) made.textContent = text;
-  return made;
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text) element.textContent = text;
+  return element;
 };
 
 // Numbers as a person reads them.
@@ -65,8 +65,20 @@ function writeSigned(value) {
   return (value > 0 ? "+" : "") + minus(text);
 }
 
+// A long name without its middle.
+const cut = text => text.length > 36 ? `${text.slice(0, 24)}…${text.slice(-11)}` : text;
 // A name that may break after what joins its parts.
 const breakable = text => text.split(/(?<=[_/,])/).flatMap((piece, i) => i ? [document.createElement("wbr"), piece] : [piece]);
+
+// A name in at most so many pixels, without its middle where it has more.
+const ruler = document.createElement("canvas").getContext("2d");
+function shorten(text, room) {
+  const fits = count => ruler.measureText(count < text.length ? `${text.slice(0, Math.ceil(0.65 * count))}…${text.slice(text.length - Math.floor(0.35 * count))}` : text).width <= room;
+  if (fits(text.length)) return text;
+  let count = Math.min(text.length - 1, 120);
+  while (count > 2 && !fits(count)) count--;
+  return `${text.slice(0, Math.ceil(0.65 * count))}…${text.slice(text.length - Math.floor(0.35 * count))}`;
+}
 
 // What a configuration is.
 const codeOf = (i, k) => codes[i * size + k];
@@ -205,7 +217,7 @@ function layOut() {
   if (isStacked) frame = { isStacked, start, length: width - 2 * start - 26, first: 56, gap: 94 };
   else {
     const gap = Math.max(86, (width - start - 118) / last);
-    frame = { isStacked, start: 58, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
+    frame = { isStacked, start: 64, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
   }
   const across = frame.first + frame.gap * (axes.length - 1) + (isStacked ? 46 : 118), along = frame.start + frame.length + 30;
   Object.assign(frame, { width, w: isStacked ? width : Math.max(across, width), h: isStacked ? across : along });
@@ -280,8 +292,16 @@ function drawMarked() {
   overlay.replaceChildren();
   const marked = [...pins.map((k, i) => [k, i ? "second" : "first"]), ...(hovered === null || pins.includes(hovered) ? [] : [[hovered, "hovered"]])];
   for (const [k, looks] of marked) overlay.append(shape("polyline", { points: lineOf(k), class: "halo" }), shape("polyline", { points: lineOf(k), class: `line ${looks}` }));
-  pins.forEach((k, i) => {
-    const [x, y] = pointOf(0, k), group = shape("g", { class: `pin ${i ? "second" : "first"}`, transform: `translate(${frame.isStacked ? x : x - 15} ${frame.isStacked ? y - 15 : y})` });
+  // Beside the start of their lines, and apart where these meet.
+  const places = pins.map(k => pointOf(0, k)), side = frame.isStacked ? 0 : 1;
+  if (pins.length === 2 && Math.abs(places[0][side] - places[1][side]) < 18) {
+    const middle = (places[0][side] + places[1][side]) / 2, first = places[0][side] <= places[1][side] ? -9 : 9;
+    places[0][side] = middle + first;
+    places[1][side] = middle - first;
+  }
+  const push = frame.isStacked ? Math.max(0, 10 - Math.min(...places.map(([x]) => x))) : 0;
+  places.forEach(([x, y], i) => {
+    const group = shape("g", { class: `pin ${i ? "second" : "first"}`, transform: `translate(${frame.isStacked ? x + push : x - 15} ${frame.isStacked ? y - 15 : y})` });
     group.append(shape("circle", { r: 8 }), shape("text", { y: 4, "text-anchor": "middle" }, "AB"[i]));
     overlay.append(group);
   });
@@ -298,7 +318,7 @@ function buildAxis(axis, i) {
     strip.setAttribute("role", "listbox");
     strip.setAttribute("aria-multiselectable", "true");
     strip.setAttribute("aria-labelledby", `${id} explorer-keys-levels`);
-    axis.parts.options = axis.order.map((code, slot) => node("div", { role: "option", tabindex: slot ? -1 : 0, "aria-selected": "false", title: axis.labels[code], class: code === axis.control ? "control" : null }, node("span", {}, axis.labels[code])));
+    axis.parts.options = axis.order.map((code, slot) => node("div", { role: "option", tabindex: slot ? -1 : 0, "aria-selected": "false", "aria-label": axis.labels[code], title: axis.labels[code], class: code === axis.control ? "control" : null }, node("span", {}, axis.labels[code])));
     strip.append(...axis.parts.options);
     strip.addEventListener("keydown", event => chooseByKey(axis, event));
   } else {
@@ -324,6 +344,7 @@ function placeAxis(axis, i) {
   strip.style.width = stacked ? `${frame.length}px` : "0px";
   strip.style.height = stacked ? "0px" : `${frame.length}px`;
   if (axis.kind === "levels") {
+    ruler.font = getComputedStyle(axis.parts.options[0]).font;
     const step = frame.length / axis.order.length, room = stacked ? 20 : 13, every = Math.max(1, Math.ceil(room / step));
     // Where labels are long, those that lie side by side take turns in two rows.
     const alternate = stacked && axis.labels.some(label => 7 * label.length > step);
@@ -334,7 +355,7 @@ function placeAxis(axis, i) {
       option.style.height = stacked ? "" : `${step}px`;
       option.classList.toggle("unlabelled", slot % every > 0);
       option.classList.toggle("lower", alternate && slot / every % 2 === 1);
-      option.style.setProperty("--room", `${(alternate ? 2 : 1) * every * step - 6}px`);
+      option.firstChild.textContent = shorten(axis.labels[axis.order[slot]], stacked ? (alternate ? 2 : 1) * every * step - 10 : frame.gap - 28);
     });
   } else {
     const ticks = chooseTicks(axis, frame.length, stacked ? 56 : 34).map(value => {
@@ -532,7 +553,7 @@ function showTable() {
 function newRow(k) {
   const open = node("button", { type: "button", class: "opens", "aria-expanded": "false", "aria-label": `Runs of ${nameOf(k)}` }, (k + 1).toLocaleString("en"));
   const pin = node("button", { type: "button", class: "pins", "aria-pressed": "false", "aria-label": `Pin ${nameOf(k)}` }, "Pin");
-  const cells = data.axes.map((axis, i) => node("td", { class: codeOf(i, k) === axis.control ? "level control" : "level" }, axis.labels[codeOf(i, k)]));
+  const cells = data.axes.map((axis, i) => node("td", { class: codeOf(i, k) === axis.control ? "level control" : "level", title: axis.labels[codeOf(i, k)].length > 36 ? axis.labels[codeOf(i, k)] : null }, cut(axis.labels[codeOf(i, k)])));
   const cell = (value, looks = "number", text = number(value)) => node("td", { class: looks, "data-value": Number.isFinite(value) ? value : null }, text);
   const range = node("td", { class: "number interval", "data-low": Number.isFinite(lows[k]) ? lows[k] : null, "data-high": Number.isFinite(highs[k]) ? highs[k] : null }, interval(lows[k], highs[k]));
   const line = node("tr", { "data-configuration": k }, node("td", { class: "handles" }, open, " ", pin), ...cells, cell(means[k]), range, ...(hasMetric ? [cell(metrics[k])] : []), ...(hasSeconds ? [cell(seconds[k])] : []), node("td", {}, describeEndings(k)));
@@ -677,15 +698,15 @@ function mixture(d, groups, sum) {
     fit += sum(precisions.map(Math.log)) / 2 - Math.log(total) / 2;
     return { location, fit, prior: data.nodes[1][j], scale: Math.sqrt(squares / (n - 1) * (1 / total + data.overlap * share)) };
   });
-  const best = Math.max(...nodes.map(each => each.fit)), weights = nodes.map(each => each.prior * Math.exp(each.fit - best)), whole = sum(weights);
-  const below = x => sum(nodes.map((each, j) => weights[j] * (each.scale ? student((x - each.location) / each.scale, n - 1) : Number(x > each.location)))) / whole;
+  const best = Math.max(...nodes.map(each => each.fit)), weights = nodes.map(each => each.prior * Math.exp(each.fit - best)), total = sum(weights);
+  const below = x => sum(nodes.map((each, j) => weights[j] * (each.scale ? student((x - each.location) / each.scale, n - 1) : Number(x > each.location)))) / total;
   const quantile = (share, t) => {
     let low = Math.min(...nodes.map(each => each.location + t * each.scale)), high = Math.max(...nodes.map(each => each.location + t * each.scale));
     for (let i = 0; i < 40; i++) { const middle = (low + high) / 2; if (below(middle) < share) low = middle; else high = middle; }
     return (low + high) / 2;
   };
   const tail = (1 - data.confidence) / 2, t = data.t[n - 2];
-  return [sum(nodes.map((each, j) => weights[j] * each.location)) / whole, quantile(tail, -t), quantile(1 - tail, t)];
+  return [sum(nodes.map((each, j) => weights[j] * each.location)) / total, quantile(tail, -t), quantile(1 - tail, t)];
 }
 // Student's distribution, by the continued fraction of the incomplete beta function (Lentz's method).
 function student(t, degrees) {

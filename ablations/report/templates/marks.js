@@ -28,7 +28,7 @@ const pageState = (() => {
   let values = new Map(), anchor = "";
   const decode = text => { try { return decodeURIComponent(text); } catch { return text; } };
   const encode = text => encodeURIComponent(text).replace(/%(2F|3A|3D|5B|5D)/g, decode);
-  const fragment = id => [...(id ? [encode(id)] : []), ...[...values].map(pair => pair.join("="))].join("&");
+  const fragment = id => [id && encode(id), ...[...values].map(pair => pair.join("="))].filter(Boolean).join("&");
 
   function read() {
     const text = location.hash.slice(1), next = new Map();
@@ -276,18 +276,8 @@ function saveFile(name, content, type) {
   });
 }
 
-// A link at every heading copies its address; the list of contents marks the section in view.
+// The link at a heading copies its address; the list of contents marks the section in view.
 {
-  for (const heading of document.querySelectorAll("main :is(h2, h3, h4)")) {
-    if (heading.querySelector(".anchor") || heading.closest("summary")) continue;
-    const words = heading.textContent.trim();
-    if (!heading.id) {
-      const slug = words.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "section";
-      heading.id = slug;
-      for (let n = 2; document.getElementById(heading.id) !== heading; n++) heading.id = `${slug}-${n}`;
-    }
-    heading.append(" ", make("a", { class: "anchor", href: `#${encodeURIComponent(heading.id)}`, "aria-label": `Link to “${words}”` }, "#"));
-  }
   for (const link of document.querySelectorAll("a.anchor")) {
     link.title = "Copy the link";
     link.addEventListener("click", () => copyText(pageState.address(decodeURIComponent(link.hash.slice(1))), link));
@@ -355,7 +345,7 @@ function saveFile(name, content, type) {
 
 // Marks: values on hover, focus and touch; one level highlighted in all figures; the legend hides.
 const readMarks = (() => {
-  const NEAR = 14;
+  const NEAR = 14, MOST = 6;
   const GROUPS = ".picture, table, svg";
   // A level is written axis:level; a cell of a heat map has two of them.
   const keysOf = ({ dataset: { axis, level, otherAxis, otherLevel } }) => [[axis, level], [otherAxis, otherLevel]].filter(pair => pair[0] && pair[1] !== undefined).map(pair => pair.join(":"));
@@ -396,11 +386,20 @@ const readMarks = (() => {
     svg.append(sign);
   }
 
-  // `index` is the point of a curve; `x` where the pointer is on a wide mark.
-  function show(mark, index = -1, x = null) {
-    const at = pointsOf(mark)[index], text = at ? [mark.dataset.axis, `${mark.dataset.level},`, at[2]].filter(Boolean).join(" ") : mark.dataset.text;
+  // The texts of all marks at a place of the screen, one below another.
+  function textsAt(x, y) {
+    const marks = new Set(document.elementsFromPoint(x, y).map(node => node.closest(".mark:not([data-series])")).filter(Boolean));
+    const texts = [...marks].map(mark => mark.dataset.text).filter(Boolean);
+    if (texts.length < 2) return texts[0];
+    return [...texts.slice(0, MOST), ...(texts.length > MOST ? [`${texts.length - MOST} more here`] : [])].map(text => `• ${text}`).join("\n");
+  }
+
+  // `index` is the point of a curve; `x` and `y` where the pointer is.
+  function show(mark, index = -1, x = null, y = null) {
+    const at = pointsOf(mark)[index];
+    const text = at ? [mark.dataset.axis, `${mark.dataset.level},`, at[2]].filter(Boolean).join(" ") : (x !== null && textsAt(x, y)) || mark.dataset.text;
     if (!text) return hide();
-    if (shownMark !== mark || point !== index) {
+    if (shownMark !== mark || point !== index || tip.textContent !== text) {
       tip.textContent = text;
       // The label of a mark is read when it gets the focus; a point of a curve has none.
       tip.setAttribute("aria-live", at ? "polite" : "off");
@@ -470,7 +469,7 @@ const readMarks = (() => {
     if (node) {
       const release = make("button", { type: "button", "aria-label": "Stop highlighting" }, "×");
       release.addEventListener("click", () => pin(""));
-      chip.append("Highlighted: ", make("b", {}, node.dataset.level), ` (${node.dataset.axis}) `, release);
+      chip.append(make("span", {}, "Highlighted: ", make("b", {}, node.dataset.level), ` (${node.dataset.axis})`), " ", release);
     }
     highlight();
   }
@@ -593,7 +592,7 @@ const readMarks = (() => {
     frame = requestAnimationFrame(() => {
       frame = 0;
       const hit = find(event.target, event.clientX, event.clientY);
-      if (hit) show(hit[0], hit[1], event.clientX);
+      if (hit) show(hit[0], hit[1], event.clientX, event.clientY);
       else if (shownMark && shownMark !== document.activeElement) hide();
       const key = keyOf(hit?.[0] ?? levelNode(event.target) ?? document.body);
       if (key !== active) highlight(key);
@@ -610,7 +609,7 @@ const readMarks = (() => {
     const entry = event.target.closest?.(".legend-entry");
     const isNew = hit && hit.some((part, i) => part !== shownBefore[i]);
     if (entry) return toggleLevel(keyOf(entry));
-    if (hit) show(hit[0], hit[1], event.clientX);
+    if (hit) show(hit[0], hit[1], event.clientX, event.clientY);
     // A first touch shows, a second one pins; a touch elsewhere closes.
     if (pointer === "touch") {
       if (!hit && tip.hidden === false) hide();

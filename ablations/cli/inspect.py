@@ -112,6 +112,7 @@ def effects(
     from ablations.execution.trust import load
     from ablations.report.headline import write_headline
     from ablations.report.render import FORMATS, print_headline, print_table
+    from ablations.report.summary import summarise
 
     method = question.replace("-", "_")
     results = load(folder, trust=trust)
@@ -128,10 +129,11 @@ def effects(
         if reason:
             complain(f"this look could not be recorded, and later ones will not count it: {reason}")
     if format_ == "table":
-        metadata = results.require_metadata()
+        metadata, chart = results.require_metadata(), None
         if question == "effects" and not (outcome or tune_over or results.by_task):
             print_headline(write_headline(results.ablation, metadata))
-        print_table(method, table, designs[0] if designs else None, metadata)
+            chart = summarise(results.ablation, metadata).chart
+        print_table(method, table, designs[0] if designs else None, metadata, chart)
     else:
         print(FORMATS[format_](method, table), end="")
 

@@ -45,9 +45,9 @@ def _describe(name: str, configuration: Configuration, share: Share) -> str:
     advice = configuration.norm.lag_advice
     leave = "1 step leaves" if steps == 1 else f"{steps:,} steps leave"
     return (
-        f"{name}: {leave} {100 * start_share:.0f} % of the start values in its running statistics, "
-        "so that its losses in evaluation mode are those of a network whose statistics have not "
-        f"caught up; {advice}."
+        f"{name}: {leave} {100 * start_share:.0f} % of the start values in its running statistics. "
+        "Its losses in evaluation mode are those of a network whose statistics have not caught up: "
+        f"{advice}."
     )
 
 

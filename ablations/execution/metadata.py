@@ -235,7 +235,7 @@ def describe_training(study: Study) -> str:
     metric = (*study.metric, task.metric_name)[0]
     return (
         f"Each run trains for {epochs} in {batches} of {task.rows:,} training rows, {steps} in "
-        f"all; its {epoch} is judged on {rows_of}, by loss and by {metric}."
+        f"all. Its {epoch} is judged on {rows_of}, by loss and by {metric}."
     )
 
 

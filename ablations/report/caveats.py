@@ -14,7 +14,7 @@ from ablations.analysis.power import fewest_seeds
 from ablations.analysis.robustness import LEVEL
 from ablations.analysis.spending import TOTAL
 from ablations.core.schema import LOSS_COLUMNS
-from ablations.report.formatting import format_count, format_level, name_outcome
+from ablations.report.formatting import format_count, format_level, join_words, name_outcome
 from ablations.report.soundness import has_learned
 from ablations.report.texts import Caveat, describe_seeds, shorten, write_caveats, write_text
 
@@ -41,7 +41,10 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
     nouns = {"seed": "seeds_dropped", "combination": "cells_dropped"}
     dropped = {noun: effects[column].max() for noun, column in nouns.items()}
     moderated = compared[~compared["depends_on"].isin(["", UNKNOWN])]
-    names = [f"{row.axis} {row.level} (on {row.depends_on})" for row in moderated.itertuples()]
+    names = [
+        f"That of {row.axis} {row.level} depends on {join_words(row.depends_on.split(', '))}"
+        for row in moderated.itertuples()
+    ]
     n_sizes = compared.groupby("axis", sort=False)["cells"].nunique()
     excludes_zero = (effects["low"] > 0) | (effects["high"] < 0)
     contradicted = effects[
@@ -76,7 +79,10 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         tune_over=design.tune_over,
         tuned_by_seed=design.tuned_by_seed,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
-        moderated=shorten(names, _MOST_NAMES),
+        moderated=[
+            *names[:_MOST_NAMES],
+            *([f"So do {len(names) - _MOST_NAMES} more"] * (len(names) > _MOST_NAMES)),
+        ],
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
         advice=advise_seeds(effects, design) if has_learned(ablation) else "",

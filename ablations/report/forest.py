@@ -15,6 +15,7 @@ from ablations.report.forest_notes import (
     Cost,
     Note,
     describe_missing,
+    find_reversal,
     list_conditions,
     list_costs,
     list_notes,
@@ -63,6 +64,20 @@ class ForestRow:
     notes: tuple[Note, ...]
     moderators: str
     """The axes that the effect depends on."""
+    reversed_by: str = ""
+    """The axis at some of whose levels it surely helps, and at others surely hurts."""
+
+    @property
+    def sign(self) -> str:
+        """The name of its glyph."""
+        return "mixed" if self.reversed_by else self.style
+
+    @property
+    def judgement(self) -> str:
+        """The verdict in words."""
+        if not self.reversed_by:
+            return self.verdict
+        return f"helps or hurts, depending on {self.reversed_by}; on average: {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -116,6 +131,11 @@ class Forest:
         return tuple((words[style], style) for style in STYLES.values() if style in words)
 
     @property
+    def has_reversals(self) -> bool:
+        """Whether some level helps at some levels of another axis, and hurts at others."""
+        return any(row.reversed_by for row in self.rows)
+
+    @property
     def has_moderators(self) -> bool:
         """Whether some effect is known to depend on another axis."""
         return any(row.moderators for row in self.rows)
@@ -161,6 +181,7 @@ def build_forest(data: ReportData) -> Forest | None:
                 is_cost_certain=cost is not None and cost.is_certain,
                 notes=tuple(list_notes(row, data, strips, moderators, cost)),
                 moderators=", ".join(moderators),
+                reversed_by=find_reversal(moderators, data.design),
             )
         )
     most = _share_lines({axis: len(groups[axis]) for axis in data.design.axes if axis in groups})

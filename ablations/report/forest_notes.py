@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.analysis import UNDECIDED
+from ablations.analysis import HELPS, HURTS, UNDECIDED, Design
+from ablations.analysis.ablation import Effects
 from ablations.analysis.costs import run_costs
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.data import ReportData
+from ablations.report.findings import judge_simple_effect
 from ablations.report.forest_scale import MeasureName, Reading, Strip, Writer
 from ablations.report.formatting import NARROW, TIMES, format_count, format_p
 
@@ -76,7 +78,7 @@ def list_costs(data: ReportData) -> dict[Key, Cost]:
     }
 
 
-def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
+def list_conditions(data: ReportData | Effects) -> dict[Key, dict[str, dict[str, Row]]]:
     """Map each level to the axes that its effect depends on, most first, these to their levels, and
     these to the effect there: a row of ``simple_effects``.
     """
@@ -92,10 +94,35 @@ def list_conditions(data: ReportData) -> dict[Key, dict[str, dict[str, Row]]]:
         key = row["axis"], row["level"]
         if row["given"] in moderators.get(key, ()) and math.isfinite(row["effect"]):
             conditions[key].setdefault(row["given"], {})[row["given_level"]] = row
-    return {
-        key: {axis: by_axis[axis] for axis in moderators[key] if axis in by_axis}
-        for key, by_axis in conditions.items()
+    return {key: _sort_axes(conditions[key], axes, data.design) for key, axes in moderators.items()}
+
+
+def list_reversals(ablation: Effects) -> dict[Key, str]:
+    """Map each level that helps or hurts, depending on another axis, to that axis."""
+    reversals = {
+        key: find_reversal(conditions, ablation.design)
+        for key, conditions in list_conditions(ablation).items()
     }
+    return {key: axis for key, axis in reversals.items() if axis}
+
+
+def _sort_axes(
+    conditions: Mapping[str, dict[str, Row]], axes: Sequence[str], design: Design
+) -> dict[str, dict[str, Row]]:
+    """Sort the axes that an effect depends on: first one that reverses it, then as they are."""
+    present = [axis for axis in axes if axis in conditions]
+    reverses = {axis: bool(find_reversal({axis: conditions[axis]}, design)) for axis in present}
+    return {axis: conditions[axis] for axis in sorted(present, key=lambda axis: not reverses[axis])}
+
+
+def find_reversal(conditions: Mapping[str, Mapping[str, Row]], design: Design) -> str:
+    """Return the first axis at some of whose levels an effect surely helps, and at others surely
+    hurts; "" if there is none.
+    """
+    for axis, rows in conditions.items():
+        if {HELPS, HURTS} <= {judge_simple_effect(row, design) for row in rows.values()}:
+            return axis
+    return ""
 
 
 def describe_missing(row: Row) -> str:

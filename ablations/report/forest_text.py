@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -23,13 +24,16 @@ from ablations.results.metadata import StudyMetadata
 Row = Mapping[str, Any]
 
 GLYPHS = {HELPS: "✓", HURTS: "✗", EQUAL: "=", UNDECIDED: "?"}
+MIXED = "±"
+"""Glyph of a level that helps or hurts, depending on another axis."""
 DOTS = {HELPS: "●", HURTS: "■", EQUAL: "◆", UNDECIDED: "○"}
 COLOURS = {HELPS: "cyan", HURTS: "red", EQUAL: "", UNDECIDED: "bright_black"}
-ASCII = str.maketrans("✓✗●■◆○─┼┆◀▶┴", "+x*##o-||<>-")
+ASCII = str.maketrans("✓✗±●■◆○─┼┆◀▶┴", "+x~*##o-||<>-")
 """What stands in for characters that a terminal cannot show."""
 MOST_STRIP, FEWEST_STRIP = 60, 15
 """Characters of the widest and the narrowest plot."""
 GAP = "  "
+HARD = "\N{NO-BREAK SPACE}"
 WIDE = 100
 """Characters of a line from which on it has room for the verdicts in words."""
 
@@ -44,6 +48,7 @@ def outline_chart(
     is_log: bool,
     is_higher_better: bool,
     is_share: bool = False,
+    reversals: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Chart:
     """Describe the forest plot-table of a table of effects, its positions in percent.
 
@@ -71,6 +76,7 @@ def outline_chart(
                 control=describe_level(metadata, row["axis"], row["control"]),
                 name=describe_level(metadata, row["axis"], row["level"]),
                 verdict=row["verdict"] if row.get("pairs", 1) else NOT_COMPARED,
+                reversed_by=reversals.get((row["axis"], row["level"]), ""),
                 at=_place(scale.place, row["effect"]),
                 start=_place(scale.place, row["low"]),
                 end=_place(scale.place, row["high"]),
@@ -85,8 +91,13 @@ def outline_chart(
     )
 
 
-def outline_effects(effects: pd.DataFrame, design: Design, metadata: StudyMetadata | None) -> Chart:
-    """Describe the forest plot-table of main effects."""
+def outline_effects(
+    effects: pd.DataFrame,
+    design: Design,
+    metadata: StudyMetadata | None,
+    reversals: Mapping[tuple[str, str], str] | None = None,
+) -> Chart:
+    """Describe the forest plot-table of main effects, with the axes that reverse some of them."""
     return outline_chart(
         effects.to_dict("records"),
         metadata,
@@ -95,6 +106,7 @@ def outline_effects(effects: pd.DataFrame, design: Design, metadata: StudyMetada
         margin=design.margin,
         is_log=design.scale == "log",
         is_higher_better=design.higher_is_better,
+        reversals=reversals or {},
     )
 
 
@@ -164,9 +176,12 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
         numbers = _join_numbers(texts, widths)
         yield from _draw_row(chart, row, name_width, strip_width, numbers)
     yield from _draw_scale(chart, name_width + len(GAP), strip_width)
-    present = {row.verdict for row in chart.rows}
+    present = {row.verdict for row in chart.rows if not row.reversed_by}
     words = [(glyph, verdict) for verdict, glyph in GLYPHS.items() if verdict in present]
-    yield Text(GAP).join(Text(f"{glyph} {word}", style=COLOURS[word]) for glyph, word in words)
+    key = [Text(f"{glyph} {word}", style=COLOURS[word]) for glyph, word in words]
+    if any(row.reversed_by for row in chart.rows):
+        key.append(Text(f"{MIXED} helps or hurts, depending on another axis"))
+    yield Text(GAP).join(key)
 
 
 def _cut(head: Text, chart: Chart, name_width: int, strip_width: int) -> Iterator[Text]:
@@ -182,8 +197,12 @@ def _draw_row(
 ) -> Iterator[Text]:
     """Draw one level; a name that is too long goes on below."""
     colour = COLOURS.get(row.verdict, "")
-    first, *others = textwrap.wrap(row.name, name_width - 2, break_on_hyphens=False) or [""]
-    line = Text().append(f"{GLYPHS.get(row.verdict, ' ')} ", style=colour)
+    base, bracket, strength = row.name.partition(" (")
+    name = f"{base}{bracket}{strength.replace(' ', HARD)}"  # a strength goes on as one
+    wrapped = textwrap.wrap(name, name_width - 2, break_on_hyphens=False) or [""]
+    first, *others = (text.replace(HARD, " ") for text in wrapped)
+    glyph = MIXED if row.reversed_by else GLYPHS.get(row.verdict, " ")
+    line = Text().append(f"{glyph} ", style=colour)
     line.append(_justify(first, name_width - 2) + GAP)
     if row.missing:
         line.append(row.missing)

@@ -223,17 +223,19 @@ def print_table(
     table: pd.DataFrame,
     design: Design | None = None,
     metadata: StudyMetadata | None = None,
+    chart: Chart | None = None,
 ) -> None:
     """Print the main columns of the answer to a question, then what it rests on.
 
-    ``design`` is what the question was about; with it effects are drawn as a forest plot, whose
-    names have the strengths of ``metadata``, and the advice says what another look costs.
+    ``design`` is what the question was about; with it effects are drawn as a forest plot, by
+    default a ``chart`` of them with the strengths in ``metadata``, and the advice says what another
+    look costs.
     """
     if table.empty:
         print("nothing to tell")
         return
     if question == "effects" and design is not None and "task" not in table:
-        print_chart(outline_effects(table, design, metadata))
+        print_chart(chart or outline_effects(table, design, metadata))
         print()
         _print_sentences(list_exceptions(table))
     else:

@@ -12,6 +12,7 @@ from ablations.analysis.ablation import Effects
 from ablations.report.best import describe_best, outline_best
 from ablations.report.caveats import audit_caveats, find_caveats
 from ablations.report.data import ReportData
+from ablations.report.forest_notes import list_reversals
 from ablations.report.forest_text import outline_effects
 from ablations.report.formatting import format_change, format_count, format_interval, format_p
 from ablations.report.headline import outline_answer
@@ -49,7 +50,9 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
         tuple(sentence.text for sentence in screen.sentences),
         outline_best(ablation) if rows else None,
         headline=screen.headline.text,
-        chart=outline_effects(effects, ablation.design, metadata) if rows else None,
+        chart=outline_effects(effects, ablation.design, metadata, list_reversals(ablation))
+        if rows
+        else None,
         cautions=tuple(list_cautions(ablation, metadata)) if rows else (),
     )
 

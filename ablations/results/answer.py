@@ -58,6 +58,8 @@ class ChartRow:
     p: str
     missing: str = ""
     """Why there is no effect, if there is none."""
+    reversed_by: str = ""
+    """The axis at some of whose levels it surely helps, and at others surely hurts."""
 
 
 @dataclass(frozen=True)

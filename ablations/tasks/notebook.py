@@ -18,10 +18,11 @@ class Notebook(Regression):
     badge = "noise targets"
     caution = (
         "The targets of this task are random noise: they do not depend on the inputs, so there is "
-        "nothing to learn but their mean. The constant 0.5 scores 1/12 = 0.0833; a training loss "
+        "nothing to learn but their mean. The constant 0.5 scores 1/12 = 0.0833. A training loss "
         "below that is memorisation, and every regularizer looks harmful on the training loss by "
         "construction. On validation rows nothing can beat that constant: what helps or hurts here "
-        "comes nearer to it or stays farther away, and says nothing of generalisation on real data."
+        "comes nearer to it or stays farther away. That says nothing of generalisation on real "
+        "data."
     )
 
     def data(self, streams: Streams) -> Data:

@@ -21,6 +21,7 @@ from ablations.report.forest import MOST_LINES, Forest, build_forest
 from ablations.report.forest_scale import Scale, Writer, choose_scale
 from ablations.report.forest_text import draw_chart, outline_effects
 from ablations.report.strengths import describe_level, row_id
+from ablations.report.summary import summarise
 from ablations.report.texts import load_templates
 from ablations.results.answer import Chart
 from ablations.results.metadata import StudyMetadata
@@ -222,6 +223,25 @@ def test_an_average_over_different_effects_shows_them(tmp_path: Path) -> None:
     scale = forest.measures[0].scale
     assert strip.conditions == tuple(scale.place(effect) for effect in simple["effect"])
     assert 'class="spread"' in render(forest)
+
+
+def test_a_level_that_helps_here_and_hurts_there_is_neither(tmp_path: Path) -> None:
+    results = make_results(tmp_path)
+    runs = results.runs
+    is_l1, is_layer = runs["regularizer"] == "l1", runs["norm"] == "layer"
+    factor = np.where(is_l1 & is_layer, 0.5, np.where(is_l1, 2.5, 1))
+    results = replace(results, runs=runs.assign(val_loss=runs["val_loss"] * factor))
+    data, forest = build(results, make_metadata())
+    row = next(row for row in forest.rows if row.level == "l1")
+    assert (row.sign, row.reversed_by) == ("mixed", "norm")
+    assert row.judgement.startswith("helps or hurts, depending on norm")
+    assert forest.has_reversals
+    assert "helps or hurts, depending on another axis" in render(forest)
+    chart = summarise(data.ablation, data.metadata).chart
+    assert chart is not None
+    lines = [line.plain for line in draw_chart(chart, 80)]
+    assert any(line.startswith("± l1 ") for line in lines)
+    assert lines[-1].endswith("± helps or hurts, depending on another axis")
 
 
 def chart_of(data: ReportData) -> Chart:

@@ -31,7 +31,7 @@ from ablations.report.drafts import (
 from ablations.report.forest import build_forest
 from ablations.report.headline import write_first_screen, write_headline
 from ablations.report.phrases import describe_conditions, describe_rest, name_level
-from ablations.report.summary import summarise
+from ablations.report.summary import list_cautions, summarise
 from ablations.report.support_drafts import draft_sentences
 from ablations.report.texts import load_templates
 from ablations.results.metadata import Judging, Published, Question, StudyMetadata
@@ -278,6 +278,9 @@ def test_each_case_has_its_headline_and_its_patterns(name: str) -> None:
     check_text(headline.write(HEADLINE_WORDS), HEADLINE_WORDS)
     for each in sentences:
         check_text(each.write(SENTENCE_WORDS), SENTENCE_WORDS)
+    for caution in list_cautions(subject.ablation, subject.metadata):
+        for text in re.split(r"(?<=[.!?]) (?=[A-Z“\d])", caution):
+            assert count_words(text) <= SENTENCE_WORDS, text
 
 
 def plain(text: str) -> str:

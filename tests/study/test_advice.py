@@ -284,7 +284,7 @@ def test_the_plan_and_the_answer_name_the_settings_that_decide(
     study = table_study(priced_stones(), "price", tmp_path)
     settings = (
         "Each run trains for 36 epochs in batches of 32 rows of 1,800 training rows, 2,052 steps "
-        "in all; its epoch with the lowest validation loss is judged on test rows, by loss and by "
+        "in all. Its epoch with the lowest validation loss is judged on test rows, by loss and by "
         "r2."
     )
     (tmp_path / "study.toml").write_text(study.to_toml())
@@ -295,7 +295,7 @@ def test_the_plan_and_the_answer_name_the_settings_that_decide(
     short = short.with_axis("norm", ["none", "layer"]).replace(seeds=2)
     sentences, _ = advise(short, tmp_path / "results")
     assert sentences[-1] == (
-        "Each run trains for 2 epochs in full batches of 80 training rows, 2 steps in all; its "
+        "Each run trains for 2 epochs in full batches of 80 training rows, 2 steps in all. Its "
         "last epoch is judged on validation rows, by loss and by mae."
     )
 

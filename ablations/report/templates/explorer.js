@@ -26,16 +26,16 @@ const all = Array.from({ length: size }, (_, k) => k);
 
 const byId = name => document.getElementById(`explorer-${name}`);
 const node = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) if (value !== null && value !== undefined) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
 };
 const shape = (tag, attributes = {}, text = "") => {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  if (text) made.textContent = text;
-  return made;
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  if (text) element.textContent = text;
+  return element;
 };
 
 // Numbers as a person reads them.
@@ -217,7 +217,7 @@ function layOut() {
   if (isStacked) frame = { isStacked, start, length: width - 2 * start - 26, first: 56, gap: 94 };
   else {
     const gap = Math.max(86, (width - start - 118) / last);
-    frame = { isStacked, start: 58, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
+    frame = { isStacked, start: 64, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
   }
   const across = frame.first + frame.gap * (axes.length - 1) + (isStacked ? 46 : 118), along = frame.start + frame.length + 30;
   Object.assign(frame, { width, w: isStacked ? width : Math.max(across, width), h: isStacked ? across : along });
@@ -299,8 +299,9 @@ function drawMarked() {
     places[0][side] = middle + first;
     places[1][side] = middle - first;
   }
+  const push = frame.isStacked ? Math.max(0, 10 - Math.min(...places.map(([x]) => x))) : 0;
   places.forEach(([x, y], i) => {
-    const group = shape("g", { class: `pin ${i ? "second" : "first"}`, transform: `translate(${frame.isStacked ? x : x - 15} ${frame.isStacked ? y - 15 : y})` });
+    const group = shape("g", { class: `pin ${i ? "second" : "first"}`, transform: `translate(${frame.isStacked ? x + push : x - 15} ${frame.isStacked ? y - 15 : y})` });
     group.append(shape("circle", { r: 8 }), shape("text", { y: 4, "text-anchor": "middle" }, "AB"[i]));
     overlay.append(group);
   });
@@ -697,15 +698,15 @@ function mixture(d, groups, sum) {
     fit += sum(precisions.map(Math.log)) / 2 - Math.log(total) / 2;
     return { location, fit, prior: data.nodes[1][j], scale: Math.sqrt(squares / (n - 1) * (1 / total + data.overlap * share)) };
   });
-  const best = Math.max(...nodes.map(each => each.fit)), weights = nodes.map(each => each.prior * Math.exp(each.fit - best)), whole = sum(weights);
-  const below = x => sum(nodes.map((each, j) => weights[j] * (each.scale ? student((x - each.location) / each.scale, n - 1) : Number(x > each.location)))) / whole;
+  const best = Math.max(...nodes.map(each => each.fit)), weights = nodes.map(each => each.prior * Math.exp(each.fit - best)), total = sum(weights);
+  const below = x => sum(nodes.map((each, j) => weights[j] * (each.scale ? student((x - each.location) / each.scale, n - 1) : Number(x > each.location)))) / total;
   const quantile = (share, t) => {
     let low = Math.min(...nodes.map(each => each.location + t * each.scale)), high = Math.max(...nodes.map(each => each.location + t * each.scale));
     for (let i = 0; i < 40; i++) { const middle = (low + high) / 2; if (below(middle) < share) low = middle; else high = middle; }
     return (low + high) / 2;
   };
   const tail = (1 - data.confidence) / 2, t = data.t[n - 2];
-  return [sum(nodes.map((each, j) => weights[j] * each.location)) / whole, quantile(tail, -t), quantile(1 - tail, t)];
+  return [sum(nodes.map((each, j) => weights[j] * each.location)) / total, quantile(tail, -t), quantile(1 - tail, t)];
 }
 // Student's distribution, by the continued fraction of the incomplete beta function (Lentz's method).
 function student(t, degrees) {

@@ -5,7 +5,7 @@ function listTexts() {
     let [left, top, right, bottom] = [-1e9, -1e9, 1e9, 1e9];
     for (let each = node; each && each !== document.body; each = each.parentElement) {
       const style = getComputedStyle(each);
-      if (style.position === "fixed") return null;
+      if (style.position === "fixed" || style.clipPath !== "none" && each.localName !== "svg") return null;
       if (style.overflowX !== "visible" && !(each instanceof SVGElement && each.ownerSVGElement)) {
         const box = each.getBoundingClientRect();
         [left, right] = [Math.max(left, box.left), Math.min(right, box.right)];

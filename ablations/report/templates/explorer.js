@@ -217,7 +217,7 @@ function layOut() {
   if (isStacked) frame = { isStacked, start, length: width - 2 * start - 26, first: 56, gap: 94 };
   else {
     const gap = Math.max(86, (width - start - 118) / last);
-    frame = { isStacked, start: 58, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
+    frame = { isStacked, start: 64, length: Math.min(560, Math.max(300, 22 * slotsOfAll)), first: start, gap };
   }
   const across = frame.first + frame.gap * (axes.length - 1) + (isStacked ? 46 : 118), along = frame.start + frame.length + 30;
   Object.assign(frame, { width, w: isStacked ? width : Math.max(across, width), h: isStacked ? across : along });

@@ -28,7 +28,7 @@ const pageState = (() => {
   let values = new Map(), anchor = "";
   const decode = text => { try { return decodeURIComponent(text); } catch { return text; } };
   const encode = text => encodeURIComponent(text).replace(/%(2F|3A|3D|5B|5D)/g, decode);
-  const fragment = id => [...(id ? [encode(id)] : []), ...[...values].map(pair => pair.join("="))].join("&");
+  const fragment = id => [id && encode(id), ...[...values].map(pair => pair.join("="))].filter(Boolean).join("&");
 
   function read() {
     const text = location.hash.slice(1), next = new Map();
@@ -276,18 +276,8 @@ function saveFile(name, content, type) {
   });
 }
 
-// A link at every heading copies its address; the list of contents marks the section in view.
+// The link at a heading copies its address; the list of contents marks the section in view.
 {
-  for (const heading of document.querySelectorAll("main :is(h2, h3, h4)")) {
-    if (heading.querySelector(".anchor") || heading.closest("summary")) continue;
-    const words = heading.textContent.trim();
-    if (!heading.id) {
-      const slug = words.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "") || "section";
-      heading.id = slug;
-      for (let n = 2; document.getElementById(heading.id) !== heading; n++) heading.id = `${slug}-${n}`;
-    }
-    heading.append(" ", make("a", { class: "anchor", href: `#${encodeURIComponent(heading.id)}`, "aria-label": `Link to “${words}”` }, "#"));
-  }
   for (const link of document.querySelectorAll("a.anchor")) {
     link.title = "Copy the link";
     link.addEventListener("click", () => copyText(pageState.address(decodeURIComponent(link.hash.slice(1))), link));

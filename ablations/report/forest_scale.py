@@ -257,7 +257,11 @@ def choose_scale(
     effects = [row["effect"] for row in rows if math.isfinite(row["effect"])] + [*points]
     limit = _clip_limit([abs(x) for x in effects], 3 * bound)
     inside = [x for x in effects if abs(x) <= limit]
-    reach = REACH * max([abs(x) for x in inside], default=0.0)
+    widths = sorted(
+        max(abs(row["low"]), abs(row["high"])) for row in rows if math.isfinite(row["low"])
+    )
+    usual = widths[len(widths) // 2] if widths else 0.0  # half of the intervals are in full
+    reach = max(REACH * max([abs(x) for x in inside], default=0.0), usual)
     ends = [
         min(max(row[end], -reach), reach)
         for row in rows

@@ -103,7 +103,7 @@ function listContrasts() {
 function listCutTexts() {
   const texts = [...document.querySelectorAll(".picture svg text")].filter(text => text.checkVisibility());
   return texts.filter(text => {
-    const box = text.getBoundingClientRect(), frame = text.closest(".picture svg").getBoundingClientRect();
+    const box = text.getBoundingClientRect(), frame = text.closest("figure").getBoundingClientRect();
     return box.left < frame.left - 1 || box.right > frame.right + 1 || box.top < frame.top - 2 || box.bottom > frame.bottom + 2;
   }).map(text => text.textContent.trim());
 }

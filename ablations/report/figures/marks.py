@@ -141,8 +141,7 @@ def _place_points(artist: Artist, mark: Mark, height: float) -> Iterator[tuple[f
 
 def _fill_element(element: re.Match[str], marks: Iterator[Mark | None]) -> str:
     tag, attributes = element.groups()
-    # The shape that `use` repeats, or a cell of a heat map without an effect.
-    if tag == "path" and (" id=" in attributes or "fill: none" in attributes):
+    if tag == "path" and " id=" in attributes:  # the shape that `use` repeats
         return element[0]
     mark = next(marks)
     if mark is None:

@@ -137,8 +137,11 @@ def test_the_answer_by_best_and_by_last_epoch_is_the_one_shown(
 
 
 def _words(text: str) -> str:
-    """The text on one line, with # for each number: other machines round differently."""
-    return re.sub(r"[+−]?\d[\d.,]*\d|\d", "#", " ".join(text.split()))
+    """The text on one line without plots, and with # for each number: other machines round
+    differently.
+    """
+    words = re.sub(r"[─┼┆○●■◆◀▶┴]+", " ", text).split()
+    return re.sub(r"[+−]?\d[\d.,]*\d|\d", "#", " ".join(words))
 
 
 def test_the_technique_keeps_the_contract(

@@ -114,7 +114,7 @@ def draft_advice(subject: Subject) -> Draft:
 def _draft_use(subject: Subject, helping: Sequence[Finding]) -> Draft:
     best = helping[0]
     facts = {
-        "name": subject.name(best),
+        "name": subject.title(best),
         "change": subject.wording.say(best.row),
         "scope": subject.scope(best),
         "is_most": len(helping) > 1,
@@ -137,7 +137,7 @@ def best_condition(findings: Sequence[Finding]) -> Finding | None:
 def _draft_use_if(subject: Subject, finding: Finding) -> Draft:
     hurting = finding.levels_with(HURTS)
     facts = {
-        "name": subject.name(finding),
+        "name": subject.title(finding),
         "here": subject.where(finding, HELPS),
         "gain": subject.largest(finding, HELPS, with_outcome=True),
         "there": subject.where(finding, HURTS) if hurting else "",
@@ -207,7 +207,7 @@ def _draft_whether(subject: Subject, finding: Finding, *, is_asked: bool) -> Dra
     words = set(verdicts.values())
     facts: dict[str, Any] = {
         "is_asked": is_asked,
-        "name": subject.name(finding),
+        "name": subject.title(finding),
         "outcome": subject.wording.outcome,
         "margin": f"{subject.margin} of the control's",
         "more": subject.more_seeds(finding, MOST_MORE),
@@ -272,13 +272,13 @@ def _draft_which(
     ]
     if steady:
         best = sort_by_size(steady)[0]
-        facts |= {"name": subject.name(best), "change": subject.wording.say(best.row)}
+        facts |= {"name": subject.title(best), "change": subject.wording.say(best.row)}
         facts["scope"] = subject.scope(best)
         shorter = {"name": subject.short_name(best)}
         return draft("answer_best", subject.evidence(best), facts, shorter, {"scope": ""})
     if conditional := best_condition(findings):
         facts |= {
-            "name": subject.name(conditional),
+            "name": subject.title(conditional),
             "here": subject.where(conditional, HELPS),
             "gain": subject.largest(conditional, HELPS, with_outcome=True),
         }

@@ -120,6 +120,12 @@ class Subject:
         """Name the level of a finding with its strength."""
         return self.wording.name(*finding.key)
 
+    def title(self, finding: Finding) -> str:
+        """Name the level of a finding for a headline: with its strength if that is all there is to
+        it, as of a regularizer.
+        """
+        return self.name(finding) if finding.key[0] == "regularizer" else self.short_name(finding)
+
     def short_name(self, finding: Finding) -> str:
         """Name the level of a finding without its strength."""
         return name_level(*finding.key)

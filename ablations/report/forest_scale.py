@@ -66,14 +66,15 @@ class Writer:
 
     @classmethod
     def from_margin(cls, margin: float, changes: Iterable[float], *, is_log: bool) -> Writer:
-        """Choose the decimals so that the equivalence margin has two digits, but a difference no
-        more than three.
+        """Choose the decimals so that the equivalence margin has two digits, but a typical
+        difference no more than three.
         """
         digits = 1 - math.floor(math.log10(margin))
         if is_log:
             return cls(is_log, min(max(digits - 2, 1), 6))
-        largest = max((abs(x) for x in changes if math.isfinite(x)), default=0.0) or 1.0
-        return cls(is_log, min(max(min(digits, 2 - math.floor(math.log10(largest))), 0), 6))
+        sizes = sorted(abs(x) for x in changes if math.isfinite(x) and x)
+        typical = sizes[len(sizes) // 2] if sizes else 1.0
+        return cls(is_log, min(max(min(digits, 2 - math.floor(math.log10(typical))), 0), 6))
 
     def write(self, change: float) -> Reading:
         """Write a change; a dash where it is missing."""
@@ -257,7 +258,11 @@ def choose_scale(
     effects = [row["effect"] for row in rows if math.isfinite(row["effect"])] + [*points]
     limit = _clip_limit([abs(x) for x in effects], 3 * bound)
     inside = [x for x in effects if abs(x) <= limit]
-    reach = REACH * max([abs(x) for x in inside], default=0.0)
+    widths = sorted(
+        max(abs(row["low"]), abs(row["high"])) for row in rows if math.isfinite(row["low"])
+    )
+    usual = widths[len(widths) // 2] if widths else 0.0  # half of the intervals are in full
+    reach = max(REACH * max([abs(x) for x in inside], default=0.0), usual)
     ends = [
         min(max(row[end], -reach), reach)
         for row in rows

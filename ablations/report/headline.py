@@ -7,7 +7,7 @@ of ``headline.txt.j2``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ablations.analysis.ablation import Effects
 from ablations.report.answer_drafts import CAUTIONS, draft_headline
@@ -43,6 +43,8 @@ class FirstScreen:
     headline: Sentence
     sentences: tuple[Sentence, ...]
     badges: tuple[Badge, ...] = ()
+    question: str = ""
+    """The study's own question, where the headline answers it."""
 
 
 def write_screen(
@@ -82,7 +84,11 @@ def outline_answer(
 ) -> FirstScreen:
     """Say the answer of a study: the same for the page and for the terminal."""
     subject = Subject(ablation, metadata)
-    return write_screen(draft_headline(subject), draft_sentences(subject), badges)
+    headline = draft_headline(subject)
+    screen = write_screen(headline, draft_sentences(subject), badges)
+    is_answer = headline.pattern.startswith("answer_")
+    question = metadata.question if metadata and is_answer else None
+    return replace(screen, question=question.text) if question else screen
 
 
 def write_headline(ablation: Effects, metadata: StudyMetadata | None) -> str:

@@ -185,6 +185,7 @@ def print_answer(answer: Answer) -> None:
     if not answer.rows:
         return
     headline, *sentences = filter(None, (answer.headline, *answer.sentences))
+    _print_sentences([answer.question])
     print_headline(headline)
     if answer.chart:
         print_chart(answer.chart)

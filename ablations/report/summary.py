@@ -50,6 +50,7 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
         tuple(sentence.text for sentence in screen.sentences),
         outline_best(ablation) if rows else None,
         headline=screen.headline.text,
+        question=screen.question,
         chart=outline_effects(effects, ablation.design, metadata, list_reversals(ablation))
         if rows
         else None,

@@ -96,6 +96,8 @@ class Answer:
     """The rows as a forest plot."""
     cautions: tuple[str, ...] = ()
     """What puts the answer in doubt, and what limits it."""
+    question: str = ""
+    """The study's own question, where the headline answers it."""
 
 
 def as_html(answer: Answer, source: str) -> str:
@@ -134,8 +136,8 @@ def load_answer(
         rows = tuple(tuple(map(str, row)) for row in content["rows"])
         chart = Chart.from_json(content["chart"]) if content["chart"] else None
         sentences, cautions = (tuple(map(str, content[k])) for k in ("sentences", "cautions"))
-        headline = str(content["headline"])
-        answer = Answer(rows, sentences, content["best_set"], headline, chart, cautions)
+        headline, question = str(content["headline"]), str(content["question"])
+        answer = Answer(rows, sentences, content["best_set"], headline, chart, cautions, question)
         content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
     except (RequestError, KeyError, TypeError):
         return None

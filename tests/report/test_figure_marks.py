@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ from ablations.report.style import (
 )
 from ablations.report.tasks_page import list_tasks_figures
 
-from .studies import make_metadata, make_results, several_tasks
+from .studies import end_runs, make_metadata, make_results, several_tasks
 from .test_figures import UNUSUAL, metadata_of
 
 AXES: dict[str, tuple[object, ...]] = {
@@ -336,3 +338,26 @@ def test_names_that_have_room_stay_where_they_are() -> None:
 )
 def test_names_break_between_words_only(name: str, lines: list[str]) -> None:
     assert wrap_name(name, 10).split("\n") == lines
+
+
+def test_a_cell_without_an_effect_shifts_no_other_cell(tmp_path: Path) -> None:
+    axes: dict[str, tuple[object, ...]] = {
+        "norm": ("none", "layer", "batch"),
+        "init": ("default", "small", "large"),
+    }
+    results = make_results(tmp_path, axes, seeds=6)
+    runs = results.runs
+    is_both = (runs["norm"] == "layer") & (runs["init"] == "large")
+    results = replace(results, runs=runs.assign(val_loss=runs["val_loss"] * (1.0 + is_both)))
+    is_missing = (runs["norm"] == "batch") & (runs["init"] == "small")
+    data = build_report_data(
+        end_runs(results, is_missing, "diverged", "not finite"), make_metadata(axes)
+    )
+    specs = [spec for spec in list_figures(data) if spec.name == "interactions"]
+    (figure,) = draw_figures(specs)
+    table = data.interactions.dropna(subset="effect")
+    cells = re.findall(r"<path[^>]*data-value=\"([^\"]+)\"", figure.inline)
+    values = [float(value) for value in cells]
+    assert set(table["effect"]) <= set(values)
+    fills = re.findall(r"<path[^>]*data-value=[^>]*fill: none", figure.inline)
+    assert fills == []

@@ -321,6 +321,7 @@ def test_headline_row_and_terminal_say_the_same_numbers(name: str) -> None:
     results, metadata = make(CASES[name])
     data = build_report_data(results, metadata)
     screen, answer = write_first_screen(data), summarise(data.ablation, metadata)
+    assert screen.question == answer.question == (WHETHER.text if name == "yes" else "")
     assert screen.headline.text == answer.headline == write_headline(data.ablation, metadata)
     assert tuple(each.text for each in screen.sentences) == answer.sentences
     forest = build_forest(data)

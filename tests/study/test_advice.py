@@ -153,11 +153,13 @@ def test_dropout_hurts_a_short_training_and_helps_a_long_one(tmp_path: Path) -> 
     (short, few), (long, many) = answers[3], answers[60]
     assert (verdicts(few)["dropout"], verdicts(many)["dropout"]) == ("hurts", "helps")
     assert (endings(few)["control"], endings(many)["control"]) == ("not finished", "overfitted")
-    assert short[0].startswith("The control is not finished: its validation loss still fell over")
-    assert long[0].startswith("The control overfitted: its validation loss rose from epoch 4 to")
+    assert short[0].startswith("Change nothing: dropout hurts (validation loss +")
+    assert any("The control is not finished: its validation loss still fell" in t for t in short)
+    assert long[0].startswith("Use dropout")
+    (text,) = [t for t in long if "The control overfitted: its validation loss rose from" in t]
     # What it does by each run's best epoch, nobody can say.
-    assert "dropout" in long[0]
-    assert "not enough evidence" in long[0]
+    assert "dropout" in text
+    assert "not enough evidence" in text
     assert many.trajectory(epochs=[60])["high"][0] < 0
     here = replace(many.design(), overlap=0.0)  # on this table; that on new data is less sure
     effects = effects_by_epoch(here, many.curves, epochs=[1, 60]).set_index("epoch")
@@ -224,7 +226,7 @@ def test_class_weights_help_a_rare_class_by_balanced_accuracy(tmp_path: Path) ->
         runs = results.runs[results.runs["regularizer"] == "none"]
         medians[weight] = runs["balanced_accuracy"].mean()
         if weight:
-            assert any("balanced_accuracy" in text for text in sentences[:2])
+            assert not sentences[0].startswith(NOTHING)
         else:
             assert sentences[0].startswith("Add seeds first: whether any of ")
         assert "judged on test rows, by loss and by balanced_accuracy." in sentences[-1]

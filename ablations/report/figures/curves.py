@@ -160,6 +160,7 @@ def _set_loss_axis(panel: Axes, table: pd.DataFrame) -> None:
     else:
         room, (bottom, top) = _visible_range(table)
         panel.set_ylim(bottom - 0.05 * room, top + 0.05 * room)
+        panel.yaxis.set_major_locator(MaxNLocator(5))
     set_epochs(panel)
 
 

@@ -189,7 +189,7 @@ def mean_ranks(ranks: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
                 _draw_rank(panel, i, row)
             p = rows["p"].iloc[0]
             text = "" if math.isnan(p) else f", Friedman p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
-            title = wrap_name(f"{axis}{text}", 26 if canvas.is_narrow else 90)
+            title = wrap_name(f"{axis}{text}", 22 if canvas.is_narrow else 90)
             label_rows(panel, rows["level"], title)
         most = int(ranks.groupby("axis", sort=False)["level"].size().max())
         panels[-1][-1].set_xlim(0.8, most + 0.4)

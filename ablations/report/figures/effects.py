@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -109,7 +108,7 @@ def _draw_seeds(panel: Axes, points: pd.DataFrame, rows: pd.DataFrame) -> None:
     y = points["level"].map(positions).to_numpy(dtype=float) + 0.56 * spread * (len(seeds) > 1)
     x = points["difference"].to_numpy(dtype=float)
     size = 15 if len(seeds) <= 30 else 6
-    sns.scatterplot(x=x, y=y, ax=panel, s=size, color=style.SEED, linewidth=0, zorder=2)
+    panel.scatter(x, y, s=size, color=style.SEED, linewidth=0, zorder=2)
 
 
 def _set_effect_scale(

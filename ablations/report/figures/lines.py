@@ -157,7 +157,7 @@ def spread_out(places: Sequence[float], sizes: Sequence[float], room: float) -> 
     return moved
 
 
-def set_epochs(panel: Axes, ticks: int = 6) -> None:
+def set_epochs(panel: Axes, ticks: int = 5) -> None:
     """Label an axis of epochs with few whole numbers."""
     panel.xaxis.set_major_locator(MaxNLocator(ticks, integer=True, min_n_ticks=1))
     low, high = panel.dataLim.intervalx

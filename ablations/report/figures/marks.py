@@ -140,7 +140,8 @@ def _place_points(artist: Artist, mark: Mark, height: float) -> Iterator[tuple[f
 
 def _fill_element(element: re.Match[str], marks: Iterator[Mark]) -> str:
     tag, attributes = element.groups()
-    if tag == "path" and " id=" in attributes:  # the shape that `use` repeats
+    # The shape that `use` repeats, or a cell of a heat map without an effect.
+    if tag == "path" and (" id=" in attributes or "fill: none" in attributes):
         return element[0]
     mark = next(marks)
     return f"<{tag}{mark.write_attributes()}{attributes}>{_write_title(mark)}</{tag}>"

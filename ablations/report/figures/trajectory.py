@@ -183,7 +183,7 @@ def _set_effect_axis(panel: Axes, table: pd.DataFrame, scale: Scale, bound: floa
     panel.axhspan(-bound, bound, color=BAND, linewidth=0, zorder=0)
     panel.set_ylim(low, high)
     if scale == "log":
-        set_ratio_scale(panel, low, high, axis="y", most=7)
+        set_ratio_scale(panel, low, high, axis="y", most=6)
 
 
 def _add_key(

@@ -349,14 +349,18 @@ def test_the_first_screen_has_the_answer_and_all_of_the_forest(
     browser: Any, pages: Callable[[str], Path]
 ) -> None:
     with Opened(browser, pages("whole_notebook"), width=1440) as page:
-        for part in ("h1", ".badges", ".facts", "#forest"):
-            box = page.locator(part).bounding_box()
-            assert box["y"] >= 0, part
-            assert box["y"] + box["height"] <= 900, part
-        answer, forest = (page.locator(part).bounding_box() for part in (".answer", "#forest"))
+        for selector in ("h1", ".badges", ".facts", "#forest"):
+            box = page.locator(selector).bounding_box()
+            assert box["y"] >= 0, selector
+            assert box["y"] + box["height"] <= 900, selector
+        answer, forest = (
+            page.locator(selector).bounding_box() for selector in (".answer", "#forest")
+        )
         assert answer["x"] + answer["width"] < forest["x"]
         page.set_viewport_size({"width": 1024, "height": 900})
-        answer, forest = (page.locator(part).bounding_box() for part in (".answer", "#forest"))
+        answer, forest = (
+            page.locator(selector).bounding_box() for selector in (".answer", "#forest")
+        )
         assert answer["y"] + answer["height"] < forest["y"]
 
 

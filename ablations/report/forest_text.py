@@ -16,7 +16,7 @@ from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
 from ablations.analysis.interactions import UNKNOWN
 from ablations.report.forest_notes import NOT_COMPARED, describe_missing
 from ablations.report.forest_scale import Unit, Writer, choose_scale, choose_unit
-from ablations.report.formatting import NARROW, NOTHING, format_p, name_outcome
+from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES, format_p, name_outcome
 from ablations.report.strengths import describe_level
 from ablations.results.answer import Chart, ChartRow
 from ablations.results.metadata import StudyMetadata
@@ -27,8 +27,8 @@ GLYPHS = {HELPS: "✓", HURTS: "✗", EQUAL: "=", UNDECIDED: "?"}
 MIXED = "±"
 """Glyph of a level that helps or hurts, depending on another axis."""
 DOTS = {HELPS: "●", HURTS: "■", EQUAL: "◆", UNDECIDED: "○"}
-COLOURS = {HELPS: "cyan", HURTS: "red", EQUAL: "", UNDECIDED: "bright_black"}
-ASCII = str.maketrans("✓✗±●■◆○─┼┆◀▶┴", "+x~*##o-||<>-")
+COLOURS = {HELPS: "cyan", HURTS: "red", EQUAL: "", UNDECIDED: "dim"}
+ASCII = str.maketrans(f"✓✗±●■◆○─┼┆◀▶┴{MINUS}{TIMES}{NARROW}{NOTHING}", "+x~*##o-||<>--x -")
 """What stands in for characters that a terminal cannot show."""
 MOST_STRIP, FEWEST_STRIP = 60, 15
 """Characters of the widest and the narrowest plot."""
@@ -166,7 +166,7 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
     name_width = min(name_width, room - strip_width)
     left = name_width + len(GAP) + strip_width
     yield Text(f"Change of {chart.outcome}, each level against its control", style="bold")
-    yield Text(_justify("", left) + _join_numbers(headings, widths), style="bright_black")
+    yield Text(_justify("", left) + _join_numbers(headings, widths), style="dim")
     axis = ""
     for row, texts in zip(chart.rows, rows, strict=True):
         if row.axis != axis:
@@ -188,7 +188,7 @@ def _cut(head: Text, chart: Chart, name_width: int, strip_width: int) -> Iterato
     """Draw the line that names an axis, with no change where there is room for it."""
     zero = name_width + len(GAP) + _column(chart.zero, strip_width)
     if cell_len(head.plain) < zero:
-        head.append(" " * (zero - cell_len(head.plain)) + "┆", style="bright_black")
+        head.append(" " * (zero - cell_len(head.plain)) + "┆", style="dim")
     yield head
 
 
@@ -231,7 +231,7 @@ def _draw_strip(chart: Chart, row: ChartRow, width: int) -> Text:
         characters[_column(row.at, width)] = dot
     strip = Text("".join(characters), style=COLOURS.get(row.verdict, ""))
     if characters[zero] == "┆":
-        strip.stylize("bright_black", zero, zero + 1)
+        strip.stylize("dim", zero, zero + 1)
     return strip
 
 
@@ -245,8 +245,8 @@ def _draw_scale(chart: Chart, left: int, width: int) -> Iterator[Text]:
         if not "".join(texts[max(start - 2, 0) : start + len(text) + 2]).strip():
             texts[start : start + len(text)] = text
             line[column] = "┴"
-    yield Text(" " * left + "".join(line), style="bright_black")
-    yield Text("".join(texts).rstrip(), style="bright_black")
+    yield Text(" " * left + "".join(line), style="dim")
+    yield Text("".join(texts).rstrip(), style="dim")
     sides = ("worse", "better") if chart.is_higher_better else ("better", "worse")
     room = width - sum(map(len, sides)) - 4
     yield Text(f"{' ' * left}◀ {sides[0]}{' ' * max(room, 1)}{sides[1]} ▶")

@@ -64,7 +64,7 @@ def crossed(folder: Path) -> ReportData:
     runs = results.runs
     is_both = (runs["norm"] == "layer") & (runs["regularizer"] == "l1")
     losses = runs["val_loss"] * (1.0 + 0.8 * is_both)
-    results = results.__class__(**{**results.__dict__, "runs": runs.assign(val_loss=losses)})
+    results = replace(results, runs=runs.assign(val_loss=losses))
     return build_report_data(results, make_metadata(AXES))
 
 
@@ -213,6 +213,24 @@ def test_cells_say_both_of_their_levels(figures: dict[str, RenderedFigure]) -> N
     marks = elements(figures["interactions"].inline, "mark")
     assert all(mark.get("data-other-axis") and mark.get("data-other-level") for mark in marks)
     assert any("beyond what both do alone" in (mark.get("data-text") or "") for mark in marks)
+
+
+def test_cells_without_a_number_have_no_data(tmp_path: Path) -> None:
+    results = make_results(tmp_path, AXES, seeds=4)
+    runs = results.runs
+    is_missing = (runs["norm"] == "batch") & (runs["regularizer"] == "l1")
+    data = build_report_data(replace(results, runs=runs[~is_missing]), make_metadata(AXES))
+    (spec,) = [spec for spec in list_figures(data) if spec.name == "interactions"]
+    (figure,) = draw_figures([spec])
+    marks = elements(figure.inline, "mark")
+    finite = data.interactions["effect"].notna()
+    assert len(marks) == int(finite.sum()) < 9 + 6 + 6
+    inks = {float(m.get("data-value") or ""): m.get("style") for m in marks}
+    lowest, highest = (inks[end] for end in (min(inks), max(inks)))
+    assert lowest != highest
+    for mark in marks:  # no change has the colour of no change, wherever a cell is missing
+        if mark.get("data-value") == "0.0":
+            assert "fill:var(--fig-heat-g)" in (mark.get("style") or "")
 
 
 def contrast(first: str, second: str) -> float:

@@ -255,11 +255,9 @@ def _draw_heat_map(
     # Text on a coloured cell turns round with the colours on dark paper.
     for text, value in zip(panel.texts, effects[np.isfinite(effects)], strict=False):
         text.set_color(_ink_on(value, scale))
-    places = [(a, b) for a, b in product(each.rows, each.columns) if (a, b) in each.cells]
     marks = [
-        _cell_mark(each.cells[place], each.effect(*place), design, names)
-        for place in places
-        if not math.isnan(each.effect(*place))
+        None if math.isnan(each.effect(*place)) else _cell_mark(each, place, design, names)
+        for place in product(each.rows, each.columns)
     ]
     attach(panel.collections[0], *marks)
     panel.collections[0].set_clip_on(False)
@@ -280,8 +278,9 @@ def _ink_on(effect: float, scale: HeatScale) -> str:
     return style.ON_LIGHT if style.is_light(colour) else style.ON_DARK
 
 
-def _cell_mark(row: dict[str, Any], effect: float, design: Design, names: Names) -> Mark:
+def _cell_mark(each: HeatMap, place: tuple[str, str], design: Design, names: Names) -> Mark:
     """The data of a cell: both levels, the change, its interval and what is beyond the sum."""
+    row, effect = each.cells[place], each.effect(*place)
     controls = (design.controls[row["axis_a"]], design.controls[row["axis_b"]])
     is_control = (row["level_a"], row["level_b"]) == controls
     change = "both controls" if is_control else describe_effect(row, design.scale)

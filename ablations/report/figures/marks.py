@@ -64,20 +64,23 @@ class Mark:
         return "".join(f' {name}="{escape(text)}"' for name, text in attributes.items() if text)
 
 
-_MARKS: WeakKeyDictionary[Artist, tuple[Mark, ...]] = WeakKeyDictionary()
+MarksById = Mapping[str, tuple[Artist, tuple[Mark | None, ...]]]
+"""Id of an artist's group in the SVG to the artist and its data."""
+
+_MARKS: WeakKeyDictionary[Artist, tuple[Mark | None, ...]] = WeakKeyDictionary()
 
 
-def attach(artist: Artist, *marks: Mark) -> None:
+def attach(artist: Artist, *marks: Mark | None) -> None:
     """Attach its data to an artist.
 
     A collection of several marks, such as the cells of a heat map, gets one for each element, in
-    the order in which they are drawn.
+    the order in which they are drawn; None for an element that shows nothing.
     """
     if marks:
         _MARKS[artist] = marks
 
 
-def marks_of(artist: Artist) -> tuple[Mark, ...]:
+def marks_of(artist: Artist) -> tuple[Mark | None, ...]:
     """The data of an artist; empty where it has none."""
     return _MARKS.get(artist, ())
 
@@ -97,7 +100,7 @@ def describe_effect(row: Mapping[str, Any], scale: Scale) -> str:
     return f"{bracket(*format_differences(numbers, scale))}, {seeds}"
 
 
-def number_marks(figure: Figure) -> dict[str, tuple[Artist, tuple[Mark, ...]]]:
+def number_marks(figure: Figure) -> MarksById:
     """Give each artist with data an id, which its group in the SVG has, and return them by it."""
     artists = [artist for artist in figure.findobj() if artist in _MARKS]
     by_id = {f"mark-{i}": (artist, _MARKS[artist]) for i, artist in enumerate(artists)}
@@ -110,19 +113,17 @@ _GROUP = re.compile(r'^( *)<g id="(mark-\d+)"([^>]*)>\n(.*?)^\1</g>\n', re.MULTI
 _ELEMENT = re.compile(r"<(path|use)((?: [\w:-]+=\"[^\"]*\")+)/>")
 
 
-def write_marks(
-    svg: str, figure: Figure, by_id: Mapping[str, tuple[Artist, tuple[Mark, ...]]]
-) -> str:
+def write_marks(svg: str, figure: Figure, by_id: MarksById) -> str:
     """Write the data of the marks of ``figure``, drawn at 72 dots an inch, into its SVG."""
     height = figure.bbox.height
 
     def fill_group(match: re.Match[str]) -> str:
         indent, name, attributes, body = match.groups()
         artist, marks = by_id[name]
-        if len(marks) == 1:
-            points = list(_place_points(artist, marks[0], height))
-            filled = marks[0].write_attributes(points)
-            return f"{indent}<g{filled}{attributes}>{_write_title(marks[0])}\n{body}{indent}</g>\n"
+        if len(marks) == 1 and (mark := marks[0]):
+            points = list(_place_points(artist, mark, height))
+            filled = mark.write_attributes(points)
+            return f"{indent}<g{filled}{attributes}>{_write_title(mark)}\n{body}{indent}</g>\n"
         rest = iter(marks)
         body = _ELEMENT.sub(lambda element: _fill_element(element, rest), body)
         return f"{indent}<g{attributes}>\n{body}{indent}</g>\n"
@@ -138,12 +139,13 @@ def _place_points(artist: Artist, mark: Mark, height: float) -> Iterator[tuple[f
             yield float(x), height - float(y), text
 
 
-def _fill_element(element: re.Match[str], marks: Iterator[Mark]) -> str:
+def _fill_element(element: re.Match[str], marks: Iterator[Mark | None]) -> str:
     tag, attributes = element.groups()
-    # The shape that `use` repeats, or a cell of a heat map without an effect.
-    if tag == "path" and (" id=" in attributes or "fill: none" in attributes):
+    if tag == "path" and " id=" in attributes:  # the shape that `use` repeats
         return element[0]
     mark = next(marks)
+    if mark is None:
+        return element[0]
     return f"<{tag}{mark.write_attributes()}{attributes}>{_write_title(mark)}</{tag}>"
 
 

@@ -100,6 +100,8 @@ class Measure:
     name: str
     scale: Scale
     is_higher_better: bool
+    band_text: str = ""
+    """What the equivalence band means, if it is not that of the table."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,12 @@ class Forest:
     def verdicts(self) -> tuple[tuple[str, str], ...]:
         """The verdicts that occur, with their CSS classes."""
         words = {row.style: row.verdict for row in self.rows}
+        words |= {
+            strip.style: strip.verdict
+            for row in self.rows
+            for name, strip in row.strips.items()
+            if name == "second"
+        }
         return tuple((words[style], style) for style in STYLES.values() if style in words)
 
     @property
@@ -244,7 +252,8 @@ def _draw_measure(
             count=format_count(int(row["seeds"]), "seed"),
             conditions=simple.get((row["axis"], row["level"]), []),
         )
-    return Measure(key, outcome, scale, design.higher_is_better), strips
+    band = f"within {format_margin(design.margin, design.scale)}"
+    return Measure(key, outcome, scale, design.higher_is_better, band), strips
 
 
 def _share_lines(sizes: Mapping[str, int]) -> dict[str, int]:

@@ -30,11 +30,10 @@ class Names:
         self, row: Mapping[str, Any], factors: Sequence[str], controls: Mapping[str, Any]
     ) -> str:
         """Name a configuration by its levels other than the controls."""
-        levels = [
-            describe_level(self.metadata, name, str(row[name]))
-            for name in factors
-            if row[name] != controls.get(name)
-        ]
+        changed = [name for name in factors if row[name] != controls.get(name)]
+        levels = [describe_level(self.metadata, name, str(row[name])) for name in changed]
+        if len(set(levels)) < len(levels):  # of two axes with one word it takes the axes to tell
+            levels = [self.full(name, row[name]) for name in changed]
         return " + ".join(levels) or CONTROL
 
 

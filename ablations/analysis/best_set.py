@@ -23,6 +23,7 @@ MOST_LEADS = 1_000_000_000
 """Flips times pairs of configurations that are computed: the bound on the time, a few seconds."""
 MOST_FLIPS = 2**15
 FEWEST_FLIPS = 400
+FEWEST_OTHERS = 100
 MOST_DEFLATED = 40
 """Largest leads of a configuration that are reduced to what they say of new data."""
 SAME_COST = 1.1
@@ -52,6 +53,8 @@ class BestTests:
         P of its difference from the one with the best mean, adjusted for all pairs.
     flips
         Sign flips that were counted.
+    others
+        Configurations that each was compared with.
     """
 
     merit: Floats
@@ -61,6 +64,7 @@ class BestTests:
     p: Floats
     p_first: Floats
     flips: int
+    others: int
 
     @property
     def order(self) -> Ints:
@@ -77,6 +81,9 @@ def compare_with_best(design: Design) -> BestTests:
     which the statistic is as large.  As Hsu's (1981) multiple comparisons with the best, but
     without his assumption of equal variances.
 
+    Of very many configurations the others are a random part of all (``draw_others``), the same
+    whatever the results are, so that p stays what it says.
+
     Where seeds share the rows of one table, each t is reduced to what it says of new data
     (``scope.deflation``); those of the flips are not.
     """
@@ -84,21 +91,26 @@ def compare_with_best(design: Design) -> BestTests:
     merit = complete.values * (-1 if design.higher_is_better else 1)
     tests = partial(BestTests, merit, complete.levels, complete.blocks, complete.left_out)
     if not merit.size:
-        return tests(np.zeros(0), np.zeros(0), 0)
+        return tests(np.zeros(0), np.zeros(0), 0, 0)
     # The same flips are drawn, whatever the order of the rows.
     order = fixed_order(merit - merit.mean(axis=0))
     first = int(np.argmin(merit.mean(axis=0)))
     most = flip_limit(merit.shape[1], design.alpha)
+    others = draw_others(complete.levels, most)
     signs = draw_signs(len(merit), most // 2, most.bit_length() - 1)
     factors = None
     if design.overlap or design.has_repeated_splits:
         factors = partial(deflation, design, blocks=complete.blocks[order])
-    p, p_first = compute_best_p(merit[order], signs, first, factors)
-    return tests(p, p_first, 2 * len(signs))
+    p, p_first = compute_best_p(merit[order], signs, first, factors, others)
+    return tests(p, p_first, 2 * len(signs), len(others))
 
 
 def compute_best_p(
-    merit: Floats, signs: Floats, first: int, factors: Callable[[Floats], Floats] | None = None
+    merit: Floats,
+    signs: Floats,
+    first: int,
+    factors: Callable[[Floats], Floats] | None = None,
+    others: Ints | None = None,
 ) -> tuple[Floats, Floats]:
     """Return ``p`` and ``p_first`` of ``BestTests``, by these flips and their opposites.
 
@@ -109,43 +121,59 @@ def compute_best_p(
     ----------
     factors
         Returns by which factors the t of differences, seeds x contrasts, are to be reduced.
+    others
+        The configurations that each is compared with; by default all.  ``p_first`` is multiplied by
+        the parts of this size that all consist of (Bonferroni).
     """
     n, k = merit.shape
+    others = np.arange(k) if others is None else others
+    rivals, n_parts = np.ascontiguousarray(merit[:, others]), k / len(others)
     if n < 2:
         return np.full(k, np.nan), np.full(k, np.nan)
     flipped = np.ascontiguousarray((signs @ merit).T)
-    sums = merit.sum(axis=0)
-    behind_first = np.zeros(k)
+    flipped_rivals = np.ascontiguousarray(flipped[others])
+    sums = rivals.sum(axis=0)
+    behind_first = _leads(merit - merit[:, [first]])
     largest = np.zeros(2 * len(signs))
     p = np.ones(k)
     for i in range(k):
-        differences = merit[:, [i]] - merit
+        differences = merit[:, [i]] - rivals
         norms = np.sqrt((differences**2).sum(axis=0))
-        scale = np.divide(1.0, norms, out=np.zeros(k), where=norms > 0)
+        scale = np.divide(1.0, norms, out=np.zeros(len(norms)), where=norms > 0)
         # sum d / sqrt(sum d^2) is a monotone function of t.
-        leads = (sums[i] - sums) * scale
+        leads = (merit[:, i].sum() - sums) * scale
         if factors is not None:
-            leads = _deflate_largest(leads, differences, first, factors)
-        behind_first[i] = leads[first]
-        flipped_leads = flipped[i] - flipped
+            leads = _deflate_largest(leads, differences, factors)
+        flipped_leads = flipped[i] - flipped_rivals
         flipped_leads *= scale[:, None]
         flips = np.concatenate([flipped_leads.max(axis=0), -flipped_leads.min(axis=0)])
         p[i] = (flips >= max(0.0, leads.max()) - ROUND_OFF).mean()
         np.maximum(largest, flips, out=largest)
+    if factors is not None:
+        behind_first = deflate(behind_first, n, factors(merit - merit[:, [first]]))
     largest.sort()
-    below = np.searchsorted(largest, behind_first - ROUND_OFF)
-    return p, np.where(np.arange(k) == first, np.nan, 1 - below / len(largest))
+    share = 1 - np.searchsorted(largest, behind_first - ROUND_OFF) / len(largest)
+    return p, np.where(np.arange(k) == first, np.nan, np.minimum(1.0, n_parts * share))
+
+
+def _leads(differences: Floats) -> Floats:
+    """Return ``sum d / sqrt(sum d^2)`` of each column, 0 where nothing differs."""
+    norms = np.sqrt((differences**2).sum(axis=0))
+    leads = np.zeros(len(norms))
+    np.divide(differences.sum(axis=0), norms, out=leads, where=norms > 0)
+    return leads
 
 
 def _deflate_largest(
-    leads: Floats, differences: Floats, first: int, factors: Callable[[Floats], Floats]
+    leads: Floats, differences: Floats, factors: Callable[[Floats], Floats]
 ) -> Floats:
-    """Reduce the lead over the first configuration and the largest ones; the others count as 0."""
+    """Reduce the largest leads; the others count as 0."""
     columns = np.argsort(-leads, kind="stable")[:MOST_DEFLATED]
-    columns = np.union1d(columns[leads[columns] > 0], [first])
+    columns = columns[leads[columns] > 0]
     deflated = np.zeros_like(leads)
-    share = factors(differences[:, columns])
-    deflated[columns] = deflate(leads[columns], len(differences), share)
+    if len(columns):
+        share = factors(differences[:, columns])
+        deflated[columns] = deflate(leads[columns], len(differences), share)
     return deflated
 
 
@@ -162,6 +190,16 @@ def flip_limit(configurations: int, alpha: float) -> int:
     """Return how many flips are counted at most: fewer of many configurations, to bound time."""
     fewest = max(FEWEST_FLIPS, int(min(np.ceil(16 / alpha), MOST_FLIPS)))
     return max(fewest, min(MOST_FLIPS, MOST_LEADS // max(configurations, 1) ** 2))
+
+
+def draw_others(levels: pd.DataFrame, flips: int) -> Ints:
+    """Draw the configurations that each is compared with: all, or as many as time allows."""
+    most = max(FEWEST_OTHERS, MOST_LEADS // (max(flips, 1) * max(len(levels), 1)))
+    if len(levels) <= most:
+        return np.arange(len(levels))
+    # By names, and not by rows: tables of the same runs give the same answer.
+    by_name = np.argsort(rank_rows(levels), kind="stable")
+    return np.sort(by_name[np.random.default_rng(0).permutation(len(levels))[:most]])
 
 
 def can_leave_out(design: Design, seeds: int) -> bool:
@@ -348,11 +386,12 @@ def _basis(tests: BestTests, design: Design) -> tuple[str, str]:
     """What was computed, and what that assumes."""
     block, n = design.unit, len(tests.merit)
     flips = f"all {tests.flips:,}" if tests.flips == 2**n else f"{tests.flips:,} random"
+    others = f"{tests.others:,} random" if tests.others < len(tests.levels) else "all"
     shared = ""
     if design.overlap or design.has_repeated_splits:
         shared = " reduced for the rows that blocks share"
     procedure = (
-        f"largest t of paired differences from all others{shared}, {flips} sign flips of the "
+        f"largest t of paired differences from {others} others{shared}, {flips} sign flips of the "
         f"blocks; left out where p is at most {design.verdict_level / 2:.3g}"
     )
     few = "" if can_leave_out(design, n) else f"{n} {block}s are too few to leave any out"

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import Design, best_configuration, best_set, ranking
-from ablations.analysis.best_set import compute_best_p, deflate
+from ablations.analysis.best_set import compute_best_p, deflate, draw_others
 from ablations.analysis.coding import Floats
 from ablations.analysis.inference import draw_signs
 
@@ -194,3 +194,20 @@ def test_rates_of_the_set_are_those_promised() -> None:
         assert verdicts["apart"].mean() <= 0.15
         assert abs(verdicts["first"].mean()) < 0.2
         assert verdicts["naive"].mean() < -0.15
+
+
+def test_of_thousands_each_is_compared_with_a_random_part_whatever_the_results() -> None:
+    """The part depends on names only, and a configuration that is surely worse is left out."""
+    random = np.random.default_rng(5)
+    merit = random.normal(size=(8, 3_000))
+    merit[:, 0] += 20
+    levels = pd.DataFrame({"width": np.arange(3_000)})
+    others = draw_others(levels, 400)
+    assert (len(others), len(set(others))) == (833, 833)
+    shuffled = levels.sample(frac=1, random_state=1)
+    assert set(shuffled["width"].iloc[draw_others(shuffled, 400)]) == set(others)
+    p, p_first = compute_best_p(merit, draw_signs(8, 2**7, 8), 1, others=others)
+    assert p[0] == 1 / 2**8
+    assert np.mean(p[1:] <= 0.025) < 0.05
+    assert p_first[0] <= 3_000 / 833 / 2**8
+    assert np.isnan(p_first[1])

@@ -30,7 +30,7 @@ from ablations.report.forest_scale import (
     choose_unit,
 )
 from ablations.report.formatting import NOTHING, format_count, format_margin, join_words
-from ablations.report.strengths import describe_level, row_id
+from ablations.report.strengths import describe_level, describe_within, row_id
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -276,7 +276,7 @@ def _fold(axis: str, rows: Sequence[ForestRow], most: int, data: ReportData) -> 
     words = next(iter(counts)) if len(counts) == 1 else words
     return ForestGroup(
         axis=axis,
-        control=describe_level(data.metadata, axis, data.design.controls[axis]),
+        control=describe_within(data.metadata, axis, data.design.controls[axis]),
         rows=tuple(row for i, row in enumerate(rows) if i in shown),
         folded=folded,
         fold=f"{format_count(len(folded), 'more level')}: {words}" if folded else "",

@@ -17,7 +17,7 @@ from ablations.analysis.interactions import UNKNOWN
 from ablations.report.forest_notes import NOT_COMPARED, describe_missing
 from ablations.report.forest_scale import Unit, Writer, choose_scale, choose_unit
 from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES, format_p, name_outcome
-from ablations.report.strengths import describe_level
+from ablations.report.strengths import describe_level, describe_within
 from ablations.results.answer import Chart, ChartRow
 from ablations.results.metadata import StudyMetadata
 
@@ -73,7 +73,7 @@ def outline_chart(
         rows=tuple(
             ChartRow(
                 axis=row["axis"],
-                control=describe_level(metadata, row["axis"], row["control"]),
+                control=describe_within(metadata, row["axis"], row["control"]),
                 name=describe_level(metadata, row["axis"], row["level"]),
                 verdict=row["verdict"] if row.get("pairs", 1) else NOT_COMPARED,
                 reversed_by=reversals.get((row["axis"], row["level"]), ""),

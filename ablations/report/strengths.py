@@ -24,6 +24,11 @@ def describe_level(metadata: StudyMetadata | None, axis: str, level: str) -> str
     return level
 
 
+def describe_within(metadata: StudyMetadata | None, axis: str, level: str) -> str:
+    """Write a level where the axis is named beside it: ``0.01``."""
+    return describe_level(metadata, axis, level).removeprefix(f"{axis} ")
+
+
 def row_id(axis: str, level: str) -> str:
     """Return the id of a level's row in the forest plot, for links to it."""
     return f"row-{_slug(axis)}-{_slug(level)}"

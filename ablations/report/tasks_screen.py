@@ -22,7 +22,7 @@ from ablations.report.forest_scale import (
 )
 from ablations.report.formatting import NOTHING, format_count, format_margin
 from ablations.report.headline import Badge, FirstScreen
-from ablations.report.strengths import describe_level, row_id
+from ablations.report.strengths import describe_level, describe_within, row_id
 from ablations.report.texts import Caveat
 
 Row = Mapping[str, Any]
@@ -71,7 +71,7 @@ def build_tasks_forest(data: TasksData) -> Forest | None:
         here = points.get((row["axis"], row["level"]), [])
         strip = _draw_strip(row, here, data, scale, writer, unit)
         groups.setdefault(row["axis"], []).append(_build_row(row, strip, data))
-    controls = {row["axis"]: describe_level(metadata, row["axis"], row["control"]) for row in rows}
+    controls = {row["axis"]: describe_within(metadata, row["axis"], row["control"]) for row in rows}
     return Forest(
         measures=(Measure("outcome", data.outcome, scale, data.is_higher_better),),
         groups=tuple(

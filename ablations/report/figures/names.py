@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ablations.report.strengths import describe_level
+from ablations.report.strengths import describe_level, describe_within
 from ablations.results.metadata import StudyMetadata
 
 CONTROL = "control"
@@ -20,7 +20,7 @@ class Names:
 
     def short(self, axis: str, level: object) -> str:
         """Name a level where its axis is known: ``dropout (p 0.5)``, ``24``."""
-        return describe_level(self.metadata, axis, str(level)).removeprefix(f"{axis} ")
+        return describe_within(self.metadata, axis, str(level))
 
     def full(self, axis: str, level: object) -> str:
         """Name a level with its axis: ``regularizer dropout (p 0.5)``, ``batch_size 24``."""

@@ -170,7 +170,13 @@ def _draft_keep(subject: Subject, hurting: Sequence[Finding]) -> Draft:
     if n == 1:
         reason = f"{name} hurts ({subject.size(worst.row)})"
         return draft("keep", subject.evidence(worst), {"reason": reason, "name": ""})
-    reason = f"none of {n} changes surely helps" if len(hurting) < n else f"all {n} changes hurt"
+    reason = (
+        f"none of {n} changes surely helps"
+        if len(hurting) < n
+        else "both changes hurt"
+        if n == 2
+        else f"all {n} changes hurt"
+    )
     facts = {
         "reason": reason,
         "name": name,

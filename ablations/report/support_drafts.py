@@ -210,6 +210,7 @@ def _draft_open(subject: Subject) -> Draft | None:
         "n": len(names),
         "first": names[0],
         "more": subject.more_seeds(ordered[0]),
+        "needs_rows": all(each.row.get("needs_rows", False) for each in undecided),
     }
     hidden = {"names": [names[0], f"{len(names) - 1} more"]}
     shorter = [hidden] if len(names) > 1 else []

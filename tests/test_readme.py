@@ -10,6 +10,7 @@ import sys
 import tomllib
 import types
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from sklearn.datasets import load_wine
@@ -65,7 +66,9 @@ def test_every_other_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_study_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (text,) = blocks("toml")
+    text, question = blocks("toml")
+    Path("asking.toml").write_text(f"{text}\n{dedent(question)}")
+    assert Study.from_toml("asking.toml").question is not None
     assert tomllib.loads(text)["task"] == "digits"
     Path("mine.toml").write_text(text)
     done = CliRunner().invoke(app, ["run", "mine.toml"])
@@ -177,9 +180,7 @@ def test_several_data_sets_train_in_one_study(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "several.toml").write_text(OWN["several.toml"])
-    table = load_wine(as_frame=True)
-    frame = table.frame.drop(columns="target").assign(grower=table.target_names[table.target])
-    frame.to_csv("wine.csv", index=False)
+    load_wine(as_frame=True).frame.to_csv("wine.csv", index=False)
     words = ["run", "several.toml", "--seeds", "1", "--epochs", "1", "--no-report"]
     outcome = CliRunner().invoke(app, words)
     assert outcome.exit_code == 0, outcome.output

@@ -73,9 +73,9 @@ def test_a_norm_with_a_large_share_is_a_caution() -> None:
     study = Study(task="notebook", epochs=5, axes=axes)
     (sentence,) = describe_lagging_statistics(study)
     assert sentence == (
-        "norm batch: 5 steps leave 59 % of the start values in its running statistics, so that "
-        "its losses in evaluation mode are those of a network whose statistics have not caught "
-        'up; train longer, or give momentum or statistics = "training rows".'
+        "norm batch: 5 steps leave 59 % of the start values in its running statistics. Its "
+        "losses in evaluation mode are those of a network whose statistics have not caught "
+        'up: train longer, or give momentum or statistics = "training rows".'
     )
     metadata = study_metadata(study)
     assert sentence in metadata.cautions

@@ -46,7 +46,11 @@ class MeanEffects:
         if self.posterior is None:
             return mean_intervals(self.d, scale, self.confidence)
         bounds = self.posterior.interval(self.confidence)
-        return effect_columns(self.posterior.mean, *bounds, scale)
+        # One block has no posterior, and still a difference.
+        mean = np.where(
+            np.isfinite(self.posterior.mean), self.posterior.mean, mean_and_sd(self.d)[0]
+        )
+        return effect_columns(mean, *bounds, scale)
 
     def p(self) -> Floats:
         """Return the p of each contrast alone."""

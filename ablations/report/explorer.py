@@ -49,13 +49,14 @@ _SUMMARY = ("mean", "low", "high", "metric", "metric_low", "metric_high", "secon
 @dataclass(frozen=True)
 class Explorer:
     """The names of the explorer's axes and of its two numbers (the second one empty where no run
-    has it), whether it has run times and whether these were timed alone, how its curves are given,
-    and its data as JSON.
+    has it), whether any run has the first one, whether it has run times and whether these were
+    timed alone, how its curves are given, and its data as JSON.
     """
 
     axes: tuple[str, ...]
     outcome: str
     second: str
+    has_outcome: bool
     has_seconds: bool
     timed: bool
     curves: str
@@ -91,7 +92,9 @@ def build_explorer(data: ReportData) -> Explorer:
     text = json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     second = data.name(data.second) if content["second"] else ""
     has_seconds = bool(data.configurations["seconds"].notna().any())
-    return Explorer(tuple(axes), data.outcome, second, has_seconds, data.timed, kind, text)
+    has_outcome = bool(data.configurations["mean"].notna().any())
+    numbers = data.outcome, second, has_outcome, has_seconds, data.timed
+    return Explorer(tuple(axes), *numbers, kind, text)
 
 
 def _describe_second(data: ReportData) -> dict[str, object] | None:

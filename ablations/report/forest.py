@@ -44,6 +44,10 @@ FEWEST_FOLDED = 3
 """Rows from which on folding saves room."""
 
 
+CONTRAST, AVERAGE = "at each level against its control", ", averaged over all other settings"
+"""What the changes of a forest are of."""
+
+
 @dataclass(frozen=True)
 class ForestRow:
     """One level: its name with its strength, its strips by measure, what a run costs, and notes."""
@@ -115,7 +119,7 @@ class Forest:
     """Heading of the costs; empty where nothing is known of them."""
     band_text: str
     """What the equivalence band means."""
-    scope: str = "at each level against its control"
+    scope: str = CONTRAST
     """What the changes are of."""
     points_text: str = ""
     """What the dots beside those of the levels are."""
@@ -199,6 +203,7 @@ def build_forest(data: ReportData) -> Forest | None:
         unit=unit,
         cost_heading="run cost" if costs else "",
         band_text=f"within {format_margin(data.design.margin, data.design.scale)}",
+        scope=CONTRAST + (AVERAGE if (data.effects["cells"] > 1).any() else ""),
     )
 
 

@@ -151,7 +151,11 @@ def _write_interval(writer: Writer, low: float, high: float, unit: Unit) -> str:
 
 
 def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
-    """Yield the lines of a forest plot-table, none wider than ``width`` characters."""
+    """Yield the lines of a forest plot-table, none wider than ``width`` characters; no rows, no
+    lines.
+    """
+    if not chart.rows:
+        return
     first = 0 if width >= WIDE else 1  # in a short line the glyphs say the verdicts
     headings = ("verdict", "change", "95 % interval", "adj. p")[first:]
     rows = [(row.verdict, row.change, row.interval, row.p)[first:] for row in chart.rows]

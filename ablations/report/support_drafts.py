@@ -303,7 +303,7 @@ def describe_cost(subject: Subject, row: pd.Series) -> str:
     ratio = row["seconds"] / control
     if abs(ratio - 1) < SAME_COST:
         return f"{text}, as long as the control's"
-    return f"{text}, {ratio:.3g} times the control's"
+    return f"{text}, {ratio:.2g} times the control's"
 
 
 def _draft_unlearned(subject: Subject) -> Draft:

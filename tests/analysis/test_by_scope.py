@@ -171,3 +171,10 @@ def test_a_person_s_task_that_splits_one_table_is_known_by_its_rows() -> None:
     assert metadata.judging is not None
     assert metadata.judging.overlap == pytest.approx(10 / 30)
     assert describe_scope(Study(task=FreshRows(), epochs=1, seeds=2)) == "generator"
+
+
+def test_one_seed_has_a_difference_and_no_interval() -> None:
+    runs = pd.DataFrame({"norm": ["none", "layer"], "seed": 0, "val_loss": [0.2, 0.1]})
+    row = main_effects(Design(runs, ("norm",), {"norm": "none"}, overlap=OVERLAP)).iloc[0]
+    assert row["effect"] == pytest.approx(np.log(0.5))
+    assert np.isnan(row[["low", "high", "p"]].astype(float)).all()

@@ -182,7 +182,9 @@ def format_plain_p(p: float) -> str:
 
 def format_share(value: float, form: str) -> str:
     """Write a share in the given format; a missing one is a dash."""
-    return NOTHING if math.isnan(value) else format(value, form)
+    if math.isnan(value):
+        return NOTHING
+    return format(value, form).replace("-", MINUS).replace("%", f"{NARROW}%")
 
 
 def format_count(n: int, noun: str) -> str:

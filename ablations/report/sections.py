@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ablations.report.figures.gallery import RenderedFigure
@@ -86,10 +86,17 @@ def fill_page(
         .get_template(TEMPLATE)
         .render(
             **optional | content,
-            screen=screen,
+            screen=_link_badges(screen, content.get("cautions", ())),
             theme=theme_declarations(),
             sections=outline.list_open(present),
             evidence=outline.list_folded(present),
             figures=figures,
         )
     )
+
+
+def _link_badges(screen: FirstScreen, cautions: Sequence[str]) -> FirstScreen:
+    """Let each badge lead to the caution that it stands for, where the page has that."""
+    ids = {text: f"#caution-{i}" for i, text in enumerate(cautions, start=1)}
+    badges = (replace(badge, href=ids.get(badge.title, badge.href)) for badge in screen.badges)
+    return replace(screen, badges=tuple(badges))

@@ -203,6 +203,9 @@ _SHORTER = [
         (r"(?<=\d) (?=[MLCQz]\d|z|[LCQ]-)", ""),
         (r"<g>\s*</g>\s*", ""),
         (r"<g>\n(<(?:path|text)[^\n]*)\n</g>", r"\1"),
+        (r"(stroke:var\(--fig-grid\);stroke-width:[\d.]+);stroke-linecap:round", r"\1"),
+        (r";stroke-linejoin:miter;stroke-linecap:square", ""),
+        (r">\n<", "><"),
     )
 ]
 """What an SVG on a page does without: fonts, which it takes from the page, and white space."""

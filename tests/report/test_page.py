@@ -184,6 +184,11 @@ def test_badges_say_in_two_words_what_tempers_the_answer(tmp_path: Path) -> None
     badges = page.words[: page.words.index("against none")].split("\n")
     for badge in ("noise targets", "too few seeds", "diverged runs"):
         assert badge in badges
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    links = [href for each in page.attributes("a") if (href := each["href"] or "")]
+    cautions = [href for href in links if href.startswith("#caution-")]
+    assert len(cautions) >= 2
+    assert {href.removeprefix("#") for href in cautions} <= ids
 
 
 def test_the_page_makes_no_request(usual: tuple[StoredResults, Page]) -> None:

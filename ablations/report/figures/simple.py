@@ -137,8 +137,12 @@ def simple_effects(
             panel.set_xlim(low, high)
             texts = [_write(effect, unit) for effect in rows["effect"]]
             _draw_rows(panel, rows.reset_index().to_dict("records"), texts, design, names)
-            label_rows(panel, [names.full(condition, place) for place in places], width=34)
-            panel.set_title(style.wrap_name(names.full(axis, level), 30), loc="left")
+            wide = not canvas.is_narrow
+            write = names.full if wide else names.short
+            label_rows(panel, [write(condition, x) for x in places], width=34 if wide else 18)
+            panel.set_title(
+                style.wrap_name(names.full(axis, level), 30 if wide else 20), loc="left"
+            )
             if unit:
                 set_ratio_scale(panel, low, high, most=4 if columns > 1 else 5, unit=unit)
             else:

@@ -47,7 +47,7 @@ const number = value => {
   if (size !== 0 && (size < 1e-4 || size >= 1e6)) return minus(value.toExponential(3));
   return minus(size >= 1e4 ? Math.round(value).toLocaleString("en") : value.toPrecision(4));
 };
-const brief = value => minus(Math.abs(value) !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? Number(value.toPrecision(3)).toExponential() : String(Number(value.toPrecision(3))));
+const brief = (value, digits = 3) => minus(Math.abs(value) !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? Number(value.toPrecision(digits)).toExponential() : String(Number(value.toPrecision(digits))));
 const count = (n, noun) => `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
 const interval = (low, high) => Number.isFinite(low) ? `${number(low)} to ${number(high)}` : "–";
 // A change and the ends of its interval in one unit, as the tables write them: percent, or ratios
@@ -188,13 +188,19 @@ function recall() {
   showAll();
 }
 
+// Five digits, and never beyond the number itself: the end of an axis stays selected.
+function roundOutward(value, isLow) {
+  const unit = 10 ** (Math.floor(Math.log10(Math.abs(value))) - 4), steps = value / unit;
+  return Number(((isLow ? Math.floor(steps + 1e-6) : Math.ceil(steps - 1e-6)) * unit).toPrecision(6));
+}
+
 // A brush over everything is none.
 function setFilter(axis, filter) {
   if (axis.kind === "levels") axis.filter = filter === null || filter.size === 0 || filter.size === axis.order.length ? null : filter;
   else if (filter === null) axis.filter = null;
   else {
     // Rounded, so that the address gives the same lines again.
-    const [low, high] = filter.map(end => Number.isFinite(end) ? Number(end.toPrecision(5)) : end);
+    const [low, high] = filter.map((end, i) => Number.isFinite(end) && end !== 0 ? roundOutward(end, i === 0) : end);
     axis.filter = low <= axis.low && high >= axis.high ? null : [low <= axis.low ? -Infinity : low, high >= axis.high ? Infinity : high];
   }
 }
@@ -358,8 +364,9 @@ function placeAxis(axis, i) {
       option.firstChild.textContent = shorten(axis.labels[axis.order[slot]], stacked ? (alternate ? 2 : 1) * every * step - 10 : frame.gap - 28);
     });
   } else {
-    const ticks = chooseTicks(axis, frame.length, stacked ? 56 : 34).map(value => {
-      const tick = node("span", {}, brief(value));
+    const values = chooseTicks(axis, frame.length, stacked ? 56 : 34), texts = labelTicks(values);
+    const ticks = values.map((value, i) => {
+      const tick = node("span", {}, texts[i]);
       place(tick, axis.place(value) * frame.length, 0);
       return tick;
     });
@@ -367,6 +374,14 @@ function placeAxis(axis, i) {
     axis.parts.ticks.replaceChildren(...ticks);
     if (axis.role === "outcome") { plot.parentElement.style.setProperty("--best", shades()[0]); plot.parentElement.style.setProperty("--worst", shades().at(-1)); strip.style.setProperty("--shades", `linear-gradient(to ${stacked ? "right" : "bottom"}, ${shades().join(", ")})`); }
     showBrush(axis);
+  }
+}
+
+// As many digits as the ticks of an axis need to differ.
+function labelTicks(values) {
+  for (let digits = 3; digits < 8; digits++) {
+    const texts = values.map(value => brief(value, digits));
+    if (new Set(texts).size === texts.length || digits === 7) return texts;
   }
 }
 
@@ -756,7 +771,8 @@ function chart(series, note) {
   const x = epoch => left + (epoch - first) / Math.max(last - first, 1) * (W - left - right), y = value => top + (f(high) - f(value)) / range * (H - top - bottom);
   const picture = shape("svg", { viewBox: `0 0 ${W} ${H}`, class: "chart", role: "img", "aria-label": `Validation loss by epoch, ${note}: from ${number(high)} at most to ${number(low)} at least` });
   const axis = { low, high, isLog, place: value => (f(high) - f(value)) / range };
-  for (const value of chooseTicks(axis, H - top - bottom, 24)) picture.append(shape("line", { x1: left, x2: W - right, y1: y(value), y2: y(value), class: "grid" }), shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, brief(value)));
+  const values = chooseTicks(axis, H - top - bottom, 24), texts = labelTicks(values);
+  for (const [i, value] of values.entries()) picture.append(shape("line", { x1: left, x2: W - right, y1: y(value), y2: y(value), class: "grid" }), shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, texts[i]));
   for (const [epoch, anchor] of [[first, "start"], [last, "end"]]) picture.append(shape("text", { x: x(epoch), y: H - 8, "text-anchor": anchor }, `epoch ${epoch}`));
   picture.append(shape("text", { x: (left + W - right) / 2, y: H - 8, "text-anchor": "middle" }, "validation loss"));
   const path = line => [...line].map((value, e) => Number.isFinite(value) ? `${x(data.epochs[e]).toFixed(1)},${y(value).toFixed(1)}` : "").filter(Boolean).join(" ");

@@ -340,13 +340,13 @@ function saveFile(name, content, type) {
     bar.append(make("div", { role: "group", "aria-label": key === "unit" ? "Unit of changes" : "Changes of" }, ...buttons));
     pageState.restore(show);
   }
+  if (bar.hasChildNodes()) bar.prepend(make("span", {}, "In the table:"));
   if (bar.hasChildNodes()) (hint ?? document.querySelector("header, main")).after(bar);
 }
 
 // Marks: values on hover, focus and touch; one level highlighted in all figures; the legend hides.
 const readMarks = (() => {
   const NEAR = 14, MOST = 6;
-  const GROUPS = ".picture, table, svg";
   // A level is written axis:level; a cell of a heat map has two of them.
   const keysOf = ({ dataset: { axis, level, otherAxis, otherLevel } }) => [[axis, level], [otherAxis, otherLevel]].filter(pair => pair[0] && pair[1] !== undefined).map(pair => pair.join(":"));
   const keyOf = node => keysOf(node)[0] ?? "";
@@ -469,7 +469,8 @@ const readMarks = (() => {
     if (node) {
       const release = make("button", { type: "button", "aria-label": "Stop highlighting" }, "×");
       release.addEventListener("click", () => pin(""));
-      chip.append(make("span", {}, "Highlighted: ", make("b", {}, node.dataset.level), ` (${node.dataset.axis})`), " ", release);
+      const { axis, level, otherAxis, otherLevel } = node.dataset, [shownAxis, shownLevel] = keyOf(node) === key ? [axis, level] : [otherAxis, otherLevel];
+      chip.append(make("span", {}, "Highlighted: ", make("b", {}, shownLevel), ` (${shownAxis})`), " ", release);
     }
     highlight();
   }
@@ -500,7 +501,7 @@ const readMarks = (() => {
 
   // One tab stop a figure, and arrow keys within it.
   const stops = group => [...group.querySelectorAll(".mark, .legend-entry[role]")].filter(isVisible);
-  const groupOf = node => node.closest(GROUPS);
+  const groupOf = node => node.closest(".picture") ?? node.closest("table") ?? node.closest("svg");
 
   function prepare(group) {
     const picture = group.matches(".picture") ? group : group.closest(".picture");

@@ -96,4 +96,6 @@ def test_no_level_of_the_shipped_data_sets_helps_everywhere(tmp_path: Path) -> N
     assert set(table["verdict"]) == {"not enough evidence"}  # of five data sets
     assert (table["helps"] < 5).all()
     assert (tmp_path / "report-of-wine.html").exists()
-    assert "With 5 data sets no verdict" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "5 data sets cannot tell of others like them" in (tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )

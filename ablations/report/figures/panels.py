@@ -114,6 +114,8 @@ def add_head(figure: Figure, text: str, canvas: Canvas = WIDE, **style: Any) -> 
 
 def add_key(figure: Figure, handles: Sequence[Artist], canvas: Canvas = WIDE) -> Legend:
     """Explain marks in a line above all panels, or in as many lines as it needs."""
+    for handle in handles:
+        handle.set_label(wrap_name(str(handle.get_label()), 26 if canvas.is_narrow else 60))
     widths = [measure_text(str(handle.get_label()), _KEY_SIZE) for handle in handles]
     room, sign = canvas.width - 2 * PAD, 0.62
     n = next(

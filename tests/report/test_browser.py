@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import pytest
 
@@ -171,12 +172,18 @@ PAGES |= {str(path): lambda _, path=path: path for path in list_reports()}  # ty
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    paths: dict[str, Path] = {}
+    """Write each page once, whichever worker of pytest needs it first."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base) / "pages"
 
     def page(name: str) -> Path:
-        if name not in paths:
-            paths[name] = PAGES[name](tmp_path_factory.mktemp(name))
-        return paths[name]
+        folder = root / re.sub(r"\W+", "-", name)
+        folder.mkdir(parents=True, exist_ok=True)
+        address = folder / "address.txt"
+        with filelock.FileLock(folder / "lock"):
+            if not address.exists():
+                address.write_text(str(PAGES[name](folder)))
+        return Path(address.read_text())
 
     return page
 
@@ -223,7 +230,10 @@ def test_axe_finds_nothing_and_every_mark_can_be_seen(
             open_folds(page)
             if page.locator("#explorer-rows button").count():
                 page.locator("#explorer-rows button").first.click()
-            assert list_violations(page) == [], scheme
+            # Of what axe looks for, a scheme changes the colours only.
+            assert (
+                list_violations(page, only=(("color-contrast",) if scheme == "dark" else ())) == []
+            )
             contrasts = measure_contrasts(page)
             assert {text: value for text, value in contrasts.items() if value < 3} == {}, scheme
 

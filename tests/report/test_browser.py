@@ -37,7 +37,7 @@ from .studies import (
     with_metrics,
 )
 
-WIDTHS = (360, 390, 520, 700, 701, 900, 1024, 1199, 1200, 1440, 1920)
+WIDTHS = (360, 520, 700, 701, 1024, 1199, 1200, 1920)
 EVIL = "<script>alert(1)</script>"
 
 pytestmark = IN_BROWSER

@@ -169,16 +169,12 @@ def _draft_keep(subject: Subject, hurting: Sequence[Finding]) -> Draft:
     name = subject.short_name(worst)
     if n == 1:
         reason = f"{name} hurts ({subject.size(worst.row)})"
-        return draft("keep", subject.evidence(worst), {"reason": reason, "name": ""})
-    reason = (
-        f"none of {n} changes surely helps"
-        if len(hurting) < n
-        else "both changes hurt"
-        if n == 2
-        else f"all {n} changes hurt"
-    )
+        return draft("keep", subject.evidence(worst), {"reason": reason, "name": "", "degree": ""})
+    every = "both" if n == 2 else f"all {n:,}"
+    all_hurt = len(hurting) == n
     facts = {
-        "reason": reason,
+        "reason": f"{every} changes hurt" if all_hurt else f"none of {n:,} changes surely helps",
+        "degree": "more" if all_hurt and n == 2 else "most",
         "name": name,
         "size": subject.size(worst.row),
         "scope": subject.scope(worst),

@@ -81,7 +81,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
         moderated=[
             *names[:_MOST_NAMES],
-            *([f"So do {len(names) - _MOST_NAMES} more"] * (len(names) > _MOST_NAMES)),
+            *_count_more(len(names) - _MOST_NAMES),
         ],
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
         intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
@@ -103,6 +103,10 @@ def describe_look(design: Design) -> str:
         confidence=format_level(design.confidence),
         remaining=format_level(TOTAL - design.ledger[-1].spent),
     )
+
+
+def _count_more(n: int) -> list[str]:
+    return [f"So {'does' if n == 1 else 'do'} that of {n:,} more"] if n > 0 else []
 
 
 def _describe_confounding(compared: pd.DataFrame) -> list[str]:

@@ -168,9 +168,9 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
     room = width - sum(widths) - len(GAP) * (len(widths) + 1)
     strip_width = min(max(room - name_width, FEWEST_STRIP), MOST_STRIP)
     name_width = min(name_width, room - strip_width)
-    left = name_width + len(GAP) + strip_width
+    plot_end = name_width + len(GAP) + strip_width
     yield Text(f"Change of {chart.outcome}, each level against its control", style="bold")
-    yield Text(_justify("", left) + _join_numbers(headings, widths), style="dim")
+    yield Text(_justify("", plot_end) + _join_numbers(headings, widths), style="dim")
     axis = ""
     for row, texts in zip(chart.rows, rows, strict=True):
         if row.axis != axis:
@@ -239,21 +239,21 @@ def _draw_strip(chart: Chart, row: ChartRow, width: int) -> Text:
     return strip
 
 
-def _draw_scale(chart: Chart, left: int, width: int) -> Iterator[Text]:
+def _draw_scale(chart: Chart, indent: int, width: int) -> Iterator[Text]:
     """Draw the ticks, their texts as far as these do not touch, and where it is better."""
-    line, texts = ["─"] * width, [" "] * (left + width + 12)
+    line, texts = ["─"] * width, [" "] * (indent + width + 12)
     ticks = sorted(chart.ticks, key=lambda tick: abs(tick[0] - chart.zero))
     for at, text in ticks:
         column = _column(at, width)
-        start = max(left + column - len(text) // 2, 0)
+        start = max(indent + column - len(text) // 2, 0)
         if not "".join(texts[max(start - 2, 0) : start + len(text) + 2]).strip():
             texts[start : start + len(text)] = text
             line[column] = "┴"
-    yield Text(" " * left + "".join(line), style="dim")
+    yield Text(" " * indent + "".join(line), style="dim")
     yield Text("".join(texts).rstrip(), style="dim")
     sides = ("worse", "better") if chart.is_higher_better else ("better", "worse")
     room = width - sum(map(len, sides)) - 4
-    yield Text(f"{' ' * left}◀ {sides[0]}{' ' * max(room, 1)}{sides[1]} ▶")
+    yield Text(f"{' ' * indent}◀ {sides[0]}{' ' * max(room, 1)}{sides[1]} ▶")
 
 
 def _column(at: float, width: int) -> int:

@@ -136,11 +136,6 @@ def format_relatives(values: Sequence[float], *, is_log: bool) -> list[str]:
     return format_fractions([math.expm1(value) if is_log else value for value in values])
 
 
-def format_relative(value: float, *, is_log: bool) -> str:
-    """Write an effect that data sets share: a log ratio, or a share of a typical size."""
-    return format_relatives([value], is_log=is_log)[0]
-
-
 def format_margin(bound: float, scale: Scale) -> str:
     """Write the equivalence margin: ``±2 %``, or in the loss's own unit."""
     return f"±{100 * bound:g}{NARROW}%" if scale == "log" else f"±{format_number(bound)}"

@@ -125,10 +125,10 @@ def _describe_range(levels: Sequence[str], all_levels: Sequence[str]) -> str:
     order = sorted(all_levels, key=float)
     if len(levels) == 1:
         return levels[0]
-    size, chosen = len(levels), set(levels)
-    if chosen == set(order[:size]):
+    size, subset = len(levels), set(levels)
+    if subset == set(order[:size]):
         return f"of {order[size - 1]} and less"
-    if chosen == set(order[-size:]):
+    if subset == set(order[-size:]):
         return f"of {order[-size]} and more"
     return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,10 @@ import pytest
 from ablations.report.data import build_report_data
 from ablations.report.page import render_page
 
-from .browsers import CHROMIUM, IN_BROWSER, QUIET, Opened
+from .browsers import IN_BROWSER, Opened
 from .studies import NOTEBOOK, make_metadata, make_results
 
 pytestmark = IN_BROWSER
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

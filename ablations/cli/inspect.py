@@ -83,14 +83,12 @@ def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = 
     """Write the report of a folder anew, or report-X.html by outcome X."""
     from ablations.execution.trust import load
     from ablations.report.page import write_report
-    from ablations.report.render import print_answer
 
     results = load(folder, trust=trust)
     metadata = results.metadata_for(outcome) if outcome else results.require_metadata()
     is_other = metadata.outcome != results.outcome_column()
-    page, answer = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
-    print_answer(answer)
-    print(f"\n{page}")
+    page, _ = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
+    print(page)
 
 
 @command

@@ -91,7 +91,7 @@ def test_report_writes_the_page_anew() -> None:
     ablations("run", study(QUICK), "--no-report", "--out", "r")
     result = ablations("report", "r")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1] == "r/report.html"
+    assert result.stdout.strip() == "r/report.html"
     assert Path("r/report.html").exists()
 
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from ablations.core.errors import RequestError
 from ablations.core.files import digest, write_bytes
+from ablations.core.parquet import read_parquet
 
 SCHEMA = 2  # version of the tables' layout, written into every shard
 NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
@@ -111,7 +112,7 @@ def _read_shard(path: Path, columns: list[str] | None) -> Shard:
         message = "was changed since it was written: its content is not what its name says"
         raise BrokenShardError(message)
     try:
-        table = pq.read_table(pa.BufferReader(content), columns=columns)
+        table = read_parquet(content, columns)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BrokenShardError(f"not a readable Parquet file: {error}") from None
     metadata = table.schema.metadata or {}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ablations.core.errors import RequestError
+from ablations.core.parquet import read_parquet
 from ablations.tasks.tabular.delimited import ROW_NAMES
 from ablations.tasks.tabular.texts import MAX_EXACT
 
@@ -22,7 +21,7 @@ _SECOND = pd.Timedelta(seconds=1)
 def read_columns(content: bytes, path: str) -> tuple[dict[str, pa.ChunkedArray], set[str]]:
     """Return the columns of a Parquet file by name, and which of them are the index of pandas."""
     try:
-        table = pq.read_table(io.BytesIO(content))
+        table = read_parquet(content)
     except (pa.ArrowException, ValueError, TypeError, KeyError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RequestError(f"not a Parquet file: {reason}", source=path) from None

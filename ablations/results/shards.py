@@ -4,6 +4,10 @@ The name of a shard is ``<session>-<digest of its bytes>.parquet``.  The session
 the command that wrote it, so that names sort in the order of writing; the digest detects a changed
 byte.  A shard is never changed: it is written under a temporary name, synced and renamed, so that
 a reader sees complete files only.
+
+Runs and their curves are one parcel: the shard of the runs is written last and names that of the
+curves, so that it commits both.  A shard of curves that no shard of runs names is not there, and
+neither is a shard of runs whose curves are missing.  In version 2 the two were independent.
 """
 
 from __future__ import annotations
@@ -20,9 +24,10 @@ from ablations.core.errors import RequestError
 from ablations.core.files import digest, write_bytes
 from ablations.core.parquet import read_parquet
 
-SCHEMA = 2  # version of the tables' layout, written into every shard
+SCHEMA = 3  # version of the tables' layout, written into every shard
+_READABLE = {b"2": 2, b"3": 3}
 NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
-_VERSION, _TABLE = b"ablations.schema", b"ablations.table"
+_VERSION, _TABLE, _CURVES = b"ablations.schema", b"ablations.table", b"ablations.curves"
 _ATTEMPTS = 100
 
 
@@ -32,19 +37,40 @@ class BrokenShardError(Exception):
 
 @dataclass(frozen=True)
 class Shard:
-    """The content of a shard, and the session that wrote it."""
+    """The content of a shard, and where it comes from.
 
+    Attributes
+    ----------
+    name, session
+        Of the file, and of the command that wrote it.
+    table
+        The rows.
+    curves
+        The name of the shard of curves that a shard of runs commits, "" if its runs have none; None
+        in version 2, where neither table knows of the other.
+    """
+
+    name: str
     session: int
     table: pa.Table
+    curves: str | None = ""
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether a shard of runs names its shard of curves, and the other way round."""
+        return self.curves is not None
 
 
 Scan = tuple[list[Shard], list[tuple[Path, str]]]
 """Shards, and the files that are none with the reason."""
 
 
-def write(folder: Path, content: pa.Table, session: int) -> Path:
-    """Add a shard to the folder of a table; the same content twice is one file."""
-    metadata = {_VERSION: str(SCHEMA), _TABLE: folder.name}
+def write(folder: Path, content: pa.Table, session: int, curves: str = "") -> Path:
+    """Add a shard to the folder of a table; the same content twice is one file.
+
+    ``curves`` is the name of the shard of curves that a shard of runs commits.
+    """
+    metadata = {_VERSION: str(SCHEMA), _TABLE: folder.name, _CURVES: curves}
     sink = pa.BufferOutputStream()
     pq.write_table(content.replace_schema_metadata(metadata), sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
@@ -116,10 +142,10 @@ def _read_shard(path: Path, columns: list[str] | None) -> Shard:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BrokenShardError(f"not a readable Parquet file: {error}") from None
     metadata = table.schema.metadata or {}
-    version = metadata.get(_VERSION)
-    if version != str(SCHEMA).encode():
-        text = "no version" if version is None else f"version {version.decode(errors='replace')}"
-        raise BrokenShardError(f"expected a table of schema version {SCHEMA}, found {text}")
+    text = metadata.get(_VERSION)
+    if (version := _READABLE.get(text or b"")) is None:
+        other = "no version" if text is None else f"version {text.decode(errors='replace')}"
+        raise BrokenShardError(f"expected a table of schema version {SCHEMA}, found {other}")
     if not name:
         message = "its name does not say its content, so it is no shard of this folder"
         raise BrokenShardError(message)
@@ -129,10 +155,22 @@ def _read_shard(path: Path, columns: list[str] | None) -> Shard:
         raise BrokenShardError(message)
     if "run_id" not in table.column_names and columns is None:
         raise BrokenShardError("has no column run_id")
-    return Shard(int(name["session"]), table)
+    curves = metadata.get(_CURVES, b"").decode(errors="replace") if version > 2 else None
+    return Shard(path.name, int(name["session"]), table, curves)
 
 
-def next_session(folders: Sequence[Path]) -> int:
-    """Return a number greater than the sessions of all shards in ``folders``."""
+def last_session(folders: Sequence[Path]) -> int:
+    """Return the largest number of a session that has a shard in ``folders``; 0 without shards."""
     names = (NAME.fullmatch(path.name) for folder in folders for path in paths(folder))
-    return 1 + max((int(name["session"]) for name in names if name), default=0)
+    return max((int(name["session"]) for name in names if name), default=0)
+
+
+def quarantine(folder: Path, path: Path) -> Path:
+    """Move a file of a results folder to its folder ``aside``, and return its new path."""
+    aside = folder / "aside"
+    aside.mkdir(exist_ok=True)
+    name = path.name if path.parent == folder else f"{path.parent.name}-{path.name}"
+    count = len(list(aside.glob(f"{name}*")))
+    target = aside / (f"{name}.{count}" if count else name)
+    path.replace(target)
+    return target

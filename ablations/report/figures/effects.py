@@ -179,8 +179,7 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE, names: Names = PLAIN
                 _draw_time(panel, i, row, names)
             control = names.short(axis, rows["control"].iloc[0])
             levels = [names.short(axis, level) for level in rows["level"]]
-            title = style.wrap_name(f"{axis}, against {control}", 20 if canvas.is_narrow else 90)
-            label_rows(panel, levels, title)
+            label_rows(panel, levels, f"{axis}, against {control}")
         lowest = panels[-1][-1]
         lowest.set_xlim(low - room, high + room)
         set_ratio_scale(lowest, low - room, high + room)

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ablations.analysis import UNDECIDED, Scale
-from ablations.analysis.costs import NO_SLOWER
+from ablations.analysis.costs import FASTER, SLOWER
 from ablations.analysis.design import Design
 from ablations.report import style
 from ablations.report.data import ReportData
@@ -189,7 +189,7 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE, names: Names = PLAIN
 
 def _draw_time(panel: Axes, y: float, row: dict[str, Any], names: Names) -> None:
     colour, face = style.TIMED, style.TIMED
-    if row["verdict"] == NO_SLOWER:
+    if row["verdict"] not in (SLOWER, FASTER):
         colour, face = style.VERDICT_COLOURS[UNDECIDED], style.PAPER
     ratio, low, high = (float(row[name]) for name in ("ratio", "low", "high"))
     line = draw_interval(

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ablations.core.errors import RequestError, WriteError
-from ablations.core.files import read_sealed_json, write_sealed_json, write_text
+from ablations.core.files import read_sealed_json, read_text, write_sealed_json, write_text
 from ablations.results import shards
 from ablations.results.schema import AUDIT, RUNS, TABLES, TIMINGS
 
@@ -74,7 +74,7 @@ def require_session(folder: Path, session: int) -> None:
 
 def _read_session(folder: Path) -> int:
     try:
-        return int((folder / SESSION_FILE).read_text(encoding="ascii"))
+        return int(read_text(folder / SESSION_FILE))
     except (FileNotFoundError, IsADirectoryError, ValueError):
         return 0  # no command, or a damaged file, which the next command writes again
 

@@ -396,8 +396,4 @@ def load(folder: Path | str) -> Results:
     RequestError
         If ``folder`` is no results folder, or one of its files cannot be read.
     """
-    results = Results(**vars(store.load(folder)))
-    if not (sentence := results.describe_missing()) or results.metadata is None:
-        return results
-    cautions = (sentence, *results.metadata.cautions)
-    return replace(results, metadata=replace(results.metadata, cautions=cautions))
+    return Results(**vars(store.load(folder))).with_missing()

@@ -174,7 +174,8 @@ def run_study(
     study = continue_splits(study, folder)
     with _clear_write_errors(folder), _exclusive(folder, reporter):
         plan = _plan(study, folder, options)
-        _say_losses(folder, reporter)
+        if store.is_results(folder) and (lost := store.lost_shards(folder)):
+            reporter.say(f"{store.describe_losses(folder, lost)}; what it held is made again")
         if answer := stored_answer(study, folder, plan, options):
             note = f"; report: {folder / 'report.html'}" if options.with_report else ""
             for sentence in plan.inputs.unseen:
@@ -197,12 +198,6 @@ def run_study(
         outcome = report(study, selected, options, reporter)
     raise_if_audit_failed(outcome.results, reporter)
     return outcome
-
-
-def _say_losses(folder: Path, reporter: Reporter) -> None:
-    """Say which shards are missing, before their runs are trained again."""
-    if store.is_results(folder) and (lost := store.lost_shards(folder)):
-        reporter.say(f"{store.describe_losses(folder, lost)}; what it held is made again")
 
 
 def _say_columns(study: Study, reporter: Reporter) -> None:

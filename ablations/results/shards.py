@@ -27,10 +27,9 @@ from ablations.results.conform import check_values, conform, find_misfit
 from ablations.results.schema import TABLES
 
 SCHEMA = 3  # version of the tables' layout, written into every shard
-_UNLINKED = b"2"
-_READABLE = (_UNLINKED, b"3")
+_READABLE = re.compile(rb"2|3( .+)?")
 NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
-_VERSION, _TABLE, _CURVES = b"ablations.schema", b"ablations.table", b"ablations.curves"
+_VERSION, _TABLE = b"ablations.schema", b"ablations.table"
 _ATTEMPTS = 100
 _SPECS = {spec.name: spec for spec in TABLES}
 
@@ -75,7 +74,7 @@ def write(folder: Path, content: pa.Table, session: int, curves: str = "") -> Pa
     ``curves`` is the name of the shard of curves that a shard of runs commits.
     """
     refuse_link(folder)
-    metadata = {_VERSION: str(SCHEMA), _TABLE: folder.name, _CURVES: curves}
+    metadata = {_VERSION: f"{SCHEMA} {curves}".strip(), _TABLE: folder.name}
     sink = pa.BufferOutputStream()
     pq.write_table(content.replace_schema_metadata(metadata), sink, compression="zstd")
     data = sink.getvalue().to_pybytes()
@@ -161,7 +160,7 @@ def _check_origin(schema: pa.Schema, path: Path) -> None:
     """Refuse a file of another version or table."""
     metadata = schema.metadata or {}
     version = metadata.get(_VERSION)
-    if version not in _READABLE:
+    if not _READABLE.fullmatch(version or b""):
         text = "no version" if version is None else f"version {version.decode(errors='replace')}"
         raise BrokenShardError(f"expected a table of schema version {SCHEMA}, found {text}")
     if metadata.get(_TABLE) != path.parent.name.encode():
@@ -171,10 +170,9 @@ def _check_origin(schema: pa.Schema, path: Path) -> None:
 
 
 def _committed_curves(schema: pa.Schema) -> str | None:
-    """Return the name of the shard of curves that a shard of runs commits."""
-    if schema.metadata[_VERSION] == _UNLINKED:
-        return None
-    return str(schema.metadata.get(_CURVES, b"").decode(errors="replace"))
+    """Return the name of the shard of curves that a shard of runs commits, behind its version."""
+    version, _, curves = schema.metadata[_VERSION].decode(errors="replace").partition(" ")
+    return None if version == "2" else curves
 
 
 def _check_columns(schema: pa.Schema, path: Path) -> None:

@@ -137,6 +137,14 @@ class StoredResults:
         missing = f"{n_missing:,} of the {self.metadata.planned:,} runs of the study are missing"
         return f"{missing}: the command that made the folder trains them."
 
+    def with_missing(self) -> Self:
+        """Return the same with the sentence on missing runs as its first caution."""
+        sentence = self.describe_missing()
+        if not sentence or not self.metadata:
+            return self
+        cautions = (sentence, *self.metadata.cautions)
+        return replace(self, metadata=replace(self.metadata, cautions=cautions))
+
     def record_look(self, look: Look | None) -> str:
         """Record that verdicts are shown; return the reason why that cannot be done, or "".
 

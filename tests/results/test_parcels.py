@@ -158,7 +158,9 @@ def test_folders_of_the_version_before_are_read_and_continued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
+        write = shards.write
         patch.setattr(shards, "SCHEMA", 2)
+        patch.setattr(shards, "write", lambda *arguments: write(*arguments[:3]))
         train(tmp_path, start(tmp_path), 0.1, epochs=3)
         store.write_shard(tmp_path, [row("a", val_loss=0.2)], curve("a"), 2)
     (tmp_path / MANIFEST_FILE).unlink()

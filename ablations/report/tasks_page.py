@@ -27,7 +27,7 @@ from ablations.report.formatting import (
     format_relatives,
 )
 from ablations.report.run_tables import environments_table
-from ablations.report.sections import Outline, Section, fill_page
+from ablations.report.sections import Outline, Section, fill_page, name_page
 from ablations.report.tasks_screen import build_tasks_forest, write_first_screen
 
 OUTLINE = Outline(
@@ -72,6 +72,7 @@ def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folde
         {*(name for name, table in tables.items() if table), "pages", "cautions", "study"},
         drawings,
         title=metadata.study,
+        tab_title=name_page(results, metadata),
         description=metadata.description,
         metadata=metadata,
         toml=results.study_toml,

@@ -20,8 +20,10 @@ from ablations.report.formatting import (
     format_estimate,
     format_number,
     format_ratio,
+    join_words,
     name_outcome,
 )
+from ablations.report.strengths import name_level
 from ablations.report.texts import write_text
 from ablations.results.metadata import NOT_SET
 
@@ -51,24 +53,25 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
     )
 
 
-def name_levels(row: Mapping[str, Any] | pd.Series, design: Design) -> list[str]:
-    """Write the levels of a configuration that are not those of the control: none, at the control
-    of a design whose every factor has one.
+def name_configuration(row: Mapping[str, Any] | pd.Series, design: Design) -> str:
+    """Name what a configuration has that the control has not: ``batch norm with l1 and orthogonal
+    init``; "" at the control of a design whose every factor has one.
     """
     controls = design.controls
     settings = [*controls, *(name for name in design.factors if name not in controls)]
-    return [
-        f"{name} {row[name]}"
-        for name in settings
-        if name in row and row[name] not in (controls.get(name), NOT_SET)
-    ]
+    first, *others = [
+        name_level(axis, row[axis])
+        for axis in sorted(settings, key=lambda axis: axis != "norm")
+        if axis in row and row[axis] not in (controls.get(axis), NOT_SET)
+    ] or [""]
+    return " with ".join(filter(None, [first, join_words(others)]))
 
 
 def _describe_leader(ablation: Effects, time_ratio: float | None) -> dict[str, Any]:
     """What is said of the configuration with the best mean: its number without the luck of that."""
     row, design = ablation.winner.iloc[0], ablation.design
     return {
-        "names": name_levels(row, design),
+        "name": name_configuration(row, design),
         "gain": _write_gain(
             row, row["naive" if math.isnan(row["held_out"]) else "held_out"], design
         ),
@@ -80,7 +83,7 @@ def _describe_leader(ablation: Effects, time_ratio: float | None) -> dict[str, A
 def _describe_cheapest(row: pd.Series, design: Design) -> dict[str, Any]:
     """What is said of the cheapest member: its cost, and its number over all seeds."""
     return {
-        "names": name_levels(row, design),
+        "name": name_configuration(row, design),
         "seconds": format_number(row["seconds"], 2),
         "gain": _write_gain(_with_prefix(row, "control_"), row["mean"], design),
     }
@@ -88,9 +91,10 @@ def _describe_cheapest(row: pd.Series, design: Design) -> dict[str, Any]:
 
 def _write_gain(effect: Mapping[str, Any] | pd.Series, mean: float, design: Design) -> str:
     """Write a difference from the controls, or the mean where there is none."""
+    outcome = name_outcome(design.outcome)
     if pd.isna(effect["low"]):
-        return f"a mean {name_outcome(design.outcome)} of {format_number(mean)}"
-    return f"{format_estimate(effect, design.scale)} against the control"
+        return f"mean {outcome} {format_number(mean)}"
+    return f"{outcome} {format_estimate(effect, design.scale)} against the control"
 
 
 def _with_prefix(row: Row | pd.Series, prefix: str) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
+from ablations.report.formatting import INTERVAL, NARROW, NOTHING, TIMES
+from ablations.report.precision import MINUS
 
 Unit = Literal["percent", "ratio"]
 MeasureName = Literal["outcome", "second"]
@@ -195,6 +196,7 @@ class Strip:
         name: str,
         outcome: str,
         count: str,
+        interval_name: str = INTERVAL,
         conditions: Iterable[float] = (),
         points: tuple[Point, ...] = (),
     ) -> Strip:
@@ -206,15 +208,18 @@ class Strip:
             The same three as the reader is told them.
         count
             What they rest on, in words.
+        interval_name
+            What the interval is.
         conditions
             Effects at each level of another axis.
         """
         value, low, high = changes
         change, interval = writer.write(value), writer.write_interval(low, high)
+        lead = interval_name if interval_name == INTERVAL else f"{interval_name}:"
         texts = Reading(
             *(
                 f"{name}: {outcome} {change.by(each)}"
-                f"{f' (95 % interval {interval.by(each)})' if math.isfinite(low) else ''}"
+                f"{f' ({lead} {interval.by(each)})' if math.isfinite(low) else ''}"
                 f", {verdict}, {count}"
                 for each in get_args(Unit)
             )

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ablations.analysis import Design, Scale
 from ablations.analysis.ablation import Effects
-from ablations.analysis.best_set import EFFECT_COLUMNS
+from ablations.analysis.best_set import EFFECT_COLUMNS, SAME_COST
 from ablations.analysis.power import fewest_seeds
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -45,12 +45,29 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
     return write_text(
         "best_set",
         first=first,
+        shared=name_shared(members, design) if first["shared"] else "",
         outcome=name_outcome(design.outcome),
         seeds=int(first["n"]),
         min_seeds=fewest_seeds(design),
         leader=_describe_leader(ablation, time_ratio),
-        cheapest=_describe_cheapest(cheapest.iloc[0], design) if len(cheapest) else None,
+        cheapest=_describe_cheapest(cheapest.iloc[0], design)
+        if len(cheapest) and has_cheapest(members, design)
+        else None,
     )
+
+
+def name_shared(members: pd.DataFrame, design: Design) -> str:
+    """Name what all of the set have, and not all configurations."""
+    runs = design.untuned.runs
+    names = [name for name in design.factors if name in members and runs[name].nunique() > 1]
+    shared = [name for name in names if members[name].nunique(dropna=False) == 1]
+    return join_words([name_level(name, members[name].iloc[0]) for name in shared])
+
+
+def has_cheapest(members: pd.DataFrame, design: Design) -> bool:
+    """Whether one of the set takes less time than another of it, by more than chance can do."""
+    seconds = members["seconds"]
+    return bool(seconds.max() > max(SAME_COST, design.cost_noise) * seconds.min())
 
 
 def name_configuration(row: Mapping[str, Any] | pd.Series, design: Design) -> str:
@@ -157,6 +174,7 @@ def best_set_table(data: ReportData) -> Table | None:
         rows,
         outcome=data.outcome,
         first=table.iloc[0],
+        shared=name_shared(table, design) if table["shared"].iloc[0] else "",
         shown=len(rows),
         alpha=design.verdict_level,
         has_control=has_control,

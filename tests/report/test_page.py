@@ -122,7 +122,7 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     (sentence,) = [text for text in answer.cautions if "told from the best" in text]
     assert sentence.startswith(
         "3 of 6 configurations cannot be told from the best by validation loss. "
-        "All of them have norm layer. Layer norm"
+        "All of them have layer norm. "
     )
     assert answer.best_set is not None
     assert (answer.best_set["members"], answer.best_set["candidates"]) == (3, 6)

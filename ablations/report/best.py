@@ -59,8 +59,8 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
 def name_shared(members: pd.DataFrame, design: Design) -> str:
     """Name what all of the set have, and not all configurations."""
     runs = design.untuned.runs
-    names = [name for name in design.factors if name in members and runs[name].nunique() > 1]
-    shared = [name for name in names if members[name].nunique(dropna=False) == 1]
+    names = [name for name in design.factors if name in members and len(set(runs[name])) > 1]
+    shared = [name for name in names if len(set(members[name])) == 1]
     return join_words([name_level(name, members[name].iloc[0]) for name in shared])
 
 

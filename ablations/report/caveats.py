@@ -128,10 +128,10 @@ def describe_moderators(rows: pd.DataFrame) -> list[str]:
 
 
 def explain_intervals(
-    effects: pd.DataFrame, alpha: float, one: Mapping[str, Any] | None = None
+    effects: pd.DataFrame, alpha: float, row: Mapping[str, Any] | None = None
 ) -> list[str]:
-    """Say why effects, or ``one``, are not certain although their interval excludes no change."""
-    shown = effects if one is None else pd.DataFrame([one])
+    """Say why effects, or that of ``row``, are open although their interval excludes no change."""
+    shown = effects if row is None else pd.DataFrame([row])
     excludes_zero = (shown["low"] > 0) | (shown["high"] < 0)
     rows = shown[excludes_zero & (shown["p_adjusted"] > alpha) & shown["reachable"]]
     if rows.empty:

@@ -208,21 +208,20 @@ class Strip:
         ----------
         changes
             The same three as the reader is told them.
-        count
-            What they rest on, in words.
-        interval_name
-            What the interval is.
+        count, interval_name
+            What they rest on, and what the interval is, in words.
         conditions
             Effects at each level of another axis.
         """
         value, low, high = changes
         change, interval = writer.write(value), writer.write_interval(low, high)
         lead = interval_name if interval_name == INTERVAL else f"{interval_name}:"
+        ends = Reading(
+            *(f" ({lead} {text})" if math.isfinite(low) else "" for text in interval.texts)
+        )
         texts = Reading(
             *(
-                f"{name}: {outcome} {change.by(each)}"
-                f"{f' ({lead} {interval.by(each)})' if math.isfinite(low) else ''}"
-                f", {verdict}, {count}"
+                f"{name}: {outcome} {change.by(each)}{ends.by(each)}, {verdict}, {count}"
                 for each in get_args(Unit)
             )
         )

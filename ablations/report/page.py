@@ -42,7 +42,7 @@ OUTLINE = Outline(
         Section(
             "depends",
             "Where it depends",
-            {"simple": "Effects at each level of another axis", "interactions": "All pairs"},
+            {"simple": "What it depends on", "interactions": "All pairs"},
         ),
         Section("over-time", "Over time", {"trajectory": ""}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
@@ -52,7 +52,7 @@ OUTLINE = Outline(
         "cautions": "Cautions",
         "published": "Published curves",
         "curves": "Loss curves",
-        "ablation": "All numbers of the levels",
+        "ablation": "All numbers",
         "metrics": "By other metrics",
         "constant": "Against a constant",
         "scope": "What the verdicts are about",

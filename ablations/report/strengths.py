@@ -58,9 +58,9 @@ def name_level(axis: str, level: object, metadata: StudyMetadata | None = None) 
         base = f"{base} {noun}"
     strength = metadata.strengths.get(axis, {}).get(text, "") if metadata else ""
     _, parenthesis, parameters = strength.partition(" (")
-    if not parenthesis and axis in TECHNIQUE_AXES and (own := re.findall(r"\(([^()]*)\)", text)):
+    if not parenthesis and axis in TECHNIQUE_AXES and (values := re.findall(r"\(([^()]*)\)", text)):
         # Parameters in the label tell it from others of the same technique.
-        return f"{base} ({re.sub('=', ' ', re.sub('[][]', '', ', '.join(own)))})"
+        return f"{base} ({re.sub('=', ' ', re.sub('[][]', '', ', '.join(values)))})"
     return f"{base}{parenthesis}{parameters}"
 
 

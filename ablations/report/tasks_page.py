@@ -37,7 +37,7 @@ OUTLINE = Outline(
         Section("pages", "A page of each", {"pages": ""}),
         Section("over", "Over data sets", {"datasets": ""}),
         Section("by-data-set", "Data set by data set", {"each": ""}),
-        Section("all", "All levels together", {"ranks": "Mean ranks", "profiles": "Profiles"}),
+        Section("all", "All together", {"ranks": "Mean ranks", "profiles": "Profiles"}),
     ),
     {"cautions": "Cautions", "environment": "Environment", "study": "Study"},
 )

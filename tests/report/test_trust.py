@@ -28,7 +28,7 @@ from ablations.report.figures.curves import level_curves
 from ablations.report.figures.effects import main_effects as draw_effects
 from ablations.report.figures.heatmaps import interaction_maps
 from ablations.report.figures.trajectory import effects_over_time, trajectory_figures
-from ablations.report.formatting import ARROW, format_percent, format_signed
+from ablations.report.formatting import ARROW, OVER_LOOKS, format_percent, format_signed
 from ablations.report.page import write_report
 from ablations.report.strengths import name_level
 from ablations.report.summary import summarise
@@ -194,7 +194,7 @@ def test_the_table_of_endings_has_the_numbers_of_the_analysis(tmp_path: Path) ->
     expected = curve_endings(data.design, results.curves).set_index(["axis", "level"])
     rows = page.rows("training")
     assert len(rows) == len(expected) == 6
-    assert rows[0]["level"].text.strip() == "all at their controls"
+    assert rows[0]["technique or setting"].text.strip() == "all at their controls"
     for (axis, level), ending in expected.iterrows():
         row = row_of(page, "training", f"{axis} {level}")
         assert row["best epoch"].value == ending["best_epoch"]
@@ -232,7 +232,7 @@ def test_the_constant_stands_beside_control_and_best(tmp_path: Path) -> None:
         assert row["value"].value == pytest.approx(baseline["value"])
         assert row["constant"].value == pytest.approx(baseline["baseline"])
         assert row["against constant"].value == pytest.approx(baseline["change"])
-        assert row["95 % interval"].value == pytest.approx(baseline["change_low"])
+        assert row[OVER_LOOKS].value == pytest.approx(baseline["change_low"])
         assert row["adjusted p"].value == pytest.approx(baseline["p_adjusted"])
         assert row["beats it"].text == ("surely" if baseline["learned"] else "not surely")
     assert rows[0]["configuration"].note == "regularizer none, norm none"
@@ -296,7 +296,7 @@ def test_all_metrics_stand_side_by_side_with_their_verdicts(tmp_path: Path) -> N
     metadata = metadata_by("test_loss", metrics={**METRICS, "roc_auc": True})
     page = render_undrawn(results, metadata)
     rows = page.rows("metrics")
-    assert list(rows[0]) == ["technique", "test loss", "f1_macro", "mae", "agree"]
+    assert list(rows[0]) == ["technique or setting", "test loss", "f1_macro", "mae", "agree"]
     answers = Results.from_stored(results, metadata)
     for name, heading in (("test_loss", "test loss"), ("f1_macro", "f1_macro"), ("mae", "mae")):
         for effect in main_effects(answers.design(name)).to_dict("records"):
@@ -320,7 +320,12 @@ def test_a_metric_that_repeats_another_or_was_never_computed_is_left_out(tmp_pat
     runs = results.runs.assign(log_loss=results.runs["test_loss"] + 1e-9, mae=np.nan)
     metadata = metadata_by("test_loss", metrics={**METRICS, "log_loss": False})
     page = render_undrawn(replace(results, runs=runs), metadata)
-    assert list(page.rows("metrics")[0]) == ["technique", "test loss", "f1_macro", "agree"]
+    assert list(page.rows("metrics")[0]) == [
+        "technique or setting",
+        "test loss",
+        "f1_macro",
+        "agree",
+    ]
     bare = render_undrawn(
         replace(results, runs=runs.assign(f1_macro=np.nan, metric=np.nan)), metadata
     )

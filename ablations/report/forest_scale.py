@@ -215,10 +215,7 @@ class Strip:
         """
         value, low, high = changes
         change, interval = writer.write(value), writer.write_interval(low, high)
-        lead = interval_name if interval_name == INTERVAL else f"{interval_name}:"
-        ends = Reading(
-            *(f" ({lead} {text})" if math.isfinite(low) else "" for text in interval.texts)
-        )
+        ends = _name_ends(interval, interval_name) if math.isfinite(low) else Reading("", "")
         texts = Reading(
             *(
                 f"{name}: {outcome} {change.by(each)}{ends.by(each)}, {verdict}, {count}"
@@ -252,6 +249,12 @@ class Strip:
     def has_interval(self) -> bool:
         """Whether there are seeds enough for an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+def _name_ends(interval: Reading, name: str) -> Reading:
+    """Write an interval with its name in parentheses."""
+    lead = name if name == INTERVAL else f"{name}:"
+    return Reading(*(f" ({lead} {text})" for text in interval.texts))
 
 
 def choose_scale(

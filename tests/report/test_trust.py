@@ -28,7 +28,7 @@ from ablations.report.figures.curves import level_curves
 from ablations.report.figures.effects import main_effects as draw_effects
 from ablations.report.figures.heatmaps import interaction_maps
 from ablations.report.figures.trajectory import effects_over_time, trajectory_figures
-from ablations.report.formatting import ARROW, OVER_LOOKS, format_percent, format_signed
+from ablations.report.formatting import OVER_LOOKS, format_percent, format_signed
 from ablations.report.page import write_report
 from ablations.report.strengths import name_level
 from ablations.report.summary import summarise
@@ -196,12 +196,12 @@ def test_the_table_of_endings_has_the_numbers_of_the_analysis(tmp_path: Path) ->
     assert len(rows) == len(expected) == 6
     assert rows[0]["technique or setting"].text.strip() == "all at their controls"
     for (axis, level), ending in expected.iterrows():
-        row = row_of(page, "training", f"{axis} {level}")
+        row = row_of(page, "training", name_level(axis, level))
         assert row["best epoch"].value == ending["best_epoch"]
         assert row["change over the last fifth"].value == pytest.approx(ending["late_change"])
         assert row["last epoch against the best"].value == pytest.approx(ending["excess_change"])
         assert row["ending"].text == ending["ending"]
-    assert row_of(page, "training", "norm none")["ending"].text == "overfitted"
+    assert row_of(page, "training", "no norm")["ending"].text == "overfitted"
     note = row_of(page, "ablation", "layer norm")["technique or setting"].note
     best = expected.loc[("norm", "layer"), "best_epoch"]
     assert f"Overfitted after epoch {best} of 10." in note
@@ -213,7 +213,7 @@ def test_unfinished_levels_have_a_note_in_the_ablation_table(tmp_path: Path) -> 
     assert page.source.count('<small class="warning">Not finished') == 3
     note = row_of(page, "ablation", "layer norm")["technique or setting"].note
     assert note.endswith("Not finished: its validation loss still falls at epoch 5.")
-    assert row_of(page, "training", "norm layer")["ending"].text == "not finished"
+    assert row_of(page, "training", "layer norm")["ending"].text == "not finished"
     assert (
         "table-training"
         not in render_undrawn(make_results(tmp_path, epochs=1), make_metadata()).tables
@@ -300,7 +300,7 @@ def test_all_metrics_stand_side_by_side_with_their_verdicts(tmp_path: Path) -> N
     answers = Results.from_stored(results, metadata)
     for name, heading in (("test_loss", "test loss"), ("f1_macro", "f1_macro"), ("mae", "mae")):
         for effect in main_effects(answers.design(name)).to_dict("records"):
-            cell = row_of(page, "metrics", f"{effect['axis']} {ARROW} {effect['level']}")[heading]
+            cell = row_of(page, "metrics", name_level(effect["axis"], effect["level"]))[heading]
             assert cell.text == effect["verdict"]
             size = format_signed(effect["effect"])
             size = size if name == "f1_macro" else format_percent(effect["change"])

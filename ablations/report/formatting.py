@@ -201,7 +201,12 @@ def format_share(value: float, form: str) -> str:
     """Write a share in the given format; a missing one is a dash."""
     if math.isnan(value):
         return NOTHING
-    return format(value, form).replace("-", MINUS).replace("%", f"{NARROW}%")
+    text = format(value, form).replace("%", f"{NARROW}%")
+    return (
+        text.replace("-", MINUS)
+        if any(digit in text for digit in "123456789")
+        else text.lstrip("-")
+    )
 
 
 def format_count(n: int, noun: str) -> str:

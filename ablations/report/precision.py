@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 MINUS = "\N{MINUS SIGN}"
@@ -45,6 +44,10 @@ class Number(str):
         number._before, number._after, number._is_signed = before, after, is_signed
         return number
 
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """A copy in a file or another process is the text alone."""
+        return str, (str(self),)
+
     def with_decimals(self, decimals: int) -> Number:
         """Write the number again."""
         ends = self._before, self._after
@@ -69,7 +72,7 @@ def choose_decimals(texts: Iterable[str]) -> int | None:
     """Return the decimals that most numbers of a column have; None where these are too far apart
     for one precision, or there is no number among the texts.
     """
-    numbers = [text for text in texts if isinstance(text, Number) and math.isfinite(text.value)]
+    numbers = [text for text in texts if isinstance(text, Number) and text.value]
     decimals = sorted(number.decimals for number in numbers)
     if not decimals or decimals[-1] - decimals[0] > MOST_APART:
         return None

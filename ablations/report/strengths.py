@@ -51,7 +51,7 @@ def name_level(axis: str, level: object, metadata: StudyMetadata | None = None) 
     text = label(level)
     base, noun = name_base(axis, text), NOUNS.get(axis, "")
     if axis not in TECHNIQUE_AXES:
-        base = f"{name_axis(axis)} {base}"
+        base = f"{name_axis(axis)} {base}".strip()
     elif base == "none":
         base = f"no {noun or name_axis(axis)}"
     elif noun and not base.endswith(noun):

@@ -107,7 +107,7 @@ def describe_unpaired(row: Mapping[str, Any]) -> str:
     """Say why no pair of runs compares a level with its control."""
     separating = str(row["confounded_with"]).split(", ")[0]
     if not separating:
-        return str(row["left_out"])
+        return "no pair of a run with it and one of its control ended with a result"
     axes = join_words([name_axis(axis) for axis in separating.split(f" {TIMES} ")])
     return f"it was never run with the same {axes} as its control"
 

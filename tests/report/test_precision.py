@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -37,6 +38,7 @@ P = f"{NARROW}%"
         ([format_number(x, 2) for x in (1.2e-5, 0.3)], [f"1.2e{MINUS}05", "0.30"]),
         ([format_number(x) for x in (12.34, 1234.5)], ["12", "1,234"]),
         (["8/16", NOTHING], ["8/16", NOTHING]),
+        ([format_percent(x) for x in (0.0, 0.0, 0.123)], [f"0.0{P}", f"0.0{P}", f"+12.3{P}"]),
         ([], []),
     ],
 )
@@ -49,6 +51,7 @@ def test_a_number_reads_as_it_is_written() -> None:
     number = Number(-1234.56, 1, "~", " s", is_signed=True)
     assert number == f"~{MINUS}1,234.6 s"
     assert number.with_decimals(0) == f"~{MINUS}1,235 s"
+    assert copy.deepcopy(number) == number
     assert Number(-0.04, 1) == "0.0"
     assert count_decimals(9.996, 3) == 1
     assert count_decimals(0.00999, 2) == 3

@@ -235,7 +235,7 @@ def test_the_constant_stands_beside_control_and_best(tmp_path: Path) -> None:
         assert row[OVER_LOOKS].value == pytest.approx(baseline["change_low"])
         assert row["adjusted p"].value == pytest.approx(baseline["p_adjusted"])
         assert row["beats it"].text == ("surely" if baseline["learned"] else "not surely")
-    assert rows[0]["configuration"].note == "regularizer none, norm none"
+    assert rows[0]["configuration"].note == "no regularizer, no norm"
     assert "of these surely beat the constant: 6 by test loss." in page.words
     constant = float(np.exp(np.log(0.2 + 0.001 * np.arange(8)).mean()))
     assert data.constant == pytest.approx(constant)

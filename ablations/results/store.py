@@ -19,6 +19,7 @@ from ablations.core.errors import RequestError
 from ablations.core.files import WRITING, digest, read_parsed, write_text
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
+from ablations.results.curves import Curves, curves_table
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.looks import Look, add_look, is_counted, load_looks
 from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
@@ -323,10 +324,10 @@ def write_rows(folder: Path, spec: TableSpec, rows: Rows, session: int = 0) -> N
     shards.write(folder / spec.name, pa.table(arrays), session)
 
 
-def write_shard(folder: Path, runs: Rows, curves: Rows, session: int = 0) -> None:
+def write_shard(folder: Path, runs: Rows, curves: Curves, session: int = 0) -> None:
     """Add one shard of runs with their curves; the curves first, so that no run lacks its own."""
-    if curves:
-        write_rows(folder, CURVES, curves, session)
+    if table := curves_table(curves):
+        shards.write(folder / CURVES.name, table, session)
     write_rows(folder, RUNS, runs, session)
 
 

@@ -117,13 +117,13 @@ class CohortProgram:
         arithmetic = [names, c.batch_size, c.dtype, self.has_smoothing, self.has_max_norm, layers]
         return json.dumps(arithmetic)
 
-    def optimizer_factors(self, steps: int) -> list[tuple[Tensor, ...]]:
-        """Compute the optimizer's factors of each step.
+    def optimizer_factors(self, steps: range) -> list[tuple[Tensor, ...]]:
+        """Compute the optimizer's factors of some steps, the first of which is 0.
 
         A compiled step would compute them again for every few parameters.
         """
         c = self.configuration
-        factors = [c.optimizer.factors(step) for step in range(1, steps + 1)]
+        factors = [c.optimizer.factors(step + 1) for step in steps]
         table = to_device(torch.tensor(factors, dtype=torch.float64), c)
         return [tuple(row.unbind()) for row in table]
 

@@ -27,7 +27,7 @@ FEWEST_OTHERS = 100
 MOST_DEFLATED = 40
 """Largest leads of a configuration that are reduced to what they say of new data."""
 SAME_COST = 1.1
-"""Ratio up to which costs count as equal."""
+"""Ratio up to which costs count as equal; more where two times of one configuration differ more."""
 ROUND_OFF = 1e-9
 EFFECT_COLUMNS = ["effect", "low", "high", "change", "change_low", "change_high"]
 BEST_SET_COLUMNS = [
@@ -247,8 +247,9 @@ def best_set(
         - ``p``: of the hypothesis that it is as good as the best (``compare_with_best``);
           ``in_set``.
         - ``seconds``: median over seeds; ``seconds_ratio``: over that of the first; ``cheapest``:
-          it takes the fewest seconds of the set, or up to a tenth more, which is noise; of several
-          it is that with the fewest levels other than the control's, then the first by name.
+          it takes the fewest seconds of the set, or more by a tenth or by the design's
+          ``cost_noise``, which is chance; of several it is that with the fewest levels other than
+          the control's, then the first by name.
         - ``control_effect`` to ``control_change_high``: its difference from ``against``, the
           control, with its t interval.  Of its mean over all seeds: that of a row chosen by
           its outcome, of the first for instance, is flattered (see ``best_configuration``).
@@ -362,7 +363,8 @@ def _cost(
     changed = np.zeros(len(levels), dtype=int)
     for name, level in control.items():
         changed += ~Column.from_values(levels[name]).at(level) if name in levels else 0
-    is_cheap = in_set & (costs <= SAME_COST * np.nanmin(costs, where=in_set, initial=np.inf))
+    same_cost = max(SAME_COST, design.cost_noise)
+    is_cheap = in_set & (costs <= same_cost * np.nanmin(costs, where=in_set, initial=np.inf))
     order = np.lexsort((rank_rows(levels), changed))
     cheapest = np.zeros(len(levels), dtype=bool)
     cheapest[order[is_cheap[order]][:1]] = True

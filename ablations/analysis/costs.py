@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ablations.results.store import StoredResults
 
 SLOWER, FASTER, NO_SLOWER = "slower", "faster", "no measurable difference"
+TOO_FEW = "too few timings to tell"
 FLOOR_QUANTILE = 0.975
 RESAMPLES = 2_000
 Levels = Mapping[str, Level]
@@ -72,9 +73,14 @@ def with_run_seconds(design: Design, results: StoredResults) -> Design:
     """Add ``run_seconds`` to the runs of a design: what a run takes alone, if all were timed, or
     else ``train_seconds``, its share of the time of those that it was trained with.
     """
-    timed = with_step_seconds(design.runs, *label_timings(results, results.require_metadata()))
-    runs = design.runs if timed is None else timed
-    return replace(design, runs=design.runs.assign(run_seconds=runs["train_seconds"]))
+    timings, axes = label_timings(results, results.require_metadata())
+    timed = with_step_seconds(design.runs, timings, axes)
+    if timed is None:
+        return replace(design, runs=design.runs.assign(run_seconds=design.runs["train_seconds"]))
+    runs = design.runs.assign(run_seconds=timed["train_seconds"])
+    floor = noise_floor(timings).sort_values("blocks", ascending=False, kind="stable")["floor"]
+    noise = float(floor.iloc[0]) if len(floor) else 1.0
+    return replace(design, runs=runs, cost_noise=noise)
 
 
 def best_configuration_cost(
@@ -124,7 +130,7 @@ def run_costs(step_costs: pd.DataFrame, design: Design) -> pd.DataFrame:
         is_longer = np.log(table["run_ratio"] / table["ratio"]).abs() > 1e-9  # by other steps
         columns = {"ratio": "run_ratio", "low": "run_low", "high": "run_high"}
         values = {name: table[column] for name, column in columns.items()}
-        is_certain = (table["verdict"] != NO_SLOWER) | is_longer
+        is_certain = table["verdict"].isin([SLOWER, FASTER]) | is_longer
         table = table.assign(**values, is_certain=is_certain, step_ratio=table["ratio"])
         return table[RUN_COST_COLUMNS].reset_index(drop=True)
     runs = design.runs
@@ -216,7 +222,7 @@ def costs(
           interval (missing with fewer than 6 blocks, of which none has 95 %).
         - ``floor``: what noise alone can do (``noise_floor``).
         - ``verdict``: slower or faster where the interval leaves out 1 and the ratio is beyond the
-          floor; else no measurable difference.
+          floor; else no measurable difference, or, without an interval, too few timings to tell.
         - ``seconds, control_seconds``: medians of a step at the level and at its control;
           ``forward_seconds, backward_seconds, update_seconds``: of its parts at the level.
         - ``memory_ratio``: the same ratio of memory; ``cells``, ``blocks``.
@@ -257,7 +263,9 @@ def _compare_levels(
     for (axis, level), contrast in points.groupby(["axis", "level"], sort=False):
         (estimate, low, high), n = _estimate(contrast["difference"], confidence)
         run_ratios = np.exp(_estimate(by_run[axis, level], confidence)[0])
-        beyond = abs(estimate) > np.log(floor) and (low > 0 or high < 0)
+        verdict = TOO_FEW if np.isnan(low) else NO_SLOWER
+        if abs(estimate) > np.log(floor) and (low > 0 or high < 0):
+            verdict = SLOWER if estimate > 0 else FASTER
         n_blocks = timings.loc[timings[axis] == level, "block"].nunique()
         rows.append(
             {
@@ -268,7 +276,7 @@ def _compare_levels(
                 "low": np.exp(low),
                 "high": np.exp(high),
                 "floor": floor,
-                "verdict": (SLOWER if estimate > 0 else FASTER) if beyond else NO_SLOWER,
+                "verdict": verdict,
                 **medians[axis].loc[level].to_dict(),
                 "control_seconds": medians[axis].loc[controls[axis], "seconds"],
                 "memory_ratio": np.exp(memory_ratios[axis, level]),

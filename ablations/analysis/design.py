@@ -90,6 +90,8 @@ class Design:
         missing labels, or None: each block has a split, or data, of its own.
     scope
         What the blocks vary (``results.metadata.Scope``), for texts.
+    cost_noise
+        Ratio up to which the times of two runs differ by chance, as far as it was measured.
     """
 
     runs: pd.DataFrame
@@ -114,6 +116,7 @@ class Design:
     overlap: float = 0.0
     split: str | None = None
     scope: Scope = ""
+    cost_noise: float = 1.0
 
     def __post_init__(self) -> None:
         if self.scale not in ("log", "difference"):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,14 @@ from typing import Any
 
 from ablations.core.errors import RequestError
 
+MAX_TEXT = 1 << 28
+"""Bytes of the largest text file (JSON, TOML) that is read."""
+_KINDS = (
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 WRITING = ".writing-"  # prefix of the name of a file that is being written
 SEAL = "check"  # key of a sealed JSON object, for the digest of its other keys
 
@@ -34,6 +43,64 @@ def file_names(names: Iterable[str]) -> list[str]:
 def digest(content: bytes | memoryview, size: int = 16) -> str:
     """Return the BLAKE2b hash of ``content``: ``size`` bytes as hexadecimal digits."""
     return hashlib.blake2b(content, digest_size=size).hexdigest()
+
+
+def read_file(path: Path | str, limit: int | None = None) -> bytes:
+    """Read a file; never wait for a pipe, nor read an endless one.
+
+    Parameters
+    ----------
+    limit
+        Bytes that the file may hold; by default as many as the memory of this machine.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read, is no regular file (a pipe, a device), or is too large.
+    """
+    _refuse_special(path, os.stat(path).st_mode)  # noqa: PTH116
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        _refuse_special(path, status.st_mode)  # another one since
+        most = memory_size() if limit is None else limit
+        size = status.st_size
+        parts, length = list[bytes](), 0
+        # The size of a file that the system makes up, in /proc for instance, is 0.
+        while max(size, length) <= most and (content := file.read(max(size, 1 << 20) + 1)):
+            parts.append(content)
+            length += len(content)
+    if max(size, length) > most:
+        limit_text = f"the {most / 2**20:,.0f} MiB that are read of such a file"
+        raise OSError(errno.EFBIG, f"it holds more than {limit_text}", str(path))
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _refuse_special(path: Path | str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "no regular file")
+        raise OSError(errno.EINVAL, f"it is {kind}, and only files are read", str(path))
+
+
+def memory_size() -> int:
+    """Bytes of memory of this machine."""
+    if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 1 << 34
+
+
+def read_text(path: Path | str, encoding: str = "utf-8") -> str:
+    """Read a text file, by ``read_file``; ValueError if it has another encoding."""
+    return read_file(path, MAX_TEXT).decode(encoding)
+
+
+def refuse_link(path: Path) -> None:
+    """Refuse to write into a folder, or to a lock, that is a link: it could lead anywhere."""
+    if path.is_symlink():
+        message = "is a link, through which nothing is written; put the folder itself there"
+        raise RequestError(message, source=str(path))
 
 
 def write_bytes(path: Path, *parts: bytes | memoryview) -> None:
@@ -76,9 +143,14 @@ def write_text(path: Path, content: str) -> None:
 def read_parsed(path: Path, parse: Callable[[str], Any]) -> Any:
     """Parse a text file, by ``json.loads`` for instance; refuse one that cannot be read."""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}", source=str(path)) from None
+        raise RequestError(f"cannot be read: {_reason(error)}", source=str(path)) from None
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says, without the number and the file of a system's error."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def write_sealed_json(path: Path, content: Mapping[str, Any], indent: int | None = None) -> None:
@@ -91,13 +163,14 @@ def read_sealed_json(path: Path, advice: str = "") -> dict[str, Any]:
     """Read what ``write_sealed_json`` wrote; ``advice`` ends the message about a damaged file."""
     hint = f"; {advice}" if advice else ""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
+        json.dumps(content, ensure_ascii=False).encode()  # half a character is no text
         seal = content.pop(SEAL, None)
         expected = digest(json.dumps(content).encode())
     except FileNotFoundError:
         raise RequestError(f"is missing{hint}", source=str(path)) from None
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise RequestError(f"cannot be read: {error}{hint}", source=str(path)) from None
+        raise RequestError(f"cannot be read: {_reason(error)}{hint}", source=str(path)) from None
     if seal != expected:
         raise RequestError(f"was changed since it was written{hint}", source=str(path))
     return dict(content)

@@ -15,7 +15,7 @@ from importlib.util import source_from_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ablations.core.files import digest
+from ablations.core.files import digest, read_file
 from ablations.core.sources import PACKAGE_FOLDER, UNSEEN, find_modules, is_library
 
 _MAX_BYTES = 1 << 28
@@ -153,6 +153,6 @@ def hash_file(path: str) -> str:
         status = Path(path).stat()
         if status.st_size > _MAX_BYTES:
             return f"{status.st_size} bytes of {status.st_mtime_ns}"
-        return digest(Path(path).read_bytes(), size=10)
+        return digest(read_file(path, _MAX_BYTES), size=10)
     except OSError:
         return ""

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ablations.analysis import Design, Scale
 from ablations.analysis.ablation import Effects
-from ablations.analysis.best_set import EFFECT_COLUMNS
+from ablations.analysis.best_set import EFFECT_COLUMNS, SAME_COST
 from ablations.analysis.power import fewest_seeds
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
@@ -47,8 +47,16 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
         seeds=int(first["n"]),
         min_seeds=fewest_seeds(design),
         leader=_describe_leader(ablation, time_ratio),
-        cheapest=_describe_cheapest(cheapest.iloc[0], design) if len(cheapest) else None,
+        cheapest=_describe_cheapest(cheapest.iloc[0], design)
+        if len(cheapest) and has_cheapest(members, design)
+        else None,
     )
+
+
+def has_cheapest(members: pd.DataFrame, design: Design) -> bool:
+    """Whether one of the set takes less time than another of it, by more than chance can do."""
+    seconds = members["seconds"]
+    return bool(seconds.max() > max(SAME_COST, design.cost_noise) * seconds.min())
 
 
 def name_levels(row: Mapping[str, Any] | pd.Series, design: Design) -> list[str]:

@@ -26,6 +26,8 @@ ROOM = 0.05
 """Share of the scale beyond what it shows, on either side."""
 TICK_DISTANCE = 0.16
 """Least distance of two ticks, as a share of the scale."""
+EDGE = 0.03
+"""Share of the scale at either end that has no tick, so that labels have room around theirs."""
 FEW_TICKS, ENOUGH_TICKS = 3, 4
 WIDE = 2.5
 """Log ratio between the ends of a scale from which on only ratios are round."""
@@ -298,9 +300,10 @@ def _choose_ticks(low: float, high: float, *, is_log: bool) -> list[Tick]:
     best: list[tuple[float, float]] = []
     for ladder in _log_ladders(low, high) if is_log else _linear_ladders(low, high):
         shares = [((math.log1p(x) if is_log else x) - low) / (high - low) for x in ladder]
-        ticks = _thin(list(zip(shares, ladder, strict=True)), -low / (high - low))
+        inside = [tick for tick in zip(shares, ladder, strict=True) if EDGE <= tick[0] <= 1 - EDGE]
+        ticks = _thin(inside, -low / (high - low))
         # Ticks of which some had to go look arbitrary.
-        enough = ENOUGH_TICKS if len(ticks) == len(ladder) else FEW_TICKS
+        enough = ENOUGH_TICKS if len(ticks) == len(inside) else FEW_TICKS
         if len(best) < min(len(ticks), enough):
             best = ticks
     write = _write_change if is_log else _write_difference

@@ -17,6 +17,7 @@ from ablations.report.answer_drafts import (
     findings_in_question,
     worst_findings,
 )
+from ablations.report.best import has_cheapest
 from ablations.report.caution_drafts import draft_caution
 from ablations.report.drafts import (
     Draft,
@@ -32,6 +33,8 @@ BEST = "#table-best-set"
 _MOST_NAMES = 3
 SAME_COST = 0.05
 """Share by which the costs of two runs may differ and count as equal."""
+MOST_NOISE = 2.0
+"""Ratio of two times of one configuration from which on times say nothing."""
 
 
 def draft_sentences(subject: Subject) -> list[Draft]:
@@ -244,7 +247,8 @@ def _draft_use(subject: Subject, mentioned: Sequence[str] = ()) -> Draft | None:
         return None
     if len(members) == 1:
         return _draft_best(subject, members.iloc[0], mentioned)
-    timed = members[members["cheapest"]] if is_timed(subject) else members.iloc[:0]
+    is_cheapest = is_timed(subject) and has_cheapest(members, subject.design)
+    timed = members[members["cheapest"] & is_cheapest]
     names = [subject.name_configuration(row) for _, row in members.iterrows()]
     row = timed.iloc[0] if len(timed) else members.iloc[0]
     facts: dict[str, Any] = {
@@ -288,10 +292,11 @@ def is_timed(subject: Subject) -> bool:
 
 def describe_cost(subject: Subject, row: pd.Series) -> str:
     """Say what a run of a configuration takes, where runs were timed alone: ``0.12 s a run, 1.4
-    times the control's``.
+    times the control's``; without the comparison where chance can do as much, and not at all where
+    two times of one configuration differ by ``MOST_NOISE``.
     """
-    runs = subject.design.runs
-    if not is_timed(subject) or pd.isna(row["seconds"]):
+    runs, noise = subject.design.runs, subject.design.cost_noise
+    if not is_timed(subject) or pd.isna(row["seconds"]) or noise >= MOST_NOISE:
         return ""
     text = f"{format_number(row['seconds'], 2)}{NARROW}s a run"
     is_control = np.ones(len(runs), dtype=bool)
@@ -301,8 +306,10 @@ def describe_cost(subject: Subject, row: pd.Series) -> str:
     if not subject.name_configuration(row) or not control > 0:
         return text
     ratio = row["seconds"] / control
-    if abs(ratio - 1) < SAME_COST:
+    if abs(ratio - 1) < SAME_COST and noise < 1 + SAME_COST:
         return f"{text}, as long as the control's"
+    if 1 / noise < ratio < noise:
+        return text
     return f"{text}, {ratio:.2g} times the control's"
 
 

@@ -10,7 +10,7 @@ from functools import partial
 import pandas as pd
 
 from ablations.analysis import Scale, strongest_pairs
-from ablations.analysis.costs import NO_SLOWER, run_costs
+from ablations.analysis.costs import NO_SLOWER, TOO_FEW, run_costs
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.robustness import LEVEL
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
@@ -126,7 +126,7 @@ def _run_cost_cell(row: Row) -> Cell:
     ratio = row["ratio"]
     if math.isnan(ratio):
         return Cell(NOTHING, style_class="number")
-    note = "" if row["is_certain"] else NO_SLOWER
+    note = "" if row["is_certain"] else TOO_FEW if math.isnan(row["low_run"]) else NO_SLOWER
     parts = (("", ratio), ("low", row["low_run"]), ("high", row["high_run"]))
     return Cell(format_ratio(ratio), ratio, "number", note, parts)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablations.core.errors import RequestError
-from ablations.core.files import digest, read_sealed_json, write_sealed_json
+from ablations.core.files import digest, read_file, read_sealed_json, write_sealed_json
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, sources
 from ablations.results.looks import LOOKS_FILE
@@ -155,7 +155,7 @@ def _content_hash(folder: Path) -> str:
     files = [path for spec in TABLES for path in shards.paths(folder / spec.name)]
     names = (STUDY_FILE, METADATA_FILE, ENVIRONMENT_FILE, LOOKS_FILE)
     files += [folder / name for name in names]
-    lines = [f"{path.name} {digest(path.read_bytes())}" for path in files if path.is_file()]
+    lines = [f"{path.name} {digest(read_file(path))}" for path in files if path.is_file()]
     return digest("\n".join([*lines, sources()]).encode())
 
 
@@ -168,4 +168,5 @@ def _page_hash(folder: Path) -> str | None:
     if not page.exists():
         return None
     files = [page, *sorted((folder / "figures").glob("*.*"))]
-    return digest(b"".join(path.name.encode() + path.read_bytes() for path in files))
+    content = [path.name.encode() + read_file(path) for path in files if path.is_file()]
+    return digest(b"".join(content))

@@ -64,11 +64,25 @@ def read_environments(folder: Path) -> dict[str, dict[str, Any]]:
     for name, description in environments.items():
         if description == {}:
             continue  # a repair found no description
-        complete = isinstance(description, dict) and isinstance(description.get("packages"), dict)
-        if not complete or identify(description) != name:
+        if not _is_description(description) or identify(description) != name:
             message = f"the environment '{name}' was changed since it was written"
             raise RequestError(message, source=str(path))
     return environments
+
+
+def _is_description(description: object) -> bool:
+    """Whether it is what ``describe`` returns, of this version or another one."""
+    if not isinstance(description, dict):
+        return False
+    packages, plain = description.get("packages"), (str, int, float, type(None))
+    values = list[object]()
+    for value in description.values():
+        values += value.values() if isinstance(value, dict) else [value]
+    return (
+        isinstance(packages, dict)
+        and all(isinstance(version, str) for version in packages.values())
+        and all(isinstance(value, plain) for value in values)
+    )
 
 
 def write_environments(folder: Path, environments: Mapping[str, Mapping[str, Any]]) -> None:

@@ -17,13 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ablations.core.errors import RequestError
-from ablations.core.files import digest, write_bytes
-from ablations.core.parquet import read_parquet
+from ablations.core.files import digest, read_file, refuse_link, write_bytes
+from ablations.core.parquet import read_parquet, read_schema
+from ablations.results.conform import check_values, conform, find_misfit
+from ablations.results.schema import TABLES
 
 SCHEMA = 2  # version of the tables' layout, written into every shard
 NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
 _VERSION, _TABLE = b"ablations.schema", b"ablations.table"
 _ATTEMPTS = 100
+_SPECS = {spec.name: spec for spec in TABLES}
 
 
 class BrokenShardError(Exception):
@@ -44,6 +47,7 @@ Scan = tuple[list[Shard], list[tuple[Path, str]]]
 
 def write(folder: Path, content: pa.Table, session: int) -> Path:
     """Add a shard to the folder of a table; the same content twice is one file."""
+    refuse_link(folder)
     metadata = {_VERSION: str(SCHEMA), _TABLE: folder.name}
     sink = pa.BufferOutputStream()
     pq.write_table(content.replace_schema_metadata(metadata), sink, compression="zstd")
@@ -100,7 +104,7 @@ def scan_files(files: Sequence[Path], columns: list[str] | None = None) -> Scan:
 
 def _read_shard(path: Path, columns: list[str] | None) -> Shard:
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         if path.is_symlink():
             raise BrokenShardError("is a link to nothing") from None
@@ -112,24 +116,48 @@ def _read_shard(path: Path, columns: list[str] | None) -> Shard:
         message = "was changed since it was written: its content is not what its name says"
         raise BrokenShardError(message)
     try:
+        schema = read_schema(content)
+        _check_origin(schema, path)
+        if not name:
+            message = "its name does not say its content, so it is no shard of this folder"
+            raise BrokenShardError(message)
+        _check_columns(schema, path)
         table = read_parquet(content, columns)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise BrokenShardError(f"not a readable Parquet file: {error}") from None
-    metadata = table.schema.metadata or {}
+        return Shard(int(name["session"]), _conform(table, path))
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BrokenShardError(f"not a readable Parquet file: {reason}") from None
+
+
+def _check_origin(schema: pa.Schema, path: Path) -> None:
+    """Refuse a file of another version or table."""
+    metadata = schema.metadata or {}
     version = metadata.get(_VERSION)
     if version != str(SCHEMA).encode():
         text = "no version" if version is None else f"version {version.decode(errors='replace')}"
         raise BrokenShardError(f"expected a table of schema version {SCHEMA}, found {text}")
-    if not name:
-        message = "its name does not say its content, so it is no shard of this folder"
-        raise BrokenShardError(message)
     if metadata.get(_TABLE) != path.parent.name.encode():
         table_name = metadata.get(_TABLE, b"").decode(errors="replace")
         message = f"expected rows of '{path.parent.name}', found those of '{table_name}'"
         raise BrokenShardError(message)
-    if "run_id" not in table.column_names and columns is None:
-        raise BrokenShardError("has no column run_id")
-    return Shard(int(name["session"]), table)
+
+
+def _check_columns(schema: pa.Schema, path: Path) -> None:
+    """Refuse a file with columns that its table cannot have."""
+    spec = _SPECS.get(path.parent.name)
+    if spec and (misfit := find_misfit(schema, spec)):
+        raise BrokenShardError(misfit)
+
+
+def _conform(table: pa.Table, path: Path) -> pa.Table:
+    """Return the rows with the types of the table; what else the file says of them is dropped."""
+    spec = _SPECS.get(path.parent.name)
+    if spec is None:
+        return table
+    table = conform(table, spec)
+    if misfit := check_values(table, spec):
+        raise BrokenShardError(misfit)
+    return table
 
 
 def next_session(folders: Sequence[Path]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablations.core.errors import RequestError
+from ablations.core.files import read_text
 from ablations.study.splits import stored_splits
 
 SEAL = "# checked by "
@@ -23,7 +24,7 @@ def read_study_file(path: Path) -> dict[str, Any]:
         With the name of the file, if it cannot be read or is no TOML.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
         data = tomllib.loads(text)
     except OSError as error:
         message = f"cannot read the study: {error.strerror}"

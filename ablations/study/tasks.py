@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
 
 from ablations.core.errors import RequestError
+from ablations.core.files import read_text
 from ablations.core.registry import STUDY_DIR, canonical, resolve, resolve_path
 from ablations.study.grid import Grid, check_keys
 from ablations.tasks.base import Task
@@ -124,7 +125,7 @@ def _read_entry(name: str, key: str) -> Keys:
     """Return the keys of a file with a task's table, or with a study."""
     path = resolve_path(name)
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        table = tomllib.loads(read_text(path, "utf-8-sig"))
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror}", key) from None
     except (ValueError, RecursionError) as error:

@@ -113,6 +113,12 @@ def test_the_set_says_what_its_members_share_and_which_is_cheapest() -> None:
     noisy = runs.assign(train_seconds=1 + 0.01 * np.arange(len(runs))[::-1] / len(runs))
     same = best_set(noisy, FACTORS, control=CONTROLS)
     assert same.loc[same["cheapest"], FACTORS].to_numpy().tolist() == [["none", "layer", "default"]]
+    # What is within the noise of times is no difference.
+    by_noise = {1.0: "dropout", 1.4: "dropout", 1.6: "none"}
+    for noise, regularizer in by_noise.items():
+        design = Design(runs, factors=FACTORS, controls=CONTROLS, cost_noise=noise)
+        table = best_set(design)
+        assert table.loc[table["cheapest"], "regularizer"].tolist() == [regularizer]
     unpriced = best_set(runs.drop(columns="train_seconds"), FACTORS)
     assert not unpriced["cheapest"].any()
     assert unpriced[["seconds", "control_effect"]].isna().all(axis=None)

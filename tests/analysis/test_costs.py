@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from ablations.analysis import Design, cost_between, costs, noise_floor
-from ablations.analysis.costs import FASTER, NO_SLOWER, SLOWER, run_costs
+from ablations.analysis.costs import FASTER, NO_SLOWER, SLOWER, TOO_FEW, run_costs
 
 CONTROLS = {"norm": "none", "regularizer": "none"}
 AXES = list(CONTROLS)
@@ -102,7 +102,7 @@ def test_machines_and_threads_are_never_pooled() -> None:
 def test_with_few_blocks_there_is_no_interval_and_no_verdict() -> None:
     table = costs(timings(blocks=5), CONTROLS, AXES)
     assert table[["low", "high"]].isna().all(axis=None)
-    assert set(table["verdict"]) == {NO_SLOWER}
+    assert set(table["verdict"]) == {TOO_FEW}
     assert costs(timings(blocks=6), CONTROLS, AXES)["low"].notna().all()
 
 

@@ -304,6 +304,24 @@ def test_a_table_is_copied_as_other_programs_read_it(
         assert r"\%" in copied["LaTeX"]
 
 
+def test_switches_stand_where_they_change_something(
+    browser: Any, pages: Callable[[str], Path]
+) -> None:
+    with Opened(browser, pages("all_diverged")) as page:
+        assert page.locator(".toggles:visible").count() == 0
+    with Opened(browser, pages("usual"), width=1440) as page:
+        (bar,) = page.locator(".toggles:visible").all()
+        table = page.locator("#forest table").bounding_box()
+        assert table["y"] - 60 < bar.bounding_box()["y"] < table["y"]
+        assert [bar.bounding_box()["x"]] == [table["x"]]
+        before = page.locator("#forest").inner_text()
+        for name in ("ratio", "r2"):
+            bar.get_by_role("button", name=name, exact=True).click()
+            after = page.locator("#forest").inner_text()
+            assert after != before
+            before = after
+
+
 def test_dark_is_dark_and_light_is_light(browser: Any, pages: Callable[[str], Path]) -> None:
     brightnesses = {}
     for scheme in ("light", "dark"):

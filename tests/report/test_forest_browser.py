@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,36 @@ def test_a_narrow_page_draws_a_strip_below_each_name(browser: Any, notebook: Pat
             assert strip["y"] >= name["y"] + name["height"] - 1
             assert strip["width"] > 300
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_verdicts_and_ticks_stand_in_line(browser: Any, notebook: Path) -> None:
+    for width in (1440, 390):
+        with Opened(browser, notebook, width=width) as page:
+            icons = "[...document.querySelectorAll('.forest td.verdict svg')]"
+            visible = f"{icons}.map(icon => icon.getBoundingClientRect()).filter(box => box.width)"
+            assert len(page.evaluate(f"[...new Set({visible}.map(box => box.x))]")) == 1, width
+            middles = (
+                "[...document.querySelectorAll('.forest svg.scale text:not(.side)')]"
+                ".filter(text => text.getClientRects().length).map(text => {"
+                "const box = text.getBoundingClientRect(), line = text.previousElementSibling;"
+                "return box.x + box.width / 2 - line.getBoundingClientRect().x})"
+            )
+            shifts = page.evaluate(middles)
+            assert len(shifts) > 2
+            assert max(map(abs, shifts)) < 1, width
+
+
+@pytest.mark.parametrize("width", [1440, 1303])
+def test_the_band_has_no_seam(width: int, browser: Any, notebook: Path) -> None:
+    with Opened(browser, notebook, width=width) as page:
+        bands = (
+            "[...document.querySelectorAll('.forest .strip .band')]"
+            ".filter(band => band.getClientRects().length && band.getBoundingClientRect().height)"
+            ".map(band => band.getBoundingClientRect()).map(box => [box.top, box.bottom])"
+        )
+        ends = page.evaluate(bands)
+        assert len(ends) > 10
+        assert all(b[0] <= a[1] - 0.5 for a, b in pairwise(ends))
 
 
 def test_names_break_only_between_words(browser: Any, notebook: Path) -> None:

@@ -283,6 +283,27 @@ def test_each_case_has_its_headline_and_its_patterns(name: str) -> None:
             assert count_words(text) <= SENTENCE_WORDS, text
 
 
+def test_costs_are_stated_only_beyond_the_noise_of_times() -> None:
+    """Two timings of the control, of which one or the other takes longer."""
+    case = replace(CASES["timed alone"], change=None)
+    results, metadata = make(case)
+    timed = time_runs(results)
+    texts = {}
+    for noise in (1.0, 1.3, 1.9, 9.0):
+        timings = timed.timings.assign(seconds=np.minimum(timed.timings["seconds"], 0.015))
+        again = timings[timings["cost_id"] == "none none"].assign(alias="control again")
+        factors = np.where(again["block"] % 2, noise, 1 / noise)
+        again = again.assign(seconds=again["seconds"] * factors)
+        noisy = replace(timed, timings=pd.concat([timings, again], ignore_index=True))
+        subject = Subject(Results.from_stored(noisy, metadata).ablation, metadata)
+        sentences = [plain(each.write(SENTENCE_WORDS)) for each in draft_sentences(subject)]
+        texts[noise] = " ".join(sentences)
+    assert "Layer norm takes 0.15 s a run, 1.5 times the control's." in texts[1.0]
+    assert "Layer norm takes 0.15 s a run, 1.5 times the control's." in texts[1.3]
+    assert "Layer norm takes 0.15 s a run." in texts[1.9]
+    assert " a run" not in texts[9.0]
+
+
 def plain(text: str) -> str:
     return text.replace("\N{NARROW NO-BREAK SPACE}", " ").replace("\N{MINUS SIGN}", "−")
 

@@ -32,7 +32,6 @@ from ablations.report.figures.panels import (
     verdict_mark,
 )
 from ablations.report.formatting import bracket, format_relatives
-from ablations.report.style import wrap_name
 
 HERE, OTHERS = "mean of these", "data sets like these"
 MOST_COLUMNS = 3
@@ -96,8 +95,7 @@ def forest(
                 panel, by_task, level, bound=bound, is_higher=higher_is_better,
                 is_log=scale == "log",
             )  # fmt: skip
-            label_rows(panel, [*tasks, HERE, OTHERS], width=22)
-            panel.set_title(wrap_name(f"{level['axis']} {level['level']}", 24), loc="left")
+            label_rows(panel, [*tasks, HERE, OTHERS], f"{level['axis']} {level['level']}", 22)
         for panel in panels[len(over) :]:
             panel.set_visible(False)
         for i in range(max(0, len(over) - n_columns), len(over)):
@@ -189,8 +187,7 @@ def mean_ranks(ranks: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
                 _draw_rank(panel, i, row)
             p = rows["p"].iloc[0]
             text = "" if math.isnan(p) else f", Friedman p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
-            title = wrap_name(f"{axis}{text}", 22 if canvas.is_narrow else 90)
-            label_rows(panel, rows["level"], title)
+            label_rows(panel, rows["level"], f"{axis}{text}")
         most = int(ranks.groupby("axis", sort=False)["level"].size().max())
         panels[-1][-1].set_xlim(0.8, most + 0.4)
         panels[-1][-1].xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ablations.analysis import UNDECIDED, Scale
-from ablations.analysis.costs import NO_SLOWER
+from ablations.analysis.costs import FASTER, SLOWER
 from ablations.analysis.design import Design
 from ablations.report import style
 from ablations.report.data import ReportData
@@ -179,8 +179,7 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE, names: Names = PLAIN
                 _draw_time(panel, i, row, names)
             control = names.short(axis, rows["control"].iloc[0])
             levels = [names.short(axis, level) for level in rows["level"]]
-            title = style.wrap_name(f"{axis}, against {control}", 20 if canvas.is_narrow else 90)
-            label_rows(panel, levels, title)
+            label_rows(panel, levels, f"{axis}, against {control}")
         lowest = panels[-1][-1]
         lowest.set_xlim(low - room, high + room)
         set_ratio_scale(lowest, low - room, high + room)
@@ -190,7 +189,7 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE, names: Names = PLAIN
 
 def _draw_time(panel: Axes, y: float, row: dict[str, Any], names: Names) -> None:
     colour, face = style.TIMED, style.TIMED
-    if row["verdict"] == NO_SLOWER:
+    if row["verdict"] not in (SLOWER, FASTER):
         colour, face = style.VERDICT_COLOURS[UNDECIDED], style.PAPER
     ratio, low, high = (float(row[name]) for name in ("ratio", "low", "high"))
     line = draw_interval(

@@ -102,13 +102,10 @@ def outcome_against_time(
         for name, column, ratio in (("x", "seconds", 3), ("y", "mean", 8)):
             if is_wide(points[column], ratio):
                 set_log_axis(panel, name)
-        is_brief = points["seconds"].max() < 1
         if panel.get_xscale() == "linear":
             panel.xaxis.set_major_locator(MaxNLocator(4 if canvas.is_narrow else 8))
-        if is_brief:
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{1e3 * x:g}"))
-        unit = "milliseconds" if is_brief else "seconds"
-        panel.set_xlabel(f"{unit} of one run, median over seeds")
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        panel.set_xlabel("seconds of one run, median over seeds")
         sns.despine(ax=panel)
         panel.margins(0.06)
         most = MOST_NARROW_NAMES if canvas.is_narrow else MOST_NAMES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -37,11 +37,16 @@ class FittedLayout(LayoutEngine):
 
     def __init__(self, heights: Sequence[float]) -> None:
         super().__init__()
-        self.heights = heights
+        self.heights = list(heights)
         self.head: list[Text | Legend] = []
         """Texts and legends above the panels, from the top down."""
         self.scales: dict[Axes, tuple[Sequence[float], Sequence[str]]] = {}
         """Ticks and labels of panels where some may be dropped lest their labels touch."""
+
+    def raise_height(self, panel: Axes, height: float) -> None:
+        """Give the row of a panel at least so many inches."""
+        row = cast("Any", panel.get_subplotspec()).rowspan.start
+        self.heights[row] = max(self.heights[row], height)
 
     def execute(self, fig: Figure) -> None:
         """Measure margins and heads, and place all that is in the figure."""

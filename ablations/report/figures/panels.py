@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Self, cast
 
 import numpy as np
@@ -19,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from ablations.analysis import UNDECIDED
-from ablations.report.figures.layout import PAD, FittedLayout, measure_text
+from ablations.report.figures.layout import PAD, FittedLayout, line_height, measure_text
 from ablations.report.figures.marks import attach, marks_of
 from ablations.report.formatting import TIMES, Unit, round_changes
 from ablations.report.style import (
@@ -34,6 +36,8 @@ from ablations.report.style import (
 from ablations.report.texts import write_text
 
 _KEY_SIZE = 9.5
+NAME_SIZE, TITLE_SIZE = 9.5, 11.5
+"""Points of the names of rows, and of titles, which are bold and therefore wider."""
 
 
 @dataclass(frozen=True)
@@ -146,25 +150,42 @@ def _layout(figure: Figure) -> FittedLayout:
 
 
 def wrap_text(text: str, width: float, size: float) -> str:
-    """Break a text into lines of at most ``width`` inches, between words."""
+    """Break a text into lines of at most ``width`` inches, between words, and within a word that
+    is wider than a line after what joins its parts.
+    """
     lines = [""]
     for word in text.split(" "):
-        line = f"{lines[-1]} {word}" if lines[-1] else word
-        if lines[-1] and measure_text(line, size) > width:
-            lines.append(word)
-        else:
-            lines[-1] = line
+        is_wide = measure_text(word, size) > width
+        for i, piece in enumerate(re.split(r"(?<=[_/,=-])", word) if is_wide else [word]):
+            line = f"{lines[-1]}{'' if i else ' '}{piece}" if lines[-1] else piece
+            if lines[-1] and measure_text(line, size) > width:
+                lines.append(piece)
+            else:
+                lines[-1] = line
     return "\n".join(lines)
 
 
 def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 26) -> None:
-    """Name a panel and its rows, from the top down, and remove the lines between them."""
-    panel.set_yticks(range(len(names)), [wrap_name(name, width) for name in names])
+    """Name a panel and its rows, from the top down, and remove the lines between them.
+
+    The rows get the height that names of two lines need.
+    """
+    texts = [wrap_name(name, width) for name in names]
+    lines = [1, *(text.count("\n") + 1 for text in texts)]
+    most = max(sum(pair) / 2 for pair in pairwise([*lines, 1]))
+    figure = cast("Figure", panel.get_figure())
+    if most > 1:
+        _layout(figure).raise_height(panel, len(names) * most * line_height(NAME_SIZE))
+    panel.set_yticks(range(len(names)), texts)
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.grid(axis="y", visible=False)
     panel.tick_params(length=0)
     sns.despine(ax=panel, left=True)
-    panel.set_title(title)
+    if title:
+        spec: Any = panel.get_subplotspec()
+        widest = max((measure_text(text, NAME_SIZE) for text in texts), default=0.0)
+        room = figure.get_figwidth() / spec.get_gridspec().ncols - widest - 0.3
+        panel.set_title(wrap_text(title, room, TITLE_SIZE))
 
 
 def set_ratio_scale(

@@ -139,10 +139,8 @@ def simple_effects(
             _draw_rows(panel, rows.reset_index().to_dict("records"), texts, design, names)
             wide = not canvas.is_narrow
             write = names.full if wide else names.short
-            label_rows(panel, [write(condition, x) for x in places], width=34 if wide else 18)
-            panel.set_title(
-                style.wrap_name(names.full(axis, level), 30 if wide else 20), loc="left"
-            )
+            texts = [write(condition, x) for x in places]
+            label_rows(panel, texts, names.full(axis, level), 34 if wide else 18)
             if unit:
                 set_ratio_scale(panel, low, high, most=4 if columns > 1 else 5, unit=unit)
             else:

@@ -10,7 +10,8 @@
 //                            level in the data-parts of its first cell is one, too
 //   .in-percent, .in-ratio   by data-unit of <html>, .by-outcome and .by-second by its data-measure; a mark has
 //                            data-text-percent and data-text-ratio where its text depends on the unit
-//   .hint                    the line that says that marks respond; the toggles follow it
+//   .hint                    the line that says that marks respond
+//   .forest, #explorer-pair  get the buttons that switch units and measures, above what these change
 //   .copy[data-table]        gets the buttons that copy this table
 //
 // Other scripts of the page use pageState, FORMATS, copyText and readMarks.
@@ -310,24 +311,27 @@ function saveFile(name, content, type) {
   for (const name of ["wheel", "touchmove", "keydown"]) addEventListener(name, () => { chosen = null; }, { passive: true });
 }
 
-// Units and measures: two buttons each, where the page has both.
+// Units and measures: two buttons each, above the tables that have both.
 {
+  const root = document.documentElement, hint = document.querySelector(".hint");
   const CHOICES = {
-    measure: ["outcome", "second"].map((value, i) => [value, document.documentElement.dataset[`${value}Name`] ?? ["loss", "metric"][i]]),
+    measure: ["outcome", "second"].map((value, i) => [value, root.dataset[`${value}Name`] ?? ["loss", "metric"][i]]),
     unit: [["percent", "%"], ["ratio", "ratio"]],
   };
-  const prefix = { measure: "by", unit: "in" };
-  const root = document.documentElement, hint = document.querySelector(".hint");
+  // A table, what it is called, and what shows that there is anything in it to switch.
+  const TABLES = [
+    [document.querySelector(".forest table"), "This table:", { measure: "[data-measure=second]", unit: "[data-text-ratio]" }],
+    [document.getElementById("explorer-pair-body"), "B against A:", { unit: null }],
+  ];
   if (hint && document.querySelector(".mark")) hint.hidden = false;
-  const bar = make("div", { class: "toggles" });
+  for (const [table, title, switched] of TABLES) {
+    const keys = Object.keys(switched).filter(key => table && (switched[key] === null || table.querySelector(switched[key])));
+    const groups = keys.map(key => make("div", { role: "group", "aria-label": `${key === "unit" ? "Unit of changes" : "Changes of"}, ${title.slice(0, -1)}` }, ...CHOICES[key].map(([value, label]) => make("button", { type: "button", name: key, value }, label))));
+    if (groups.length) table.before(make("div", { class: "toggles" }, make("span", {}, title), ...groups));
+  }
   for (const [key, choices] of Object.entries(CHOICES)) {
-    if (!choices.every(([value]) => document.querySelector(`.${prefix[key]}-${value}`))) continue;
-    const usual = root.dataset[key] ?? choices[0][0];
-    const buttons = choices.map(([value, label]) => {
-      const button = make("button", { type: "button", value }, label);
-      button.addEventListener("click", () => { pageState.set(key, value === usual ? "" : value); show(); });
-      return button;
-    });
+    const usual = root.dataset[key] ?? choices[0][0], buttons = [...document.querySelectorAll(`.toggles [name="${key}"]`)];
+    for (const button of buttons) button.addEventListener("click", () => { pageState.set(key, button.value === usual ? "" : button.value); show(); });
     function show() {
       const value = choices.find(([value]) => value === pageState.get(key))?.[0] ?? usual;
       root.dataset[key] = value;
@@ -337,11 +341,8 @@ function saveFile(name, content, type) {
         if (mark.hasAttribute("aria-label")) mark.setAttribute("aria-label", mark.dataset.text);
       }
     }
-    bar.append(make("div", { role: "group", "aria-label": key === "unit" ? "Unit of changes" : "Changes of" }, ...buttons));
-    pageState.restore(show);
+    if (buttons.length) pageState.restore(show);
   }
-  if (bar.hasChildNodes()) bar.prepend(make("span", {}, "In the table:"));
-  if (bar.hasChildNodes()) (hint ?? document.querySelector("header, main")).after(bar);
 }
 
 // Marks: values on hover, focus and touch; one level highlighted in all figures; the legend hides.
@@ -670,12 +671,12 @@ const readMarks = (() => {
   // A copy of HTML as an SVG: what is shown of it, with the styles of the page.
   function photograph(node) {
     const copy = node.cloneNode(true), style = getComputedStyle(node), paper = getComputedStyle(document.body).backgroundColor;
-    const { top, width: inside } = node.getBoundingClientRect(), width = inside + 24;
+    const { top } = node.querySelector("table").getBoundingClientRect(), { width: inside } = node.getBoundingClientRect(), width = inside + 24;
     const height = node.querySelector(".save").getBoundingClientRect().top - top + 24;
     const nodes = [...copy.querySelectorAll("*")];
     [...node.querySelectorAll("*")].forEach((each, i) => { if (!each.getClientRects().length && !each.closest("symbol")) nodes[i].remove(); });
     copy.querySelectorAll(".flash").forEach(row => row.classList.remove("flash"));
-    copy.querySelector(".save").remove();
+    copy.querySelectorAll(".save, .toggles").forEach(bar => bar.remove());
     const looks = make("style", {}, [...document.querySelectorAll("style")].map(sheet => sheet.textContent).join("\n"));
     const body = make("div", { style: `font: ${style.font}; color: ${style.color}; padding: 12px; width: ${width}px` }, looks, copy);
     return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" style="background: ${paper}"><foreignObject width="100%" height="100%">${new XMLSerializer().serializeToString(body)}</foreignObject></svg>`;

@@ -15,12 +15,13 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ablations.core.errors import RequestError
-from ablations.core.files import digest
+from ablations.core.files import digest, memory_size, read_file
 
 _BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -56,6 +57,8 @@ _TAR = slice(257, 262)
 """Where a tar archive holds the word ``ustar``."""
 _WIDE_SAMPLE = 1000
 """Bytes that show an encoding of two bytes a character."""
+_FREE, _RATIO = 1 << 28, 1_000
+"""A file may unpack to so many bytes, and to so many times its size."""
 _MAX_PACKED = 3
 """How often a file may be packed in itself."""
 
@@ -90,7 +93,7 @@ def read_bytes(path: str) -> bytes:
     """Return the bytes of a file."""
     _check_regular(path)
     try:
-        return Path(path).read_bytes()
+        return read_file(path)
     except OSError as error:
         raise RequestError(f"cannot be read: {error.strerror}", source=path) from None
 
@@ -119,17 +122,21 @@ def read_text(path: str, encoding: str) -> bytes:
 
 def _unpack(content: bytes, path: str) -> bytes:
     """Return the content of a compressed file, which its first bytes show; else it unchanged."""
-    readers: dict[bytes, Callable[[bytes], bytes]] = {
-        b"\x1f\x8b": gzip.decompress,
-        b"BZh": bz2.decompress,
-        b"\xfd7zXZ\0": lzma.decompress,
-        b"\x28\xb5\x2f\xfd": _unpack_zstd,
-        b"PK\x03\x04": lambda packed: _unpack_zip(packed, path),
+    readers: dict[bytes, Callable[[io.BytesIO], Any]] = {
+        b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
+        b"BZh": bz2.BZ2File,
+        b"\xfd7zXZ\0": lzma.LZMAFile,
+        b"\x28\xb5\x2f\xfd": lambda packed: pa.input_stream(
+            pa.BufferReader(packed.getvalue()), compression="zstd"
+        ),
+        b"PK\x03\x04": lambda packed: _open_zip(packed, path),
     }
+    most = min(_FREE + _RATIO * len(content), memory_size() // 4)
     for magic, unpack in readers.items():
         if content.startswith(magic):
             try:
-                return unpack(content)
+                with unpack(io.BytesIO(content)) as stream:
+                    unpacked = bytes(stream.read(most + 1))
             except (
                 OSError, EOFError, ValueError, RuntimeError, NotImplementedError,
                 zlib.error, lzma.LZMAError, zipfile.BadZipFile, pa.ArrowException,
@@ -138,27 +145,26 @@ def _unpack(content: bytes, path: str) -> bytes:
                     raise
                 message = f"is compressed and cannot be unpacked: {error}; unpack it first"
                 raise RequestError(message, source=path) from None
+            if len(unpacked) > most:
+                message = f"its {len(content):,} bytes unpack to more than {most / 2**20:,.0f} MiB"
+                raise RequestError(f"{message}; unpack it first", source=path)
+            return unpacked
     return content
 
 
-def _unpack_zstd(content: bytes) -> bytes:
-    with pa.input_stream(pa.BufferReader(content), compression="zstd") as stream:
-        return bytes(stream.read())
-
-
-def _unpack_zip(content: bytes, path: str) -> bytes:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = [
-            name
-            for name in archive.namelist()
-            if not name.endswith("/") and not name.startswith("__MACOSX/")
-        ]
-        if "xl/workbook.xml" in names:
-            raise RequestError("is an Excel workbook; save its sheet as CSV", source=path)
-        if len(names) != 1:
-            message = f"holds {len(names)} files; expected an archive of one"
-            raise RequestError(f"{message}: unpack it and name the file in path", source=path)
-        return archive.read(names[0])
+def _open_zip(packed: io.BytesIO, path: str) -> Any:
+    archive = zipfile.ZipFile(packed)
+    names = [
+        name
+        for name in archive.namelist()
+        if not name.endswith("/") and not name.startswith("__MACOSX/")
+    ]
+    if "xl/workbook.xml" in names:
+        raise RequestError("is an Excel workbook; save its sheet as CSV", source=path)
+    if len(names) != 1:
+        message = f"holds {len(names)} files; expected an archive of one"
+        raise RequestError(f"{message}: unpack it and name the file in path", source=path)
+    return archive.open(names[0])
 
 
 def _to_utf8(content: bytes, encoding: str, path: str) -> bytes:

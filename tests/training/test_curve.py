@@ -17,11 +17,8 @@ from ablations.results import shards
 from ablations.study.expand import expand
 from ablations.training import loop
 from ablations.training.curve import Curve, EpochRecord
-from ablations.training.fused.initial_states import (
-    BLOCK_STEPS,
-    LearningRates,
-    initial_state_cache,
-)
+from ablations.training.fused.initial_states import LearningRates, initial_state_cache
+from ablations.training.fused.program import BLOCK_STEPS, StepFactors
 from ablations.training.result import RunResult
 
 RECORDS = (
@@ -90,7 +87,7 @@ def test_rates_and_factors_beyond_the_first_block_of_steps_are_those_of_a_plain_
             each.after_epoch(1.0)
         rates.after_step()
         rates.after_epoch(rates.exact(step) * 0 + 1.0)
-    (factors,) = cache.program.optimizer_factors(range(step, step + 1))
+    factors = StepFactors(cache.program).at_step(step)
     assert [float(f) for f in factors] == pytest.approx(c.optimizer.factors(step + 1))
 
 

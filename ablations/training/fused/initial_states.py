@@ -30,10 +30,9 @@ from ablations.training.cohorts import CohortKey, cohort_key
 from ablations.training.evaluation import find_baseline
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import Tensors
+from ablations.training.fused.program import BLOCK_STEPS
 from ablations.training.loop import load_data, to_device
 
-BLOCK_STEPS = 1_024
-"""Steps whose rates and factors are computed at a time: memory does not grow with the epochs."""
 _CACHED_KEYS = 4
 """Cohort keys whose initial states are cached: as many as a worker trains in turn."""
 

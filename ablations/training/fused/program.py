@@ -26,6 +26,8 @@ from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.networks import Network
 from ablations.training.loop import to_device
 
+BLOCK_STEPS = 1_024
+"""Steps whose rates and factors are computed at a time: memory does not grow with the epochs."""
 Split = tuple[Tensor, Tensor]
 """Inputs (M, B, I) and targets (M, B, …)."""
 
@@ -183,6 +185,23 @@ class CohortProgram:
             state = self.refresh(output.flat_MP, output.state, inputs.batch[0])
             output = output._replace(state=state)
         return output, self.losses(output.flat_MP, output.state, *splits)
+
+
+class StepFactors:
+    """The optimizer's factors of each step, computed a block of steps at a time."""
+
+    def __init__(self, program: CohortProgram) -> None:
+        c = program.configuration
+        self._program, self._last = program, c.epochs * c.steps_per_epoch
+        self._block, self._factors = -1, list[tuple[Tensor, ...]]()
+
+    def at_step(self, step: int) -> tuple[Tensor, ...]:
+        block, offset = divmod(step, BLOCK_STEPS)
+        if block != self._block:
+            first = step - offset
+            steps = range(first, min(first + BLOCK_STEPS, self._last))
+            self._block, self._factors = block, self._program.optimizer_factors(steps)
+        return self._factors[offset]
 
 
 def stack_member_params(program: CohortProgram, runs: Sequence[Run]) -> MemberParams:

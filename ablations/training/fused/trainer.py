@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,18 +33,14 @@ from ablations.training.cohorts import assign_slots
 from ablations.training.curve import COLUMNS, Curve
 from ablations.training.evaluation import BestEpoch, Evaluation, evaluate, judging_rows
 from ablations.training.fused import compilation
-from ablations.training.fused.initial_states import (
-    BLOCK_STEPS,
-    LearningRates,
-    Member,
-    initial_state_cache,
-)
+from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
 from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.memory import retain_freed_memory
 from ablations.training.fused.program import (
     CohortProgram,
     CohortRandomness,
     Split,
+    StepFactors,
     StepInput,
     StepOutput,
     stack_member_params,
@@ -225,7 +221,7 @@ class _CohortTraining:
         self._best = None
         if c.judge == "best":
             self._best = BestEpoch(self._flat_MP, self._state, self._loss_dtype)
-        self._factors = lru_cache(maxsize=1)(self._load_factors)
+        self._factors = StepFactors(program)
         self._step = 0
 
     def results(self) -> list[RunResult]:
@@ -308,15 +304,6 @@ class _CohortTraining:
         columns_KEM = torch.cat([losses_KEM.cpu().double(), rates_EM[None]])
         return columns_KEM.permute(2, 1, 0), finite_epochs
 
-    def _load_factors(self, block: int) -> list[tuple[Tensor, ...]]:
-        """The optimizer's factors of the steps of a block."""
-        c, first = self._configuration, block * BLOCK_STEPS
-        last = min(first + BLOCK_STEPS, c.epochs * c.steps_per_epoch)
-        return self._program.optimizer_factors(range(first, last))
-
-    def _factors_at(self, step: int) -> tuple[Tensor, ...]:
-        return self._factors(step // BLOCK_STEPS)[step % BLOCK_STEPS]
-
     def _train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Train one epoch; return tensors (M,).
 
@@ -331,7 +318,7 @@ class _CohortTraining:
             inputs = StepInput(
                 *(self._flat_MP, self._moments, self._state, batch),
                 *(self._randomness.layer_draws(self._step, n_rows), self._params),
-                *(self._rates.at_step(self._step), self._factors_at(self._step)),
+                *(self._rates.at_step(self._step), self._factors.at_step(self._step)),
             )
             output: StepOutput
             if c.steps_per_epoch == 1:
@@ -359,7 +346,7 @@ class _CohortTraining:
         rate_M1 = torch.zeros_like(self._flat_MP[:, :1])
         inputs = StepInput(
             *(self._flat_MP, self._moments, self._state, self._train, ()),
-            *(self._params, rate_M1, self._factors_at(0)),
+            *(self._params, rate_M1, self._factors.at_step(0)),
         )
         output, _ = self._call(self._program.epoch, inputs, *self._splits)
         loss_M: Tensor = output.loss_M.to(self._loss_dtype)

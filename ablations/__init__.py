@@ -8,6 +8,18 @@
 
 from __future__ import annotations
 
+import sys
+
+# ``python -m`` puts the current folder first on the path.  Whoever filled it would choose what the
+# next lines import; only a folder that this package itself comes from stays there.
+if (
+    sys.argv[:1] == ["-m"]
+    and not sys.flags.safe_path
+    and __file__.replace("\\", "/")
+    != (sys.path[0].replace("\\", "/").rstrip("/") + "/ablations/__init__.py")
+):
+    del sys.path[0]
+
 import importlib
 from typing import TYPE_CHECKING, Any
 

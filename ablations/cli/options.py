@@ -54,7 +54,7 @@ def parse_study(
     from ablations.study.study import Study, shipped_studies
 
     is_folder = name not in shipped_studies() and Path(name).is_dir()
-    study = load_study(Path(name), trust=trust) if is_folder else Study.find(name)
+    study = load_study(Path(name), trust=trust) if is_folder else Study.find(name, trust=trust)
     try:
         if seeds is not None:
             study = study.replace(seeds=parse_seeds(seeds, "--seeds"))

@@ -7,7 +7,10 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import FunctionType, MethodType, ModuleType
@@ -27,6 +30,12 @@ from ablations.core.sources import (
 )
 
 PREFIX = "python:"
+ENTRY_POINTS = "ablations.techniques"
+"""The entry point group for modules or classes with techniques, tasks and models."""
+_IMPORTS_CODE: ContextVar[bool] = ContextVar("imports_code", default=True)
+"""Whether names of a study may import code: from ``python:`` and from entry points."""
+_READS_FILES: ContextVar[bool] = ContextVar("reads_files", default=True)
+"""Whether files may be read that a study names, such as its data."""
 
 _HASHED: set[str] = set()
 """Modules whose hash belongs to the identity of runs."""
@@ -34,18 +43,72 @@ _STUDY_FOLDERS: set[str] = set()
 """Folders that ``import_object`` appended to ``sys.path``; other machines do not search them."""
 
 
+@contextmanager
+def without_imports() -> Iterator[None]:
+    """Refuse names that import code, and load no components of installed packages."""
+    token = _IMPORTS_CODE.set(False)
+    try:
+        yield
+    finally:
+        _IMPORTS_CODE.reset(token)
+
+
+@contextmanager
+def without_inputs() -> Iterator[None]:
+    """Refuse files that a study names, such as its data."""
+    token = _READS_FILES.set(False)
+    try:
+        yield
+    finally:
+        _READS_FILES.reset(token)
+
+
+def require_inputs(path: object, key: str = "") -> None:
+    """Refuse a file that a study names where none may be read."""
+    if not _READS_FILES.get():
+        raise RequestError(f"reads {path}, which needs --trust", key)
+
+
+def may_import() -> bool:
+    """Return whether names of a study may import code."""
+    return _IMPORTS_CODE.get()
+
+
+def require_imports(name: str, key: str) -> None:
+    """Refuse a name that imports code where none may be imported."""
+    if not may_import():
+        raise RequestError(f"'{name}' imports code, which needs --trust", key)
+
+
+@functools.lru_cache(maxsize=1)
+def offered_components() -> tuple[metadata.EntryPoint, ...]:
+    """Return what installed packages offer.
+
+    The current folder and the folders of studies are not where packages are installed: whoever
+    fills such a folder could offer anything.
+    """
+    path = [folder for folder in sys.path if folder not in ("", ".", *_STUDY_FOLDERS)]
+    entry_points, names = list[metadata.EntryPoint](), set[str]()
+    for distribution in metadata.distributions(path=path):
+        offered = distribution.entry_points.select(group=ENTRY_POINTS)
+        if offered and (name := distribution.name) not in names:  # else behind it on the path
+            names.add(name)
+            entry_points += offered
+    return tuple(entry_points)
+
+
 def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
     """Return the object ``my_module:name`` or ``package.module:Class.method``.
 
-    Python's own search path comes first, then ``study_dir``, then the current folder.
+    Python's own search path comes first, then ``study_dir``, then the current folder.  A module of
+    an installed package is imported only if that package offers components by an entry point.
     """
+    require_imports(f"{PREFIX}{target}", key)
     name, colon, attributes = target.partition(":")
     words = (*name.split("."), *attributes.split("."))
     if not colon or not all(word.isidentifier() for word in words):
         raise RequestError(f"expected python:module:name, found '{PREFIX}{target}'", key)
-    folders = [study_dir] if study_dir else []
-    if study_dir and (study_dir / "runs").is_dir():
-        folders += study_dir.parents[:2]  # a results folder lies in results/ beside the modules
+    folders = _study_folders(study_dir)
     if name.partition(".")[0] in sys.stdlib_module_names and not _has_file(
         name, (*folders, Path.cwd())
     ):
@@ -56,6 +119,7 @@ def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
         if folder not in sys.path:
             sys.path.append(folder)
             _STUDY_FOLDERS.add(folder)
+    _refuse_library(name, key)
     with recording():
         module = _import_module(name, key)
     _refuse_namesake(name, module, folders, key)
@@ -70,6 +134,41 @@ def import_object(target: str, key: str, study_dir: Path | None = None) -> Any:
     for local in _study_modules():
         _loaded_hash(local)  # as it is now
     return value
+
+
+def _study_folders(study_dir: Path | None) -> list[Path]:
+    folders = [study_dir] if study_dir else []
+    if study_dir and (study_dir / "runs").is_dir():
+        folders += study_dir.parents[:2]  # a results folder lies in results/ beside the modules
+    return folders
+
+
+def find_file(target: str, study_dir: Path) -> str:
+    """Return the file of the module in ``module:name``, without importing it; "" without one."""
+    path = [*sys.path, *map(str, _study_folders(study_dir)), str(Path.cwd())]
+    spec, search = None, path
+    for word in target.partition(":")[0].split("."):
+        spec = PathFinder.find_spec(word, search)
+        search = list(spec.submodule_search_locations or ()) if spec else []
+    return spec.origin or "" if spec else ""
+
+
+def _belongs_to_user(module: str) -> bool:
+    """Return whether a module is a user's, or of an installed package that offers components."""
+    root = module.partition(".")[0]
+    if root in sys.stdlib_module_names and module != MAIN:
+        return False
+    path = locate(module)
+    is_offered = root in {entry.module.partition(".")[0] for entry in offered_components()}
+    return path is None or not is_library(path) or is_offered
+
+
+def _refuse_library(name: str, key: str) -> None:
+    """Refuse to import a module of an installed package that does not offer components."""
+    if not _belongs_to_user(name):
+        message = f"'{name}' belongs to an installed package, which offers nothing for a study"
+        advice = "write a function that calls it in a module beside the study"
+        raise RequestError(f"{message}; {advice}, or give it the entry point '{ENTRY_POINTS}'", key)
 
 
 def _import_module(name: str, key: str) -> ModuleType:
@@ -94,23 +193,27 @@ def _has_file(name: str, folders: Iterable[Path]) -> bool:
 
 
 def check_function(value: Any, target: str, key: str, classes: tuple[type, ...] = ()) -> None:
-    """Refuse what is no function written in Python, nor a subclass of ``classes``.
+    """Refuse what is no function written in Python, nor a subclass of ``classes``, by a user.
 
     A method of a class counts as a function, and so does a function with some arguments set, or
-    with a decorator that says what it wraps.
+    with a decorator that says what it wraps.  Those of Python and of installed packages do not
+    count, whatever module they are imported into: a study must not call whatever it names.
     """
-    if isinstance(value, type) and classes and issubclass(value, classes):
+    is_class = isinstance(value, type) and bool(classes) and issubclass(value, classes)
+    if is_class and _belongs_to_user(value.__module__):
         return
     function = value.func if isinstance(value, functools.partial) else inspect.unwrap(value)
     if isinstance(function, MethodType) and isinstance(function.__self__, type):
         function = function.__func__
     if isinstance(function, FunctionType):
         root = str(function.__module__).partition(".")[0]
-        if root not in sys.stdlib_module_names:
+        if _belongs_to_user(str(function.__module__)):
             return
-        kind = f"a function of Python's own module '{root}'"
-    else:
-        kind = describe_kind(value)
+        is_standard = root in sys.stdlib_module_names
+        kind = f"a function of {'Python itself' if is_standard else 'the package'} ('{root}')"
+        kind = f"{kind}; write a function of your own that calls it"
+        raise RequestError(f"'{PREFIX}{target}' is {kind}", key)
+    kind = describe_kind(value)
     expected = " or ".join(["a function", *(f"a class of {c.__name__}" for c in classes)])
     raise RequestError(f"'{PREFIX}{target}' is {kind}; expected {expected}", key)
 

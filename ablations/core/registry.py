@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property, lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast, dataclass_transform
 
@@ -30,6 +29,10 @@ from ablations.core.plugins import (
     check_function,
     describe_kind,
     import_object,
+    may_import,
+    offered_components,
+    require_imports,
+    require_inputs,
     source_hash,
 )
 
@@ -37,8 +40,6 @@ _REGISTRY: dict[str, dict[str, type[Component]]] = {}
 _PACKAGES: dict[type[Component], str] = {}
 """Name and version of the package whose entry point offers a class."""
 PACKAGE = __name__.partition(".")[0]
-ENTRY_POINTS = "ablations.techniques"
-"""The entry point group for modules or classes with techniques, tasks and models."""
 
 
 class Component(RenamedMembers):
@@ -138,6 +139,7 @@ STUDY_DIR: ContextVar[Path | None] = ContextVar("study_dir", default=None)
 
 def resolve_path(path: str) -> Path:
     """Return an absolute path; a relative one starts at the folder of the study's file."""
+    require_inputs(path)
     return Path(STUDY_DIR.get() or "", path).expanduser().absolute()
 
 
@@ -172,20 +174,6 @@ def format_value(value: object) -> str:
         except ValueError:
             return value
     return json.dumps(value)
-
-
-_IMPORTS_CODE: ContextVar[bool] = ContextVar("imports_code", default=True)
-"""Whether names of components may import code: from ``python:`` and from entry points."""
-
-
-@contextmanager
-def without_imports() -> Iterator[None]:
-    """Refuse names that import code, and load no components of installed packages."""
-    token = _IMPORTS_CODE.set(False)
-    try:
-        yield
-    finally:
-        _IMPORTS_CODE.reset(token)
 
 
 C = TypeVar("C", bound=Component)
@@ -238,7 +226,7 @@ def registered(kind: str) -> dict[str, type[Component]]:
 
     Classes with ``is_ordered`` come in the order of registration, others by name.
     """
-    if _IMPORTS_CODE.get():
+    if may_import():
         _load_entry_points()
     classes = _REGISTRY.get(kind, {})
     is_ordered = all(cls.is_ordered for cls in classes.values())
@@ -248,7 +236,7 @@ def registered(kind: str) -> dict[str, type[Component]]:
 @lru_cache(maxsize=1)
 def _load_entry_points() -> None:
     """Load the components of installed packages, once."""
-    for entry_point in metadata.entry_points(group=ENTRY_POINTS):
+    for entry_point in offered_components():
         before = {cls for classes in _REGISTRY.values() for cls in classes.values()}
         dist = entry_point.dist
         package = f"{dist.name} {dist.version}" if dist else entry_point.value
@@ -294,8 +282,8 @@ def resolve(kind: str, spec: object, key: str) -> Component:
 def _from_name(kind: str, name: str, parameters: Mapping[str, Any], key: str) -> Component:
     classes = registered(kind)
     imports = name.startswith(PREFIX) or (name in classes and classes[name].imports_code)
-    if imports and not _IMPORTS_CODE.get():
-        raise RequestError(f"'{name}' imports code, which needs --trust", key)
+    if imports:
+        require_imports(name, key)
     if name.startswith(PREFIX):
         return _from_python(kind, name.removeprefix(PREFIX), parameters, key)
     if name not in classes:
@@ -325,8 +313,6 @@ def _from_python(kind: str, target: str, parameters: Mapping[str, Any], key: str
 
 def import_user_function(target: str, key: str) -> Callable[..., Any]:
     """Return the function ``module:name`` that a study names; refuse to import it without trust."""
-    if not _IMPORTS_CODE.get():
-        raise RequestError(f"'{PREFIX}{target}' imports code, which needs --trust", key)
     function = import_object(target, key, STUDY_DIR.get())
     check_function(function, target, key)
     return cast(Callable[..., Any], function)

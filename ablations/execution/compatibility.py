@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 
 from ablations.core.errors import RequestError
 from ablations.core.files import WRITING, read_parsed
+from ablations.core.plugins import without_imports
 from ablations.core.random import SOURCES
-from ablations.core.registry import resolve, without_imports
+from ablations.core.registry import resolve
 from ablations.execution.options import RunOptions
 from ablations.results import environment, settings, store
 from ablations.results.inputs import INPUTS_FILE, changed_input

@@ -36,12 +36,14 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
     results = reading.load(folder)
     if results.metadata is not None:
         return results
+    from ablations.core.plugins import without_inputs
     from ablations.execution.metadata import study_metadata
     from ablations.study.expand import expand
 
     try:
-        study = load_study(results.folder, trust=trust, plugins=trust)
-        metadata = study_metadata(study, set(results.runs["run_id"]) - expand(study).run_ids)
+        with nullcontext() if trust else without_inputs():
+            study = load_study(results.folder, trust=trust, plugins=trust)
+            metadata = study_metadata(study, set(results.runs["run_id"]) - expand(study).run_ids)
     except RequestError:
         if trust:
             raise
@@ -60,10 +62,15 @@ def load_study(folder: Path, *, trust: bool = False, plugins: bool = True) -> St
     ``trust`` allows to import code that the study names (``python:module:name``); ``plugins`` are
     components of installed packages, known without trust.
     """
-    from ablations.core.registry import registered, without_imports
+    from ablations.core.plugins import without_imports
+    from ablations.core.registry import registered
+    from ablations.study.files import read_study_file, refuse_code
     from ablations.study.study import Study
 
+    path = folder / store.STUDY_FILE
+    if not trust:
+        refuse_code(path, read_study_file(path))
     if plugins:
         registered("task")  # loads what installed packages offer
     with nullcontext() if trust else without_imports():
-        return Study.from_toml(folder / "study.toml")
+        return Study.from_toml(path, trust=trust)

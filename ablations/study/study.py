@@ -15,12 +15,12 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from ablations.core.errors import RequestError, nearest
 from ablations.core.random import SOURCES
-from ablations.core.registry import STUDY_DIR, from_validation, registered, resolve
+from ablations.core.registry import from_validation, registered, resolve
 from ablations.core.splits import Splits
 from ablations.results.metadata import Question
 from ablations.study.configuration import TECHNIQUES, Configuration
 from ablations.study.defaults import check_outcome, complete_settings, refuse_equal_runs
-from ablations.study.files import read_study_file
+from ablations.study.files import read_study_file, study_context
 from ablations.study.grid import (
     Grid,
     Settings,
@@ -295,8 +295,10 @@ class Study(Settings):
         return {axis: labels[axis] for axis in (*TECHNIQUES, *others)}
 
     @classmethod
-    def from_toml(cls, path: Path | str, **overrides: Any) -> Study:
+    def from_toml(cls, path: Path | str, *, trust: bool = False, **overrides: Any) -> Study:
         """Read a study from a TOML file; ``overrides`` replace top-level keys.
+
+        The study of a results folder needs ``trust`` to run code that it names; others do not.
 
         Raises
         ------
@@ -305,22 +307,17 @@ class Study(Settings):
         """
         path = Path(path)
         data = read_study_file(path)
-        token = STUDY_DIR.set(path.parent.absolute())
-        try:
+        with study_context(path, data, trust=trust):
             return cls(**(data | overrides))
-        except RequestError as error:
-            raise (error if error.source else error.at(str(path))) from None
-        finally:
-            STUDY_DIR.reset(token)
 
     @classmethod
-    def find(cls, name: str, **overrides: Any) -> Study:
+    def find(cls, name: str, *, trust: bool = False, **overrides: Any) -> Study:
         """Return a shipped study by name, or a study by the path of a TOML file or its folder."""
         shipped, path = shipped_studies(), Path(name)
         if path.is_dir():
             path /= "study.toml"
         if name in shipped or path.suffix == ".toml" or path.exists():
-            return cls.from_toml(shipped.get(name, path), **overrides)
+            return cls.from_toml(shipped.get(name, path), trust=trust, **overrides)
         files = sorted(str(file) for file in path.parent.glob("*.toml"))
         valid = nearest(name, [*shipped, *files])
         raise RequestError(f"unknown study '{name}'; {valid}; or a .toml file")

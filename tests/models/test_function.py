@@ -264,7 +264,7 @@ def test_workers_train_it_and_the_stored_study_loads_it(
     results = run(make_study(name, "Skip", axes={"regularizer": ["none", "l2"]}), out, jobs=2)
     assert set(results.runs["status"]) == {"ok"}
     assert load(out).runs["model"].unique().tolist() == [f"python:{name}:Skip"]
-    stored = Study.from_toml(out / "study.toml")
+    stored = Study.from_toml(out / "study.toml", trust=True)
     assert stored.model == Python(f"{name}:Skip").with_resolved_inputs()
 
 

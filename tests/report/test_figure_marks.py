@@ -43,6 +43,7 @@ from ablations.report.style import (
     VERDICT_COLOURS,
     freeze_layout,
     is_light,
+    style_context,
     wrap_name,
 )
 from ablations.report.tasks_page import list_tasks_figures
@@ -284,7 +285,8 @@ def test_marks_and_the_texts_on_them_can_be_seen_in_both_modes() -> None:
 def shown_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Every text that a figure shows, and its box in dots."""
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()  # places the labels
+    with style_context():
+        canvas.draw()  # places the labels, with letters as wide as they are drawn
     hidden = {id(text) for panel in figure.axes for text in hidden_texts(panel)}
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     shown = [
@@ -293,7 +295,8 @@ def shown_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
         if text.get_text().strip() and text.get_visible() and id(text) not in hidden
     ]
     renderer = canvas.get_renderer()  # of an annotation its text alone, without its line
-    return [(text, Text.get_window_extent(text, renderer)) for text in shown]
+    with style_context():
+        return [(text, Text.get_window_extent(text, renderer)) for text in shown]
 
 
 def hidden_texts(panel: Axes) -> Iterator[Artist]:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from ablations import Study
 from ablations.core.errors import RequestError
+from ablations.core.plugins import without_imports
 from ablations.core.random import Streams
-from ablations.core.registry import resolve, temporary, without_imports
+from ablations.core.registry import resolve, temporary
 from ablations.tasks.base import Classification, Data, LossTask, Regression, Task, WeightedTask
 from ablations.tasks.base import task as register_task
 from ablations.tasks.losses import find_loss

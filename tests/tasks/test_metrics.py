@@ -15,7 +15,7 @@ from sklearn import metrics as sk
 from sklearn.preprocessing import label_binarize
 
 from ablations.core.errors import RequestError
-from ablations.core.registry import without_imports
+from ablations.core.plugins import without_imports
 from ablations.tasks.metrics import compute_metrics, find_metric, score_r2, standard_metrics
 from ablations.tasks.sklearn import Diabetes
 from ablations.training.loop import one_thread

@@ -92,3 +92,9 @@ def complain(message: str) -> None:
     from ablations.report.render import printable
 
     print(printable(f"error: {message}"), file=sys.stderr)
+
+
+def remark(sentence: str) -> None:
+    """Print a note on standard error, if there is a sentence to print."""
+    if sentence:
+        print(f"note: {sentence}", file=sys.stderr)

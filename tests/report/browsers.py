@@ -65,8 +65,12 @@ class Opened:
     def __exit__(self, *error: object) -> None:
         self.context.close()
         if error[0] is None:
-            assert self.complaints == []
-            assert len(self.requests) == 1
+            self.check()
+
+    def check(self) -> None:
+        """Check that the page raised no error and requested nothing but itself."""
+        assert self.complaints == []
+        assert len(self.requests) == 1
 
 
 def list_violations(page: Any, within: str = "html") -> list[tuple[str, Any, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,14 @@ def long_axes(folder: Path) -> Path:
     return write(make_results(folder, axes, seeds=20), make_metadata(axes))
 
 
+def many_columns(folder: Path) -> Path:
+    axes = {
+        axis: ("none", *(f"{axis}_level_{i}" for i in range(size)))
+        for axis, size in (("first", 13), ("second", 24))
+    }
+    return write(make_results(folder, axes, seeds=2), make_metadata(axes))
+
+
 def by_metric(folder: Path) -> Path:
     return write(with_metrics(folder), metadata_by("f1_macro"))
 
@@ -162,13 +170,11 @@ PAGES: dict[str, Callable[[Path], Path]] = {
     for function in (
         *(usual, whole_notebook, one_axis, one_seed, one_run, all_diverged, interrupted),
         *(two_seeds, noise, long_axes, strange_names, many, by_metric, compared, several),
-        several_plain,
+        *(several_plain, many_columns),
     )
 }
 UNREASONABLE = {"strange_names", "several"}
 """Pages with names of 60 letters and more, for which a figure has no room."""
-CROWDED = {"long_axes"}
-"""Pages with heat maps of more columns than a phone has room for names of."""
 PAGES |= {str(path): lambda _, path=path: path for path in list_reports()}  # type: ignore[misc]
 
 
@@ -194,55 +200,73 @@ def open_folds(page: Any) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = true; })")
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_no_request_is_made_and_nothing_sticks_out(
-    name: str, browser: Any, pages: Callable[[str], Path]
-) -> None:
-    with Opened(browser, pages(name)) as page:
-        for is_open in (False, True):
-            if is_open:
-                open_folds(page)
-            for width in WIDTHS:
-                page.set_viewport_size({"width": width, "height": 900})
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
+@pytest.fixture(scope="module")
+def opened(
+    request: pytest.FixtureRequest, browser: Any, pages: Callable[[str], Path]
+) -> Iterator[Opened]:
+    """Open each page once for all tests of pages, and check at the end what it requested."""
+    opened = Opened(browser, pages(request.param))
+    opened.page.evaluate("window.unfolded = new Set(document.querySelectorAll('details[open]'))")
+    with opened:
+        yield opened
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in UNREASONABLE])
-def test_no_text_lies_on_another_or_is_cut(
-    name: str, browser: Any, pages: Callable[[str], Path]
-) -> None:
-    with Opened(browser, pages(name), width=1440) as page:
-        for is_open in (False, True):
-            if is_open:
-                open_folds(page)
-            for width in (1440, 1024, 390):
-                if width == 390 and name in CROWDED:
-                    continue
-                page.set_viewport_size({"width": width, "height": 900})
-                assert find_overlaps(page) == [], (is_open, width)
-                assert find_cut_texts(page) == [], (is_open, width)
+@pytest.fixture
+def shown(opened: Opened) -> Any:
+    """An open page on a light screen with its folds as they were when it was opened."""
+    page = opened.page
+    page.emulate_media(media="screen", color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.evaluate(
+        "document.querySelectorAll('details').forEach("
+        "fold => { fold.open = window.unfolded.has(fold); })"
+    )
+    return page
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_nothing_and_every_mark_can_be_seen(
-    name: str, browser: Any, pages: Callable[[str], Path]
-) -> None:
+on_pages = pytest.mark.parametrize("opened", PAGES, indirect=True)
+
+
+@on_pages
+def test_no_request_is_made_and_nothing_sticks_out(opened: Opened, shown: Any) -> None:
+    for is_open in (False, True):
+        if is_open:
+            open_folds(shown)
+        for width in WIDTHS:
+            shown.set_viewport_size({"width": width, "height": 900})
+            assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    opened.check()
+
+
+@pytest.mark.parametrize(
+    "opened", [name for name in PAGES if name not in UNREASONABLE], indirect=True
+)
+def test_no_text_lies_on_another_or_is_cut(shown: Any) -> None:
+    for is_open in (False, True):
+        if is_open:
+            open_folds(shown)
+        for width in (1440, 1024, 390):
+            shown.set_viewport_size({"width": width, "height": 900})
+            assert find_overlaps(shown) == [], (is_open, width)
+            assert find_cut_texts(shown) == [], (is_open, width)
+
+
+@on_pages
+def test_no_heading_is_the_last_on_a_sheet(shown: Any) -> None:
+    assert find_stranded(shown) == []
+
+
+@on_pages
+def test_axe_finds_nothing_and_every_mark_can_be_seen(shown: Any) -> None:
+    """The last test of a page, since it opens a row of the explorer."""
+    open_folds(shown)
+    if shown.locator("#explorer-rows button").count():
+        shown.locator("#explorer-rows button").first.click()
     for scheme in ("light", "dark"):
-        with Opened(browser, pages(name), scheme=scheme) as page:
-            open_folds(page)
-            if page.locator("#explorer-rows button").count():
-                page.locator("#explorer-rows button").first.click()
-            assert list_violations(page) == [], scheme
-            contrasts = measure_contrasts(page)
-            assert {text: value for text, value in contrasts.items() if value < 3} == {}, scheme
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_no_heading_is_the_last_on_a_sheet(
-    name: str, browser: Any, pages: Callable[[str], Path]
-) -> None:
-    with Opened(browser, pages(name)) as page:
-        assert find_stranded(page) == []
+        shown.emulate_media(color_scheme=scheme)
+        assert list_violations(shown) == [], scheme
+        contrasts = measure_contrasts(shown)
+        assert {text: value for text, value in contrasts.items() if value < 3} == {}, scheme
 
 
 def column(page: Any, number: int) -> list[str]:

@@ -28,6 +28,7 @@ from ablations.report.data import ReportData, build_report_data
 from ablations.report.datasets import TasksData, build_tasks_data
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.figures.lines import spread_out
+from ablations.report.figures.names import Names
 from ablations.report.figures.panels import NARROW, WIDE, Canvas, FigureSpec
 from ablations.report.style import (
     COLOURS,
@@ -42,6 +43,7 @@ from ablations.report.style import (
     VERDICT_COLOURS,
     freeze_layout,
     is_light,
+    style_context,
     wrap_name,
 )
 from ablations.report.tasks_page import list_tasks_figures
@@ -54,6 +56,7 @@ AXES: dict[str, tuple[object, ...]] = {
     "norm": ("none", "layer", "batch"),
     "init": ("default", "kaiming_uniform"),
 }
+SVG = "{http://www.w3.org/2000/svg}"
 Row = tuple[str, str, float | None, float | None, float | None]
 """Axis, level, value, low and high; None where there is no number."""
 
@@ -125,7 +128,11 @@ def expected_rows(data: ReportData, tasks: TasksData) -> dict[str, list[Row]]:
         axis=data.shares["source"].where(data.shares["kind"] == "factor", "")
     )
     simple = data.simple[(data.simple["axis"] == "regularizer") & (data.simple["given"] == "norm")]
-    widest = str(data.effects.set_index("axis")["effect"].abs().idxmax())
+    configurations = data.configurations.assign(axis="configuration")
+    configurations["level"] = [
+        Names(data.metadata).configuration(row, list(AXES), data.design.controls)
+        for row in configurations.to_dict("records")
+    ]
     by_task = tasks.effects.dropna(subset="relative")
     forest = [
         *rows_of(by_task, "axis", "level", "relative", "relative_low", "relative_high"),
@@ -147,9 +154,7 @@ def expected_rows(data: ReportData, tasks: TasksData) -> dict[str, list[Row]]:
         "simple-effects-regularizer-by-norm": rows_of(simple, *EFFECT),
         "interactions": rows_of(data.interactions, "axis_a", "level_a", "effect", "low", "high"),
         "effect-over-time": rows_of(last(data.trajectory), *EFFECT),
-        "time": rows_of(
-            data.configurations.assign(axis=widest), "axis", widest, "mean", "low", "high"
-        ),
+        "time": rows_of(configurations, *CURVE),
         "seed-spread": rows_of(data.spread, "axis", "level", "spread", "low", "high"),
         "ranking": rows_of(data.ranked, "", "", "mean_rank"),
         "datasets": forest,
@@ -202,11 +207,30 @@ def test_lines_carry_the_points_that_are_drawn(
 
 def test_levels_are_named_where_they_can_be_hidden(figures: dict[str, RenderedFigure]) -> None:
     for name in ("curves-norm", "effect-over-time", "time", "profiles"):
-        svg = figures[name].inline
-        levels = {(m.get("data-axis"), m.get("data-level")) for m in elements(svg, "mark")}
+        svg, prefix = figures[name].inline, "data-other-" if name == "time" else "data-"
+        marks = elements(svg, "mark")
+        levels = {(m.get(f"{prefix}axis"), m.get(f"{prefix}level")) for m in marks}
         entries = elements(svg, "legend-entry")
         assert {(e.get("data-axis"), e.get("data-level")) for e in entries} == levels
         assert not any(e.get("data-text") for e in entries)
+
+
+def test_rings_and_names_are_hidden_with_their_points(
+    data: ReportData, figures: dict[str, RenderedFigure]
+) -> None:
+    front = int(data.configurations["pareto"].sum())
+    svg = figures["time"].inline
+    points = {
+        mark.get("data-level"): (mark.get("data-other-axis"), mark.get("data-other-level"))
+        for mark in elements(svg, "mark")
+    }
+    companions = elements(svg, "mark-part")
+    for each in companions:
+        level = (each.get("data-other-axis"), each.get("data-other-level"))
+        assert points[each.get("data-level")] == level
+    names = [each for each in companions if each.find(f"{SVG}text") is not None]
+    assert len(names) >= 2
+    assert len(companions) == front + 2 * len(names)  # rings, names and the lines to these
 
 
 def test_cells_say_both_of_their_levels(figures: dict[str, RenderedFigure]) -> None:
@@ -261,7 +285,8 @@ def test_marks_and_the_texts_on_them_can_be_seen_in_both_modes() -> None:
 def shown_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Every text that a figure shows, and its box in dots."""
     canvas: Any = FigureCanvasAgg(figure)
-    canvas.draw()  # places the labels
+    with style_context():
+        canvas.draw()  # places the labels, with letters as wide as they are drawn
     hidden = {id(text) for panel in figure.axes for text in hidden_texts(panel)}
     texts = [text for text in figure.findobj(Text) if isinstance(text, Text)]
     shown = [
@@ -270,7 +295,8 @@ def shown_texts(figure: Figure) -> list[tuple[Text, Bbox]]:
         if text.get_text().strip() and text.get_visible() and id(text) not in hidden
     ]
     renderer = canvas.get_renderer()  # of an annotation its text alone, without its line
-    return [(text, Text.get_window_extent(text, renderer)) for text in shown]
+    with style_context():
+        return [(text, Text.get_window_extent(text, renderer)) for text in shown]
 
 
 def hidden_texts(panel: Axes) -> Iterator[Artist]:

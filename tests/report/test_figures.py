@@ -17,7 +17,8 @@ import pytest
 from ablations.report.data import build_report_data
 from ablations.report.figures.gallery import draw_figures, list_figures
 from ablations.report.page import render_page
-from ablations.report.style import THEME, freeze_layout, theme_declarations, to_svg
+from ablations.report.renderers import text_measurements
+from ablations.report.style import THEME, freeze_layout, theme_declarations, to_png, to_svg
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
 
@@ -114,3 +115,15 @@ def test_the_figures_of_an_unusual_study_can_be_drawn(name: str, tmp_path: Path)
     data = build_report_data(UNUSUAL[name](tmp_path), metadata_of(name))
     for spec in list_figures(data):
         assert to_svg(freeze_layout(spec.draw())).endswith("</svg>\n"), spec.name
+
+
+def test_a_figure_that_was_laid_out_is_drawn_without_measuring_its_texts_again(
+    tmp_path: Path,
+) -> None:
+    specs = list(list_figures(build_report_data(make_results(tmp_path, SMALL), metadata_of(""))))
+    figure = freeze_layout(specs[0].draw())
+    measurements = text_measurements()
+    png, svg = to_png(figure), to_svg(figure)
+    assert png.startswith(b"\x89PNG")
+    assert svg.endswith("</svg>\n")
+    assert 0 < measurements == text_measurements()

@@ -8,15 +8,14 @@ from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import LayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.text import Text
-from matplotlib.textpath import text_to_path
 
 from ablations.analysis.coding import Floats
+from ablations.report.renderers import LayoutRenderer, measure_line
 from ablations.report.style import POINTS_PER_INCH
 
 PAD, GAP = 0.05, 0.17
@@ -50,8 +49,7 @@ class FittedLayout(LayoutEngine):
 
     def execute(self, fig: Figure) -> None:
         """Measure margins and heads, and place all that is in the figure."""
-        canvas: Any = FigureCanvasAgg(fig)
-        renderer = canvas.get_renderer()
+        renderer = LayoutRenderer()
         width, dpi = fig.get_figwidth(), fig.dpi
         panels = [(panel, spec) for panel in fig.axes if (spec := panel.get_subplotspec())]
         columns, rows = _measure_margins((panel for panel, _ in panels), renderer, dpi)
@@ -129,7 +127,7 @@ def measure_text(text: str, size: float, weight: str = "normal") -> float:
     """Return the width of the widest line of a text in inches."""
     font = FontProperties(size=size, weight=weight)
     lines = text.split("\n")
-    widths = (text_to_path.get_text_width_height_descent(line, font, False)[0] for line in lines)
+    widths = (measure_line(line, font)[0] for line in lines)
     return max(widths) / POINTS_PER_INCH
 
 

@@ -97,3 +97,9 @@ def complain(message: str) -> None:
 def say(text: object, stream: TextIO | None = None) -> None:
     """Print text, by default on standard output; none of it controls the terminal."""
     print(printable(str(text)), file=stream)
+
+
+def remark(sentence: str) -> None:
+    """Print a note on standard error, if there is a sentence to print."""
+    if sentence:
+        say(f"note: {sentence}", sys.stderr)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible, say
+from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible, remark, say
 from ablations.cli.options import ResultsFolder, Trust
 from ablations.core.errors import RequestError
 
@@ -86,6 +86,7 @@ def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = 
     from ablations.report.page import write_report
 
     results = load(folder, trust=trust)
+    remark(results.describe_missing())
     metadata = results.metadata_for(outcome) if outcome else results.require_metadata()
     is_other = metadata.outcome != results.outcome_column()
     page, _ = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
@@ -115,6 +116,7 @@ def effects(
 
     method = question.replace("-", "_")
     results = load(folder, trust=trust)
+    remark(results.describe_missing())
     table = getattr(results, method)(outcome=outcome, tune_over=tune_over)
     if wrong := audit_failure(results.audit):
         complain(f"{wrong}; {DISTRUST}")

@@ -19,7 +19,7 @@ from ablations.core.files import (
     write_bytes,
     write_sealed_json,
 )
-from ablations.results.repair import quarantine
+from ablations.results.shards import quarantine
 
 WRITTEN_FILE = "written.json"
 

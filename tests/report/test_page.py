@@ -229,7 +229,7 @@ def test_the_same_results_give_the_same_bytes(
     assert once_more.read_text().replace(tmp_path.name, results.folder.name) == page.source
     assert title in page.source
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"report.html", "figures"}
+    assert names == {"report.html", "figures", "written.json"}
 
 
 def _without_noise(html: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ablations.core.errors import RequestError
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.results import shards
+from ablations.results.curves import Curves, curves_table
 from ablations.results.manifest import record_shards, require_session
 from ablations.results.schema import (
     AUDIT,
@@ -218,13 +219,12 @@ def write_rows(folder: Path, spec: TableSpec, rows: Rows, session: int = 0) -> N
     record_shards(folder)
 
 
-def write_shard(folder: Path, runs: Rows, curves: Rows, session: int = 0) -> None:
+def write_shard(folder: Path, runs: Rows, curves: Curves, session: int = 0) -> None:
     """Add runs with their curves: all of them, or none if this is cut off.
 
     The manifest gets them by ``record_shards``, which one process alone calls.
     """
-    curve_table = _as_table(CURVES, curves) if curves else None
-    _commit(folder, _as_table(RUNS, runs), curve_table, session)
+    _commit(folder, _as_table(RUNS, runs), curves_table(curves), session)
 
 
 def _commit(

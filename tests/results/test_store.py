@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -38,9 +39,8 @@ def row(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
     return values | more
 
 
-def curve(run_id: str, epochs: int = 2) -> list[dict[str, Any]]:
-    losses = {"objective": 0.3, "train_loss": 0.2, "val_loss": 0.1, "lr": 0.001}
-    return [{"run_id": run_id, "epoch": epoch, **losses} for epoch in range(1, epochs + 1)]
+def curve(run_id: str, epochs: int = 2, loss: float = 0.1) -> list[tuple[str, np.ndarray]]:
+    return [(run_id, np.tile([0.3, 0.2, loss, 0.001], (epochs, 1)))]
 
 
 @pytest.fixture

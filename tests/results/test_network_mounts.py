@@ -53,7 +53,7 @@ with write_lock(Path(sys.argv[1]), print) as confirm:
         except Exception as error:
             print(error, flush=True)
 """
-STUDY = Study(**(SMALL | {"seeds": 40, "epochs": 10}))
+STUDY = Study(**(SMALL | {"seeds": 12, "epochs": 5}))
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.analysis.results import Results
-from ablations.core.errors import RequestError
-from ablations.core.files import file_names, write_bytes
+from ablations.core.files import file_names
 from ablations.report import summary
 from ablations.report.best import best_set_table
 from ablations.report.data import ReportData, build_report_data
@@ -32,6 +31,7 @@ from ablations.report.texts import describe_audit
 from ablations.report.trust_tables import TRUST_TABLES
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
+from ablations.results.outputs import write_outputs
 
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
@@ -98,11 +98,10 @@ def _write_task(
     """Write the page of one task and its figures; ``suffix`` ends their names."""
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
-    folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
-    _write_figures(figures, folder)
-    page = results.folder / f"report{suffix}.html"
-    write_bytes(page, render_page(data, figures, folder.name).encode())
-    return page, summary.summarise(data.ablation, metadata)
+    pictures = f"{FIGURES_FOLDER}{suffix}"
+    page = render_page(data, figures, pictures)
+    path = _write_page(results.folder, suffix, page, figures)
+    return path, summary.summarise(data.ablation, metadata)
 
 
 def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
@@ -113,24 +112,18 @@ def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
     pages = {name: f"report{end}.html" for name, end in zip(results.by_task, ends, strict=True)}
     data = build_tasks_data(results, pages)
     figures = draw_figures(list_tasks_figures(data))
-    folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
-    _write_figures(figures, folder)
-    page = results.folder / f"report{suffix}.html"
-    write_bytes(page, render_tasks_page(data, figures, folder.name).encode())
-    return page, summarise_datasets(results, data.over)
+    page = render_tasks_page(data, figures, f"{FIGURES_FOLDER}{suffix}")
+    path = _write_page(results.folder, suffix, page, figures)
+    return path, summarise_datasets(results, data.over)
 
 
-def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
-    """Write figures as PNG and SVG, and remove those of an earlier report."""
-    if folder.is_symlink():  # in a folder from elsewhere, it could lead anywhere
-        raise RequestError("is a link, and the figures in it would be replaced", source=str(folder))
-    for figure in figures:
-        write_bytes(folder / f"{figure.spec.name}.png", figure.png)
-        write_bytes(folder / f"{figure.spec.name}.svg", figure.svg.encode())
-    names = {figure.spec.name for figure in figures}
-    for path in folder.glob("*.*"):
-        if path.suffix in (".png", ".svg") and path.stem not in names:
-            path.unlink()
+def _write_page(folder: Path, suffix: str, page: str, figures: Sequence[RenderedFigure]) -> Path:
+    """Write a page, and its figures as PNG and SVG in place of those of an earlier report."""
+    pictures, name = f"{FIGURES_FOLDER}{suffix}", f"report{suffix}.html"
+    files = {f"{pictures}/{figure.spec.name}.png": figure.png for figure in figures}
+    files |= {f"{pictures}/{figure.spec.name}.svg": figure.svg.encode() for figure in figures}
+    write_outputs(folder, files | {name: page.encode()}, pictures)
+    return folder / name
 
 
 def render_page(

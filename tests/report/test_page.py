@@ -219,7 +219,7 @@ def test_the_same_results_give_the_same_bytes(
     once_more, _ = write_report(replace(results, folder=tmp_path), make_metadata())
     assert once_more.read_text() == page.source
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"report.html", "figures"}
+    assert names == {"report.html", "figures", "written.json"}
 
 
 def _without_noise(html: str) -> str:

@@ -396,4 +396,4 @@ def load(folder: Path | str) -> Results:
     RequestError
         If ``folder`` is no results folder, or one of its files cannot be read.
     """
-    return Results(**vars(store.load(folder)))
+    return Results(**vars(store.load(folder))).with_missing()

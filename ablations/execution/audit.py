@@ -70,7 +70,10 @@ def _select_groups(
     trained_by: dict[str, tuple[str, int]] = dict(zip(rows["run_id"], programs, strict=True))
     passed_ids: set[str] = set()
     if not repeat:
-        passed_ids.update(results.audit.loc[results.audit["reason"].isna(), "run_id"])
+        # An audit in another environment judged an earlier training of the run.
+        is_here = results.audit["environment_id"] == environment_id
+        passed = results.audit[results.audit["reason"].isna() & is_here]
+        passed_ids.update(passed["run_id"])
     groups: list[AuditGroup] = []
     for sample in sample_runs(run for run in runs if run.run_id in trained_by):
         by_program: dict[tuple[str, int], list[Run]] = {}

@@ -191,19 +191,37 @@ def _refuse_other_judge(
 
 
 def _refuse_other_environment(folder: Path) -> None:
-    """Refuse a folder whose runs were all trained by other versions of the libraries."""
+    """Refuse a folder whose runs were all trained by other versions of the libraries, or under
+    other switches of their arithmetic.
+    """
     environments = environment.read_environments(folder).values()
-    stored = [described["packages"] for described in environments if described]
-    current = environment.describe()["packages"]
+    stored = [_arithmetic(described) for described in environments if described]
+    current = _arithmetic(environment.describe())
     if not stored or current in stored:
         return
+    others = list(zip(stored[-1], current, ("not installed", "unset"), strict=True))
+    kinds = ("versions", "settings of the arithmetic")
     differences = [
-        f"{name} {stored[-1].get(name, 'not installed')} there and {version} here"
-        for name, version in current.items()
-        if stored[-1].get(name) != version
+        f"{kind}: {', '.join(_differences(*both))}"
+        for kind, both in zip(kinds, others, strict=True)
+        if both[0] != both[1]
     ]
     advice = f"{OTHER_FOLDER}, or mix them with --accept-environment"
-    _refuse(folder, f"holds runs of other versions: {', '.join(differences)}", advice)
+    _refuse(folder, f"holds runs of other {' and other '.join(differences)}", advice)
+
+
+def _arithmetic(described: Mapping[str, Any]) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """The versions and switches of an environment; earlier descriptions have no switches."""
+    return described["packages"], described.get("switches", {})
+
+
+def _differences(
+    stored: Mapping[str, str], current: Mapping[str, str], missing: str
+) -> Iterator[str]:
+    for name in dict.fromkeys([*current, *stored]):
+        there, here = stored.get(name, missing), current.get(name, missing)
+        if there != here:
+            yield f"{name} {there} there and {here} here"
 
 
 def _refuse(folder: Path, message: str, advice: str = OTHER_FOLDER) -> NoReturn:

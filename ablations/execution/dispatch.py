@@ -76,9 +76,7 @@ def train_batch(batch: CohortBatch, context: OutputContext) -> Counter[str]:
 def write_results(results: Sequence[RunResult], context: OutputContext) -> None:
     """Write one shard of results."""
     rows = [result.row(context.study, context.environment_id) for result in results]
-    curves = [
-        {"run_id": result.run.run_id, **vars(epoch)} for result in results for epoch in result.curve
-    ]
+    curves = [(result.run.run_id, result.curve.values) for result in results]
     if rows:
         store.write_shard(context.folder, rows, curves, context.session)
 

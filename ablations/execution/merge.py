@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -61,7 +62,9 @@ def merge_results(
     study = _unite_studies(studies)
     stored = [caution for each in inputs if each.metadata for caution in each.metadata.cautions]
     unseen = [caution for caution in dict.fromkeys(stored) if caution.endswith(UNSEEN)]
-    metadata = study_metadata(study, set(runs["run_id"]) - expand(study).run_ids, unseen)
+    grid = expand(study)
+    metadata = study_metadata(study, set(runs["run_id"]) - grid.run_ids, unseen)
+    metadata = replace(metadata, planned=len(grid))
     environments = {name: text for each in inputs for name, text in each.environment.items()}
     audit = pd.concat([each.audit for each in inputs], ignore_index=True).drop_duplicates("run_id")
     timings = pd.concat([each.timings for each in inputs], ignore_index=True)

@@ -46,6 +46,7 @@ _WRITE_ERRORS = {
 }
 """Error numbers of a system that refuses to write."""
 
+RECORD_EVERY = 5.0  # seconds after which the shards that workers wrote enter the manifest
 STOPPING = "stopping: what is in training is finished first; once more stops at once"
 
 
@@ -173,6 +174,8 @@ def run_study(
     study = continue_splits(study, folder)
     with _clear_write_errors(folder), _exclusive(folder, reporter):
         plan = _plan(study, folder, options)
+        if store.is_results(folder) and (lost := store.lost_shards(folder)):
+            reporter.say(f"{store.describe_losses(folder, lost)}; what it held is made again")
         if answer := stored_answer(study, folder, plan, options):
             note = f"; report: {folder / 'report.html'}" if options.with_report else ""
             for sentence in plan.inputs.unseen:
@@ -188,6 +191,7 @@ def run_study(
             results = load(folder)
             results = audit(plan.grid.runs, results, context, plan.pool, stop, repeat=options.force)
             results = time_phase(study, plan, results, context, options, reporter, stop, seconds)
+            store.require_session(folder, context.session)
         selected = results.of_study()
         raise_if_stopped(plan, selected, stop)
         tidy(context, results, selected, reporter)
@@ -239,12 +243,14 @@ def start_folder(
         save_inputs(folder, plan.inputs.files)
         others = store.run_ids(folder) - plan.grid.run_ids
         metadata = study_metadata(study, others, plan.inputs.unseen)
+        metadata = replace(metadata, planned=len(plan.grid))
         environments = {context.environment_id: described}
         session = store.start(folder, study.to_toml(), environments, metadata)
         context = replace(context, session=session)
         skipped = plan.grid.skipped
         rows = [RunResult(run, "skipped", reason, engine="none") for run, reason in skipped]
         write_results(rows, context)
+        store.record_shards(folder)
     except OSError as error:
         message = f"cannot write results here: {error.strerror}"
         raise RequestError(message, source=str(folder)) from None
@@ -261,16 +267,20 @@ def train(
     """Train the remaining runs; returns the seconds that it took."""
     for note in plan.notes():
         reporter.say(note)
-    start = time.monotonic()
+    start = last_record = time.monotonic()
     batches = batch_cohorts(plan.cohorts, plan.pool.jobs)
     reporter.begin(len(plan.grid.runs), plan.finished)
     try:
         for statuses in dispatch(batches, context, plan.pool, stop):
             reporter.update(statuses)
+            if time.monotonic() - last_record > RECORD_EVERY:
+                store.record_shards(context.folder)
+                last_record = time.monotonic()
             if options.fail_fast and statuses["failed"]:
                 stop.request()
     finally:
         reporter.end()
+    store.record_shards(context.folder)
     return time.monotonic() - start
 
 

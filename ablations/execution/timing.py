@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,7 @@ def measure(
         trained, timings = stored.runs, stored.timings
     if metadata is None and text == study.to_toml():
         metadata = study_metadata(study, set(trained["run_id"]) - grid.run_ids)
+        metadata = replace(metadata, planned=len(grid))
     described = environment.describe()
     environment_id = environment.identify(described)
     session = store.start(folder, text, {environment_id: described}, metadata)

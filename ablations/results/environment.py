@@ -23,6 +23,16 @@ ENVIRONMENT_FILE = "environment.json"
 _PACKAGES = ("ablations", "torch", "numpy", "pandas", "scikit-learn", "joblib", "pyarrow")
 _REPORT_PACKAGES = ("scipy", "statsmodels", "matplotlib", "seaborn", "jinja2")
 
+SWITCHES = (
+    *("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE"),
+    *("ONEDNN_MAX_CPU_ISA", "ONEDNN_CPU_ISA_HINTS", "ONEDNN_DEFAULT_FPMATH_MODE"),
+    *("DNNL_MAX_CPU_ISA", "DNNL_CPU_ISA_HINTS", "DNNL_DEFAULT_FPMATH_MODE", "OPENBLAS_CORETYPE"),
+    *("NPY_DISABLE_CPU_FEATURES", "NPY_ENABLE_CPU_FEATURES", "CUBLAS_WORKSPACE_CONFIG"),
+    *("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"),
+)
+"""Variables of the environment that select other instructions, or another precision, and so change
+how numbers are rounded."""
+
 
 def describe() -> dict[str, Any]:
     """Describe this machine and installation as plain data, the same every time."""
@@ -35,6 +45,7 @@ def describe() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1,
         "threads_per_worker": 1,
         "packages": {name: _version(name) for name in _PACKAGES},
+        "switches": {name: value for name in SWITCHES if (value := os.environ.get(name))},
         "commit": _commit(),
     }
 

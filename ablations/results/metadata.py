@@ -151,6 +151,7 @@ class StudyMetadata:
     """Axis to level to its name with its parameters, defaults included: ``dropout (p 0.5, 0.2)``;
     of levels that have parameters."""
     title: str = ""  # what a study of this task alone writes in the column ``task``
+    planned: int = 0  # number of its runs, skipped ones included; 0 in earlier versions
 
     def merge_titles(self) -> dict[str, str]:
         """Map what stands in the column ``task`` to the task's label, where there are several."""

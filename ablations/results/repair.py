@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,17 +16,31 @@ from ablations.results.environment import ENVIRONMENT_FILE, read_environments, w
 from ablations.results.inputs import INPUTS_FILE, load_inputs
 from ablations.results.lock import LOCK
 from ablations.results.looks import LOOKS_FILE, load_looks
+from ablations.results.manifest import (
+    MANIFEST_FILE,
+    SESSION_FILE,
+    begin_session,
+    load_manifest,
+    missing_shards,
+    record_shards,
+    reset_manifest,
+)
 from ablations.results.metadata import METADATA_FILE, load_metadata
-from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
-from ablations.results.store import STUDY_FILE, load_table
+from ablations.results.outputs import WRITTEN_FILE, load_written
+from ablations.results.schema import AUDIT, TABLES, TIMINGS
+from ablations.results.shards import quarantine
+from ablations.results.store import STUDY_FILE
+from ablations.results.tables import compact_parcels, load_parcels, set_halves_aside
 
 _READERS: dict[str, Callable[[Path], object]] = {
     STUDY_FILE: store.read_study,
     METADATA_FILE: load_metadata,
+    MANIFEST_FILE: load_manifest,
     LOOKS_FILE: load_looks,
     ENVIRONMENT_FILE: read_environments,
     settings.ENGINE_FILE: settings.load_settings,
     INPUTS_FILE: load_inputs,
+    WRITTEN_FILE: load_written,
 }
 
 
@@ -35,6 +50,9 @@ def repair_folder(folder: Path) -> list[str]:
     The command that made the folder trains again what is missing then.
     """
     lines = [f"{quarantine(folder, path)}: {reason}" for path, reason in _misplaced(folder)]
+    lost_files = list[Path]()
+    with suppress(RequestError):  # the manifest is set aside, and made again
+        lost_files = missing_shards(folder)
     for spec in TABLES:
         for path, reason in shards.scan(folder / spec.name)[1]:
             lines.append(f"{quarantine(folder, path)}: {reason}")
@@ -44,13 +62,19 @@ def repair_folder(folder: Path) -> list[str]:
                 read(folder)
         except RequestError as error:
             lines.append(f"{quarantine(folder, folder / name)}: {error.message.partition(';')[0]}")
-    runs, curves, timings = (load_table(folder, spec) for spec in (RUNS, CURVES, TIMINGS))
+    if lost_files:
+        lines.append(
+            f"{store.describe_losses(folder, lost_files)}: what it held will be made again"
+        )
+    lines += [f"{path}: the curves of its runs are missing" for path in set_halves_aside(folder)]
+    reset_manifest(folder)
+    parcels, timings = load_parcels(folder), store.load_table(folder, TIMINGS)
     environments = read_environments(folder)
-    lost = store.undescribed_environments(environments, runs, timings)
+    lost = store.undescribed_environments(environments, parcels.runs, timings)
     if lost:
         write_environments(folder, environments | {name: {} for name in lost})
         lines.append(f"{len(lost)} environments that rows name are not described any more")
-    without = store.runs_without_curves(runs, curves)
+    without = store.runs_without_curves(parcels.runs, parcels.curves)
     if without:
         forget(folder, without)
         lines.append(f"{len(without):,} runs whose curves are missing will be trained again")
@@ -71,39 +95,31 @@ def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
     A folder that cannot be listed is not yielded: its content may be sound.
     """
     folders = (*(spec.name for spec in TABLES), "figures")
-    files = (*_READERS, ANSWER_FILE, REPORT_FILE, LOCK)
-    expected = [(folder / name, Path.is_dir, "is no folder") for name in folders]
+    files = (*_READERS, ANSWER_FILE, REPORT_FILE, LOCK, SESSION_FILE)
+    expected: list[tuple[Path, Callable[[Path], bool], str]]
+    expected = [(folder / name, _is_real_folder, "is no folder, or a link") for name in folders]
     expected += [(folder / name, Path.is_file, "is no file") for name in files]
     for path, is_right, reason in expected:
         if (path.exists() or path.is_symlink()) and not is_right(path):
             yield path, reason
 
 
+def _is_real_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
 def forget(folder: Path, run_ids: Collection[str]) -> None:
-    """Remove runs from the tables: the runs first, then their curves.
-
-    The files that held them are set aside.
-    """
-    session = shards.next_session([folder / spec.name for spec in TABLES])
-    ids = pa.array(sorted(run_ids), pa.string())
-    for spec in (RUNS, CURVES, AUDIT):
-        for path in shards.paths(folder / spec.name):
-            for shard in shards.scan_files([path])[0]:
-                table = shard.table
-                remaining = table.filter(pc.invert(pc.is_in(table["run_id"], ids)))
-                if len(remaining) == len(table):
-                    continue
-                if len(remaining):
-                    shards.write(folder / spec.name, remaining, session)
-                quarantine(folder, path)
-
-
-def quarantine(folder: Path, path: Path) -> Path:
-    """Move a file of a results folder to its folder ``aside``, and return its new path."""
-    aside = folder / "aside"
-    aside.mkdir(exist_ok=True)
-    name = path.name if path.parent == folder else f"{path.parent.name}-{path.name}"
-    count = len(list(aside.glob(f"{name}*")))
-    target = aside / (f"{name}.{count}" if count else name)
-    path.replace(target)
-    return target
+    """Remove runs from the tables; the files that held them are set aside."""
+    session = begin_session(folder)
+    files = compact_parcels(folder, session, run_ids)
+    for path in shards.paths(folder / AUDIT.name):
+        (shard,) = shards.scan_files([path])[0]
+        ids = pa.array(sorted(run_ids), pa.string())
+        remaining = shard.table.filter(pc.invert(pc.is_in(shard.table["run_id"], ids)))
+        if len(remaining) < len(shard.table):
+            files.append(path)
+            if len(remaining):
+                shards.write(folder / AUDIT.name, remaining, session)
+    record_shards(folder, removed=files)
+    for path in files:
+        quarantine(folder, path)

@@ -1,7 +1,8 @@
 """Results folders: Parquet shards in, DataFrames out.
 
-A results folder holds ``study.toml``, ``metadata.json``, ``engine.json``, ``inputs.json``,
-``environment.json`` and the tables of ``schema`` as folders of Parquet shards (``shards``).
+A results folder holds ``study.toml``, ``metadata.json``, ``manifest.json``, ``engine.json``,
+``inputs.json``, ``environment.json`` and the tables of ``schema`` as folders of Parquet shards
+(``tables``, ``shards``).
 """
 
 from __future__ import annotations
@@ -11,26 +12,65 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from ablations.core.errors import RequestError
 from ablations.core.files import WRITING, digest, read_parsed, write_text
-from ablations.core.schema import STATUS_RANK, TRAINED
+from ablations.core.schema import TRAINED
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
 from ablations.results.looks import Look, add_look, is_counted, load_looks
+from ablations.results.manifest import (
+    MANIFEST_FILE,
+    begin_session,
+    load_manifest,
+    missing_shards,
+    record_shards,
+    require_session,
+    reset_manifest,
+)
 from ablations.results.metadata import METADATA_FILE, StudyMetadata, load_metadata, save_metadata
-from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS, TableSpec, is_result
+from ablations.results.schema import AUDIT, CURVES, RUNS, TABLES, TIMINGS
 from ablations.results.settings import ENGINE_FILE
 from ablations.results.shards import Shard
+from ablations.results.tables import (
+    Parcels,
+    engines,
+    finished,
+    incomplete_shards,
+    load_parcels,
+    load_table,
+    run_ids,
+    set_halves_aside,
+    tidy,
+    write_rows,
+    write_shard,
+    write_tables,
+)
 
 STUDY_FILE = "study.toml"
 STOP = ".stop-"  # prefix of the name of a file that tells workers to start no further run
-MOST_SHARDS = 8  # of a table, beyond which a command that ends compacts them
 
-Rows = Sequence[Mapping[str, Any]]
+__all__ = [
+    "StoredResults",
+    "describe_losses",
+    "engines",
+    "finished",
+    "is_results",
+    "load",
+    "load_table",
+    "lost_shards",
+    "read_study",
+    "record_shards",
+    "require_session",
+    "run_ids",
+    "start",
+    "tidy",
+    "verify",
+    "write_rows",
+    "write_shard",
+    "write_tables",
+]
 
 
 @dataclass(frozen=True)
@@ -72,10 +112,10 @@ class StoredResults:
     def __getstate__(self) -> dict[str, object]:
         return {field.name: getattr(self, field.name) for field in fields(self)}  # no caches
 
-    def only(self, run_ids: Collection[str]) -> Self:
+    def only(self, ids: Collection[str]) -> Self:
         """Return the same folder with the rows of some runs only."""
         tables = {
-            spec.name: table[table["run_id"].isin(run_ids)].reset_index(drop=True)
+            spec.name: table[table["run_id"].isin(ids)].reset_index(drop=True)
             for spec, table in ((RUNS, self.runs), (CURVES, self.curves), (AUDIT, self.audit))
         }
         return replace(self, **tables)
@@ -88,6 +128,22 @@ class StoredResults:
         """
         others = set(self.require_metadata().other_runs)
         return self.only(set(self.runs["run_id"]) - others) if others else self
+
+    def describe_missing(self) -> str:
+        """Say how many runs of the study have no row; nothing if all have one."""
+        n_missing = count_missing(self.runs, self.metadata) if self.metadata else 0
+        if not n_missing or not self.metadata:
+            return ""
+        missing = f"{n_missing:,} of the {self.metadata.planned:,} runs of the study are missing"
+        return f"{missing}: the command that made the folder trains them."
+
+    def with_missing(self) -> Self:
+        """Return the same with the sentence on missing runs as its first caution."""
+        sentence = self.describe_missing()
+        if not sentence or not self.metadata:
+            return self
+        cautions = (sentence, *self.metadata.cautions)
+        return replace(self, metadata=replace(self.metadata, cautions=cautions))
 
     def record_look(self, look: Look | None) -> str:
         """Record that verdicts are shown; return the reason why that cannot be done, or "".
@@ -121,29 +177,33 @@ def load(folder: Path | str) -> StoredResults:
     """Read a results folder; refuse one that is damaged."""
     folder = Path(folder)
     study_toml = read_study(folder)
-    # The runs first: a writer adds the curves of a run before the run.
-    tables = {spec.name: load_table(folder, spec) for spec in TABLES}
-    runs, environments = tables["runs"], read_environments(folder)
-    lost = undescribed_environments(environments, runs, tables["timings"])
+    parcels = load_parcels(folder)
+    runs, curves = parcels.runs, parcels.curves
+    timings, audit = (load_table(folder, spec) for spec in (TIMINGS, AUDIT))
+    environments, metadata = read_environments(folder), load_metadata(folder)
+    _refuse_losses(folder, parcels, metadata)
+    lost = undescribed_environments(environments, runs, timings)
     if lost:
         message = f"does not describe the environment '{min(lost)}', which rows name"
         raise RequestError(message, source=str(folder / ENVIRONMENT_FILE))
-    without = runs_without_curves(runs, tables["curves"])
+    without = runs_without_curves(runs, curves)
     if without:
         message = f"the curves of {len(without):,} runs are missing, the first {without[0]}"
         advice = f"'ablations repair {folder}' has them trained again"
         raise RequestError(f"{message}; {advice}", source=str(folder / CURVES.name))
-    metadata = load_metadata(folder)
     for axis in metadata.axes if metadata and len(runs) else ():
         if axis not in runs:
             message = f"the runs have no column of the axis '{axis}'"
             raise RequestError(message, "axes", str(folder / METADATA_FILE))
     if metadata and metadata.tasks:  # runs of a study of one task have its title there
         tasks = runs["task"].map(metadata.merge_titles())
-        tables["runs"] = runs.assign(task=tasks.fillna(runs["task"]).astype(runs["task"].dtype))
+        runs = runs.assign(task=tasks.fillna(runs["task"]).astype(runs["task"].dtype))
     return StoredResults(
         folder,
-        **tables,
+        runs=runs,
+        curves=curves,
+        timings=timings,
+        audit=audit,
         environment=environments,
         study_toml=study_toml,
         metadata=metadata,
@@ -185,71 +245,48 @@ def is_results(folder: Path) -> bool:
     return runs.is_dir() and any(shards.NAME.fullmatch(path.name) for path in runs.iterdir())
 
 
-def load_table(folder: Path, spec: TableSpec) -> pd.DataFrame:
-    """Read a table of a results folder: each row once, in the order of the table."""
-    return _unique_rows(spec, _combine(spec, shards.read(folder / spec.name)))
-
-
-def _combine(spec: TableSpec, parts: Sequence[Shard]) -> pd.DataFrame:
-    """Concatenate the rows of shards; of curves, those of the latest shard of each run.
-
-    A run that is trained again may end at another epoch than before.
-    """
-    table = _concatenate(spec, parts).to_pandas()
-    if spec is not CURVES or len(parts) < 2:
-        return table
-    origin = np.repeat(np.arange(len(parts)), [len(shard.table) for shard in parts])
-    latest = pd.Series(origin).groupby(table["run_id"].to_numpy()).transform("max")
-    return table[origin == latest.to_numpy()].reset_index(drop=True)
-
-
-def _concatenate(
-    spec: TableSpec, parts: Sequence[Shard], columns: list[str] | None = None
-) -> pa.Table:
-    empty = pa.schema(dict(spec.columns)).empty_table()
-    tables = [*(shard.table for shard in parts), empty.select(columns) if columns else empty]
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        # An axis of numbers in one shard and of words in another becomes words in all of them.
-        return pa.concat_tables(map(_axes_as_text, tables), promote_options="permissive")
-
-
-def _axes_as_text(table: pa.Table) -> pa.Table:
-    reserved = {name for spec in (RUNS, CURVES, TIMINGS) for name in spec.columns}
-    for i, field in enumerate(table.schema):
-        is_axis = field.name not in reserved and not is_result(field.name)
-        if is_axis and not pa.types.is_null(field.type):
-            table = table.set_column(i, field.name, table.column(i).cast(pa.string()))
-    return table
-
-
-def _unique_rows(spec: TableSpec, table: pd.DataFrame) -> pd.DataFrame:
-    """Keep one row per key, and sort.
-
-    Of a run, a trained row counts more than a failed one, and that more than a skipped one.  A
-    writer that is killed between the curves and the runs of a cohort leaves curves behind; the
-    same numbers come again when those runs are trained in other company.
-    """
-    keys, order = list(spec.key), list(spec.order)
-    if spec is RUNS:
-        configuration = [
-            name
-            for name in table.columns
-            if name == "study" or not (name == "epochs" or is_result(name))
-        ]
-        order = [*configuration, "epochs", "seed", "run_id"]
-        if table["run_id"].duplicated().any():
-            rank = table["status"].map(STATUS_RANK).fillna(len(STATUS_RANK)).to_numpy()
-            table = table.iloc[np.lexsort((np.arange(len(table)), -rank))]
-    table = table.drop_duplicates(keys, keep=spec.keep, ignore_index=True)
-    return table.sort_values(order, ignore_index=True) if order else table
-
-
 def runs_without_curves(runs: pd.DataFrame, curves: pd.DataFrame) -> list[str]:
     """List the ids of trained runs that have no curve."""
     trained = runs.loc[runs["status"].isin(TRAINED), "run_id"]
     return sorted(set(trained) - set(curves["run_id"].unique()))
+
+
+def lost_shards(folder: Path, incomplete: Sequence[Shard] | None = None) -> list[Path]:
+    """List the shards that a folder held and does not hold any more.
+
+    These are those that its manifest names, and the curves that runs of these name.  ``incomplete``
+    are the shards of runs whose curves are missing, if they were read already.
+    """
+    lost, expected = missing_shards(folder), load_manifest(folder) or ()
+    for shard in incomplete_shards(folder) if incomplete is None else incomplete:
+        if f"{RUNS.name}/{shard.name}" in expected:  # else its writer was killed
+            lost.append(folder / CURVES.name / str(shard.curves))
+    return lost
+
+
+def describe_losses(folder: Path, lost: Sequence[Path]) -> str:
+    """Name a shard that is lost, and count the others."""
+    more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
+    return f"{lost[0].relative_to(folder)} is missing{more}"
+
+
+def _refuse_losses(folder: Path, parcels: Parcels, metadata: StudyMetadata | None) -> None:
+    """Refuse a folder that lost shards, or the manifest that names them."""
+    if parcels.has_links and load_manifest(folder) is None:
+        message = f"is missing; 'ablations repair {folder}' makes it again from the shards"
+        raise RequestError(message, source=str(folder / MANIFEST_FILE))
+    if lost := lost_shards(folder, parcels.incomplete):
+        message = describe_losses(folder, lost)
+        if metadata and (n_missing := count_missing(parcels.runs, metadata)):
+            message += f", and with it {n_missing:,} of {metadata.planned:,} runs"
+        advice = f"'ablations run' trains them again, 'ablations repair {folder}' does without"
+        raise RequestError(f"{message}; {advice}", source=str(folder))
+
+
+def count_missing(runs: pd.DataFrame, metadata: StudyMetadata) -> int:
+    """Count the runs of the study that have no row; 0 where an earlier version wrote the folder."""
+    present = len(runs) - int(runs["run_id"].isin(metadata.other_runs).sum())
+    return max(0, metadata.planned - present)
 
 
 def undescribed_environments(
@@ -258,31 +295,6 @@ def undescribed_environments(
     """The ids of environments that rows name and ``environments`` lacks."""
     ids = set(runs["environment_id"].dropna()) | set(timings["environment_id"])
     return ids - set(environments)
-
-
-def finished(folder: Path, session: int | None = None) -> dict[str, str]:
-    """The runs (that a session wrote) that need no further training: id to status."""
-    runs = _read_runs(folder, ["run_id", "status"], session)
-    trained = runs[runs["status"].isin(TRAINED)]
-    return dict(zip(trained["run_id"], trained["status"], strict=True))
-
-
-def run_ids(folder: Path) -> set[str]:
-    """The ids of all runs that a folder holds."""
-    return set(_read_runs(folder, ["run_id"])["run_id"])
-
-
-def engines(folder: Path) -> set[str]:
-    """The engines that trained the runs of a folder."""
-    runs = _read_runs(folder, ["status", "engine"])
-    return set(runs.loc[runs["status"].isin(TRAINED), "engine"])
-
-
-def _read_runs(folder: Path, columns: list[str], session: int | None = None) -> pd.DataFrame:
-    """Read some columns of all rows of runs, or of those that a session wrote."""
-    parts = shards.read(folder / RUNS.name, columns)
-    selected = [shard for shard in parts if session in (None, shard.session)]
-    return _concatenate(RUNS, selected, columns).to_pandas()
 
 
 def verify(folder: Path) -> None:
@@ -300,7 +312,8 @@ def start(
     """Create or continue a results folder, and write what describes the study and the machines.
 
     ``environments`` (descriptions by id) are added to those of the folder, and metadata of None
-    keep its own.  Returns the number of this session, which its shards carry.
+    keep its own.  What is lost (``lost_shards``) is missed no more.  Returns the number of this
+    session, which its shards carry.
     """
     tables = [folder / spec.name for spec in TABLES]
     for table in tables:
@@ -309,53 +322,11 @@ def start(
     for path in (*leftovers, *folder.glob(f"{STOP}*")):
         if not path.is_dir():
             path.unlink(missing_ok=True)
+    session = begin_session(folder)
+    set_halves_aside(folder)
+    reset_manifest(folder)
     write_environments(folder, read_environments(folder) | dict(environments))
     if metadata is not None:
         save_metadata(folder, metadata)
     write_text(folder / STUDY_FILE, _seal_study(study_toml))
-    return shards.next_session(tables)
-
-
-def write_rows(folder: Path, spec: TableSpec, rows: Rows, session: int = 0) -> None:
-    """Add one shard of rows to a table; the values of columns not reserved decide their types."""
-    names = dict.fromkeys([*spec.columns, *(name for row in rows for name in row)])
-    arrays = {n: pa.array([row.get(n) for row in rows], spec.columns.get(n)) for n in names}
-    shards.write(folder / spec.name, pa.table(arrays), session)
-
-
-def write_shard(folder: Path, runs: Rows, curves: Rows, session: int = 0) -> None:
-    """Add one shard of runs with their curves; the curves first, so that no run lacks its own."""
-    if curves:
-        write_rows(folder, CURVES, curves, session)
-    write_rows(folder, RUNS, runs, session)
-
-
-def write_tables(folder: Path, **tables: pd.DataFrame) -> None:
-    """Write complete tables, one shard each."""
-    for spec in TABLES:
-        if len(tables[spec.name]):
-            table = pa.Table.from_pandas(tables[spec.name], preserve_index=False)
-            fields = [(f.name, spec.columns.get(f.name, f.type)) for f in table.schema]
-            shards.write(folder / spec.name, table.cast(pa.schema(fields)), session=1)
-
-
-def tidy(folder: Path, session: int) -> None:
-    """Compact many shards of a table into one; safe to be killed, and to be read meanwhile.
-
-    The new shard is written before an old one is deleted, so that every row exists at any moment,
-    some of them twice.
-    """
-    for spec in (CURVES, RUNS, TIMINGS):
-        files = shards.paths(folder / spec.name)
-        if len(files) <= MOST_SHARDS:
-            continue
-        parts, broken = shards.scan_files(files)
-        if broken:
-            continue  # nothing is deleted that a person may want to look at
-        schema = _concatenate(spec, parts).schema
-        rows = _unique_rows(spec, _combine(spec, parts))
-        table = pa.Table.from_pandas(rows, schema=schema, preserve_index=False)
-        compacted_file = shards.write(folder / spec.name, table, session)
-        for path in files:
-            if path != compacted_file:
-                path.unlink(missing_ok=True)
+    return session

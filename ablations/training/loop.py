@@ -34,8 +34,9 @@ from ablations.models.base import initialise_network
 from ablations.study.configuration import Configuration, Run
 from ablations.tasks.base import Data
 from ablations.techniques.base import RandomLayer
+from ablations.training.curve import Curve, EpochRecord
 from ablations.training.evaluation import Evaluation, evaluate, find_baseline, judging_rows
-from ablations.training.result import EpochRecord, RunResult
+from ablations.training.result import RunResult
 from ablations.training.statistics import recompute_statistics
 
 
@@ -76,20 +77,27 @@ def train(run: Run, stop: int | None = None) -> RunResult:
 
 def _train_to_judged_epoch(
     configuration: Configuration, network: nn.Module, epochs: Iterable[EpochRecord]
-) -> tuple[EpochRecord, ...]:
+) -> Curve:
     """Train all epochs, and leave the network as it was after the epoch that is judged."""
     if configuration.judge == "last":
-        return tuple(epochs)
-    curve, lowest = list[EpochRecord](), math.inf
+        return Curve.collect(epochs)
     best: dict[str, Tensor] = {}
-    for record in epochs:
-        curve.append(record)
-        if record.val_loss < lowest:
-            lowest = record.val_loss
-            best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    curve = Curve.collect(_copy_best_state(network, epochs, best))
     if best:
         network.load_state_dict(best)
-    return tuple(curve)
+    return curve
+
+
+def _copy_best_state(
+    network: nn.Module, epochs: Iterable[EpochRecord], best: dict[str, Tensor]
+) -> Iterator[EpochRecord]:
+    """Yield the epochs; ``best`` becomes the state after that with the lowest validation loss."""
+    lowest = math.inf
+    for record in epochs:
+        if record.val_loss < lowest:
+            lowest = record.val_loss
+            best.update({name: value.clone() for name, value in network.state_dict().items()})
+        yield record
 
 
 @contextmanager

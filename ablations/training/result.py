@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import torch
 from ablations.core.plugins import error_location
 from ablations.core.schema import baseline_column
 from ablations.study.configuration import Run
+from ablations.training.curve import Curve
 from ablations.training.evaluation import Evaluation
 from ablations.training.timeout import RunTimeoutError
 
@@ -54,26 +54,6 @@ def _encodable(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class EpochRecord:
-    """One epoch of a run.
-
-    ``objective`` is the mean, over the epoch's rows, of what the optimizer minimised before each
-    step; the losses are computed after the epoch in evaluation mode, without penalties; ``lr`` is
-    the rate of the epoch's first step.
-    """
-
-    epoch: int
-    objective: float
-    train_loss: float
-    val_loss: float
-    lr: float
-
-    @property
-    def finite(self) -> bool:
-        return all(map(math.isfinite, (self.objective, self.train_loss, self.val_loss)))
-
-
-@dataclass(frozen=True)
 class RunResult:
     """The result of a run; ``train_seconds`` is the wall time of its epochs, with evaluation."""
 
@@ -85,7 +65,7 @@ class RunResult:
     parameters: int | None = None
     evaluation: Evaluation = field(default=Evaluation(), repr=False)
     train_seconds: float | None = None
-    curve: tuple[EpochRecord, ...] = field(default=(), repr=False)
+    curve: Curve = field(default=Curve(), repr=False)
     traceback: str | None = None
 
     @classmethod
@@ -101,14 +81,9 @@ class RunResult:
     def metric(self) -> float | None:
         return self.evaluation.metric
 
-    def best_epoch(self) -> EpochRecord | None:
-        """Return the first epoch with the lowest validation loss; None without a finite one."""
-        finite = [record for record in self.curve if math.isfinite(record.val_loss)]
-        return min(finite, key=lambda record: record.val_loss, default=None)
-
     def judgement(self) -> dict[str, float | int | None]:
         """Return the best epoch, and what judges the run: columns of the runs table."""
-        best, evaluation = self.best_epoch(), self.evaluation
+        best, evaluation = self.curve.best_epoch(), self.evaluation
         baseline = evaluation.baseline
         return {
             "best_epoch": best.epoch if best else None,

@@ -12,7 +12,7 @@ from ablations.execution import run as pipeline
 from ablations.execution.merge import merge_results
 from ablations.execution.plan import plan_execution
 from ablations.execution.progress import Silent
-from ablations.results import settings, shards, store
+from ablations.results import manifest, settings, shards, store
 
 AXES = {"norm": ["none", "layer"], "device": ["cpu"]}
 
@@ -53,11 +53,13 @@ def differing(tmp_path: Path) -> tuple[Path, Path, str]:
     run(first, "0:2")
     run(second, "0:2")
     path = shards.paths(second / "runs")[0]
-    table = shards.read(second / "runs")[0].table
-    rows = table.to_pylist()
+    shard = shards.read(second / "runs")[0]
+    rows = shard.table.to_pylist()
     rows[0]["val_loss"] = 0.5
     path.unlink()
-    shards.write(second / "runs", type(table).from_pylist(rows, table.schema), 1)
+    table = type(shard.table).from_pylist(rows, shard.table.schema)
+    shards.write(second / "runs", table, 1, shard.curves or "")
+    manifest.reset_manifest(second)
     return first, second, rows[0]["run_id"]
 
 

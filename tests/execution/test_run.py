@@ -231,6 +231,33 @@ def test_other_versions_of_libraries_are_refused_unless_accepted(
     same(run(study, tmp_path), before)  # accepted once, it is one of the folder's own
 
 
+def test_other_switches_of_the_arithmetic_are_refused_unless_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in environment.SWITCHES:
+        monkeypatch.delenv(name, raising=False)
+    study = Study(**SMALL)
+    plain = environment.describe()
+    earlier = {name: value for name, value in plain.items() if name != "switches"}
+    monkeypatch.setattr(environment, "describe", lambda: earlier)
+    before = run(study, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
+    expected = "settings of the arithmetic: ATEN_CPU_CAPABILITY unset there and default here;"
+    with pytest.raises(RequestError, match=expected) as raised:
+        run(study, tmp_path)
+    assert "versions" not in str(raised.value)
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    grown = run(study.replace(seeds=4), tmp_path, accept_environment=True)
+    assert grown.runs["environment_id"].nunique() == 2
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY")
+    with pytest.raises(RequestError, match="settings of the arithmetic: "):
+        run(study, tmp_path)
+    monkeypatch.delenv("MKL_CBWR")
+    same(run(study, tmp_path), before)  # an earlier version described no switches
+
+
 def test_force_trains_again_to_the_same_numbers(tmp_path: Path) -> None:
     study = Study(**SMALL)
     before, heard = run(study, tmp_path), Heard()

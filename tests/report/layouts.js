@@ -15,13 +15,23 @@ function listTexts() {
     return [left, top, right, bottom];
   };
   const boxes = [];
-  const add = (owner, text, rect) => {
+  // `whole` numbers a text that leans and is measured letter by letter.
+  const add = (owner, text, rect, whole = 0) => {
     const clip = clips(owner);
     if (!clip || !owner.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true})) return;
     const margin = 0.22 * Math.min(rect.width, rect.height);
     const box = [Math.max(rect.left + 0.5, clip[0]), Math.max(rect.top + margin, clip[1]),
                  Math.min(rect.right - 0.5, clip[2]), Math.min(rect.bottom - margin, clip[3])];
-    if (box[2] - box[0] > 1 && box[3] - box[1] > 1) boxes.push({text, box});
+    if (box[2] - box[0] > 1 && box[3] - box[1] > 1) boxes.push({text, box, whole});
+  };
+  let leaning = 0;
+  const addLetters = text => {
+    const matrix = text.getScreenCTM(), size = parseFloat(getComputedStyle(text).fontSize) * Math.hypot(matrix.a, matrix.b);
+    leaning += 1;
+    for (let i = 0; i < text.getNumberOfChars(); i++) {
+      const {x, y, width, height} = text.getExtentOfChar(i), middle = new DOMPoint(x + width / 2, y + height / 2).matrixTransform(matrix);
+      add(text, text.textContent.trim(), new DOMRect(middle.x - 0.4 * size, middle.y - 0.4 * size, 0.8 * size, 0.8 * size), leaning);
+    }
   };
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const seen = new Set();
@@ -32,7 +42,8 @@ function listTexts() {
     if (svg) {
       if (seen.has(svg)) continue;
       seen.add(svg);
-      if (svg.getClientRects().length) add(svg, svg.textContent.trim(), svg.getBoundingClientRect());
+      if (svg.getScreenCTM()?.b) addLetters(svg);
+      else if (svg.getClientRects().length) add(svg, svg.textContent.trim(), svg.getBoundingClientRect());
       continue;
     }
     const range = document.createRange();

@@ -25,6 +25,8 @@ def find_overlaps(page: Any) -> list[tuple[str, str]]:
         start, top, end, bottom = text["box"]
         active = [other for other in active if other["box"][3] > top]
         for other in active:
+            if text["whole"] and text["whole"] == other["whole"]:
+                continue
             box = other["box"]
             width = min(end, box[2]) - max(start, box[0])
             height = min(bottom, box[3]) - max(top, box[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -416,3 +417,30 @@ def test_without_a_script_it_says_where_the_tables_are(browser: Any, shelf: Shel
     assert "The explorer needs JavaScript" in page.locator("noscript").first.inner_text()
     assert page.locator("#explorer-all").is_hidden()
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_plot_is_printed_in_the_colours_of_paper(
+    scheme: str, browser: Any, shelf: Shelf
+) -> None:
+    pypdf = pytest.importorskip("pypdf")
+    with Opened(browser, shelf.path("many"), scheme=scheme, width=1440) as page:
+        plot = page.locator("#explorer-plot")
+        painted = (
+            "() => { const canvas = document.querySelector('#explorer-plot canvas');"
+            "const copy = new OffscreenCanvas(canvas.width, canvas.height)"
+            ".getContext('2d', { willReadFrequently: true });"
+            "copy.drawImage(canvas, 0, 0);"
+            "const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);"
+            "let sum = 0, n = 0; for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 60)"
+            " { sum += data[i] + data[i + 1] + data[i + 2]; n++; } return sum / n; }"
+        )
+        on_screen = page.evaluate(painted)
+        page.emulate_media(media="print")
+        assert plot.is_visible()
+        assert plot.locator(".sheet").bounding_box()["width"] <= 681
+        on_paper = page.evaluate(painted)
+        assert (on_paper < on_screen - 20) == (scheme == "dark")
+        reader = pypdf.PdfReader(io.BytesIO(page.pdf(format="A4")))
+        texts = [sheet.extract_text() for sheet in reader.pages]
+        assert any(text.count("lower is better") == 2 for text in texts)  # loss and run time

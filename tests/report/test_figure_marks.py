@@ -28,6 +28,7 @@ from ablations.report.data import ReportData, build_report_data
 from ablations.report.datasets import TasksData, build_tasks_data
 from ablations.report.figures.gallery import RenderedFigure, draw_figures, list_figures
 from ablations.report.figures.lines import spread_out
+from ablations.report.figures.names import Names
 from ablations.report.figures.panels import NARROW, WIDE, Canvas, FigureSpec
 from ablations.report.style import (
     COLOURS,
@@ -55,6 +56,7 @@ AXES: dict[str, tuple[object, ...]] = {
     "norm": ("none", "layer", "batch"),
     "init": ("default", "kaiming_uniform"),
 }
+SVG = "{http://www.w3.org/2000/svg}"
 Row = tuple[str, str, float | None, float | None, float | None]
 """Axis, level, value, low and high; None where there is no number."""
 
@@ -126,7 +128,11 @@ def expected_rows(data: ReportData, tasks: TasksData) -> dict[str, list[Row]]:
         axis=data.shares["source"].where(data.shares["kind"] == "factor", "")
     )
     simple = data.simple[(data.simple["axis"] == "regularizer") & (data.simple["given"] == "norm")]
-    widest = str(data.effects.set_index("axis")["effect"].abs().idxmax())
+    configurations = data.configurations.assign(axis="configuration")
+    configurations["level"] = [
+        Names(data.metadata).configuration(row, list(AXES), data.design.controls)
+        for row in configurations.to_dict("records")
+    ]
     by_task = tasks.effects.dropna(subset="relative")
     forest = [
         *rows_of(by_task, "axis", "level", "relative", "relative_low", "relative_high"),
@@ -148,9 +154,7 @@ def expected_rows(data: ReportData, tasks: TasksData) -> dict[str, list[Row]]:
         "simple-effects-regularizer-by-norm": rows_of(simple, *EFFECT),
         "interactions": rows_of(data.interactions, "axis_a", "level_a", "effect", "low", "high"),
         "effect-over-time": rows_of(last(data.trajectory), *EFFECT),
-        "time": rows_of(
-            data.configurations.assign(axis=widest), "axis", widest, "mean", "low", "high"
-        ),
+        "time": rows_of(configurations, *CURVE),
         "seed-spread": rows_of(data.spread, "axis", "level", "spread", "low", "high"),
         "ranking": rows_of(data.ranked, "", "", "mean_rank"),
         "datasets": forest,
@@ -203,11 +207,30 @@ def test_lines_carry_the_points_that_are_drawn(
 
 def test_levels_are_named_where_they_can_be_hidden(figures: dict[str, RenderedFigure]) -> None:
     for name in ("curves-norm", "effect-over-time", "time", "profiles"):
-        svg = figures[name].inline
-        levels = {(m.get("data-axis"), m.get("data-level")) for m in elements(svg, "mark")}
+        svg, prefix = figures[name].inline, "data-other-" if name == "time" else "data-"
+        marks = elements(svg, "mark")
+        levels = {(m.get(f"{prefix}axis"), m.get(f"{prefix}level")) for m in marks}
         entries = elements(svg, "legend-entry")
         assert {(e.get("data-axis"), e.get("data-level")) for e in entries} == levels
         assert not any(e.get("data-text") for e in entries)
+
+
+def test_rings_and_names_are_hidden_with_their_points(
+    data: ReportData, figures: dict[str, RenderedFigure]
+) -> None:
+    front = int(data.configurations["pareto"].sum())
+    svg = figures["time"].inline
+    points = {
+        mark.get("data-level"): (mark.get("data-other-axis"), mark.get("data-other-level"))
+        for mark in elements(svg, "mark")
+    }
+    companions = elements(svg, "mark-part")
+    for each in companions:
+        level = (each.get("data-other-axis"), each.get("data-other-level"))
+        assert points[each.get("data-level")] == level
+    names = [each for each in companions if each.find(f"{SVG}text") is not None]
+    assert len(names) >= 2
+    assert len(companions) == front + 2 * len(names)  # rings, names and the lines to these
 
 
 def test_cells_say_both_of_their_levels(figures: dict[str, RenderedFigure]) -> None:

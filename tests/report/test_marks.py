@@ -734,3 +734,27 @@ def test_every_heading_has_a_link(browser: Any, report: tuple[Path, ReportData])
         assert headings.all_inner_texts() == linked.all_inner_texts()
         for link in page.locator("a.anchor").all():
             assert page.locator(str(link.get_attribute("href"))).count() == 1
+
+
+def test_a_configuration_is_pinned_and_hidden_with_its_ring_and_name(
+    browser: Any, report: tuple[Path, ReportData]
+) -> None:
+    with open_pages(browser, report[0]) as open_page:
+        page = open_page()
+        picture = page.locator("#figure-time .picture.wide")
+        point = picture.locator(".mark[data-level='control']")
+        point.click(force=True)  # the line of the front lies over it
+        assert read_hash(page) == "#pin=configuration:control"
+        assert page.locator("#pinned").inner_text().startswith("Highlighted: control (config")
+        assert page.locator("#figure-time .picture.wide .mark.lit").count() == 1
+        page.locator("#pinned button").click()
+        axis, level = (point.get_attribute(f"data-other-{name}") for name in ("axis", "level"))
+        at_level = f"[data-other-axis='{axis}'][data-other-level='{level}']"
+        name = picture.locator(f".mark-part{at_level}:has(text)").first
+        assert name.is_visible()
+        picture.locator(f".legend-entry[data-level='{level}']").last.click()
+        parts = picture.locator(f":is(.mark, .mark-part){at_level}")
+        assert parts.count() > 3
+        for each in parts.all():
+            assert not each.is_visible()
+        assert picture.locator(".mark:not(.hidden-level)").first.is_visible()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from ablations import Results, Study, load
 from ablations.cli import app
+from ablations.results import shards
 
 from ..studies import SMALL, run, same
 
@@ -161,3 +162,42 @@ def test_a_damaged_answer_is_made_anew(sound: Results, tmp_path: Path) -> None:
     shutil.rmtree(folder / "figures")
     assert ablations("run", study, "--out", folder).stdout == first.stdout
     assert any((folder / "figures").iterdir())
+
+
+def test_a_deleted_shard_is_named_and_its_runs_are_trained_again(
+    sound: Results, tmp_path: Path
+) -> None:
+    folder, study = tmp_path / "results", tmp_path / "study.toml"
+    study.write_text(STUDY.to_toml(), encoding="utf-8")
+    for table in ("runs", "curves", "audit"):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(sound.folder, folder)
+        lost = next((folder / table).iterdir())
+        lost.unlink()
+        refused = ablations("effects", folder)
+        assert refused.exit_code == 2
+        assert_answered(refused)
+        assert f"{table}/{lost.name} is missing" in refused.stderr
+        result = ablations("run", study, "--out", folder, "--no-report")
+        assert result.exit_code == 0
+        assert f"{table}/{lost.name} is missing" in result.stderr
+        same(load(folder), sound)
+
+
+def test_after_a_repair_each_answer_says_how_many_runs_are_missing(
+    sound: Results, tmp_path: Path
+) -> None:
+    folder = tmp_path / "results"
+    shutil.copytree(sound.folder, folder)
+    lost = next((folder / "runs").iterdir())
+    n_lost = len(shards.scan_files([lost])[0][0].table)
+    lost.unlink()
+    assert f"{lost.name} is missing" in ablations("repair", folder).stdout
+    sentence = f"{n_lost} of the {len(sound.runs)} runs of the study are missing"
+    assert n_lost < len(sound.runs)
+    for command in ("effects", "report"):
+        result = ablations(command, folder)
+        assert result.exit_code == 0
+        assert f"note: {sentence}" in result.stderr
+    assert sentence in (folder / "report.html").read_text(encoding="utf-8")
+    assert sentence in load(folder).describe_missing()

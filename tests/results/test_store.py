@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ablations import RequestError, load
-from ablations.results import environment, repair, shards, store
+from ablations.results import environment, repair, shards, store, tables
 from ablations.results.schema import AUDIT
 from ablations.results.settings import EngineSettings, save_settings
 
@@ -38,9 +39,8 @@ def row(run_id: str, status: str = "ok", **more: Any) -> dict[str, Any]:
     return values | more
 
 
-def curve(run_id: str, epochs: int = 2) -> list[dict[str, Any]]:
-    losses = {"objective": 0.3, "train_loss": 0.2, "val_loss": 0.1, "lr": 0.001}
-    return [{"run_id": run_id, "epoch": epoch, **losses} for epoch in range(1, epochs + 1)]
+def curve(run_id: str, epochs: int = 2, loss: float = 0.1) -> list[tuple[str, np.ndarray]]:
+    return [(run_id, np.tile([0.3, 0.2, loss, 0.001], (epochs, 1)))]
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_writer_that_dies_leaves_nothing_that_a_reader_sees(
     with pytest.raises(OSError, match="No space"):
         store.write_shard(folder, [row("a")], curve("a"))
     names = {path.name for path in folder.rglob("*") if path.is_file()}
-    assert names == {"environment.json", "study.toml"}
+    assert names == {".session", "environment.json", "manifest.json", "study.toml"}
     assert load(folder).runs.empty
 
 
@@ -146,7 +146,7 @@ def test_a_broken_or_foreign_shard_is_named(folder: Path) -> None:
         load(folder)
     pd.DataFrame({"run_id": ["x"]}).to_parquet(path)
     with pytest.raises(
-        RequestError, match=r"broken\.parquet: expected a table of schema version 2, found no"
+        RequestError, match=r"broken\.parquet: expected a table of schema version 3, found no"
     ):
         load(folder)
 
@@ -219,8 +219,9 @@ def test_repair_sets_aside_what_is_broken_and_keeps_the_rest(sound: Path, tmp_pa
     assert len(repair.repair_folder(folder)) == 1
     assert load(folder).runs["run_id"].tolist() == ["c", "d"]
     assert [path.name for path in (folder / "aside").iterdir()] == [f"runs-{broken.name}"]
-    shards.paths(folder / "curves")[1].unlink()
-    with pytest.raises(RequestError, match="curves of 2 runs are missing"):
+    lost = shards.paths(folder / "curves")[1]
+    lost.unlink()
+    with pytest.raises(RequestError, match=f"curves/{lost.name} is missing; 'ablations run'"):
         load(folder)
     repair.repair_folder(folder)
     assert load(folder).runs.empty
@@ -229,7 +230,7 @@ def test_repair_sets_aside_what_is_broken_and_keeps_the_rest(sound: Path, tmp_pa
 
 def test_tidying_keeps_every_row_once_whatever_is_read_meanwhile(tmp_path: Path) -> None:
     store.start(tmp_path, STUDY, {E1: HERE})
-    for number in range(store.MOST_SHARDS + 3):
+    for number in range(tables.MOST_SHARDS + 3):
         names = [f"{number:02}", f"{number + 1:02}"]
         rows = [row(name, seed=int(name), width=1.5 if number else 2) for name in names]
         store.write_shard(tmp_path, rows, [c for name in names for c in curve(name)], 1)

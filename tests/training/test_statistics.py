@@ -124,7 +124,7 @@ def test_the_best_epoch_is_judged_with_its_own_statistics(batch_size: Any) -> No
         assert_is_the_loop_s(result, 1e-8)
         judged = loop.train(result.run).evaluation
         assert result.evaluation.test_loss == pytest.approx(judged.test_loss, rel=1e-8)
-    assert any((best := result.best_epoch()) and best.epoch < 6 for result in results)
+    assert any((best := result.curve.best_epoch()) and best.epoch < 6 for result in results)
 
 
 @pytest.mark.parametrize("settings", [TrainerSettings(), IN_CHUNKS], ids=["at once", "chunks"])

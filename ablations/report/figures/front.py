@@ -37,6 +37,8 @@ from ablations.report.style import EDGE, INK, POINTS_PER_INCH
 MOST_NAMES, MOST_NARROW_NAMES = 6, 4
 """Points of the front that have names."""
 NAME_SIZE = 9.5
+CONFIGURATION = "configuration"
+"""Axis of marks whose level is the name of a configuration."""
 
 
 def time_figures(data: ReportData) -> Iterator[FigureSpec]:
@@ -89,14 +91,11 @@ def outcome_against_time(
         handles = list(_draw_points(panel, points, axis, levels, "" if is_bare else outcome, names))
         front = points[points["pareto"]]
         line = _draw_front(panel, front)
-        if is_bare:
-            records = front.to_dict("records")
-            level_of = [str(row[axis]) if axis else "" for row in records]
-            marks = [
-                _point_mark(row, axis or "", level, outcome)
-                for row, level in zip(records, level_of, strict=True)
-            ]
-            attach(panel.collections[-1], *marks)
+        rings = [
+            _point_mark(row, axis, outcome) if is_bare else _companion(row, axis)
+            for row in front.to_dict("records")
+        ]
+        attach(panel.collections[-1], *rings)
         add_key(figure, handles, canvas)
         add_key(figure, [line], canvas)
         for name, column, ratio in (("x", "seconds", 3), ("y", "mean", 8)):
@@ -109,7 +108,7 @@ def outcome_against_time(
         sns.despine(ax=panel)
         panel.margins(0.06)
         most = MOST_NARROW_NAMES if canvas.is_narrow else MOST_NAMES
-        _name_front(figure, panel, front, points[points["name"] == CONTROL], most)
+        _name_front(figure, panel, front, points[points["name"] == CONTROL], most, axis)
     return figure
 
 
@@ -137,7 +136,7 @@ def _draw_points(
 ) -> Iterator[Line2D]:
     """Draw the configurations, a colour and a marker for each level; yield their signs.
 
-    Without an ``outcome`` the points carry no data: there are too many, or too small for a finger.
+    Without an ``outcome`` the points carry no text: they are too many, or too small for a finger.
     """
     is_many = len(points) > MOST_MARKS
     for level, colour, marker, _ in level_styles(levels[axis] if axis else ["configuration"]):
@@ -151,24 +150,37 @@ def _draw_points(
         )  # fmt: skip
         label = names.short(axis, level) if axis else level
         sign = Line2D([], [], color=colour, marker=marker, markersize=6, lw=0, label=label)
-        if axis:
+        if axis and not is_many:
             attach(sign, Mark(axis=axis, level=level, kind="legend-entry"))
+        records = rows.to_dict("records")
         if outcome:
-            records = rows.to_dict("records")
-            marks = [_point_mark(row, axis or "", level, outcome) for row in records]
-            attach(panel.collections[-1], *marks)
+            attach(panel.collections[-1], *(_point_mark(row, axis, outcome) for row in records))
+        elif not is_many:
+            attach(panel.collections[-1], *(_companion(row, axis) for row in records))
         yield sign
 
 
-def _point_mark(row: Mapping[str, Any], axis: str, level: str, outcome: str) -> Mark:
+def _companion(row: Mapping[str, Any], axis: str | None) -> Mark:
+    """What belongs to a point, such as its ring, and is hidden with it."""
+    level = (axis, str(row[axis])) if axis else ("", "")
+    return Mark(axis=CONFIGURATION, level=row["name"], other=level, kind="mark-part")
+
+
+def _point_mark(row: Mapping[str, Any], axis: str | None, outcome: str) -> Mark:
     mean = bracket(*(format_number(row[name]) for name in ("mean", "low", "high")))
     text = f"{row['name']}: {outcome} {mean}, {format_number(row['seconds'])} s a run"
     value, low, high = (float(row[name]) for name in ("mean", "low", "high"))
-    return Mark(text, axis, level if axis else "", value, low, high)
+    level = (axis, str(row[axis])) if axis else ("", "")
+    return Mark(text, CONFIGURATION, row["name"], value, low, high, other=level)
 
 
 def _name_front(
-    figure: Figure, panel: Axes, front: pd.DataFrame, control: pd.DataFrame, most: int
+    figure: Figure,
+    panel: Axes,
+    front: pd.DataFrame,
+    control: pd.DataFrame,
+    most: int,
+    axis: str | None,
 ) -> None:
     """Write the names of the control and of the front's points where they hide least."""
     engine = figure.get_layout_engine()
@@ -197,11 +209,15 @@ def _name_front(
         boxes.append((*place, place[0] + size[0], place[1] + size[1]))
         offset = (place[0] - point[0] + size[0] / 2, place[1] - point[1] + size[1] / 2)
         leader = {"arrowstyle": "-", "color": EDGE, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 5}
-        panel.annotate(
+        label = panel.annotate(
             text, (row["seconds"], row["mean"]), offset, textcoords="offset points", ha="center",
             va="center", fontsize=NAME_SIZE, zorder=5, linespacing=1.05,
             fontweight="bold" if is_control else "normal", arrowprops=leader,
-        ).set_in_layout(False)  # fmt: skip
+        )  # fmt: skip
+        label.set_in_layout(False)
+        for artist in (label, label.arrow_patch):
+            if artist is not None:
+                attach(artist, _companion(row, axis))
 
 
 def _sample_steps(corners: np.ndarray) -> np.ndarray:

@@ -25,12 +25,14 @@ from ablations.report.figures.layout import measure_text
 from ablations.report.figures.marks import Mark, attach, describe_effect
 from ablations.report.figures.names import PLAIN, Names
 from ablations.report.figures.panels import (
+    TITLE_SIZE,
     WIDE,
     Canvas,
     FigureSpec,
     add_head,
     figure_panels,
     set_ticks,
+    wrap_text,
 )
 from ablations.report.formatting import (
     NARROW,
@@ -50,6 +52,8 @@ CELL, BAR = 0.36, 0.13
 """Inches of a row of cells, and of the colour bar."""
 SIZE = 9.5
 """Points of texts, which are as large as others or left out."""
+LEAST_CELL = 0.25
+"""Inches of a column for which the name of the next one, which leans, has room beside its own."""
 CLIP = 1.5
 """The scale ends before the largest cell where that is so many times larger than nearly all."""
 ROUND_RATIOS = (1.02, 1.05, 1.1, 1.25, 1.5, 2, 3, 5, 10, 30, 100, 1e3, 1e4, 1e6, 1e9)
@@ -63,6 +67,19 @@ class HeatMap:
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: dict[tuple[str, str], dict[str, Any]]
+    piece: str = ""
+    """Which piece of a map it is that was too wide for a figure."""
+
+    @property
+    def title(self) -> str:
+        """Both axes."""
+        return f"{self.axes[0]} {TIMES} {self.axes[1]}{self.piece}"
+
+    @property
+    def transposed(self) -> HeatMap:
+        """The same map with columns for rows."""
+        cells = {(b, a): row for (a, b), row in self.cells.items()}
+        return HeatMap((self.axes[1], self.axes[0]), self.columns, self.rows, cells)
 
     @property
     def effects(self) -> np.ndarray:
@@ -132,12 +149,14 @@ def interaction_maps(
     """Draw one heat map per pair of axes: the change against the joint control, with dots where it
     differs from the sum of both effects. Levels that were never crossed are left out.
     """
-    maps = [_heat_map(table, pair, design) for pair in pairs]
-    scale = _heat_scale(maps, design)
+    crossed = [_heat_map(table, pair, design) for pair in pairs]
+    scale = _heat_scale(crossed, design)
     columns = canvas.columns(len(pairs))
+    width = canvas.width / columns
+    maps = [piece for each in crossed for piece in _fit(each, width, names)]
     heights = [
         CELL * max(len(each.rows) for each in maps[i : i + columns])
-        for i in range(0, len(pairs), columns)
+        for i in range(0, len(maps), columns)
     ]
     with figure_panels([BAR, *heights], columns, canvas) as (figure, panels):
         text = f"Change of {name_outcome(design.outcome)} against both controls together"
@@ -146,19 +165,40 @@ def interaction_maps(
         for panel in panels[1:columns]:
             panel.set_axis_off()
         for panel, each in zip(panels[columns:], maps, strict=False):
-            names_a, names_b = (
-                [names.short(axis, level) for level in levels]
-                for axis, levels in zip(each.axes, (each.rows, each.columns), strict=True)
-            )
-            rows = [style.wrap_name(name, 18) for name in names_a]
-            room = canvas.width / columns - max(measure_text(name, SIZE) for name in rows) - 0.3
-            cell = room / len(each.columns)
+            rows = _name_rows(each, names)
+            cell = _room(rows, width) / len(each.columns)
             _draw_heat_map(panel, each, scale, design, cell, names)
-            panel.set_title(f"{each.axes[0]} {TIMES} {each.axes[1]}", loc="left")
-            _label_cells(panel, rows, names_b, cell)
-        for panel in panels[columns + len(pairs) :]:
+            panel.set_title(wrap_text(each.title, _room(rows, width), TITLE_SIZE), loc="left")
+            _label_cells(panel, rows, [names.short(each.axes[1], x) for x in each.columns], cell)
+        for panel in panels[columns + len(maps) :]:
             panel.set_axis_off()
     return figure
+
+
+def _name_rows(each: HeatMap, names: Names) -> list[str]:
+    return [style.wrap_name(names.short(each.axes[0], level), 18) for level in each.rows]
+
+
+def _room(rows: Sequence[str], width: float) -> float:
+    """Inches of the cells of a map that is ``width`` wide with the names of its rows."""
+    return width - max(measure_text(name, SIZE) for name in rows) - 0.3
+
+
+def _fit(each: HeatMap, width: float, names: Names) -> Iterator[HeatMap]:
+    """Yield a map whose columns have room for their names: where these are too many, the map is
+    transposed, and in pieces where that has too many, too.
+    """
+    views = []
+    for view in (each, each.transposed):
+        most = max(1, int(_room(_name_rows(view, names), width) / LEAST_CELL))
+        views.append((math.ceil(len(view.columns) / most), view))
+    pieces, view = min(views, key=lambda item: item[0])
+    if pieces == 1:
+        yield view
+        return
+    for i, columns in enumerate(np.array_split(np.asarray(view.columns, dtype=object), pieces)):
+        text = f", {i + 1} of {pieces}"
+        yield HeatMap(view.axes, view.rows, tuple(columns), view.cells, text)
 
 
 def _heat_map(table: pd.DataFrame, pair: tuple[str, str], design: Design) -> HeatMap:

@@ -3,8 +3,8 @@
 In the SVG a mark is an element with ``class="mark"`` and
 
 - ``data-axis``, ``data-level``: the level that it belongs to, as the study names it;
-- ``data-other-axis``, ``data-other-level``: a second level, of a cell of a heat map, or that at
-  which a simple effect is one;
+- ``data-other-axis``, ``data-other-level``: a second level, of a cell of a heat map, that at
+  which a simple effect is one, or that in whose colour a configuration is drawn;
 - ``data-text``: its exact values in words, which its ``<title>`` repeats;
 - ``data-value``, ``data-low``, ``data-high``: the numbers of the analysis, by ``repr``;
 - ``data-measure``: which of two outcomes it shows, where a figure has both;
@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from ablations.analysis import Scale
 from ablations.report.formatting import bracket, format_count, format_differences
@@ -47,7 +48,7 @@ class Mark:
     high: float = math.nan
     measure: str = ""
     other: tuple[str, str] = ("", "")
-    """Axis and level of a second factor: of a cell, or that at which an effect is one."""
+    """Axis and level of a second factor: of a cell, of a configuration, or of a simple effect."""
     series: tuple[tuple[float, float, str], ...] = ()
     kind: Kind = "mark"
 
@@ -102,7 +103,9 @@ def describe_effect(row: Mapping[str, Any], scale: Scale) -> str:
 
 def number_marks(figure: Figure) -> MarksById:
     """Give each artist with data an id, which its group in the SVG has, and return them by it."""
-    artists = [artist for artist in figure.findobj() if artist in _MARKS]
+    members = figure.findobj()
+    lines = [text.arrow_patch for text in members if isinstance(text, Annotation)]
+    artists = [artist for artist in (*members, *filter(None, lines)) if artist in _MARKS]
     by_id = {f"mark-{i}": (artist, _MARKS[artist]) for i, artist in enumerate(artists)}
     for name, (artist, _) in by_id.items():
         artist.set_gid(name)

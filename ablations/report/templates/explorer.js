@@ -7,6 +7,7 @@ const data = JSON.parse(document.getElementById("explorer-data").textContent);
 const unpack = (text, Type) => new Type(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
 // A column of numbers; empty where none of them is there.
 const column = (text, length, Type) => text ? unpack(text, Type) : new Type(length).fill(NaN);
+const SHEET = 680;  // pixels of a sheet of paper inside its margins
 const SHOWN = 25, MOST_LINES = 4000, MOST_MOVING = 1200, MOST_FAINT = 2500, NARROW = 640, MANY_LEVELS = 12, NEAR = 7;
 const STATUS = { o: "ok", d: "diverged", f: "failed", s: "skipped" };
 const size = data.size, AXES = data.axes.length;
@@ -70,11 +71,19 @@ const cut = text => text.length > 36 ? `${text.slice(0, 24)}…${text.slice(-11)
 // A name that may break after what joins its parts.
 const breakable = text => text.split(/(?<=[_/,])/).flatMap((piece, i) => i ? [document.createElement("wbr"), piece] : [piece]);
 
-// A name in at most so many pixels, without its middle where it has more.
+// The beginning that names which share it may lose: up to the last joint.
+function sharedStart(texts) {
+  let n = 0;
+  while (n < texts[0].length && texts.every(text => text[n] === texts[0][n])) n++;
+  return texts.length > 1 ? texts[0].slice(0, n).search(/[^_/,= -]*$/) : 0;
+}
+
+// A name in at most so many pixels: without what it shares with the others, or without its middle.
 const ruler = document.createElement("canvas").getContext("2d");
-function shorten(text, room) {
+function shorten(text, room, shared = 0) {
   const fits = count => ruler.measureText(count < text.length ? `${text.slice(0, Math.ceil(0.65 * count))}…${text.slice(text.length - Math.floor(0.35 * count))}` : text).width <= room;
   if (fits(text.length)) return text;
+  if (shared > 1 && ruler.measureText(`…${text.slice(shared)}`).width <= room) return `…${text.slice(shared)}`;
   let count = Math.min(text.length - 1, 120);
   while (count > 2 && !fits(count)) count--;
   return `${text.slice(0, Math.ceil(0.65 * count))}…${text.slice(text.length - Math.floor(0.35 * count))}`;
@@ -231,6 +240,7 @@ function layOut() {
   sheet.style.width = `${frame.w}px`;
   sheet.style.height = `${frame.h}px`;
   sheet.style.setProperty("--gap", `${frame.gap}px`);
+  sheet.style.setProperty("--print-zoom", Math.min(1, SHEET / frame.w));
   plot.classList.toggle("stacked", isStacked);
   byId("hint").hidden = frame.w <= width;
   const ratio = 1 / pixel();
@@ -247,8 +257,9 @@ const acrossOf = i => frame.first + i * frame.gap;
 const pointOf = (i, k) => { const along = alongOf(crossings[i][k]), across = acrossOf(i); return frame.isStacked ? [along, across] : [across, along]; };
 
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const isDark = matchMedia("(prefers-color-scheme: dark)");
-const shades = () => data.shades[isDark.matches && !matchMedia("print").matches ? "dark" : "light"];
+const isDark = matchMedia("(prefers-color-scheme: dark)"), onPaper = matchMedia("print");
+let isPrinting = false;
+const shades = () => data.shades[isDark.matches && !isPrinting && !onPaper.matches ? "dark" : "light"];
 const shadeOf = k => { const position = outcomeAxis ? crossings[axes.indexOf(outcomeAxis)][k] : MISSING; return position > 1 ? -1 : Math.min(shades().length - 1, Math.floor(position * shades().length)); };
 
 // At most so many, evenly by rank.
@@ -355,13 +366,14 @@ function placeAxis(axis, i) {
     // Where labels are long, those that lie side by side take turns in two rows.
     const alternate = stacked && axis.labels.some(label => 7 * label.length > step);
     strip.classList.toggle("alternate", alternate);
+    const others = axis.labels.filter((_, code) => code !== axis.control), shared = others.length ? sharedStart(others) : 0;
     axis.parts.options.forEach((option, slot) => {
       place(option, slot * step, 0);
       option.style.width = stacked ? `${step}px` : "";
       option.style.height = stacked ? "" : `${step}px`;
       option.classList.toggle("unlabelled", slot % every > 0);
       option.classList.toggle("lower", alternate && slot / every % 2 === 1);
-      option.firstChild.textContent = shorten(axis.labels[axis.order[slot]], stacked ? (alternate ? 2 : 1) * every * step - 10 : frame.gap - 28);
+      option.firstChild.textContent = shorten(axis.labels[axis.order[slot]], stacked ? (alternate ? 2 : 1) * every * step - 10 : frame.gap - 28, axis.order[slot] === axis.control ? 0 : shared);
     });
   } else {
     const values = chooseTicks(axis, frame.length, stacked ? 56 : 34), texts = labelTicks(values);
@@ -811,7 +823,10 @@ byId("clear").addEventListener("click", () => { for (const axis of axes) setFilt
 plot.addEventListener("pointermove", event => { if (event.target === canvas && event.pointerType !== "touch") { const [x, y] = locate(event); hover(nearest(x, y), x, y); } else if (event.target !== canvas) hover(null); });
 plot.addEventListener("pointerleave", () => hover(null));
 canvas.addEventListener("click", event => { const k = nearest(...locate(event), event.pointerType === "touch" ? 3 * NEAR : NEAR); if (k !== null) togglePin(k); });
-isDark.addEventListener("change", () => { if (!frame.width) return; axes.forEach(placeAxis); drawFaint(); schedule(); });
+function recolour() { if (!frame.width) return; axes.forEach(placeAxis); drawFaint(); draw(); }
+for (const media of [isDark, onPaper]) media.addEventListener("change", recolour);
+// Paper is light, and does not wait for the next frame.
+for (const name of ["beforeprint", "afterprint"]) addEventListener(name, () => { isPrinting = name === "beforeprint"; recolour(); });
 
 byId("all").hidden = false;
 axes.forEach(buildAxis);

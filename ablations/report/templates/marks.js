@@ -348,7 +348,7 @@ function saveFile(name, content, type) {
 // Marks: values on hover, focus and touch; one level highlighted in all figures; the legend hides.
 const readMarks = (() => {
   const NEAR = 14, MOST = 6;
-  // A level is written axis:level; a cell of a heat map has two of them.
+  // A level is written axis:level; a cell of a heat map has two of them, and a configuration its name and a level.
   const keysOf = ({ dataset: { axis, level, otherAxis, otherLevel } }) => [[axis, level], [otherAxis, otherLevel]].filter(pair => pair[0] && pair[1] !== undefined).map(pair => pair.join(":"));
   const keyOf = node => keysOf(node)[0] ?? "";
   const levelNode = node => node?.closest?.("[data-axis][data-level]");
@@ -487,7 +487,7 @@ const readMarks = (() => {
     for (const picture of document.querySelectorAll("svg:has(.legend-entry)")) {
       const keys = new Set([...picture.querySelectorAll(".legend-entry")].map(keyOf));
       for (const node of picture.querySelectorAll("[data-axis][data-level]")) {
-        const key = keyOf(node), isHidden = keys.has(key) && hidden.includes(key);
+        const isHidden = keysOf(node).some(key => keys.has(key) && hidden.includes(key));
         node.classList.toggle("hidden-level", isHidden);
         if (node.matches(".legend-entry[role]")) node.setAttribute("aria-pressed", String(!isHidden));
       }

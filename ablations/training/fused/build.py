@@ -186,7 +186,7 @@ def _first_step(
         CohortRandomness(program, runs, params).layer_draws(0, len(x_BI)),
         params,
         torch.zeros_like(flat_MP[:, :1]),
-        program.optimizer_factors(1)[0],
+        program.optimizer_factors(range(1))[0],
     )
     with torch.no_grad(), Streams(0).isolated():
         draws = GlobalDraws()

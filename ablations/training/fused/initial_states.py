@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import threading
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from ablations.training.cohorts import CohortKey, cohort_key
 from ablations.training.evaluation import find_baseline
 from ablations.training.fused.build import build_program
 from ablations.training.fused.layers.base import Tensors
+from ablations.training.fused.program import BLOCK_STEPS
 from ablations.training.loop import load_data, to_device
 
 _CACHED_KEYS = 4
@@ -138,13 +140,15 @@ def initial_state_cache(configuration: Configuration) -> InitialStateCache:
 @lru_cache(maxsize=256)
 def _scheduled_rates(schedule: Schedule, lr: float, epochs: int, steps: int) -> Tensor:
     """Compute the rate of every step, float64 of shape (epochs * steps,)."""
-    scheduler, rates = _LiveScheduler(schedule, lr, epochs, steps), []
+    scheduler, rates = _LiveScheduler(schedule, lr, epochs, steps), array("d")
     for _ in range(epochs):
         for _ in range(steps):
             rates.append(scheduler.lr)
             scheduler.after_step()
         scheduler.after_epoch(math.nan)
-    return torch.tensor(rates, dtype=torch.float64)
+    rates_S = torch.frombuffer(rates, dtype=torch.float64)
+    is_constant = bool((rates_S == rates_S[0]).all())
+    return rates_S[:1].clone().expand(len(rates)) if is_constant else rates_S
 
 
 class _LiveScheduler:
@@ -184,26 +188,36 @@ class LearningRates:
 
     def __init__(self, members: Sequence[Member], device: torch.device, dtype: torch.dtype) -> None:
         configurations = [member.run.configuration for member in members]
-        steps = configurations[0].epochs * configurations[0].steps_per_epoch
-        unknown_S = torch.full((steps,), math.nan, dtype=torch.float64)
         self._live = {
             slot: _LiveScheduler(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
             for slot, c in enumerate(configurations)
             if members[slot].lr_S is None
         }
-        rates = [unknown_S if member.lr_S is None else member.lr_S for member in members]
-        self.exact_SM = torch.stack(rates, 1)
-        """The rates for the results, float64 of shape (steps, M)."""
+        steps = configurations[0].epochs * configurations[0].steps_per_epoch
+        unknown_S = torch.tensor(math.nan, dtype=torch.float64).expand(steps)
+        self._members = [unknown_S if m.lr_S is None else m.lr_S for m in members]
         self._device, self._dtype = device, dtype
-        self._rates_SM = self.exact_SM.to(device, dtype)
+        self._first = -BLOCK_STEPS
+        self._exact_SM = self._rates_SM = torch.empty(0)
+
+    def exact(self, step: int) -> Tensor:
+        """Return the rates of a step for the results, float64 of shape (M,)."""
+        if not 0 <= step - self._first < BLOCK_STEPS:
+            self._first = step - step % BLOCK_STEPS
+            block = slice(self._first, self._first + BLOCK_STEPS)
+            self._exact_SM = torch.stack([lr_S[block] for lr_S in self._members], 1)
+            self._rates_SM = self._exact_SM.to(self._device, self._dtype)
+        exact_M = self._exact_SM[step - self._first]
+        for slot, scheduler in self._live.items():
+            exact_M[slot] = scheduler.lr
+        return exact_M
 
     def at_step(self, step: int) -> Tensor:
         """Return the rates of a step, shape (M, 1)."""
+        exact_M = self.exact(step)
         if self._live:
-            for slot, scheduler in self._live.items():
-                self.exact_SM[step, slot] = scheduler.lr
-            return self.exact_SM[step].to(self._device, self._dtype)[:, None]
-        return self._rates_SM[step][:, None]
+            return exact_M.to(self._device, self._dtype)[:, None]
+        return self._rates_SM[step - self._first][:, None]
 
     def after_step(self) -> None:
         for scheduler in self._live.values():

@@ -26,6 +26,8 @@ from ablations.training.fused.layers.base import Tensors
 from ablations.training.fused.networks import Network
 from ablations.training.loop import to_device
 
+BLOCK_STEPS = 1_024
+"""Steps whose rates and factors are computed at a time: memory does not grow with the epochs."""
 Split = tuple[Tensor, Tensor]
 """Inputs (M, B, I) and targets (M, B, …)."""
 
@@ -117,13 +119,13 @@ class CohortProgram:
         arithmetic = [names, c.batch_size, c.dtype, self.has_smoothing, self.has_max_norm, layers]
         return json.dumps(arithmetic)
 
-    def optimizer_factors(self, steps: int) -> list[tuple[Tensor, ...]]:
-        """Compute the optimizer's factors of each step.
+    def optimizer_factors(self, steps: range) -> list[tuple[Tensor, ...]]:
+        """Compute the optimizer's factors of some steps, the first of which is 0.
 
         A compiled step would compute them again for every few parameters.
         """
         c = self.configuration
-        factors = [c.optimizer.factors(step) for step in range(1, steps + 1)]
+        factors = [c.optimizer.factors(step + 1) for step in steps]
         table = to_device(torch.tensor(factors, dtype=torch.float64), c)
         return [tuple(row.unbind()) for row in table]
 
@@ -183,6 +185,23 @@ class CohortProgram:
             state = self.refresh(output.flat_MP, output.state, inputs.batch[0])
             output = output._replace(state=state)
         return output, self.losses(output.flat_MP, output.state, *splits)
+
+
+class StepFactors:
+    """The optimizer's factors of each step, computed a block of steps at a time."""
+
+    def __init__(self, program: CohortProgram) -> None:
+        c = program.configuration
+        self._program, self._last = program, c.epochs * c.steps_per_epoch
+        self._block, self._factors = -1, list[tuple[Tensor, ...]]()
+
+    def at_step(self, step: int) -> tuple[Tensor, ...]:
+        block, offset = divmod(step, BLOCK_STEPS)
+        if block != self._block:
+            first = step - offset
+            steps = range(first, min(first + BLOCK_STEPS, self._last))
+            self._block, self._factors = block, self._program.optimizer_factors(steps)
+        return self._factors[offset]
 
 
 def stack_member_params(program: CohortProgram, runs: Sequence[Run]) -> MemberParams:

@@ -30,6 +30,7 @@ from torch.utils._pytree import tree_map
 
 from ablations.study.configuration import Run
 from ablations.training.cohorts import assign_slots
+from ablations.training.curve import COLUMNS, Curve
 from ablations.training.evaluation import BestEpoch, Evaluation, evaluate, judging_rows
 from ablations.training.fused import compilation
 from ablations.training.fused.initial_states import LearningRates, Member, initial_state_cache
@@ -39,12 +40,13 @@ from ablations.training.fused.program import (
     CohortProgram,
     CohortRandomness,
     Split,
+    StepFactors,
     StepInput,
     StepOutput,
     stack_member_params,
 )
 from ablations.training.loop import one_thread
-from ablations.training.result import EpochRecord, RunResult, is_failure, out_of_memory
+from ablations.training.result import RunResult, is_failure, out_of_memory
 from ablations.training.timeout import RunTimeoutError
 
 
@@ -219,7 +221,7 @@ class _CohortTraining:
         self._best = None
         if c.judge == "best":
             self._best = BestEpoch(self._flat_MP, self._state, self._loss_dtype)
-        self._factors = program.optimizer_factors(c.epochs * c.steps_per_epoch)
+        self._factors = StepFactors(program)
         self._step = 0
 
     def results(self) -> list[RunResult]:
@@ -228,7 +230,7 @@ class _CohortTraining:
         device.synchronize()
         start = time.perf_counter()
         with torch.no_grad():
-            columns, finite_epochs = self._train_epochs()
+            curves_MEK, finite_epochs = self._train_epochs()
             evaluations = self._evaluate()
         device.synchronize()
         share = (time.perf_counter() - start) / len(self._members)
@@ -237,8 +239,7 @@ class _CohortTraining:
         for slot, member in self._members.items():
             # Up to and including the first epoch that is not finite.
             length = min(finite_epochs[slot] + 1, self._last_epoch)
-            values = (column[slot][:length] for column in columns)
-            curve = tuple(map(EpochRecord, range(1, length + 1), *values))
+            curve = Curve(curves_MEK[slot, :length].numpy().copy())
             finite = finite_epochs[slot] == self._last_epoch
             results.append(
                 RunResult(
@@ -270,34 +271,38 @@ class _CohortTraining:
             return function(*arguments)
         return compilation.call(function, self._program.identity, self._size, arguments)
 
-    def _train_epochs(self) -> tuple[list[list[list[float]]], list[int]]:
-        """Return objective, training loss, validation loss and rate of all epochs, lists (M, E).
+    def _train_epochs(self) -> tuple[Tensor, list[int]]:
+        """Return the columns of the curves, float64 of shape (M, E, K).
 
         Also return the number of epochs, from the first, in which a member's losses are finite.
         """
-        objectives, train_losses, val_losses = list[Tensor](), list[Tensor](), list[Tensor]()
+        # One block for all epochs: small tensors kept between large ones that are freed would
+        # leave the memory in pieces.
+        shape = len(COLUMNS) - 1, self._last_epoch, self._size
+        losses_KEM = torch.full(shape, torch.nan, dtype=self._loss_dtype, device=self._device)
+        objectives_EM, train_losses_EM, val_losses_EM = losses_KEM
+        rates_EM = torch.full(shape[1:], torch.nan, dtype=torch.float64)
         alive_M = torch.ones(self._size, dtype=torch.bool, device=self._device)
-        for epoch in range(1, self._last_epoch + 1):
-            objective_M, step_loss_M, losses = self._train_epoch(epoch)
-            objectives.append(objective_M)
-            val_losses.append(losses[-1].to(self._loss_dtype))
+        for epoch in range(self._last_epoch):
+            rates_EM[epoch] = self._rates.exact(self._step)
+            objective_M, step_loss_M, losses = self._train_epoch(epoch + 1)
+            objectives_EM[epoch] = objective_M
+            val_losses_EM[epoch] = losses[-1]
             if not self._program.step_gives_train_loss:
-                train_losses.append(losses[0].to(self._loss_dtype))
-            elif epoch > 1:
-                train_losses.append(step_loss_M)  # the loss after the previous epoch
+                train_losses_EM[epoch] = losses[0]
+            elif epoch:
+                train_losses_EM[epoch - 1] = step_loss_M  # the loss after the previous epoch
             if self._best is not None:
-                self._best.update(val_losses[-1], self._flat_MP, self._state)
+                self._best.update(val_losses_EM[epoch], self._flat_MP, self._state)
             self._rates.after_epoch(objective_M)
-            alive_M &= objective_M.isfinite() & val_losses[-1].isfinite()
-            if epoch % self._check_epochs == 0 and not alive_M.any():
+            alive_M &= objective_M.isfinite() & val_losses_EM[epoch].isfinite()
+            if (epoch + 1) % self._check_epochs == 0 and not alive_M.any():
                 break
         if self._program.step_gives_train_loss:
-            train_losses.append(self._last_train_loss())
-        steps = self._configuration.steps_per_epoch
-        rates_EM = self._rates.exact_SM[: len(objectives) * steps : steps]
-        losses_KEM = torch.stack(list(map(torch.stack, (objectives, train_losses, val_losses))))
+            train_losses_EM[epoch] = self._last_train_loss()
         finite_epochs = losses_KEM.isfinite().all(0).cumprod(0).sum(0).tolist()
-        return [column.t().tolist() for column in (*losses_KEM.cpu(), rates_EM)], finite_epochs
+        columns_KEM = torch.cat([losses_KEM.cpu().double(), rates_EM[None]])
+        return columns_KEM.permute(2, 1, 0), finite_epochs
 
     def _train_epoch(self, epoch: int) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """Train one epoch; return tensors (M,).
@@ -313,7 +318,7 @@ class _CohortTraining:
             inputs = StepInput(
                 *(self._flat_MP, self._moments, self._state, batch),
                 *(self._randomness.layer_draws(self._step, n_rows), self._params),
-                *(self._rates.at_step(self._step), self._factors[self._step]),
+                *(self._rates.at_step(self._step), self._factors.at_step(self._step)),
             )
             output: StepOutput
             if c.steps_per_epoch == 1:
@@ -341,7 +346,7 @@ class _CohortTraining:
         rate_M1 = torch.zeros_like(self._flat_MP[:, :1])
         inputs = StepInput(
             *(self._flat_MP, self._moments, self._state, self._train, ()),
-            *(self._params, rate_M1, self._factors[0]),
+            *(self._params, rate_M1, self._factors.at_step(0)),
         )
         output, _ = self._call(self._program.epoch, inputs, *self._splits)
         loss_M: Tensor = output.loss_M.to(self._loss_dtype)

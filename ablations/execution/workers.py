@@ -27,6 +27,7 @@ from ablations.core.plugins import (
     unimportable_modules,
 )
 from ablations.core.recorder import start_recording
+from ablations.execution.interrupts import SIGNALS
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
@@ -178,7 +179,7 @@ def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str
     ignore_interrupts()
     sys.path[:] = path
     start_recording()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -198,7 +199,7 @@ def _signals_blocked() -> Iterator[None]:
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -8,11 +8,12 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
 from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
+from ablations.core.printing import printable
 
 app = typer.Typer(
     help="Find out which neural-network training techniques really help.",
@@ -37,7 +38,7 @@ def plain_errors() -> Iterator[None]:
         raise  # a reader such as `head` has enough, which click ends quietly
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        complain(f"{where}{error.strerror or error}")
         raise typer.Exit(WRONG_REQUEST) from None
 
 
@@ -66,11 +67,12 @@ def interruptible() -> Iterator[None]:
         with interrupts.handle_signals():
             yield
     except interrupts.Interrupted as error:
-        print(f"interrupted: {error}; to continue: {this_command()}", file=sys.stderr)
+        say(f"interrupted: {error}; to continue: {this_command()}", sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except KeyboardInterrupt:
         message = f"interrupted: what was finished is kept; to continue: {this_command()}"
-        print(message, file=sys.stderr, flush=True)
+        say(message, sys.stderr)
+        sys.stderr.flush()
         sys.stdout.flush()
         # At once: whatever still runs, threads or workers, ends with this process.
         os._exit(INTERRUPTED)
@@ -89,12 +91,15 @@ def this_command() -> str:
 
 def complain(message: str) -> None:
     """Print an error message on standard error."""
-    from ablations.report.render import printable
+    say(f"error: {message}", sys.stderr)
 
-    print(printable(f"error: {message}"), file=sys.stderr)
+
+def say(text: object, stream: TextIO | None = None) -> None:
+    """Print text, by default on standard output; none of it controls the terminal."""
+    print(printable(str(text)), file=stream)
 
 
 def remark(sentence: str) -> None:
     """Print a note on standard error, if there is a sentence to print."""
     if sentence:
-        print(f"note: {sentence}", file=sys.stderr)
+        say(f"note: {sentence}", sys.stderr)

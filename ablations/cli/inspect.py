@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible, remark
+from ablations.cli.app import DISTRUST, FAILED, command, complain, interruptible, remark, say
 from ablations.cli.options import ResultsFolder, Trust
 from ablations.core.errors import RequestError
 
@@ -58,7 +59,7 @@ def repair(folder: ResultsFolder) -> None:
         raise RequestError("not a results folder", source=str(folder))
     with write_lock(folder, print):
         lines = repair_folder(folder)
-    print("\n".join(lines) or "nothing to repair")
+    say("\n".join(lines) or "nothing to repair")
 
 
 @command
@@ -75,7 +76,7 @@ def merge(
     from ablations.execution.merge import merge_results
 
     with interruptible():
-        print(merge_results(folders, out, keep, trust=trust))
+        say(merge_results(folders, out, keep, trust=trust))
 
 
 @command
@@ -89,7 +90,7 @@ def report(folder: ResultsFolder, outcome: OutcomeOption = None, trust: Trust = 
     metadata = results.metadata_for(outcome) if outcome else results.require_metadata()
     is_other = metadata.outcome != results.outcome_column()
     page, _ = write_report(results.of_study(), metadata, metadata.outcome if is_other else "")
-    print(page)
+    say(page)
 
 
 @command
@@ -135,7 +136,7 @@ def effects(
             chart = summarise(results.ablation, metadata).chart
         print_table(method, table, designs[0] if designs else None, metadata, chart)
     else:
-        print(FORMATS[format_](method, table), end="")
+        sys.stdout.write(FORMATS[format_](method, table))
 
 
 @command
@@ -153,11 +154,10 @@ def compare(
 ) -> None:
     """Compare two results folders run by run, and write a page of it."""
     from ablations.execution.compare import compare_folders
-    from ablations.report.render import printable
 
     with interruptible():
         comparison = compare_folders(first, second, out, trust=trust)
-    print("\n".join(map(printable, comparison.lines)))
+    say("\n".join(comparison.lines))
     if comparison.regressions and fail_on_regression:
         raise typer.Exit(FAILED)
 
@@ -173,11 +173,11 @@ def list_(
 
     if kind == "studies":
         for name, path in shipped_studies().items():
-            print(f"{name:12} {Study.from_toml(path).description}")
+            say(f"{name:12} {Study.from_toml(path).description}")
         return
     from ablations.study.catalogue import format_catalogue
 
-    print(format_catalogue(kind))
+    say(format_catalogue(kind))
 
 
 @command
@@ -185,4 +185,4 @@ def env() -> None:
     """Say what machine this is and which versions are installed."""
     from ablations.results.environment import describe
 
-    print(json.dumps(describe(), indent=2))
+    say(json.dumps(describe(), indent=2))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ablations.cli.app import FAILED, command, complain, interruptible
+from ablations.cli.app import FAILED, command, complain, interruptible, say
 from ablations.cli.options import (
     AxisOption,
     OutOption,
@@ -153,23 +153,23 @@ def print_plan(study: Study, folder: Path, options: RunOptions, budget: float | 
     plan = plan_execution(study, folder, options)
     grid, n_seeds = plan.grid, len(study.seeds)
     cohorts = f", in {len(plan.cohorts):,} cohorts" if plan.todo else ""
-    print(f"{study.name}: {len(grid):,} runs of {len(grid) // n_seeds:,} configurations")
-    print(f"  finished  {plan.finished:,}")
-    print(f"  to train  {plan.todo:,}{cohorts}")
-    print(f"  skipped   {len(grid.skipped):,}")
+    say(f"{study.name}: {len(grid):,} runs of {len(grid) // n_seeds:,} configurations")
+    say(f"  finished  {plan.finished:,}")
+    say(f"  to train  {plan.todo:,}{cohorts}")
+    say(f"  skipped   {len(grid.skipped):,}")
     cautions = list[str]()
     for each in study.by_task:
         prefix = f"{each.task_label}: " if each.task_label else ""
         columns = describe_columns(each.task.describe_columns())
         for line in (describe_training(each), *columns):
-            print(f"  {prefix}{line}")
+            say(f"  {prefix}{line}")
         texts = each.task.caution, *describe_seeds(each), *describe_lagging_statistics(each)
         cautions += [f"{prefix}{text}" for text in texts if text]
     lines = (*plan.notes(), *describe_estimate(study, plan, options, budget), *cautions)
     for line in filter(None, lines):
-        print(f"  {line}")
+        say(f"  {line}")
     if study.looks:
-        print(
+        say(
             f"  this is the first of {len(study.looks)} looks, at "
             f"{', '.join(map(str, study.looks))} seeds, each judged at a level of "
             f"{study.alpha:.2g}; with all seeds, {study.looks[-1] * len(grid) // n_seeds:,} runs"
@@ -204,7 +204,7 @@ def fit_seeds(study: Study, folder: Path, options: RunOptions, budget: float) ->
 
     expected = estimate(plan_execution(study, folder, options), options)
     for line in describe_budget(study, expected, budget):
-        print(line, file=sys.stderr)
+        say(line, sys.stderr)
     count = expected.count_seeds(study.seeds, budget)
     if not count:
         raise RequestError("not one seed ends in that time", "--budget")
@@ -282,11 +282,10 @@ def rerun(
 ) -> None:
     """Train one run again, alone and in plain PyTorch, and show all of its numbers."""
     from ablations.execution.rerun import rerun as train_again
-    from ablations.report.render import printable
 
     with interruptible():
         comparison = train_again(folder, run_id, trust=trust)
-    print("\n".join(map(printable, comparison.lines())))
+    say("\n".join(comparison.lines()))
     if comparison.result.status == "failed":
-        print(f"\n{printable(comparison.result.traceback or '')}", file=sys.stderr)
+        say(f"\n{comparison.result.traceback or ''}", sys.stderr)
         raise typer.Exit(FAILED)

@@ -11,6 +11,7 @@ from ablations.core.files import file_names, write_text
 from ablations.execution.trust import load
 from ablations.report.comparison import compare, find_caveats, write_sentences
 from ablations.report.comparison_page import render_comparison
+from ablations.results.outputs import write_outputs
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,12 @@ def compare_folders(
         result = compare(old, new, metadata, names)
         is_alone, prefix = len(pairs) == 1, f"{task}: " if task else ""
         path = page if is_alone else page.with_stem(f"{page.stem}-{file}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, render_comparison(result, metadata[1]))
+        content = render_comparison(result, metadata[1])
+        if out is None:
+            write_outputs(second, {path.name: content.encode()})
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_text(path, content)
         texts = [sentence.text for sentence in write_sentences(result)]
         texts += [caveat.text for caveat in find_caveats(result)]
         lines += [f"{prefix}{text}" for text in (*texts, f"page: {path}")]

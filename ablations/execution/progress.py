@@ -10,6 +10,8 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ablations.core.printing import printable
+
 PLAIN_EVERY = 10.0  # seconds between two plain lines
 
 
@@ -70,7 +72,7 @@ class Live(Reporter):
         self.say(self.line())
 
     def say(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def line(self) -> str:
         """The state in words: ``1,240/2,400 runs, 52.1 runs/s, 0:00:22 left, 3 diverged``."""

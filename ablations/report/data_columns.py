@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from ablations.core.printing import printable
 from ablations.core.schema import TableColumn
 from ablations.report.columns import Column, Table, build_table
 from ablations.report.data import ReportData
 from ablations.report.formatting import format_count
-from ablations.report.render import printable
 
 MOST_COLUMNS = 30
 """Columns that a terminal shows one by one."""

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablations.analysis.results import Results
-from ablations.core.errors import RequestError
-from ablations.core.files import file_names, write_bytes
+from ablations.core.files import file_names
 from ablations.report import summary
 from ablations.report.best import best_set_table
 from ablations.report.data import ReportData, build_report_data
@@ -22,7 +21,7 @@ from ablations.report.formatting import format_margin
 from ablations.report.headline import write_first_screen
 from ablations.report.run_tables import RUN_TABLES
 from ablations.report.scope import SCOPE_TABLES
-from ablations.report.sections import Outline, Section, fill_page
+from ablations.report.sections import Outline, Place, Section, fill_page, name_page
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.tasks_page import (
     list_tasks_figures,
@@ -32,6 +31,7 @@ from ablations.report.texts import describe_audit
 from ablations.report.trust_tables import TRUST_TABLES
 from ablations.results.answer import Answer
 from ablations.results.metadata import StudyMetadata
+from ablations.results.outputs import write_outputs
 
 if TYPE_CHECKING:
     from ablations.results.store import StoredResults
@@ -42,7 +42,7 @@ OUTLINE = Outline(
         Section(
             "depends",
             "Where it depends",
-            {"simple": "Effects at each level of another axis", "interactions": "All pairs"},
+            {"simple": "What it depends on", "interactions": "All pairs"},
         ),
         Section("over-time", "Over time", {"trajectory": ""}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
@@ -52,7 +52,7 @@ OUTLINE = Outline(
         "cautions": "Cautions",
         "published": "Published curves",
         "curves": "Loss curves",
-        "ablation": "All numbers of the levels",
+        "ablation": "All numbers",
         "metrics": "By other metrics",
         "constant": "Against a constant",
         "scope": "What the verdicts are about",
@@ -93,50 +93,49 @@ def write_report(
 
 
 def _write_task(
-    results: StoredResults, metadata: StudyMetadata, suffix: str
+    results: StoredResults, metadata: StudyMetadata, suffix: str, place: Place | None = None
 ) -> tuple[Path, Answer]:
     """Write the page of one task and its figures; ``suffix`` ends their names."""
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
-    folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
-    _write_figures(figures, folder)
-    page = results.folder / f"report{suffix}.html"
-    write_bytes(page, render_page(data, figures, folder.name).encode())
-    return page, summary.summarise(data.ablation, metadata)
+    pictures = f"{FIGURES_FOLDER}{suffix}"
+    page = render_page(data, figures, pictures, place)
+    path = _write_page(results.folder, suffix, page, figures)
+    return path, summary.summarise(data.ablation, metadata)
 
 
 def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
     """Write a page of each task, and the page of all of them, which links to these."""
     ends = [f"-of-{name}{suffix}" for name in file_names(list(results.by_task))]
-    for end, each in zip(ends, results.by_task.values(), strict=True):
-        _write_task(each, each.require_metadata(), end)
+    overview = f"report{suffix}.html"
+    for end, (name, each) in zip(ends, results.by_task.items(), strict=True):
+        _write_task(each, each.require_metadata(), end, Place(name, overview))
     pages = {name: f"report{end}.html" for name, end in zip(results.by_task, ends, strict=True)}
     data = build_tasks_data(results, pages)
     figures = draw_figures(list_tasks_figures(data))
-    folder = results.folder / f"{FIGURES_FOLDER}{suffix}"
-    _write_figures(figures, folder)
-    page = results.folder / f"report{suffix}.html"
-    write_bytes(page, render_tasks_page(data, figures, folder.name).encode())
-    return page, summarise_datasets(results, data.over)
+    page = render_tasks_page(data, figures, f"{FIGURES_FOLDER}{suffix}")
+    path = _write_page(results.folder, suffix, page, figures)
+    return path, summarise_datasets(results, data.over)
 
 
-def _write_figures(figures: Sequence[RenderedFigure], folder: Path) -> None:
-    """Write figures as PNG and SVG, and remove those of an earlier report."""
-    if folder.is_symlink():  # in a folder from elsewhere, it could lead anywhere
-        raise RequestError("is a link, and the figures in it would be replaced", source=str(folder))
-    for figure in figures:
-        write_bytes(folder / f"{figure.spec.name}.png", figure.png)
-        write_bytes(folder / f"{figure.spec.name}.svg", figure.svg.encode())
-    names = {figure.spec.name for figure in figures}
-    for path in folder.glob("*.*"):
-        if path.suffix in (".png", ".svg") and path.stem not in names:
-            path.unlink()
+def _write_page(folder: Path, suffix: str, page: str, figures: Sequence[RenderedFigure]) -> Path:
+    """Write a page, and its figures as PNG and SVG in place of those of an earlier report."""
+    pictures, name = f"{FIGURES_FOLDER}{suffix}", f"report{suffix}.html"
+    files = {f"{pictures}/{figure.spec.name}.png": figure.png for figure in figures}
+    files |= {f"{pictures}/{figure.spec.name}.svg": figure.svg.encode() for figure in figures}
+    write_outputs(folder, files | {name: page.encode()}, pictures)
+    return folder / name
 
 
 def render_page(
-    data: ReportData, drawings: Sequence[RenderedFigure], folder: str = FIGURES_FOLDER
+    data: ReportData,
+    drawings: Sequence[RenderedFigure],
+    folder: str = FIGURES_FOLDER,
+    place: Place | None = None,
 ) -> str:
-    """Fill the template of the page, whose figures lie in ``folder``."""
+    """Fill the template of the page, whose figures lie in ``folder``; ``place``: its place among
+    the pages of a study of several tasks.
+    """
     results, design, metadata = data.results, data.design, data.metadata
     builders = EFFECT_TABLES | TRUST_TABLES | RUN_TABLES | SCOPE_TABLES
     tables = {name: build(data) for name, build in builders.items()}
@@ -155,6 +154,8 @@ def render_page(
         present,
         drawings,
         title=metadata.study,
+        tab_title=name_page(results, metadata, place),
+        place=place,
         description=metadata.description,
         metadata=metadata,
         toml=results.study_toml,

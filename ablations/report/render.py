@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 import textwrap
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from numbers import Number
@@ -19,10 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ablations.analysis import Design, noise_floor
+from ablations.core.printing import printable
 from ablations.report.caveats import advise_seeds
 from ablations.report.columns import Column, Row
-from ablations.report.forest_text import ASCII, draw_chart, list_exceptions, outline_effects
-from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
+from ablations.report.effect_notes import explain_effects
+from ablations.report.forest_text import ASCII, draw_chart, outline_effects
+from ablations.report.formatting import NARROW, TIMES, format_percent, format_signed
+from ablations.report.precision import MINUS
 from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, HEADINGS, Answer, Chart
 from ablations.results.metadata import StudyMetadata
@@ -182,14 +185,14 @@ def _name_rows(rows: pd.DataFrame) -> str:
 
 def print_answer(answer: Answer) -> None:
     """Print the headline, the forest plot-table, then the answer in sentences."""
-    if not answer.rows:
+    if not (answer.rows or answer.headline):
         return
     headline, *sentences = filter(None, (answer.headline, *answer.sentences))
     _print_sentences([answer.question])
     print_headline(headline)
     if answer.chart:
         print_chart(answer.chart)
-    else:
+    elif answer.rows:
         headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
         _print_rows(headings, answer.rows, no_wrap=True)
     print()
@@ -238,15 +241,15 @@ def print_table(
     if question == "effects" and design is not None and "task" not in table:
         print_chart(chart or outline_effects(table, design, metadata))
         print()
-        _print_sentences(list_exceptions(table))
-    else:
-        columns = question_columns(question, table)
-        headings = [(column.heading, column.sort is not None) for column in columns]
-        _print_rows(headings, _write_rows(columns, table))
+        _print_sentences(explain_effects(table, design))
+        return
+    columns = question_columns(question, table)
+    headings = [(column.heading, column.sort is not None) for column in columns]
+    _print_rows(headings, _write_rows(columns, table))
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
-    if question in ("effects", "verdicts") and "task" not in table:
+    if question == "verdicts" and "task" not in table:
         _print_sentences([advise_seeds(table.assign(seeds=table["n"]), design)])
 
 
@@ -275,19 +278,18 @@ def _print_sentences(sentences: Iterable[str]) -> None:
         print(textwrap.fill(printable(sentence), width))
 
 
-def printable(text: str) -> str:
-    """Escape characters of a results folder that would control the terminal."""
-    # Category Zs includes spaces that do not break.
-    return "".join(
-        c if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs" else repr(c)[1:-1]
-        for c in text
-    )
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as CSV, in which no text controls a terminal or is a formula of a spreadsheet."""
+    columns = {name: _quote_formula(name) for name in table.columns}
+    return str(table.map(_quote_formula).rename(columns=columns).to_csv(index=False))
 
 
 def _quote_formula(value: object) -> object:
     """Quote what a spreadsheet would take for a formula (OWASP's advice on CSV injection)."""
-    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return f"'{value}" if is_formula else value
+    if not isinstance(value, str):
+        return value
+    is_formula = value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r"))
+    return printable(f"'{value}" if is_formula else value)
 
 
 def to_json(table: pd.DataFrame) -> str:
@@ -307,12 +309,16 @@ def _to_plain(value: Any) -> object:
 def to_markdown(question: str, table: pd.DataFrame) -> str:
     """A table of GitHub's Markdown with the main columns, and notes below."""
     columns = question_columns(question, table)
-    rows = [[column.heading for column in columns], ["---"] * len(columns)]
-    rows += [
-        [_to_line(text).replace("|", "\\|") for text in row] for row in _write_rows(columns, table)
-    ]
+    rows = [[_escape_markdown(column.heading) for column in columns], ["---"] * len(columns)]
+    rows += [[_escape_markdown(text) for text in row] for row in _write_rows(columns, table)]
     body = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return body + "".join(f"\n{_to_line(note)}\n" for note in list_notes(table))
+    return body + "".join(f"\n{_escape_markdown(note)}\n" for note in list_notes(table))
+
+
+def _escape_markdown(text: str) -> str:
+    """Escape what would be a tag, a character of HTML, a link or code; "< 0.001" is none."""
+    text = re.sub(r"&(?=[#\w])", "&amp;", _to_line(text))
+    return re.sub(r"([\\|\[\]`*])", r"\\\1", re.sub(r"<(?=\S)", "&lt;", text))
 
 
 def to_latex(question: str, table: pd.DataFrame) -> str:
@@ -341,11 +347,11 @@ _LATEX = str.maketrans(
 
 
 def _to_line(text: str) -> str:
-    return text.replace("\n", " ").replace("\r", " ")
+    return printable(" ".join(text.splitlines()).replace("\t", " "))
 
 
 FORMATS: dict[str, Callable[[str, pd.DataFrame], str]] = {
-    "csv": lambda _, table: str(table.map(_quote_formula).to_csv(index=False)),
+    "csv": lambda _, table: to_csv(table),
     "json": lambda _, table: to_json(table),
     "markdown": to_markdown,
     "latex": to_latex,

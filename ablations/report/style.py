@@ -168,9 +168,12 @@ def to_svg(figure: Figure) -> str:
         renderer = mix(figure, *figure.get_size_inches(), POINTS_PER_INCH, svg)
         figure.draw(renderer)
         renderer.finalize()
-    return _COORDINATES.sub(lambda match: _DIGITS.sub(r"\1", match[0]), buffer.getvalue())
+    svg = _NO_XML.sub("\N{REPLACEMENT CHARACTER}", buffer.getvalue())
+    return _COORDINATES.sub(lambda match: _DIGITS.sub(r"\1", match[0]), svg)
 
 
+_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML file can hold."""
 _COORDINATES = re.compile(r' (?:d|x|y|transform)="[^"]*"')
 _DIGITS, _FINE_DIGITS = re.compile(r"(\d\.\d\d)\d+"), re.compile(r"(\d\.\d)\d+")
 """Numbers with digits that no eye can see, in a file and on a screen, and what remains of them."""

@@ -26,6 +26,7 @@ from ablations.results.manifest import (
     reset_manifest,
 )
 from ablations.results.metadata import METADATA_FILE, load_metadata
+from ablations.results.outputs import WRITTEN_FILE, load_written
 from ablations.results.schema import AUDIT, TABLES, TIMINGS
 from ablations.results.shards import quarantine
 from ablations.results.store import STUDY_FILE
@@ -39,6 +40,7 @@ _READERS: dict[str, Callable[[Path], object]] = {
     ENVIRONMENT_FILE: read_environments,
     settings.ENGINE_FILE: settings.load_settings,
     INPUTS_FILE: load_inputs,
+    WRITTEN_FILE: load_written,
 }
 
 
@@ -94,11 +96,16 @@ def _misplaced(folder: Path) -> Iterator[tuple[Path, str]]:
     """
     folders = (*(spec.name for spec in TABLES), "figures")
     files = (*_READERS, ANSWER_FILE, REPORT_FILE, LOCK, SESSION_FILE)
-    expected = [(folder / name, Path.is_dir, "is no folder") for name in folders]
+    expected: list[tuple[Path, Callable[[Path], bool], str]]
+    expected = [(folder / name, _is_real_folder, "is no folder, or a link") for name in folders]
     expected += [(folder / name, Path.is_file, "is no file") for name in files]
     for path, is_right, reason in expected:
         if (path.exists() or path.is_symlink()) and not is_right(path):
             yield path, reason
+
+
+def _is_real_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
 
 
 def forget(folder: Path, run_ids: Collection[str]) -> None:

@@ -12,8 +12,9 @@ neither is a shard of runs whose curves are missing.  In version 2 the two were 
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _READABLE = re.compile(rb"2|3( .+)?")
 NAME = re.compile(r"(?P<session>\d{6,})-(?P<digest>[0-9a-f]{32})\.parquet")
 _VERSION, _TABLE = b"ablations.schema", b"ablations.table"
 _ATTEMPTS = 100
+_MAX_NAME = 200
+"""Characters of the name of a file that is set aside."""
 _SPECS = {spec.name: spec for spec in TABLES}
 
 
@@ -201,10 +204,15 @@ def last_session(folders: Sequence[Path]) -> int:
 
 def quarantine(folder: Path, path: Path) -> Path:
     """Move a file of a results folder to its folder ``aside``, and return its new path."""
-    aside = folder / "aside"
+    aside = _first(folder / "aside", lambda place: place.is_symlink() or place.is_file())
     aside.mkdir(exist_ok=True)
     name = path.name if path.parent == folder else f"{path.parent.name}-{path.name}"
-    count = len(list(aside.glob(f"{name}*")))
-    target = aside / (f"{name}.{count}" if count else name)
+    target = _first(aside / name[-_MAX_NAME:], lambda file: file.is_symlink() or file.exists())
     path.replace(target)
     return target
+
+
+def _first(path: Path, is_taken: Callable[[Path], bool]) -> Path:
+    """Return the first of ``path``, ``path.1``, ``path.2`` that is free."""
+    others = (path.with_name(f"{path.name}.{number}") for number in itertools.count(1))
+    return next(each for each in itertools.chain([path], others) if not is_taken(each))

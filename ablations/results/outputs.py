@@ -1,0 +1,116 @@
+"""Pages and pictures in a results folder: ``written.json`` lists those that this package wrote.
+
+Nothing else is ever replaced or removed: a file that a person put there stays, and a page that a
+person changed is not this package's any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ablations.core.errors import RequestError
+from ablations.core.files import (
+    digest,
+    read_file,
+    read_sealed_json,
+    refuse_link,
+    write_bytes,
+    write_sealed_json,
+)
+from ablations.results.shards import quarantine
+
+WRITTEN_FILE = "written.json"
+
+Digests = dict[str, list[str]]
+"""Name of a file in the results folder to the digests of what this package wrote to it."""
+
+
+def write_outputs(folder: Path, files: Mapping[str, bytes], pictures: str = "") -> None:
+    """Write files into a results folder, and remove what an earlier report left in ``pictures``.
+
+    Files of a folder whose version had no list are set aside, and not replaced.
+
+    Parameters
+    ----------
+    files
+        Name to content; a name has the form ``report.html`` or ``figures/time.png``.
+    pictures
+        The name of the folder of pictures, whose PNG and SVG files all come with this call.
+
+    Raises
+    ------
+    RequestError
+        If another file is in the way, or a folder is a link; nothing is written then.
+    """
+    for place in {(folder / name).parent for name in files} - {folder}:
+        refuse_link(place)
+    contents = {name: digest(content) for name, content in files.items()}
+    written = load_written(folder)
+    for path in _foreign_files(folder, contents, written):
+        if (folder / WRITTEN_FILE).exists() or not any(folder.glob("report*.html")):
+            message = "is in the way: this program did not write it, or it was changed since"
+            raise RequestError(f"{message}; move it, or give it another name", source=str(path))
+        quarantine(folder, path)
+    # Where this ends too soon, the list has what is there before and after each file.
+    merged = {name: [*written.get(name, ()), content] for name, content in contents.items()}
+    _save_written(folder, written | merged)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+    obsolete = _obsolete_pictures(folder, pictures, written, contents) if pictures else {}
+    for path in obsolete.values():
+        path.unlink(missing_ok=True)
+    current = {name: [content] for name, content in contents.items()}
+    _save_written(folder, {k: v for k, v in (written | current).items() if k not in obsolete})
+
+
+def _foreign_files(folder: Path, contents: Mapping[str, str], written: Digests) -> list[Path]:
+    """Return what is in the way of files with these digests, and is not listed."""
+    present = {n: folder / n for n in contents if (folder / n).exists()}
+    present |= {n: folder / n for n in contents if (folder / n).is_symlink()}
+    return [
+        path
+        for name, path in present.items()
+        if _digest(path) not in (contents[name], *written.get(name, ()))
+    ]
+
+
+def _obsolete_pictures(
+    folder: Path, pictures: str, written: Digests, contents: Mapping[str, str]
+) -> dict[str, Path]:
+    """Return name and path of pictures that an earlier report wrote, and this one did not."""
+    paths = {f"{pictures}/{path.name}": path for path in (folder / pictures).glob("*.*")}
+    return {
+        name: path
+        for name, path in paths.items()
+        if name in written.keys() - contents.keys() and _digest(path) in written[name]
+    }
+
+
+def _digest(path: Path) -> str:
+    """Return the digest of a file; "" for what is no file."""
+    try:
+        return "" if path.is_symlink() else digest(read_file(path))
+    except OSError:
+        return ""
+
+
+def load_written(folder: Path) -> Digests:
+    """Read which files this package wrote; refuse a damaged list."""
+    path = folder / WRITTEN_FILE
+    if not path.exists() and not path.is_symlink():
+        return {}
+    advice = f"'ablations repair {folder}' sets it aside"
+    files: Any = read_sealed_json(path, advice).get("files")
+    is_list = isinstance(files, dict) and all(
+        isinstance(digests, list) and all(isinstance(each, str) for each in digests)
+        for digests in files.values()
+    )
+    if not is_list:
+        raise RequestError(f"expected names and digests of files; {advice}", source=str(path))
+    return dict(files)
+
+
+def _save_written(folder: Path, written: Digests) -> None:
+    write_sealed_json(folder / WRITTEN_FILE, {"files": dict(sorted(written.items()))}, indent=1)

@@ -95,7 +95,7 @@ def describe_intervals(confidence: float) -> str:
     """Say what the intervals beside a plot are."""
     if name_interval(confidence) == INTERVAL:
         return "Bars are 95 % intervals"
-    return f"Bars are intervals, {OVER_LOOKS.split(', ')[1]} at a study that may grow"
+    return f"Bars are intervals, 95{NARROW}% over all looks at a study that may grow"
 
 
 def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, end: str = "") -> str:

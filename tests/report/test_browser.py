@@ -262,9 +262,10 @@ def test_axe_finds_nothing_and_every_mark_can_be_seen(shown: Any) -> None:
     open_folds(shown)
     if shown.locator("#explorer-rows button").count():
         shown.locator("#explorer-rows button").first.click()
-    for scheme in ("light", "dark"):
+    # In the dark nothing but colours differs, by a test of the page's styles.
+    for scheme, tag in (("light", ""), ("dark", "cat.color")):
         shown.emulate_media(color_scheme=scheme)
-        assert list_violations(shown) == [], scheme
+        assert list_violations(shown, tag=tag) == [], scheme
         contrasts = measure_contrasts(shown)
         assert {text: value for text, value in contrasts.items() if value < 3} == {}, scheme
 

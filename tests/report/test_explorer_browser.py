@@ -6,7 +6,6 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from ablations.analysis.scope import MeanEffects
 from ablations.core.splits import split_seed
 from ablations.report.data import build_report_data
 from ablations.report.page import render_page
-from ablations.report.strengths import describe_level
+from ablations.report.strengths import name_level
 from ablations.results.metadata import Judging, StudyMetadata
 from ablations.results.store import StoredResults
 
@@ -324,7 +323,7 @@ def test_a_line_is_pinned_by_a_click(show: Show, shelf: Shelf) -> None:
         levels = tuple(shelf.data["usual"].configurations[list(SMALL)].iloc[0])
         tip = page.locator("#explorer-tip")
         metadata = shelf.data["usual"].metadata
-        words = map(partial(describe_level, metadata), SMALL, levels)
+        words = [name_level(*each, metadata) for each in zip(SMALL, levels, strict=True)]
         assert tip.inner_text().startswith(", ".join(words))
         page.mouse.click(x, y)
         pinned = page.locator(f"{ROWS}:has(.pins[aria-pressed=true])")

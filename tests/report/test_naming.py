@@ -101,7 +101,7 @@ def test_an_interval_without_zero_beside_an_open_verdict_has_a_reason() -> None:
 def test_an_interval_is_named_by_what_it_keeps() -> None:
     assert name_interval(0.95) == "95 % interval"
     assert name_interval(0.968) == "interval, 95 % over all looks"
-    assert "95 % over all looks at a study" in describe_intervals(0.986)
+    assert "over all looks at a study" in describe_intervals(0.986)
     rows = make_effects({})
     assert explain_verdicts(rows, DESIGN) == []
     (text,) = explain_verdicts(rows, replace(DESIGN, confidence=0.968))

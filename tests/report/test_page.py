@@ -207,6 +207,19 @@ def test_the_page_makes_no_request(usual: tuple[StoredResults, Page]) -> None:
     assert len(page.source) < 2_000_000
 
 
+def test_nothing_but_colours_differs_in_the_dark(usual: tuple[StoredResults, Page]) -> None:
+    """On which the browser's accessibility check of dark pages relies."""
+    _, page = usual
+    query = r"@media[^{]*prefers-color-scheme[^{]*\{((?:[^{}]*\{[^{}]*\})*)"
+    rules = [body for block in re.findall(query, page.source) for body in block.split("}")[:-1]]
+    assert len(rules) == 3 == page.source.count("prefers-color-scheme: dark) {")
+    for rule in rules:
+        declarations = re.findall(r"[^;{}\s][^;{}]*", rule.split("{")[1].strip())
+        assert declarations
+        for declaration in declarations:
+            assert re.fullmatch(r"--[a-z-]+: #[0-9a-f]{6}", declaration), declaration
+
+
 def test_links_and_labels_lead_somewhere(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]

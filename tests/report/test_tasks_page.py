@@ -34,10 +34,8 @@ def test_the_first_screen_says_what_holds_on_others_and_on_how_many_of_these(pag
     head = " ".join(page.words.split("A page of each")[0].split())
     assert "Use l1: on data sets like these it cuts the validation loss by 4.7" in head
     assert "L1: validation loss \N{MINUS SIGN}4.7" in head
-    assert (
-        "over 6 data sets; one by one it helps on 1 of 6 data sets and is undecided on 5." in head
-    )
-    assert "over 6 data sets; one by one it hurts on 6 of 6 data sets." in head
+    assert "over 6 data sets; singly it helps on 1 of 6 data sets and is undecided on 5." in head
+    assert "over 6 data sets; singly it hurts on 6 of 6 data sets." in head
     scope = "only more data sets tell more about data sets like these"
     assert scope in " ".join(page.words.split("Cautions")[-1].split())
 

@@ -57,5 +57,5 @@ def _safely(share: Share, configuration: Configuration) -> float:
         return share(configuration, None)
     try:
         return call_isolated(share, configuration, SECONDS)
-    except (CannotSendError, WorkerDiedError):
+    except (CannotSendError, WorkerDiedError, WorkerError):
         return 0.0

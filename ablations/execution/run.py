@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ablations.analysis.results import Results, load
-from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
+from ablations.core.errors import AuditError, FailedError, RequestError, WriteError, refuse_writing
 from ablations.core.schema import TRAINED
 from ablations.execution.audit import audit
 from ablations.execution.compatibility import continue_splits
@@ -87,8 +87,8 @@ def run(
 ) -> Results:
     """Train the missing runs of a study, and write its report.
 
-    The first Ctrl-C, or SIGTERM, lets the cohorts in training finish; the second stops at once.
-    The same call continues.
+    The first Ctrl-C, SIGTERM or SIGHUP lets the cohorts in training finish; the second stops at
+    once.  The same call continues.
 
     Parameters
     ----------
@@ -253,8 +253,7 @@ def start_folder(
         write_results(rows, context)
         store.record_shards(folder)
     except OSError as error:
-        message = f"cannot write results here: {error.strerror}"
-        raise RequestError(message, source=str(folder)) from None
+        raise refuse_writing(error, folder) from None
     return context
 
 

@@ -28,6 +28,7 @@ from ablations.core.plugins import (
 )
 from ablations.core.recorder import start_recording
 from ablations.execution.heartbeat import PATIENCE, WATCH
+from ablations.execution.interrupts import SIGNALS
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
@@ -192,7 +193,7 @@ def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="utf-8")
     sys.path[:] = path
     start_recording()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -212,7 +213,7 @@ def _signals_blocked() -> Iterator[None]:
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ablations.core.errors import RequestError
+from ablations.core.errors import refuse_writing
 from ablations.results.lease import Lease, hold_lock, require_lease
 from ablations.results.manifest import SESSION_FILE, begin_session
 from ablations.results.store import is_results
@@ -37,8 +37,7 @@ def write_lock(folder: Path, say: Callable[[str], None]) -> Iterator[Confirm]:
             if lease:
                 begin_session(folder)
         except OSError as error:
-            message = f"cannot write results here: {error.strerror or error}"
-            raise RequestError(message, source=str(folder)) from None
+            raise refuse_writing(error, folder) from None
         yield lambda: require_lease(lease, folder)
 
 

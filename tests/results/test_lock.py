@@ -149,14 +149,14 @@ def test_a_machine_with_locks_waits_for_a_machine_without(
     owner.__exit__(None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("number", "error"), [(errno.EINVAL, RequestError), (errno.EIO, WriteError)]
+)
 def test_other_refusals_of_the_system_are_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: type[Exception]
 ) -> None:
-    refuse_locks(monkeypatch, errno.EIO)
-    with (
-        pytest.raises(RequestError, match="cannot write results here"),
-        write_lock(tmp_path, silent),
-    ):
+    refuse_locks(monkeypatch, number)
+    with pytest.raises(error, match="cannot write results here"), write_lock(tmp_path, silent):
         pass
 
 

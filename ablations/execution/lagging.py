@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ablations.execution.workers import CannotSendError, WorkerDiedError, call_isolated
+from ablations.execution.workers import (
+    CannotSendError,
+    WorkerDiedError,
+    WorkerError,
+    call_isolated,
+)
 from ablations.study.configuration import Configuration
 from ablations.study.study import Study
 from ablations.training.cohorts import count_steps

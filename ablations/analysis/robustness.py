@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy import linalg
+from threadpoolctl import threadpool_limits
 
 from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.inference import draw_signs, hodges_lehmann, mean_and_sd, t_interval
@@ -197,5 +198,7 @@ def _rotations(n: int) -> Floats:
     """Return random rotations of n dimensions, always the same; fewer where these are many."""
     count = max(99, min(RESAMPLES, RESAMPLES * 64**2 // n**2))
     normal = np.random.default_rng(0).normal(size=(count, n, n))
-    q, r = np.linalg.qr(normal)
+    # Threads that share so small matrices wait for one another much longer than they compute.
+    with threadpool_limits(1, user_api="blas"):
+        q, r = np.linalg.qr(normal)
     return np.asarray(q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :])

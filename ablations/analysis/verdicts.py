@@ -75,7 +75,9 @@ def _find_doubt(row: Mapping[str, Any], design: Design) -> str:
         return f"The {unit} {row['carrier']} alone carries it: without it the interval contains 0."
     if row["p_corrected"] <= design.alpha or np.isnan(row["p_corrected"]):
         return ""
-    subject = f"Its {unit}s" if row["p_skewed"] <= design.alpha else f"The {unit}s of most levels"
+    subject = (
+        f"Its {unit}s" if row["p_skewed"] <= design.alpha else f"The {unit}s of most comparisons"
+    )
     return (
         f"{subject} are skewed, and corrected for that p is {row['p_corrected']:.2g}: up to "
         f"{100 * unseen_rate(row['seeds']):.0f} % of all {unit}s may be unlike its {row['seeds']}."

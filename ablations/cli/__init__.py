@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-import sys
 
 from ablations.cli import inspect, run
-from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app
+from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app, complain
 from ablations.cli.inspect import Question
 from ablations.cli.options import parse_levels
+from ablations.cli.streams import open_streams
+from ablations.execution.interrupts import SIGNALS
 
 __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", "parse_levels"]
 
@@ -27,13 +27,16 @@ app.registered_commands.sort(key=lambda entry: ORDER.index(str(entry.name)))
 
 def main() -> None:
     """The ``ablations`` command."""
-    for stream in (sys.stdout, sys.stderr):
-        # An old console's encoding lacks a minus sign; a question mark is better than no answer.
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
-    # End at once on Ctrl-C or SIGTERM until a command that writes enters ``app.interruptible``: a
+    output = open_streams()
+    # End at once on a signal until a command that writes enters ``app.interruptible``: a
     # KeyboardInterrupt inside the import of torch would end with a long traceback or be lost.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(INTERRUPTED))
-    app(prog_name="ablations")
+    try:
+        app(prog_name="ablations")
+    except SystemExit as end:
+        if reason := output.failure:
+            complain(f"standard output: {reason}; what the command wrote to a folder is complete")
+            raise SystemExit(end.code or FAILED) from None
+        raise

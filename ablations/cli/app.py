@@ -12,7 +12,13 @@ from typing import Any, TextIO
 
 import typer
 
-from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
+from ablations.core.errors import (
+    AuditError,
+    FailedError,
+    RequestError,
+    WriteError,
+    is_storage_error,
+)
 from ablations.core.printing import printable
 
 app = typer.Typer(
@@ -28,18 +34,22 @@ FAILED, WRONG_REQUEST, INTERRUPTED = 1, 2, 130
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """A wrong request ends with one message and exit code 2."""
+    """A wrong request ends with one message and exit code 2, full storage with code 1."""
     try:
         yield
     except RequestError as error:
         complain(str(error))
         raise typer.Exit(WRONG_REQUEST) from None
+    except WriteError as error:
+        complain(f"{error}; what was there before is kept")
+        raise typer.Exit(FAILED) from None
     except BrokenPipeError:
         raise  # a reader such as `head` has enough, which click ends quietly
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        complain(f"{where}{error.strerror or error}")
-        raise typer.Exit(WRONG_REQUEST) from None
+        advice = "; what was there before is kept" if is_storage_error(error) else ""
+        complain(f"{where}{error.strerror or error}{advice}")
+        raise typer.Exit(FAILED if advice else WRONG_REQUEST) from None
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

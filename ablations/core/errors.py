@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class RequestError(ValueError):
@@ -68,3 +70,17 @@ class FailedError(Exception):
     def __init__(self, run_id: str, reason: str) -> None:
         super().__init__(f"run {run_id} failed: {reason}" if run_id else reason)
         self.run_id, self.reason = run_id, reason
+
+
+def is_storage_error(error: OSError) -> bool:
+    """Whether storage failed or is full: another time, or with room, the same request is right."""
+    numbers = {errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", None)}
+    return error.errno in numbers
+
+
+def refuse_writing(error: OSError, folder: Path) -> RequestError | WriteError:
+    """Return the error to raise where nothing can be written to a folder."""
+    reason = f"cannot write results here: {error.strerror or error}"
+    if is_storage_error(error):
+        return WriteError(f"{folder}: {reason}")
+    return RequestError(reason, source=str(folder))

@@ -18,6 +18,7 @@ from ablations.results import environment, settings, store
 from ablations.results.inputs import INPUTS_FILE, changed_input
 from ablations.results.lock import LOCK
 from ablations.results.looks import load_looks
+from ablations.results.manifest import SESSION_FILE
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import SETTINGS
 from ablations.study.parsing import parse_seeds
@@ -54,9 +55,9 @@ def _refuse_other_files(folder: Path) -> None:
     """Refuse what is no folder, or holds more than the first files of a command."""
     if not folder.exists():
         return
-    first = (LOCK, settings.ENGINE_FILE, INPUTS_FILE)
+    first, prefixes = (SESSION_FILE, settings.ENGINE_FILE, INPUTS_FILE), (LOCK, WRITING)
     if not folder.is_dir() or any(
-        path.name not in first and not path.name.startswith(WRITING) for path in folder.iterdir()
+        path.name not in first and not path.name.startswith(prefixes) for path in folder.iterdir()
     ):
         raise RequestError("is there already and is no results folder", source=str(folder))
 

@@ -124,6 +124,8 @@ def _death_reason(death: WorkerDiedError, seconds: float, limit: float | None) -
     is_late = limit is not None and seconds > timeout.PATIENCE * limit
     if is_late and death.exit_code == timeout.EXIT_CODE:
         return f"took longer than {limit:g} s, and its process did not answer"
+    if death.silent:
+        return "its worker process gave no sign of life each time, and was ended"
     if death.memory:
         return f"there was no memory for it: {death.exit_code}"
     return f"its worker process died each time: {death.exit_code}"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first requests a stop, the second stops at once."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first requests a stop, the second stops at once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+"""What a person, a scheduler, or a terminal that is closed sends to end a command."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -55,12 +60,12 @@ class StopRequest:
 
 @contextmanager
 def handle_signals(handle: Callable[..., None] = signal.default_int_handler) -> Iterator[None]:
-    """Inside, both signals are handled; by default they raise KeyboardInterrupt.
+    """Inside, the signals are handled; by default they raise KeyboardInterrupt.
 
     Only the main thread of a process can handle signals; in any other thread, and for signals that
     the process ignores, nothing changes.
     """
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     if threading.current_thread() is not threading.main_thread():
         before = {}
     replaced = {n: old for n, old in before.items() if old not in (signal.SIG_IGN, None)}

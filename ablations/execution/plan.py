@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ablations.core.definitions import describe_unseen_values
 from ablations.core.errors import RequestError
 from ablations.core.recorder import NOTHING, Inputs, recorded_inputs
 from ablations.core.sources import describe_unseen
-from ablations.execution import dispatch, workers
+from ablations.execution import dispatch, heartbeat, workers
 from ablations.execution.compatibility import check_folder
 from ablations.execution.options import RunOptions
 from ablations.execution.workers import CannotSendError, Pool, WorkerDiedError
@@ -99,6 +99,7 @@ def plan_execution(study: Study, folder: Path, options: RunOptions | None = None
             message = "threads cannot share compiled programs; leave it out, or give"
             raise RequestError(f"{message} --compile never", "--backend")
         pool = Pool(pool.jobs, "loky")
+    pool = replace(pool, patience=heartbeat.limit_patience(options.timeout))
     return ExecutionPlan(grid, len(grid.runs) - len(runs), choices, cohorts, settings, pool, inputs)
 
 

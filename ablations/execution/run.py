@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from ablations.analysis.results import Results, load
-from ablations.core.errors import AuditError, FailedError, RequestError, WriteError
+from ablations.core.errors import AuditError, FailedError, RequestError, WriteError, refuse_writing
 from ablations.core.schema import TRAINED
 from ablations.execution.audit import audit
 from ablations.execution.compatibility import continue_splits
@@ -29,7 +29,7 @@ from ablations.execution.timing import TimingPhase, phase_seconds
 from ablations.results import environment, settings, store
 from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.inputs import save_inputs
-from ablations.results.lock import write_lock
+from ablations.results.lock import Confirm, write_lock
 from ablations.results.schema import TIMINGS
 from ablations.study.study import Study
 from ablations.training.cohorts import batch_cohorts
@@ -87,8 +87,8 @@ def run(
 ) -> Results:
     """Train the missing runs of a study, and write its report.
 
-    The first Ctrl-C, or SIGTERM, lets the cohorts in training finish; the second stops at once.
-    The same call continues.
+    The first Ctrl-C, SIGTERM or SIGHUP lets the cohorts in training finish; the second stops at
+    once.  The same call continues.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ def run_study(
     options.check()
     folder = results_folder(study, out)
     study = continue_splits(study, folder)
-    with _clear_write_errors(folder), _exclusive(folder, reporter):
+    with _clear_write_errors(folder), _exclusive(folder, reporter) as confirm_lock:
         plan = _plan(study, folder, options)
         if store.is_results(folder) and (lost := store.lost_shards(folder)):
             reporter.say(f"{store.describe_losses(folder, lost)}; what it held is made again")
@@ -182,6 +182,7 @@ def run_study(
                 reporter.say(f"note: {sentence}")
             reporter.say(f"nothing to train{note}")
             return RunOutcome(study, load(folder).of_study(), answer)
+        confirm_lock()
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
         if not plan.finished:
@@ -252,8 +253,7 @@ def start_folder(
         write_results(rows, context)
         store.record_shards(folder)
     except OSError as error:
-        message = f"cannot write results here: {error.strerror}"
-        raise RequestError(message, source=str(folder)) from None
+        raise refuse_writing(error, folder) from None
     return context
 
 
@@ -369,10 +369,10 @@ def raise_if_audit_failed(results: Results, reporter: Reporter) -> None:
         reporter.say(describe_audit(results.audit))
 
 
-def _exclusive(folder: Path, reporter: Reporter) -> AbstractContextManager[None]:
+def _exclusive(folder: Path, reporter: Reporter) -> AbstractContextManager[Confirm]:
     """The lock of a folder; none for one that nobody can write to, which can still be read."""
     if os.path.exists(folder) and not os.access(folder, os.W_OK):  # noqa: PTH110  (never raises)
-        return nullcontext()
+        return nullcontext(lambda: None)
     return write_lock(folder, reporter.say)
 
 

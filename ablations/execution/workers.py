@@ -10,8 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,12 +27,16 @@ from ablations.core.plugins import (
     unimportable_modules,
 )
 from ablations.core.recorder import start_recording
+from ablations.execution.heartbeat import PATIENCE, WATCH
+from ablations.execution.interrupts import SIGNALS
 from ablations.training import loop
 from ablations.training.result import ignore_interrupts
 
 IN_FLIGHT = 2  # calls that each worker has at a time: one at work, one waiting
 
-_WATCH_SECONDS = 0.5
+_WATCH_SECONDS = 0.5  # a sign of life, too: ``heartbeat``
+OOM_SCORE = "800"
+"""Added to a worker's score by which Linux selects what to kill for want of memory, of 1,000."""
 
 T = TypeVar("T")
 Arguments = tuple[Any, ...]
@@ -47,18 +51,23 @@ class Pool:
 
     jobs: int = 1
     backend: str = "sequential"
+    patience: float = field(default=PATIENCE, compare=False)
+    """Seconds without a sign of life after which a worker process is ended."""
+    say: Callable[[str], None] = field(default=lambda _: None, compare=False, repr=False)
+    """Called with a sentence when that happens."""
 
 
 class WorkerDiedError(Exception):
     """A worker process ended before it replied.
 
     ``exit_code`` is in joblib's notation, ``SIGKILL(-9)`` or ``EXIT(1)``; ``memory`` says whether
-    the system killed the process for want of memory.
+    the system killed the process for want of memory, ``silent`` whether it was ended because it
+    gave no sign of life.
     """
 
-    def __init__(self, exit_code: str, memory: bool) -> None:
+    def __init__(self, exit_code: str, memory: bool, silent: bool = False) -> None:
         super().__init__(exit_code)
-        self.exit_code, self.memory = exit_code, memory
+        self.exit_code, self.memory, self.silent = exit_code, memory, silent
 
 
 class CannotSendError(Exception):
@@ -80,21 +89,22 @@ def map_calls(
     """
     remaining = dict(enumerate(calls))
     while remaining and not is_stopped():
-        kills = _count_memory_kills()
+        kills = _count_kills()
         try:
             for index, value in _call_in_pool(function, tuple(remaining.items()), pool, is_stopped):
                 del remaining[index]
-                kills = _count_memory_kills()
+                kills = _count_kills()
                 yield value
             break
         except TerminatedWorkerError as error:
             death = _describe_death(error, kills, memory_if_unknown=False)
             # Calls are made in order: the worker that died had one of the first that remain.
             suspects = [remaining.pop(index) for index in list(remaining)[: IN_FLIGHT * pool.jobs]]
-            for arguments in suspects:
-                if is_stopped():
-                    return
-                yield from on_worker_death(arguments, death)
+            with WATCH.calls(pool.patience, is_stopped, pool.say):
+                for arguments in suspects:
+                    if is_stopped():
+                        return
+                    yield from on_worker_death(arguments, death)
 
 
 def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
@@ -103,7 +113,7 @@ def call_isolated(function: Callable[..., T], *arguments: Any) -> T:
     Raises WorkerDiedError if it ends before it replies, and CannotSendError if it cannot be sent
     the function or an argument.
     """
-    kills = _count_memory_kills()
+    kills = _count_kills()
     try:
         return _call_in_one_process(function, 0, arguments)[1]
     except TerminatedWorkerError as error:
@@ -120,7 +130,8 @@ def _call_in_one_process(
         executor = get_memmapping_executor(1, env={"OMP_NUM_THREADS": "1"}, **_worker_start())
         future = executor.submit(_call, loaded_hashes(), function, index, arguments)
     try:
-        return future.result()  # type: ignore[no-any-return]
+        with WATCH.calls():
+            return future.result()  # type: ignore[no-any-return]
     except KeyboardInterrupt:
         executor.shutdown(kill_workers=True)
         raise
@@ -137,7 +148,8 @@ def _call_in_pool(
         yield from ((index, function(*arguments)) for index, arguments in requested)
         return
     if pool == Pool(1, "loky"):  # joblib would make the calls in this process
-        yield from (_call_in_one_process(function, *call) for call in requested)
+        with WATCH.calls(pool.patience, is_stopped, pool.say):
+            yield from (_call_in_one_process(function, *call) for call in requested)
         return
     is_loky = pool.backend == "loky"
     options = {"inner_max_num_threads": 1, **_worker_start()} if is_loky else {}
@@ -154,7 +166,8 @@ def _call_in_pool(
         with _starting_processes() if is_loky else nullcontext():
             hashes = loaded_hashes()
             values = parallel(joblib.delayed(_call)(hashes, function, *call) for call in requested)
-        yield from values
+        with WATCH.calls(pool.patience, is_stopped, pool.say) if is_loky else nullcontext():
+            yield from values
 
 
 def _call(
@@ -176,9 +189,11 @@ def _worker_start() -> dict[str, Any]:
 def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
     """Initialise a worker process: leave signals to its parent, and end with it."""
     ignore_interrupts()
+    with suppress(OSError):  # where memory is short, the system ends a worker and not its parent
+        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="utf-8")
     sys.path[:] = path
     start_recording()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
@@ -198,7 +213,7 @@ def _signals_blocked() -> Iterator[None]:
         return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     try:
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
@@ -219,15 +234,24 @@ def _starting_processes() -> Iterator[None]:
         os.environ |= {} if before is None else {"PYTHONHASHSEED": before}
 
 
+Kills = tuple[int | None, int]
+"""Processes killed by the system for want of memory (None: unknown), and for their silence."""
+
+
 def _describe_death(
-    error: TerminatedWorkerError, kills_before: int | None, memory_if_unknown: bool
+    error: TerminatedWorkerError, kills_before: Kills, memory_if_unknown: bool
 ) -> WorkerDiedError:
     match = re.search(r"exit codes of the workers are \{(.*?)\}", str(error), re.DOTALL)
     exit_code = match[1] if match else "unknown exit code"
-    kills, memory = _count_memory_kills(), memory_if_unknown
-    if kills is not None and kills_before is not None:
-        memory = kills > kills_before
+    (before, silent_before), (now, silent_now) = kills_before, _count_kills()
+    if silent_now > silent_before:
+        return WorkerDiedError(exit_code, memory=False, silent=True)
+    memory = memory_if_unknown if now is None or before is None else now > before
     return WorkerDiedError(exit_code, memory and "SIGKILL" in exit_code)
+
+
+def _count_kills() -> Kills:
+    return _count_memory_kills(), WATCH.ended
 
 
 def _count_memory_kills() -> int | None:

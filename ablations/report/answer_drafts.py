@@ -11,8 +11,9 @@ from ablations.analysis.power import fewest_seeds
 from ablations.report.drafts import Draft, Subject, draft
 from ablations.report.findings import Finding, describe_across, sort_by_size
 from ablations.report.formatting import format_number
-from ablations.report.phrases import describe_rest, name_axis
+from ablations.report.phrases import describe_rest
 from ablations.report.soundness import judge_learning
+from ablations.report.strengths import name_axis
 from ablations.results.metadata import Question, label
 
 FOREST, ENDINGS, CONSTANT, CAUTIONS = (

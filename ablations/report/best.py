@@ -20,8 +20,10 @@ from ablations.report.formatting import (
     format_estimate,
     format_number,
     format_ratio,
+    join_words,
     name_outcome,
 )
+from ablations.report.strengths import name_level
 from ablations.report.texts import write_text
 from ablations.results.metadata import NOT_SET
 
@@ -43,6 +45,7 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
     return write_text(
         "best_set",
         first=first,
+        shared=name_shared(members, design) if first["shared"] else "",
         outcome=name_outcome(design.outcome),
         seeds=int(first["n"]),
         min_seeds=fewest_seeds(design),
@@ -53,30 +56,39 @@ def describe_best(ablation: Effects, time_ratio: float | None = None) -> str:
     )
 
 
+def name_shared(members: pd.DataFrame, design: Design) -> str:
+    """Name what all of the set have, and not all configurations."""
+    runs = design.untuned.runs
+    names = [name for name in design.factors if name in members and len(set(runs[name])) > 1]
+    shared = [name for name in names if len(set(members[name])) == 1]
+    return join_words([name_level(name, members[name].iloc[0]) for name in shared])
+
+
 def has_cheapest(members: pd.DataFrame, design: Design) -> bool:
     """Whether one of the set takes less time than another of it, by more than chance can do."""
     seconds = members["seconds"]
     return bool(seconds.max() > max(SAME_COST, design.cost_noise) * seconds.min())
 
 
-def name_levels(row: Mapping[str, Any] | pd.Series, design: Design) -> list[str]:
-    """Write the levels of a configuration that are not those of the control: none, at the control
-    of a design whose every factor has one.
+def name_configuration(row: Mapping[str, Any] | pd.Series, design: Design) -> str:
+    """Name what a configuration has that the control has not: ``batch norm with l1 and orthogonal
+    init``; "" at the control of a design whose every factor has one.
     """
     controls = design.controls
     settings = [*controls, *(name for name in design.factors if name not in controls)]
-    return [
-        f"{name} {row[name]}"
-        for name in settings
-        if name in row and row[name] not in (controls.get(name), NOT_SET)
-    ]
+    first, *others = [
+        name_level(axis, row[axis])
+        for axis in sorted(settings, key=lambda axis: axis != "norm")
+        if axis in row and row[axis] not in (controls.get(axis), NOT_SET)
+    ] or [""]
+    return " with ".join(filter(None, [first, join_words(others)]))
 
 
 def _describe_leader(ablation: Effects, time_ratio: float | None) -> dict[str, Any]:
     """What is said of the configuration with the best mean: its number without the luck of that."""
     row, design = ablation.winner.iloc[0], ablation.design
     return {
-        "names": name_levels(row, design),
+        "name": name_configuration(row, design),
         "gain": _write_gain(
             row, row["naive" if math.isnan(row["held_out"]) else "held_out"], design
         ),
@@ -88,7 +100,7 @@ def _describe_leader(ablation: Effects, time_ratio: float | None) -> dict[str, A
 def _describe_cheapest(row: pd.Series, design: Design) -> dict[str, Any]:
     """What is said of the cheapest member: its cost, and its number over all seeds."""
     return {
-        "names": name_levels(row, design),
+        "name": name_configuration(row, design),
         "seconds": format_number(row["seconds"], 2),
         "gain": _write_gain(_with_prefix(row, "control_"), row["mean"], design),
     }
@@ -96,9 +108,10 @@ def _describe_cheapest(row: pd.Series, design: Design) -> dict[str, Any]:
 
 def _write_gain(effect: Mapping[str, Any] | pd.Series, mean: float, design: Design) -> str:
     """Write a difference from the controls, or the mean where there is none."""
+    outcome = name_outcome(design.outcome)
     if pd.isna(effect["low"]):
-        return f"a mean {name_outcome(design.outcome)} of {format_number(mean)}"
-    return f"{format_estimate(effect, design.scale)} against the control"
+        return f"mean {outcome} {format_number(mean)}"
+    return f"{outcome} {format_estimate(effect, design.scale)} against the control"
 
 
 def _with_prefix(row: Row | pd.Series, prefix: str) -> dict[str, Any]:
@@ -161,6 +174,7 @@ def best_set_table(data: ReportData) -> Table | None:
         rows,
         outcome=data.outcome,
         first=table.iloc[0],
+        shared=name_shared(table, design) if table["shared"].iloc[0] else "",
         shown=len(rows),
         alpha=design.verdict_level,
         has_control=has_control,

@@ -18,8 +18,8 @@ from ablations.report.formatting import (
     format_number,
     name_outcome,
 )
-from ablations.report.phrases import name_axis
 from ablations.report.soundness import judge_learning
+from ablations.report.strengths import name_axis
 
 TRAINING = "#evidence-training"
 _MOST_DIVERGED = 0.02

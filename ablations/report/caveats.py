@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,9 +15,24 @@ from ablations.analysis.power import fewest_seeds
 from ablations.analysis.robustness import LEVEL
 from ablations.analysis.spending import TOTAL
 from ablations.core.schema import LOSS_COLUMNS
-from ablations.report.formatting import format_count, format_level, join_words, name_outcome
+from ablations.report.formatting import (
+    format_count,
+    format_level,
+    format_number,
+    join_words,
+    name_outcome,
+)
 from ablations.report.soundness import has_learned
-from ablations.report.texts import Caveat, describe_seeds, shorten, write_caveats, write_text
+from ablations.report.strengths import name_axes, name_rows
+from ablations.report.texts import (
+    Caveat,
+    capitalise,
+    describe_seeds,
+    describe_unpaired,
+    shorten,
+    write_caveats,
+    write_text,
+)
 
 _MOST_NAMES = 3
 """Undecided contrasts that are named."""
@@ -41,12 +57,7 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
     nouns = {"seed": "seeds_dropped", "combination": "cells_dropped"}
     dropped = {noun: effects[column].max() for noun, column in nouns.items()}
     moderated = compared[~compared["depends_on"].isin(["", UNKNOWN])]
-    names = [
-        f"That of {row.axis} {row.level} depends on {join_words(row.depends_on.split(', '))}"
-        for row in moderated.itertuples()
-    ]
     n_sizes = compared.groupby("axis", sort=False)["cells"].nunique()
-    excludes_zero = (effects["low"] > 0) | (effects["high"] < 0)
     contradicted = effects[
         (effects["verdict"] == UNDECIDED)
         & (effects["p_adjusted"] <= design.alpha)
@@ -69,24 +80,25 @@ def find_caveats(ablation: Effects) -> list[Caveat]:
         has_star=(effects["conditional"] & (effects["seeds"] > 0)).any(),
         dropped=[format_count(int(n), noun) for noun, n in dropped.items() if n > 0],
         filled=int(effects["filled"].max()) if len(effects) else 0,
-        unpaired=list(unpaired["left_out"]) if len(unpaired) else [],
+        unpaired=[
+            f"{capitalise(name_rows(unpaired)[i])} is not compared: {describe_unpaired(row)}"
+            for i, row in enumerate(unpaired.to_dict("records"))
+        ],
         confounded=_describe_confounding(compared),
-        doubtful=_describe_doubts(compared, design.alpha),
+        doubtful=describe_doubts(compared, design.alpha),
         skewed=_name_skewed(compared),
         equal_seeds=equal_seeds,
         unseen=unseen_rate(equal_seeds) if equal_seeds else 0.0,
-        identical=_level_names(compared[compared["identical"] == compared["pairs"]]),
+        identical=name_rows(compared[compared["identical"] == compared["pairs"]]),
         tune_over=design.tune_over,
         tuned_by_seed=design.tuned_by_seed,
         is_dependence_unknown=len(compared) and (compared["depends_on"] == UNKNOWN).all(),
-        moderated=[
-            *names[:_MOST_NAMES],
-            *_count_more(len(names) - _MOST_NAMES),
-        ],
+        moderated=describe_moderators(moderated),
         uneven_axes=n_sizes[n_sizes > 1].index.tolist(),
-        intervals_disagree=(excludes_zero & (effects["p_adjusted"] > design.alpha)).any(),
+        disagreeing=explain_intervals(effects, design.alpha),
+        is_one_moderated=len(moderated) == 1,
         advice=advise_seeds(effects, design) if has_learned(ablation) else "",
-        contradicted=_level_names(contradicted),
+        contradicted=name_rows(contradicted),
         scale=design.scale,
         metric="" if design.outcome in LOSS_COLUMNS else name_outcome(design.outcome),
     )
@@ -105,15 +117,38 @@ def describe_look(design: Design) -> str:
     )
 
 
-def _count_more(n: int) -> list[str]:
-    return [f"So {'does' if n == 1 else 'do'} that of {n:,} more"] if n > 0 else []
+def describe_moderators(rows: pd.DataFrame) -> list[str]:
+    """Say on which axes the effects of some rows depend: a sentence for each set of axes."""
+    texts = []
+    for axes, group in rows.groupby("depends_on", sort=False):
+        names = join_words(shorten(name_rows(group), _MOST_NAMES))
+        verb = "does" if len(group) == 1 else "do"
+        texts.append(f"What {names} {verb} depends on {name_axes(str(axes))}")
+    return texts
+
+
+def explain_intervals(
+    effects: pd.DataFrame, alpha: float, row: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Say why effects, or that of ``row``, are open although their interval excludes no change."""
+    shown = effects if row is None else pd.DataFrame([row])
+    excludes_zero = (shown["low"] > 0) | (shown["high"] < 0)
+    rows = shown[excludes_zero & (shown["p_adjusted"] > alpha) & shown["reachable"]]
+    if rows.empty:
+        return []
+    names, is_one = join_words(shorten(name_rows(rows), _MOST_NAMES)), len(rows) == 1
+    subject = f"The interval{'' if is_one else 's'} of {names} exclude{'s' if is_one else ''} 0"
+    if (n := len(effects)) == 1:
+        return [f"{subject}, but the verdict is by p of sign flips, which is more careful"]
+    each = "it is" if is_one else "each is"
+    return [f"{subject}, but {each} of one comparison alone; the verdict is over all {n:,}"]
 
 
 def _describe_confounding(compared: pd.DataFrame) -> list[str]:
     """Name the levels that no pairs show, with what each cannot be told from."""
     rows = compared[compared["confounded_with"] != ""]
-    texts = [f"{row.axis} {row.level} from {row.confounded_with}" for row in rows.itertuples()]
-    return shorten(texts, _MOST_NAMES)
+    pairs = zip(name_rows(rows), rows["confounded_with"], strict=True)
+    return shorten([f"{name} from {other}" for name, other in pairs], _MOST_NAMES)
 
 
 def _find_doubtful(effects: pd.DataFrame, alpha: float) -> pd.DataFrame:
@@ -123,24 +158,23 @@ def _find_doubtful(effects: pd.DataFrame, alpha: float) -> pd.DataFrame:
     return effects[(effects["verdict"] == UNDECIDED) & is_certain & is_alike]
 
 
-def _describe_doubts(effects: pd.DataFrame, alpha: float) -> list[str]:
+def describe_doubts(effects: pd.DataFrame, alpha: float) -> list[str]:
+    """Say of what is undecided in spite of its mean why it is."""
+    rows = _find_doubtful(effects, alpha)
+    pairs = zip(name_rows(rows), rows["caution"], strict=True)
     texts = [
-        f"{row.axis} {row.level}: {row.caution[0].lower()}{row.caution[1:].rstrip('.')}"
-        for row in _find_doubtful(effects, alpha).itertuples()
+        f"{capitalise(name)} is undecided although its mean looks certain. {caution}"
+        for name, caution in pairs
     ]
     return shorten(texts, _MOST_NAMES)
 
 
 def _name_skewed(effects: pd.DataFrame) -> list[str]:
     """Name the levels whose seeds are skewed beyond normal luck."""
-    names = _level_names(effects[effects["p_skewed"] <= LEVEL])
+    names = name_rows(effects[effects["p_skewed"] <= LEVEL])
     if len(effects) > 1 and (effects["p_shared_skew"] <= LEVEL).any():
-        return ["most levels"]
+        return ["most techniques and settings"]
     return shorten(names, _MOST_NAMES)
-
-
-def _level_names(effects: pd.DataFrame) -> list[str]:
-    return [f"{row.axis} {row.level}" for row in effects.itertuples()]
 
 
 def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
@@ -157,23 +191,25 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
         return ""
     decidable = undecided.dropna(subset="more").sort_values("more", kind="stable")
     rows = decidable.head(_MOST_NAMES)
-    parts = [f"{row.more:,.0f} {row.axis} {row.level}" for row in rows.itertuples()]
+    pairs = zip(name_rows(rows), rows["more"], strict=True)
+    parts = [f"{more:,.0f} {name}" for name, more in pairs]
     if parts:
         first = rows.iloc[0]
         more = format_count(int(first["more"]), "more seed")
-        parts[0] = f"about {more} would decide {first['axis']} {first['level']}"
+        parts[0] = f"about {more} would settle {name_rows(rows)[0]}"
     needs_rows = undecided[undecided.get("needs_rows", pd.Series(False, undecided.index))]
     others = len(undecided) - len(parts) - len(needs_rows)
     facts: dict[str, Any] = {"parts": parts, "others": others}
-    facts["needs_rows"] = shorten(_level_names(needs_rows), _MOST_NAMES)
+    facts["needs_rows"] = shorten(name_rows(needs_rows), _MOST_NAMES)
     if not parts or design is None:
         return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)
     next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))
     return write_text(
         "advice",
         **facts,
-        level=format_level(next_level) if design.look else "",
-        now=format_level(design.alpha),
+        level=format_number(next_level, 2) if design.look else "",
+        now=format_number(design.alpha, 2),
+        more=format_count(int(rows["more"].iloc[0]), "more seed"),
         is_spent=len(design.looks) > 0 and design.n_seeds >= max(design.looks),
         stated=min((n for n in design.looks if n > design.n_seeds), default=0),
     )

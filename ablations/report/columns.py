@@ -12,8 +12,15 @@ from typing import Any
 import pandas as pd
 
 from ablations.analysis import Scale
-from ablations.report.formatting import NOTHING, format_change, format_interval, format_number
-from ablations.report.precision import align_decimals
+from ablations.report.formatting import (
+    INTERVAL,
+    NOTHING,
+    format_change,
+    format_number,
+    list_ends,
+)
+from ablations.report.precision import choose_decimals, write_pieces
+from ablations.report.strengths import name_level
 from ablations.report.texts import write_text
 
 Row = Mapping[str, Any]
@@ -36,6 +43,8 @@ class Cell:
     parts: Parts = ()
     warning: str = ""
     """A sentence below the note that a reader must not miss."""
+    pieces: tuple[str, ...] = ()
+    """The pieces of the text, where it has several numbers."""
 
     @property
     def parts_json(self) -> str:
@@ -48,13 +57,13 @@ class Cell:
 class Column:
     """One column of a table.
 
-    ``format`` writes a row's cell: its text, or a complete cell.  ``sort`` is the row's number
-    behind the text, by its name or computed.  ``parts`` has names of the parts of the text, and the
-    row's values that they hold.
+    ``format`` writes a row's cell: its text, the pieces of that, or a complete cell.  ``sort`` is
+    the row's number behind the text, by its name or computed.  ``parts`` has names of the parts of
+    the text, and the row's values that they hold.
     """
 
     heading: str
-    format: Callable[[Row], str | Cell]
+    format: Callable[[Row], str | tuple[str, ...] | Cell]
     sort: str | Callable[[Row], float] | None = None
     style_class: str = ""
     parts: Parts = ()
@@ -70,9 +79,10 @@ class Column:
         return cls.text(name, name, "name")
 
     @classmethod
-    def level(cls, heading: str = "level", pattern: str = "{axis} {level}") -> Column:
-        """A column that names an axis and its level."""
-        return cls(heading, lambda row: pattern.format_map(row), style_class="name")
+    def level(cls, heading: str = "technique or setting") -> Column:
+        """A column that names techniques and settings, as sentences do."""
+        parts = (("axis", "axis"), ("level", "level"))
+        return cls(heading, lambda row: name_level(row["axis"], row["level"]), None, "name", parts)
 
     @classmethod
     def number(cls, heading: str, name: str, write: Callable[[Any], str] = str) -> Column:
@@ -97,7 +107,7 @@ class Column:
         return cls(
             heading,
             lambda row: (
-                f"{write(row[low])} to {write(row[high])}"
+                (write(row[low]), " to ", write(row[high]))
                 if is_known(row) and pd.notna(row[low])
                 else NOTHING
             ),
@@ -113,19 +123,21 @@ class Column:
         names: tuple[str, str, str],
         write: Callable[[Sequence[float]], list[str]],
         is_known: Callable[[Row], bool] = lambda _: True,
+        interval: str = INTERVAL,
     ) -> tuple[Column, Column]:
         """A column of estimates and one of their intervals, each row in one unit."""
 
         def write_all(row: Row) -> list[str]:
             return write([float(row[name]) for name in names])
 
-        def write_interval(row: Row) -> str:
-            return " to ".join(write_all(row)[1:]) if is_known(row) else NOTHING
+        def write_interval(row: Row) -> str | tuple[str, ...]:
+            _, low, high = write_all(row)
+            return (low, " to ", high) if is_known(row) else NOTHING
 
         parts = (("low", names[1]), ("high", names[2]))
         return (
             cls(heading, lambda row: write_all(row)[0], names[0], "number"),
-            cls("95 % interval", write_interval, names[1], "number interval", parts),
+            cls(interval, write_interval, names[1], "number interval", parts),
         )
 
     @classmethod
@@ -135,18 +147,18 @@ class Column:
         """A column of effects, as relative changes or in the outcome's unit."""
         return cls(
             heading,
-            lambda row: format_change(row, scale) + (" *" if has_star(row) else ""),
+            lambda row: (format_change(row, scale), " *" if has_star(row) else ""),
             "change" if scale == "log" else "effect",
             "number",
         )
 
     @classmethod
-    def change_interval(cls, scale: Scale) -> Column:
+    def change_interval(cls, scale: Scale, heading: str = INTERVAL) -> Column:
         """A column of the effects' intervals."""
         low, high = ("change_low", "change_high") if scale == "log" else ("low", "high")
         return cls(
-            "95 % interval",
-            lambda row: format_interval(row, scale),
+            heading,
+            lambda row: list_ends(row, scale),
             low,
             "number interval",
             (("low", low), ("high", high)),
@@ -161,7 +173,9 @@ class Column:
         if self.sort is not None:
             value = float(row[self.sort] if isinstance(self.sort, str) else self.sort(row))
         parts = tuple((name, row[column]) for name, column in self.parts)
-        return Cell(text, None if math.isnan(value) else value, self.style_class, parts=parts)
+        pieces = (text,) if isinstance(text, str) else text
+        number = None if math.isnan(value) else value
+        return Cell("".join(pieces), number, self.style_class, parts=parts, pieces=pieces)
 
 
 @dataclass(frozen=True)
@@ -194,13 +208,7 @@ def _align(cells: Sequence[Cell]) -> list[Cell]:
     """Write the numbers of a column with one precision."""
     if not any("number" in cell.style_class.split() for cell in cells):
         return list(cells)
-    values = [_list_values(cell) for cell in cells]
-    texts = align_decimals([cell.text for cell in cells], values)
+    pieces = [cell.pieces or (cell.text,) for cell in cells]
+    decimals = choose_decimals(piece for each in pieces for piece in each)
+    texts = [write_pieces(each, decimals) for each in pieces]
     return [replace(cell, text=text) for cell, text in zip(cells, texts, strict=True)]
-
-
-def _list_values(cell: Cell) -> list[float]:
-    """The numbers in a cell's text: the ends of an interval, or its value."""
-    if "interval" in cell.style_class.split():
-        return [float(value) for name, value in cell.parts if name in ("low", "high")]
-    return [] if cell.value is None else [cell.value]

@@ -24,8 +24,9 @@ from ablations.report.formatting import (
     name_outcome,
 )
 from ablations.report.headline import Sentence, write_screen
-from ablations.report.phrases import Wording, name_level
+from ablations.report.phrases import Wording
 from ablations.report.run_tables import flatten
+from ablations.report.strengths import name_level
 from ablations.report.texts import Caveat, shorten, write_caveats, write_text
 from ablations.results.metadata import StudyMetadata, in_order
 

@@ -20,7 +20,7 @@ from ablations.report.formatting import NOTHING, format_count, format_margin, na
 from ablations.report.headline import Badge, FirstScreen
 from ablations.report.run_tables import facts_table
 from ablations.report.sections import Outline, Section, fill_page
-from ablations.report.strengths import describe_level, row_id
+from ablations.report.strengths import name_level, row_id
 from ablations.results.metadata import StudyMetadata
 
 Row = Mapping[str, Any]
@@ -174,7 +174,7 @@ def _build_row(row: Row, strip: Strip | None, metadata: StudyMetadata) -> Forest
 
 def _name(row: Row, metadata: StudyMetadata) -> str:
     is_all = row["axis"] == ALL
-    return str(row["level"]) if is_all else describe_level(metadata, row["axis"], row["level"])
+    return str(row["level"]) if is_all else name_level(row["axis"], row["level"], metadata)
 
 
 def _list_notes(row: Row, strip: Strip | None) -> list[Note]:

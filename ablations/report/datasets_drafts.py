@@ -13,9 +13,9 @@ from ablations.analysis.results import Results
 from ablations.report.drafts import Draft, draft
 from ablations.report.forest_scale import Writer, choose_unit
 from ablations.report.formatting import NARROW, format_count, join_words, name_outcome
-from ablations.report.phrases import Wording, name_level
+from ablations.report.phrases import Wording
 from ablations.report.soundness import judge_learning
-from ablations.report.strengths import row_id
+from ablations.report.strengths import name_level, row_id
 
 FOREST = "#forest"
 Row = Mapping[str, Any]

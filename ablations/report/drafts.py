@@ -12,13 +12,14 @@ import pandas as pd
 
 from ablations.analysis import Design
 from ablations.analysis.ablation import Effects
+from ablations.report.best import name_configuration
 from ablations.report.findings import Finding, Row, list_findings, sort_by_size
 from ablations.report.forest_scale import Unit, choose_unit
-from ablations.report.formatting import NARROW, format_count, format_number, join_words
-from ablations.report.phrases import Wording, describe_conditions, name_axis, name_level, pluralise
-from ablations.report.strengths import row_id
+from ablations.report.formatting import NARROW, format_count, format_number
+from ablations.report.phrases import Wording, describe_conditions, pluralise
+from ablations.report.strengths import name_axis, name_level, row_id
 from ablations.report.texts import capitalise, write_text
-from ablations.results.metadata import NOT_SET, StudyMetadata
+from ablations.results.metadata import StudyMetadata
 
 HEADLINE_WORDS, SENTENCE_WORDS = 20, 25
 """Most words of a headline, and of a sentence."""
@@ -199,14 +200,5 @@ class Subject:
         return f"#{row_id(*finding.key)}"
 
     def name_configuration(self, row: Mapping[str, Any] | pd.Series) -> str:
-        """Name the levels of a configuration that are not the controls': ``batch norm with l1 and
-        orthogonal init``; "" at the controls.
-        """
-        controls = self.design.controls
-        settings = [*controls, *(name for name in self.design.factors if name not in controls)]
-        first, *others = [
-            name_level(axis, row[axis])
-            for axis in sorted(settings, key=lambda axis: axis != "norm")
-            if axis in row and row[axis] not in (controls.get(axis), NOT_SET)
-        ] or [""]
-        return " with ".join(filter(None, [first, join_words(others)]))
+        """Name what a configuration has that the control has not; "" at the control."""
+        return name_configuration(row, self.design)

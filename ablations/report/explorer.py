@@ -16,7 +16,7 @@ from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import OUTCOME, Design
 from ablations.analysis.posterior import mixing_nodes
 from ablations.report.data import ReportData
-from ablations.report.strengths import describe_level
+from ablations.report.strengths import name_level
 
 MOST_CURVES = 100_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
@@ -125,7 +125,7 @@ def _describe_axis(data: ReportData, name: str, levels: tuple[str, ...]) -> dict
         "name": name,
         "levels": list(levels),
         "labels": [strengths.get(level) or level for level in levels],
-        "names": [describe_level(data.metadata, name, level) for level in levels],
+        "names": [name_level(name, level, data.metadata) for level in levels],
         "control": levels.index(control) if control in levels else None,
     }
 

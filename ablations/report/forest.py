@@ -29,8 +29,15 @@ from ablations.report.forest_scale import (
     choose_scale,
     choose_unit,
 )
-from ablations.report.formatting import NOTHING, format_count, format_margin, join_words
-from ablations.report.strengths import describe_level, describe_within, row_id
+from ablations.report.formatting import (
+    NOTHING,
+    describe_intervals,
+    format_count,
+    format_margin,
+    join_words,
+    name_interval,
+)
+from ablations.report.strengths import name_axis, name_kind, name_level, name_within, row_id
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -44,8 +51,7 @@ FEWEST_FOLDED = 3
 """Rows from which on folding saves room."""
 
 
-CONTRAST, AVERAGE = "at each level against its control", ", averaged over all other settings"
-"""What the changes of a forest are of."""
+AVERAGE = ", averaged over everything else"
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,8 @@ class ForestRow:
         """The verdict in words."""
         if not self.reversed_by:
             return self.verdict
-        return f"helps or hurts, depending on {self.reversed_by}; on average: {self.verdict}"
+        axis = name_axis(self.reversed_by)
+        return f"helps or hurts, depending on the {axis}; on average: {self.verdict}"
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,10 @@ class Forest:
     """Heading of the costs; empty where nothing is known of them."""
     band_text: str
     """What the equivalence band means."""
-    scope: str = CONTRAST
+    scope: str
     """What the changes are of."""
+    intervals: str = "Bars are 95 % intervals"
+    """What the intervals are."""
     points_text: str = ""
     """What the dots beside those of the levels are."""
 
@@ -184,7 +193,7 @@ def build_forest(data: ReportData) -> Forest | None:
                 id=name if ids[name] == 1 else f"{name}-{ids[name]}",
                 axis=row["axis"],
                 level=row["level"],
-                name=describe_level(data.metadata, *key),
+                name=name_level(*key, data.metadata),
                 verdict=row["verdict"] if row["pairs"] else NOT_COMPARED,
                 style=STYLES[row["verdict"]] if row["pairs"] else "missing",
                 strips=strips,
@@ -203,7 +212,9 @@ def build_forest(data: ReportData) -> Forest | None:
         unit=unit,
         cost_heading="run cost" if costs else "",
         band_text=f"within {format_margin(data.design.margin, data.design.scale)}",
-        scope=CONTRAST + (AVERAGE if (data.effects["cells"] > 1).any() else ""),
+        scope=f"with each {name_kind(groups)} against its control"
+        + (AVERAGE if (data.effects["cells"] > 1).any() else ""),
+        intervals=describe_intervals(data.design.confidence),
     )
 
 
@@ -252,9 +263,10 @@ def _draw_measure(
             measure=key,
             verdict=row["verdict"],
             style=STYLES[row["verdict"]],
-            name=describe_level(data.metadata, row["axis"], row["level"]),
+            name=name_level(row["axis"], row["level"], data.metadata),
             outcome=outcome,
             count=format_count(int(row["seeds"]), "seed"),
+            interval_name=name_interval(design.confidence),
             conditions=simple.get((row["axis"], row["level"]), []),
         )
     band = f"within {format_margin(design.margin, design.scale)}"
@@ -281,8 +293,8 @@ def _fold(axis: str, rows: Sequence[ForestRow], most: int, data: ReportData) -> 
     words = next(iter(counts)) if len(counts) == 1 else words
     return ForestGroup(
         axis=axis,
-        control=describe_within(data.metadata, axis, data.design.controls[axis]),
+        control=name_within(axis, data.design.controls[axis], data.metadata),
         rows=tuple(row for i, row in enumerate(rows) if i in shown),
         folded=folded,
-        fold=f"{format_count(len(folded), 'more level')}: {words}" if folded else "",
+        fold=f"{len(folded):,} more: {words}" if folded else "",
     )

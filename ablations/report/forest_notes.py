@@ -11,10 +11,13 @@ from ablations.analysis import HELPS, HURTS, UNDECIDED, Design
 from ablations.analysis.ablation import Effects
 from ablations.analysis.costs import run_costs
 from ablations.analysis.interactions import UNKNOWN
+from ablations.report.caveats import explain_intervals
 from ablations.report.data import ReportData
 from ablations.report.findings import judge_simple_effect
 from ablations.report.forest_scale import MeasureName, Reading, Strip, Writer
-from ablations.report.formatting import NARROW, TIMES, format_count, format_p
+from ablations.report.formatting import NARROW, TIMES, format_count, format_p, name_interval
+from ablations.report.strengths import name_axis, name_level
+from ablations.report.texts import describe_unpaired
 
 Row = Mapping[str, Any]
 Key = tuple[str, str]
@@ -147,7 +150,9 @@ def list_notes(
     if row["caution"]:
         yield Note.plain("caution", row["caution"], is_warning=True)
     if not row["pairs"]:
-        yield Note.plain("not compared", str(row["left_out"]), is_warning=True)
+        yield Note.plain("not compared", describe_unpaired(row), is_warning=True)
+    if reasons := explain_intervals(data.effects, data.design.alpha, row):
+        yield Note.plain("why undecided", reasons[0])
     yield from _describe_estimates(row, data, strips)
     yield from _describe_conditions(conditions, data)
     yield from _describe_counts(row)
@@ -161,7 +166,8 @@ def _describe_estimates(
     """The interval of each measure, the robust estimate, and p."""
     for strip in strips.values():
         if strip.has_interval:
-            yield Note(f"95 % interval of {strip.outcome}", strip.interval)
+            name = name_interval(data.design.confidence)
+            yield Note(f"{strip.outcome}: {name}", strip.interval)
     is_log = data.design.scale == "log"
     if "outcome" in strips and math.isfinite(row["robust_low"]):
         ends = [row[name] for name in ("robust", "robust_low", "robust_high")]
@@ -186,8 +192,10 @@ def _describe_conditions(
     changes = [row[name] for rows in conditions.values() for row in rows.values()]
     writer = Writer.from_margin(data.design.margin, changes, is_log=is_log)
     for axis, rows in conditions.items():
-        lines = tuple((level, writer.write(row[name])) for level, row in rows.items())
-        yield Note(f"depends on {axis}", Reading("", ""), lines=lines)
+        lines = tuple(
+            (name_level(axis, level), writer.write(row[name])) for level, row in rows.items()
+        )
+        yield Note(f"depends on the {name_axis(axis)}", Reading("", ""), lines=lines)
 
 
 def _share(value: float) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, get_args
 
-from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES
+from ablations.report.formatting import INTERVAL, NARROW, NOTHING, TIMES
+from ablations.report.precision import MINUS
 
 Unit = Literal["percent", "ratio"]
 MeasureName = Literal["outcome", "second"]
@@ -197,6 +198,7 @@ class Strip:
         name: str,
         outcome: str,
         count: str,
+        interval_name: str = INTERVAL,
         conditions: Iterable[float] = (),
         points: tuple[Point, ...] = (),
     ) -> Strip:
@@ -206,18 +208,17 @@ class Strip:
         ----------
         changes
             The same three as the reader is told them.
-        count
-            What they rest on, in words.
+        count, interval_name
+            What they rest on, and what the interval is, in words.
         conditions
             Effects at each level of another axis.
         """
         value, low, high = changes
         change, interval = writer.write(value), writer.write_interval(low, high)
+        ends = _name_ends(interval, interval_name) if math.isfinite(low) else Reading("", "")
         texts = Reading(
             *(
-                f"{name}: {outcome} {change.by(each)}"
-                f"{f' (95 % interval {interval.by(each)})' if math.isfinite(low) else ''}"
-                f", {verdict}, {count}"
+                f"{name}: {outcome} {change.by(each)}{ends.by(each)}, {verdict}, {count}"
                 for each in get_args(Unit)
             )
         )
@@ -248,6 +249,12 @@ class Strip:
     def has_interval(self) -> bool:
         """Whether there are seeds enough for an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+
+def _name_ends(interval: Reading, name: str) -> Reading:
+    """Write an interval with its name in parentheses."""
+    lead = name if name == INTERVAL else f"{name}:"
+    return Reading(*(f" ({lead} {text})" for text in interval.texts))
 
 
 def choose_scale(

@@ -13,11 +13,20 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design
-from ablations.analysis.interactions import UNKNOWN
+from ablations.report.caveats import describe_doubts, explain_intervals
 from ablations.report.forest_notes import NOT_COMPARED, describe_missing
 from ablations.report.forest_scale import Unit, Writer, choose_scale, choose_unit
-from ablations.report.formatting import MINUS, NARROW, NOTHING, TIMES, format_p, name_outcome
-from ablations.report.strengths import describe_level, describe_within
+from ablations.report.formatting import (
+    INTERVAL,
+    NARROW,
+    NOTHING,
+    TIMES,
+    format_p,
+    name_interval,
+    name_outcome,
+)
+from ablations.report.precision import MINUS
+from ablations.report.strengths import name_axis, name_kind, name_level, name_within
 from ablations.results.answer import Chart, ChartRow
 from ablations.results.metadata import StudyMetadata
 
@@ -48,6 +57,8 @@ def outline_chart(
     is_log: bool,
     is_higher_better: bool,
     is_share: bool = False,
+    interval: str = INTERVAL,
+    notes: Sequence[str] = (),
     reversals: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Chart:
     """Describe the forest plot-table of a table of effects, its positions in percent.
@@ -70,11 +81,13 @@ def outline_chart(
         zero=scale.zero,
         ticks=tuple((tick.at, tick.text.by(unit)) for tick in scale.ticks),
         is_higher_better=is_higher_better,
+        interval=interval,
+        notes=tuple(notes),
         rows=tuple(
             ChartRow(
                 axis=row["axis"],
-                control=describe_within(metadata, row["axis"], row["control"]),
-                name=describe_level(metadata, row["axis"], row["level"]),
+                control=name_within(row["axis"], row["control"], metadata),
+                name=name_level(row["axis"], row["level"], metadata),
                 verdict=row["verdict"] if row.get("pairs", 1) else NOT_COMPARED,
                 reversed_by=reversals.get((row["axis"], row["level"]), ""),
                 at=_place(scale.place, row["effect"]),
@@ -106,28 +119,22 @@ def outline_effects(
         margin=design.margin,
         is_log=design.scale == "log",
         is_higher_better=design.higher_is_better,
+        interval=name_interval(design.confidence),
+        notes=explain_verdicts(effects, design),
         reversals=reversals or {},
     )
 
 
-def list_exceptions(effects: pd.DataFrame) -> Iterator[str]:
-    """Name the levels whose effect is an average over different ones, and those that diverged."""
-    rows = effects.to_dict("records")
-    averages = [
-        f"{row['axis']} {row['level']} (on {row['depends_on']})"
-        for row in rows
-        if row["depends_on"] not in ("", UNKNOWN)
+def explain_verdicts(effects: pd.DataFrame, design: Design) -> list[str]:
+    """Say what the intervals of a forest are, and why some verdicts are not what they suggest."""
+    looks = []
+    if name_interval(design.confidence) != INTERVAL and effects["low"].notna().any():
+        looks = ["Intervals keep 95 % over all looks: a study may grow, and be judged again."]
+    return [
+        *looks,
+        *(f"{text}." for text in explain_intervals(effects, design.alpha)),
+        *describe_doubts(effects, design.alpha),
     ]
-    if averages:
-        yield f"Averages, as the effect depends on another axis: {'; '.join(averages)}."
-    diverged = [
-        f"{row['axis']} {row['level']} {row['diverged']:,} of {row['pairs']:,}"
-        f" (control {row['control_diverged']:,})"
-        for row in rows
-        if row["diverged"] or row["control_diverged"]
-    ]
-    if diverged:
-        yield f"Diverged: {'; '.join(diverged)}."
 
 
 def _rank(effect: float) -> float:
@@ -157,25 +164,32 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
     if not chart.rows:
         return
     first = 0 if width >= WIDE else 1  # in a short line the glyphs say the verdicts
-    headings = ("verdict", "change", "95 % interval", "adj. p")[first:]
+    # A long name of the intervals takes two lines.
+    above, _, below = chart.interval.rpartition(" over ")
+    interval = f"over {below}" if above else below
+    headings = ("verdict", "change", interval, "adj. p")[first:]
+    tops = ("", "", above, "")[first:]
     rows = [(row.verdict, row.change, row.interval, row.p)[first:] for row in chart.rows]
     columns = zip(*rows, strict=True)
     widths = [
-        max(map(cell_len, (heading, *texts)))
-        for heading, texts in zip(headings, columns, strict=True)
+        max(map(cell_len, (heading, top, *texts)))
+        for heading, top, texts in zip(headings, tops, columns, strict=True)
     ]
     name_width = max(cell_len(row.name) for row in chart.rows) + 2
     room = width - sum(widths) - len(GAP) * (len(widths) + 1)
     strip_width = min(max(room - name_width, FEWEST_STRIP), MOST_STRIP)
     name_width = min(name_width, room - strip_width)
     plot_end = name_width + len(GAP) + strip_width
-    yield Text(f"Change of {chart.outcome}, each level against its control", style="bold")
+    kind = name_kind(row.axis for row in chart.rows)
+    yield Text(f"Change of {chart.outcome}, each {kind} against its control", style="bold")
+    if above:
+        yield Text(_justify("", plot_end) + _join_numbers(tops, widths), style="dim")
     yield Text(_justify("", plot_end) + _join_numbers(headings, widths), style="dim")
     axis = ""
     for row, texts in zip(chart.rows, rows, strict=True):
         if row.axis != axis:
             axis = row.axis
-            head = Text().append(axis, style="bold").append(f" against {row.control}")
+            head = Text().append(name_axis(axis), style="bold").append(f" against {row.control}")
             yield from _cut(head, chart, name_width, strip_width)
         numbers = _join_numbers(texts, widths)
         yield from _draw_row(chart, row, name_width, strip_width, numbers)
@@ -186,6 +200,8 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
     if any(row.reversed_by for row in chart.rows):
         key.append(Text(f"{MIXED} helps or hurts, depending on another axis"))
     yield Text(GAP).join(key)
+    for note in chart.notes:
+        yield from map(Text, textwrap.wrap(note, width))
 
 
 def _cut(head: Text, chart: Chart, name_width: int, strip_width: int) -> Iterator[Text]:

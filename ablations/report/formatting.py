@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from ablations.analysis import Scale
+from ablations.report.precision import MINUS, Number, count_decimals
 
-MINUS = "\N{MINUS SIGN}"
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -18,6 +18,7 @@ ARROW = "\N{RIGHTWARDS ARROW}"
 Unit = Literal["percent", "ratio"]
 """How relative changes are written."""
 EFFECT_ENDS = ("", "low", "high")
+INTERVAL, OVER_LOOKS = "95 % interval", "interval, 95 % over all looks"
 FEWEST_SEEDS = 2
 """Seeds from which on an effect has an interval."""
 
@@ -28,9 +29,9 @@ def format_number(value: float, digits: int = 3) -> str:
         return NOTHING
     if math.isinf(value):
         return "\N{INFINITY}"
-    is_plain = 1e-4 <= abs(value) < 1e5 or value == 0
-    text = f"{value:#.{digits}g}" if is_plain else f"{value:.{digits - 1}e}"
-    return text.rstrip(".").replace("-", MINUS)
+    if 1e-4 <= abs(value) < 1e5 or value == 0:
+        return Number(value, count_decimals(value, digits), is_grouped=False)
+    return f"{value:.{digits - 1}e}".replace("-", MINUS)
 
 
 def choose_unit(fractions: Iterable[float]) -> Unit:
@@ -43,11 +44,14 @@ def format_fraction(fraction: float, unit: Unit) -> str:
     if math.isnan(fraction):
         return NOTHING
     if unit == "ratio":
-        return f"{TIMES}{format_number(1 + fraction) if fraction > -1 else 0}"
+        ratio = 1 + fraction
+        if 1e-4 <= ratio < 1e5:
+            return Number(ratio, count_decimals(ratio, 3), TIMES, is_grouped=False)
+        return f"{TIMES}{format_number(ratio) if ratio > 0 else 0}"
     size = abs(100 * fraction)
     decimals = 0 if size >= 100 else 1 if size >= 0.95 else 2
-    text = f"{100 * fraction:+,.{decimals}f}".replace("-", MINUS)
-    return f"{'0' if float(f'{size:.{decimals}f}') == 0 else text}{NARROW}%"
+    decimals = decimals if float(f"{size:.{decimals}f}") else 0
+    return Number(100 * fraction, decimals, after=f"{NARROW}%", is_signed=True)
 
 
 def format_fractions(fractions: Sequence[float], unit: Unit | None = None) -> list[str]:
@@ -82,6 +86,18 @@ def format_level(level: float) -> str:
     return f"{100 * level:.2g}{NARROW}%" if level < 0.5 else f"{100 * level:.4g}{NARROW}%"
 
 
+def name_interval(confidence: float) -> str:
+    """Name an interval: one of more than 95 % keeps 95 % over all looks at a study that grows."""
+    return INTERVAL if abs(confidence - 0.95) < 1e-9 else OVER_LOOKS
+
+
+def describe_intervals(confidence: float) -> str:
+    """Say what the intervals beside a plot are."""
+    if name_interval(confidence) == INTERVAL:
+        return "Bars are 95 % intervals"
+    return f"Bars are intervals, 95{NARROW}% over all looks at a study that may grow"
+
+
 def format_change(row: Mapping[str, Any] | pd.Series, scale: Scale, end: str = "") -> str:
     """Write a row's effect, its ``low`` or its ``high``, in the unit that fits all three; without
     a ratio as a difference.
@@ -113,10 +129,15 @@ def bracket(estimate: str, low: str, high: str) -> str:
 
 def format_interval(row: Mapping[str, Any] | pd.Series, scale: Scale) -> str:
     """Write the interval of one row's effect; a dash for fewer than two seeds."""
+    return "".join(list_ends(row, scale))
+
+
+def list_ends(row: Mapping[str, Any] | pd.Series, scale: Scale) -> tuple[str, ...]:
+    """Write the interval of one row's effect in pieces, its ends among them."""
     if row["seeds"] < FEWEST_SEEDS:
-        return NOTHING
+        return (NOTHING,)
     _, low, high = format_effect(row, scale)
-    return f"{low} to {high}"
+    return low, " to ", high
 
 
 def format_differences(differences: Sequence[float], scale: Scale) -> list[str]:
@@ -148,8 +169,9 @@ def format_signed(value: float) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    form = f"+.{3 if size < 10 else 1}f" if 0.0005 <= size < 1e4 else "+.2g"
-    return format(value, form).replace("-", MINUS)
+    if 0.0005 <= size < 1e4:
+        return Number(value, 3 if size < 10 else 1, is_signed=True, is_grouped=False)
+    return format(value, "+.2g").replace("-", MINUS)
 
 
 def format_spread(spread: float, scale: Scale) -> str:
@@ -179,7 +201,12 @@ def format_share(value: float, form: str) -> str:
     """Write a share in the given format; a missing one is a dash."""
     if math.isnan(value):
         return NOTHING
-    return format(value, form).replace("-", MINUS).replace("%", f"{NARROW}%")
+    text = format(value, form).replace("%", f"{NARROW}%")
+    return (
+        text.replace("-", MINUS)
+        if any(digit in text for digit in "123456789")
+        else text.lstrip("-")
+    )
 
 
 def format_count(n: int, noun: str) -> str:

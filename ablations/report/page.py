@@ -21,7 +21,7 @@ from ablations.report.formatting import format_margin
 from ablations.report.headline import write_first_screen
 from ablations.report.run_tables import RUN_TABLES
 from ablations.report.scope import SCOPE_TABLES
-from ablations.report.sections import Outline, Section, fill_page
+from ablations.report.sections import Outline, Place, Section, fill_page, name_page
 from ablations.report.tables import EFFECT_TABLES, simple_tables
 from ablations.report.tasks_page import (
     list_tasks_figures,
@@ -42,7 +42,7 @@ OUTLINE = Outline(
         Section(
             "depends",
             "Where it depends",
-            {"simple": "Effects at each level of another axis", "interactions": "All pairs"},
+            {"simple": "What it depends on", "interactions": "All pairs"},
         ),
         Section("over-time", "Over time", {"trajectory": ""}),
         Section("cost", "Cost", {"time": "Loss against time", "timings": "What a step costs"}),
@@ -52,7 +52,7 @@ OUTLINE = Outline(
         "cautions": "Cautions",
         "published": "Published curves",
         "curves": "Loss curves",
-        "ablation": "All numbers of the levels",
+        "ablation": "All numbers",
         "metrics": "By other metrics",
         "constant": "Against a constant",
         "scope": "What the verdicts are about",
@@ -93,13 +93,13 @@ def write_report(
 
 
 def _write_task(
-    results: StoredResults, metadata: StudyMetadata, suffix: str
+    results: StoredResults, metadata: StudyMetadata, suffix: str, place: Place | None = None
 ) -> tuple[Path, Answer]:
     """Write the page of one task and its figures; ``suffix`` ends their names."""
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
     pictures = f"{FIGURES_FOLDER}{suffix}"
-    page = render_page(data, figures, pictures)
+    page = render_page(data, figures, pictures, place)
     path = _write_page(results.folder, suffix, page, figures)
     return path, summary.summarise(data.ablation, metadata)
 
@@ -107,8 +107,9 @@ def _write_task(
 def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
     """Write a page of each task, and the page of all of them, which links to these."""
     ends = [f"-of-{name}{suffix}" for name in file_names(list(results.by_task))]
-    for end, each in zip(ends, results.by_task.values(), strict=True):
-        _write_task(each, each.require_metadata(), end)
+    overview = f"report{suffix}.html"
+    for end, (name, each) in zip(ends, results.by_task.items(), strict=True):
+        _write_task(each, each.require_metadata(), end, Place(name, overview))
     pages = {name: f"report{end}.html" for name, end in zip(results.by_task, ends, strict=True)}
     data = build_tasks_data(results, pages)
     figures = draw_figures(list_tasks_figures(data))
@@ -127,9 +128,14 @@ def _write_page(folder: Path, suffix: str, page: str, figures: Sequence[Rendered
 
 
 def render_page(
-    data: ReportData, drawings: Sequence[RenderedFigure], folder: str = FIGURES_FOLDER
+    data: ReportData,
+    drawings: Sequence[RenderedFigure],
+    folder: str = FIGURES_FOLDER,
+    place: Place | None = None,
 ) -> str:
-    """Fill the template of the page, whose figures lie in ``folder``."""
+    """Fill the template of the page, whose figures lie in ``folder``; ``place``: its place among
+    the pages of a study of several tasks.
+    """
     results, design, metadata = data.results, data.design, data.metadata
     builders = EFFECT_TABLES | TRUST_TABLES | RUN_TABLES | SCOPE_TABLES
     tables = {name: build(data) for name, build in builders.items()}
@@ -148,6 +154,8 @@ def render_page(
         present,
         drawings,
         title=metadata.study,
+        tab_title=name_page(results, metadata, place),
+        place=place,
         description=metadata.description,
         metadata=metadata,
         toml=results.study_toml,

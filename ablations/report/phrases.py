@@ -10,15 +10,18 @@ import pandas as pd
 
 from ablations.analysis import Design
 from ablations.report.forest_scale import Unit, Writer
-from ablations.report.formatting import MINUS, TIMES, bracket, join_words, name_outcome
-from ablations.results.metadata import StudyMetadata, label
+from ablations.report.formatting import TIMES, bracket, join_words, name_outcome
+from ablations.report.precision import MINUS
+from ablations.report.strengths import (
+    NOUNS,
+    TECHNIQUE_AXES,
+    is_number,
+    name_axis,
+    name_base,
+    name_level,
+)
+from ablations.results.metadata import StudyMetadata
 
-NOUNS = {"norm": "norm", "init": "init", "schedule": "schedule"}
-"""Axes whose levels are named with a noun behind them: ``layer norm``."""
-BARE = frozenset({"regularizer", "device"})
-"""Axes whose levels say by themselves what they are."""
-AXIS_WORDS = {"lr": "learning rate", "batch_size": "batch size", "dtype": "number format"}
-TECHNIQUE_AXES = frozenset({*NOUNS, *BARE})
 _CONTROLS = {
     ("norm", "none"): "without a norm",
     ("regularizer", "none"): "without a regularizer",
@@ -26,34 +29,6 @@ _CONTROLS = {
     ("schedule", "constant"): "with a constant schedule",
 }
 _MOST_NAMES = 3
-
-
-def name_axis(axis: str) -> str:
-    """Name an axis: ``batch size``."""
-    return AXIS_WORDS.get(axis, axis.replace("_", " "))
-
-
-def _base(axis: str, level: str) -> str:
-    """The level without the parameters in its label; of a technique with spaces."""
-    if axis in TECHNIQUE_AXES:
-        return " + ".join(each.split("(")[0].strip() for each in level.split("+")).replace("_", " ")
-    return level
-
-
-def name_level(axis: str, level: object, metadata: StudyMetadata | None = None) -> str:
-    """Name a level: ``layer norm``, ``dropout (p 0.5, 0.2)``, ``learning rate 0.1``.
-
-    With ``metadata`` it has its strength.
-    """
-    text = label(level)
-    base, noun = _base(axis, text), NOUNS.get(axis, "")
-    if axis not in TECHNIQUE_AXES:
-        base = f"{name_axis(axis)} {base}"
-    elif noun and not base.endswith(noun):
-        base = f"{base} {noun}"
-    strength = metadata.strengths.get(axis, {}).get(text, "") if metadata else ""
-    _, parenthesis, parameters = strength.partition(" (")
-    return f"{base}{parenthesis}{parameters}"
 
 
 def describe_conditions(
@@ -67,7 +42,7 @@ def describe_conditions(
     ``at batch sizes of 12 and more``, ``at every batch size``.
     """
     word = name_axis(axis)
-    is_setting = axis not in TECHNIQUE_AXES and all(map(_is_number, all_levels))
+    is_setting = axis not in TECHNIQUE_AXES and all(map(is_number, all_levels))
     preposition = "on" if axis == "device" else "at" if is_setting else "with"
     if len(levels) == len(all_levels):
         return f"{preposition} {quantifier} {word}"
@@ -87,7 +62,7 @@ def describe_conditions(
 def describe_rest(levels: Sequence[str], all_levels: Sequence[str]) -> str:
     """Say, after a range of numbers, that something holds for all others: ``at smaller ones``."""
     others = [level for level in all_levels if level not in levels]
-    if len(others) < 2 or not all(map(_is_number, all_levels)):
+    if len(others) < 2 or not all(map(is_number, all_levels)):
         return ""
     numbers, rest = [float(each) for each in levels], [float(each) for each in others]
     if max(numbers) < min(rest):
@@ -100,17 +75,9 @@ def pluralise(word: str) -> str:
     return word if word.endswith("s") else f"{word}s"
 
 
-def _is_number(level: str) -> bool:
-    try:
-        float(level)
-    except ValueError:
-        return False
-    return True
-
-
 def _join(axis: str, levels: Sequence[str]) -> str:
     """Join levels of one axis, with its noun once: ``layer or group norm``."""
-    shown, noun = [_base(axis, level) for level in levels[:_MOST_NAMES]], NOUNS.get(axis, "")
+    shown, noun = [name_base(axis, level) for level in levels[:_MOST_NAMES]], NOUNS.get(axis, "")
     if axis not in TECHNIQUE_AXES:
         shown[0] = f"{name_axis(axis)} {shown[0]}"
     elif noun:

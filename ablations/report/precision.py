@@ -2,69 +2,87 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 
+MINUS = "\N{MINUS SIGN}"
 MOST_APART = 3
 """Decimals between the finest and the coarsest number, up to which one precision suits both."""
-_NUMBER = re.compile(r"([+\u2212]?)(\d[\d,]*(?:\.\d+)?)(?![\d.]|e[\u2212+-]?\d)")
-_UNITS: tuple[Callable[[float], float], ...] = (
-    lambda value: value,
-    lambda value: 100 * value,
-    lambda value: 1 + value,
-)
-"""How a text may show a value: as it is, in percent, or a change as a ratio."""
 
 
-def align_decimals(texts: Sequence[str], values: Sequence[Sequence[float]]) -> list[str]:
-    """Write the numbers of a column with the decimals that most of them have.
+class Number(str):
+    """The text of a number that can be written again with other decimals.
 
-    Parameters
+    Attributes
     ----------
-    texts
-        The column's texts, each with as many numbers as it has values; others stay as they are.
-    values
-        The numbers behind each text.
-
-    Returns
-    -------
-    The texts; the same ones where numbers are too far apart for one precision.
+    value
+        The number in the unit of the text.
+    decimals
+        Those of the text.
     """
-    tokens = [_read(text, row) for text, row in zip(texts, values, strict=True)]
-    decimals = sorted(_count_decimals(match[2]) for row in tokens for match, _ in row)
+
+    value: float
+    decimals: int
+    _before: str
+    _after: str
+    _is_signed: bool
+
+    def __new__(
+        cls,
+        value: float,
+        decimals: int,
+        before: str = "",
+        after: str = "",
+        *,
+        is_signed: bool = False,
+        is_grouped: bool = True,
+    ) -> Number:
+        """Write a finite number; ``is_grouped``: with commas between its thousands."""
+        text = _write(value, decimals, is_signed=is_signed)
+        text = text if is_grouped else text.replace(",", "")
+        number = super().__new__(cls, f"{before}{text}{after}")
+        number.value, number.decimals = value, decimals
+        number._before, number._after, number._is_signed = before, after, is_signed
+        return number
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """A copy in a file or another process is the text alone."""
+        return str, (str(self),)
+
+    def with_decimals(self, decimals: int) -> Number:
+        """Write the number again."""
+        ends = self._before, self._after
+        return Number(self.value, decimals, *ends, is_signed=self._is_signed)
+
+
+def _write(value: float, decimals: int, *, is_signed: bool) -> str:
+    """Write a number with its sign, a zero without one."""
+    digits = f"{abs(value):,.{decimals}f}"
+    if not digits.strip("0.,"):
+        return digits
+    return f"{MINUS if value < 0 else '+' if is_signed else ''}{digits}"
+
+
+def count_decimals(value: float, digits: int) -> int:
+    """Count the decimals of a number with so many significant digits."""
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])
+    return max(digits - 1 - exponent, 0)
+
+
+def choose_decimals(texts: Iterable[str]) -> int | None:
+    """Return the decimals that most numbers of a column have; None where these are too far apart
+    for one precision, or there is no number among the texts.
+    """
+    numbers = [text for text in texts if isinstance(text, Number) and text.value]
+    decimals = sorted(number.decimals for number in numbers)
     if not decimals or decimals[-1] - decimals[0] > MOST_APART:
-        return list(texts)
-    usual = decimals[(len(decimals) - 1) // 2]
-    return [_write(text, row, usual) for text, row in zip(texts, tokens, strict=True)]
+        return None
+    return decimals[(len(decimals) - 1) // 2]
 
 
-def _count_decimals(number: str) -> int:
-    return len(number.partition(".")[2])
-
-
-def _read(text: str, values: Sequence[float]) -> list[tuple[re.Match[str], float]]:
-    """Match the numbers of a text with their values in its unit; nothing where they differ."""
-    matches = list(_NUMBER.finditer(text))
-    if len(matches) != len(values) or not all(map(math.isfinite, values)):
-        return []
-    for unit in _UNITS:
-        pairs = [(match, unit(value)) for match, value in zip(matches, values, strict=True)]
-        if all(_is_same(match, value) for match, value in pairs):
-            return pairs
-    return []
-
-
-def _is_same(match: re.Match[str], value: float) -> bool:
-    """Whether a number in a text is a value, rounded."""
-    number = float(match[2].replace(",", ""))
-    size = 0.5 * 10.0 ** -_count_decimals(match[2])
-    return abs(number - abs(value)) <= size * (1 + 1e-6)
-
-
-def _write(text: str, pairs: Sequence[tuple[re.Match[str], float]], decimals: int) -> str:
-    for match, value in reversed(pairs):
-        number = f"{abs(value):,.{decimals}f}"
-        sign = match[1] if number.strip("0.,") else ""
-        text = f"{text[: match.start()]}{sign}{number}{text[match.end() :]}"
-    return text
+def write_pieces(pieces: Iterable[str], decimals: int | None) -> str:
+    """Join texts, the numbers among them with the given decimals."""
+    if decimals is None:
+        return "".join(pieces)
+    return "".join(
+        piece.with_decimals(decimals) if isinstance(piece, Number) else piece for piece in pieces
+    )

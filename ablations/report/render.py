@@ -22,8 +22,10 @@ from ablations.analysis import Design, noise_floor
 from ablations.core.printing import printable
 from ablations.report.caveats import advise_seeds
 from ablations.report.columns import Column, Row
-from ablations.report.forest_text import ASCII, draw_chart, list_exceptions, outline_effects
-from ablations.report.formatting import MINUS, NARROW, TIMES, format_percent, format_signed
+from ablations.report.effect_notes import explain_effects
+from ablations.report.forest_text import ASCII, draw_chart, outline_effects
+from ablations.report.formatting import NARROW, TIMES, format_percent, format_signed
+from ablations.report.precision import MINUS
 from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, HEADINGS, Answer, Chart
 from ablations.results.metadata import StudyMetadata
@@ -183,14 +185,14 @@ def _name_rows(rows: pd.DataFrame) -> str:
 
 def print_answer(answer: Answer) -> None:
     """Print the headline, the forest plot-table, then the answer in sentences."""
-    if not answer.rows:
+    if not (answer.rows or answer.headline):
         return
     headline, *sentences = filter(None, (answer.headline, *answer.sentences))
     _print_sentences([answer.question])
     print_headline(headline)
     if answer.chart:
         print_chart(answer.chart)
-    else:
+    elif answer.rows:
         headings = [(name, i >= 4) for i, name in enumerate(COLUMNS)]
         _print_rows(headings, answer.rows, no_wrap=True)
     print()
@@ -239,15 +241,15 @@ def print_table(
     if question == "effects" and design is not None and "task" not in table:
         print_chart(chart or outline_effects(table, design, metadata))
         print()
-        _print_sentences(list_exceptions(table))
-    else:
-        columns = question_columns(question, table)
-        headings = [(column.heading, column.sort is not None) for column in columns]
-        _print_rows(headings, _write_rows(columns, table))
+        _print_sentences(explain_effects(table, design))
+        return
+    columns = question_columns(question, table)
+    headings = [(column.heading, column.sort is not None) for column in columns]
+    _print_rows(headings, _write_rows(columns, table))
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
     _print_sentences(list_notes(table))
-    if question in ("effects", "verdicts") and "task" not in table:
+    if question == "verdicts" and "task" not in table:
         _print_sentences([advise_seeds(table.assign(seeds=table["n"]), design)])
 
 

@@ -12,7 +12,7 @@ from ablations.analysis import Scale
 from ablations.analysis.baseline import scale_losses
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import EXCESS, ReportData
-from ablations.report.formatting import ARROW, format_count, format_difference, format_number
+from ablations.report.formatting import format_count, format_difference, format_number
 from ablations.results.store import StoredResults
 
 BEST = 10
@@ -86,7 +86,7 @@ def rates_table(data: ReportData) -> Table | None:
     rates = rates[rates.groupby("axis")["diverged"].transform("sum") > 0]
     parts = (("", "diverged"), ("of", "runs"))
     columns = (
-        Column.level(pattern="{axis} " + ARROW + " {level}"),
+        Column.level(),
         Column.count("diverged", "{diverged}/{runs}", "diverged", parts),
         Column.number("rate", "rate", "{:.1%}".format),
         Column.interval("95 % interval", "low", "high", "{:.1%}".format),

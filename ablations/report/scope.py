@@ -11,6 +11,7 @@ from ablations.analysis.ablation import Effects
 from ablations.report.columns import Cell, Column, Row, Table, build_table
 from ablations.report.data import ReportData
 from ablations.report.formatting import NOTHING, bracket, format_effect, join_words
+from ablations.report.strengths import name_rows
 from ablations.report.texts import VERBS, shorten, write_text
 from ablations.results.metadata import Judging
 
@@ -26,7 +27,7 @@ def describe_scope(ablation: Effects, judging: Judging | None = None) -> str:
     is_open &= rows["table_verdict"].notna() & (rows["table_verdict"] != UNDECIDED)
     parts = []
     for verdict, group in rows[is_open].groupby("table_verdict", sort=False):
-        names = [f"{row.axis} {row.level}" for row in group.itertuples()]
+        names = name_rows(group)
         singular, plural = VERBS[str(verdict)]
         verb = singular if len(names) == 1 else plural
         parts.append(f"{join_words(shorten(names, _MOST_NAMES))} {verb}")
@@ -34,7 +35,7 @@ def describe_scope(ablation: Effects, judging: Judging | None = None) -> str:
         "scope",
         scope=ablation.design.scope,
         rows="" if judging is None else f"{judging.rows:,} ",
-        parts=parts,
+        parts=join_words(parts),
         n=int(is_open.sum()),
     )
 
@@ -46,7 +47,7 @@ def scope_table(data: ReportData) -> Table | None:
         return None
     rows = rows[rows["n"] > 0]
     columns = [
-        Column.level("technique"),
+        Column.level(),
         Column("new data like this table", lambda row: _verdict_cell(row, scale, "")),
         Column("this table alone", lambda row: _verdict_cell(row, scale, "table_")),
     ]

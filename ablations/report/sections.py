@@ -6,10 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ablations.analysis.design import OUTCOME
 from ablations.report.figures.gallery import RenderedFigure
+from ablations.report.formatting import name_outcome
 from ablations.report.headline import FirstScreen
 from ablations.report.style import theme_declarations
 from ablations.report.texts import load_templates
+from ablations.results.metadata import StudyMetadata
+from ablations.results.store import StoredResults
 
 TEMPLATE = "report.html.j2"
 
@@ -24,6 +28,30 @@ class Section:
     id: str
     title: str
     parts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a page among those of a study of several tasks: its task, and the file of the
+    page of all of them.
+    """
+
+    task: str
+    overview: str
+
+
+def name_page(results: StoredResults, metadata: StudyMetadata, place: Place | None = None) -> str:
+    """Name a page for the tab of a browser: study, task, outcome and folder, so that no two pages
+    of a study have one name.
+    """
+    folder = results.folder.resolve().name
+    parts = [
+        metadata.study,
+        place.task if place else "",
+        f"by {name_outcome(metadata.outcome)}" if metadata.outcome != OUTCOME else "",
+        folder if folder != metadata.study else "",
+    ]
+    return " \N{MIDDLE DOT} ".join(filter(None, parts))
 
 
 @dataclass(frozen=True)
@@ -80,7 +108,14 @@ def fill_page(
     for figure in drawings:
         figures.setdefault(figure.spec.section, []).append(figure)
     present = {*present, *figures}
-    optional = {"description": "", "forest": None, "explorer": None, "figures_folder": ""}
+    optional = {
+        "description": "",
+        "place": None,
+        "tab_title": content.get("title"),
+        "forest": None,
+        "explorer": None,
+        "figures_folder": "",
+    }
     return (
         load_templates()
         .get_template(TEMPLATE)

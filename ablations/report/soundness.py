@@ -22,6 +22,7 @@ from ablations.report.formatting import (
     join_words,
     name_outcome,
 )
+from ablations.report.strengths import name_level, name_rows
 from ablations.report.texts import VERBS, shorten, write_text
 
 _MOST_NAMES = 3
@@ -180,7 +181,7 @@ def describe_endings(ablation: Effects, judge: str) -> str:
     by_best = by_best if has_learned(ablation) else None
     levels = endings[endings["axis"] != ""]
     names = {
-        ending: _level_names(levels[levels["ending"] == ending])
+        ending: name_rows(levels[levels["ending"] == ending])
         for ending in (NOT_FINISHED, OVERFITTED)
     }
     return write_text(
@@ -215,11 +216,10 @@ def describe_others(ablation: Effects) -> str:
             write_text(
                 "other_measure",
                 outcome=name_outcome(outcome),
+                here=here,
                 groups=[
-                    _describe_difference(rows, here, str(verdict), str(other))
-                    for (verdict, other), rows in differing.groupby(
-                        ["verdict", "verdict_other"], sort=False
-                    )
+                    _describe_difference(rows, here, str(other))
+                    for other, rows in differing.groupby("verdict_other", sort=False)
                 ],
                 n=len(differing),
                 total=len(both),
@@ -229,12 +229,17 @@ def describe_others(ablation: Effects) -> str:
     return " ".join(texts)
 
 
-def _describe_difference(rows: pd.DataFrame, here: str, verdict: str, other: str) -> str:
-    """Name levels, their verdict by the other measure, and that by the study's outcome."""
-    names = join_words(shorten(_level_names(rows), _MOST_NAMES))
-    singular, plural = VERBS[other]
-    here_verb = VERBS[verdict][0].removeprefix("is ")
-    return f"{names} {singular if len(rows) == 1 else plural} (by {here}: {here_verb})"
+def _describe_difference(rows: pd.DataFrame, here: str, other: str) -> str:
+    """Say of some levels their one verdict by the other measure, and those by the outcome."""
+    names, is_one = join_words(shorten(name_rows(rows), _MOST_NAMES)), len(rows) == 1
+    text = f"{names} {VERBS[other][0 if is_one else 1]}"
+    counts = rows["verdict"].value_counts(sort=False)
+    if len(counts) == 1:
+        verb = VERBS[counts.index[0]][0 if is_one else 1]
+        return f"{text}; by {here} {'it' if is_one else 'they'} {verb}"
+    (n, first), *others = [(n, VERBS[str(word)][0 if n == 1 else 1]) for word, n in counts.items()]
+    parts = [f"{n} of them {first}", *(f"{n} {verb}" for n, verb in others)]
+    return f"{text}. By {here} {join_words(parts)}"
 
 
 def _format_size(row: Mapping[str, Any], name: str) -> str:
@@ -245,10 +250,6 @@ def _format_size(row: Mapping[str, Any], name: str) -> str:
     return bracket(*format_fractions(ends))
 
 
-def _level_names(rows: pd.DataFrame) -> list[str]:
-    return [f"{row.axis} {row.level}" for row in rows.itertuples()]
-
-
 def _list_verdicts(effects: pd.DataFrame, ablation: Effects) -> Sequence[str]:
     """Write level, change, interval and verdict of each effect by each run's best epoch."""
     scale, names = ablation.design.scale, []
@@ -257,5 +258,5 @@ def _list_verdicts(effects: pd.DataFrame, ablation: Effects) -> Sequence[str]:
     rows = rows.sort_values("verdict", key=lambda v: ~v.isin([HELPS, HURTS]), kind="stable")
     for row in rows.to_dict("records"):
         size = format_estimate(row, scale)
-        names.append(f"{row['axis']} {row['level']} {size}, {row['verdict']}")
+        names.append(f"{name_level(row['axis'], row['level'])} {size} ({row['verdict']})")
     return shorten(names, _MOST_NAMES)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -35,6 +35,10 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
     """
     effects, scale = ablation.effects, ablation.design.scale
     screen = outline_answer(ablation, metadata)
+    chart, cautions = None, list[str]()
+    if len(effects):
+        chart = outline_effects(effects, ablation.design, metadata, list_reversals(ablation))
+        cautions = [*_leave_out(list_cautions(ablation, metadata), chart.notes)]
     rows = tuple(
         (
             *(str(row[name]) for name in ("axis", "level", "control")),
@@ -51,11 +55,18 @@ def summarise(ablation: Effects, metadata: StudyMetadata | None = None) -> Answe
         outline_best(ablation) if rows else None,
         headline=screen.headline.text,
         question=screen.question,
-        chart=outline_effects(effects, ablation.design, metadata, list_reversals(ablation))
-        if rows
-        else None,
-        cautions=tuple(list_cautions(ablation, metadata)) if rows else (),
+        chart=chart,
+        cautions=tuple(cautions),
     )
+
+
+def _leave_out(texts: Iterable[str], notes: Iterable[str]) -> Iterator[str]:
+    """Yield texts without the sentences that stand below the forest plot."""
+    for text in texts:
+        for note in notes:
+            text = text.replace(note, "").strip()
+        if text:
+            yield text
 
 
 def _describe_verdict(row: Mapping[str, Any]) -> str:

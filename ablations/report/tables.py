@@ -16,7 +16,6 @@ from ablations.analysis.robustness import LEVEL
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
-    ARROW,
     NOTHING,
     TIMES,
     format_count,
@@ -28,9 +27,12 @@ from ablations.report.formatting import (
     format_share,
     format_signed,
     format_spread,
+    name_interval,
 )
-from ablations.report.texts import describe_noise_floor
+from ablations.report.strengths import name_axes, name_axis, name_level, name_within
+from ablations.report.texts import describe_noise_floor, describe_unpaired
 from ablations.report.trust_tables import describe_ending
+from ablations.results.metadata import StudyMetadata
 
 MOST_SIMPLE = 3
 """Pairs of axes whose simple effects are shown."""
@@ -47,16 +49,18 @@ def render_ablation_table(data: ReportData) -> Table | None:
     verdict = partial(_verdict_cell, is_higher_better=data.design.higher_is_better)
     rows, scale, heading = data.effects, data.design.scale, f"change of {data.outcome}"
     columns = [
-        Column("technique", partial(_level_cell, captions=data.metadata.captions, endings=endings)),
+        Column(
+            "technique or setting", partial(_level_cell, metadata=data.metadata, endings=endings)
+        ),
         Column("verdict", verdict),
         Column.change(heading, scale, lambda row: row["conditional"] and row["seeds"]),
-        Column("95 % interval", partial(_interval_cell, scale=scale)),
+        Column(name_interval(data.design.confidence), partial(_interval_cell, scale=scale)),
         Column(
             "adjusted p", format_p,
             lambda row: row["p_adjusted"] if row["reachable"] else math.nan, "number",
         ),
         Column.number("P(better)", "better", partial(format_share, form=".2f")),
-        Column.number("cells helped", "helped", partial(format_share, form=".0%")),
+        Column.number("settings helped", "helped", partial(format_share, form=".0%")),
     ]  # fmt: skip
     levels = ["axis", "level"]
     if (second := data.by_outcome.get(data.second)) is not None and len(second):
@@ -71,7 +75,7 @@ def render_ablation_table(data: ReportData) -> Table | None:
         columns.append(Column.number("time of a step", "step_ratio", format_ratio))
     parts = (("", "diverged"), ("of", "pairs"), ("at the control", "control_diverged"))
     columns.append(Column("diverged", _diverged_text, "diverged", "number", parts))
-    columns.append(Column(f"cells {TIMES} seeds", _size_cell))
+    columns.append(Column(f"settings {TIMES} seeds", _size_cell))
     return build_table(
         "ablation",
         columns,
@@ -89,23 +93,21 @@ def _second_change(heading: str, effects: pd.DataFrame) -> Column:
     return Column.number(heading, "effect_second", format_signed)
 
 
-def _level_cell(
-    row: Row, captions: Mapping[str, Mapping[str, str]], endings: Mapping[tuple[str, str], str]
-) -> Cell:
-    notes = [captions.get(row["axis"], {}).get(row["level"], "")]
+def _level_cell(row: Row, metadata: StudyMetadata, endings: Mapping[tuple[str, str], str]) -> Cell:
+    notes = [metadata.captions.get(row["axis"], {}).get(row["level"], "")]
     if n_identical := int(row["identical"]):
         subject = "All" if n_identical == row["pairs"] else f"{n_identical} of"
         notes.append(f"{subject} {row['pairs']} pairs are identical to the last bit.")
     if row["depends_on"] not in ("", UNKNOWN):
-        notes.append(f"An average: its effect depends on {row['depends_on']}.")
-    text = f"{row['axis']} {ARROW} {row['level']}"
+        notes.append(f"An average: its effect depends on {name_axes(row['depends_on'])}.")
+    text = name_level(row["axis"], row["level"], metadata)
     parts = (("axis", row["axis"]), ("level", row["level"]))
     ending = endings.get((row["axis"], row["level"]), "")
     return Cell(text, None, "name technique", " ".join(filter(None, notes)), parts, ending)
 
 
 def _verdict_cell(row: Row, *, is_higher_better: bool) -> Cell:
-    text, note = (row["verdict"], "") if row["pairs"] else ("not compared", str(row["left_out"]))
+    text, note = (row["verdict"], "") if row["pairs"] else ("not compared", describe_unpaired(row))
     style_class = "verdict up" if is_higher_better else "verdict"
     style_class = f"{style_class} {row['verdict'].replace(' ', '-')}"
     return Cell(text, None, style_class, note, warning=str(row["caution"]))
@@ -140,7 +142,7 @@ def _diverged_text(row: Row) -> str:
 def _size_cell(row: Row) -> Cell:
     pairs, survivors = row["pairs"], row["survivors"]
     text, note = f"{row['cells']} {TIMES} {row['seeds']}", f"{survivors} of {pairs} pairs survived"
-    parts = (("cells", row["cells"]), ("seeds", row["seeds"]))
+    parts = (("settings", row["cells"]), ("seeds", row["seeds"]))
     return Cell(text, float(pairs), "number interval", note if survivors < pairs else "", parts)
 
 
@@ -187,10 +189,22 @@ def _simple_table(data: ReportData, condition: str, axis: str) -> Table | None:
         for name, column in ((condition, "given_level"), (axis, "level"))
     )
     cells = (partial(_simple_cell, level=level, scale=design.scale) for level in levels)
-    columns = [Column.level("at", "{condition} {at}"), *map(Column, levels, cells)]
+    headings = [name_level(axis, level) for level in levels]
+    columns = [Column("with", _condition_cell), *map(Column, headings, cells)]
     rows = [{"condition": condition, "at": at, "effects": records} for at in conditions]
-    control = design.controls[axis]
-    return build_table("simple", columns, rows, axis=axis, condition=condition, control=control)
+    return build_table(
+        "simple",
+        columns,
+        rows,
+        axis=name_axis(axis),
+        condition=name_axis(condition),
+        control=name_within(axis, design.controls[axis]),
+        interval=name_interval(design.confidence),
+    )
+
+
+def _condition_cell(row: Row) -> Cell:
+    return Cell(name_level(row["condition"], row["at"]), None, "name")
 
 
 def _simple_cell(row: Row, level: str, scale: Scale) -> Cell:
@@ -201,7 +215,7 @@ def _simple_cell(row: Row, level: str, scale: Scale) -> Cell:
     ends = Column.change_interval(scale).cell(effect)
     note = ends.text if effect["seeds"] > 1 else ""
     parts = (("", effect["change" if scale == "log" else "effect"]), *ends.parts)
-    return Cell(change.text, change.value, "number", note, parts)
+    return replace(change, note=note, parts=parts)
 
 
 def doubles_table(data: ReportData) -> Table | None:
@@ -211,13 +225,23 @@ def doubles_table(data: ReportData) -> Table | None:
     shown = doubles.loc[doubles.index.isin(furthest[:MOST_DOUBLES])]
     write = partial(format_differences, scale=data.design.scale)
     columns = (
-        Column.level("levels", "{axis_a} {level_a} " + TIMES + " {axis_b} {level_b}"),
-        *Column.estimate("beyond the sum", ("double", "double_low", "double_high"), write),
+        Column("two together", _both_cell),
+        *Column.estimate(
+            "beyond the sum",
+            ("double", "double_low", "double_high"),
+            write,
+            interval=name_interval(data.design.confidence),
+        ),
         Column.number("p", "p", two_digits),
         Column.number("adjusted p", "p_adjusted", two_digits),
         Column.number("seeds", "double_seeds", "{:.0f}".format),
     )
     return build_table("doubles", columns, shown, shown=len(shown), total=len(doubles))
+
+
+def _both_cell(row: Row) -> Cell:
+    both = (name_level(row[f"axis_{x}"], row[f"level_{x}"]) for x in "ab")
+    return Cell(f" {TIMES} ".join(both), None, "name")
 
 
 def ends_table(data: ReportData) -> Table | None:
@@ -274,10 +298,10 @@ def costs_table(data: ReportData) -> Table | None:
         Column.text("verdict", "verdict"),
         Column.number("time", "ratio", format_ratio),
         Column.interval("95 % interval", "low", "high", format_ratio),
-        *(Column.number(heading, name, "{:.3g}".format) for heading, name in seconds.items()),
+        *(Column.number(heading, name, format_number) for heading, name in seconds.items()),
         Column.number("memory", "memory_ratio", format_ratio),
-        Column.number("cells", "cells"),
-        Column.number("blocks", "blocks"),
+        Column.number("settings", "cells"),
+        Column.number("rounds", "blocks"),
         Column.text("machine", "machine"),
     )
     floors = " ".join(map(describe_noise_floor, data.floors.itertuples()))

@@ -18,24 +18,26 @@ from ablations.report.figures.datasets import forest_figures, profile_figures, r
 from ablations.report.figures.gallery import RenderedFigure
 from ablations.report.figures.panels import FigureSpec
 from ablations.report.formatting import (
-    ARROW,
     NOTHING,
     format_count,
     format_fractions,
     format_margin,
     format_p,
     format_relatives,
+    name_interval,
 )
 from ablations.report.run_tables import environments_table
-from ablations.report.sections import Outline, Section, fill_page
+from ablations.report.sections import Outline, Section, fill_page, name_page
+from ablations.report.strengths import name_level
 from ablations.report.tasks_screen import build_tasks_forest, write_first_screen
+from ablations.results.metadata import StudyMetadata
 
 OUTLINE = Outline(
     (
         Section("pages", "A page of each", {"pages": ""}),
         Section("over", "Over data sets", {"datasets": ""}),
         Section("by-data-set", "Data set by data set", {"each": ""}),
-        Section("all", "All levels together", {"ranks": "Mean ranks", "profiles": "Profiles"}),
+        Section("all", "All together", {"ranks": "Mean ranks", "profiles": "Profiles"}),
     ),
     {"cautions": "Cautions", "environment": "Environment", "study": "Study"},
 )
@@ -72,6 +74,7 @@ def render_tasks_page(data: TasksData, drawings: Sequence[RenderedFigure], folde
         {*(name for name, table in tables.items() if table), "pages", "cautions", "study"},
         drawings,
         title=metadata.study,
+        tab_title=name_page(results, metadata),
         description=metadata.description,
         metadata=metadata,
         toml=results.study_toml,
@@ -102,7 +105,9 @@ def over_table(data: TasksData) -> Table | None:
     write = partial(format_relatives, is_log=data.scale == "log")
     _, here = Column.estimate("", ("here_low", "here_low", "here_high"), write)
     columns = [
-        Column("technique", _level_cell),
+        Column(
+            "technique or setting", partial(_level_cell, metadata=data.results.require_metadata())
+        ),
         Column("data sets like these", partial(_verdict_cell, is_higher=data.is_higher_better)),
         *Column.estimate(
             f"change of {data.outcome}",
@@ -141,10 +146,15 @@ def _reachable_p(row: Row) -> float:
     return float(row["p_adjusted"]) if row["reachable"] else float("nan")
 
 
-def _level_cell(row: Row) -> Cell:
+def _name_interval(data: TasksData) -> str:
+    """Name the intervals on single data sets."""
+    return name_interval(next(iter(data.results.by_task.values())).design().confidence)
+
+
+def _level_cell(row: Row, metadata: StudyMetadata) -> Cell:
     note = f"{row['sentence'][0].upper()}{row['sentence'][1:]}."
     parts = (("axis", row["axis"]), ("level", row["level"]))
-    text = f"{row['axis']} {ARROW} {row['level']}"
+    text = name_level(row["axis"], row["level"], metadata)
     return Cell(text, None, "name technique", note, parts)
 
 
@@ -170,9 +180,11 @@ def each_table(data: TasksData) -> Table | None:
     names = ("relative", "relative_low", "relative_high")
     columns: list[Column] = [
         Column.name("task"),
-        Column.level(pattern="{axis} " + ARROW + " {level}"),
+        Column.level(),
         Column("verdict", partial(_cautious_cell, is_higher=data.is_higher_better)),
-        *Column.estimate("change", names, write, lambda row: row["seeds"] > 1),
+        *Column.estimate(
+            "change", names, write, lambda row: row["seeds"] > 1, _name_interval(data)
+        ),
         Column("adjusted p", format_p, _reachable_p, "number"),
         Column.number("seeds", "seeds"),
     ]

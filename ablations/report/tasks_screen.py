@@ -22,7 +22,7 @@ from ablations.report.forest_scale import (
 )
 from ablations.report.formatting import NOTHING, format_count, format_margin
 from ablations.report.headline import Badge, FirstScreen
-from ablations.report.strengths import describe_level, describe_within, row_id
+from ablations.report.strengths import name_kind, name_level, name_within, row_id
 from ablations.report.texts import Caveat
 
 Row = Mapping[str, Any]
@@ -71,7 +71,7 @@ def build_tasks_forest(data: TasksData) -> Forest | None:
         here = points.get((row["axis"], row["level"]), [])
         strip = _draw_strip(row, here, data, scale, writer, unit)
         groups.setdefault(row["axis"], []).append(_build_row(row, strip, data))
-    controls = {row["axis"]: describe_within(metadata, row["axis"], row["control"]) for row in rows}
+    controls = {row["axis"]: name_within(row["axis"], row["control"], metadata) for row in rows}
     return Forest(
         measures=(Measure("outcome", data.outcome, scale, data.is_higher_better),),
         groups=tuple(
@@ -82,7 +82,7 @@ def build_tasks_forest(data: TasksData) -> Forest | None:
         unit=unit,
         cost_heading="",
         band_text=f"within {format_margin(metadata.margin, 'log')}",
-        scope="at each level against its control, over data sets like these",
+        scope=f"with each {name_kind(groups)} against its control, over data sets like these",
         points_text="a data set",
     )
 
@@ -91,7 +91,7 @@ def _draw_strip(
     row: Row, here: Sequence[Row], data: TasksData, scale: Scale, writer: Writer, unit: Unit
 ) -> Strip:
     is_log = data.scale == "log"
-    name = describe_level(data.results.require_metadata(), row["axis"], row["level"])
+    name = name_level(row["axis"], row["level"], data.results.require_metadata())
 
     def change(effect: float) -> float:
         return math.expm1(effect) if is_log else effect
@@ -133,7 +133,7 @@ def _build_row(row: Row, strip: Strip, data: TasksData) -> ForestRow:
         id=row_id(row["axis"], row["level"]),
         axis=row["axis"],
         level=row["level"],
-        name=describe_level(data.results.require_metadata(), row["axis"], row["level"]),
+        name=name_level(row["axis"], row["level"], data.results.require_metadata()),
         verdict=row["verdict"],
         style=STYLES[row["verdict"]],
         strips={"outcome": strip},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED, Design, audit_failure
 from ablations.report.formatting import (
+    TIMES,
     format_change,
     format_count,
     format_number,
@@ -20,6 +21,7 @@ from ablations.report.formatting import (
     format_ratio,
     join_words,
 )
+from ablations.report.strengths import name_axis, name_level
 
 _MOST_NAMES = 4
 VERBS = {
@@ -95,9 +97,19 @@ def describe_effects(effects: pd.DataFrame, design: Design, noun: str) -> str:
 def _name_effects(rows: pd.DataFrame, design: Design) -> str:
     rows = rows.reindex(rows["effect"].abs().sort_values(ascending=False, kind="stable").index)
     names = [
-        f"{row['axis']} {row['level']}{_describe_cause(row, design)}" for _, row in rows.iterrows()
+        f"{name_level(row['axis'], row['level'])}{_describe_cause(row, design)}"
+        for _, row in rows.iterrows()
     ]
     return ", ".join(shorten(names, _MOST_NAMES))
+
+
+def describe_unpaired(row: Mapping[str, Any]) -> str:
+    """Say why no pair of runs compares a level with its control."""
+    separating = str(row["confounded_with"]).split(", ")[0]
+    if not separating:
+        return "no pair of a run with it and one of its control ended with a result"
+    axes = join_words([name_axis(axis) for axis in separating.split(f" {TIMES} ")])
+    return f"it was never run with the same {axes} as its control"
 
 
 def shorten(names: list[str], most: int) -> list[str]:

@@ -14,15 +14,16 @@ from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
-    ARROW,
     bracket,
     format_change,
     format_differences,
     format_effect,
     format_fractions,
-    format_interval,
     format_margin,
+    list_ends,
+    name_interval,
 )
+from ablations.report.strengths import name_level
 
 
 def training_table(data: ReportData) -> Table | None:
@@ -80,8 +81,8 @@ def constant_table(data: ReportData) -> Table | None:
             "against constant", lambda row: format_change(row, _row_scale(row)), "gain", "number"
         ),
         Column(
-            "95 % interval",
-            lambda row: format_interval(row, _row_scale(row)),
+            name_interval(data.design.confidence),
+            lambda row: list_ends(row, _row_scale(row)),
             "gain_low",
             "number interval",
             (("low", "gain_low"), ("high", "gain_high")),
@@ -115,7 +116,7 @@ def _row_scale(row: Row) -> Scale:
 
 
 def _configuration_cell(row: Row, settings: list[str]) -> Cell:
-    levels = ", ".join(f"{name} {row[name]}" for name in settings)
+    levels = ", ".join(name_level(name, row[name]) for name in settings)
     return Cell(str(row["configuration"]), None, "name technique", levels)
 
 
@@ -128,7 +129,7 @@ def metrics_table(data: ReportData) -> Table | None:
         {(row["axis"], row["level"]): row for row in table.to_dict("records")}
         for table in tables.values()
     ]
-    columns = [Column.level("technique", f"{{axis}} {ARROW} {{level}}")]
+    columns = [Column.level()]
     for (name, table), rows in zip(tables.items(), by_level, strict=True):
         scale: Scale = "log" if table["change"].notna().any() else "difference"
         style = "verdict up" if data.results.is_higher_better(name) else "verdict"
@@ -137,7 +138,14 @@ def metrics_table(data: ReportData) -> Table | None:
     columns.append(Column("agree", partial(_agreement, tables=by_level)))
     higher = [data.name(name) for name in tables if data.results.is_higher_better(name)]
     missing = list(map(str, find_missing(data.results.runs, tables)))
-    return build_table("metrics", columns, data.effects, higher=higher, missing=missing)
+    return build_table(
+        "metrics",
+        columns,
+        data.effects,
+        higher=higher,
+        missing=missing,
+        interval=name_interval(data.design.confidence),
+    )
 
 
 def _effect_cell(

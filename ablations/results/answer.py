@@ -19,20 +19,20 @@ from ablations.results.metadata import METADATA_FILE
 from ablations.results.schema import TABLES
 from ablations.results.store import STUDY_FILE, StoredResults
 
-COLUMNS = ("axis", "level", "against", "verdict", "change", "95 % interval", "p (adj.)")
+COLUMNS = ("axis", "level", "against", "verdict", "change", "interval", "p (adj.)")
 HEADINGS = {
-    "change_low": "95 % low",
-    "change_high": "95 % high",
+    "change_low": "interval from",
+    "change_high": "to",
     "p_adjusted": "adjusted p",
     "late_change": "last fifth",
-    "late_change_low": "95 % low",
-    "late_change_high": "95 % high",
+    "late_change_low": "interval from",
+    "late_change_high": "to",
     "excess_change": "since best epoch",
-    "excess_change_low": "95 % low",
-    "excess_change_high": "95 % high",
+    "excess_change_low": "interval from",
+    "excess_change_high": "to",
     "control_change": "against the controls",
-    "control_change_low": "95 % low",
-    "control_change_high": "95 % high",
+    "control_change_low": "interval from",
+    "control_change_high": "to",
     "learning": "beat the constant",
 }
 """Headings, in the answers to questions, of columns whose names would not read well."""
@@ -71,13 +71,18 @@ class Chart:
     ticks: tuple[tuple[float, str], ...]
     is_higher_better: bool
     rows: tuple[ChartRow, ...]
+    interval: str = "95 % interval"
+    """What the intervals are."""
+    notes: tuple[str, ...] = ()
+    """How to read what the rows do not explain themselves."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Chart:
         """Read what ``asdict`` wrote; TypeError if it is something else."""
         rows = tuple(ChartRow(**row) for row in content["rows"])
         ticks = tuple((float(at), str(text)) for at, text in content["ticks"])
-        return cls(**{**content, "rows": rows, "ticks": ticks})
+        notes = tuple(map(str, content.get("notes", ())))
+        return cls(**{**content, "rows": rows, "ticks": ticks, "notes": notes})
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,9 @@ class Answer:
 
 def as_html(answer: Answer, source: str) -> str:
     """The sentences, the table and ``source``, a description of the results, as HTML."""
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in answer.rows]
+    interval = {"interval": answer.chart.interval if answer.chart else "interval"}
+    names = [interval.get(name, name) for name in COLUMNS]
+    rows = [dict(zip(names, row, strict=True)) for row in answer.rows]
     table = pd.DataFrame(rows).to_html(index=False, border=0) if rows else ""
     texts = (*answer.sentences, *answer.cautions, source)
     paragraphs = "".join(f"<p>{escape(text)}</p>" for text in texts if text)

@@ -16,8 +16,10 @@ from pydantic import Field, TypeAdapter
 
 from ablations.core.errors import RequestError
 from ablations.core.files import read_sealed_json, write_sealed_json
+from ablations.results.lease import hold_lock
 
-LOOKS_FILE = "looks.json"
+LOOKS_FILE, LOOKS_LOCK = "looks.json", ".looks-lock"
+LOOKS_SECONDS = 90.0  # to wait for another command that records a look, or died while it did
 _Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -90,9 +92,11 @@ def add_look(folder: Path, look: Look) -> None:
     OSError
         If the folder cannot be written to.
     """
-    looks = load_looks(folder)
-    if any(other.is_at(look.seeds, look.labels) for other in looks):
+    if any(other.is_at(look.seeds, look.labels) for other in load_looks(folder)):
         return
     date = datetime.now(UTC).isoformat(timespec="seconds")
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    save_looks(folder, [*looks, replace(look, date=date, command=command)])
+    with hold_lock(folder / LOOKS_LOCK, seconds=LOOKS_SECONDS):
+        looks = load_looks(folder)  # another command may have recorded one since
+        if not any(other.is_at(look.seeds, look.labels) for other in looks):
+            save_looks(folder, [*looks, replace(look, date=date, command=command)])

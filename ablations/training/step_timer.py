@@ -26,7 +26,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 from torch import nn
@@ -35,6 +34,7 @@ from ablations.core.files import digest
 from ablations.core.random import Draws, Streams
 from ablations.core.registry import canonical
 from ablations.models.base import initialise_network
+from ablations.results.lease import hold_lock
 from ablations.study.configuration import Configuration, Run
 from ablations.techniques.base import RandomLayer
 from ablations.training.cohorts import count_steps
@@ -218,7 +218,7 @@ def steps_per_repetition(run: Run, seconds: float = DEFAULT_SETTINGS.seconds) ->
 def exclusive_timing(threads: int) -> Iterator[None]:
     """Hold the lock for timing, with a fixed number of threads and without garbage collection."""
     before, collecting = torch.get_num_threads(), gc.isenabled()
-    with filelock.FileLock(Path(tempfile.gettempdir()) / LOCK):
+    with hold_lock(Path(tempfile.gettempdir()) / LOCK):
         torch.set_num_threads(threads)
         gc.collect()
         gc.disable()

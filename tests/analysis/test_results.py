@@ -22,8 +22,9 @@ from ablations import RequestError, Study
 from ablations.analysis.results import Results
 from ablations.cli import Question, app
 from ablations.execution.run import compare_levels
-from ablations.report.formatting import MINUS, format_percent, name_outcome
+from ablations.report.formatting import format_percent, name_outcome
 from ablations.report.page import write_report
+from ablations.report.precision import MINUS
 from ablations.report.render import FORMATS
 from ablations.report.summary import summarise
 

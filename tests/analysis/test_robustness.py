@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ablations.analysis import HELPS, HURTS, UNDECIDED, main_effects, verdicts
 from ablations.analysis.design import Design
@@ -186,3 +187,23 @@ def test_skewed_seeds_err_less_than_their_mean_does() -> None:
     assert rates.loc[skewed.shift(fill_value=False) & alone, "rate"].mean() >= 0.12
     normal = rates["setting"].str.contains("normal|degrees") & (rates["promised"] == "at most 0.06")
     assert rates.loc[normal, "low"].max() <= 0.06
+
+
+def blas_threads() -> set[int]:
+    """Numbers of threads that the libraries of linear algebra may start."""
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_many_small_matrices_take_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[set[int]] = []
+    decompose = np.linalg.qr
+
+    def record_threads(matrices: np.ndarray) -> object:
+        threads.append(blas_threads())
+        return decompose(matrices)
+
+    monkeypatch.setattr(np.linalg, "qr", record_threads)
+    with threadpool_limits(2, user_api="blas"):
+        Robustness.from_differences(np.random.default_rng(0).normal(size=(27, 2)))
+        assert blas_threads() == {2}
+    assert threads == [{1}]

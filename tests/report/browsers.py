@@ -73,12 +73,13 @@ class Opened:
         assert len(self.requests) == 1
 
 
-def list_violations(page: Any, within: str = "html") -> list[tuple[str, Any, str]]:
-    """What axe-core finds on an open page."""
+def list_violations(page: Any, within: str = "html", tag: str = "") -> list[tuple[str, Any, str]]:
+    """List what axe-core finds on an open page, by all its rules or by those with a tag."""
     if not AXE.is_file() and not REQUIRED:
         pytest.skip("axe-core is not installed: npm install axe-core")
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    report = page.evaluate("within => axe.run(within, {resultTypes: ['violations']})", within)
+    options = {"resultTypes": ["violations"], **({"runOnly": [tag]} if tag else {})}
+    report = page.evaluate("([within, options]) => axe.run(within, options)", [within, options])
     return [
         (violation["id"], node["target"], node["failureSummary"])
         for violation in report["violations"]

@@ -20,7 +20,9 @@ from ablations.report.comparison_page import render_comparison
 from ablations.report.data import build_report_data
 from ablations.report.datasets import build_tasks_data
 from ablations.report.figures.gallery import draw_figures
+from ablations.report.formatting import OVER_LOOKS
 from ablations.report.page import write_report
+from ablations.report.strengths import name_level
 from ablations.report.tasks_page import list_tasks_figures, render_tasks_page
 from ablations.results.metadata import StudyMetadata
 from ablations.results.store import StoredResults
@@ -260,9 +262,10 @@ def test_axe_finds_nothing_and_every_mark_can_be_seen(shown: Any) -> None:
     open_folds(shown)
     if shown.locator("#explorer-rows button").count():
         shown.locator("#explorer-rows button").first.click()
-    for scheme in ("light", "dark"):
+    # In the dark nothing but colours differs, by a test of the page's styles.
+    for scheme, tag in (("light", ""), ("dark", "cat.color")):
         shown.emulate_media(color_scheme=scheme)
-        assert list_violations(shown) == [], scheme
+        assert list_violations(shown, tag=tag) == [], scheme
         contrasts = measure_contrasts(shown)
         assert {text: value for text, value in contrasts.items() if value < 3} == {}, scheme
 
@@ -308,18 +311,19 @@ def test_a_table_is_copied_as_other_programs_read_it(
             expect(button).to_have_text("copied")
             copied[name] = page.evaluate("navigator.clipboard.readText()")
         rows = list(csv.DictReader(copied["CSV"].splitlines()))
-        names = [(row["technique axis"], row["technique level"]) for row in rows]
-        arrow = " \N{RIGHTWARDS ARROW} "
-        assert [arrow.join(levels) for levels in names] == column(page, 1)
+        names = [
+            (row["technique or setting axis"], row["technique or setting level"]) for row in rows
+        ]
+        assert [name_level(*key) for key in names] == column(page, 1)
         assert [row["verdict"] for row in rows] == column(page, 2)
         effects = reading.effects.set_index(["axis", "level"])
         for levels, row in zip(names, rows, strict=True):
             effect = effects.loc[levels]
             assert float(row["change of validation loss"]) == effect["change"]
-            ends = (float(row[f"95 % interval {end}"]) for end in ("low", "high"))
+            ends = (float(row[f"{OVER_LOOKS} {end}"]) for end in ("low", "high"))
             assert (*ends,) == (effect["change_low"], effect["change_high"])
             assert (int(row["diverged"]), int(row["diverged of"])) == (0, effect["pairs"])
-            assert int(row["cells \N{MULTIPLICATION SIGN} seeds seeds"]) == effect["seeds"]
+            assert int(row["settings \N{MULTIPLICATION SIGN} seeds seeds"]) == effect["seeds"]
         assert copied["Markdown"].startswith("| technique | verdict | change of validation loss |")
         assert copied["Markdown"].count("\n") == len(rows) + 2
         assert r"\toprule" in copied["LaTeX"]

@@ -18,6 +18,7 @@ from ablations.analysis.scope import MeanEffects
 from ablations.core.splits import split_seed
 from ablations.report.data import build_report_data
 from ablations.report.page import render_page
+from ablations.report.strengths import name_level
 from ablations.results.metadata import Judging, StudyMetadata
 from ablations.results.store import StoredResults
 
@@ -321,7 +322,9 @@ def test_a_line_is_pinned_by_a_click(show: Show, shelf: Shelf) -> None:
         page.mouse.move(x, y)
         levels = tuple(shelf.data["usual"].configurations[list(SMALL)].iloc[0])
         tip = page.locator("#explorer-tip")
-        assert tip.inner_text().startswith(", ".join(levels))
+        metadata = shelf.data["usual"].metadata
+        words = [name_level(*each, metadata) for each in zip(SMALL, levels, strict=True)]
+        assert tip.inner_text().startswith(", ".join(words))
         page.mouse.click(x, y)
         pinned = page.locator(f"{ROWS}:has(.pins[aria-pressed=true])")
         assert pinned.locator("td.level").all_inner_texts() == list(levels)

@@ -20,7 +20,8 @@ from ablations.report.data import ReportData, build_report_data
 from ablations.report.forest import MOST_LINES, Forest, build_forest
 from ablations.report.forest_scale import Scale, Writer, choose_scale
 from ablations.report.forest_text import draw_chart, outline_effects
-from ablations.report.strengths import describe_level, row_id
+from ablations.report.formatting import OVER_LOOKS
+from ablations.report.strengths import name_level, row_id
 from ablations.report.summary import summarise
 from ablations.report.texts import load_templates
 from ablations.results.answer import Chart
@@ -108,12 +109,14 @@ def test_rows_are_sorted_best_first(metrics: tuple[ReportData, Forest], tmp_path
 def test_levels_are_shown_with_their_strength(metrics: tuple[ReportData, Forest]) -> None:
     _, forest = metrics
     names = {row.name for row in forest.rows}
-    assert names == {"l1 (weight 0.01)", "dropout (p 0.5)", "layer"}
+    assert names == {"l1 (weight 0.01)", "dropout (p 0.5)", "layer norm"}
     metadata = make_metadata(strengths=STRENGTHS)
-    assert describe_level(metadata, "regularizer", "l1") == "l1 (weight 0.01)"
-    assert describe_level(make_metadata(), "regularizer", "l1") == "l1"
-    assert describe_level(None, "lr", "0.01") == "lr 0.01"
-    assert describe_level(None, "batch_size", "full") == "batch_size full"
+    assert name_level("regularizer", "l1", metadata) == "l1 (weight 0.01)"
+    assert name_level("regularizer", "l1", make_metadata()) == "l1"
+    assert name_level("lr", "0.01") == "learning rate 0.01"
+    assert name_level("batch_size", "full") == "batch size full"
+    assert name_level("init", "xavier_uniform") == "xavier uniform init"
+    assert name_level("regularizer", "dropout(p=0.9)") == "dropout (p 0.9)"
 
 
 def test_outliers_do_not_flatten_the_rest() -> None:
@@ -179,7 +182,7 @@ def test_many_levels_show_the_decided_first(tmp_path: Path) -> None:
     assert len(first.rows) + len(first.folded) == 30
     assert {f"norm{i}" for i in range(4)} <= {row.level for row in first.rows}
     assert not {row.verdict for row in first.folded} & {HELPS, HURTS}
-    assert first.fold.startswith(f"{len(first.folded)} more levels: ")
+    assert first.fold.startswith(f"{len(first.folded)} more: ")
     assert len(Marks(render(forest)).ids) == 30
 
 
@@ -202,8 +205,8 @@ def test_an_open_row_says_what_its_verdict_rests_on(metrics: tuple[ReportData, F
     facts = notes(forest, "layer")
     assert facts["compared"] == "24 pairs of runs in 8 seeds"
     assert facts["what it is"] == "What layer is (Author, 2014)."
-    assert "95 % interval of validation loss" in facts
-    assert "95 % interval of f1_macro" in facts
+    assert f"validation loss: {OVER_LOOKS}" in facts
+    assert f"f1_macro: {OVER_LOOKS}" in facts
     assert "robust estimate" in facts
     assert float(facts["adjusted p"].strip("< ")) < 0.05
 
@@ -216,8 +219,8 @@ def test_an_average_over_different_effects_shows_them(tmp_path: Path) -> None:
     data, forest = build(results, make_metadata())
     row = next(row for row in forest.rows if row.level == "l1")
     assert row.moderators == "norm"
-    note = next(note for note in row.notes if note.term == "depends on norm")
-    assert [level for level, _ in note.lines] == ["none", "layer"]
+    note = next(note for note in row.notes if note.term == "depends on the norm")
+    assert [level for level, _ in note.lines] == ["no norm", "layer norm"]
     strip = row.strips["outcome"]
     simple = data.simple[(data.simple["level"] == "l1") & (data.simple["given"] == "norm")]
     scale = forest.measures[0].scale
@@ -234,14 +237,14 @@ def test_a_level_that_helps_here_and_hurts_there_is_neither(tmp_path: Path) -> N
     data, forest = build(results, make_metadata())
     row = next(row for row in forest.rows if row.level == "l1")
     assert (row.sign, row.reversed_by) == ("mixed", "norm")
-    assert row.judgement.startswith("helps or hurts, depending on norm")
+    assert row.judgement.startswith("helps or hurts, depending on the norm")
     assert forest.has_reversals
     assert "helps or hurts, depending on another axis" in render(forest)
     chart = summarise(data.ablation, data.metadata).chart
     assert chart is not None
     lines = [line.plain for line in draw_chart(chart, 80)]
     assert any(line.startswith("± l1 ") for line in lines)
-    assert lines[-1].endswith("± helps or hurts, depending on another axis")
+    assert any(line.endswith("± helps or hurts, depending on another axis") for line in lines)
 
 
 def chart_of(data: ReportData) -> Chart:

@@ -143,7 +143,7 @@ def test_a_verdict_by_divergence_names_the_divergence_and_not_the_survivors() ->
     text = describe_effects(
         pd.DataFrame([row]), Design(pd.DataFrame({"seed": [], "val_loss": []})), "technique"
     )
-    assert "norm layer, which diverged in 9 of 16 runs, its control in 0" in text
+    assert "layer norm, which diverged in 9 of 16 runs, its control in 0" in text
     assert "5.0" not in text
 
 

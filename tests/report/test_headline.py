@@ -30,7 +30,8 @@ from ablations.report.drafts import (
 )
 from ablations.report.forest import build_forest
 from ablations.report.headline import write_first_screen, write_headline
-from ablations.report.phrases import describe_conditions, describe_rest, name_level
+from ablations.report.phrases import describe_conditions, describe_rest
+from ablations.report.strengths import name_level
 from ablations.report.summary import list_cautions, summarise
 from ablations.report.support_drafts import draft_sentences
 from ablations.report.texts import load_templates
@@ -453,7 +454,7 @@ def test_two_folders_have_a_headline() -> None:
     assert first.startswith("after is worse: +15.")
     assert first.endswith("validation loss against before, over 72 pairs of runs and 8 seeds.")
     assert others[0] == f"All that changed is in runs with {name_level('regularizer', DROPOUT)}."
-    assert others[1] == "1 verdict flipped: dropout from helps to hurts."
+    assert others[1] == "1 verdict flipped: dropout (p 0.5, 0.2) from helps to hurts."
     first, second, *others = compare_with(diverge("norm", "layer"))
     assert first == "after is worse: 24 runs diverged, 0 before."
     assert second.startswith("Where both survived it is practically equal: 0")

@@ -21,8 +21,9 @@ from ablations.analysis import (
 )
 from ablations.analysis.results import Results
 from ablations.analysis.spending import FIRST
-from ablations.report.formatting import TIMES, format_margin, format_percent
+from ablations.report.formatting import OVER_LOOKS, TIMES, format_margin, format_percent
 from ablations.report.page import write_report
+from ablations.report.strengths import name_level
 from ablations.report.summary import summarise
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
@@ -51,16 +52,17 @@ def test_the_numbers_on_the_page_are_those_of_the_table(usual: tuple[StoredResul
     expected = expected.set_index(["axis", "level"])
     rows = page.rows("ablation")
     assert len(rows) == len(expected) == 3
+    names = {name_level(*key): key for key in expected.index}
     for row in rows:
-        axis, level = row["technique"].text.split(f" {ARROW} ")
+        axis, level = names[row["technique or setting"].text]
         effect = expected.loc[(axis, level)]
         assert row["verdict"].text == effect["verdict"]
         assert row["change of validation loss"].value == pytest.approx(effect["change"])
-        assert row["95 % interval"].value == pytest.approx(effect["change_low"])
+        assert row[OVER_LOOKS].value == pytest.approx(effect["change_low"])
         assert row["adjusted p"].value == pytest.approx(effect["p_adjusted"])
         assert row["P(better)"].value == pytest.approx(effect["better"])
         note = "Not finished: its validation loss still falls at epoch 5."
-        assert row["technique"].note == f"What {level} is (Author, 2014).{note}"
+        assert row["technique or setting"].note == f"What {level} is (Author, 2014).{note}"
         shown = float(
             re.sub(r"[^\d.+-]", "", row["change of validation loss"].text.replace("\u2212", "-"))
         )
@@ -83,9 +85,9 @@ def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: 
     page = render_undrawn(replace(results, runs=runs), make_metadata())
     row = Results.from_stored(replace(results, runs=runs), make_metadata()).winner().iloc[0]
     size, low, high = (format_percent(row[f"change{end}"]) for end in ("", "_low", "_high"))
-    message = f"it has {size} [{low}, {high}] against the control."
-    assert "The best configuration is regularizer l1. " in page.words
-    assert f"Without the luck of being chosen by these seeds {message}" in page.words
+    message = f"validation loss {size} [{low}, {high}] against the control."
+    assert "The best configuration is l1. " in page.words
+    assert f"Corrected for having been chosen by these same seeds: {message}" in page.words
     (member,) = page.rows("best-set")
     assert member["regularizer"].text == "l1"
     assert member["seconds"].note == "the cheapest"
@@ -97,8 +99,10 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     equal = replace(results, runs=results.runs.assign(val_loss=noise))
     page = render_undrawn(equal, make_metadata())
     assert "None of 6 configurations can be told from the best by validation loss" in page.words
-    assert " has the best mean. Without the luck of being chosen by these seeds it" in page.words
-    assert " against the control. The cheapest to run (0.0" in page.words
+    assert (
+        " has the best mean. Corrected for having been chosen by these same seeds: " in page.words
+    )
+    assert " against the control. The cheapest to run is " in page.words
     assert "The best configuration is" not in page.words
     members = best_set(equal.runs, list(SMALL), control={"regularizer": "none", "norm": "none"})
     rows = page.rows("best-set")
@@ -120,7 +124,7 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     (sentence,) = [text for text in answer.cautions if "told from the best" in text]
     assert sentence.startswith(
         "3 of 6 configurations cannot be told from the best by validation loss. "
-        "All of them have norm layer. The one with "
+        "All of them have layer norm. "
     )
     assert answer.best_set is not None
     assert (answer.best_set["members"], answer.best_set["candidates"]) == (3, 6)
@@ -152,7 +156,9 @@ def test_the_tables_of_the_whole_are_those_of_the_analysis(
     )
     ends = results.curves[results.curves["epoch"] == 5].merge(results.runs[["run_id", "norm"]])
     layer = np.exp(np.log(ends.loc[ends["norm"] == "layer", "val_loss"]).mean())
-    (row,) = [row for row in page.rows("curves") if row["level"].text == "norm layer"]
+    (row,) = [
+        row for row in page.rows("curves") if row["technique or setting"].text == "layer norm"
+    ]
     assert row["validation loss"].value == pytest.approx(layer)
 
 
@@ -162,14 +168,14 @@ def test_an_interaction_is_opened_up_and_its_main_effects_are_demoted(tmp_path: 
     crossed = results.runs.assign(val_loss=results.runs["val_loss"] * np.where(both, 2.0, 1.0))
     page = render_undrawn(replace(results, runs=crossed), make_metadata())
     assert "interactions" in [*map(str.strip, page.words.splitlines())]
-    note = page.rows("ablation")[0]["technique"].note
-    assert "An average: its effect depends on norm." in note
+    note = page.rows("ablation")[0]["technique or setting"].note
+    assert "An average: its effect depends on the norm." in note
     controls = {"regularizer": "none", "norm": "none"}
     at = simple_effects(crossed, controls, list(SMALL), confidence=1 - FIRST)
-    rows = {row["at"].text: row for row in page.rows("simple-1")}
+    rows = {row["with"].text: row for row in page.rows("simple-1")}
     for name in ("none", "l1"):
         expected = at[(at["axis"] == "norm") & (at["given_level"] == name)].iloc[0]
-        cell = rows[f"regularizer {name}"]["layer"]
+        cell = rows[name_level("regularizer", name)]["layer norm"]
         assert cell.value == pytest.approx(expected["change"])
         assert cell.note.startswith(format_percent(expected["change_low"]))
     calm = render_undrawn(make_results(tmp_path), make_metadata())
@@ -201,6 +207,19 @@ def test_the_page_makes_no_request(usual: tuple[StoredResults, Page]) -> None:
     assert len(page.source) < 2_000_000
 
 
+def test_nothing_but_colours_differs_in_the_dark(usual: tuple[StoredResults, Page]) -> None:
+    """On which the browser's accessibility check of dark pages relies."""
+    _, page = usual
+    query = r"@media[^{]*prefers-color-scheme[^{]*\{((?:[^{}]*\{[^{}]*\})*)"
+    rules = [body for block in re.findall(query, page.source) for body in block.split("}")[:-1]]
+    assert len(rules) == 3 == page.source.count("prefers-color-scheme: dark) {")
+    for rule in rules:
+        declarations = re.findall(r"[^;{}\s][^;{}]*", rule.split("{")[1].strip())
+        assert declarations
+        for declaration in declarations:
+            assert re.fullmatch(r"--[a-z-]+: #[0-9a-f]{6}", declaration), declaration
+
+
 def test_links_and_labels_lead_somewhere(usual: tuple[StoredResults, Page]) -> None:
     _, page = usual
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
@@ -215,9 +234,13 @@ def test_the_same_results_give_the_same_bytes(
     results, page = usual
     shuffled = results.runs.sample(frac=1, random_state=0)
     again, _ = write_report(replace(results, folder=tmp_path, runs=shuffled), make_metadata())
-    assert _without_noise(again.read_text()) == _without_noise(page.source)
+    assert _without_noise(
+        again.read_text().replace(tmp_path.name, results.folder.name)
+    ) == _without_noise(page.source)
     once_more, _ = write_report(replace(results, folder=tmp_path), make_metadata())
-    assert once_more.read_text() == page.source
+    title = f"<title>notebook \N{MIDDLE DOT} {results.folder.name} "
+    assert once_more.read_text().replace(tmp_path.name, results.folder.name) == page.source
+    assert title in page.source
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {"report.html", "figures", "written.json"}
 
@@ -247,7 +270,7 @@ def test_names_are_text_and_never_markup(tmp_path: Path) -> None:
 def test_one_axis_makes_a_short_page(tmp_path: Path) -> None:
     axes = {"norm": ("none", "layer"), "device": ("cpu",)}
     page = render_undrawn(make_results(tmp_path, axes), make_metadata(axes))
-    assert [row["technique"].text for row in page.rows("ablation")] == [f"norm {ARROW} layer"]
+    assert [row["technique or setting"].text for row in page.rows("ablation")] == ["layer norm"]
     assert "Interactions" not in page.words
     assert "Published curves" not in page.words
     assert "device" not in page.words
@@ -290,11 +313,11 @@ def test_divergence_is_counted_beside_the_verdict(tmp_path: Path) -> None:
     page = render_undrawn(
         end_runs(results, selection, "diverged", "not finite at epoch 3"), make_metadata()
     )
-    row = next(r for r in page.rows("ablation") if r["technique"].text.endswith("l1"))
+    row = next(r for r in page.rows("ablation") if r["technique or setting"].text.endswith("l1"))
     assert row["verdict"].text == HURTS
     assert row["diverged"].text == "8/16 (control 0)"
     assert row["change of validation loss"].text.endswith("*")
-    assert row[f"cells {TIMES} seeds"].note == "8 of 16 pairs survived"
+    assert row[f"settings {TIMES} seeds"].note == "8 of 16 pairs survived"
     assert "never said to help" in page.words
     assert page.rows("endings")[0]["in common"].text == "regularizer = l1, norm = none"
     assert page.rows("rates")[1]["diverged"].text == "8/16"
@@ -307,7 +330,7 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
     results = end_runs(results, lost & ~skipped, "failed", "no memory")
     page = render_undrawn(end_runs(results, skipped, "skipped", "not here"), make_metadata())
     assert "up to 1 seed of a comparison is left out" in page.words
-    message = "want of a pair with the control: no run of norm layer ended with a val_loss"
+    message = "Layer norm is not compared: no pair of a run with it and one of its control"
     assert message in page.words
     assert "24 skipped" in page.words
 
@@ -316,8 +339,8 @@ def test_a_technique_that_changed_nothing_is_said_to_have(tmp_path: Path) -> Non
     results = make_results(tmp_path)
     same = results.runs.assign(val_loss=results.runs["seed"] + 1.0)
     page = render_undrawn(replace(results, runs=same), make_metadata())
-    assert "Changed nothing, to the last bit, in any pair: regularizer l1," in page.words
-    assert "All 16 pairs are identical" in page.rows("ablation")[0]["technique"].note
+    assert "and layer norm changed nothing at all: every pair of runs is the same" in page.words
+    assert "All 16 pairs are identical" in page.rows("ablation")[0]["technique or setting"].note
 
 
 def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Path) -> None:
@@ -349,8 +372,8 @@ def test_levels_of_mixed_types(tmp_path: Path) -> None:
         make_results(tmp_path, axes, seeds=3), make_metadata(axes, controls=controls)
     )
     page = read_page(path)
-    names = [row["technique"].text for row in page.rows("ablation")]
-    assert names == [f"lr {ARROW} 0.001", f"lr {ARROW} 64", f"width {ARROW} not set"]
+    names = [row["technique or setting"].text for row in page.rows("ablation")]
+    assert names == ["learning rate 0.001", "learning rate 64", "width not set"]
     assert "3 seeds cannot show what helps" in page.words
 
 

@@ -1,39 +1,66 @@
 from __future__ import annotations
 
+import copy
+import math
+
 import pytest
 
-from ablations.report.precision import align_decimals
+from ablations.report.columns import Column, build_table
+from ablations.report.formatting import (
+    NARROW,
+    NOTHING,
+    TIMES,
+    format_fraction,
+    format_number,
+    format_percent,
+    format_signed,
+)
+from ablations.report.precision import MINUS, Number, choose_decimals, count_decimals, write_pieces
 
-MINUS, NARROW, TIMES = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}", "\N{MULTIPLICATION SIGN}"
+P = f"{NARROW}%"
 
 
 @pytest.mark.parametrize(
-    ("texts", "values", "expected"),
+    ("texts", "expected"),
     [
-        (["0.0957", "0.1018", "2.31"], [0.0957, 0.10177, 2.3081], ["0.0957", "0.1018", "2.3081"]),
         (
-            [f"{MINUS}0.86{NARROW}%", f"+1.7{NARROW}%", f"+114{NARROW}%"],
-            [-0.0086, 0.0171, 1.143],
-            [f"{MINUS}0.9{NARROW}%", f"+1.7{NARROW}%", f"+114.3{NARROW}%"],
+            [format_number(x, 4) for x in (0.0957, 0.10177, 2.3081)],
+            ["0.0957", "0.1018", "2.3081"],
         ),
-        ([f"{TIMES}1.20", f"{TIMES}12.3"], [0.2, 11.34], [f"{TIMES}1.2", f"{TIMES}12.3"]),
-        (["0.756", "< 0.001", "one seed"], [0.756, 0.0002, 1.0], ["0.756", "< 0.001", "one seed"]),
-        ([f"{MINUS}0.04 *", "+1.2", "+3.4"], [-0.04, 1.2, 3.4], ["0.0 *", "+1.2", "+3.4"]),
-        (["0.00012", "1234"], [0.00012, 1234.0], ["0.00012", "1234"]),
-        (["1.2e-05", "0.3"], [1.2e-5, 0.3], ["1.2e-05", "0.3"]),
-        (["8/16", "12/16"], [8.0, 12.0], ["8/16", "12/16"]),
-        ([], [], []),
+        (
+            [format_percent(x) for x in (-0.0086, 0.0171, 1.143)],
+            [f"{MINUS}0.9{P}", f"+1.7{P}", f"+114.3{P}"],
+        ),
+        ([format_fraction(x, "ratio") for x in (0.2, 11.34)], [f"{TIMES}1.2", f"{TIMES}12.3"]),
+        ([format_number(0.756), "< 0.001", "one seed"], ["0.756", "< 0.001", "one seed"]),
+        ([format_signed(x) for x in (-0.0004, 12.0, 34.0)], [f"{MINUS}0.0004", "+12.0", "+34.0"]),
+        ([format_number(x) for x in (0.00012, 1234.0)], ["0.000120", "1234"]),
+        ([format_number(x, 2) for x in (1.2e-5, 0.3)], [f"1.2e{MINUS}05", "0.30"]),
+        ([format_number(x) for x in (12.34, 1234.5)], ["12", "1,234"]),
+        (["8/16", NOTHING], ["8/16", NOTHING]),
+        ([format_percent(x) for x in (0.0, 0.0, 0.123)], [f"0.0{P}", f"0.0{P}", f"+12.3{P}"]),
+        ([], []),
     ],
-)  # fmt: skip
-def test_a_column_has_one_precision(
-    texts: list[str], values: list[float], expected: list[str]
-) -> None:
-    assert align_decimals(texts, [[value] for value in values]) == expected
+)
+def test_a_column_has_one_precision(texts: list[str], expected: list[str]) -> None:
+    decimals = choose_decimals(texts)
+    assert [write_pieces([text], decimals) for text in texts] == expected
+
+
+def test_a_number_reads_as_it_is_written() -> None:
+    number = Number(-1234.56, 1, "~", " s", is_signed=True)
+    assert number == f"~{MINUS}1,234.6 s"
+    assert number.with_decimals(0) == f"~{MINUS}1,235 s"
+    assert copy.deepcopy(number) == number
+    assert Number(-0.04, 1) == "0.0"
+    assert count_decimals(9.996, 3) == 1
+    assert count_decimals(0.00999, 2) == 3
 
 
 def test_both_ends_of_an_interval_are_aligned() -> None:
-    texts = ["0.0824 to 0.1081", "0.110 to 1.25", "\N{EN DASH}"]
-    values = [[0.08244, 0.10811], [0.1101, 1.2512], []]
-    assert align_decimals(texts, values) == [
-        "0.082 to 0.108", "0.110 to 1.251", "\N{EN DASH}",
-    ]  # fmt: skip
+    column = Column.interval("95 % interval", "low", "high", lambda x: format_number(x, 3))
+    rows = [{"low": 0.08244, "high": 0.10811}, {"low": 0.1101, "high": 1.2512}]
+    table = build_table("ends", [column], [*rows, {"low": math.nan, "high": math.nan}])
+    assert table is not None
+    texts = [cell.text for (cell,) in table.rows]
+    assert texts == ["0.082 to 0.108", "0.110 to 1.251", NOTHING]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from ablations.analysis.results import Results
 from ablations.report.datasets import build_tasks_data, summarise_datasets
+from ablations.report.headline import FirstScreen, Sentence
+from ablations.report.sections import Outline, Place, fill_page, name_page
 from ablations.report.tasks_page import list_tasks_figures, render_tasks_page
 from ablations.report.tasks_screen import build_tasks_forest
 
@@ -54,6 +57,23 @@ def test_no_loss_is_averaged_over_data_sets_and_each_has_a_page(page: Page) -> N
         assert section not in page.words
 
 
+def test_each_page_of_a_study_has_a_title_of_its_own_and_links_back(results: Results) -> None:
+    titles = set()
+    screen = FirstScreen(Sentence("Nothing.", ""), ())
+    for name, each in results.by_task.items():
+        place = Place(name, "report.html")
+        tab_title = name_page(each, each.require_metadata(), place)
+        html = fill_page(
+            Outline((), {}), screen, [], title="s", tab_title=tab_title, place=place, facts=()
+        )
+        assert '<a href="report.html">All data sets of s</a>' in html
+        titles.add(html.split("<title>")[1].split("</title>")[0])
+    assert len(titles) == len(results.by_task)
+    folder = replace(results, folder=results.folder / "elsewhere")
+    names = [name_page(each, results.require_metadata()) for each in (results, folder)]
+    assert names[0] != names[1]
+
+
 def test_the_forest_has_a_dot_for_each_data_set(results: Results) -> None:
     data = build_tasks_data(results, {})
     forest = build_tasks_forest(data)
@@ -75,7 +95,7 @@ def test_figures_are_drawn(results: Results) -> None:
     data = build_tasks_data(results, {})
     figures = {spec.name: spec for spec in list_tasks_figures(data)}
     assert list(figures) == ["datasets", "dataset-ranks", "profiles"]
-    assert "norm layer hurts on 6 of 6 data sets" in figures["datasets"].alt
+    assert "layer norm hurts on 6 of 6 data sets" in figures["datasets"].alt
     panels = [ax for ax in figures["datasets"].draw().axes if ax.get_visible()]
     assert len(panels) == 3
 

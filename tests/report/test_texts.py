@@ -44,20 +44,28 @@ def test_nothing_limits_a_certain_effect() -> None:
 @pytest.mark.parametrize(
     ("values", "badge", "words"),
     [
-        ({"p_adjusted": 0.2}, "p and interval", "adjusted for the one comparison, and decides."),
+        (
+            {"p_adjusted": 0.2},
+            "p and interval",
+            "The interval of layer norm excludes 0, but the verdict is by p of sign flips",
+        ),
         ({"depends_on": UNKNOWN}, "interactions", "cannot be known with so few seeds."),
-        ({"verdict": UNDECIDED}, "undecided", "No number of seeds is known that would decide"),
+        ({"verdict": UNDECIDED}, "undecided", "No number of seeds is known that would settle"),
         (
             {"verdict": UNDECIDED, "diverged": 1},
             "survivors differ",
-            "where both runs survived: norm layer. Divergence speaks against it",
+            "Layer norm is undecided although runs that survived differ clearly. Divergence",
         ),
         (
             {"verdict": UNDECIDED, "caution": "Its seeds are skewed.", "more": np.nan},
             "skewed seeds",
-            "Undecided in spite of a certain mean: norm layer: its seeds are skewed.",
+            "Layer norm is undecided although its mean looks certain. Its seeds are skewed.",
         ),
-        ({"p_skewed": 0.01}, "skewed seeds", "Differences of norm layer are more skewed over"),
+        (
+            {"p_skewed": 0.01},
+            "skewed seeds",
+            "With layer norm a few seeds differ far more than chance explains",
+        ),
         (
             {"verdict": EQUAL},
             "rare failures",
@@ -88,9 +96,12 @@ def test_a_later_look_says_its_level_and_what_is_left() -> None:
     looks = (Look(6, 0.032, 0.032), Look(8, 0.0128, 0.0373))
     design = replace(DESIGN, alpha=0.0128, confidence=0.9872, ledger=looks, look=looks[1])
     texts = dict(caveats(design))
-    assert "look 2 at a growing study (at 6 and 8 seeds)" in texts["several looks"]
-    assert "at a level of 1.3\N{NARROW NO-BREAK SPACE}%" in texts["several looks"]
-    assert "0.97\N{NARROW NO-BREAK SPACE}% of these 5 % is left" in texts["several looks"]
+    assert "verdicts were shown at 6 and 8 seeds, so this is look 2." in texts["several looks"]
+    assert "need p of at most 1.3\N{NARROW NO-BREAK SPACE}%" in texts["several looks"]
+    assert (
+        "share the 0.97\N{NARROW NO-BREAK SPACE}% of these 5 % that are left"
+        in texts["several looks"]
+    )
     advice: dict[str, Any] = {
         "verdict": UNDECIDED,
         "more": 12.0,
@@ -100,14 +111,14 @@ def test_a_later_look_says_its_level_and_what_is_left() -> None:
     }
     first = replace(DESIGN, alpha=0.032, ledger=looks[:1], look=looks[0])
     undecided = dict(caveats(first, **advice))["undecided"]
-    assert "about 12 more seeds would decide norm layer" in undecided
+    assert "about 12 more seeds would settle layer norm" in undecided
     assert (
-        "That look would be judged at a level of 1.6\N{NARROW NO-BREAK SPACE}% instead of 3.2"
+        "Verdicts are stricter after 12 more seeds: p must be at most 0.016, not 0.032."
         in undecided
     )
-    assert "judged at" not in dict(caveats(**advice))["undecided"]
+    assert "stricter" not in dict(caveats(**advice))["undecided"]
     spent = replace(DESIGN, alpha=0.025, looks=(4, 8))
-    assert "All stated looks are spent" in dict(caveats(spent, **advice))["undecided"]
+    assert "All planned looks are over" in dict(caveats(spent, **advice))["undecided"]
 
 
 def test_a_look_that_could_not_be_recorded_is_named() -> None:

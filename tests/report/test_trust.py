@@ -28,8 +28,9 @@ from ablations.report.figures.curves import level_curves
 from ablations.report.figures.effects import main_effects as draw_effects
 from ablations.report.figures.heatmaps import interaction_maps
 from ablations.report.figures.trajectory import effects_over_time, trajectory_figures
-from ablations.report.formatting import ARROW, format_percent, format_signed
+from ablations.report.formatting import OVER_LOOKS, format_percent, format_signed
 from ablations.report.page import write_report
+from ablations.report.strengths import name_level
 from ablations.report.summary import summarise
 from ablations.results.store import StoredResults
 
@@ -60,13 +61,14 @@ def test_a_metric_as_outcome_is_reported_in_its_direction_beside_the_loss(tmp_pa
     expected = main_effects(design).set_index(["axis", "level"])
     by_loss = main_effects(results.runs, CONTROLS, list(SMALL), outcome="test_loss")
     loss = by_loss.set_index(["axis", "level"])
+    names = {name_level(*key): key for key in expected.index}
     for row in page.rows("ablation"):
-        axis, level = row["technique"].text.split(f" {ARROW} ")
+        axis, level = names[row["technique or setting"].text]
         effect = expected.loc[(axis, level)]
         assert row["verdict"].text == effect["verdict"]
         assert row["change of f1_macro"].value == pytest.approx(effect["effect"])
         assert row["change of test loss"].value == pytest.approx(loss.loc[(axis, level), "change"])
-    assert row_of(page, "ablation", f"norm {ARROW} layer")["verdict"].text == HELPS
+    assert row_of(page, "ablation", "layer norm")["verdict"].text == HELPS
     assert loss.loc[("norm", "layer"), "verdict"] == HURTS
     assert "the change of f1_macro; higher is better" in page.words
 
@@ -171,7 +173,7 @@ def test_the_figure_draws_each_level_its_band_and_the_epoch_of_the_control(tmp_p
     assert "helps early and hurts late" in spec.caption
     assert "for that epoch alone" in spec.caption
     first, last = (format_percent(rows["change"].iloc[i]) for i in (0, -1))
-    assert f"norm layer {first} at first and {last} at last" in spec.alt
+    assert f"layer norm {first} at first and {last} at last" in spec.alt
 
 
 def test_effects_over_time_of_losses_without_a_ratio_are_differences(tmp_path: Path) -> None:
@@ -192,15 +194,15 @@ def test_the_table_of_endings_has_the_numbers_of_the_analysis(tmp_path: Path) ->
     expected = curve_endings(data.design, results.curves).set_index(["axis", "level"])
     rows = page.rows("training")
     assert len(rows) == len(expected) == 6
-    assert rows[0]["level"].text.strip() == "all at their controls"
+    assert rows[0]["technique or setting"].text.strip() == "all at their controls"
     for (axis, level), ending in expected.iterrows():
-        row = row_of(page, "training", f"{axis} {level}")
+        row = row_of(page, "training", name_level(axis, level))
         assert row["best epoch"].value == ending["best_epoch"]
         assert row["change over the last fifth"].value == pytest.approx(ending["late_change"])
         assert row["last epoch against the best"].value == pytest.approx(ending["excess_change"])
         assert row["ending"].text == ending["ending"]
-    assert row_of(page, "training", "norm none")["ending"].text == "overfitted"
-    note = row_of(page, "ablation", f"norm {ARROW} layer")["technique"].note
+    assert row_of(page, "training", "no norm")["ending"].text == "overfitted"
+    note = row_of(page, "ablation", "layer norm")["technique or setting"].note
     best = expected.loc[("norm", "layer"), "best_epoch"]
     assert f"Overfitted after epoch {best} of 10." in note
     assert "surely above that of the best epoch by more than 2\u202f%" in page.words
@@ -209,9 +211,9 @@ def test_the_table_of_endings_has_the_numbers_of_the_analysis(tmp_path: Path) ->
 def test_unfinished_levels_have_a_note_in_the_ablation_table(tmp_path: Path) -> None:
     page = render_undrawn(make_results(tmp_path), make_metadata())
     assert page.source.count('<small class="warning">Not finished') == 3
-    note = row_of(page, "ablation", f"norm {ARROW} layer")["technique"].note
+    note = row_of(page, "ablation", "layer norm")["technique or setting"].note
     assert note.endswith("Not finished: its validation loss still falls at epoch 5.")
-    assert row_of(page, "training", "norm layer")["ending"].text == "not finished"
+    assert row_of(page, "training", "layer norm")["ending"].text == "not finished"
     assert (
         "table-training"
         not in render_undrawn(make_results(tmp_path, epochs=1), make_metadata()).tables
@@ -230,10 +232,10 @@ def test_the_constant_stands_beside_control_and_best(tmp_path: Path) -> None:
         assert row["value"].value == pytest.approx(baseline["value"])
         assert row["constant"].value == pytest.approx(baseline["baseline"])
         assert row["against constant"].value == pytest.approx(baseline["change"])
-        assert row["95 % interval"].value == pytest.approx(baseline["change_low"])
+        assert row[OVER_LOOKS].value == pytest.approx(baseline["change_low"])
         assert row["adjusted p"].value == pytest.approx(baseline["p_adjusted"])
         assert row["beats it"].text == ("surely" if baseline["learned"] else "not surely")
-    assert rows[0]["configuration"].note == "regularizer none, norm none"
+    assert rows[0]["configuration"].note == "no regularizer, no norm"
     assert "of these surely beat the constant: 6 by test loss." in page.words
     constant = float(np.exp(np.log(0.2 + 0.001 * np.arange(8)).mean()))
     assert data.constant == pytest.approx(constant)
@@ -294,16 +296,16 @@ def test_all_metrics_stand_side_by_side_with_their_verdicts(tmp_path: Path) -> N
     metadata = metadata_by("test_loss", metrics={**METRICS, "roc_auc": True})
     page = render_undrawn(results, metadata)
     rows = page.rows("metrics")
-    assert list(rows[0]) == ["technique", "test loss", "f1_macro", "mae", "agree"]
+    assert list(rows[0]) == ["technique or setting", "test loss", "f1_macro", "mae", "agree"]
     answers = Results.from_stored(results, metadata)
     for name, heading in (("test_loss", "test loss"), ("f1_macro", "f1_macro"), ("mae", "mae")):
         for effect in main_effects(answers.design(name)).to_dict("records"):
-            cell = row_of(page, "metrics", f"{effect['axis']} {ARROW} {effect['level']}")[heading]
+            cell = row_of(page, "metrics", name_level(effect["axis"], effect["level"]))[heading]
             assert cell.text == effect["verdict"]
             size = format_signed(effect["effect"])
             size = size if name == "f1_macro" else format_percent(effect["change"])
             assert cell.note.startswith(f"{size} [")
-    assert row_of(page, "metrics", f"norm {ARROW} layer")["agree"].text == "no, the opposite"
+    assert row_of(page, "metrics", "layer norm")["agree"].text == "no, the opposite"
     for row in rows:
         words = {row[name].text for name in ("test loss", "f1_macro", "mae")}
         if not {HELPS, HURTS} <= words:
@@ -318,7 +320,12 @@ def test_a_metric_that_repeats_another_or_was_never_computed_is_left_out(tmp_pat
     runs = results.runs.assign(log_loss=results.runs["test_loss"] + 1e-9, mae=np.nan)
     metadata = metadata_by("test_loss", metrics={**METRICS, "log_loss": False})
     page = render_undrawn(replace(results, runs=runs), metadata)
-    assert list(page.rows("metrics")[0]) == ["technique", "test loss", "f1_macro", "agree"]
+    assert list(page.rows("metrics")[0]) == [
+        "technique or setting",
+        "test loss",
+        "f1_macro",
+        "agree",
+    ]
     bare = render_undrawn(
         replace(results, runs=runs.assign(f1_macro=np.nan, metric=np.nan)), metadata
     )

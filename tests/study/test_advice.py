@@ -82,7 +82,7 @@ def test_regularizers_help_where_rows_are_few_and_the_control_overfits(tmp_path:
     text = " ".join(sentences)
     assert "The control learned nothing that surely beats a constant" in text
     assert "The control overfitted: its validation loss rose from epoch 2" in text
-    assert "By each run's best epoch: regularizer l1(weight=0.02) −27.2" in text
+    assert "Judged by the best epoch of each run instead: l1 (weight 0.02) −27.2" in text
 
 
 # ---- Noise ----

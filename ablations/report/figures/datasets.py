@@ -32,6 +32,7 @@ from ablations.report.figures.panels import (
     verdict_mark,
 )
 from ablations.report.formatting import bracket, format_relatives
+from ablations.report.strengths import name_level
 
 HERE, OTHERS = "mean of these", "data sets like these"
 MOST_COLUMNS = 3
@@ -55,7 +56,7 @@ def forest_figures(
         return
     size = over["effect"].abs().sort_values(ascending=False, kind="stable")
     shown = over.loc[sorted(size.index[:MOST_LEVELS])]
-    levels = [f"{row.axis} {row.level} {row.sentence}" for row in shown.itertuples()]
+    levels = [f"{name_level(row.axis, row.level)} {row.sentence}" for row in shown.itertuples()]
     draw = partial(forest, shown, effects, scale, bound, outcome, higher_is_better)
     yield FigureSpec.describe(
         "datasets",
@@ -198,7 +199,7 @@ def mean_ranks(ranks: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
 def _draw_rank(panel: Axes, y: int, row: dict[str, Any]) -> None:
     colour = style.COLOURS[0] if row["apart"] else style.INK
     (point,) = panel.plot(row["mean_rank"], y, "o", color=colour, markersize=6.5, zorder=3)
-    text = f"{row['axis']} {row['level']}: mean rank {row['mean_rank']:.2f}"
+    text = f"{name_level(row['axis'], row['level'])}: mean rank {row['mean_rank']:.2f}"
     attach(point, Mark(text, row["axis"], str(row["level"]), float(row["mean_rank"])))
     panel.annotate(
         f"{row['mean_rank']:.2f}", (row["mean_rank"], y), (8, 0), textcoords="offset points",
@@ -268,7 +269,7 @@ def _draw_profile(
     nearest = rows.iloc[int(np.abs(x).argmin())]
     numbers = [float(nearest[key]) for key in ("share", "low", "high")]
     shares = bracket(*(f"{share:.0%}" for share in numbers))
-    text = f"{axis} {level}: {shares} of the runs at least as good as the control's mean"
+    text = f"{name_level(axis, level)}: {shares} of the runs at least as good as the control's mean"
     step = max(1, len(rows) // 25)
     series = tuple(
         (row["threshold"], row["share"], f"{row['share']:.0%} within {threshold}")

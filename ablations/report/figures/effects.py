@@ -42,6 +42,7 @@ from ablations.report.formatting import (
     format_ratio,
     round_percent,
 )
+from ablations.report.strengths import name_level
 from ablations.report.texts import describe_effects
 
 
@@ -51,7 +52,7 @@ def effect_figures(data: ReportData) -> Iterator[FigureSpec]:
         return
     names = Names(data.metadata)
     draw = partial(main_effects, data.effects, data.by_seed, data.design, data.outcome, names=names)
-    answer = describe_effects(data.effects, data.design, "level")
+    answer = describe_effects(data.effects, data.design, "change")
     spec = FigureSpec.describe("effects", "main-effects", draw, answer=answer, outcome=data.outcome)
     yield replace(spec, is_on_page=False)  # the forest of the first screen says it better
 
@@ -154,7 +155,10 @@ def timing_figures(data: ReportData) -> Iterator[FigureSpec]:
     """Time of a step at every level, one figure per machine and number of threads."""
     groups = data.costs.groupby(["environment_id", "threads"], sort=True)
     for i, ((environment, threads), costs) in enumerate(groups):
-        ratios = [f"{row.axis} {row.level} {format_ratio(row.ratio)}" for row in costs.itertuples()]
+        ratios = [
+            f"{name_level(row.axis, row.level)} {format_ratio(row.ratio)}"
+            for row in costs.itertuples()
+        ]
         yield FigureSpec.describe(
             "timings",
             "step-times" + (f"-{i + 1}" if i else ""),

@@ -36,6 +36,8 @@ from ablations.report.style import (
 from ablations.report.texts import write_text
 
 _KEY_SIZE = 9.5
+NAME_GAP = 0.06
+"""Inches between the names of two rows."""
 NAME_SIZE, TITLE_SIZE = 9.5, 11.5
 """Points of the names of rows, and of titles, which are bold and therefore wider."""
 
@@ -175,7 +177,8 @@ def label_rows(panel: Axes, names: Sequence[str], title: str = "", width: int = 
     most = max(sum(pair) / 2 for pair in pairwise([*lines, 1]))
     figure = cast("Figure", panel.get_figure())
     if most > 1:
-        _layout(figure).raise_height(panel, len(names) * most * line_height(NAME_SIZE))
+        row = most * line_height(NAME_SIZE) + NAME_GAP
+        _layout(figure).raise_height(panel, len(names) * row)
     panel.set_yticks(range(len(names)), texts)
     panel.set_ylim(len(names) - 0.4, -0.6)
     panel.grid(axis="y", visible=False)

@@ -38,11 +38,11 @@ from ablations.report.figures.panels import (
 from ablations.report.formatting import (
     bracket,
     format_change,
-    format_count,
     format_differences,
     format_margin,
     name_outcome,
 )
+from ablations.report.strengths import name_level
 from ablations.report.style import BAND, INK, ZERO
 
 HEIGHT = 2.2
@@ -99,9 +99,9 @@ def _describe_changes(rows: pd.DataFrame, scale: Scale) -> list[str]:
     texts = []
     for (axis, level), lines in rows.groupby(["axis", "level"], sort=False):
         first, last = (format_change(lines.iloc[i], scale) for i in (0, -1))
-        texts.append(f"{axis} {level} {first} at first and {last} at last")
+        texts.append(f"{name_level(axis, level)} {first} at first and {last} at last")
     more = len(texts) - MOST_WORDS
-    return [*texts[:MOST_WORDS], format_count(more, "more level")] if more > 0 else texts
+    return [*texts[:MOST_WORDS], f"{more:,} more"] if more > 0 else texts
 
 
 def effects_over_time(

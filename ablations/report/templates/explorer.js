@@ -71,19 +71,23 @@ const cut = text => text.length > 36 ? `${text.slice(0, 24)}…${text.slice(-11)
 // A name that may break after what joins its parts.
 const breakable = text => text.split(/(?<=[_/,])/).flatMap((piece, i) => i ? [document.createElement("wbr"), piece] : [piece]);
 
-// The beginning that names which share it may lose: up to the last joint.
-function sharedStart(texts) {
+// Shorter names of the levels of an axis that still tell these apart: without strengths, and without
+// the beginning that all but the control share, up to its last joint.
+function shorterNames({ labels, control }) {
+  const plain = labels.map(label => label.replace(/ \(.*$/, "")), others = labels.filter((_, code) => code !== control);
   let n = 0;
-  while (n < texts[0].length && texts.every(text => text[n] === texts[0][n])) n++;
-  return texts.length > 1 ? texts[0].slice(0, n).search(/[^_/,= -]*$/) : 0;
+  while (n < others[0]?.length && others.every(text => text[n] === others[0][n])) n++;
+  const joint = others.length > 1 ? others[0].slice(0, n).search(/[^_/,= -]*$/) : 0;
+  return labels.map((label, code) => [...(new Set(plain).size === labels.length ? [plain[code]] : []), ...(joint > 1 && code !== control ? [`…${label.slice(joint)}`] : [])]);
 }
 
-// A name in at most so many pixels: without what it shares with the others, or without its middle.
+// A name in at most so many pixels: a shorter one that fits, or the name without its middle.
 const ruler = document.createElement("canvas").getContext("2d");
-function shorten(text, room, shared = 0) {
+function shorten(text, room, others = []) {
   const fits = count => ruler.measureText(count < text.length ? `${text.slice(0, Math.ceil(0.65 * count))}…${text.slice(text.length - Math.floor(0.35 * count))}` : text).width <= room;
   if (fits(text.length)) return text;
-  if (shared > 1 && ruler.measureText(`…${text.slice(shared)}`).width <= room) return `…${text.slice(shared)}`;
+  const shorter = others.find(name => ruler.measureText(name).width <= room);
+  if (shorter) return shorter;
   let count = Math.min(text.length - 1, 120);
   while (count > 2 && !fits(count)) count--;
   return `${text.slice(0, Math.ceil(0.65 * count))}…${text.slice(text.length - Math.floor(0.35 * count))}`;
@@ -228,7 +232,7 @@ const slotsOfAll = Math.max(...axes.map(axis => axis.order?.length ?? 0), 1);
 function layOut() {
   const width = plot.clientWidth, isStacked = width < NARROW;
   if (!width || width === frame.width) return;
-  const start = isStacked ? 8 : 24, last = Math.max(axes.length - 1, 1);
+  const start = isStacked ? 18 : 24, last = Math.max(axes.length - 1, 1);
   if (isStacked) frame = { isStacked, start, length: width - 2 * start - 26, first: 56, gap: 94 };
   else {
     const gap = Math.max(86, (width - start - 118) / last);
@@ -366,14 +370,16 @@ function placeAxis(axis, i) {
     // Where labels are long, those that lie side by side take turns in two rows.
     const alternate = stacked && axis.labels.some(label => 7 * label.length > step);
     strip.classList.toggle("alternate", alternate);
-    const others = axis.labels.filter((_, code) => code !== axis.control), shared = others.length ? sharedStart(others) : 0;
+    const shorter = shorterNames(axis);
     axis.parts.options.forEach((option, slot) => {
       place(option, slot * step, 0);
       option.style.width = stacked ? `${step}px` : "";
       option.style.height = stacked ? "" : `${step}px`;
       option.classList.toggle("unlabelled", slot % every > 0);
       option.classList.toggle("lower", alternate && slot / every % 2 === 1);
-      option.firstChild.textContent = shorten(axis.labels[axis.order[slot]], stacked ? (alternate ? 2 : 1) * every * step - 10 : frame.gap - 28, axis.order[slot] === axis.control ? 0 : shared);
+      const code = axis.order[slot], middle = frame.start + (slot + 0.5) * step;
+      const space = stacked ? Math.min((alternate ? 2 : 1) * every * step - 10, 2 * Math.min(middle, frame.w - middle) - 8) : frame.gap - 28;
+      option.firstChild.textContent = shorten(axis.labels[code], space, shorter[code]);
     });
   } else {
     const values = chooseTicks(axis, frame.length, stacked ? 56 : 34), texts = labelTicks(values);

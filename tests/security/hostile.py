@@ -232,7 +232,7 @@ def put_pickle_in_rows(folder: Path) -> None:
 def put_pandas_metadata(folder: Path) -> None:
     path = next(folder.glob("runs/*.parquet"))
     table = pq.read_table(path)
-    column = {"name": "seed", "field_name": "seed", "pandas_type": "object"}
+    column: dict[str, Any] = {"name": "seed", "field_name": "seed", "pandas_type": "object"}
     column |= {"numpy_type": "category", "metadata": {"num_categories": -1}}
     content = {"index_columns": ["seed", 3], "columns": [column], "column_indexes": [{"name": 1}]}
     metadata = {**table.schema.metadata, b"pandas": json.dumps(content).encode()}

@@ -222,6 +222,13 @@ _SHORTER = [
         (r"<g>\s*</g>\s*", ""),
         (r"<g>\n(<(?:path|text)[^\n]*)\n</g>", r"\1"),
         (r"(stroke:var\(--fig-grid\);stroke-width:[\d.]+);stroke-linecap:round", r"\1"),
+        (
+            r' clip-path="[^"]*" style="fill:none;stroke:var\(--fig-grid\);stroke-width:0.8"',
+            ' class="grid"',
+        ),
+        (r"(<text[^>]* style=\"[^\"]*?)font-size:9.5px;", r"\1"),
+        (r"(<text[^>]* style=\"[^\"]*?);?fill:var\(--fig-ink\)", r"\1"),
+        (r'(<text[^>]*) style=""', r"\1"),
         (r";stroke-linejoin:miter;stroke-linecap:square", ""),
         (r">\n<", "><"),
     )

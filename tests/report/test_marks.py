@@ -742,9 +742,10 @@ def test_a_configuration_is_pinned_and_hidden_with_its_ring_and_name(
     with open_pages(browser, report[0]) as open_page:
         page = open_page()
         picture = page.locator("#figure-time .picture.wide")
-        point = picture.locator(".mark[data-level='control']")
+        point = picture.locator(".mark[data-text^='control: ']")
+        key = point.get_attribute("data-level")
         point.click(force=True)  # the line of the front lies over it
-        assert read_hash(page) == "#pin=configuration:control"
+        assert read_hash(page) == f"#pin=configuration:{key}"
         assert page.locator("#pinned").inner_text().startswith("Highlighted: control (config")
         assert page.locator("#figure-time .picture.wide .mark.lit").count() == 1
         page.locator("#pinned button").click()

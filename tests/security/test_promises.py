@@ -31,7 +31,7 @@ from ablations.tasks.tabular import sources
 
 from ..studies import SMALL, run
 from .forging import ESCAPES, seal
-from .hostile import CANARY, STUDIES, code, put_link
+from .hostile import CANARY, STUDIES, code, put_link, write_study
 from .test_forged import ablations
 
 ROOT = Path(__file__).parents[2]
@@ -81,7 +81,7 @@ def test_the_message_names_what_would_run(command: str, sent: Path) -> None:
     STUDIES["model"](sent)
     text = (sent / "study.toml").read_text().partition("\n")[2]
     text = text.replace('"batch"', '{name = "python:nowhere:Norm"}')
-    (sent / "study.toml").write_text(text)
+    write_study(sent, text)
     options: dict[str, list[str | Path]] = {
         "rerun": ["0"],
         "merge": ["--out", sent.parent / "new"],
@@ -89,11 +89,8 @@ def test_the_message_names_what_would_run(command: str, sent: Path) -> None:
     extra = options.get(command, [])
     result = ablations(command, sent, *extra)
     assert result.exit_code == 2
-    if command in ("run", "time"):  # the others refuse a changed study before
-        assert f"evil:build ({sent / 'evil.py'}), nowhere:Norm (which is not there)" in (
-            result.stderr
-        )
-        assert "needs --trust" in result.stderr
+    names = f"would run evil:build ({sent / 'evil.py'}), nowhere:Norm (which is not there)"
+    assert f"{names}, which needs --trust" in result.stderr
     assert not (sent.parent / CANARY).exists()
 
 
@@ -158,13 +155,14 @@ def test_what_others_wrote_stays(tmp_path: Path) -> None:
     (tmp_path / "figures" / "mine.png").write_bytes(b"mine")
     (tmp_path / "figures" / "old.svg").write_bytes(b"mine too")
     write_outputs(tmp_path, {"figures/time.png": b"3"}, "figures")
-    names = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
-    assert names == {"time.png": b"3", "mine.png": b"mine", "old.svg": b"mine too"}
-    assert list(load_written(tmp_path)) == ["figures/time.png"]
+    files = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
+    assert files == {"time.png": b"3", "mine.png": b"mine", "old.svg": b"mine too"}
+    assert [*load_written(tmp_path)] == ["figures/time.png"]
     (tmp_path / "figures" / "time.png").write_bytes(b"retouched")
-    for files in ({"figures/time.png": b"4"}, {"new.png": b"4", "figures/mine.png": b"4"}):
-        with pytest.raises(RequestError, match=r"(time|mine)\.png: is in the way"):
-            write_outputs(tmp_path, files, "figures")
+    for name in ("time", "mine"):
+        others = {"new.png": b"4", f"figures/{name}.png": b"4"}
+        with pytest.raises(RequestError, match=rf"{name}\.png: is in the way"):
+            write_outputs(tmp_path, others, "figures")
     assert not (tmp_path / "new.png").exists()
     # A picture that was written again by somebody else is no picture of an earlier report.
     write_outputs(tmp_path, {"figures/new.png": b"5"}, "figures")
@@ -249,8 +247,11 @@ def test_no_text_controls_the_terminal(form: str, sent: Path) -> None:
     (sent / "runs" / f"{ESCAPES.replace('/', '')}.parquet").write_bytes(b"x")
     folder = sent.parent / ESCAPES.replace("/", "")
     commands: list[list[str | Path]] = [
-        *(["effects", folder, "--format", form], ["effects", sent], ["repair", sent]),
-        *(["merge", folder, "--out", folder / "new"], ["rerun", folder, "x"]),
+        ["effects", folder, "--format", form],
+        ["effects", sent],
+        ["repair", sent],
+        ["merge", folder, "--out", folder / "new"],
+        ["rerun", folder, "x"],
     ]
     for words in commands:
         output = ablations(*words).output

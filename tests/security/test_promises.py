@@ -157,7 +157,7 @@ def test_what_others_wrote_stays(tmp_path: Path) -> None:
     write_outputs(tmp_path, {"figures/time.png": b"3"}, "figures")
     files = {path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()}
     assert files == {"time.png": b"3", "mine.png": b"mine", "old.svg": b"mine too"}
-    assert [*load_written(tmp_path)] == ["figures/time.png"]
+    assert [*load_written(tmp_path).files] == ["figures/time.png"]
     (tmp_path / "figures" / "time.png").write_bytes(b"retouched")
     for name in ("time", "mine"):
         others = {"new.png": b"4", f"figures/{name}.png": b"4"}

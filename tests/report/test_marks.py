@@ -698,7 +698,8 @@ def test_a_link_to_the_row_of_a_level_opens_it(
         mark = row.locator(".mark:visible")
         mark.hover()
         assert re.match(
-            r"layer norm: validation loss \N{MULTIPLICATION SIGN}1\.\d\d \(interval, 95 %", read_tip(page) or ""
+            r"layer norm: validation loss \N{MULTIPLICATION SIGN}1\.\d\d \(interval, 95 %",
+            read_tip(page) or "",
         )
         page.get_by_role("button", name="%", exact=True).focus()
         page.keyboard.press("Enter")

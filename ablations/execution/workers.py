@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,7 +31,7 @@ from ablations.core.recorder import start_recording
 from ablations.execution.heartbeat import PATIENCE, WATCH
 from ablations.execution.interrupts import SIGNALS
 from ablations.training import loop
-from ablations.training.result import ignore_interrupts
+from ablations.training.result import error_message, ignore_interrupts
 
 IN_FLIGHT = 2  # calls that each worker has at a time: one at work, one waiting
 
@@ -72,6 +73,10 @@ class WorkerDiedError(Exception):
 
 class CannotSendError(Exception):
     """A call, or its arguments, cannot be loaded in a worker process."""
+
+
+class WorkerError(Exception):
+    """A call raised what would end the process that waits for it, such as SystemExit."""
 
 
 def map_calls(
@@ -175,7 +180,12 @@ def _call(
 ) -> tuple[int, T]:
     """Make a call in a worker; the number of the call tells the caller which one has ended."""
     refuse_changed_modules(hashes)
-    return index, function(*arguments)
+    try:
+        return index, function(*arguments)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
+        raise WorkerError(error_message(error)) from None
 
 
 # -------------------------------------------------------------- the life of a worker process
@@ -196,6 +206,8 @@ def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # The last thing of a process that ends: threads that user code has started hold it up no more.
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)
 
 
 def _end_with(parent: int) -> None:

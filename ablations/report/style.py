@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -118,7 +119,9 @@ def style_context() -> Iterator[None]:
     # Switching the backend closes windows, and these figures need none.
     style.pop("backend", None)
     style.pop("backend_fallback", None)
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # It would put the character itself, which may control the terminal, on standard error.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         yield
 
 

@@ -93,13 +93,13 @@ def test_the_calls_of_a_stopped_worker_are_made_again(tmp_path: Path, jobs: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_stop_request_does_not_wait_for_a_stopped_worker(tmp_path: Path, jobs: int) -> None:
-    marker, deaths = tmp_path / "marker", []
+    marker, deaths = tmp_path / "marker", list[object]()
     calls = [(marker, number) for number in range(1, 40)]
     values = workers.map_calls(
         stop_once,
         calls,
         Pool(jobs, "loky"),
-        on_worker_death=lambda *call: deaths.append(call) or (),
+        on_worker_death=lambda *call: [deaths.append(call)],  # type: ignore[func-returns-value]
         is_stopped=marker.exists,
     )
     start = time.monotonic()

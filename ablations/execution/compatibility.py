@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 from ablations.core.errors import RequestError
 from ablations.core.files import WRITING, read_parsed
-from ablations.core.plugins import without_imports
+from ablations.core.plugins import without_imports, without_inputs
 from ablations.core.random import SOURCES
 from ablations.core.registry import resolve
 from ablations.execution.options import RunOptions
+from ablations.execution.trust import load_study
 from ablations.results import environment, settings, store
 from ablations.results.inputs import INPUTS_FILE, changed_input
 from ablations.results.lock import LOCK
@@ -71,6 +72,28 @@ def refuse_other_study(study: Study, folder: Path) -> None:
     if not path.exists():
         return  # set aside by a repair
     stored = read_parsed(path, tomllib.loads)
+    try:
+        _refuse_differences(study, stored, folder)
+    except (RequestError, TypeError, ValueError, AttributeError, KeyError) as error:
+        if not _is_study(folder):
+            return  # a text that no command wrote, and this one replaces
+        if isinstance(error, RequestError):
+            raise
+        _refuse(folder, f"holds a {store.STUDY_FILE} that no command of this version wrote")
+
+
+def _is_study(folder: Path) -> bool:
+    """Whether the study of a results folder is one, as far as no code and no data say it."""
+    try:
+        with without_inputs():
+            load_study(folder)
+    except RequestError as error:
+        return "--trust" in error.message
+    return True
+
+
+def _refuse_differences(study: Study, stored: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a folder whose ``study.toml`` has other settings than ``study``."""
     for each, table in _match_tasks(study, stored, folder):
         _refuse_other_settings(each, table, folder)
     for name, code in stored.get("code", {}).items():
@@ -114,7 +137,7 @@ def continue_splits(study: Study, folder: Path) -> Study:
     return study.replace(splits="own") if has_own else study
 
 
-def _refuse_other_splits(study: Study, stored: dict[str, Any], folder: Path) -> None:
+def _refuse_other_splits(study: Study, stored: Mapping[str, Any], folder: Path) -> None:
     """Refuse seeds that would have other splits than those of the folder."""
     splits = stored_splits(stored)
     if study.splits and splits and study.splits != splits:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -118,7 +119,9 @@ def style_context() -> Iterator[None]:
     # Switching the backend closes windows, and these figures need none.
     style.pop("backend", None)
     style.pop("backend_fallback", None)
-    with mpl.rc_context(style):
+    with mpl.rc_context(style), warnings.catch_warnings():
+        # It would put the character itself, which may control the terminal, on standard error.
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from")
         yield
 
 
@@ -219,6 +222,13 @@ _SHORTER = [
         (r"<g>\s*</g>\s*", ""),
         (r"<g>\n(<(?:path|text)[^\n]*)\n</g>", r"\1"),
         (r"(stroke:var\(--fig-grid\);stroke-width:[\d.]+);stroke-linecap:round", r"\1"),
+        (
+            r' clip-path="[^"]*" style="fill:none;stroke:var\(--fig-grid\);stroke-width:0.8"',
+            ' class="grid"',
+        ),
+        (r"(<text[^>]* style=\"[^\"]*?)font-size:9.5px;", r"\1"),
+        (r"(<text[^>]* style=\"[^\"]*?);?fill:var\(--fig-ink\)", r"\1"),
+        (r'(<text[^>]*) style=""', r"\1"),
         (r";stroke-linejoin:miter;stroke-linecap:square", ""),
         (r">\n<", "><"),
     )

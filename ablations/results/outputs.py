@@ -7,6 +7,7 @@ person changed is not this package's any more.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,20 @@ Digests = dict[str, list[str]]
 """Name of a file in the results folder to the digests of what this package wrote to it."""
 
 
+@dataclass(frozen=True)
+class Written:
+    """The list of a folder."""
+
+    files: Digests = field(default_factory=dict)
+    inherited: dict[str, str] = field(default_factory=dict)
+    """Name to digest of the pages and pictures that a version without a list left, or a person."""
+
+
 def write_outputs(folder: Path, files: Mapping[str, bytes], pictures: str = "") -> None:
     """Write files into a results folder, and remove what an earlier report left in ``pictures``.
 
-    Files of a folder whose version had no list are set aside, and not replaced.
+    Pages and pictures of a folder whose version had no list are set aside where they are in the
+    way, and not replaced.
 
     Parameters
     ----------
@@ -47,33 +58,46 @@ def write_outputs(folder: Path, files: Mapping[str, bytes], pictures: str = "") 
     for place in {(folder / name).parent for name in files} - {folder}:
         refuse_link(place)
     contents = {name: digest(content) for name, content in files.items()}
-    written = load_written(folder)
-    for path in _foreign_files(folder, contents, written):
-        if (folder / WRITTEN_FILE).exists() or not any(folder.glob("report*.html")):
+    has_list = (folder / WRITTEN_FILE).exists()
+    listed = load_written(folder) if has_list else Written(inherited=_list_inherited(folder))
+    written = listed.files
+    foreign = _foreign_files(folder, contents, written)
+    for name, path in foreign.items():
+        if path.is_symlink() or _digest(path) != listed.inherited.get(name):
             message = "is in the way: this program did not write it, or it was changed since"
             raise RequestError(f"{message}; move it, or give it another name", source=str(path))
-        quarantine(folder, path)
     # Where this ends too soon, the list has what is there before and after each file.
     merged = {name: [*written.get(name, ()), content] for name, content in contents.items()}
-    _save_written(folder, written | merged)
+    _save_written(folder, Written(written | merged, listed.inherited))
+    for path in foreign.values():
+        quarantine(folder, path)
     for name, content in files.items():
         write_bytes(folder / name, content)
     obsolete = _obsolete_pictures(folder, pictures, written, contents) if pictures else {}
     for path in obsolete.values():
         path.unlink(missing_ok=True)
     current = {name: [content] for name, content in contents.items()}
-    _save_written(folder, {k: v for k, v in (written | current).items() if k not in obsolete})
+    remaining = {name: each for name, each in (written | current).items() if name not in obsolete}
+    _save_written(folder, Written(remaining, listed.inherited))
 
 
-def _foreign_files(folder: Path, contents: Mapping[str, str], written: Digests) -> list[Path]:
-    """Return what is in the way of files with these digests, and is not listed."""
+def _list_inherited(folder: Path) -> dict[str, str]:
+    """Return name and digest of the pages and pictures of a folder that has a page and no list."""
+    pages = list(folder.glob("report*.html"))
+    pictures = [path for end in ("png", "svg") for path in folder.glob(f"figures*/*.{end}")]
+    paths = [*pages, *pictures] if pages else []
+    return {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
+
+
+def _foreign_files(folder: Path, contents: Mapping[str, str], written: Digests) -> dict[str, Path]:
+    """Return name and path of what is in the way of files with these digests, and is not listed."""
     present = {n: folder / n for n in contents if (folder / n).exists()}
     present |= {n: folder / n for n in contents if (folder / n).is_symlink()}
-    return [
-        path
+    return {
+        name: path
         for name, path in present.items()
         if _digest(path) not in (contents[name], *written.get(name, ()))
-    ]
+    }
 
 
 def _obsolete_pictures(
@@ -96,21 +120,27 @@ def _digest(path: Path) -> str:
         return ""
 
 
-def load_written(folder: Path) -> Digests:
+def load_written(folder: Path) -> Written:
     """Read which files this package wrote; refuse a damaged list."""
     path = folder / WRITTEN_FILE
     if not path.exists() and not path.is_symlink():
-        return {}
+        return Written()
     advice = f"'ablations repair {folder}' sets it aside"
-    files: Any = read_sealed_json(path, advice).get("files")
-    is_list = isinstance(files, dict) and all(
+    content = read_sealed_json(path, advice)
+    files: Any = content.get("files")
+    inherited: Any = content.get("inherited", {})
+    is_list = isinstance(files, dict) and isinstance(inherited, dict)
+    is_list = is_list and all(isinstance(each, str) for each in inherited.values())
+    is_list = is_list and all(
         isinstance(digests, list) and all(isinstance(each, str) for each in digests)
         for digests in files.values()
     )
     if not is_list:
         raise RequestError(f"expected names and digests of files; {advice}", source=str(path))
-    return dict(files)
+    return Written(files, inherited)
 
 
-def _save_written(folder: Path, written: Digests) -> None:
-    write_sealed_json(folder / WRITTEN_FILE, {"files": dict(sorted(written.items()))}, indent=1)
+def _save_written(folder: Path, written: Written) -> None:
+    content = {"files": dict(sorted(written.files.items()))}
+    inherited = {"inherited": written.inherited} if written.inherited else {}
+    write_sealed_json(folder / WRITTEN_FILE, content | inherited, indent=1)

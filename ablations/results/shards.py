@@ -151,7 +151,8 @@ def _read_shard(path: Path, columns: list[str] | None) -> Shard:
             message = "its name does not say its content, so it is no shard of this folder"
             raise BrokenShardError(message)
         _check_columns(schema, path)
-        table = read_parquet(content, columns)
+        present = columns and [name for name in columns if name in schema.names]
+        table = read_parquet(content, present)
         curves = _committed_curves(schema)
         return Shard(path.name, int(name["session"]), _conform(table, path), curves)
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError, MemoryError) as error:

@@ -7,6 +7,7 @@ A results folder holds ``study.toml``, ``metadata.json``, ``manifest.json``, ``e
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -228,6 +229,7 @@ def read_study(folder: Path) -> str:
     if text != _seal_study(study_toml):
         message = "was changed since it was written; 'ablations run' makes the folder fit it"
         raise RequestError(message, source=str(path))
+    read_parsed(path, tomllib.loads)
     return study_toml
 
 

@@ -38,7 +38,7 @@ MOST_NAMES, MOST_NARROW_NAMES = 6, 4
 """Points of the front that have names."""
 NAME_SIZE = 9.5
 CONFIGURATION = "configuration"
-"""Axis of marks whose level is the name of a configuration."""
+"""Axis of marks whose level is the number of a configuration, by its row in the table."""
 
 
 def time_figures(data: ReportData) -> Iterator[FigureSpec]:
@@ -83,7 +83,8 @@ def outcome_against_time(
     height = 3.4
     factors = [name for name in levels if name in points and len(set(points[name])) > 1]
     texts = [names.configuration(row, factors, controls) for row in points.to_dict("records")]
-    points = points.assign(name=texts).sort_values("seconds", kind="stable")
+    keys = [str(i) for i in range(len(points))]
+    points = points.assign(name=texts, key=keys).sort_values("seconds", kind="stable")
     with figure_panels([height], canvas=canvas) as (figure, (panel,)):
         text = f"Mean {outcome} of each configuration, by the time of one run"
         add_head(figure, f"{text}; colour: {axis}" if axis else text, canvas)
@@ -163,7 +164,7 @@ def _draw_points(
 def _companion(row: Mapping[str, Any], axis: str | None) -> Mark:
     """What belongs to a point, such as its ring, and is hidden with it."""
     level = (axis, str(row[axis])) if axis else ("", "")
-    return Mark(axis=CONFIGURATION, level=row["name"], other=level, kind="mark-part")
+    return Mark(axis=CONFIGURATION, level=row["key"], other=level, kind="mark-part")
 
 
 def _point_mark(row: Mapping[str, Any], axis: str | None, outcome: str) -> Mark:
@@ -171,7 +172,7 @@ def _point_mark(row: Mapping[str, Any], axis: str | None, outcome: str) -> Mark:
     text = f"{row['name']}: {outcome} {mean}, {format_number(row['seconds'])} s a run"
     value, low, high = (float(row[name]) for name in ("mean", "low", "high"))
     level = (axis, str(row[axis])) if axis else ("", "")
-    return Mark(text, CONFIGURATION, row["name"], value, low, high, other=level)
+    return Mark(text, CONFIGURATION, row["key"], value, low, high, other=level)
 
 
 def _name_front(

@@ -348,7 +348,7 @@ function saveFile(name, content, type) {
 // Marks: values on hover, focus and touch; one level highlighted in all figures; the legend hides.
 const readMarks = (() => {
   const NEAR = 14, MOST = 6;
-  // A level is written axis:level; a cell of a heat map has two of them, and a configuration its name and a level.
+  // A level is written axis:level; a cell of a heat map has two of them, and a configuration its number and a level.
   const keysOf = ({ dataset: { axis, level, otherAxis, otherLevel } }) => [[axis, level], [otherAxis, otherLevel]].filter(pair => pair[0] && pair[1] !== undefined).map(pair => pair.join(":"));
   const keyOf = node => keysOf(node)[0] ?? "";
   const levelNode = node => node?.closest?.("[data-axis][data-level]");
@@ -462,15 +462,15 @@ const readMarks = (() => {
   }
 
   function showPinned() {
-    const key = pinned(), node = nodesOf([key])[0];
+    const key = pinned(), nodes = nodesOf([key]), node = nodes.find(each => each.dataset.text) ?? nodes[0];
     document.querySelectorAll(".mark[role='button']").forEach(mark => mark.setAttribute("aria-pressed", String(keyOf(mark) === key)));
     document.querySelectorAll(".pinned").forEach(each => each.classList.remove("pinned"));
-    nodesOf([key]).forEach(each => each.classList.add("pinned"));
+    nodes.forEach(each => each.classList.add("pinned"));
     chip.replaceChildren();
     if (node) {
       const release = make("button", { type: "button", "aria-label": "Stop highlighting" }, "×");
       release.addEventListener("click", () => pin(""));
-      const { axis, level, otherAxis, otherLevel } = node.dataset, [shownAxis, shownLevel] = keyOf(node) === key ? [axis, level] : [otherAxis, otherLevel];
+      const { axis, level, otherAxis, otherLevel, text } = node.dataset, [shownAxis, shownLevel] = keyOf(node) === key ? [axis, axis === "configuration" ? text.split(": ")[0] : level] : [otherAxis, otherLevel];
       chip.append(make("span", {}, "Highlighted: ", make("b", {}, shownLevel), ` (${shownAxis})`), " ", release);
     }
     highlight();

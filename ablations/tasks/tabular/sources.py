@@ -101,8 +101,9 @@ def read_bytes(path: str) -> bytes:
 def read_text(path: str, encoding: str) -> bytes:
     """Return the text of a file, unpacked if it is compressed, in UTF-8 without a mark."""
     content = read_bytes(path)
+    most = min(_FREE + _RATIO * len(content), memory_size() // 4)
     for _ in range(_MAX_PACKED):
-        content = _unpack(content, path)
+        content = _unpack(content, path, most)
     for magic, message in _OTHER_FORMATS.items():
         if content.startswith(magic):
             raise RequestError(message, source=path)
@@ -120,8 +121,11 @@ def read_text(path: str, encoding: str) -> bytes:
     return content
 
 
-def _unpack(content: bytes, path: str) -> bytes:
-    """Return the content of a compressed file, which its first bytes show; else it unchanged."""
+def _unpack(content: bytes, path: str, most: int) -> bytes:
+    """Return the content of a compressed file, which its first bytes show; else it unchanged.
+
+    Refuse more than ``most`` bytes.
+    """
     readers: dict[bytes, Callable[[io.BytesIO], Any]] = {
         b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed),
         b"BZh": bz2.BZ2File,
@@ -131,7 +135,6 @@ def _unpack(content: bytes, path: str) -> bytes:
         ),
         b"PK\x03\x04": lambda packed: _open_zip(packed, path),
     }
-    most = min(_FREE + _RATIO * len(content), memory_size() // 4)
     for magic, unpack in readers.items():
         if content.startswith(magic):
             try:

@@ -1,0 +1,1 @@
+"""Attacks: folders, studies, data files and names of somebody else."""

@@ -70,10 +70,10 @@ class Folders:
         runs, curves = tables.load_parcels(self.out).runs, tables.load_parcels(self.out).curves
         for path in (*shards.paths(self.out / "runs"), *shards.paths(self.out / "curves")):
             path.unlink()
-        for number, (_, part) in enumerate(runs.groupby("run_id")):
-            ids = part["run_id"]
+        for number, (_, rows_of_run) in enumerate(runs.groupby("run_id")):
+            ids = rows_of_run["run_id"]
             curve = curves[curves["run_id"].isin(ids)]
-            rows = [part.to_dict("records"), curve.to_dict("records")]
+            rows = [rows_of_run.to_dict("records"), curve.to_dict("records")]
             tables.write_shard(self.out, rows[0], rows[1], session=1 + number % 3)
         shutil.rmtree(self.out / "aside", ignore_errors=True)
         (self.out / "manifest.json").unlink()

@@ -70,11 +70,10 @@ class Folders:
         runs, curves = tables.load_parcels(self.out).runs, tables.load_parcels(self.out).curves
         for path in (*shards.paths(self.out / "runs"), *shards.paths(self.out / "curves")):
             path.unlink()
-        for number, (_, rows_of_run) in enumerate(runs.groupby("run_id")):
-            ids = rows_of_run["run_id"]
-            curve = curves[curves["run_id"].isin(ids)]
-            rows = [rows_of_run.to_dict("records"), curve.to_dict("records")]
-            tables.write_shard(self.out, rows[0], rows[1], session=1 + number % 3)
+        runs = runs.astype(object).where(runs.notna(), None)
+        for number, row in enumerate(runs.to_dict("records")):
+            curve = curves[curves["run_id"] == row["run_id"]].to_dict("records")
+            tables.write_shard(self.out, [row], curve, session=1 + number % 3)
         shutil.rmtree(self.out / "aside", ignore_errors=True)
         (self.out / "manifest.json").unlink()
         repair_folder(self.out)

@@ -72,8 +72,9 @@ class Folders:
             path.unlink()
         runs = runs.astype(object).where(runs.notna(), None)
         for number, row in enumerate(runs.to_dict("records")):
-            curve = curves[curves["run_id"] == row["run_id"]].to_dict("records")
-            tables.write_shard(self.out, [row], curve, session=1 + number % 3)
+            curve = curves[curves["run_id"] == row["run_id"]]
+            losses = curve.drop(columns=["run_id", "epoch"]).to_numpy()
+            tables.write_shard(self.out, [row], [(row["run_id"], losses)], session=1 + number % 3)
         shutil.rmtree(self.out / "aside", ignore_errors=True)
         (self.out / "manifest.json").unlink()
         repair_folder(self.out)

@@ -17,6 +17,7 @@ from ablations.core.errors import (
     FailedError,
     RequestError,
     WriteError,
+    is_memory_error,
     is_storage_error,
 )
 from ablations.core.printing import printable
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 
 FAILED, WRONG_REQUEST, INTERRUPTED = 1, 2, 130
+NO_MEMORY = "the system has too little memory for this command"
 
 
 @contextmanager
@@ -45,7 +47,12 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except BrokenPipeError:
         raise  # a reader such as `head` has enough, which click ends quietly
-    except OSError as error:
+    except (MemoryError, ImportError, RuntimeError, OSError) as error:
+        if is_memory_error(error):
+            complain(f"{NO_MEMORY}; what was there before is kept")
+            raise typer.Exit(FAILED) from None
+        if not isinstance(error, OSError):
+            raise
         where = f"{error.filename}: " if error.filename else ""
         advice = "; what was there before is kept" if is_storage_error(error) else ""
         complain(f"{where}{error.strerror or error}{advice}")

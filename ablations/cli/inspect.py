@@ -115,6 +115,7 @@ def effects(
     from ablations.report.summary import summarise
 
     method = question.replace("-", "_")
+    tune_over = list(dict.fromkeys(tune_over)) if tune_over else None  # as a study takes it
     results = load(folder, trust=trust)
     remark(results.describe_missing())
     table = getattr(results, method)(outcome=outcome, tune_over=tune_over)

@@ -58,6 +58,7 @@ def open_streams() -> Output:
             os.fstat(handle)
         except OSError:  # closed: the next file that is opened would get its number
             os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(handle, True)  # worker processes need theirs, too
     for name, handle in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -76,6 +77,20 @@ def is_storage_error(error: OSError) -> bool:
     """Whether storage failed or is full: another time, or with room, the same request is right."""
     numbers = {errno.ENOSPC, errno.EIO, errno.EFBIG, getattr(errno, "EDQUOT", None)}
     return error.errno in numbers
+
+
+_NO_MEMORY = re.compile(
+    "allocate memory|failed to map segment|cannot map|not enough memory|start new thread", re.I
+)
+
+
+def is_memory_error(error: BaseException) -> bool:
+    """Whether an exception says that the system has no memory left, in whatever words."""
+    if isinstance(error, MemoryError):
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    return isinstance(error, (ImportError, RuntimeError)) and bool(_NO_MEMORY.search(str(error)))
 
 
 def refuse_writing(error: OSError, folder: Path) -> RequestError | WriteError:

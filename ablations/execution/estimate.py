@@ -42,6 +42,8 @@ REPORT = 5.0  # seconds until the report's libraries are loaded and its figures 
 REPORT_A_RUN = 0.0018
 """Seconds of the report for each run, for tables, pictures and pages (``bench/README.md``)."""
 REPETITION = 0.021  # seconds of a timed repetition with its warming up (``training.step_timer``)
+EPOCH_BYTES = 256
+"""Bytes of an epoch of a run until it is written: its numbers, their table, and its file."""
 COMMAND_STARTUP = 3.0  # seconds until the command itself has imported torch
 
 T = TypeVar("T")
@@ -215,7 +217,8 @@ def _probe_kind(
             audit_seconds = _audit_seconds(runs[0].configuration, training, loop_cost)
     except Exception:  # runs that fail here will be failed rows
         return None
-    return number, (training, audit_seconds, _peak_memory())
+    peak, n_epochs = _peak_memory(), (size or 1) * runs[0].configuration.epochs
+    return number, (training, audit_seconds, peak and peak + EPOCH_BYTES * n_epochs)
 
 
 def _audit_seconds(

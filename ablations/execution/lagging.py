@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ablations.execution.workers import CannotSendError, WorkerDiedError, call_isolated
+from ablations.execution.workers import (
+    CannotSendError,
+    WorkerDiedError,
+    WorkerError,
+    call_isolated,
+)
 from ablations.study.configuration import Configuration
 from ablations.study.study import Study
 from ablations.training.cohorts import count_steps
@@ -57,5 +62,5 @@ def _safely(share: Share, configuration: Configuration) -> float:
         return share(configuration, None)
     try:
         return call_isolated(share, configuration, SECONDS)
-    except (CannotSendError, WorkerDiedError):
+    except (CannotSendError, WorkerDiedError, WorkerError):
         return 0.0

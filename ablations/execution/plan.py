@@ -18,6 +18,7 @@ from ablations.execution.workers import CannotSendError, Pool, WorkerDiedError
 from ablations.results import store
 from ablations.results.settings import EngineSettings
 from ablations.study.configuration import Configuration, Run
+from ablations.study.defaults import refuse_equal_runs
 from ablations.study.expand import ExpandedGrid, expand
 from ablations.study.study import Study
 from ablations.training import recovery
@@ -85,6 +86,7 @@ def plan_execution(study: Study, folder: Path, options: RunOptions | None = None
     inputs = NOTHING
     if modules:
         sound = [run for run in runs if run.configuration not in broken]
+        refuse_equal_runs({run.configuration: None for run in sound}, study.vary, len(study.seeds))
         inputs = _describe_inputs(study, modules).union(_try_user_code(sound, options))
     choices = _choose_engines(runs, options, stored, broken)
     cohorts = tuple(cohort for choice in choices for cohort in choice.cohorts())

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,12 +31,12 @@ from ablations.core.recorder import start_recording
 from ablations.execution.heartbeat import PATIENCE, WATCH
 from ablations.execution.interrupts import SIGNALS
 from ablations.training import loop
-from ablations.training.result import ignore_interrupts
+from ablations.training.result import error_message, ignore_interrupts
 
 IN_FLIGHT = 2  # calls that each worker has at a time: one at work, one waiting
 
 _WATCH_SECONDS = 0.5  # a sign of life, too: ``heartbeat``
-OOM_SCORE = "800"
+OOM_SCORE = 800
 """Added to a worker's score by which Linux selects what to kill for want of memory, of 1,000."""
 
 T = TypeVar("T")
@@ -72,6 +73,10 @@ class WorkerDiedError(Exception):
 
 class CannotSendError(Exception):
     """A call, or its arguments, cannot be loaded in a worker process."""
+
+
+class WorkerError(Exception):
+    """A call raised what would end the process that waits for it, such as SystemExit."""
 
 
 def map_calls(
@@ -175,7 +180,12 @@ def _call(
 ) -> tuple[int, T]:
     """Make a call in a worker; the number of the call tells the caller which one has ended."""
     refuse_changed_modules(hashes)
-    return index, function(*arguments)
+    try:
+        return index, function(*arguments)
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
+        raise WorkerError(error_message(error)) from None
 
 
 # -------------------------------------------------------------- the life of a worker process
@@ -189,13 +199,13 @@ def _worker_start() -> dict[str, Any]:
 def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
     """Initialise a worker process: leave signals to its parent, and end with it."""
     ignore_interrupts()
-    with suppress(OSError):  # where memory is short, the system ends a worker and not its parent
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, encoding="utf-8")
     sys.path[:] = path
     start_recording()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    # The last thing of a process that ends: threads that user code has started hold it up no more.
+    Finalize(None, os._exit, args=(0,), exitpriority=-100)
 
 
 def _end_with(parent: int) -> None:
@@ -222,16 +232,33 @@ def _signals_blocked() -> Iterator[None]:
 @contextmanager
 def _starting_processes() -> Iterator[None]:
     """Worker processes that start inside get no interruption, and hash texts alike: the order of a
-    set is no chance.
+    set is no chance.  Where memory is short, the system ends them and not their parent.
     """
-    before = os.environ.get("PYTHONHASHSEED")
+    before, score = os.environ.get("PYTHONHASHSEED"), _oom_score()
     os.environ["PYTHONHASHSEED"] = "0" if before in (None, "random") else str(before)
     try:
         with _signals_blocked():
+            # They inherit it, and have it before they import anything.
+            _set_oom_score(score and str(max(int(score), OOM_SCORE)))
             yield
     finally:
+        _set_oom_score(score)
         os.environ.pop("PYTHONHASHSEED")
         os.environ |= {} if before is None else {"PYTHONHASHSEED": before}
+
+
+_SCORE_FILE = Path("/proc/self/oom_score_adj")
+
+
+def _oom_score() -> str:
+    return next(iter(_read_lines(_SCORE_FILE)), "")
+
+
+def _set_oom_score(score: str) -> None:
+    """Set what Linux adds to the score by which it selects what to kill; "" changes nothing."""
+    if score:
+        with suppress(OSError):
+            _SCORE_FILE.write_text(score, encoding="utf-8")
 
 
 Kills = tuple[int | None, int]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -92,10 +93,14 @@ class Configuration:
         return -(-self.task.rows // self.rows_per_batch)
 
     def follows(self, source: str) -> bool:
-        """Whether a source of chance (``random.SOURCES``) affects the training."""
+        """Whether a source of chance (``random.SOURCES``) affects the training, as far as the code
+        of users can tell.
+        """
         if source == "noise":
-            sites = range(self.model.n_regularizer_sites(self.task) + 1)
-            return any(self.regularizer.layer(site) is not None for site in sites)
+            with suppress(Exception, SystemExit):  # the runs will be rows that say what is wrong
+                sites = range(self.model.n_regularizer_sites(self.task) + 1)
+                return any(self.regularizer.layer(site) is not None for site in sites)
+            return True
         return {"split": self.task.varies, "order": self.steps_per_epoch > 1}.get(source, True)
 
     def level(self, axis: str) -> Any:
@@ -159,11 +164,21 @@ class Configuration:
             component = getattr(self, name)
             try:
                 if reason := component.skip(self):
-                    return str(reason)
+                    return (
+                        reason if isinstance(reason, str) else _no_reason(name, component, reason)
+                    )
             except Exception as error:
                 kind = type(error).__name__
                 return f"{name} '{component.name}' cannot say whether it fits: {kind}"
         return None
+
+
+def _no_reason(role: str, component: Component, answer: object) -> str:
+    answer_type = type(answer).__name__
+    return (
+        f"{role} '{component.name}' gives no reason: its skip returns a value of type "
+        f"{answer_type}; expected text, or None"
+    )
 
 
 def level_label(level: object) -> Any:

@@ -8,7 +8,7 @@ sets of this package are judged by the last epoch, as the sources that they repe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from ablations.core.errors import RequestError, nearest
@@ -119,10 +119,10 @@ def check_outcome(task: Task, metrics: Sequence[str], outcome: str) -> None:
 
 
 def refuse_equal_runs(
-    configurations: Sequence[Configuration], sources: Sequence[str], n_seeds: int
+    configurations: Iterable[Configuration], sources: Sequence[str], n_seeds: int
 ) -> None:
     """Refuse seeds that are the same run, since none of the ``sources`` that vary affects it: they
-    would show no variance.
+    would show no variance.  The plan does so for code of users, which must not run here.
     """
     if set(sources) >= set(SOURCES) or n_seeds < 2:
         return

@@ -201,7 +201,8 @@ class Study(Settings):
         check_tuning(self.tune_over, self.levels, len(self.seeds))
         if self.question:
             check_question(self.question, self.levels)
-        refuse_equal_runs(self.configurations, self.vary, len(self.seeds))
+        shipped = [c for c in self.configurations if not c.user_modules]
+        refuse_equal_runs(shipped, self.vary, len(self.seeds))
         return self
 
     def _check_published(self) -> None:

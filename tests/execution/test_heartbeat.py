@@ -93,19 +93,34 @@ def test_the_calls_of_a_stopped_worker_are_made_again(tmp_path: Path, jobs: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_stop_request_does_not_wait_for_a_stopped_worker(tmp_path: Path, jobs: int) -> None:
-    marker, deaths = tmp_path / "marker", []
+    marker, deaths = tmp_path / "marker", list[object]()
     calls = [(marker, number) for number in range(1, 40)]
     values = workers.map_calls(
         stop_once,
         calls,
         Pool(jobs, "loky"),
-        on_worker_death=lambda *call: deaths.append(call) or (),
+        on_worker_death=lambda *call: [deaths.append(call)],  # type: ignore[func-returns-value]
         is_stopped=marker.exists,
     )
     start = time.monotonic()
     list(values)
     assert time.monotonic() - start < PATIENCE
     assert not deaths  # nothing is begun again
+
+
+def read_score(_: int) -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_where_memory_is_short_the_system_ends_a_worker_first(jobs: int) -> None:
+    before = read_score(0)
+    calls = [(number,) for number in range(4)]
+    scores = workers.map_calls(read_score, calls, Pool(jobs, "loky"), on_worker_death=lambda *_: ())
+    assert set(scores) == {max(before, workers.OOM_SCORE)}
+    assert workers.call_isolated(read_score, 0) == max(before, workers.OOM_SCORE)
+    assert read_score(0) == before
 
 
 IDLE = """

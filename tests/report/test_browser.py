@@ -324,7 +324,9 @@ def test_a_table_is_copied_as_other_programs_read_it(
             assert (*ends,) == (effect["change_low"], effect["change_high"])
             assert (int(row["diverged"]), int(row["diverged of"])) == (0, effect["pairs"])
             assert int(row["settings \N{MULTIPLICATION SIGN} seeds seeds"]) == effect["seeds"]
-        assert copied["Markdown"].startswith("| technique | verdict | change of validation loss |")
+        assert copied["Markdown"].startswith(
+            "| technique or setting | verdict | change of validation loss |"
+        )
         assert copied["Markdown"].count("\n") == len(rows) + 2
         assert r"\toprule" in copied["LaTeX"]
         shown = page.locator("#table-ablation thead th").count()

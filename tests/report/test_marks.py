@@ -611,7 +611,7 @@ def read_numbers(text: str) -> list[tuple[float, float]]:
     """The numbers of a tooltip after the name, each with half a unit of its last digit."""
     numbers = []
     pattern = r"(?<![\w.])([+\N{MINUS SIGN}-]?)(\d[\d,]*)(?:\.(\d+))?(\N{NARROW NO-BREAK SPACE}?%)?"
-    values = re.sub(r"95.% interval", "", text.split(": ", 1)[1])
+    values = re.sub(r"95.% interval|interval, 95.% over all looks", "", text.split(": ", 1)[1])
     for sign, digits, decimals, percent in re.findall(pattern, values):
         value = float(f"{digits.replace(',', '')}.{decimals}")
         factor = (0.01 if percent else 1) * (-1 if sign in ("-", "\N{MINUS SIGN}") else 1)
@@ -698,14 +698,15 @@ def test_a_link_to_the_row_of_a_level_opens_it(
         mark = row.locator(".mark:visible")
         mark.hover()
         assert re.match(
-            r"layer: validation loss \N{MULTIPLICATION SIGN}1\.\d\d \(95 %", read_tip(page) or ""
+            r"layer norm: validation loss \N{MULTIPLICATION SIGN}1\.\d\d \(interval, 95 %",
+            read_tip(page) or "",
         )
         page.get_by_role("button", name="%", exact=True).focus()
         page.keyboard.press("Enter")
         assert read_hash(page) == "#row-norm-layer&pin=norm:layer"
         mark.focus()
         assert re.match(
-            r"layer: validation loss \+\d+\.\d\N{NARROW NO-BREAK SPACE}% \(95 %",
+            r"layer norm: validation loss \+\d+\.\d\N{NARROW NO-BREAK SPACE}% \(interval, 95 %",
             read_tip(page) or "",
         )
         assert mark.get_attribute("aria-label") == read_tip(page)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ablations import RequestError, Study
@@ -237,6 +239,33 @@ def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
     path.rename(tmp_path / "table.csv")
     with pytest.raises(RequestError, match="is a Parquet file; use name"):
         Study(task={**task, "name": "csv", "path": str(tmp_path / "table.csv")})
+
+
+def broken_text(rows: int) -> pa.Array:
+    """Bytes that a column of text may not hold, as a careless writer leaves them."""
+    valid = pa.array([b"\xff\xfe", b"fine"] * (rows // 2), pa.binary())
+    return pa.Array.from_buffers(pa.string(), rows, valid.buffers())
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (broken_text(30), "column 'x' holds text that is not UTF-8"),
+        (pa.array([b"\xff\xfe"] * 30), "column 'x' holds bytes that are no text"),
+        (pa.array([b"\xff\xfe"] * 30, pa.binary(2)), "column 'x' holds bytes that are no text"),
+        (pa.array([1] * 30, pa.timestamp("s", "Mars/Base")), r"timestamp\[.*\] values"),
+        (pa.array([{"a": 1}] * 30), "column 'x' holds lists or tables"),
+    ],
+)
+@pytest.mark.parametrize("target", ["price", "x"])
+def test_parquet_columns_that_cannot_be_read_are_refused_by_name(
+    tmp_path: Path, values: pa.Array, expected: str, target: str
+) -> None:
+    path = tmp_path / "table.parquet"
+    pq.write_table(pa.table({"x": values, "price": pa.array(range(30))}), path)
+    with pytest.raises(RequestError, match=expected) as refused:
+        Study(task={"name": "parquet", "path": str(path), "target": target})
+    assert "value error" not in str(refused.value)
 
 
 def test_the_command_line_prints_one_line_and_exits_with_2(

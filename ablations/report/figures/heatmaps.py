@@ -282,6 +282,8 @@ def _draw_heat_map(
 ) -> None:
     effects = each.effects
     texts = _write_cells(effects, scale, cell)
+    # A cell without a number may be as pale as the paper: its edge shows it.
+    width, edge = (1.6, style.PAPER) if texts.any() else (0.6, style.ZERO)
     with warnings.catch_warnings():
         # seaborn 0.13.2 calls what matplotlib 3.11 announces to drop.
         warnings.filterwarnings("ignore", category=PendingDeprecationWarning)
@@ -289,7 +291,7 @@ def _draw_heat_map(
             effects, ax=panel, cmap=scale.palette, norm=scale.norm,
             annot=texts if texts.any() else None,
             fmt="", cbar=False,
-            linewidths=1.6, linecolor=style.PAPER, annot_kws={"size": SIZE}, xticklabels=False,
+            linewidths=width, linecolor=edge, annot_kws={"size": SIZE}, xticklabels=False,
             yticklabels=False,
         )  # fmt: skip
     # Text on a coloured cell turns round with the colours on dark paper.

@@ -49,6 +49,12 @@ def find_misfit(name: str, values: pa.ChunkedArray) -> str:
             pc.cast(pc.cast(values, pa.large_binary()), pa.large_string())
         except pa.ArrowInvalid:
             return f"column '{name}' holds bytes that are no text; write it as numbers or text"
+    try:
+        values.validate(full=True)
+        to_series(values.slice(0, 1))
+    except (pa.ArrowException, ValueError, LookupError) as error:
+        reason = "text that is not UTF-8" if "UTF8" in str(error) else f"{values.type} values"
+        return f"column '{name}' holds {reason}, which cannot be read here"
     return ""
 
 

@@ -186,7 +186,7 @@ def _omit_rows_without_target(
     missing = table.frame[list(targets)].isna().any(axis=1)
     for name in targets:
         if table.frame[name].isna().all():
-            raise table.error(f"the target '{name}' has no values")
+            raise table.error(table.reading(name).problem or f"the target '{name}' has no values")
     count, notes = int(missing.sum()), []
     if count:
         rows = "A row" if count == 1 else f"{count:,} rows"

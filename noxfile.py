@@ -155,7 +155,7 @@ def prices(session: nox.Session) -> None:
 
 @nox.session
 def stress(session: nox.Session) -> None:
-    """Kill 300 times instead of 25 or 5, damage 1,000 files, start 40 pairs of writers; an hour."""
+    """Kill 300 times instead of 25, damage 1,000 files, start 40 pairs of writers; an hour."""
     install_package(session, ".[test]")
     options = ("--slow", "--kills", "300", "-s")
     files = ("tests/execution/test_stress.py", "tests/execution/test_durability.py")

@@ -132,7 +132,7 @@ def test_killed_in_every_phase_and_continued_it_is_the_same(
     folders: Folders, pytestconfig: pytest.Config
 ) -> None:
     dice, phases = random.Random(6), list_phases(folders)
-    total = count_trials(pytestconfig, FULL_KILLS, 5)
+    total = count_trials(pytestconfig, FULL_KILLS, 3)
     counts, struck, names = Counter[str](), Counter[str](), list[str]()
     paces = dict.fromkeys(phases, 3.0)
     while counts.total() < total:
@@ -247,7 +247,7 @@ def test_whatever_file_is_damaged_it_is_noticed_or_harmless_and_the_study_ends_t
     dice = random.Random(7)
     sound = run(TINY, tmp_path / "sound", engine="fused", compile="never", time_budget=0)
     endings, folder = Counter[str](), tmp_path / "out"
-    for number in range(count_trials(pytestconfig, FULL_DAMAGES, 12)):
+    for number in range(count_trials(pytestconfig, FULL_DAMAGES, 10)):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(tmp_path / "sound", folder)
         kind = harm(dice, folder)
@@ -295,7 +295,7 @@ def test_two_commands_at_once_lose_double_and_mix_nothing(
         folders.run_words("loop", "--jobs", "2"),
     ]
     counts = Counter[str]()
-    for _ in range(count_trials(pytestconfig, FULL_PAIRS, 3)):
+    for _ in range(count_trials(pytestconfig, FULL_PAIRS, 2)):
         shutil.rmtree(folders.out, ignore_errors=True)
         if dice.random() < 0.5:
             folders.copy("loop")

@@ -36,6 +36,8 @@ class Output:
     def _attempt(self, action: Callable[[], object]) -> None:
         try:
             action()
+        except ValueError:  # Python has closed the stream at its end
+            return
         except OSError as error:
             self.error = self.error or error
             # What the buffer still holds must go somewhere when Python ends.

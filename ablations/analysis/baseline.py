@@ -181,6 +181,12 @@ class _Comparison:
         constant = constant_column(runs, outcome)
         if constant is None:
             return None
+        # An earlier version recorded none; its runs may stand beside those of this one.
+        has_constant = runs[constant].notna() | (runs[design.status] != "ok")
+        runs = runs[has_constant]
+        if not (runs[design.status] == "ok").any():
+            return None
+        design = replace(design, runs=runs)
         runs = runs.assign(**{constant: _score_without_inputs(runs, outcome, constant, judging)})
         scaled, is_log = _scale_outcome(runs, outcome, constant, higher_is_better=higher_is_better)
         values, constants = (_spread(design, scaled[name]) for name in (outcome, constant))

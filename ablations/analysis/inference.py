@@ -206,6 +206,9 @@ def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
     return 1 + math.ceil(math.log2(tests / alpha))
 
 
+SIGNS_AT_A_TIME = 2**20
+
+
 def _family_signs(n: int) -> Floats:
     return draw_signs(n, RESAMPLES + 1, EXACT_FAMILY_BLOCKS)
 
@@ -219,8 +222,12 @@ def draw_signs(n: int, count: int, exact_blocks: int) -> Floats:
     """
     if n <= exact_blocks:
         return np.hstack([np.ones((2 ** max(n - 1, 0), min(n, 1))), _all_signs(max(n - 1, 0))])
-    random = np.random.default_rng(0).choice([-1.0, 1.0], size=(count - 1, n))
-    return np.vstack([np.ones((1, n)), random])
+    signs, generator = np.ones((count, n)), np.random.default_rng(0)
+    rows = max(1, SIGNS_AT_A_TIME // n)
+    for first in range(1, count, rows):  # all at once, the draws would take three times the memory
+        block = signs[first : first + rows]
+        block[:] = generator.choice([-1.0, 1.0], size=block.shape)
+    return signs
 
 
 def _all_signs(n: int) -> Floats:

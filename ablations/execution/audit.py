@@ -66,7 +66,7 @@ def _select_groups(
         & table["status"].isin(TRAINED)
         & (table["environment_id"] == environment_id)
     ]
-    programs = zip(rows["engine"], rows["cohort_size"].astype(int), strict=True)
+    programs = zip(rows["engine"], rows["cohort_size"].fillna(1).astype(int), strict=True)
     trained_by: dict[str, tuple[str, int]] = dict(zip(rows["run_id"], programs, strict=True))
     passed_ids: set[str] = set()
     if not repeat:

@@ -195,7 +195,7 @@ def _refuse_other_settings(study: Study, stored: Mapping[str, Any], folder: Path
     expected, suffix = study.plain(), f" of {study.task_label}" if study.task_label else ""
     _refuse_other_judge(study, stored, folder, suffix)
     for key in ("model", *SETTINGS):
-        if expected[key] != stored.get(key):
+        if key in stored and expected[key] != stored[key]:  # every command writes them all
             differences = f"{key} {stored.get(key)!r}, not {expected[key]!r}"
             _refuse(folder, f"holds results{suffix} with {differences}")
     label = stored.get("label", study.task_label)

@@ -284,3 +284,14 @@ def test_thousands_of_configurations_are_tested_as_one_by_one() -> None:
     p = stats.ttest_1samp(logs, 0, alternative="less").pvalue
     tests = np.where(logs.columns == "none", 1, 3_000)  # nobody chose the control by looking
     assert table["learning"].iloc[0] == int((p * tests <= 0.05).sum()) > 100
+
+
+def test_configurations_that_recorded_no_constant_are_left_out(tmp_path: Path) -> None:
+    results = make(tmp_path, 0.11)
+    runs, expected = results.runs, results.baseline().iloc[0]
+    is_old = (runs["norm"] == "layer") & (runs["regularizer"] == "none")
+    mixed = replace(results, runs=runs.assign(baseline=runs["baseline"].mask(is_old)))
+    row = mixed.baseline().iloc[0]
+    assert row["p"] == pytest.approx(expected["p"], rel=1e-9)
+    assert row["candidates"] == expected["candidates"]
+    assert mixed.baseline().iloc[1]["candidates"] == results.baseline().iloc[1]["candidates"] - 1

@@ -243,10 +243,9 @@ def put_bomb(folder: Path) -> None:
     """Write a few kilobytes of Parquet that unpack to far more than the memory."""
     path = next(folder.glob("curves/*.parquet"))
     table = pq.read_table(path)
-    one = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["x" * 2**20])
-    columns = {name: pa.nulls(len(one), table[name].type) for name in table.column_names}
-    texts_column = {"run_id": one}
-    bomb = pa.table({**columns, **texts_column}, metadata=table.schema.metadata)
+    repeated = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), ["x" * 2**20])
+    columns = {name: pa.nulls(len(repeated), table[name].type) for name in table.column_names}
+    bomb = pa.table({**columns, "run_id": repeated}, metadata=table.schema.metadata)
     write_shard(path, bomb)
 
 

@@ -220,8 +220,8 @@ def test_what_unpacks_to_far_more_is_refused(
 ) -> None:
     monkeypatch.setattr(parquet, "_FREE", 2**20)
     sink = pa.BufferOutputStream()
-    one = pa.DictionaryArray.from_arrays(pa.array([0] * 10**5, pa.int32()), ["x" * 2**20])
-    pq.write_table(pa.table({"x": one}), sink)
+    texts_column = pa.DictionaryArray.from_arrays(pa.array([0] * 10**5, pa.int32()), ["x" * 2**20])
+    pq.write_table(pa.table({"x": texts_column}), sink)
     columns = {f"x{i}": pa.nulls(2**18, pa.int64()) for i in range(32)}
     nothing = pa.BufferOutputStream()
     pq.write_table(pa.table(columns), nothing)

@@ -34,7 +34,7 @@ Row = Mapping[str, Any]
 
 GLYPHS = {HELPS: "✓", HURTS: "✗", EQUAL: "=", UNDECIDED: "?"}
 MIXED = "±"
-"""Glyph of a level that helps or hurts, depending on another axis."""
+"""Glyph of a level that helps or hurts, depending on another setting."""
 DOTS = {HELPS: "●", HURTS: "■", EQUAL: "◆", UNDECIDED: "○"}
 COLOURS = {HELPS: "cyan", HURTS: "red", EQUAL: "", UNDECIDED: "dim"}
 ASCII = str.maketrans(f"✓✗±●■◆○─┼┆◀▶┴{MINUS}{TIMES}{NARROW}{NOTHING}", "+x~*##o-||<>--x -")
@@ -198,7 +198,7 @@ def draw_chart(chart: Chart, width: int) -> Iterator[Text]:
     words = [(glyph, verdict) for verdict, glyph in GLYPHS.items() if verdict in present]
     key = [Text(f"{glyph} {word}", style=COLOURS[word]) for glyph, word in words]
     if any(row.reversed_by for row in chart.rows):
-        key.append(Text(f"{MIXED} helps or hurts, depending on another axis"))
+        key.append(Text(f"{MIXED} helps or hurts, depending on another setting"))
     yield Text(GAP).join(key)
     for note in chart.notes:
         yield from map(Text, textwrap.wrap(note, width))

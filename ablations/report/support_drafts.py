@@ -90,6 +90,15 @@ def _worst(subject: Subject) -> dict[str, str]:
     return {"worst": subject.short_name(worst), "worst_change": subject.change(worst.row)}
 
 
+def _also(subject: Subject, finding: Finding) -> dict[str, str]:
+    """Another level that surely helps, the largest of them, for the end of a sentence."""
+    others = [each for each in subject.with_verdict(HELPS) if each.key != finding.key]
+    if not others:
+        return {"also": "", "also_change": ""}
+    also = sort_by_size(others)[0]
+    return {"also": subject.short_name(also), "also_change": subject.change(also.row)}
+
+
 def _draft_helped(subject: Subject, helping: Sequence[Finding]) -> Draft:
     best = helping[0]
     facts = {
@@ -100,10 +109,11 @@ def _draft_helped(subject: Subject, helping: Sequence[Finding]) -> Draft:
         "second": subject.second(best),
         "seeds": format_count(int(best.row["seeds"]), subject.design.unit),
         **_worst(subject),
+        **_also(subject, best),
     }
     shorter: list[Mapping[str, Any]] = [
         {"name": subject.short_name(best)},
-        {"worst": ""},
+        {"worst": "", "also": ""},
         {"scope": ""},
         {"second": ""},
     ]
@@ -126,12 +136,13 @@ def _draft_parts(subject: Subject, finding: Finding, here: str, there: str) -> D
         "there": "",
         "loss": "",
         "seeds": format_count(int(finding.parts[here]["seeds"]), subject.design.unit),
+        **_also(subject, finding),
     }
     if there:
         facts["there"] = subject.condition(finding.across, [there], finding.parts)
         facts["loss"] = subject.wording.estimate(finding.parts[there])
-    shorter = {"name": subject.short_name(finding)}
-    return draft("helped_if", subject.evidence(finding), facts, shorter, {"there": ""})
+    shorter = [{"name": subject.short_name(finding)}, {"also": ""}, {"there": ""}]
+    return draft("helped_if", subject.evidence(finding), facts, *shorter)
 
 
 def _draft_estimate(subject: Subject, finding: Finding) -> Draft:
@@ -204,21 +215,21 @@ def _draft_open(subject: Subject) -> Draft | None:
     undecided = subject.with_verdict(UNDECIDED)
     if not undecided:
         return None
-    # The one that the fewest seeds would decide comes first.
+    # The largest are named; the number of seeds is that of the one that the fewest would decide.
     more = [float(each.row["more"]) for each in undecided]
-    order = np.argsort(np.where(np.isfinite(more), more, np.inf), kind="stable")
-    ordered = [undecided[i] for i in order]
-    names = [subject.short_name(each) for each in ordered]
+    soonest = undecided[int(np.argmin(np.where(np.isfinite(more), more, np.inf)))]
+    first = subject.short_name(soonest)
+    names = [subject.short_name(each) for each in sort_by_size(undecided)]
     facts: dict[str, Any] = {
         "n": len(names),
-        "first": names[0],
-        "more": subject.more_seeds(ordered[0]),
+        "first": first,
+        "more": subject.more_seeds(soonest),
         "needs_rows": all(each.row.get("needs_rows", False) for each in undecided),
     }
-    hidden = {"names": [names[0], f"{len(names) - 1} more"]}
+    hidden = {"names": [first, f"{len(names) - 1} more"]}
     shorter = [hidden] if len(names) > 1 else []
     shown = [*names[:_MOST_NAMES], *([f"{len(names) - _MOST_NAMES} more"] * (len(names) > 3))]
-    return draft("open", subject.evidence(ordered[0]), {**facts, "names": shown}, *shorter)
+    return draft("open", subject.evidence(soonest), {**facts, "names": shown}, *shorter)
 
 
 def _draft_equal(subject: Subject) -> Draft | None:

@@ -239,12 +239,12 @@ def test_a_level_that_helps_here_and_hurts_there_is_neither(tmp_path: Path) -> N
     assert (row.sign, row.reversed_by) == ("mixed", "norm")
     assert row.judgement.startswith("helps or hurts, depending on the norm")
     assert forest.has_reversals
-    assert "helps or hurts, depending on another axis" in render(forest)
+    assert "helps or hurts, depending on another setting" in render(forest)
     chart = summarise(data.ablation, data.metadata).chart
     assert chart is not None
     lines = [line.plain for line in draw_chart(chart, 80)]
     assert any(line.startswith("± l1 ") for line in lines)
-    assert any(line.endswith("± helps or hurts, depending on another axis") for line in lines)
+    assert any(line.endswith("± helps or hurts, depending on another setting") for line in lines)
 
 
 def chart_of(data: ReportData) -> Chart:

@@ -358,7 +358,9 @@ def test_published_curves_are_the_answer_where_nothing_is_compared(tmp_path: Pat
     axes = {"norm": ("layer", "batch")}
     path, _ = write_report(results, make_metadata(axes, published=printed))
     page = read_page(path)
-    assert "Not all printed losses are reproduced: only 2 of 4 lie where " in page.words
+    assert (
+        "Not all printed losses are reproduced: only 2 of 4 lie within the range of " in page.words
+    )
     assert [row["inside"].value for row in page.rows("published")] == [2, 0]
     assert page.rows("published")[1]["epochs outside"].text == "1, 2"
     assert "table-ablation" not in page.tables

@@ -324,6 +324,7 @@ function saveFile(name, content, type) {
     [document.getElementById("explorer-pair-body"), "B against A:", { unit: null }],
   ];
   if (hint && document.querySelector(".mark")) hint.hidden = false;
+  if (hint && matchMedia("(hover: none)").matches) hint.textContent = "Touch a mark for its exact values; it highlights the same technique in all figures.";
   for (const [table, title, switched] of TABLES) {
     const keys = Object.keys(switched).filter(key => table && (switched[key] === null || table.querySelector(switched[key])));
     const groups = keys.map(key => make("div", { role: "group", "aria-label": `${key === "unit" ? "Unit of changes" : "Changes of"}, ${title.slice(0, -1)}` }, ...CHOICES[key].map(([value, label]) => make("button", { type: "button", name: key, value }, label))));

@@ -43,7 +43,9 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
     try:
         with nullcontext() if trust else without_inputs():
             study = load_study(results.folder, trust=trust, plugins=trust)
-            metadata = study_metadata(study, set(results.runs["run_id"]) - expand(study).run_ids)
+            grid = expand(study)
+        metadata = study_metadata(study, set(results.runs["run_id"]) - grid.run_ids)
+        metadata = replace(metadata, planned=len(grid))
     except RequestError:
         if trust:
             raise

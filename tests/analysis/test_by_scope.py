@@ -89,8 +89,8 @@ def sentence(design: Design, judging: Judging | None = None) -> str:
 def test_the_sentence_says_what_holds_of_this_table_alone() -> None:
     design, _ = make_design(0.9)
     assert sentence(design) == (
-        "Seeds split one table at random: the verdicts are about new data like it. On this table "
-        "alone norm layer hurts; whether that holds for new data is open."
+        "Each seed splits the same table at random, so that the verdicts are about new data like "
+        "it. On this table alone layer norm hurts; whether that holds for new data is open."
     )
     clear, _ = make_design(5.0)
     assert sentence(clear).endswith("the verdicts are about new data like it.")
@@ -106,7 +106,9 @@ def test_what_more_rows_would_decide_is_said() -> None:
     effects = ablation_effects(design).effects
     assert effects["needs_rows"].tolist()[0]
     text = advise_seeds(effects)
-    assert "More seeds on this table cannot decide norm layer for new data: more rows" in text
+    assert (
+        text == "For new data more seeds on this table cannot settle layer norm: more rows would."
+    )
     # With ten seeds the part that lasts is not known yet: more seeds would tell.
     few, _ = make_design(0.55, seeds=10)
     row = ablation_effects(few).effects.iloc[0]

@@ -196,6 +196,7 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
         assert shown.exit_code == 0, shown.output
         if question not in ("aliases", "tuning"):
             mark = "procedure (val_loss): " if question == "baseline" else "procedure: "
+            mark = "pairs of runs that differ in one thing" if question == "effects" else mark
             assert mark in " ".join(shown.stdout.split())
 
 
@@ -214,7 +215,7 @@ def test_the_command_writes_every_format(results: ablations.Results) -> None:
     assert [row["p"] for row in objects] == table["p"].tolist()
     shown = [format_percent(change) for change in table["change"]]
     markdown = message("--format", "markdown")
-    assert markdown.startswith("| axis | level | control | verdict | change | 95 % low |")
+    assert markdown.startswith("| axis | level | control | verdict | change | interval from | to |")
     assert all(change in markdown for change in shown)
     assert "\nprocedure: val_loss, lower is better, log ratio" in markdown
     latex = message("--format", "latex")

@@ -84,7 +84,7 @@ def test_a_study_that_is_decided_at_once_stops_there_and_the_report_says_the_lev
     finished = CliRunner().invoke(app, [*words, "--max-seeds", "28"])
     assert finished.exit_code == 0, finished.output
     assert "look 1 of 3, 7 seeds: 0 of 1 undecided at a level of 0.017" in finished.stderr
-    assert "Each look is judged at a level of 0.017" in " ".join(finished.stdout.split())
+    assert "At each a verdict needs p of at most 0.017" in " ".join(finished.stdout.split())
     assert len(ablations.load(tmp_path / "r").runs) == 14
     assert "0.017" in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
     dry = CliRunner().invoke(app, [*words[:2], "--seeds-until", "decided", "--dry-run"])

@@ -83,7 +83,7 @@ def test_other_seeds_of_the_same_number_are_another_look(grow: Callable[[int], R
 def test_the_answer_says_which_look_it_is(grow: Callable[[int], Results]) -> None:
     assert not any("look " in text for text in summarise(grow(6).ablation).cautions)
     sentences = " ".join(summarise(grow(12).ablation).cautions)
-    assert "This is look 2 at a growing study (at 6 and 12 seeds)" in sentences
+    assert "verdicts were shown at 6 and 12 seeds, so this is look 2." in sentences
     table = grow(12).effects()
     assert table["procedure"].str.contains("which keeps 95 % over all looks").all()
     assert table["procedure"].str.endswith("at look 2").all()
@@ -173,4 +173,4 @@ def test_one_stated_look_has_the_whole_level_and_other_numbers_have_none(tmp_pat
     assert not table["reachable"].any()
     assert "no verdict, as looks were stated at 7 seeds" in table["procedure"][0]
     sentences = " ".join(summarise(fewer.ablation).cautions)
-    assert "Looks were stated at 7 seeds, so that there is no verdict" in sentences
+    assert "Looks were planned at 7 seeds, so that there is no verdict" in sentences

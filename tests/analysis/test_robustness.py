@@ -140,7 +140,7 @@ ROW = {
         ({"carrier": "7"}, "The seed 7 alone carries it: without it the interval contains 0."),
         ({"p_corrected": 0.2, "p_skewed": 0.01},
          "Its seeds are skewed, and corrected for that p is 0.2: up to 26 % of all seeds may be"),
-        ({"p_corrected": 0.2}, "The seeds of most comparisons are skewed, and corrected for that p"),
+        ({"p_corrected": 0.2}, "The seeds of most comparisons are skewed, and corrected for that"),
         ({"p_corrected": np.nan}, ""),
     ],
 )  # fmt: skip

@@ -55,7 +55,7 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
         is_unchanged = store.read_study(results.folder) == results.study_toml
         if is_unchanged and load_metadata(results.folder) is None:
             save_metadata(results.folder, metadata)
-    return replace(results, metadata=metadata)
+    return replace(results, metadata=metadata).with_missing()
 
 
 def load_study(folder: Path, *, trust: bool = False, plugins: bool = True) -> Study:

@@ -242,7 +242,7 @@ def _describe_difference(rows: pd.DataFrame, here: str, other: str) -> str:
             f"{join_words(name_rows(group))} {VERBS[str(word)][0 if len(group) == 1 else 1]}"
             for word, group in rows.groupby("verdict", sort=False)
         ]
-        return f"{text}; by {here} {join_words(clauses)}"
+        return f"{text}. By {here} {join_words(clauses)}"
     (n, first), *others = [(n, VERBS[str(word)][0 if n == 1 else 1]) for word, n in counts.items()]
     parts = [f"{n} of them {first}", *(f"{n} {verb}" for n, verb in others)]
     return f"{text}. By {here} {join_words(parts)}"

@@ -262,7 +262,7 @@ def test_loss_and_accuracy_disagree_about_digits_and_the_answer_says_where(tmp_p
     assert by_loss["label_smoothing"] == "hurts"
     assert by_accuracy["label_smoothing"] == "practically equal"
     text = next(text for text in sentences if text.startswith("By accuracy ") and "verdict" in text)
-    assert "; by validation loss label smoothing hurts and dropout is undecided." in text
+    assert "By validation loss label smoothing hurts and dropout is undecided." in text
     assert len(text.split()) <= 40
 
 

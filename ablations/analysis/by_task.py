@@ -21,6 +21,7 @@ from ablations.analysis.scores import (
 )
 from ablations.analysis.statements import STATED
 from ablations.core.errors import RequestError
+from ablations.results.metadata import METADATA_FILE
 from ablations.results.store import StoredResults
 
 C = TypeVar("C", bound="ResultsByTask")
@@ -37,8 +38,12 @@ class ResultsByTask(StoredResults):
         """Label of each task to its results, as those of a study of this task; {} of one task."""
         if self.metadata is None:
             return {}
+        tasks = self.metadata.tasks
+        if tasks and len(self.runs) and not self.runs["task"].isin(list(tasks)).any():
+            message = f"lists the tasks {', '.join(map(repr, tasks))}, and no run is of them"
+            raise RequestError(message, source=str(self.folder / METADATA_FILE))
         results = {}
-        for name, metadata in self.metadata.tasks.items():
+        for name, metadata in tasks.items():
             ids = set(self.runs.loc[self.runs["task"] == name, "run_id"])
             others = tuple(sorted(ids & set(self.metadata.other_runs)))
             timings = self.timings[self.timings["run_id"].isin(ids)].reset_index(drop=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from ablations.core.errors import RequestError
 from ablations.core.files import digest, read_file, read_sealed_json, write_sealed_json
@@ -76,14 +77,6 @@ class Chart:
     notes: tuple[str, ...] = ()
     """How to read what the rows do not explain themselves."""
 
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Chart:
-        """Read what ``asdict`` wrote; TypeError if it is something else."""
-        rows = tuple(ChartRow(**row) for row in content["rows"])
-        ticks = tuple((float(at), str(text)) for at, text in content["ticks"])
-        notes = tuple(map(str, content.get("notes", ())))
-        return cls(**{**content, "rows": rows, "ticks": ticks, "notes": notes})
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -140,16 +133,13 @@ def load_answer(
     """
     try:
         content = read_sealed_json(folder / ANSWER_FILE)
-        rows = tuple(tuple(map(str, row)) for row in content["rows"])
-        chart = Chart.from_json(content["chart"]) if content["chart"] else None
-        sentences, cautions = (tuple(map(str, content[k])) for k in ("sentences", "cautions"))
-        headline, question = str(content["headline"]), str(content["question"])
-        answer = Answer(rows, sentences, content["best_set"], headline, chart, cautions, question)
+        columns = {each.name: content[each.name] for each in fields(Answer)}
+        answer = TypeAdapter(Answer).validate_python(columns)
         content_hash, ids_hash, page = content["of"], content["runs"], content["page"]
-    except (RequestError, KeyError, TypeError):
+    except (RequestError, KeyError, ValidationError):
         return None
     is_current = (
-        all(len(row) == len(COLUMNS) for row in rows)
+        all(len(row) == len(COLUMNS) for row in answer.rows)
         and (run_ids is None or ids_hash == _hash_ids(run_ids))
         and (not with_page or (page is not None and page == _page_hash(folder)))
         and content_hash == _content_hash(folder)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter, ValidationError
 from rich.cells import cell_len
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
@@ -270,9 +271,12 @@ def test_no_line_in_characters_is_too_long_or_breaks_a_number(
 
 def test_an_answer_remembers_its_chart(metrics: tuple[ReportData, Forest]) -> None:
     chart = chart_of(metrics[0])
-    assert Chart.from_json(json.loads(json.dumps(asdict(chart)))) == chart
-    with pytest.raises(TypeError):
-        Chart.from_json({**asdict(chart), "other": 1})
+    load = TypeAdapter(Chart).validate_python
+    content = json.loads(json.dumps(asdict(chart)))
+    assert load(content) == chart
+    for ticks in ([[1]], "ab", [[0.5, 3]], None):
+        with pytest.raises(ValidationError):
+            load({**content, "ticks": ticks})
 
 
 def test_glyphs_stand_for_verdicts(metrics: tuple[ReportData, Forest]) -> None:

@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="add the slow tier, marked 'slow'")
     parser.addoption("--kills", type=int, default=25, help="how often the stress test kills")
     parser.addoption("--grids", type=int, default=120, help="how many grids are generated")
-    parser.addoption("--forged", type=int, default=40, help="how many folders are forged")
+    parser.addoption("--forged", type=int, default=12, help="how many folders are forged")
     help_text = "write what golden tests expect anew, after an intended change"
     parser.addoption("--rewrite-golden", action="store_true", help=help_text)
 

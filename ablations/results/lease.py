@@ -80,5 +80,10 @@ def _acquire(
 def require_lease(lease: Lease | None, folder: Path) -> None:
     """Refuse to write if the lease was taken over, as after a long sleep of this machine."""
     if lease is not None and not lease.is_lock_held_by_us:
-        message = "another command writes here, since this one was stopped or cut off for so long"
-        raise WriteError(f"{folder}: {message}")
+        raise refuse_late(folder)
+
+
+def refuse_late(folder: Path) -> WriteError:
+    """Return the error to raise where another command has begun to write meanwhile."""
+    message = "another command writes here, since this one was stopped or cut off for so long"
+    return WriteError(f"{folder}: {message}")

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from ablations.core.errors import RequestError, WriteError
+from ablations.core.errors import RequestError
 from ablations.core.files import read_sealed_json, read_text, write_sealed_json, write_text
 from ablations.results import shards
+from ablations.results.lease import refuse_late
 from ablations.results.schema import AUDIT, RUNS, TABLES, TIMINGS
 
 MANIFEST_FILE, SESSION_FILE = "manifest.json", ".session"
@@ -68,8 +69,7 @@ def begin_session(folder: Path) -> int:
 def require_session(folder: Path, session: int) -> None:
     """Refuse to write for a command after a later one has begun; 0 is no command's number."""
     if 0 < session < _read_session(folder):
-        message = "another command writes here, since this one was stopped or cut off for so long"
-        raise WriteError(f"{folder}: {message}")
+        raise refuse_late(folder)
 
 
 def _read_session(folder: Path) -> int:

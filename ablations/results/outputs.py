@@ -7,9 +7,10 @@ person changed is not this package's any more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from ablations.core.errors import RequestError
 from ablations.core.files import (
@@ -32,7 +33,7 @@ Digests = dict[str, list[str]]
 class Written:
     """The list of a folder."""
 
-    files: Digests = field(default_factory=dict)
+    files: Digests
     inherited: dict[str, str] = field(default_factory=dict)
     """Name to digest of the pages and pictures that a version without a list left, or a person."""
 
@@ -59,26 +60,26 @@ def write_outputs(folder: Path, files: Mapping[str, bytes], pictures: str = "") 
         refuse_link(place)
     contents = {name: digest(content) for name, content in files.items()}
     has_list = (folder / WRITTEN_FILE).exists()
-    listed = load_written(folder) if has_list else Written(inherited=_list_inherited(folder))
-    written = listed.files
-    foreign = _foreign_files(folder, contents, written)
+    record = load_written(folder) if has_list else Written({}, _list_inherited(folder))
+    digests = record.files
+    foreign = _foreign_files(folder, contents, digests)
     for name, path in foreign.items():
-        if path.is_symlink() or _digest(path) != listed.inherited.get(name):
+        if path.is_symlink() or _digest(path) != record.inherited.get(name):
             message = "is in the way: this program did not write it, or it was changed since"
             raise RequestError(f"{message}; move it, or give it another name", source=str(path))
     # Where this ends too soon, the list has what is there before and after each file.
-    merged = {name: [*written.get(name, ()), content] for name, content in contents.items()}
-    _save_written(folder, Written(written | merged, listed.inherited))
+    merged = {name: [*digests.get(name, ()), content] for name, content in contents.items()}
+    _save_written(folder, Written(digests | merged, record.inherited))
     for path in foreign.values():
         quarantine(folder, path)
     for name, content in files.items():
         write_bytes(folder / name, content)
-    obsolete = _obsolete_pictures(folder, pictures, written, contents) if pictures else {}
+    obsolete = _obsolete_pictures(folder, pictures, digests, contents) if pictures else {}
     for path in obsolete.values():
         path.unlink(missing_ok=True)
-    current = {name: [content] for name, content in contents.items()}
-    remaining = {name: each for name, each in (written | current).items() if name not in obsolete}
-    _save_written(folder, Written(remaining, listed.inherited))
+    current = digests | {name: [content] for name, content in contents.items()}
+    files_now = {name: each for name, each in current.items() if name not in obsolete}
+    _save_written(folder, Written(files_now, record.inherited))
 
 
 def _list_inherited(folder: Path) -> dict[str, str]:
@@ -89,26 +90,26 @@ def _list_inherited(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
 
 
-def _foreign_files(folder: Path, contents: Mapping[str, str], written: Digests) -> dict[str, Path]:
+def _foreign_files(folder: Path, contents: Mapping[str, str], digests: Digests) -> dict[str, Path]:
     """Return name and path of what is in the way of files with these digests, and is not listed."""
     present = {n: folder / n for n in contents if (folder / n).exists()}
     present |= {n: folder / n for n in contents if (folder / n).is_symlink()}
     return {
         name: path
         for name, path in present.items()
-        if _digest(path) not in (contents[name], *written.get(name, ()))
+        if _digest(path) not in (contents[name], *digests.get(name, ()))
     }
 
 
 def _obsolete_pictures(
-    folder: Path, pictures: str, written: Digests, contents: Mapping[str, str]
+    folder: Path, pictures: str, digests: Digests, contents: Mapping[str, str]
 ) -> dict[str, Path]:
     """Return name and path of pictures that an earlier report wrote, and this one did not."""
     paths = {f"{pictures}/{path.name}": path for path in (folder / pictures).glob("*.*")}
     return {
         name: path
         for name, path in paths.items()
-        if name in written.keys() - contents.keys() and _digest(path) in written[name]
+        if name in digests.keys() - contents.keys() and _digest(path) in digests[name]
     }
 
 
@@ -124,23 +125,14 @@ def load_written(folder: Path) -> Written:
     """Read which files this package wrote; refuse a damaged list."""
     path = folder / WRITTEN_FILE
     if not path.exists() and not path.is_symlink():
-        return Written()
+        return Written({})
     advice = f"'ablations repair {folder}' sets it aside"
-    content = read_sealed_json(path, advice)
-    files: Any = content.get("files")
-    inherited: Any = content.get("inherited", {})
-    is_list = isinstance(files, dict) and isinstance(inherited, dict)
-    is_list = is_list and all(isinstance(each, str) for each in inherited.values())
-    is_list = is_list and all(
-        isinstance(digests, list) and all(isinstance(each, str) for each in digests)
-        for digests in files.values()
-    )
-    if not is_list:
-        raise RequestError(f"expected names and digests of files; {advice}", source=str(path))
-    return Written(files, inherited)
+    try:
+        return TypeAdapter(Written).validate_python(read_sealed_json(path, advice))
+    except ValidationError:
+        message = f"expected names and digests of files; {advice}"
+        raise RequestError(message, source=str(path)) from None
 
 
 def _save_written(folder: Path, written: Written) -> None:
-    content = {"files": dict(sorted(written.files.items()))}
-    inherited = {"inherited": written.inherited} if written.inherited else {}
-    write_sealed_json(folder / WRITTEN_FILE, content | inherited, indent=1)
+    write_sealed_json(folder / WRITTEN_FILE, asdict(written), indent=1)

@@ -25,16 +25,16 @@ pytestmark = pytest.mark.skipif(
 SILENT = WorkerDiedError("SIGKILL(-9)", memory=False, silent=True)
 
 
-def watched(patience: float, stopped: bool = False) -> Watched:
+def make_call(patience: float, stopped: bool = False) -> Watched:
     return Watched(patience, lambda: stopped, lambda _: None)
 
 
 def test_patience_is_short_with_a_stopped_worker_that_nobody_waits_for() -> None:
     assert heartbeat._patience((), "T") == STOPPED_PATIENCE
-    assert heartbeat._patience((watched(9.0, stopped=True),), "T") == STOPPED_PATIENCE
-    assert heartbeat._patience((watched(9.0),), "T") == 9.0
+    assert heartbeat._patience((make_call(9.0, stopped=True),), "T") == STOPPED_PATIENCE
+    assert heartbeat._patience((make_call(9.0),), "T") == 9.0
     assert heartbeat._patience((), "D") == PATIENCE
-    assert heartbeat._patience((watched(9.0), watched(5.0, stopped=True)), "D") == 5.0
+    assert heartbeat._patience((make_call(9.0), make_call(5.0, stopped=True)), "D") == 5.0
 
 
 def test_patience_is_bounded_by_the_time_limit() -> None:

@@ -471,7 +471,7 @@ const readMarks = (() => {
     if (node) {
       const release = make("button", { type: "button", "aria-label": "Stop highlighting" }, "×");
       release.addEventListener("click", () => pin(""));
-      const { axis, level, otherAxis, otherLevel, text } = node.dataset, [shownAxis, shownLevel] = keyOf(node) === key ? [axis, axis === "configuration" ? text.split(": ")[0] : level] : [otherAxis, otherLevel];
+      const { axis, level, otherAxis, otherLevel, text } = node.dataset, [shownAxis, shownLevel] = keyOf(node) === key ? [axis, axis === "configuration" ? text?.split(": ")[0] ?? level : level] : [otherAxis, otherLevel];
       chip.append(make("span", {}, "Highlighted: ", make("b", {}, shownLevel), ` (${shownAxis})`), " ", release);
     }
     highlight();

@@ -42,7 +42,7 @@ class Watch:
     """A thread that watches the workers of this process, as long as there are any."""
 
     def __init__(self) -> None:
-        self.ended = 0
+        self.n_ended = 0
         """How many workers it has ended."""
         self._calls: list[Watched] = []
         self._lock = threading.Lock()
@@ -56,9 +56,9 @@ class Watch:
         say: Callable[[str], None] = lambda _: None,
     ) -> Iterator[None]:
         """Inside, workers have calls, whose end is waited for."""
-        watched = Watched(patience, is_stopped, say)
+        call = Watched(patience, is_stopped, say)
         with self._lock:
-            self._calls.append(watched)
+            self._calls.append(call)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
@@ -66,7 +66,7 @@ class Watch:
             yield
         finally:
             with self._lock:
-                self._calls.remove(watched)
+                self._calls.remove(call)
 
     def _run(self) -> None:
         signs: dict[int, tuple[Signs, float]] = {}
@@ -90,7 +90,7 @@ class Watch:
                         signs[pid] = current, now
                     elif (silent := now - signs[pid][1]) >= _patience(calls, state):
                         os.kill(pid, signal.SIGKILL)
-                        self.ended += 1
+                        self.n_ended += 1
                         _tell(calls, silent)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -17,7 +16,7 @@ from ablations.core.errors import RequestError
 from ablations.core.registry import canonical
 from ablations.core.schema import STATUS_RANK, TRAINED
 from ablations.core.sources import UNSEEN
-from ablations.execution.metadata import study_metadata
+from ablations.execution.metadata import folder_metadata
 from ablations.execution.trust import load_study
 from ablations.results import settings, store
 from ablations.results.inputs import save_inputs, unite_inputs
@@ -62,9 +61,7 @@ def merge_results(
     study = _unite_studies(studies)
     stored = [caution for each in inputs if each.metadata for caution in each.metadata.cautions]
     unseen = [caution for caution in dict.fromkeys(stored) if caution.endswith(UNSEEN)]
-    grid = expand(study)
-    metadata = study_metadata(study, set(runs["run_id"]) - grid.run_ids, unseen)
-    metadata = replace(metadata, planned=len(grid))
+    metadata = folder_metadata(study, expand(study), runs["run_id"], unseen)
     environments = {name: text for each in inputs for name, text in each.environment.items()}
     audit = pd.concat([each.audit for each in inputs], ignore_index=True).drop_duplicates("run_id")
     timings = pd.concat([each.timings for each in inputs], ignore_index=True)

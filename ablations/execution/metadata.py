@@ -11,6 +11,7 @@ from ablations.core.random import Streams
 from ablations.execution.lagging import describe_lagging_statistics
 from ablations.results.metadata import Judging, Published, Scope, StudyMetadata
 from ablations.study.configuration import TECHNIQUES
+from ablations.study.expand import ExpandedGrid
 from ablations.study.study import Study, published
 from ablations.tasks.base import Task
 from ablations.tasks.data import Data
@@ -39,6 +40,14 @@ def study_metadata(
     if study.task_studies:
         return _unite_metadata(study, other_runs, unseen)
     return _metadata_of_task(study, other_runs, unseen)
+
+
+def folder_metadata(
+    study: Study, grid: ExpandedGrid, run_ids: Iterable[str], unseen: Sequence[str] = ()
+) -> StudyMetadata:
+    """Collect the metadata of a results folder that holds runs with these ids, of any study."""
+    metadata = study_metadata(study, set(run_ids) - grid.run_ids, unseen)
+    return replace(metadata, planned=len(grid))
 
 
 def _unite_metadata(

@@ -21,7 +21,7 @@ from ablations.execution.audit import audit
 from ablations.execution.compatibility import continue_splits
 from ablations.execution.dispatch import OutputContext, dispatch, write_results
 from ablations.execution.interrupts import Interrupted, StopRequest
-from ablations.execution.metadata import study_metadata
+from ablations.execution.metadata import folder_metadata
 from ablations.execution.options import RunOptions
 from ablations.execution.plan import ExecutionPlan, plan_execution
 from ablations.execution.progress import Live, Reporter
@@ -242,9 +242,8 @@ def start_folder(
     try:
         settings.save_settings(folder, plan.settings)
         save_inputs(folder, plan.inputs.files)
-        others = store.run_ids(folder) - plan.grid.run_ids
-        metadata = study_metadata(study, others, plan.inputs.unseen)
-        metadata = replace(metadata, planned=len(plan.grid))
+        stored_ids = store.run_ids(folder)
+        metadata = folder_metadata(study, plan.grid, stored_ids, plan.inputs.unseen)
         environments = {context.environment_id: described}
         session = store.start(folder, study.to_toml(), environments, metadata)
         context = replace(context, session=session)

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from joblib.externals import loky
 from ablations.core.errors import RequestError
 from ablations.execution.compatibility import refuse_other_study
 from ablations.execution.dispatch import OutputContext
-from ablations.execution.metadata import controls, study_metadata
+from ablations.execution.metadata import controls, folder_metadata
 from ablations.execution.progress import Reporter
 from ablations.results import environment, store
 from ablations.results.schema import TIMINGS
@@ -64,8 +64,7 @@ def measure(
         text, metadata = stored.study_toml, stored.metadata
         trained, timings = stored.runs, stored.timings
     if metadata is None and text == study.to_toml():
-        metadata = study_metadata(study, set(trained["run_id"]) - grid.run_ids)
-        metadata = replace(metadata, planned=len(grid))
+        metadata = folder_metadata(study, grid, trained["run_id"])
     described = environment.describe()
     environment_id = environment.identify(described)
     session = store.start(folder, text, {environment_id: described}, metadata)

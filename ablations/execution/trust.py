@@ -37,15 +37,14 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
     if results.metadata is not None:
         return results
     from ablations.core.plugins import without_inputs
-    from ablations.execution.metadata import study_metadata
+    from ablations.execution.metadata import folder_metadata
     from ablations.study.expand import expand
 
     try:
         with nullcontext() if trust else without_inputs():
             study = load_study(results.folder, trust=trust, plugins=trust)
             grid = expand(study)
-        metadata = study_metadata(study, set(results.runs["run_id"]) - grid.run_ids)
-        metadata = replace(metadata, planned=len(grid))
+        metadata = folder_metadata(study, grid, results.runs["run_id"])
     except RequestError:
         if trust:
             raise

@@ -278,7 +278,7 @@ def _describe_death(
 
 
 def _count_kills() -> Kills:
-    return _count_memory_kills(), WATCH.ended
+    return _count_memory_kills(), WATCH.n_ended
 
 
 def _count_memory_kills() -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 
@@ -33,6 +34,9 @@ def main() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(INTERRUPTED))
+    # Registered first, so called last: then nothing is left to stop, and Python clears up for some
+    # tenths of a second with the system's own handlers, which would lose the exit code to a signal.
+    atexit.register(ignore_signals)
     try:
         app(prog_name="ablations")
     except SystemExit as end:
@@ -40,3 +44,9 @@ def main() -> None:
             complain(f"standard output: {reason}; what the command wrote to a folder is complete")
             raise SystemExit(end.code or FAILED) from None
         raise
+
+
+def ignore_signals() -> None:
+    """Let no signal change how a command ends that has ended."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

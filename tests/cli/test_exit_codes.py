@@ -231,3 +231,14 @@ def test_signals(folder: Path, tmp_path: Path, name: str) -> None:
     assert process.returncode == code("Ctrl-C, SIGTERM or SIGHUP") == INTERRUPTED, stderr
     assert "to continue: ablations run" in stderr
     assert not any(tmp_path.glob("out/.stop-*"))
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_after_the_end_changes_nothing(name: str) -> None:
+    send = f"atexit.register(lambda: os.kill(os.getpid(), signal.{name}))"  # called after our own
+    code = f"import atexit, os, signal; {send}; from ablations.cli import main; main()"
+    words = [sys.executable, "-c", code, "list", "models"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mlp" in done.stdout

@@ -193,13 +193,18 @@ def _call(
 
 def _worker_start() -> dict[str, Any]:
     """How worker processes start; with other arguments than before, a pool starts new ones."""
-    return {"initializer": _start_worker, "initargs": (os.getpid(), *import_state())}
+    state = (os.getpid(), sys.flags.safe_path, *import_state())
+    return {"initializer": _start_worker, "initargs": state}
 
 
-def _start_worker(parent: int, path: Sequence[str], _module_hashes: Sequence[str]) -> None:
+def _start_worker(
+    parent: int, is_path_safe: bool, path: Sequence[str], _module_hashes: Sequence[str]
+) -> None:
     """Initialise a worker process: leave signals to its parent, and end with it."""
     ignore_interrupts()
     sys.path[:] = path
+    if not is_path_safe:  # what user code starts here finds its modules as it does elsewhere
+        del os.environ["PYTHONSAFEPATH"]
     start_recording()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -231,11 +236,15 @@ def _signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def _starting_processes() -> Iterator[None]:
-    """Worker processes that start inside get no interruption, and hash texts alike: the order of a
-    set is no chance.  Where memory is short, the system ends them and not their parent.
+    """Worker processes that start inside get no interruption, import from the current folder only
+    what their parent would, and hash texts alike: the order of a set is no chance.  Where memory is
+    short, the system ends them and not their parent.
     """
-    before, score = os.environ.get("PYTHONHASHSEED"), _oom_score()
-    os.environ["PYTHONHASHSEED"] = "0" if before in (None, "random") else str(before)
+    names = ("PYTHONHASHSEED", "PYTHONSAFEPATH")
+    before, score = {name: os.environ.get(name) for name in names}, _oom_score()
+    if before["PYTHONHASHSEED"] in (None, "random"):
+        os.environ["PYTHONHASHSEED"] = "0"
+    os.environ["PYTHONSAFEPATH"] = "1"
     try:
         with _signals_blocked():
             # They inherit it, and have it before they import anything.
@@ -243,8 +252,9 @@ def _starting_processes() -> Iterator[None]:
             yield
     finally:
         _set_oom_score(score)
-        os.environ.pop("PYTHONHASHSEED")
-        os.environ |= {} if before is None else {"PYTHONHASHSEED": before}
+        for name, value in before.items():
+            del os.environ[name]
+            os.environ |= {} if value is None else {name: value}
 
 
 _SCORE_FILE = Path("/proc/self/oom_score_adj")

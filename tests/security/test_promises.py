@@ -130,6 +130,24 @@ def test_the_current_folder_is_no_place_for_packages(words: list[str], sent: Pat
         assert not (place / CANARY).exists()
 
 
+@pytest.mark.slow
+def test_workers_import_nothing_from_the_current_folder(sent: Path) -> None:
+    place = sent.parent
+    for name in ("joblib", "torch", "numpy", "pickle", "typing", "multiprocessing", "ablations"):
+        (place / f"{name}.py").write_text(code(sent))
+    words = ["run", "notebook", "--out", "new", "--seeds", "1", "--epochs", "1", "--no-report"]
+    words += ["--axis", "norm=none", "--axis", "init=default", "--axis", "schedule=constant"]
+    words += ["--backend", "loky", "--jobs", "2", "--compile", "never", "--time-budget", "0"]
+    script = f"import sys; sys.argv = ['ablations', *{words}]; import ablations.cli as c; c.main()"
+    # As the installed command does: the folder is on the path of neither, by no variable.
+    process = subprocess.run(
+        [sys.executable, "-P", "-c", script], cwd=place, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert not (place / CANARY).exists()
+
+
 @pytest.mark.parametrize("name", ["figures", "runs", "curves", "aside", ".lock", "report.html"])
 def test_nothing_is_written_through_a_link(name: str, sent: Path) -> None:
     is_file = name in (".lock", "report.html")

@@ -40,6 +40,20 @@ def temporary_registry() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def untimed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time no steps after training unless a test asks for it: a busy machine trains for long, and
+    would time for a third of that.
+    """
+    monkeypatch.setattr("ablations.execution.timing.PHASE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def unaudited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spare the audit, half of a short study's time, where the test is about the answer."""
+    monkeypatch.setattr("ablations.execution.audit._select_groups", lambda *_, **__: [])
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the slow tier, unless ``--slow`` adds it."""
     if config.getoption("--slow"):

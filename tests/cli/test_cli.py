@@ -367,7 +367,7 @@ def test_failed_runs_are_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_interrupt_is_exit_code_130_and_the_same_command_continues(jobs: str) -> None:
-    study(QUICK.replace("epochs = 2", "epochs = 400").replace("seeds = 3", "seeds = 400"))
+    study(QUICK.replace("epochs = 2", "epochs = 100").replace("seeds = 3", "seeds = 400"))
     command = [sys.executable, "-m", "ablations", "run", "mine.toml", "--no-report", "--jobs", jobs]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60

@@ -204,7 +204,7 @@ def test_full_standard_output() -> None:
 def test_a_study_is_trained_whatever_becomes_of_its_lines(
     folder: Path, tmp_path: Path, stream: str
 ) -> None:
-    words = f"run {folder / 'study.toml'} --out {tmp_path / 'out'} --jobs 2"
+    words = f"run {folder / 'study.toml'} --out {tmp_path / 'out'} --jobs 2 --time-budget 0"
     result = shell(f"{sys.executable} -m ablations {words} {stream}")
     assert result.returncode == code("Standard error cannot be written"), result.stderr
     assert (tmp_path / "out" / "report.html").exists()
@@ -214,7 +214,7 @@ def test_a_study_is_trained_whatever_becomes_of_its_lines(
 @POSIX
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_signals(folder: Path, tmp_path: Path, name: str) -> None:
-    study = STUDY.replace(seeds=2_000).with_epochs(50)
+    study = STUDY.replace(seeds=400).with_epochs(50)
     (tmp_path / "study.toml").write_text(study.to_toml(), encoding="utf-8")
     words = ["run", str(tmp_path / "study.toml"), "--out", str(tmp_path / "out"), "--jobs", "2"]
     process = subprocess.Popen(

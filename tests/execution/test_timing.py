@@ -24,9 +24,12 @@ from ..report.pages import read_page
 from ..studies import SMALL, Heard, run
 
 AXES = {"norm": ["none", "layer"], "regularizer": ["none", "dropout"]}
-
-
 QUICK = step_timer.TimerSettings(blocks=7, seconds=0.001)
+
+
+@pytest.fixture
+def untimed() -> None:
+    """Here steps are timed after training, as they are outside of tests."""
 
 
 def study(**changes: Any) -> Study:

@@ -21,6 +21,7 @@ from ablations.results.answer import load_answer
 
 from ..studies import run
 
+pytestmark = pytest.mark.usefixtures("unaudited")
 SMALL_MODEL = {"name": "mlp", "hidden": [32]}
 NOTHING = "Nothing was learned here: none of "
 REGULARIZERS = ["none", {"name": "l1", "weight": 0.02}, {"name": "l2", "weight": 0.05}, "dropout"]

@@ -135,8 +135,7 @@ def compute_best_p(
     flipped_rivals = np.ascontiguousarray(flipped[others])
     sums = rivals.sum(axis=0)
     behind_first = _leads(merit - merit[:, [first]])
-    largest = np.zeros(2 * len(signs))
-    p = np.ones(k)
+    largest, p = np.zeros(2 * len(signs)), np.ones(k)
     for i in range(k):
         differences = merit[:, [i]] - rivals
         norms = np.sqrt((differences**2).sum(axis=0))

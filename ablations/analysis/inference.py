@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ from statsmodels.stats.multitest import fdrcorrection
 
 from ablations.analysis.coding import Floats, Ints, fixed_order
 from ablations.analysis.design import Scale
+from ablations.analysis.signs import SignPatterns, all_signs
 
 EXACT_BLOCKS = 24
 """Blocks up to which the p of a single contrast counts all sign flips."""
@@ -21,6 +21,8 @@ EXACT_FAMILY_BLOCKS = 16
 """Blocks up to which the p of a family of contrasts counts all sign flips."""
 RESAMPLES = 19_999
 """Random sign flips beyond."""
+AT_A_TIME = 20_000_000
+"""Most products of signs and contrasts in memory at a time."""
 
 
 def t_interval(mean: Floats, sd: Floats, n: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -96,16 +98,20 @@ def _flip(d: Floats) -> Floats:
     if len(d) <= EXACT_BLOCKS:
         return _count_flips(d, least) / 2.0 ** len(d)
     flips, exceeded = _family_signs(len(d)), np.zeros(d.shape[1])
-    for chunk in np.array_split(flips, max(1, len(flips) * d.shape[1] // 20_000_000)):
-        exceeded += (np.abs(chunk @ d) >= least).sum(axis=0)
+    for signs in flips.parts(len(flips) * d.shape[1] // AT_A_TIME):
+        exceeded += (np.abs(signs @ d) >= least).sum(axis=0)
     return exceeded / len(flips)
+
+
+def _family_signs(n: int) -> SignPatterns:
+    return SignPatterns(n, RESAMPLES + 1, EXACT_FAMILY_BLOCKS)
 
 
 def _count_flips(d: Floats, least: Floats) -> Floats:
     """Count the 2^n sign flips of each column whose sum is at least ``least`` in size."""
     middle = len(d) // 2
     halves = d[:middle], d[middle:]
-    first, second = (np.sort(_all_signs(len(half)) @ half, axis=0) for half in halves)
+    first, second = (np.sort(all_signs(len(half)) @ half, axis=0) for half in halves)
     counts = np.full(d.shape[1], 2.0 ** len(d))
     for j in np.flatnonzero(least > 0):
         below = np.searchsorted(second[:, j], least[j] - first[:, j])
@@ -156,8 +162,8 @@ def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = Fal
     # A flip that ties with the data must count in spite of round-off.
     size = np.where(np.isfinite(observed), np.abs(observed), 0)
     least = (observed - 1e-9 * (1 + size))[order]
-    for chunk in np.array_split(flips, max(1, flips.size * max(len(order), 1) // 20_000_000)):
-        sums = chunk @ scaled
+    for signs in flips.parts(len(flips) * len(d) * max(len(order), 1) // AT_A_TIME):
+        sums = signs @ scaled
         for side in sides:
             flipped = statistic(side * sums)[:, order]
             largest_left = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
@@ -204,36 +210,6 @@ def smallest_p(n: Ints, tests: int = 1, exact_blocks: int = EXACT_FAMILY_BLOCKS)
 def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
     """Return the seeds with which a sign-flip p, Bonferroni-adjusted, can be ``alpha`` at all."""
     return 1 + math.ceil(math.log2(tests / alpha))
-
-
-SIGNS_AT_A_TIME = 2**20
-
-
-def _family_signs(n: int) -> Floats:
-    return draw_signs(n, RESAMPLES + 1, EXACT_FAMILY_BLOCKS)
-
-
-@lru_cache(maxsize=8)
-def draw_signs(n: int, count: int, exact_blocks: int) -> Floats:
-    """Return patterns of n signs, a row each, not to be written to.
-
-    Up to ``exact_blocks`` they are all patterns without their opposites; else ``count`` of them,
-    the first that of the data and the others random, but always the same.
-    """
-    if n <= exact_blocks:
-        return np.hstack([np.ones((2 ** max(n - 1, 0), min(n, 1))), _all_signs(max(n - 1, 0))])
-    signs, generator = np.ones((count, n)), np.random.default_rng(0)
-    rows = max(1, SIGNS_AT_A_TIME // n)
-    for first in range(1, count, rows):  # all at once, the draws would take three times the memory
-        block = signs[first : first + rows]
-        block[:] = generator.choice([-1.0, 1.0], size=block.shape)
-    return signs
-
-
-def _all_signs(n: int) -> Floats:
-    """All patterns of n signs, a row each."""
-    bits = np.arange(2**n)[:, None] >> np.arange(n)
-    return np.asarray(1 - 2 * (bits & 1), dtype=float)
 
 
 def adjust(p: Floats, method: Literal["holm", "fdr_bh"] = "holm") -> Floats:

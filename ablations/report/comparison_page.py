@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 OUTLINE = Outline(
     (
-        Section("verdicts", "Verdicts that flipped", {"flipped": ""}),
+        Section("verdicts", "Verdicts that changed", {"flipped": ""}),
         Section("endings", "Runs that ended otherwise", {"changed_endings": ""}),
     ),
     {"cautions": "Cautions", "levels": "All numbers", "environment": "Environments"},

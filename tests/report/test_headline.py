@@ -334,7 +334,7 @@ ELSEWHERE = {
     "datasets_most", "datasets_none", "datasets_use", "datasets_keep", "datasets_equal",
     "datasets_open", "datasets_estimate", "datasets_counts", "datasets_others",
     "datasets_unlearned", "same_runs", "no_outcome", "compared", "diverges_more", "confined",
-    "flipped", "ended",
+    "most_changed", "flipped", "ended",
 }  # fmt: skip
 
 
@@ -459,13 +459,13 @@ def test_two_folders_have_a_headline() -> None:
         return replace(results, runs=runs.assign(val_loss=runs["val_loss"] * factor))
 
     first, *others = compare_with(worsen)
-    assert first.startswith("after is worse: +15.")
-    assert first.endswith("validation loss against before, over 72 pairs of runs and 8 seeds.")
+    assert first.startswith("after is worse: validation loss +15.")
+    assert first.endswith("] against before, over 72 pairs of runs and 8 seeds.")
     assert others[0] == f"All that changed is in runs with {name_level('regularizer', DROPOUT)}."
-    assert others[1] == "1 verdict flipped: dropout (p 0.5, 0.2) from helps to hurts."
+    assert others[1] == "1 verdict changed: dropout (p 0.5, 0.2) from “helps” to “hurts”."
     first, second, *others = compare_with(diverge("norm", "layer"))
     assert first == "after is worse: 24 runs diverged, 0 before."
-    assert second.startswith("Where both survived it is practically equal: 0")
+    assert second.startswith("Where both survived it is practically equal: validation loss 0")
     assert others[-1] == "Ended otherwise: 24 runs ok before and diverged now."
     assert compare_with(diverge("seed"))[0].startswith("No pair of runs has a validation loss in")
 

@@ -93,7 +93,6 @@ def run(
     from ablations.execution.compatibility import continue_splits
     from ablations.execution.options import RunOptions
     from ablations.execution.run import results_folder, run_study
-    from ablations.report.render import print_answer
 
     options = RunOptions(
         jobs=jobs,
@@ -129,6 +128,8 @@ def run(
             outcome = sequential.run_until_decided(requested, folder, options, max_seeds=last_look)
         else:
             outcome = run_study(requested, folder, options)
+    from ablations.report.render import print_answer
+
     print_answer(outcome.answer)
     exit_if_runs_failed(outcome.results)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from ablations.analysis import Scale
 from ablations.report.precision import MINUS, Number, count_decimals
+
+if TYPE_CHECKING:
+    from ablations.analysis import Scale
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ablations.core.optimizers import without_compiler
 from ablations.core.random import GlobalDraws, Streams
 from ablations.models.base import build_network, fill_network, initialise_network
 from ablations.study.configuration import Configuration, Run
@@ -156,7 +157,7 @@ class _LiveScheduler:
 
     def __init__(self, schedule: Schedule, lr: float, epochs: int, steps: int) -> None:
         self._schedule = schedule
-        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        self._optimizer = without_compiler(torch.optim.SGD)([torch.zeros(1)], lr=lr)
         with self._without_draws():
             self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
         self._optimizer.step()  # a scheduler warns if its optimizer never took a step

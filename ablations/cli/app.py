@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shlex
 import sys
@@ -80,6 +81,7 @@ def interruptible() -> Iterator[None]:
     """Say how to continue work that the user, the system or a failure stopped."""
     from ablations.execution import interrupts
 
+    gc.enable()
     try:
         with interrupts.handle_signals():
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,6 +111,7 @@ def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
     overview = f"report{suffix}.html"
     for end, (name, each) in zip(ends, results.by_task.items(), strict=True):
         _write_task(each, each.require_metadata(), end, Place(name, overview))
+        gc.collect()  # the figures of a page, of which a command may draw hundreds
     pages = {name: f"report{end}.html" for name, end in zip(results.by_task, ends, strict=True)}
     data = build_tasks_data(results, pages)
     figures = draw_figures(list_tasks_figures(data))

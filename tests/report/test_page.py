@@ -23,7 +23,7 @@ from ablations.analysis.results import Results
 from ablations.analysis.spending import FIRST
 from ablations.report.formatting import OVER_LOOKS, TIMES, format_margin, format_percent
 from ablations.report.page import write_report
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_level, name_within
 from ablations.report.summary import summarise
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
@@ -74,8 +74,24 @@ def test_the_best_configurations_are_those_of_the_runs(usual: tuple[StoredResult
     log_loss = np.log(results.runs["val_loss"]).groupby([results.runs[axis] for axis in SMALL])
     best = np.exp(log_loss.mean()).sort_values()
     rows = page.rows("best")
-    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == best.index.tolist()
+    names = [tuple(map(name_within, SMALL, levels)) for levels in best.index]
+    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == names
+    assert ("dropout (p 0.5, 0.2)", "none") in names
     assert [row["validation loss"].value for row in rows] == pytest.approx(best.tolist())
+
+
+def test_a_page_names_axes_and_levels_in_words(tmp_path: Path) -> None:
+    axes: dict[str, tuple[object, ...]] = {
+        "init": ("default", "xavier_uniform"),
+        "batch_size": (96, 12),
+    }
+    results = make_results(tmp_path, axes, seeds=6)
+    page = render_undrawn(results, make_metadata(axes, captions={}))
+    assert "batch size against 96" in page.words
+    assert "xavier uniform" in page.words
+    assert not re.search("batch_size|xavier_uniform", page.words)
+    (row, *_) = page.rows("best")
+    assert {"init", "batch size"} <= set(row)
 
 
 def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: Path) -> None:

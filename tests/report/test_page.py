@@ -41,6 +41,8 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResu
     assert "L1 helps: validation loss \N{MINUS SIGN}" in head
     assert "over 8 seeds; layer norm hurts most (+" in head
     assert "48 runs" in head
+    assert "log scale" in head
+    assert "“Surely”" not in head  # a word that the screen does not use
     assert "The targets are noise" in page.words.split("Evidence")[-1]
 
 
@@ -114,7 +116,10 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     noise = np.exp(np.random.default_rng(5).normal(size=len(results.runs)))
     equal = replace(results, runs=results.runs.assign(val_loss=noise))
     page = render_undrawn(equal, make_metadata())
-    assert "None of 6 configurations can be told from the best by validation loss" in page.words
+    assert "Any of 6 configurations may be the best" in page.words
+    assert "“Surely” means more than chance: at most 1 in 20 such studies" in page.words
+    text = "None of 6 configurations can be told from the best by validation loss: chance alone may"
+    assert f"{text} explain how far they are apart." in page.words
     assert (
         " has the best mean. Corrected for having been chosen by these same seeds: " in page.words
     )
@@ -139,7 +144,8 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     answer = summarise(Results.from_stored(results, make_metadata()).ablation)
     (sentence,) = [text for text in answer.cautions if "told from the best" in text]
     assert sentence.startswith(
-        "3 of 6 configurations cannot be told from the best by validation loss. "
+        "3 of 6 configurations cannot be told from the best by validation loss: "
+        "chance alone may explain how far the others are behind it. "
         "All of them have layer norm. "
     )
     assert answer.best_set is not None

@@ -191,7 +191,7 @@ def selecting_blocks(n: int, splits: int = SPLITS) -> Bools:
         random = np.random.default_rng(0)
         ways = (random.permutation(n)[:size] for _ in selecting)
     for row, way in zip(selecting, ways, strict=True):
-        row[np.asarray(way)] = True
+        row[np.asarray(way, dtype=np.intp)] = True  # one block alone is none of two thirds
     return selecting
 
 

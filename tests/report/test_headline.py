@@ -219,7 +219,7 @@ CASES = {
         ("answer_partly", "helped_if", "use_any", "open"), axes=SIZES, metadata={
             "question": WHETHER},
         gain=lambda r: -0.4 * (r["batch_size"] > 6) * (r["norm"] == "batch")),
-    "harm": Case("No: batch norm hurts at batch sizes of 6 and less (validation loss up to +",
+    "harm": Case("No: batch norm hurts at batch sizes of 6 and less (validation loss +33",
         ("answer_harm", "helped_if", "use_any", "open"), axes=SIZES, metadata={
             "question": WHETHER},
         gain=lambda r: 0.3 * (r["batch_size"] < 7) * (r["norm"] == "batch")),
@@ -334,7 +334,7 @@ ELSEWHERE = {
     "datasets_most", "datasets_none", "datasets_use", "datasets_keep", "datasets_equal",
     "datasets_open", "datasets_estimate", "datasets_counts", "datasets_others",
     "datasets_unlearned", "same_runs", "no_outcome", "compared", "diverges_more", "confined",
-    "most_changed", "flipped", "ended",
+    "most_changed", "flipped", "ended", "meaning",
 }  # fmt: skip
 
 
@@ -435,7 +435,7 @@ def test_data_sets_on_which_nothing_was_learned_are_named() -> None:
     )
     texts = [each.text for each in write_sentences(results, results.datasets())]
     assert texts[-1] == "Nothing was learned on a, so that it cannot show what helps."
-    assert "2 data sets cannot tell of others like them: at least 6 are needed." in texts
+    assert "2 data sets are too few to tell what holds on others: at least 6 are needed." in texts
 
 
 def compare_with(change: Change) -> list[str]:

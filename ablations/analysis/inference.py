@@ -84,7 +84,12 @@ def sign_flip_p(differences: Floats) -> Floats:
     """
     p = np.full(differences.shape[1], np.nan)
     present = np.isfinite(differences)
-    for pattern in np.unique(present, axis=1).T:
+    is_random = present.sum(axis=0) > EXACT_BLOCKS
+    if is_random.any():
+        # A missing number is zero in every sum.
+        rows = present[:, is_random].any(axis=1)
+        p[is_random] = _flip(np.where(present, differences, 0.0)[np.ix_(rows, is_random)])
+    for pattern in np.unique(present[:, ~is_random], axis=1).T:
         # Columns that have the same seeds are flipped together; nearly always that is all of them.
         columns = (present == pattern[:, None]).all(axis=0)
         if pattern.sum() >= 2:

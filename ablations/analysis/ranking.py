@@ -259,11 +259,10 @@ def _bootstrap_interval(merit: Floats) -> tuple[Floats, Floats]:
         return missing, missing
     # Sorted by their numbers, so that the labels of the seeds do not change the draws.
     merit = merit[np.lexsort(merit.T)]
-    draws = np.random.default_rng(0)
-    parts = np.array_split(
-        np.arange(_count_resamples(merit)), -(-RESAMPLES * merit.size // AT_A_TIME)
-    )
-    samples = (merit[draws.integers(n, size=(len(part), n))] for part in parts if len(part))
+    random, count = np.random.default_rng(0), _count_resamples(merit)
+    n_parts = min(count, -(-count * merit.size // AT_A_TIME))
+    sizes = [len(rows) for rows in np.array_split(np.arange(count), n_parts)]
+    samples = (merit[random.integers(n, size=(size, n))] for size in sizes)
     means = np.concatenate([stats.trim_mean(sample, 0.25, axis=1) for sample in samples])
     # Percentiles as far out as the t interval of a mean would be beside the normal one.
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))

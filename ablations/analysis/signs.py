@@ -99,7 +99,8 @@ def bundle_rows(d: Floats) -> Floats:
     if size == 1:
         return d
     padding = np.zeros((size * MOST_FLIPPED - len(d), d.shape[1]))
-    return np.concatenate([d, padding]).reshape(size, MOST_FLIPPED, -1).sum(axis=0)
+    parts = np.concatenate([d, padding]).reshape(size, MOST_FLIPPED, -1)
+    return np.asarray(parts.sum(axis=0))
 
 
 def all_signs(n: int) -> Floats:

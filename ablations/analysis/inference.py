@@ -162,8 +162,7 @@ def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = Fal
         sums = np.where(np.isnan(t), sums, _standardised_sum(t, n))
     observed = statistic(sums)
     order = np.argsort(-observed, kind="stable")
-    exceeded = np.zeros(len(order))
-    scaled = bundle_rows(scaled)
+    exceeded, scaled = np.zeros(len(order)), bundle_rows(scaled)
     # Of two opposite patterns of signs the list has one.
     flips, sides = _family_signs(len(d)), (1, -1) if one_sided else (1,)
     # A flip that ties with the data must count in spite of round-off.

@@ -197,7 +197,8 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
         parts[0] = f"about {more} would settle {parts[0].partition(' ')[2]}"
     needs_rows = undecided[undecided.get("needs_rows", pd.Series(False, undecided.index))]
     others = len(undecided) - len(rows) - len(needs_rows)
-    facts: dict[str, Any] = {"parts": parts, "others": others}
+    is_grouped = len(parts) < len(rows)  # with commas of its own
+    facts: dict[str, Any] = {"parts": parts, "others": others, "is_grouped": is_grouped}
     facts["needs_rows"] = shorten(name_rows(needs_rows), _MOST_NAMES)
     if not parts or design is None:
         return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)

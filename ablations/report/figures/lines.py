@@ -89,7 +89,7 @@ def draw_band(panel: Axes, rows: pd.DataFrame, **style: Any) -> Any:
 
 def draw_line(panel: Axes, rows: pd.DataFrame, name: str, **style: Any) -> list[Any]:
     """Draw a line through the finite values of a column, its markers with a white edge."""
-    x, y = rows[["epoch", name]].to_numpy(dtype=float).T
+    x, y = (rows[column].to_numpy(dtype=float) for column in ("epoch", name))
     finite = np.isfinite(y)
     return panel.plot(x[finite], y[finite], markeredgecolor="w", markeredgewidth=0.75, **style)
 

@@ -12,7 +12,7 @@ from ablations.analysis.coding import Floats
 
 SIGNS_AT_A_TIME = 2**20
 """Most signs of a part: 8 MB."""
-MOST_STORED = 2**24
+MOST_STORED = 2**22
 """Signs up to which patterns are stored, one byte each; more are drawn again each time."""
 
 MOST_FLIPPED = 1_000

@@ -5,17 +5,20 @@ from __future__ import annotations
 import mmap
 import os
 
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_SPARING = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""Environment variables of libraries: OpenMP ends the process if there is no room for the stack of
+a thread, and Arrow's own allocator maps 1 GiB at once."""
 
 
-def limit_threads() -> None:
-    """Let libraries start no threads of their own where the memory of the process is limited.
-
-    OpenMP ends the process if there is no room for the stack of a thread.
-    """
+def spare_memory() -> None:
+    """Let libraries map little where the memory of the process is limited."""
     if is_limited():
-        for name in _THREADS:
-            os.environ.setdefault(name, "1")
+        for name, value in _SPARING.items():
+            os.environ.setdefault(name, value)
 
 
 def require_memory(size: int) -> None:

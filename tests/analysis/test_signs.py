@@ -14,7 +14,7 @@ from ablations.analysis.signs import MOST_FLIPPED, SignPatterns, bundle_rows
 
 
 @pytest.mark.parametrize("at_a_time", [100, 1_000, 2**20])
-@pytest.mark.parametrize("stored", [0, 2**24])
+@pytest.mark.parametrize("stored", [0, 2**22])
 @pytest.mark.parametrize("n", [21, 333])
 def test_signs_drawn_in_parts_are_those_drawn_at_once(
     n: int, stored: int, at_a_time: int, monkeypatch: pytest.MonkeyPatch

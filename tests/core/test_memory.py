@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ablations.core.memory import is_limited, limit_threads, require_memory
+from ablations.core.memory import is_limited, require_memory, spare_memory
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="limits are those of Linux"
@@ -16,11 +16,12 @@ pytestmark = pytest.mark.skipif(
 
 PROGRAM = """
 import os
-from ablations.core.memory import is_limited, limit_threads, require_memory
+from ablations.core.memory import is_limited, spare_memory, require_memory
 
 assert is_limited()
-limit_threads()
-print(os.environ["OMP_NUM_THREADS"], os.environ["OPENBLAS_NUM_THREADS"])
+spare_memory()
+names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL"
+print(*map(os.environ.get, names))
 require_memory(10_000_000)
 try:
     require_memory(400_000_000)
@@ -38,12 +39,12 @@ def test_a_limit_of_memory_is_noticed() -> None:
         env=environment | {"OPENBLAS_NUM_THREADS": "3"},
         check=False,
     )
-    assert result.stdout == "1 3\ntoo little\n", result.stderr
+    assert result.stdout == "1 3 system\ntoo little\n", result.stderr
 
 
 def test_without_a_limit_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if not is_limited():
-        limit_threads()
+        spare_memory()
         require_memory(10**15)
         assert "OMP_NUM_THREADS" not in os.environ

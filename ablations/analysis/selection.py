@@ -26,6 +26,8 @@ from ablations.results.metadata import Level
 SPLITS = 200
 JACKKNIFE_SPLITS = 30
 """Splits of each turn that leaves a seed out."""
+MOST_TURNS = 200
+"""Turns of the jackknife; of more seeds each leaves out several."""
 AT_A_TIME = 2**20
 """Most blocks of splits whose numbers are summed at a time."""
 BEST_COLUMNS = [
@@ -132,13 +134,18 @@ def _evaluate(
 
 
 def _jackknife(merit: Floats, base: int, confidence: float) -> float:
-    """Half the width of the interval of the held-out effect, leaving out a seed at a time."""
-    n = len(merit)
+    """Half the width of the interval of the held-out effect, leaving out a seed at a time, or one
+    of 200 groups.
+    """
+    n = min(len(merit), MOST_TURNS)
     if n < 3:
         return np.nan
+    order = np.arange(n)
+    if n < len(merit):
+        order = np.random.default_rng(0).permutation(len(merit))
     without = []
-    for seed in range(n):
-        rest = np.delete(merit, seed, axis=0)
+    for first in range(n):
+        rest = np.delete(merit, order[first::n], axis=0)
         means = rest.mean(axis=0)
         best = int(means.argmin())
         luck, _ = _estimate_luck(rest, best, JACKKNIFE_SPLITS)

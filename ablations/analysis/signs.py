@@ -12,13 +12,17 @@ from ablations.analysis.coding import Floats
 
 SIGNS_AT_A_TIME = 2**20
 """Most signs of a part: 8 MB."""
-MOST_STORED = 2**24
+MOST_STORED = 2**22
 """Signs up to which patterns are stored, one byte each; more are drawn again each time."""
+
+MOST_FLIPPED = 1_000
+"""Rows that have signs of their own; of more seeds some flip together."""
 
 
 @dataclass(frozen=True)
 class SignPatterns:
-    """Patterns of ``n`` signs: without their opposites all that there are, or random ones.
+    """Patterns of ``n`` signs: without their opposites all that there are, or random ones.  Of more
+    than 1,000 they have one for each sum of ``bundle_rows``.
 
     Up to ``exact_blocks`` signs they are all patterns; else ``count`` of them, the first that of
     the data and the others random, but always the same.
@@ -27,6 +31,11 @@ class SignPatterns:
     n: int
     count: int
     exact_blocks: int
+
+    @property
+    def width(self) -> int:
+        """The number of signs of a pattern."""
+        return min(self.n, MOST_FLIPPED)
 
     @property
     def is_exact(self) -> bool:
@@ -38,11 +47,11 @@ class SignPatterns:
 
     def parts(self, least: int = 1) -> Iterator[Floats]:
         """Yield the patterns in at least so many parts of about equal size, a row each."""
-        n_parts = max(least, -(-len(self) // max(1, SIGNS_AT_A_TIME // max(self.n, 1))))
+        n_parts = max(least, -(-len(self) // max(1, SIGNS_AT_A_TIME // max(self.width, 1))))
         size, larger = divmod(len(self), n_parts)
         rows = [size + (number < larger) for number in range(n_parts)]
-        if not self.is_exact and self.n * self.count > MOST_STORED:
-            yield from _draw_parts(self.n, rows)
+        if not self.is_exact and self.width * self.count > MOST_STORED:
+            yield from _draw_parts(self.width, rows)
             return
         patterns, first = _stored_patterns(self), 0
         for n_rows in rows:
@@ -53,12 +62,13 @@ class SignPatterns:
         """Return the sum of each column of ``d`` with the signs of each pattern: patterns x
         columns.
         """
+        d = bundle_rows(d)
         return np.concatenate([block @ d for block in self.parts()])
 
 
 @lru_cache(maxsize=4)
 def _stored_patterns(patterns: SignPatterns) -> np.ndarray:
-    n, count = patterns.n, len(patterns)
+    n, count = patterns.width, len(patterns)
     if patterns.is_exact:
         signs = all_signs(max(n - 1, 0))
         return np.hstack([np.ones((count, min(n, 1))), signs]).astype(np.int8)
@@ -79,6 +89,18 @@ def _draw_parts(n: int, rows: list[int]) -> Iterator[Floats]:
         signs[skipped:] -= 1.0
         skipped = 0
         yield signs
+
+
+def bundle_rows(d: Floats) -> Floats:
+    """Return ``d`` (seeds x columns), or of more than 1,000 seeds the sums of those that flip
+    together: all patterns in which they do are a group, so that a test by them errs no more often.
+    """
+    size = -(-len(d) // MOST_FLIPPED)
+    if size == 1:
+        return d
+    padding = np.zeros((size * MOST_FLIPPED - len(d), d.shape[1]))
+    parts = np.concatenate([d, padding]).reshape(size, MOST_FLIPPED, -1)
+    return np.asarray(parts.sum(axis=0))
 
 
 def all_signs(n: int) -> Floats:

@@ -12,6 +12,7 @@ from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app, complain
 from ablations.cli.inspect import Question
 from ablations.cli.options import parse_levels
 from ablations.cli.streams import open_streams
+from ablations.core.memory import spare_memory
 from ablations.execution.interrupts import SIGNALS
 
 __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", "parse_levels"]
@@ -29,6 +30,7 @@ app.registered_commands.sort(key=lambda entry: ORDER.index(str(entry.name)))
 
 def main() -> None:
     """The ``ablations`` command."""
+    spare_memory()
     output = open_streams()
     # End at once on a signal until a command that writes enters ``app.interruptible``: a
     # KeyboardInterrupt inside the import of torch would end with a long traceback or be lost.

@@ -355,7 +355,8 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
     if options.with_report:
         from ablations.report.page import write_report
 
-        page, answer = write_report(results, metadata)
+        page, make_answer = write_report(results, metadata)
+        answer = make_answer()
         reporter.say(f"report: {page}")
     elif metadata.tasks:
         answer = summarise_datasets(results)

@@ -6,14 +6,15 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from ablations.analysis import max_t, signs
+from ablations.analysis import max_t, sign_flip_p, signs
 from ablations.analysis.best_set import compute_best_p
-from ablations.analysis.signs import SignPatterns
+from ablations.analysis.signs import MOST_FLIPPED, SignPatterns, bundle_rows
 
 
 @pytest.mark.parametrize("at_a_time", [100, 1_000, 2**20])
-@pytest.mark.parametrize("stored", [0, 2**24])
+@pytest.mark.parametrize("stored", [0, 2**22])
 @pytest.mark.parametrize("n", [21, 333])
 def test_signs_drawn_in_parts_are_those_drawn_at_once(
     n: int, stored: int, at_a_time: int, monkeypatch: pytest.MonkeyPatch
@@ -46,3 +47,22 @@ def test_tests_of_thousands_of_seeds_take_little_memory() -> None:
         assert tracemalloc.get_traced_memory()[1] < 60e6
     finally:
         tracemalloc.stop()
+
+
+def test_missing_numbers_are_zero_in_every_random_flip() -> None:
+    d = np.random.default_rng(4).normal(0.1, size=(60, 5))
+    d[np.random.default_rng(5).random(d.shape) < 0.3] = np.nan
+    p = sign_flip_p(d)
+    alone = [sign_flip_p(column[np.isfinite(column)][:, None])[0] for column in d.T]
+    assert p == pytest.approx(alone, abs=0.02)
+
+
+def test_of_very_many_seeds_some_flip_together_and_the_test_stays_exact() -> None:
+    d = np.random.default_rng(3).normal(size=(2 * MOST_FLIPPED + 7, 3))
+    bundles = bundle_rows(d)
+    assert bundles.shape == (MOST_FLIPPED, 3)
+    assert bundles.sum(axis=0) == pytest.approx(d.sum(axis=0))
+    assert (bundle_rows(d[:MOST_FLIPPED]) == d[:MOST_FLIPPED]).all()
+    p = sign_flip_p(d)
+    expected = stats.ttest_1samp(d, 0).pvalue
+    assert np.abs(p - expected).max() < 0.06

@@ -64,19 +64,23 @@ def children(pid: int) -> list[int]:
     return [int(word) for each in words for word in each]
 
 
-def measure(runs: int, epochs: int, folder: Path) -> Point:
-    """Train a study of so many runs in one worker process."""
-    study = folder / f"{runs}-{epochs}.toml"
-    study.write_text(STUDY.format(epochs=epochs, seeds=runs), encoding="utf-8")
-    options = ("--compile", "never", "--no-report", "--backend", "loky", "--jobs", "1")
-    words = [sys.executable, "-m", "ablations", "run", str(study), *options]
+@dataclass(frozen=True)
+class Peaks:
+    """Peak memory of a command and of its workers, and that of a worker as planned, in bytes."""
+
+    command: int
+    worker: int
+    planned: int
+
+
+def measure_study(study: str, folder: Path, *options: str) -> Peaks:
+    """Run a study in one worker process, after a dry run."""
+    options = ("--no-report", "--backend", "loky", "--jobs", "1", "--out", str(folder), *options)
+    words = [sys.executable, "-m", "ablations", "run", study, *options]
     plan = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, check=True)
-    planned = re.search(r"up to ([0-9.]+) GiB each", plan.stdout)
-    out = str(folder / f"{runs}-{epochs}")
+    planned = re.search(r"up to ([0-9,]+) MB each", plan.stdout)
     process = subprocess.Popen(
-        [*words, "--out", out, "--time-budget", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        [*words, "--time-budget", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     command = worker = 0
     while process.poll() is None:
@@ -85,7 +89,15 @@ def measure(runs: int, epochs: int, folder: Path) -> Point:
         time.sleep(EVERY)
     if process.returncode:
         raise RuntimeError(f"{study} ended with {process.returncode}")
-    return Point(runs, epochs, command, worker, round(float(planned[1]) * 2**30) if planned else 0)
+    return Peaks(command, worker, 10**6 * int(planned[1].replace(",", "")) if planned else 0)
+
+
+def measure(runs: int, epochs: int, folder: Path) -> Point:
+    """Train a study of so many runs in one worker process."""
+    study = folder / f"{runs}-{epochs}.toml"
+    study.write_text(STUDY.format(epochs=epochs, seeds=runs), encoding="utf-8")
+    peaks = measure_study(str(study), study.with_suffix(""), "--compile", "never")
+    return Point(runs, epochs, peaks.command, peaks.worker, peaks.planned)
 
 
 def draw(by_epochs: Sequence[Point], by_runs: Sequence[Point], path: Path) -> None:

@@ -35,6 +35,13 @@ def test_importing_the_reading_side_does_not_import_torch(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_statistics_and_figures_are_imported_when_training_has_ended() -> None:
+    """They take 100 MB, which workers may need until then."""
+    modules = "ablations.cli.run, ablations.execution.run, ablations.execution.sequential"
+    code = f"import sys, {modules}; sys.exit('scipy' in sys.modules or 'matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_the_installed_package_has_its_command_and_its_data() -> None:
     scripts = metadata.entry_points(group="console_scripts")
     assert scripts["ablations"].value == "ablations.cli:main"

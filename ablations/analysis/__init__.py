@@ -10,6 +10,7 @@ A wrong request raises ``ValueError``, as do ``Design`` and its ``observations``
 import warnings
 from typing import Any
 
+from ablations.analysis import _memory  # noqa: F401  (before SciPy is imported)
 from ablations.analysis.anova import analysis_of_variance, lenth_p, variance_components
 from ablations.analysis.baseline import against_baseline
 from ablations.analysis.best_set import best_set

@@ -13,9 +13,10 @@ from scipy import stats
 from ablations.analysis.arguments import check_mapping
 from ablations.analysis.coding import Bools, Column, Floats, Ints, fixed_order, rank_rows
 from ablations.analysis.design import Design, accept_table
-from ablations.analysis.inference import draw_signs, effect_columns, mean_and_sd
+from ablations.analysis.inference import effect_columns, mean_and_sd
 from ablations.analysis.pairing import complete_configurations, join_factors
 from ablations.analysis.scope import MeanEffects, deflation, describe_assumptions
+from ablations.analysis.signs import SignPatterns
 from ablations.analysis.statements import STATED, join_statements, state_basis
 from ablations.results.metadata import Level
 
@@ -97,7 +98,7 @@ def compare_with_best(design: Design) -> BestTests:
     first = int(np.argmin(merit.mean(axis=0)))
     most = flip_limit(merit.shape[1], design.alpha)
     others = draw_others(complete.levels, most)
-    signs = draw_signs(len(merit), most // 2, most.bit_length() - 1)
+    signs = SignPatterns(len(merit), most // 2, most.bit_length() - 1)
     factors = None
     if design.overlap or design.has_repeated_splits:
         factors = partial(deflation, design, blocks=complete.blocks[order])
@@ -107,7 +108,7 @@ def compare_with_best(design: Design) -> BestTests:
 
 def compute_best_p(
     merit: Floats,
-    signs: Floats,
+    signs: SignPatterns,
     first: int,
     factors: Callable[[Floats], Floats] | None = None,
     others: Ints | None = None,
@@ -130,12 +131,11 @@ def compute_best_p(
     rivals, n_parts = np.ascontiguousarray(merit[:, others]), k / len(others)
     if n < 2:
         return np.full(k, np.nan), np.full(k, np.nan)
-    flipped = np.ascontiguousarray((signs @ merit).T)
+    flipped = np.ascontiguousarray(signs.sums(merit).T)
     flipped_rivals = np.ascontiguousarray(flipped[others])
     sums = rivals.sum(axis=0)
     behind_first = _leads(merit - merit[:, [first]])
-    largest = np.zeros(2 * len(signs))
-    p = np.ones(k)
+    largest, p = np.zeros(2 * len(signs)), np.ones(k)
     for i in range(k):
         differences = merit[:, [i]] - rivals
         norms = np.sqrt((differences**2).sum(axis=0))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from statsmodels.stats.multitest import fdrcorrection
 
 from ablations.analysis.coding import Floats, Ints, fixed_order
 from ablations.analysis.design import Scale
+from ablations.analysis.signs import SignPatterns, all_signs, bundle_rows
 
 EXACT_BLOCKS = 24
 """Blocks up to which the p of a single contrast counts all sign flips."""
@@ -21,6 +22,8 @@ EXACT_FAMILY_BLOCKS = 16
 """Blocks up to which the p of a family of contrasts counts all sign flips."""
 RESAMPLES = 19_999
 """Random sign flips beyond."""
+AT_A_TIME = 20_000_000
+"""Most products of signs and contrasts in memory at a time."""
 
 
 def t_interval(mean: Floats, sd: Floats, n: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -73,15 +76,20 @@ def sign_flip_p(differences: Floats) -> Floats:
     entries are ignored.
 
     Exact up to 24 seeds; beyond, 19,999 flips that are always the same, whatever the order of rows
-    and columns.  Missing where a column has fewer than two numbers.  Method: Fisher's
-    randomisation test; equal to ``scipy.stats.permutation_test`` of the mean with
-    ``permutation_type="samples"`` where that is exact.  The 2^n sums are not enumerated: each is a
-    sum over one half of the seeds and a sum over the other, of which a sorted list is searched
-    (Horowitz & Sahni, 1974).
+    and columns, in which of more than 1,000 seeds some flip together.  Missing where a column has
+    fewer than two numbers.  Method: Fisher's randomisation test; equal to
+    ``scipy.stats.permutation_test`` of the mean with ``permutation_type="samples"`` where that is
+    exact.  The 2^n sums are not enumerated: each is a sum over one half of the seeds and a sum over
+    the other, of which a sorted list is searched (Horowitz & Sahni, 1974).
     """
     p = np.full(differences.shape[1], np.nan)
     present = np.isfinite(differences)
-    for pattern in np.unique(present, axis=1).T:
+    is_random = present.sum(axis=0) > EXACT_BLOCKS
+    if is_random.any():
+        # A missing number is zero in every sum.
+        rows = present[:, is_random].any(axis=1)
+        p[is_random] = _flip(np.where(present, differences, 0.0)[np.ix_(rows, is_random)])
+    for pattern in np.unique(present[:, ~is_random], axis=1).T:
         # Columns that have the same seeds are flipped together; nearly always that is all of them.
         columns = (present == pattern[:, None]).all(axis=0)
         if pattern.sum() >= 2:
@@ -95,17 +103,21 @@ def _flip(d: Floats) -> Floats:
     least = np.abs(d.sum(axis=0)) - 1e-9 * np.abs(d).sum(axis=0)
     if len(d) <= EXACT_BLOCKS:
         return _count_flips(d, least) / 2.0 ** len(d)
-    flips, exceeded = _family_signs(len(d)), np.zeros(d.shape[1])
-    for chunk in np.array_split(flips, max(1, len(flips) * d.shape[1] // 20_000_000)):
-        exceeded += (np.abs(chunk @ d) >= least).sum(axis=0)
+    flips, exceeded, d = _family_signs(len(d)), np.zeros(d.shape[1]), bundle_rows(d)
+    for signs in flips.parts(len(flips) * d.shape[1] // AT_A_TIME):
+        exceeded += (np.abs(signs @ d) >= least).sum(axis=0)
     return exceeded / len(flips)
+
+
+def _family_signs(n: int) -> SignPatterns:
+    return SignPatterns(n, RESAMPLES + 1, EXACT_FAMILY_BLOCKS)
 
 
 def _count_flips(d: Floats, least: Floats) -> Floats:
     """Count the 2^n sign flips of each column whose sum is at least ``least`` in size."""
     middle = len(d) // 2
     halves = d[:middle], d[middle:]
-    first, second = (np.sort(_all_signs(len(half)) @ half, axis=0) for half in halves)
+    first, second = (np.sort(all_signs(len(half)) @ half, axis=0) for half in halves)
     counts = np.full(d.shape[1], 2.0 ** len(d))
     for j in np.flatnonzero(least > 0):
         below = np.searchsorted(second[:, j], least[j] - first[:, j])
@@ -150,14 +162,14 @@ def max_t(differences: Floats, t: Floats | None = None, *, one_sided: bool = Fal
         sums = np.where(np.isnan(t), sums, _standardised_sum(t, n))
     observed = statistic(sums)
     order = np.argsort(-observed, kind="stable")
-    exceeded = np.zeros(len(order))
+    exceeded, scaled = np.zeros(len(order)), bundle_rows(scaled)
     # Of two opposite patterns of signs the list has one.
     flips, sides = _family_signs(len(d)), (1, -1) if one_sided else (1,)
     # A flip that ties with the data must count in spite of round-off.
     size = np.where(np.isfinite(observed), np.abs(observed), 0)
     least = (observed - 1e-9 * (1 + size))[order]
-    for chunk in np.array_split(flips, max(1, flips.size * max(len(order), 1) // 20_000_000)):
-        sums = chunk @ scaled
+    for signs in flips.parts(flips.width * len(flips) * max(len(order), 1) // AT_A_TIME):
+        sums = signs @ scaled
         for side in sides:
             flipped = statistic(side * sums)[:, order]
             largest_left = np.maximum.accumulate(flipped[:, ::-1], axis=1)[:, ::-1]
@@ -206,36 +218,6 @@ def min_seeds(alpha: float = 0.05, tests: int = 1) -> int:
     return 1 + math.ceil(math.log2(tests / alpha))
 
 
-SIGNS_AT_A_TIME = 2**20
-
-
-def _family_signs(n: int) -> Floats:
-    return draw_signs(n, RESAMPLES + 1, EXACT_FAMILY_BLOCKS)
-
-
-@lru_cache(maxsize=8)
-def draw_signs(n: int, count: int, exact_blocks: int) -> Floats:
-    """Return patterns of n signs, a row each, not to be written to.
-
-    Up to ``exact_blocks`` they are all patterns without their opposites; else ``count`` of them,
-    the first that of the data and the others random, but always the same.
-    """
-    if n <= exact_blocks:
-        return np.hstack([np.ones((2 ** max(n - 1, 0), min(n, 1))), _all_signs(max(n - 1, 0))])
-    signs, generator = np.ones((count, n)), np.random.default_rng(0)
-    rows = max(1, SIGNS_AT_A_TIME // n)
-    for first in range(1, count, rows):  # all at once, the draws would take three times the memory
-        block = signs[first : first + rows]
-        block[:] = generator.choice([-1.0, 1.0], size=block.shape)
-    return signs
-
-
-def _all_signs(n: int) -> Floats:
-    """All patterns of n signs, a row each."""
-    bits = np.arange(2**n)[:, None] >> np.arange(n)
-    return np.asarray(1 - 2 * (bits & 1), dtype=float)
-
-
 def adjust(p: Floats, method: Literal["holm", "fdr_bh"] = "holm") -> Floats:
     """Adjust p-values by Holm's or Benjamini and Hochberg's method; missing ones stay missing.
 
@@ -254,6 +236,8 @@ def adjust(p: Floats, method: Literal["holm", "fdr_bh"] = "holm") -> Floats:
 
 MAX_EXACT_PAIRS = 50
 """Pairs up to which the signed-rank distribution is enumerated; beyond, it is normal."""
+MOST_ENUMERATED = 500
+"""Pairs whose Walsh averages are all sorted; of more they are found by bisection."""
 
 
 @dataclass(frozen=True)
@@ -277,14 +261,45 @@ def hodges_lehmann(differences: Floats, level: float = 0.95) -> Location:
     n = len(d)
     if not n:
         return Location(np.nan, np.nan, np.nan, np.nan, 0)
-    i, j = np.triu_indices(n)
-    walsh = np.sort((d[i] + d[j]) / 2)
-    estimate = float(np.median(walsh))
-    below = signed_rank_cdf(n)
-    # The bounds are the k-th Walsh averages from both ends, k the largest that covers enough.
-    k = max(1, int(np.searchsorted(below, (1 - level) / 2, side="right")))
-    coverage = 1 - 2 * float(below[k - 1])
-    return Location(estimate, float(walsh[k - 1]), float(walsh[-k]), coverage, n)
+    k, coverage = _signed_rank_bound(n, level)
+    top = n * (n + 1) // 2
+    low, high, *middle = _walsh_averages(np.sort(d), (k, top + 1 - k, (top + 1) // 2, top // 2 + 1))
+    return Location(sum(middle) / 2, low, high, coverage, n)
+
+
+def _walsh_averages(d: Floats, ranks: Sequence[int]) -> list[float]:
+    """Return the Walsh averages of sorted numbers that have these ranks, from 1."""
+    if len(d) <= MOST_ENUMERATED:
+        i, j = np.triu_indices(len(d))
+        walsh = np.sort((d[i] + d[j]) / 2)
+        return [float(walsh[rank - 1]) for rank in ranks]
+
+    def count(bound: float) -> int:
+        pairs = np.searchsorted(d, 2 * bound - d, side="right").sum()
+        return int(pairs + np.searchsorted(d, bound, side="right")) // 2
+
+    averages = []
+    for rank in ranks:
+        low, high = float(d[0]), float(d[-1])
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (low, middle) if count(middle) >= rank else (middle, high)
+        averages.append(high)
+    return averages
+
+
+def _signed_rank_bound(n: int, level: float) -> tuple[int, float]:
+    """Return the largest k for which the k-th Walsh averages from both ends cover enough, or 1, and
+    how often they cover.
+    """
+    tail, mean = (1 - level) / 2, n * (n + 1) / 4
+    if n <= MOST_ENUMERATED:
+        below = signed_rank_cdf(n)
+        k = max(1, int(np.searchsorted(below, tail, side="right")))
+        return k, 1 - 2 * float(below[k - 1])
+    sd = math.sqrt(mean * (2 * n + 1) / 6)
+    k = int(mean + 0.5 + sd * stats.norm.ppf(tail))
+    return k, 1 - 2 * float(stats.norm.cdf((k - 0.5 - mean) / sd))
 
 
 def signed_rank_cdf(n: int) -> Floats:

@@ -28,6 +28,8 @@ RANKING_COLUMNS = [
     "seeds", "friedman", "p", "critical_difference", *STATED,
 ]  # fmt: skip
 RESAMPLES = 2_000
+MOST_DRAWN, AT_A_TIME = 2**26, 2**24
+"""Most numbers that all resamples have, and those that are in memory at a time."""
 
 
 @accept_table("factors", "scale", "higher_is_better")
@@ -207,8 +209,8 @@ def _rank(tests: BestTests, order: Ints, design: Design, alpha: float) -> pd.Dat
     )
     procedure = (
         f"ranks within blocks of the best {k}, Friedman's test, Nemenyi's critical "
-        f"difference at {alpha:g}; {RESAMPLES:,} joint resamples of blocks; sign flips "
-        f"of the largest t of all pairs of {len(tests.levels)} configurations"
+        f"difference at {alpha:g}; {_count_resamples(merit):,} joint resamples of blocks; sign "
+        f"flips of the largest t of all pairs of {len(tests.levels)} configurations"
     )
     assumptions = (
         f"{design.unit}s independent of one another; chosen on the same runs that rank them"
@@ -244,6 +246,11 @@ def interquartile_mean(values: Floats) -> Floats:
     return np.asarray(stats.trim_mean(values, 0.25, axis=0), dtype=float)
 
 
+def _count_resamples(merit: Floats) -> int:
+    """Return how often the seeds are drawn: less often where they are very many, to bound time."""
+    return max(200, min(RESAMPLES, MOST_DRAWN // merit.size))
+
+
 def _bootstrap_interval(merit: Floats) -> tuple[Floats, Floats]:
     """Percentile bootstrap of the interquartile means, seeds resampled jointly for all columns."""
     n = len(merit)
@@ -252,8 +259,11 @@ def _bootstrap_interval(merit: Floats) -> tuple[Floats, Floats]:
         return missing, missing
     # Sorted by their numbers, so that the labels of the seeds do not change the draws.
     merit = merit[np.lexsort(merit.T)]
-    draws = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    means = stats.trim_mean(merit[draws], 0.25, axis=1)
+    random, count = np.random.default_rng(0), _count_resamples(merit)
+    n_parts = min(count, -(-count * merit.size // AT_A_TIME))
+    sizes = [len(rows) for rows in np.array_split(np.arange(count), n_parts)]
+    samples = (merit[random.integers(n, size=(size, n))] for size in sizes)
+    means = np.concatenate([stats.trim_mean(sample, 0.25, axis=1) for sample in samples])
     # Percentiles as far out as the t interval of a mean would be beside the normal one.
     tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)

@@ -12,7 +12,8 @@ from scipy import linalg
 from threadpoolctl import threadpool_limits
 
 from ablations.analysis.coding import Floats, Ints
-from ablations.analysis.inference import draw_signs, hodges_lehmann, mean_and_sd, t_interval
+from ablations.analysis.inference import hodges_lehmann, mean_and_sd, t_interval
+from ablations.analysis.signs import SignPatterns
 
 RESAMPLES = 999
 EXACT_BLOCKS = 10
@@ -181,8 +182,8 @@ def _tail(resampled: Floats, observed: Floats | float, trials: int = 1) -> Any:
 def _flipped_skewness(d: Floats) -> Floats:
     """Return the skewness of standardised numbers, flipped around their mean: flips x columns."""
     n = len(d)
-    signs = draw_signs(n, RESAMPLES + 1, EXACT_BLOCKS)[n > EXACT_BLOCKS :]
-    mean, cubes = (signs @ numbers / n for numbers in (d, d**3))
+    signs = SignPatterns(n, RESAMPLES + 1, EXACT_BLOCKS)
+    mean, cubes = (signs.sums(numbers)[n > EXACT_BLOCKS :] / n for numbers in (d, d**3))
     # Of two values that flips make equal there is no spread, and no skewness.
     return np.asarray((cubes - 3 * mean + 2 * mean**3) / np.maximum(1 - mean**2, 1e-9) ** 1.5)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import combinations
 from math import comb
@@ -26,6 +26,10 @@ from ablations.results.metadata import Level
 SPLITS = 200
 JACKKNIFE_SPLITS = 30
 """Splits of each turn that leaves a seed out."""
+MOST_TURNS = 200
+"""Turns of the jackknife; of more seeds each leaves out several."""
+AT_A_TIME = 2**20
+"""Most blocks of splits whose numbers are summed at a time."""
 BEST_COLUMNS = [
     "naive", "held_out", "optimism", "chosen", "against", "effect", "low", "high", "change",
     "change_low", "change_high", "candidates", "seeds", *STATED,
@@ -130,13 +134,18 @@ def _evaluate(
 
 
 def _jackknife(merit: Floats, base: int, confidence: float) -> float:
-    """Half the width of the interval of the held-out effect, leaving out a seed at a time."""
-    n = len(merit)
+    """Half the width of the interval of the held-out effect, leaving out a seed at a time, or one
+    of 200 groups.
+    """
+    n = min(len(merit), MOST_TURNS)
     if n < 3:
         return np.nan
+    order = np.arange(n)
+    if n < len(merit):
+        order = np.random.default_rng(0).permutation(len(merit))
     without = []
-    for seed in range(n):
-        rest = np.delete(merit, seed, axis=0)
+    for first in range(n):
+        rest = np.delete(merit, order[first::n], axis=0)
         means = rest.mean(axis=0)
         best = int(means.argmin())
         luck, _ = _estimate_luck(rest, best, JACKKNIFE_SPLITS)
@@ -161,12 +170,18 @@ def _estimate_luck(merit: Floats, best: int, splits: int) -> tuple[float, float]
         return np.nan, np.nan
     selecting = selecting_blocks(n, splits)
     n_selecting = int(selecting[0].sum())
-    inside = selecting @ merit / n_selecting
-    loss = ~selecting @ merit / (n - n_selecting) - inside
+    inside = _sum_selected(selecting, merit) / n_selecting
+    loss = _sum_selected(~selecting, merit) / (n - n_selecting) - inside
     pick, split = inside.argmin(axis=1), np.arange(len(selecting))
     # One configuration loses nothing over all splits, but for those that were not drawn.
     luck = float((loss[split, pick] - loss[:, best]).mean()) * np.sqrt(n_selecting / n)
     return luck, float((pick == best).mean())
+
+
+def _sum_selected(selecting: Bools, merit: Floats) -> Floats:
+    """Return ``selecting @ merit``, some rows at a time: the product makes numbers of them."""
+    n_parts = -(-selecting.size // AT_A_TIME)
+    return np.concatenate([rows @ merit for rows in np.array_split(selecting, n_parts)])
 
 
 @lru_cache(maxsize=64)
@@ -176,12 +191,15 @@ def selecting_blocks(n: int, splits: int = SPLITS) -> Bools:
     Of the others at least one remains.
     """
     size = min(max(round(2 * n / 3), 1), n - 1)
-    if comb(n, size) <= splits:
-        ways = [np.array(way) for way in combinations(range(n), size)]
-    else:
+    count = comb(n, size)
+    selecting = np.zeros((min(count, splits), n), dtype=bool)
+    ways: Iterable[Any] = combinations(range(n), size)
+    if count > splits:
         random = np.random.default_rng(0)
-        ways = [random.permutation(n)[:size] for _ in range(splits)]
-    return np.array([np.isin(np.arange(n), way) for way in ways])
+        ways = (random.permutation(n)[:size] for _ in selecting)
+    for row, way in zip(selecting, ways, strict=True):
+        row[np.asarray(way, dtype=np.intp)] = True  # one block alone is none of two thirds
+    return selecting
 
 
 @accept_table("factors", "scale", "higher_is_better")

@@ -33,7 +33,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 from scipy.optimize import brentq
 
 from ablations.analysis.coding import Floats
@@ -43,7 +43,7 @@ FIRST, TOTAL = 0.032, 0.047
 """The error that the first look spends, and all of them, of 0.05."""
 EXPONENT = 1.5
 """Of the share of seeds of the look before in those of a look; what is left is multiplied by it."""
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(256)
+_NODES, _WEIGHTS = special.roots_legendre(256)
 
 _Chain = tuple[tuple[int, float], ...]
 """Seeds and nominal level of looks at more and more seeds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 
@@ -11,6 +12,7 @@ from ablations.cli.app import FAILED, INTERRUPTED, WRONG_REQUEST, app, complain
 from ablations.cli.inspect import Question
 from ablations.cli.options import parse_levels
 from ablations.cli.streams import open_streams
+from ablations.core.memory import spare_memory
 from ablations.execution.interrupts import SIGNALS
 
 __all__ = ["FAILED", "INTERRUPTED", "WRONG_REQUEST", "Question", "app", "main", "parse_levels"]
@@ -28,6 +30,7 @@ app.registered_commands.sort(key=lambda entry: ORDER.index(str(entry.name)))
 
 def main() -> None:
     """The ``ablations`` command."""
+    spare_memory()
     output = open_streams()
     # End at once on a signal until a command that writes enters ``app.interruptible``: a
     # KeyboardInterrupt inside the import of torch would end with a long traceback or be lost.
@@ -37,6 +40,10 @@ def main() -> None:
     # Registered first, so called last: then nothing is left to stop, and Python clears up for some
     # tenths of a second with the system's own handlers, which would lose the exit code to a signal.
     atexit.register(ignore_signals)
+    # A search for reference cycles goes through all modules, and a short command leaves few cycles;
+    # ``app.interruptible`` begins those that may be long.
+    gc.disable()
+    atexit.register(gc.freeze)
     try:
         app(prog_name="ablations")
     except SystemExit as end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import shlex
 import sys
@@ -47,7 +48,7 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except BrokenPipeError:
         raise  # a reader such as `head` has enough, which click ends quietly
-    except (MemoryError, ImportError, RuntimeError, OSError) as error:
+    except (MemoryError, ImportError, RuntimeError, SystemError, OSError) as error:
         if is_memory_error(error):
             complain(f"{NO_MEMORY}; what was there before is kept")
             raise typer.Exit(FAILED) from None
@@ -80,6 +81,7 @@ def interruptible() -> Iterator[None]:
     """Say how to continue work that the user, the system or a failure stopped."""
     from ablations.execution import interrupts
 
+    gc.enable()
     try:
         with interrupts.handle_signals():
             yield

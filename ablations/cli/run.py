@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Iterator
@@ -93,7 +94,6 @@ def run(
     from ablations.execution.compatibility import continue_splits
     from ablations.execution.options import RunOptions
     from ablations.execution.run import results_folder, run_study
-    from ablations.report.render import print_answer
 
     options = RunOptions(
         jobs=jobs,
@@ -129,6 +129,8 @@ def run(
             outcome = sequential.run_until_decided(requested, folder, options, max_seeds=last_look)
         else:
             outcome = run_study(requested, folder, options)
+    from ablations.report.render import print_answer
+
     print_answer(outcome.answer)
     exit_if_runs_failed(outcome.results)
 
@@ -188,7 +190,8 @@ def describe_estimate(
     expected = estimate(plan, options)
     low, high = map(format_duration, expected.interval())
     processes = "1 process" if expected.jobs == 1 else f"{expected.jobs} workers"
-    memory = f", up to {expected.memory / 2**30:.1f} GiB each" if expected.memory else ""
+    megabytes = 10 * math.ceil(expected.memory / 1e7)  # up, so that a worker takes no more
+    memory = f", up to {megabytes:,} MB each" if megabytes else ""
     duration = format_duration(expected.seconds())
     yield f"to the end about {duration} ({low} to {high}), by {processes}{memory}"
     if not all(cost.is_probed for cost in expected.costs):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from ablations.core.memory import is_limited
 
 
 class RequestError(ValueError):
@@ -90,6 +93,8 @@ def is_memory_error(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, SystemError):  # Python itself had no room for an exception
+        return is_limited() and "exception" in str(error)
     return isinstance(error, (ImportError, RuntimeError)) and bool(_NO_MEMORY.search(str(error)))
 
 
@@ -99,3 +104,22 @@ def refuse_writing(error: OSError, folder: Path) -> RequestError | WriteError:
     if is_storage_error(error):
         return WriteError(f"{folder}: {reason}")
     return RequestError(reason, source=str(folder))
+
+
+_WRITE_ERRORS = {
+    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
+    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, getattr(errno, "EDQUOT", None)),
+}
+"""Error numbers of a system that refuses to write."""
+
+
+@contextmanager
+def clear_write_errors(folder: Path) -> Iterator[None]:
+    """Turn an error of a system that refuses to write into one clear message."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITE_ERRORS:
+            raise
+        path = error.filename or folder
+        raise WriteError(f"{path}: {error.strerror or error}") from error

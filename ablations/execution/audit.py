@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from ablations.analysis.results import Results
 from ablations.core.schema import TRAINED
 from ablations.execution import workers
 from ablations.execution.dispatch import OutputContext
@@ -17,6 +16,7 @@ from ablations.execution.workers import Pool, WorkerDiedError
 from ablations.results import store
 from ablations.results.schema import AUDIT
 from ablations.results.settings import PROGRAMS
+from ablations.results.store import StoredResults
 from ablations.study.configuration import Run
 from ablations.training.audit import AuditRecord, audit_runs, sample_runs
 
@@ -28,13 +28,13 @@ AuditGroup = tuple[list[Run], str, int]
 
 def audit(
     runs: Iterable[Run],
-    results: Results,
+    results: StoredResults,
     context: OutputContext,
     pool: Pool,
     stop: StopRequest,
     *,
     repeat: bool = False,
-) -> Results:
+) -> StoredResults:
     """Audit a few of the runs of each kind; return the results with the records of the audit.
 
     Only runs that were trained in this environment are audited: others are rounded otherwise, and
@@ -57,7 +57,7 @@ def audit(
 
 
 def _select_groups(
-    runs: Iterable[Run], results: Results, environment_id: str, *, repeat: bool
+    runs: Iterable[Run], results: StoredResults, environment_id: str, *, repeat: bool
 ) -> list[AuditGroup]:
     """The sampled runs of each kind, apart by what trained them, without those that passed."""
     table = results.runs

@@ -30,6 +30,11 @@ from ablations.study.study import Study
 from ablations.training import audit, step_timer
 from ablations.training.engine import EngineChoice
 from ablations.training.fused import compilation
+from ablations.training.fused.initial_states import (
+    CACHED_DATA,
+    CACHED_STATES,
+    initial_state_cache,
+)
 from ablations.training.probe import TrainingCost, probe_training
 
 Keep = Callable[[Run], bool]
@@ -44,6 +49,10 @@ REPORT_A_RUN = 0.0018
 REPETITION = 0.021  # seconds of a timed repetition with its warming up (``training.step_timer``)
 EPOCH_BYTES = 256
 """Bytes of an epoch of a run until it is written: its numbers, their table, and its file."""
+COMPILER_BYTES = 150_000_000
+"""What PyTorch's compiler adds to a process, whose probes are eager (``bench/README.md``)."""
+MEMORY_MARGIN = 1.125
+"""Factor of the memory for what a probe does not see: the audit, and room between allocations."""
 COMMAND_STARTUP = 3.0  # seconds until the command itself has imported torch
 
 T = TypeVar("T")
@@ -81,11 +90,13 @@ class Estimate:
     compile_seconds: float
     n_timed: int  # configurations that differ in cost
     options: RunOptions
+    compiler_memory: int = 0  # what compiling adds to a process, in bytes
 
     @property
     def memory(self) -> int:
         """Peak memory of a process, in bytes; 0 if it is unknown."""
-        return max((cost.memory for cost in self.costs), default=0)
+        peak = max((cost.memory for cost in self.costs), default=0)
+        return peak and peak + self.compiler_memory
 
     def seconds(self, keep: Keep = lambda _: True) -> float:
         """Wall seconds to the end of the runs for which ``keep`` is true."""
@@ -160,12 +171,17 @@ def estimate(
         compile_seconds=sum(_compile_cost(c)[0] for c in plan.choices) if compiled else 0.0,
         n_timed=len(step_timer.distinct_cost_runs(runs)),
         options=options or RunOptions(),
+        compiler_memory=COMPILER_BYTES if compiled and any(map(_has_program, plan.choices)) else 0,
     )
 
 
 def _call(function: Callable[..., T], calls: Sequence[tuple[Any, ...]], pool: Pool) -> list[T]:
     """Call a function in the pool; a call whose process dies returns nothing."""
     return list(workers.map_calls(function, calls, pool, on_worker_death=lambda *_: ()))
+
+
+def _has_program(choice: EngineChoice) -> bool:
+    return bool(choice.program and choice.size)
 
 
 def _compile_cost(choice: EngineChoice) -> tuple[float, float]:
@@ -185,7 +201,8 @@ def _probe_kinds(
         if not choice.runs[0].configuration.user_modules:
             gain = _compile_cost(choice)[1] if compiled else 1.0
             runs = choice.runs[: 4 * (choice.size or 1)]
-            calls.append((number, runs, choice.size, gain, seconds / len(choices)))
+            later = count_later(choice, runs)
+            calls.append((number, runs, choice.size, gain, seconds / len(choices), later))
     # Every worker has a probe, so that all cores are as busy as in training.
     repeats = math.ceil(pool.jobs / max(1, len(calls)))
     probes = dict(filter(None, _call(_probe_kind, calls * repeats, pool)))
@@ -201,12 +218,32 @@ def _probe_kinds(
     ]
 
 
+def count_later(choice: EngineChoice, probed: Sequence[Run]) -> tuple[int, int]:
+    """How many data sets and initial states a worker keeps for the runs that are not probed."""
+    if choice.size is None:
+        return 0, 0
+
+    def count(runs: Sequence[Run]) -> tuple[int, int]:
+        states = {(run.configuration.init, run.seed) for run in runs}
+        seeds = {seed for _, seed in states}
+        return min(len(seeds), CACHED_DATA), min(len(states), CACHED_STATES)
+
+    (data, states), (probed_data, probed_states) = count(choice.runs), count(probed)
+    return data - probed_data, states - probed_states
+
+
 def _probe_kind(
-    number: int, runs: Sequence[Run], size: int | None, gain: float, seconds: float
+    number: int,
+    runs: Sequence[Run],
+    size: int | None,
+    gain: float,
+    seconds: float,
+    later: tuple[int, int],
 ) -> tuple[int, tuple[TrainingCost, float, int]] | None:
     """The costs of training and audit of a kind, and the peak memory; None if it fails.
 
-    ``gain`` is the factor by which its program is faster if it is compiled.
+    ``gain`` is the factor by which its program is faster if it is compiled, and ``later`` the data
+    sets and initial states that training will keep beside those of the probe.
     """
     try:
         training = probe_training(runs, size, seconds if size is None else 0.7 * seconds)
@@ -217,8 +254,15 @@ def _probe_kind(
             audit_seconds = _audit_seconds(runs[0].configuration, training, loop_cost)
     except Exception:  # runs that fail here will be failed rows
         return None
-    peak, n_epochs = _peak_memory(), (size or 1) * runs[0].configuration.epochs
-    return number, (training, audit_seconds, peak and peak + EPOCH_BYTES * n_epochs)
+    memory = _peak_memory()
+    if memory:
+        n_members = min(size or 1, len(runs))
+        memory += EPOCH_BYTES * n_members * runs[0].configuration.epochs
+        if size is not None:
+            sizes = initial_state_cache(runs[0].configuration).count_bytes(runs[0])
+            memory += sum(n * size for n, size in zip(later, sizes, strict=True))
+        memory = round(MEMORY_MARGIN * memory)
+    return number, (training, audit_seconds, memory)
 
 
 def _audit_seconds(

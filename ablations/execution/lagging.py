@@ -10,6 +10,7 @@ from ablations.execution.workers import (
     WorkerError,
     call_isolated,
 )
+from ablations.report.strengths import name_level
 from ablations.study.configuration import Configuration
 from ablations.study.study import Study
 from ablations.training.cohorts import count_steps
@@ -36,9 +37,9 @@ def _shortest_trainings(study: Study) -> Iterator[tuple[str, Configuration, Shar
     models: dict[str, Configuration] = {}
     for c in sorted(study.configurations, key=count_steps):
         if c.skip is None:
-            norms.setdefault(f"norm {c.norm.label}", c)
+            norms.setdefault(name_level("norm", c.norm.label), c)
             if c.model.user_modules() and not c.norm.recomputes_statistics():
-                models.setdefault(f"model {c.model.title}", c)
+                models.setdefault(f"the model {c.model.title}", c)
     yield from ((name, c, norm_start_share) for name, c in norms.items())
     yield from ((name, c, model_start_share) for name, c in models.items())
 
@@ -50,7 +51,8 @@ def _describe(name: str, configuration: Configuration, share: Share) -> str:
     advice = configuration.norm.lag_advice
     leave = "1 step leaves" if steps == 1 else f"{steps:,} steps leave"
     return (
-        f"{name}: {leave} {100 * start_share:.0f} % of the start values in its running statistics. "
+        f"With {name}, {leave} {100 * start_share:.0f} % of the start values in its running "
+        "statistics. "
         "Its losses in evaluation mode are those of a network whose statistics have not caught up: "
         f"{advice}."
     )

@@ -265,7 +265,7 @@ def _format_sizes(sizes: Set[int | str]) -> str:
 
 def _describe(study: Study) -> str:
     task = study.task
-    data = f"{task.label}: {task.rows:,} rows to train on, {task.inputs:,} features"
+    data = f"{task.label}, {task.rows:,} rows to train on, {task.inputs:,} features"
     return f"{data}; the model is {study.model.label}."
 
 

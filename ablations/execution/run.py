@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +12,15 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from ablations.analysis.results import Results, load
-from ablations.core.errors import AuditError, FailedError, RequestError, WriteError, refuse_writing
+from ablations.core.errors import (
+    AuditError,
+    FailedError,
+    RequestError,
+    clear_write_errors,
+    refuse_writing,
+)
 from ablations.core.schema import TRAINED
+from ablations.execution import workers
 from ablations.execution.audit import audit
 from ablations.execution.compatibility import continue_splits
 from ablations.execution.dispatch import OutputContext, dispatch, write_results
@@ -31,6 +35,7 @@ from ablations.results.answer import Answer, load_answer, save_answer
 from ablations.results.inputs import save_inputs
 from ablations.results.lock import Confirm, write_lock
 from ablations.results.schema import TIMINGS
+from ablations.results.store import StoredResults
 from ablations.study.study import Study
 from ablations.training.cohorts import batch_cohorts
 from ablations.training.engine import Compile, Engine
@@ -38,13 +43,9 @@ from ablations.training.fused import compilation
 from ablations.training.result import RunResult
 
 if TYPE_CHECKING:
+    # Imported when training has ended: statistics take memory that workers may need.
     from ablations.analysis.ablation import Effects
-
-_WRITE_ERRORS = {
-    *(errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG),
-    *(errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, getattr(errno, "EDQUOT", None)),
-}
-"""Error numbers of a system that refuses to write."""
+    from ablations.analysis.results import Results
 
 RECORD_EVERY = 5.0  # seconds after which the shards that workers wrote enter the manifest
 STOPPING = "stopping: what is in training is finished first; once more stops at once"
@@ -155,7 +156,7 @@ def run(
         time_budget=time_budget,
         with_report=with_report,
     )
-    return run_study(study, out, options, reporter).results
+    return run_study(study, out, options, reporter, keep_workers=not with_report).results
 
 
 def run_study(
@@ -163,16 +164,19 @@ def run_study(
     out: Path | str | None = None,
     options: RunOptions | None = None,
     reporter: Reporter | None = None,
+    *,
+    keep_workers: bool = False,
 ) -> RunOutcome:
     """Train what is missing of a study, and analyse it: ``run`` with its options as one object.
 
     The plan is made once, the folder is read once after training, and each question is asked once.
+    Unless ``keep_workers``, for a study that follows, worker processes end before the analysis.
     """
     options, reporter = options or RunOptions(), reporter or Live()
     options.check()
     folder = results_folder(study, out)
     study = continue_splits(study, folder)
-    with _clear_write_errors(folder), _exclusive(folder, reporter) as confirm_lock:
+    with clear_write_errors(folder), _exclusive(folder, reporter) as confirm_lock:
         plan = _plan(study, folder, options)
         if store.is_results(folder) and (lost := store.lost_shards(folder)):
             reporter.say(f"{store.describe_losses(folder, lost)}; what it held is made again")
@@ -181,7 +185,7 @@ def run_study(
             for sentence in plan.inputs.unseen:
                 reporter.say(f"note: {sentence}")
             reporter.say(f"nothing to train{note}")
-            return RunOutcome(study, load(folder).of_study(), answer)
+            return RunOutcome(study, _with_questions(store.load(folder)), answer)
         confirm_lock()
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
@@ -189,16 +193,24 @@ def run_study(
             _say_columns(study, reporter)
         with stop.on_signal():
             seconds = train(plan, context, options, reporter, stop)
-            results = load(folder)
-            results = audit(plan.grid.runs, results, context, plan.pool, stop, repeat=options.force)
-            results = time_phase(study, plan, results, context, options, reporter, stop, seconds)
+            stored = store.load(folder)
+            stored = audit(plan.grid.runs, stored, context, plan.pool, stop, repeat=options.force)
+            stored = time_phase(study, plan, stored, context, options, reporter, stop, seconds)
             store.require_session(folder, context.session)
-        selected = results.of_study()
+        selected = stored.of_study()
         raise_if_stopped(plan, selected, stop)
-        tidy(context, results, selected, reporter)
-        outcome = report(study, selected, options, reporter)
+        tidy(context, stored, selected, reporter)
+        if not keep_workers:
+            workers.stop_idle(plan.pool)
+        outcome = report(study, _with_questions(selected), options, reporter)
     raise_if_audit_failed(outcome.results, reporter)
     return outcome
+
+
+def _with_questions(stored: StoredResults) -> Results:
+    from ablations.analysis.results import Results
+
+    return Results(**vars(stored)).with_missing()
 
 
 def _say_columns(study: Study, reporter: Reporter) -> None:
@@ -286,13 +298,13 @@ def train(
 def time_phase(
     study: Study,
     plan: ExecutionPlan,
-    results: Results,
+    results: StoredResults,
     context: OutputContext,
     options: RunOptions,
     reporter: Reporter,
     stop: StopRequest,
     trained_seconds: float,
-) -> Results:
+) -> StoredResults:
     """Time the steps of the study for as long as the options allow; returns the results with it."""
     if study.task_studies and options.time_budget is None:
         return results  # shared by several data sets, the time would be too short for each
@@ -304,7 +316,7 @@ def time_phase(
     return replace(results, timings=store.load_table(context.folder, TIMINGS)) if count else results
 
 
-def raise_if_stopped(plan: ExecutionPlan, results: Results, stop: StopRequest) -> None:
+def raise_if_stopped(plan: ExecutionPlan, results: StoredResults, stop: StopRequest) -> None:
     """Raise Interrupted after a signal, and FailedError after a failure that stops the study."""
     if not stop():
         return
@@ -318,7 +330,9 @@ def raise_if_stopped(plan: ExecutionPlan, results: Results, stop: StopRequest) -
     raise FailedError(str(failed["run_id"].iloc[0]), str(failed["reason"].iloc[0]))
 
 
-def tidy(context: OutputContext, results: Results, selected: Results, reporter: Reporter) -> None:
+def tidy(
+    context: OutputContext, results: StoredResults, selected: StoredResults, reporter: Reporter
+) -> None:
     """Leave few files behind, and say what the user may not expect of the runs."""
     with suppress(OSError):  # on a full disk many files stay many
         store.tidy(context.folder, context.session)
@@ -335,12 +349,14 @@ def report(study: Study, results: Results, options: RunOptions, reporter: Report
     """Analyse the runs of a study once: for the page, the terminal and the stored answer."""
     from ablations.analysis import audit_failure
     from ablations.report.datasets import summarise_datasets
-    from ablations.report.page import write_report
     from ablations.report.summary import summarise
 
     metadata, table = results.require_metadata(), None
     if options.with_report:
-        page, answer = write_report(results, metadata)
+        from ablations.report.page import write_report
+
+        page, make_answer = write_report(results, metadata)
+        answer = make_answer()
         reporter.say(f"report: {page}")
     elif metadata.tasks:
         answer = summarise_datasets(results)
@@ -382,15 +398,3 @@ def _plan(study: Study, folder: Path, options: RunOptions) -> ExecutionPlan:
     except OSError as error:
         source = str(error.filename or folder)
         raise RequestError(f"cannot be read: {error.strerror or error}", source=source) from error
-
-
-@contextmanager
-def _clear_write_errors(folder: Path) -> Iterator[None]:
-    """Turn an error of a system that refuses to write into one clear message."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _WRITE_ERRORS:
-            raise
-        path = error.filename or folder
-        raise WriteError(f"{path}: {error.strerror or error}") from error

@@ -14,8 +14,6 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from ablations.analysis import UNDECIDED
-from ablations.analysis.inference import min_seeds
 from ablations.core.errors import RequestError
 from ablations.core.files import read_parsed
 from ablations.execution.options import RunOptions
@@ -39,6 +37,8 @@ def with_looks(study: Study, max_seeds: int = MAX_SEEDS) -> Study:
 
     ``max_seeds`` must be enough for any verdict at the first look.
     """
+    from ablations.analysis.inference import min_seeds
+
     first = max(len(study.seeds), min_seeds(ALPHA / LOOKS))
     if max_seeds < first:
         message = f"expected at least the {first} seeds of the first look, found {max_seeds}"
@@ -67,6 +67,8 @@ def run_until_decided(
     The same call continues: what is trained is analysed again, and changes nothing.  A folder for
     which other looks were stated is refused.  Returns the outcome of the last look.
     """
+    from ablations.analysis.verdicts import UNDECIDED
+
     options, reporter = options or RunOptions(), reporter or Live()
     folder = results_folder(study, out)
     study, outcome = with_looks(study, max_seeds), None
@@ -74,7 +76,8 @@ def run_until_decided(
         if count < _current_look(folder):
             continue  # its analysis was undecided
         study = _with_seeds(study, count, study.looks)
-        outcome = run_study(study, folder, replace(options, with_report=False), reporter)
+        look_options = replace(options, with_report=False)
+        outcome = run_study(study, folder, look_options, reporter, keep_workers=True)
         verdicts = outcome.verdicts
         undecided = int((verdicts == UNDECIDED).sum())
         reporter.say(

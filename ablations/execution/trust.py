@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ablations.analysis import results as reading
-from ablations.analysis.results import Results
 from ablations.core.errors import RequestError
 from ablations.results import store
 from ablations.results.metadata import load_metadata, save_metadata
 
 if TYPE_CHECKING:
+    from ablations.analysis.results import Results
     from ablations.study.study import Study
 
 
@@ -33,7 +32,9 @@ def load(folder: Path | str, *, trust: bool = False) -> Results:
     RequestError
         If ``folder`` is no results folder, or one of its files cannot be read.
     """
-    results = reading.load(folder)
+    from ablations.analysis.results import load as load_results
+
+    results = load_results(folder)
     if results.metadata is not None:
         return results
     from ablations.core.plugins import without_inputs

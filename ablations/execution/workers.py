@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import cloudpickle
 import joblib
 from joblib.executor import get_memmapping_executor
+from joblib.externals import loky
 from joblib.externals.loky.process_executor import BrokenProcessPool, TerminatedWorkerError
 
 from ablations.core.plugins import (
@@ -110,6 +111,12 @@ def map_calls(
                     if is_stopped():
                         return
                     yield from on_worker_death(arguments, death)
+
+
+def stop_idle(pool: Pool) -> None:
+    """End the worker processes that wait for further calls; the next call starts new ones."""
+    if pool.backend == "loky":
+        loky.get_reusable_executor().shutdown(wait=True)
 
 
 def call_isolated(function: Callable[..., T], *arguments: Any) -> T:

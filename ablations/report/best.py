@@ -13,7 +13,16 @@ from ablations.analysis import Design, Scale
 from ablations.analysis.ablation import Effects
 from ablations.analysis.best_set import EFFECT_COLUMNS, SAME_COST
 from ablations.analysis.power import fewest_seeds
-from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
+from ablations.report.columns import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    build_table,
+    four_digits,
+    two_digits,
+    write_p,
+)
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
     format_effect,
@@ -155,12 +164,12 @@ def best_set_table(data: ReportData) -> Table | None:
     settings = settings or [name for name in design.factors if name in rows]
     columns = [
         Column.number("rank", "place"),
-        *map(Column.name, settings),
+        *map(Column.setting, settings),
         Column.number(data.outcome, "mean", four_digits),
         Column(
             "against the first", partial(_effect_cell, scale=design.scale), style_class="number"
         ),
-        Column.number("p", "p", two_digits),
+        Column.number("p", "p", write_p),
     ]
     has_control = bool(rows["control_low"].notna().any())
     if has_control:
@@ -186,11 +195,12 @@ def _effect_cell(row: Row, scale: Scale, prefix: str = "") -> Cell:
     """A difference, and its interval below it where it has one."""
     effect = _with_prefix(row, prefix)
     change, low, high = format_effect(effect, scale)
-    note = "" if pd.isna(effect["low"]) else f"{low} to {high}"
+    note = () if pd.isna(effect["low"]) else (low, " to ", high)
     names = EFFECT_COLUMNS[3:] if scale == "log" else EFFECT_COLUMNS[:3]
     parts = tuple(zip(("", "low", "high"), (effect[name] for name in names), strict=True))
     value = float(effect[names[0]])
-    return Cell(change, None if math.isnan(value) else value, "number interval", note, parts)
+    number = None if math.isnan(value) else value
+    return Cell(change, number, "number interval", "".join(note), parts, note_pieces=note)
 
 
 def _seconds_cell(row: Row) -> Cell:

@@ -191,24 +191,24 @@ def advise_seeds(effects: pd.DataFrame, design: Design | None = None) -> str:
         return ""
     decidable = undecided.dropna(subset="more").sort_values("more", kind="stable")
     rows = decidable.head(_MOST_NAMES)
-    pairs = zip(name_rows(rows), rows["more"], strict=True)
-    parts = [f"{more:,.0f} {name}" for name, more in pairs]
+    parts = [f"{more:,.0f} {join_words(name_rows(group))}" for more, group in rows.groupby("more")]
     if parts:
-        first = rows.iloc[0]
-        more = format_count(int(first["more"]), "more seed")
-        parts[0] = f"about {more} would settle {name_rows(rows)[0]}"
+        more = format_count(int(rows["more"].iloc[0]), "more seed")
+        parts[0] = f"about {more} would settle {parts[0].partition(' ')[2]}"
     needs_rows = undecided[undecided.get("needs_rows", pd.Series(False, undecided.index))]
-    others = len(undecided) - len(parts) - len(needs_rows)
-    facts: dict[str, Any] = {"parts": parts, "others": others}
+    others = len(undecided) - len(rows) - len(needs_rows)
+    is_grouped = len(parts) < len(rows)  # with commas of its own
+    facts: dict[str, Any] = {"parts": parts, "others": others, "is_grouped": is_grouped}
     facts["needs_rows"] = shorten(name_rows(needs_rows), _MOST_NAMES)
     if not parts or design is None:
         return write_text("advice", **facts, level="", now="", is_spent=False, stated=0)
     next_level = design.level_at(design.n_seeds + int(rows["more"].iloc[0]))
+    level, now = (format_number(each, 2) for each in (next_level, design.alpha))
     return write_text(
         "advice",
         **facts,
-        level=format_number(next_level, 2) if design.look else "",
-        now=format_number(design.alpha, 2),
+        level=level if design.look and level != now else "",
+        now=now,
         more=format_count(int(rows["more"].iloc[0]), "more seed"),
         is_spent=len(design.looks) > 0 and design.n_seeds >= max(design.looks),
         stated=min((n for n in design.looks if n > design.n_seeds), default=0),

@@ -15,16 +15,26 @@ from ablations.analysis import Scale
 from ablations.report.formatting import (
     INTERVAL,
     NOTHING,
+    as_ratio,
     format_change,
     format_number,
+    is_ratio,
     list_ends,
 )
-from ablations.report.precision import choose_decimals, write_pieces
-from ablations.report.strengths import name_level
+from ablations.report.precision import Number, choose_decimals, write_pieces
+from ablations.report.strengths import name_axis, name_level, name_within
 from ablations.report.texts import write_text
 
 Row = Mapping[str, Any]
 Parts = tuple[tuple[str, Any], ...]
+
+
+def write_p(p: float) -> str:
+    """Write a p with three decimals, the smallest as a bound."""
+    if math.isnan(p):
+        return NOTHING
+    return "< 0.001" if p < 0.001 else Number(p, 3)
+
 
 two_digits = partial(format_number, digits=2)
 four_digits = partial(format_number, digits=4)
@@ -45,6 +55,13 @@ class Cell:
     """A sentence below the note that a reader must not miss."""
     pieces: tuple[str, ...] = ()
     """The pieces of the text, where it has several numbers."""
+    note_pieces: tuple[str, ...] = ()
+    """The pieces of the note, where its numbers are in the unit of the text."""
+
+    @property
+    def all_pieces(self) -> tuple[str, ...]:
+        """The pieces of the text, of which it may be the only one."""
+        return self.pieces or (self.text,)
 
     @property
     def parts_json(self) -> str:
@@ -75,8 +92,13 @@ class Column:
 
     @classmethod
     def name(cls, name: str) -> Column:
-        """A column of the levels of one axis, or the values of one setting."""
+        """A column of names, written as they are, which tell one row from another."""
         return cls.text(name, name, "name")
+
+    @classmethod
+    def setting(cls, axis: str) -> Column:
+        """A column of the levels of one axis, or the values of one setting, in words."""
+        return cls(name_axis(axis), lambda row: name_within(axis, row[axis]), style_class="name")
 
     @classmethod
     def level(cls, heading: str = "technique or setting") -> Column:
@@ -132,7 +154,7 @@ class Column:
 
         def write_interval(row: Row) -> str | tuple[str, ...]:
             _, low, high = write_all(row)
-            return (low, " to ", high) if is_known(row) else NOTHING
+            return (low, " to ", high) if is_known(row) and low != NOTHING else NOTHING
 
         parts = (("low", names[1]), ("high", names[2]))
         return (
@@ -199,16 +221,42 @@ def build_table(
     cells = [[column.cell(row) for column in columns] for row in records]
     if not cells:
         return None
-    by_column = [_align(column) for column in zip(*cells, strict=True)]
+    by_column = [_align(column) for column in zip(*_share_unit(cells), strict=True)]
     caption = write_text(f"{name}_table", **facts)
     return Table(caption, columns, tuple(zip(*by_column, strict=True)))
+
+
+def _with_precision(piece: str, by_unit: Mapping[tuple[str, str], int | None]) -> str:
+    decimals = by_unit[piece.unit] if isinstance(piece, Number) else None
+    return write_pieces([piece], decimals)
+
+
+def _share_unit(rows: Sequence[Sequence[Cell]]) -> Sequence[Sequence[Cell]]:
+    """Write all relative changes of a table as ratios where any of them is one."""
+    pieces = (
+        each for row in rows for cell in row for each in (*cell.all_pieces, *cell.note_pieces)
+    )
+    return (
+        [[_as_ratios(cell) for cell in row] for row in rows] if any(map(is_ratio, pieces)) else rows
+    )
+
+
+def _as_ratios(cell: Cell) -> Cell:
+    pieces, notes = (tuple(map(as_ratio, each)) for each in (cell.all_pieces, cell.note_pieces))
+    # A text of one piece stays a number, which has a precision.
+    text = pieces[0] if len(pieces) == 1 else "".join(pieces)
+    return replace(cell, text=text, pieces=pieces, note="".join(notes) or cell.note)
 
 
 def _align(cells: Sequence[Cell]) -> list[Cell]:
     """Write the numbers of a column with one precision."""
     if not any("number" in cell.style_class.split() for cell in cells):
         return list(cells)
-    pieces = [cell.pieces or (cell.text,) for cell in cells]
-    decimals = choose_decimals(piece for each in pieces for piece in each)
-    texts = [write_pieces(each, decimals) for each in pieces]
+    pieces = [cell.all_pieces for cell in cells]
+    numbers = [piece for each in pieces for piece in each if isinstance(piece, Number)]
+    by_unit = {
+        unit: choose_decimals(number for number in numbers if number.unit == unit)
+        for unit in {number.unit for number in numbers}
+    }
+    texts = ["".join(_with_precision(piece, by_unit) for piece in each) for each in pieces]
     return [replace(cell, text=text) for cell, text in zip(cells, texts, strict=True)]

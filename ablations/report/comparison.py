@@ -24,9 +24,9 @@ from ablations.report.formatting import (
     name_outcome,
 )
 from ablations.report.headline import Sentence, write_screen
-from ablations.report.phrases import Wording
+from ablations.report.phrases import Wording, describe_place
 from ablations.report.run_tables import flatten
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_level, row_id
 from ablations.report.texts import Caveat, shorten, write_caveats, write_text
 from ablations.results.metadata import StudyMetadata, in_order
 
@@ -73,7 +73,7 @@ class Comparison:
             *([f"over all pairs {self.describe_size()}"] if self._is_beyond_margin(1) else []),
             *([self.describe_divergence()] if self.diverges_more else []),
             *([f"{format_count(failed, 'run')} failed that had not"] if failed else []),
-            *(f"at {level}" for level in self._changed_levels(1)),
+            *self._changed_levels(1),
         )
 
     @property
@@ -92,7 +92,7 @@ class Comparison:
             if self._is_beyond_margin(sign):
                 return f"is {word}{alone}"
         if levels := [*self._changed_levels(1), *self._changed_levels(-1)]:
-            return f"is equal on average, but not at {join_words(shorten(levels, _MOST_NAMES))}"
+            return f"is equal on average, but not {join_words(shorten(levels, _MOST_NAMES))}"
         if self.overall["p_equivalent_adjusted"] <= ALPHA:
             return "is practically equal"
         return "is not surely better or worse"
@@ -110,13 +110,23 @@ class Comparison:
         return bool(sign * row["effect"] > self.first.design.bound and is_certain)
 
     def _changed_levels(self, sign: int) -> list[str]:
-        is_beyond = sign * self._worse * self.by_level["effect"] > self.first.design.bound
-        rows = self.by_level[is_beyond & (self.by_level["p_adjusted"] <= 0.05)]
         return [
-            f"{row['axis']} {row['level']} {self.describe_size(row)}"
-            for _, row in rows.iterrows()
+            f"{describe_place(row['axis'], row['level'])} {self.describe_size(row)}"
+            for _, row in self._rows_beyond_margin(sign).iterrows()
             if not self.confined or (row["axis"], row["level"]) in self.confined
         ]
+
+    def _rows_beyond_margin(self, sign: int) -> pd.DataFrame:
+        is_beyond = sign * self._worse * self.by_level["effect"] > self.first.design.bound
+        return self.by_level[is_beyond & (self.by_level["p_adjusted"] <= ALPHA)]
+
+    def find_extreme(self) -> pd.Series | None:
+        """Return the level with the largest change, where all pairs together changed that way."""
+        for sign in (1, -1):
+            rows = self._rows_beyond_margin(sign)
+            if self._is_beyond_margin(sign) and len(rows):
+                return rows.loc[rows["effect"].abs().idxmax()]
+        return None
 
     def describe_divergence(self) -> str:
         """Write how many runs diverged in both folders."""
@@ -290,12 +300,19 @@ def _draft_details(comparison: Comparison) -> list[Draft]:
     if comparison.confined and 0 < comparison.identical < comparison.pairs:
         levels = [name_level(axis, level) for axis, level in comparison.confined]
         drafts.append(draft("confined", "#forest", {"levels": levels}))
+    elif (row := comparison.find_extreme()) is not None:
+        facts: dict[str, Any] = {
+            "place": describe_place(row["axis"], row["level"]),
+            "outcome": name_outcome(comparison.first.design.outcome),
+            "size": comparison.describe_size(row),
+        }
+        drafts.append(draft("most_changed", f"#{row_id(row['axis'], row['level'])}", facts))
     flips = [
-        f"{name_level(row.axis, row.level)} from {row.before} to {row.after}"
+        f"{name_level(row.axis, row.level)} from “{row.before}” to “{row.after}”"
         for row in comparison.flipped.itertuples()
     ]
     if flips:
-        facts: dict[str, Any] = {"n": len(flips), "flips": shorten(flips, _MOST_NAMES)}
+        facts = {"n": len(flips), "flips": shorten(flips, _MOST_NAMES)}
         shorter = [{"flips": shorten(flips, most)} for most in range(_MOST_NAMES - 1, 0, -1)]
         drafts.append(draft("flipped", "#verdicts", facts, *shorter))
     endings = [

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ablations.analysis import EQUAL, HELPS, HURTS, UNDECIDED
 from ablations.analysis.inference import min_seeds
-from ablations.report.columns import Column, build_table, two_digits
+from ablations.report.columns import Column, build_table, write_p
 from ablations.report.comparison import ALPHA, Comparison, find_caveats, write_sentences
 from ablations.report.forest import STYLES, Forest, ForestGroup, ForestRow, Measure
 from ablations.report.forest_notes import Note
@@ -27,7 +27,7 @@ Row = Mapping[str, Any]
 
 OUTLINE = Outline(
     (
-        Section("verdicts", "Verdicts that flipped", {"flipped": ""}),
+        Section("verdicts", "Verdicts that changed", {"flipped": ""}),
         Section("endings", "Runs that ended otherwise", {"changed_endings": ""}),
     ),
     {"cautions": "Cautions", "levels": "All numbers", "environment": "Environments"},
@@ -51,7 +51,7 @@ def render_comparison(comparison: Comparison, metadata: StudyMetadata) -> str:
         Column.level(),
         Column.change(f"change of {name_outcome(design.outcome)}", design.scale),
         Column.change_interval(design.scale),
-        Column.number("adjusted p", "p_adjusted", two_digits),
+        Column.number("adjusted p", "p_adjusted", write_p),
         Column.count(
             "diverged", "{diverged} ({control_diverged} before)", "diverged",
             (("", "diverged"), ("before", "control_diverged")),
@@ -182,7 +182,7 @@ def _list_notes(row: Row, strip: Strip | None) -> list[Note]:
     if strip and strip.has_interval:
         notes.append(Note("95 % interval", strip.interval))
     if math.isfinite(row["p_adjusted"]):
-        notes.append(Note.plain("adjusted p", two_digits(row["p_adjusted"])))
+        notes.append(Note.plain("adjusted p", write_p(row["p_adjusted"])))
     pairs, seeds = (format_count(int(row[f"{name}s"]), name) for name in ("pair", "seed"))
     notes.append(Note.plain("compared", f"{pairs} of runs in {seeds}"))
     if row["identical"]:

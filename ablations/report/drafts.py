@@ -140,18 +140,18 @@ class Subject:
     def size(self, row: Row, most: str = "") -> str:
         """Write the change of a row with its outcome: ``validation loss −12.3 %``."""
         change = self.change(row)
-        return change if change.endswith("diverged") else f"{self.wording.outcome} {most}{change}"
+        return change if change.endswith("diverged") else f"{self.wording.outcome} {change}{most}"
 
     def largest(self, finding: Finding, verdict: str, *, with_outcome: bool = False) -> str:
-        """Write the largest simple effect with a verdict: ``up to −16.9 %``; "" without any."""
+        """Write the largest simple effect with a verdict: ``−16.9 % at most``; "" without any."""
         levels = finding.levels_with(verdict)
         if not levels:
             return ""
-        row, most = finding.largest(verdict)[1], "up to " if len(levels) > 1 else ""
+        row, most = finding.largest(verdict)[1], " at most" if len(levels) > 1 else ""
         if with_outcome:
             return self.size(row, most)
         change = self.change(row)
-        return change if change.endswith("diverged") else f"{most}{change}"
+        return change if change.endswith("diverged") else f"{change}{most}"
 
     def condition(
         self,

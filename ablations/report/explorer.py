@@ -16,7 +16,7 @@ from ablations.analysis.coding import Floats, Ints
 from ablations.analysis.design import OUTCOME, Design
 from ablations.analysis.posterior import mixing_nodes
 from ablations.report.data import ReportData
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_axis, name_level, name_within
 
 MOST_CURVES = 100_000
 """Points of curves by seed that a page holds; beyond, a configuration has one curve, the mean."""
@@ -120,11 +120,10 @@ def _list_axes(data: ReportData) -> dict[str, tuple[str, ...]]:
 def _describe_axis(data: ReportData, name: str, levels: tuple[str, ...]) -> dict[str, Any]:
     """The name of an axis, its levels, labels on the axis and apart from it, and its control."""
     control = str(data.design.controls.get(name))
-    strengths = data.metadata.strengths.get(name, {})
     return {
-        "name": name,
+        "name": name_axis(name),
         "levels": list(levels),
-        "labels": [strengths.get(level) or level for level in levels],
+        "labels": [name_within(name, level, data.metadata) for level in levels],
         "names": [name_level(name, level, data.metadata) for level in levels],
         "control": levels.index(control) if control in levels else None,
     }

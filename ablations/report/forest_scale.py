@@ -120,6 +120,7 @@ class Scale:
     bound: float
     """The equivalence margin, to either side of no change."""
     ticks: tuple[Tick, ...]
+    is_log: bool = False
 
     def place(self, effect: float) -> float:
         """Return a position in percent of the width, clipped at the ends."""
@@ -282,7 +283,7 @@ def choose_scale(
     high = max([*inside, *ends, 1.6 * bound])
     room = ROOM * (high - low)
     low, high = low - room, high + room
-    return Scale(low, high, bound, tuple(_choose_ticks(low, high, is_log=is_log)))
+    return Scale(low, high, bound, tuple(_choose_ticks(low, high, is_log=is_log)), is_log)
 
 
 def _clip_limit(sizes: Sequence[float], least: float) -> float:

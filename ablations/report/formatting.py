@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from ablations.analysis import Scale
 from ablations.report.precision import MINUS, Number, count_decimals
+
+if TYPE_CHECKING:
+    from ablations.analysis import Scale
 
 NARROW = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"
@@ -19,6 +21,8 @@ Unit = Literal["percent", "ratio"]
 """How relative changes are written."""
 EFFECT_ENDS = ("", "low", "high")
 INTERVAL, OVER_LOOKS = "95 % interval", "interval, 95 % over all looks"
+SMALLEST = 0.0005
+"""The smallest difference that three decimals show."""
 FEWEST_SEEDS = 2
 """Seeds from which on an effect has an interval."""
 
@@ -46,7 +50,8 @@ def format_fraction(fraction: float, unit: Unit) -> str:
     if unit == "ratio":
         ratio = 1 + fraction
         if 1e-4 <= ratio < 1e5:
-            return Number(ratio, count_decimals(ratio, 3), TIMES, is_grouped=False)
+            decimals = count_decimals(ratio, 3 if ratio >= 1 else 2)
+            return Number(ratio, decimals, TIMES, is_grouped=False)
         return f"{TIMES}{format_number(ratio) if ratio > 0 else 0}"
     size = abs(100 * fraction)
     decimals = 0 if size >= 100 else 1 if size >= 0.95 else 2
@@ -58,6 +63,18 @@ def format_fractions(fractions: Sequence[float], unit: Unit | None = None) -> li
     """Write relative changes that stand together, as a change and its interval do, in one unit."""
     unit = choose_unit(fractions) if unit is None else unit
     return [format_fraction(fraction, unit) for fraction in fractions]
+
+
+def is_ratio(text: str) -> bool:
+    """Whether a text is a relative change written as a ratio."""
+    return isinstance(text, Number) and text.startswith(TIMES)
+
+
+def as_ratio(text: str) -> str:
+    """Write a relative change in percent as a ratio; other texts stay as they are."""
+    if isinstance(text, Number) and text.is_signed and text.endswith(f"{NARROW}%"):
+        return format_fraction(text.value / 100, "ratio")
+    return text
 
 
 def format_percent(fraction: float) -> str:
@@ -112,7 +129,7 @@ def format_effect(
     if scale == "log":
         names = (f"{prefix}change{'_' if end else ''}{end}" for end in EFFECT_ENDS)
         return format_fractions([float(row[name]) for name in names], unit)
-    return [format_signed(float(row[f"{prefix}{end or 'effect'}"])) for end in EFFECT_ENDS]
+    return _format_signed([float(row[f"{prefix}{end or 'effect'}"]) for end in EFFECT_ENDS])
 
 
 def format_estimate(
@@ -144,7 +161,7 @@ def format_differences(differences: Sequence[float], scale: Scale) -> list[str]:
     """Write differences on the scale of the effects, in one unit."""
     if scale == "log":
         return format_fractions([math.expm1(difference) for difference in differences])
-    return [format_signed(difference) for difference in differences]
+    return _format_signed(differences)
 
 
 def format_difference(difference: float, scale: Scale) -> str:
@@ -169,9 +186,19 @@ def format_signed(value: float) -> str:
     if value == 0:
         return "0"
     size = abs(value)
-    if 0.0005 <= size < 1e4:
+    if SMALLEST <= size < 1e4:
         return Number(value, 3 if size < 10 else 1, is_signed=True, is_grouped=False)
     return format(value, "+.2g").replace("-", MINUS)
+
+
+def _format_signed(values: Sequence[float]) -> list[str]:
+    """Write differences that stand together: what is tiny beside another one has its decimals."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if not SMALLEST <= largest < 10:
+        return [format_signed(value) for value in values]
+    return [
+        Number(value, 3, is_signed=True) if math.isfinite(value) else NOTHING for value in values
+    ]
 
 
 def format_spread(spread: float, scale: Scale) -> str:
@@ -220,8 +247,8 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def format_ratio(ratio: float) -> str:
-    """Write a ratio of times: ``1.30×``."""
-    return NOTHING if math.isnan(ratio) else f"{ratio:.2f}{TIMES}"
+    """Write a ratio of times: ``×1.30``."""
+    return NOTHING if math.isnan(ratio) else f"{TIMES}{ratio:.2f}"
 
 
 _OUTCOMES = {

@@ -13,9 +13,9 @@ from ablations.analysis.ablation import Effects
 from ablations.report.answer_drafts import CAUTIONS, draft_headline
 from ablations.report.caveats import audit_caveats, find_caveats
 from ablations.report.data import ReportData
-from ablations.report.drafts import HEADLINE_WORDS, SENTENCE_WORDS, Draft, Subject
+from ablations.report.drafts import HEADLINE_WORDS, HEADLINES, SENTENCE_WORDS, Draft, Subject
 from ablations.report.support_drafts import draft_sentences
-from ablations.report.texts import Caveat
+from ablations.report.texts import Caveat, write_text
 from ablations.results.metadata import StudyMetadata
 
 
@@ -45,6 +45,12 @@ class FirstScreen:
     badges: tuple[Badge, ...] = ()
     question: str = ""
     """The study's own question, where the headline answers it."""
+
+    @property
+    def meaning(self) -> str:
+        """What a word of these sentences means that says how certain they are; "" without it."""
+        texts = " ".join(each.text for each in (self.headline, *self.sentences))
+        return write_text("meaning", HEADLINES) if "surely" in texts.split() else ""
 
 
 def write_screen(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,11 +75,12 @@ OUTLINE = Outline(
 
 def write_report(
     results: StoredResults, metadata: StudyMetadata, outcome: str = ""
-) -> tuple[Path, Answer]:
+) -> tuple[Path, Callable[[], Answer]]:
     """Write ``report.html`` and its figures, PNG and SVG, into the folder of ``results``.
 
-    No file is ever visible half-written.  The answer is from the same effects as the page.  Of
-    several tasks each has a page too, ``report-of-TASK.html``, with its figures.
+    No file is ever visible half-written.  Of several tasks each has a page too,
+    ``report-of-TASK.html``, with its figures.  Returns the page, and a function that makes the
+    answer of the same effects.
 
     Parameters
     ----------
@@ -94,28 +97,29 @@ def write_report(
 
 def _write_task(
     results: StoredResults, metadata: StudyMetadata, suffix: str, place: Place | None = None
-) -> tuple[Path, Answer]:
+) -> tuple[Path, Callable[[], Answer]]:
     """Write the page of one task and its figures; ``suffix`` ends their names."""
     data = build_report_data(results, metadata)
     figures = draw_figures(list_figures(data))
     pictures = f"{FIGURES_FOLDER}{suffix}"
     page = render_page(data, figures, pictures, place)
     path = _write_page(results.folder, suffix, page, figures)
-    return path, summary.summarise(data.ablation, metadata)
+    return path, partial(summary.summarise, data.ablation, metadata)
 
 
-def _write_tasks(results: Results, suffix: str) -> tuple[Path, Answer]:
+def _write_tasks(results: Results, suffix: str) -> tuple[Path, Callable[[], Answer]]:
     """Write a page of each task, and the page of all of them, which links to these."""
     ends = [f"-of-{name}{suffix}" for name in file_names(list(results.by_task))]
     overview = f"report{suffix}.html"
     for end, (name, each) in zip(ends, results.by_task.items(), strict=True):
         _write_task(each, each.require_metadata(), end, Place(name, overview))
+        gc.collect()  # the figures of a page, of which a command may draw hundreds
     pages = {name: f"report{end}.html" for name, end in zip(results.by_task, ends, strict=True)}
     data = build_tasks_data(results, pages)
     figures = draw_figures(list_tasks_figures(data))
     page = render_tasks_page(data, figures, f"{FIGURES_FOLDER}{suffix}")
     path = _write_page(results.folder, suffix, page, figures)
-    return path, summarise_datasets(results, data.over)
+    return path, partial(summarise_datasets, results, data.over)
 
 
 def _write_page(folder: Path, suffix: str, page: str, figures: Sequence[RenderedFigure]) -> Path:

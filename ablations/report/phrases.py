@@ -59,6 +59,14 @@ def describe_conditions(
     return f"{preposition} {_join(axis, levels)}"
 
 
+def describe_place(axis: str, level: str, metadata: StudyMetadata | None = None) -> str:
+    """Say where something holds: ``with batch norm``, ``without a norm``, ``at batch size 12``."""
+    if (axis, level) in _CONTROLS:
+        return _CONTROLS[axis, level]
+    preposition = "on" if axis == "device" else "with" if axis in TECHNIQUE_AXES else "at"
+    return f"{preposition} {name_level(axis, level, metadata)}"
+
+
 def describe_rest(levels: Sequence[str], all_levels: Sequence[str]) -> str:
     """Say, after a range of numbers, that something holds for all others: ``at smaller ones``."""
     others = [level for level in all_levels if level not in levels]

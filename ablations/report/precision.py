@@ -18,13 +18,15 @@ class Number(str):
         The number in the unit of the text.
     decimals
         Those of the text.
+    is_signed
+        Whether a positive number has a sign, too.
     """
 
     value: float
     decimals: int
     _before: str
     _after: str
-    _is_signed: bool
+    is_signed: bool
 
     def __new__(
         cls,
@@ -41,17 +43,22 @@ class Number(str):
         text = text if is_grouped else text.replace(",", "")
         number = super().__new__(cls, f"{before}{text}{after}")
         number.value, number.decimals = value, decimals
-        number._before, number._after, number._is_signed = before, after, is_signed
+        number._before, number._after, number.is_signed = before, after, is_signed
         return number
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
         """A copy in a file or another process is the text alone."""
         return str, (str(self),)
 
+    @property
+    def unit(self) -> tuple[str, str]:
+        """What stands before and behind the number."""
+        return self._before, self._after
+
     def with_decimals(self, decimals: int) -> Number:
         """Write the number again."""
         ends = self._before, self._after
-        return Number(self.value, decimals, *ends, is_signed=self._is_signed)
+        return Number(self.value, decimals, *ends, is_signed=self.is_signed)
 
 
 def _write(value: float, decimals: int, *, is_signed: bool) -> str:

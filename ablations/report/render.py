@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from numbers import Number
 from typing import Any
 
@@ -24,7 +25,16 @@ from ablations.report.caveats import advise_seeds
 from ablations.report.columns import Column, Row
 from ablations.report.effect_notes import explain_effects
 from ablations.report.forest_text import ASCII, draw_chart, outline_effects
-from ablations.report.formatting import NARROW, TIMES, format_percent, format_signed
+from ablations.report.formatting import (
+    NARROW,
+    TIMES,
+    Unit,
+    choose_unit,
+    format_fraction,
+    format_percent,
+    format_signed,
+    name_outcome,
+)
 from ablations.report.precision import MINUS
 from ablations.report.texts import describe_noise_floor
 from ablations.results.answer import COLUMNS, HEADINGS, Answer, Chart
@@ -105,7 +115,15 @@ _OMITTED = {
 """Columns that only CSV and JSON show, of questions whose answer begins with the
 factors."""
 
-_NOTES = ("procedure", "assumes", "left_out")
+_NOTES = {
+    "procedure": "how it was computed", "assumes": "it assumes", "left_out": "left out",
+}  # fmt: skip
+"""Columns that say what an answer rests on, and what they are called."""
+_PLAIN_WORDS = (
+    (r"\bcell(s?)\b", r"setting\1"),
+    (r"\b(?:best_)?(?:val|test|train)_loss\b", lambda match: name_outcome(match[0])),
+)
+"""Words of the program in notes, and what a reader calls them."""
 _MOST_NAMES = 4
 """Rows that a note names."""
 
@@ -123,14 +141,24 @@ def question_columns(question: str, table: pd.DataFrame) -> list[Column]:
             effects = (f"{prefix}{name}" for name in ("effect", "low", "high"))
             effect = dict(zip(changes, effects, strict=True))
             names = tuple(effect.get(name, name) for name in names)
+    ends = {low: high for low, high in pairwise(names) if high == f"{low[:-3]}high"}
     return [
         Column(
-            HEADINGS.get(name, name.replace("_", " ")),
-            partial(_write_value, name=name),
+            "interval" if name in ends else HEADINGS.get(name, name.replace("_", " ")),
+            partial(_write_interval, low=name, high=ends[name])
+            if name in ends
+            else partial(_write_value, name=name),
             name if pd.api.types.is_numeric_dtype(table[name]) else None,
         )
         for name in names
+        if name not in ends.values()
     ]
+
+
+def _write_interval(row: Row, low: str, high: str) -> str:
+    """Write both ends; nothing where there is no interval."""
+    texts = [_write_value(row, name) for name in (low, high)]
+    return " to ".join(texts) if all(texts) else ""
 
 
 def _write_value(row: Row, name: str) -> str:
@@ -145,7 +173,9 @@ def _write_value(row: Row, name: str) -> str:
         effect = row.get(_EFFECT_OF.get(name, ""), math.nan)
         return "" if math.isnan(effect) else format_signed(effect)
     if name.startswith(_CHANGE_PREFIXES):
-        return format_percent(number)
+        return format_fraction(number, _unit_of(row, name))
+    if name == "iqm" and "improvement" in row:  # over data sets, relative
+        return format_percent(math.expm1(number) if row["scale"] == "log" else number)
     if name == "p" or name.startswith(("p_", "table_p_")):
         return "< 0.001" if number < 0.001 else f"{number:.3f}"
     if name in ("eta2", "omega2", "chosen") or name.startswith("split_"):
@@ -155,20 +185,30 @@ def _write_value(row: Row, name: str) -> str:
     return f"{number:.4g}".replace("-", MINUS)
 
 
+def _unit_of(row: Row, name: str) -> Unit:
+    """The unit that suits a change and both ends of its interval."""
+    change = re.sub("_(low|high)$", "", name)
+    ends = (float(row.get(f"{change}{end}", math.nan)) for end in ("", "_low", "_high"))
+    return choose_unit([end for end in ends if not math.isnan(end)])
+
+
 def _write_rows(columns: Sequence[Column], table: pd.DataFrame) -> list[list[str]]:
     records = table.to_dict("records")
     return [[str(column.format(row)) for column in columns] for row in records]
 
 
-def list_notes(table: pd.DataFrame) -> list[str]:
+def list_notes(question: str, table: pd.DataFrame) -> list[str]:
     """Say what an answer rests on; a note that holds for some rows only names them."""
+    block = "round" if question == "costs" else "seed"
     notes = []
-    for name in (note for note in _NOTES if note in table):
+    for name, heading in ((name, text) for name, text in _NOTES.items() if name in table):
         texts = table[name].fillna("").astype(str)
         for text in texts[texts != ""].unique():
             rows = table[texts == text]
             scope = "" if len(rows) == len(table) else f" ({_name_rows(rows)})"
-            notes.append(f"{name.replace('_', ' ')}{scope}: {text}")
+            for pattern, word in (*_PLAIN_WORDS, (r"\bblock(s?)\b", rf"{block}\1")):
+                text = re.sub(pattern, word, text)
+            notes.append(f"{heading}{scope}: {text}")
     return notes
 
 
@@ -248,7 +288,7 @@ def print_table(
     _print_rows(headings, _write_rows(columns, table))
     if question == "divergence" and not table[["only_level", "only_control"]].to_numpy().any():
         print("In no pair did one run diverge alone: advantage is of losses only.")
-    _print_sentences(list_notes(table))
+    _print_sentences(list_notes(question, table))
     if question == "verdicts" and "task" not in table:
         _print_sentences([advise_seeds(table.assign(seeds=table["n"]), design)])
 
@@ -312,7 +352,7 @@ def to_markdown(question: str, table: pd.DataFrame) -> str:
     rows = [[_escape_markdown(column.heading) for column in columns], ["---"] * len(columns)]
     rows += [[_escape_markdown(text) for text in row] for row in _write_rows(columns, table)]
     body = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return body + "".join(f"\n{_escape_markdown(note)}\n" for note in list_notes(table))
+    return body + "".join(f"\n{_escape_markdown(note)}\n" for note in list_notes(question, table))
 
 
 def _escape_markdown(text: str) -> str:
@@ -329,7 +369,9 @@ def to_latex(question: str, table: pd.DataFrame) -> str:
     texts = pd.DataFrame(rows, columns=headings, dtype=object).style.hide(axis="index")
     sides = "".join("l" if column.sort is None else "r" for column in columns)
     body = texts.to_latex(hrules=True, column_format=sides)
-    notes = "".join(f"\n\\smallskip\n{_escape_latex(note)}\n" for note in list_notes(table))
+    notes = "".join(
+        f"\n\\smallskip\n{_escape_latex(note)}\n" for note in list_notes(question, table)
+    )
     return f"% needs \\usepackage{{booktabs}}\n{body}{notes}"
 
 

@@ -12,7 +12,8 @@ from ablations.analysis import Scale
 from ablations.analysis.baseline import scale_losses
 from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
 from ablations.report.data import EXCESS, ReportData
-from ablations.report.formatting import format_count, format_difference, format_number
+from ablations.report.formatting import NARROW, format_count, format_difference, format_number
+from ablations.report.precision import MINUS, Number
 from ablations.results.store import StoredResults
 
 BEST = 10
@@ -32,7 +33,7 @@ def best_table(data: ReportData) -> Table | None:
     ]
     columns = [
         Column.number("rank", "rank"),
-        *map(Column.name, settings),
+        *map(Column.setting, settings),
         Column.number(data.outcome, "mean", four_digits),
         Column.interval("95 % interval", "low", "high", format_number, lambda row: row["ok"] > 1),
     ]
@@ -171,7 +172,7 @@ def audit_table(data: ReportData) -> Table | None:
     rows["finding"] = rows["reason"].astype(object).fillna("as it should be")
     columns = (
         Column.text("run", "run_id", "name"),
-        *(Column.text(axis, axis) for axis in axes),
+        *map(Column.setting, axes),
         Column.number("seed", "seed"),
         Column.text("engine", "engine"),
         Column.number("epochs compared", "epochs_compared"),
@@ -181,15 +182,23 @@ def audit_table(data: ReportData) -> Table | None:
         Column("repeats", lambda row: "yes" if row["repeated"] else "no"),
         Column.number(
             "end, against the loop", "drift",
-            lambda drift: "" if pd.isna(drift) else f"{math.expm1(drift):+.1%}",
+            _write_drift,
         ),
         Column.text("finding", "finding"),
     )  # fmt: skip
     return build_table("audit", columns, rows.sort_values("deviation", ascending=False))
 
 
+def _write_drift(drift: float) -> str:
+    if pd.isna(drift):
+        return ""
+    return Number(100 * math.expm1(drift), 1, after=f"{NARROW}%", is_signed=True)
+
+
 def _write_tiny(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.1e}"
+    if pd.isna(value):
+        return ""
+    return "any" if math.isinf(value) else f"{value:.1e}".replace("-", MINUS)
 
 
 RUN_TABLES: dict[str, Callable[[ReportData], Table | None]] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from ablations.report.formatting import join_words
+from ablations.report.formatting import TIMES, join_words
 from ablations.results.metadata import StudyMetadata, label
 
 NOUNS = {"norm": "norm", "init": "init", "schedule": "schedule"}
@@ -26,6 +26,11 @@ def name_axis(axis: str) -> str:
 def name_axes(axes: str) -> str:
     """Name axes that are joined by commas: ``the init and the batch size``."""
     return join_words([f"the {name_axis(axis)}" for axis in axes.split(", ")])
+
+
+def name_source(source: str) -> str:
+    """Name a source of variance, an axis or several that are crossed: ``norm × batch size``."""
+    return f" {TIMES} ".join(map(name_axis, source.split(f" {TIMES} ")))
 
 
 def name_kind(axes: Iterable[str]) -> str:

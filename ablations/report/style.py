@@ -154,8 +154,8 @@ def to_png(figure: Figure) -> bytes:
         # `Figure.savefig` would draw a second time to trigger the layout.
         figure.draw(renderer)
         image = Image.fromarray(np.asarray(renderer.buffer_rgba()))
-    # Level 4 takes half the time of 6, for files 3 % larger.
-    image.convert("RGB").save(buffer, "PNG", dpi=(DPI, DPI), compress_level=4)
+    # Level 1 takes a third of the time of 6, for files 10 % larger.
+    image.convert("RGB").save(buffer, "PNG", dpi=(DPI, DPI), compress_level=1)
     return buffer.getvalue()
 
 

@@ -13,7 +13,16 @@ from ablations.analysis import Scale, strongest_pairs
 from ablations.analysis.costs import NO_SLOWER, TOO_FEW, run_costs
 from ablations.analysis.interactions import UNKNOWN
 from ablations.analysis.robustness import LEVEL
-from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
+from ablations.report.columns import (
+    Cell,
+    Column,
+    Row,
+    Table,
+    build_table,
+    four_digits,
+    two_digits,
+    write_p,
+)
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
     NOTHING,
@@ -29,7 +38,7 @@ from ablations.report.formatting import (
     format_spread,
     name_interval,
 )
-from ablations.report.strengths import name_axes, name_axis, name_level, name_within
+from ablations.report.strengths import name_axes, name_axis, name_level, name_source
 from ablations.report.texts import describe_noise_floor, describe_unpaired
 from ablations.report.trust_tables import describe_ending
 from ablations.results.metadata import StudyMetadata
@@ -121,7 +130,8 @@ def _interval_cell(row: Row, *, scale: Scale) -> Cell:
         return cell
     names = ("robust", "robust_low", "robust_high")
     estimate, low, high = format_differences([row[name] for name in names], scale)
-    return replace(cell, note=f"robust: {estimate}, {low} to {high}")
+    note = ("robust: ", estimate, ", ", low, " to ", high)
+    return replace(cell, note="".join(note), note_pieces=note)
 
 
 def _run_cost_cell(row: Row) -> Cell:
@@ -151,7 +161,7 @@ def shares_table(data: ReportData) -> Table | None:
     if not data.shares["eta2"].notna().any():
         return None
     names = {"blocks": "seed", "residual": "residual (chance)"}
-    rows = data.shares.assign(source=data.shares["source"].replace(names))
+    rows = data.shares.assign(source=data.shares["source"].replace(names).map(name_source))
     percent = partial(format_share, form=".2%")
     columns = (
         Column.name("source"),
@@ -159,9 +169,9 @@ def shares_table(data: ReportData) -> Table | None:
         Column.number("ω²", "omega2", percent),
         Column.number("df", "df", "{:.0f}".format),
         Column.number("F", "f", format_number),
-        Column.number("p", "p", two_digits),
+        Column.number("p", "p", write_p),
         Column.number("epsilon (Greenhouse-Geisser)", "epsilon", two_digits),
-        Column.number("p with epsilon", "p_epsilon", two_digits),
+        Column.number("p with epsilon", "p_epsilon", write_p),
     )
     return build_table("shares", columns, rows, first=rows.iloc[0])
 
@@ -198,7 +208,7 @@ def _simple_table(data: ReportData, condition: str, axis: str) -> Table | None:
         rows,
         axis=name_axis(axis),
         condition=name_axis(condition),
-        control=name_within(axis, design.controls[axis]),
+        control=name_level(axis, design.controls[axis]),
         interval=name_interval(design.confidence),
     )
 
@@ -213,9 +223,9 @@ def _simple_cell(row: Row, level: str, scale: Scale) -> Cell:
         return Cell(NOTHING, style_class="number")
     change = Column.change(level, scale).cell(effect)
     ends = Column.change_interval(scale).cell(effect)
-    note = ends.text if effect["seeds"] > 1 else ""
+    note = ends.pieces if effect["seeds"] > 1 else ()
     parts = (("", effect["change" if scale == "log" else "effect"]), *ends.parts)
-    return replace(change, note=note, parts=parts)
+    return replace(change, note="".join(note), note_pieces=note, parts=parts)
 
 
 def doubles_table(data: ReportData) -> Table | None:
@@ -232,8 +242,8 @@ def doubles_table(data: ReportData) -> Table | None:
             write,
             interval=name_interval(data.design.confidence),
         ),
-        Column.number("p", "p", two_digits),
-        Column.number("adjusted p", "p_adjusted", two_digits),
+        Column.number("p", "p", write_p),
+        Column.number("adjusted p", "p_adjusted", write_p),
         Column.number("seeds", "double_seeds", "{:.0f}".format),
     )
     return build_table("doubles", columns, shown, shown=len(shown), total=len(doubles))
@@ -317,13 +327,13 @@ def ranking_table(data: ReportData) -> Table | None:
     words = ("no", "yes") if data.ranks_tell else ("too few seeds",) * 2
     columns = (
         Column.number("rank", "place"),
-        *(Column.name(name) for name in data.design.factors if len(set(ranked[name])) > 1),
+        *(Column.setting(name) for name in data.design.factors if len(set(ranked[name])) > 1),
         Column.number(mean, "mean", four_digits),
         Column.number("interquartile mean", "iqm", four_digits),
         Column.interval("95 % (bootstrap)", "iqm_low", "iqm_high", four_digits),
         Column.number("mean rank", "mean_rank", "{:.2f}".format),
         Column.number("P(first better)", "first_better", partial(format_share, form=".2f")),
-        Column.number("p", "p_first", two_digits),
+        Column.number("p", "p_first", write_p),
         Column("apart", lambda row: words[bool(row["apart"])]),
     )
     winner = data.winner.iloc[0] if len(data.winner) else None

@@ -34,7 +34,7 @@ from ablations.results.metadata import StudyMetadata
 
 OUTLINE = Outline(
     (
-        Section("pages", "A page of each", {"pages": ""}),
+        Section("pages", "A page for each data set", {"pages": ""}),
         Section("over", "Over data sets", {"datasets": ""}),
         Section("by-data-set", "Data set by data set", {"each": ""}),
         Section("all", "All together", {"ranks": "Mean ranks", "profiles": "Profiles"}),

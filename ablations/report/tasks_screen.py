@@ -71,6 +71,7 @@ def build_tasks_forest(data: TasksData) -> Forest | None:
         here = points.get((row["axis"], row["level"]), [])
         strip = _draw_strip(row, here, data, scale, writer, unit)
         groups.setdefault(row["axis"], []).append(_build_row(row, strip, data))
+    n_tasks = format_count(len(data.results.by_task), "data set")
     controls = {row["axis"]: name_within(row["axis"], row["control"], metadata) for row in rows}
     return Forest(
         measures=(Measure("outcome", data.outcome, scale, data.is_higher_better),),
@@ -82,7 +83,7 @@ def build_tasks_forest(data: TasksData) -> Forest | None:
         unit=unit,
         cost_heading="",
         band_text=f"within {format_margin(metadata.margin, 'log')}",
-        scope=f"with each {name_kind(groups)} against its control, over data sets like these",
+        scope=f"with each {name_kind(groups)} against its control, averaged over {n_tasks}",
         points_text="a data set",
     )
 

@@ -53,6 +53,7 @@ def load_templates() -> jinja2.Environment:
     )
     functions = (capitalise, format_count, format_number, format_plain_p, format_ratio, join_words)
     environment.globals |= {function.__name__: function for function in functions}
+    environment.globals["name_axis"] = name_axis
     return environment
 
 

@@ -11,10 +11,12 @@ from ablations.analysis import HELPS, HURTS, UNDECIDED, Scale
 from ablations.analysis.baseline import BEST
 from ablations.analysis.outcomes import find_missing
 from ablations.analysis.trajectory import NOT_FINISHED, OVERFITTED
-from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, two_digits
+from ablations.report.columns import Cell, Column, Row, Table, build_table, four_digits, write_p
 from ablations.report.data import ReportData
 from ablations.report.formatting import (
+    Unit,
     bracket,
+    choose_unit,
     format_change,
     format_differences,
     format_effect,
@@ -87,7 +89,7 @@ def constant_table(data: ReportData) -> Table | None:
             "number interval",
             (("low", "gain_low"), ("high", "gain_high")),
         ),
-        Column.number("adjusted p", "p_adjusted", two_digits),
+        Column.number("adjusted p", "p_adjusted", write_p),
         Column("beats it", lambda row: "surely" if row["learned"] else "not surely"),
         Column.number("seeds", "n"),
     )
@@ -133,7 +135,8 @@ def metrics_table(data: ReportData) -> Table | None:
     for (name, table), rows in zip(tables.items(), by_level, strict=True):
         scale: Scale = "log" if table["change"].notna().any() else "difference"
         style = "verdict up" if data.results.is_higher_better(name) else "verdict"
-        cell = partial(_effect_cell, rows=rows, scale=scale, verdict_class=style)
+        unit = choose_unit(table["change"].dropna())
+        cell = partial(_effect_cell, rows=rows, scale=scale, unit=unit, verdict_class=style)
         columns.append(Column(data.name(name), cell))
     columns.append(Column("agree", partial(_agreement, tables=by_level)))
     higher = [data.name(name) for name in tables if data.results.is_higher_better(name)]
@@ -149,13 +152,13 @@ def metrics_table(data: ReportData) -> Table | None:
 
 
 def _effect_cell(
-    row: Row, rows: Mapping[tuple[str, str], Row], scale: Scale, verdict_class: str
+    row: Row, rows: Mapping[tuple[str, str], Row], scale: Scale, unit: Unit, verdict_class: str
 ) -> Cell:
     """The verdict on a level by one outcome, and below it the change with its interval."""
     effect = rows.get((row["axis"], row["level"]))
     if effect is None or not effect["pairs"]:
         return Cell("not compared", parts=(("", "not compared"),))
-    change, low, high = format_effect(effect, scale)
+    change, low, high = format_effect(effect, scale, unit=unit)
     names = ("change", "change_low", "change_high") if scale == "log" else ("effect", "low", "high")
     parts = tuple(zip(("change", "low", "high"), (effect[name] for name in names), strict=True))
     style_class = f"{verdict_class} {effect['verdict'].replace(' ', '-')}"

@@ -22,19 +22,17 @@ from ablations.results.store import STUDY_FILE, StoredResults
 
 COLUMNS = ("axis", "level", "against", "verdict", "change", "interval", "p (adj.)")
 HEADINGS = {
-    "change_low": "interval from",
-    "change_high": "to",
     "p_adjusted": "adjusted p",
     "late_change": "last fifth",
-    "late_change_low": "interval from",
-    "late_change_high": "to",
     "excess_change": "since best epoch",
-    "excess_change_low": "interval from",
-    "excess_change_high": "to",
     "control_change": "against the controls",
-    "control_change_low": "interval from",
-    "control_change_high": "to",
     "learning": "beat the constant",
+    "better": "P(better)",
+    "cells": "settings",
+    "blocks": "rounds",
+    "improvement": "P(better)",
+    "iqm": "middle half of runs",
+    "more": "more seeds",
 }
 """Headings, in the answers to questions, of columns whose names would not read well."""
 

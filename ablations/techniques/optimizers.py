@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ablations.core.optimizers import without_compiler
 from ablations.core.strengths import list_parameters
 from ablations.techniques.base import (
     Decay,
@@ -41,7 +42,10 @@ class _Adaptive(Optimizer):
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
         decay = self.decay(decay)
         cls = torch.optim.AdamW if decay.decoupled else torch.optim.Adam
-        return cls(parameters, lr=lr, betas=(self.beta1, self.beta2), weight_decay=decay.amount)
+        optimizer = without_compiler(cls)
+        return optimizer(
+            parameters, lr=lr, betas=(self.beta1, self.beta2), weight_decay=decay.amount
+        )
 
     def factors(self, step: int) -> tuple[float, ...]:
         return 1 - self.beta1**step, math.sqrt(1 - self.beta2**step)
@@ -102,7 +106,7 @@ class RMSprop(_Coupled):
     alpha: Beta = 0.99
 
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(
+        return without_compiler(torch.optim.RMSprop)(
             parameters, lr=lr, alpha=self.alpha, eps=_EPSILON, weight_decay=decay.amount
         )
 
@@ -119,7 +123,8 @@ class SGD(_Coupled):
     momentum: Beta = 0.9
 
     def build(self, parameters: Iterable[Tensor], lr: float, decay: Decay) -> torch.optim.Optimizer:
-        return torch.optim.SGD(parameters, lr=lr, momentum=self.momentum, weight_decay=decay.amount)
+        cls = without_compiler(torch.optim.SGD)
+        return cls(parameters, lr=lr, momentum=self.momentum, weight_decay=decay.amount)
 
     def update(self, gradient: Tensor, moments: Tensors, factors: Tensors) -> Update:
         velocity = self.momentum * moments[0] + gradient

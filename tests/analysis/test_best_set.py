@@ -12,7 +12,7 @@ import pytest
 from ablations.analysis import Design, best_configuration, best_set, ranking
 from ablations.analysis.best_set import compute_best_p, deflate, draw_others
 from ablations.analysis.coding import Floats
-from ablations.analysis.inference import draw_signs
+from ablations.analysis.signs import SignPatterns
 
 from .generators import CONTROLS, FACTORS, planted
 
@@ -49,7 +49,7 @@ def brute_force(merit: Floats) -> Floats:
 def test_p_is_the_share_of_flips_with_a_larger_lead(seed: int) -> None:
     random = np.random.default_rng(seed)
     merit = random.normal(size=(6, 4)) * [0.2, 1, 1, 3] + [0, 0.5, 1, 0]
-    p, p_first = compute_best_p(merit, draw_signs(6, 32, 6), int(merit.mean(axis=0).argmin()))
+    p, p_first = compute_best_p(merit, SignPatterns(6, 32, 6), int(merit.mean(axis=0).argmin()))
     assert p == pytest.approx(brute_force(merit))
     assert p[merit.mean(axis=0).argmin()] == 1
     assert (p_first[np.isfinite(p_first)] >= p[np.isfinite(p_first)]).all()
@@ -147,8 +147,8 @@ def test_identical_and_single_configurations() -> None:
 def test_more_flips_than_can_be_counted_are_drawn_at_random() -> None:
     random = np.random.default_rng(0)
     merit = random.normal([0, 0.2, 0.4, 0.6, 2], size=(12, 5))
-    exact, _ = compute_best_p(merit, draw_signs(12, 2**11, 12), 0)
-    few, _ = compute_best_p(merit, draw_signs(12, 1_000, 10), 0)
+    exact, _ = compute_best_p(merit, SignPatterns(12, 2**11, 12), 0)
+    few, _ = compute_best_p(merit, SignPatterns(12, 1_000, 10), 0)
     assert few == pytest.approx(exact, abs=0.03)
     assert few.min() >= 1 / 2_000
 
@@ -212,7 +212,7 @@ def test_of_thousands_each_is_compared_with_a_random_part_whatever_the_results()
     assert (len(others), len(set(others))) == (833, 833)
     shuffled = levels.sample(frac=1, random_state=1)
     assert set(shuffled["width"].iloc[draw_others(shuffled, 400)]) == set(others)
-    p, p_first = compute_best_p(merit, draw_signs(8, 2**7, 8), 1, others=others)
+    p, p_first = compute_best_p(merit, SignPatterns(8, 2**7, 8), 1, others=others)
     assert p[0] == 1 / 2**8
     assert np.mean(p[1:] <= 0.025) < 0.05
     assert p_first[0] <= 3_000 / 833 / 2**8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ablations.analysis.inference import hodges_lehmann, signed_rank_cdf
+from ablations.analysis.inference import MOST_ENUMERATED, hodges_lehmann, signed_rank_cdf
 
 # Hollander & Wolfe (1973), p. 29: depression of nine patients at two visits.
 FIRST = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
@@ -49,3 +49,15 @@ def test_it_covers_what_it_says_and_too_few_say_less() -> None:
     assert (few.estimate, few.low, few.high, few.n) == (2.0, 1.0, 3.0, 3)
     assert few.confidence == 0.75
     assert np.isnan(hodges_lehmann(np.array([])).estimate)
+
+
+def test_many_pairs_are_searched_and_not_enumerated() -> None:
+    d = np.random.default_rng(2).normal(0.1, size=MOST_ENUMERATED + 1).round(2)
+    i, j = np.triu_indices(len(d))
+    walsh = np.sort((d[i] + d[j]) / 2)
+    below = signed_rank_cdf(len(d))
+    k = int(np.searchsorted(below, 0.025, side="right"))
+    location = hodges_lehmann(d)
+    assert location.estimate == pytest.approx(np.median(walsh))
+    assert (location.low, location.high) == pytest.approx((walsh[k - 1], walsh[-k]))
+    assert location.confidence == pytest.approx(1 - 2 * below[k - 1])

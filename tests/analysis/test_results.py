@@ -195,7 +195,11 @@ def test_the_command_answers_every_question(results: ablations.Results) -> None:
         shown = CliRunner().invoke(app, ["effects", folder, "--of", question])
         assert shown.exit_code == 0, shown.output
         if question not in ("aliases", "tuning"):
-            mark = "procedure (val_loss): " if question == "baseline" else "procedure: "
+            mark = (
+                "how it was computed (val_loss): "
+                if question == "baseline"
+                else "how it was computed: "
+            )
             mark = "pairs of runs that differ in one thing" if question == "effects" else mark
             assert mark in " ".join(shown.stdout.split())
 
@@ -215,13 +219,16 @@ def test_the_command_writes_every_format(results: ablations.Results) -> None:
     assert [row["p"] for row in objects] == table["p"].tolist()
     shown = [format_percent(change) for change in table["change"]]
     markdown = message("--format", "markdown")
-    assert markdown.startswith("| axis | level | control | verdict | change | interval from | to |")
+    assert markdown.startswith(
+        "| axis | level | control | verdict | change | interval | adjusted p |"
+    )
     assert all(change in markdown for change in shown)
-    assert "\nprocedure: val_loss, lower is better, log ratio" in markdown
+    assert not re.search(r"\b(blocks?|cells?|val_loss)\b", markdown)
+    assert "\nhow it was computed: validation loss, lower is better, log ratio" in markdown
     latex = message("--format", "latex")
     assert r"\usepackage{booktabs}" in latex
     assert r"\toprule" in latex
-    assert r"val\_loss" in latex
+    assert r"$-$" in latex
     assert "_" not in re.sub(r"\\_", "", latex.split("booktabs}")[1])
     assert "dropout" in message()
     in_one_unit = [f"{100 * change:+.1f}".replace("-", MINUS) for change in table["change"]]

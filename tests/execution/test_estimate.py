@@ -109,7 +109,7 @@ def test_the_command_tells_time_and_memory_and_trains_what_fits(
     dry = CliRunner().invoke(app, ["run", "s.toml", "--dry-run", "--no-report", "--budget", "1h"])
     assert re.search(r"to train  240, in \d+ cohorts\n", dry.stdout)
     pattern = (
-        r"to the end about 0:\d\d:\d\d \(0:\d\d:\d\d to 0:\d\d:\d\d\), by .*, up to .* GiB each"
+        r"to the end about 0:\d\d:\d\d \(0:\d\d:\d\d to 0:\d\d:\d\d\), by .*, up to [0-9,]+ MB each"
     )
     assert re.search(pattern, dry.stdout), dry.stdout
     assert "all 40 seeds end in 1:00:00" in dry.stdout

@@ -73,7 +73,7 @@ def test_a_norm_with_a_large_share_is_a_caution() -> None:
     study = Study(task="notebook", epochs=5, axes=axes)
     (sentence,) = describe_lagging_statistics(study)
     assert sentence == (
-        "norm batch: 5 steps leave 59 % of the start values in its running statistics. Its "
+        "With batch norm, 5 steps leave 59 % of the start values in its running statistics. Its "
         "losses in evaluation mode are those of a network whose statistics have not caught "
         'up: train longer, or give momentum or statistics = "training rows".'
     )
@@ -110,10 +110,10 @@ def test_statistics_that_caught_up_are_no_caution(study: dict[str, Any]) -> None
 def test_a_user_s_norm_and_network_are_looked_into(module: str) -> None:
     axes = {"norm": ["none", f"python:{module}:Slow"]}
     (sentence,) = cautions(axes=axes, epochs=40)
-    assert sentence.startswith(f"norm {module}_slow: 40 steps leave 67 %")
+    assert sentence.startswith(f"With {module.replace('_', ' ')} slow norm, 40 steps leave 67 %")
     assert sentence.endswith("train longer, or give its layers a larger momentum.")
     (sentence,) = cautions(model=f"python:{module}:build")
-    assert sentence.startswith(f"model python:{module}:build: 5 steps leave 59 %")
+    assert sentence.startswith(f"With the model python:{module}:build, 5 steps leave 59 %")
     fast = {"name": f"python:{module}:build", "momentum": 1.0}
     assert cautions(model=fast) == ()
 
@@ -128,4 +128,4 @@ def test_the_plan_says_it(tmp_path: Path) -> None:
         'task = "notebook"\nepochs = 5\nseeds = 2\naxes = { norm = ["none", "batch"] }\n'
     )
     command = ["run", str(tmp_path / "study.toml"), "--dry-run", "--out", str(tmp_path / "out")]
-    assert "norm batch: 5 steps leave 59 %" in CliRunner().invoke(app, command).stdout
+    assert "With batch norm, 5 steps leave 59 %" in CliRunner().invoke(app, command).stdout

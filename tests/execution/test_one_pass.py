@@ -16,7 +16,7 @@ from ablations.analysis import ablation
 from ablations.cli import app
 from ablations.execution import run
 from ablations.report import page, summary
-from ablations.results import shards
+from ablations.results import shards, store
 
 from ..studies import SMALL
 
@@ -55,7 +55,7 @@ def test_a_command_computes_everything_once(
     calls: Callable[[Any, str], list[tuple[Any, ...]]], tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     plans = calls(run, "plan_execution")
-    loads = calls(run, "load")
+    loads = calls(store, "load")
     stored_answers = calls(run, "load_answer")
     metric_effects = calls(analysis, "main_effects")
     report_data = calls(page, "build_report_data")
@@ -81,7 +81,7 @@ def test_the_same_command_again_only_plans_and_reads(
     calls: Callable[[Any, str], list[tuple[Any, ...]]], tmp_path: Path
 ) -> None:
     command(tmp_path)
-    plans, loads = calls(run, "plan_execution"), calls(run, "load")
+    plans, loads = calls(run, "plan_execution"), calls(store, "load")
     stored_answers, questions = calls(run, "load_answer"), calls(ablation, "main_effects")
     command(tmp_path)
     assert len(plans) == len(loads) == len(stored_answers) == 1

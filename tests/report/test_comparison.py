@@ -73,7 +73,7 @@ def test_noise_is_no_regression(tmp_path: Path) -> None:
 def test_worse_beyond_the_margin_is_a_regression_and_better_is_none(tmp_path: Path) -> None:
     comparison = compare_changed(tmp_path, lambda runs: 1.1 * noise(runs))
     assert "over all pairs +10" in comparison.regressions[0]
-    assert texts_of(comparison)[0].startswith("after is worse: +10")
+    assert texts_of(comparison)[0].startswith("after is worse: validation loss +10")
     assert comparison.overall["effect"] == pytest.approx(np.log(1.1), abs=0.01)
     assert not compare_changed(tmp_path, lambda runs: 0.8 * noise(runs)).regressions
     assert not compare_changed(tmp_path, lambda runs: 1.01 * noise(runs, 0.001)).regressions
@@ -94,12 +94,36 @@ def test_a_level_that_got_worse_alone_is_named(tmp_path: Path) -> None:
         return np.where(runs["regularizer"] == "l1", 1.2, 1 / 1.2**0.5) * noise(runs)
 
     comparison = compare_changed(tmp_path, one_level)
-    assert [text.split(" +")[0] for text in comparison.regressions] == ["at regularizer l1"]
+    assert [text.split(" +")[0] for text in comparison.regressions] == ["with l1"]
     row = comparison.by_level.set_index(["axis", "level"]).loc[("regularizer", "l1")]
     assert row["effect"] == pytest.approx(np.log(1.2), abs=0.01)
     flipped = comparison.flipped.set_index("level")
     assert flipped.loc["l1", ["before", "after"]].tolist() == ["helps", "hurts"]
-    assert "l1 from helps to hurts" in texts_of(comparison)[1]
+    assert "l1 from “helps” to “hurts”" in texts_of(comparison)[1]
+
+
+def test_the_largest_change_is_named_where_all_got_worse(tmp_path: Path) -> None:
+    def most_with_layer_norm(runs: pd.DataFrame) -> object:
+        return np.where(runs["norm"] == "layer", 1.32, 1.1) * noise(runs)
+
+    texts = texts_of(compare_changed(tmp_path, most_with_layer_norm))
+    assert texts[1].startswith("The largest change is with layer norm: validation loss +3")
+    texts = texts_of(compare_changed(tmp_path, lambda runs: 1.01 * noise(runs, 0.001)))
+    assert not any("largest change" in text for text in texts)
+
+
+def test_a_place_without_a_technique_is_no_raw_level(tmp_path: Path) -> None:
+    comparison = compare_changed(
+        tmp_path, lambda runs: np.where(runs["norm"] == "none", 1.2, 1.0) * noise(runs)
+    )
+    places = [text.split(" +")[0] for text in comparison.regressions]
+    assert places == [
+        "over all pairs",
+        "without a regularizer",
+        "with l1",
+        "with dropout (p 0.5, 0.2)",
+        "without a norm",
+    ]
 
 
 def test_runs_that_diverge_now_are_a_regression(tmp_path: Path) -> None:
@@ -132,9 +156,9 @@ def test_a_level_is_not_blamed_for_what_another_changed(tmp_path: Path) -> None:
         tmp_path, lambda runs: np.where(runs["norm"] == "layer", 1.2, 1.0), seeds=6
     )
     assert comparison.confined == tuple(hit.items())
-    at_levels = [text for text in comparison.regressions if text.startswith("at ")]
+    at_levels = [text for text in comparison.regressions if text.startswith("with ")]
     assert len(at_levels) == 1
-    assert at_levels[0].startswith("at norm layer +20.0")
+    assert at_levels[0].startswith("with layer norm +20.0")
     # What is the same to the bit is no question of the family.
     by_level = comparison.by_level.set_index("level")
     assert np.isnan(by_level.loc["none", "p_adjusted"].iloc[-1])
@@ -262,7 +286,7 @@ def test_a_metric_is_worse_where_it_is_lower(tmp_path: Path) -> None:
         assert bool(comparison.regressions) == (word == "worse")
         assert comparison.identical == 0  # though no loss has changed
         (text, *_) = texts_of(comparison)
-        assert "f1_macro against before" in text
+        assert text.startswith(f"after is {word}: f1_macro ")
         page[word] = Page(render_comparison(comparison, metadata))
         change = (factor - 1) * before.runs["f1_macro"].mean()
         assert comparison.overall["effect"] == pytest.approx(change)

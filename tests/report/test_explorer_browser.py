@@ -18,7 +18,7 @@ from ablations.analysis.scope import MeanEffects
 from ablations.core.splits import split_seed
 from ablations.report.data import build_report_data
 from ablations.report.page import render_page
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_level, name_within
 from ablations.results.metadata import Judging, StudyMetadata
 from ablations.results.store import StoredResults
 
@@ -185,7 +185,7 @@ def test_the_explorer_works_by_keyboard_alone(show: Show, shelf: Shelf) -> None:
         assert count(page) == "2 of 6 configurations"
         page.keyboard.press("Shift+ArrowDown")
         assert count(page) == "4 of 6 configurations"
-        assert {row[0] for row in rows(page)} == {"l1", "dropout(p=[0.5, 0.2])"}
+        assert {row[0] for row in rows(page)} == {"l1", "dropout (p 0.5, 0.2)"}
         assert option(page, "l1").get_attribute("aria-selected") == "true"
         page.keyboard.press("Escape")
         assert count(page) == "6 of 6 configurations"
@@ -214,12 +214,13 @@ def test_the_explorer_works_by_keyboard_alone(show: Show, shelf: Shelf) -> None:
 def test_a_search_by_name_and_orders_change_the_table(show: Show, shelf: Shelf) -> None:
     with show("usual") as page:
         page.locator("#explorer-search").fill("layer DROP")
-        assert rows(page) == [("dropout(p=[0.5, 0.2])", "layer")]
+        assert rows(page) == [("dropout (p 0.5, 0.2)", "layer")]
         page.locator("#explorer-search").fill("layer nothing")
         assert page.locator("#explorer-none").is_visible()
         assert page.locator("#explorer-download").is_disabled()
         page.locator("#explorer-clear").click()
-        best = [tuple(row) for row in shelf.data["usual"].configurations[list(SMALL)].to_numpy()]
+        table = shelf.data["usual"].configurations[list(SMALL)]
+        best = [tuple(map(name_within, SMALL, row)) for row in table.to_numpy()]
         assert rows(page) == best
         head = page.locator('#table-explorer [data-order="outcome"]')
         head.locator("button").click()
@@ -228,7 +229,8 @@ def test_a_search_by_name_and_orders_change_the_table(show: Show, shelf: Shelf) 
         assert (rows(page), head.get_attribute("aria-sort")) == (best[::-1], "descending")
         page.locator("#explorer-order").select_option("seconds")
         by_time = shelf.data["usual"].configurations.sort_values("seconds")
-        assert rows(page) == [tuple(row) for row in by_time[list(SMALL)].to_numpy()]
+        names = [tuple(map(name_within, SMALL, row)) for row in by_time[list(SMALL)].to_numpy()]
+        assert rows(page) == names
 
 
 def values(cell: Any) -> tuple[float, ...]:

@@ -129,6 +129,9 @@ def expected_rows(data: ReportData, tasks: TasksData) -> dict[str, list[Row]]:
     simple = data.simple[(data.simple["axis"] == "regularizer") & (data.simple["given"] == "norm")]
     configurations = data.configurations.assign(axis="configuration")
     configurations["level"] = [str(i) for i in range(len(configurations))]
+    by_levels = configurations.set_index(list(data.design.factors))["level"]
+    keys = pd.MultiIndex.from_frame(data.ranked[list(data.design.factors)])
+    ranked = data.ranked.assign(axis="configuration", configuration=by_levels[keys].to_numpy())
     by_task = tasks.effects.dropna(subset="relative")
     forest = [
         *rows_of(by_task, "axis", "level", "relative", "relative_low", "relative_high"),
@@ -152,7 +155,7 @@ def expected_rows(data: ReportData, tasks: TasksData) -> dict[str, list[Row]]:
         "effect-over-time": rows_of(last(data.trajectory), *EFFECT),
         "time": rows_of(configurations, *CURVE),
         "seed-spread": rows_of(data.spread, "axis", "level", "spread", "low", "high"),
-        "ranking": rows_of(data.ranked, "", "", "mean_rank"),
+        "ranking": rows_of(ranked, "axis", "configuration", "mean_rank"),
         "datasets": forest,
         "dataset-ranks": rows_of(tasks.ranks, "axis", "level", "mean_rank"),
     }

@@ -37,7 +37,7 @@ MINUS = "\N{MINUS SIGN}"
         (1.5, f"+150{SPACE}%"),
         (11.3, "\N{MULTIPLICATION SIGN}12.3"),
         (1e-9, f"0{SPACE}%"),
-        (-0.95, "\N{MULTIPLICATION SIGN}0.0500"),
+        (-0.95, "\N{MULTIPLICATION SIGN}0.050"),
         (23.1, "\N{MULTIPLICATION SIGN}24.1"),
         (-1.0, f"{MINUS}100{SPACE}%"),
         (math.nan, "\N{EN DASH}"),
@@ -50,7 +50,7 @@ def test_percent(fraction: float, text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ((-0.89, -0.911, -0.875), "×0.110 [×0.0890, ×0.125]"),
+        ((-0.89, -0.911, -0.875), "×0.11 [×0.089, ×0.12]"),
         ((8.0, 7.0, 9.5), "×9.00 [×8.00, ×10.5]"),
         ((-0.05, -0.08, 0.012), f"{MINUS}5.0{SPACE}% [{MINUS}8.0{SPACE}%, +1.2{SPACE}%]"),
         ((-0.05, math.nan, math.nan), f"{MINUS}5.0{SPACE}%"),

@@ -219,7 +219,7 @@ CASES = {
         ("answer_partly", "helped_if", "use_any", "open"), axes=SIZES, metadata={
             "question": WHETHER},
         gain=lambda r: -0.4 * (r["batch_size"] > 6) * (r["norm"] == "batch")),
-    "harm": Case("No: batch norm hurts at batch sizes of 6 and less (validation loss up to +",
+    "harm": Case("No: batch norm hurts at batch sizes of 6 and less (validation loss +33",
         ("answer_harm", "helped_if", "use_any", "open"), axes=SIZES, metadata={
             "question": WHETHER},
         gain=lambda r: 0.3 * (r["batch_size"] < 7) * (r["norm"] == "batch")),
@@ -334,7 +334,7 @@ ELSEWHERE = {
     "datasets_most", "datasets_none", "datasets_use", "datasets_keep", "datasets_equal",
     "datasets_open", "datasets_estimate", "datasets_counts", "datasets_others",
     "datasets_unlearned", "same_runs", "no_outcome", "compared", "diverges_more", "confined",
-    "flipped", "ended",
+    "most_changed", "flipped", "ended", "meaning",
 }  # fmt: skip
 
 
@@ -435,7 +435,7 @@ def test_data_sets_on_which_nothing_was_learned_are_named() -> None:
     )
     texts = [each.text for each in write_sentences(results, results.datasets())]
     assert texts[-1] == "Nothing was learned on a, so that it cannot show what helps."
-    assert "2 data sets cannot tell of others like them: at least 6 are needed." in texts
+    assert "2 data sets are too few to tell what holds on others: at least 6 are needed." in texts
 
 
 def compare_with(change: Change) -> list[str]:
@@ -459,13 +459,13 @@ def test_two_folders_have_a_headline() -> None:
         return replace(results, runs=runs.assign(val_loss=runs["val_loss"] * factor))
 
     first, *others = compare_with(worsen)
-    assert first.startswith("after is worse: +15.")
-    assert first.endswith("validation loss against before, over 72 pairs of runs and 8 seeds.")
+    assert first.startswith("after is worse: validation loss +15.")
+    assert first.endswith("] against before, over 72 pairs of runs and 8 seeds.")
     assert others[0] == f"All that changed is in runs with {name_level('regularizer', DROPOUT)}."
-    assert others[1] == "1 verdict flipped: dropout (p 0.5, 0.2) from helps to hurts."
+    assert others[1] == "1 verdict changed: dropout (p 0.5, 0.2) from “helps” to “hurts”."
     first, second, *others = compare_with(diverge("norm", "layer"))
     assert first == "after is worse: 24 runs diverged, 0 before."
-    assert second.startswith("Where both survived it is practically equal: 0")
+    assert second.startswith("Where both survived it is practically equal: validation loss 0")
     assert others[-1] == "Ended otherwise: 24 runs ok before and diverged now."
     assert compare_with(diverge("seed"))[0].startswith("No pair of runs has a validation loss in")
 

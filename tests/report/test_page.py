@@ -23,7 +23,7 @@ from ablations.analysis.results import Results
 from ablations.analysis.spending import FIRST
 from ablations.report.formatting import OVER_LOOKS, TIMES, format_margin, format_percent
 from ablations.report.page import write_report
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_level, name_within
 from ablations.report.summary import summarise
 from ablations.results.metadata import Published
 from ablations.results.store import StoredResults
@@ -41,6 +41,8 @@ def test_the_first_screen_answers_with_names_and_numbers(usual: tuple[StoredResu
     assert "L1 helps: validation loss \N{MINUS SIGN}" in head
     assert "over 8 seeds; layer norm hurts most (+" in head
     assert "48 runs" in head
+    assert "log scale" in head
+    assert "“Surely”" not in head  # a word that the screen does not use
     assert "The targets are noise" in page.words.split("Evidence")[-1]
 
 
@@ -74,8 +76,24 @@ def test_the_best_configurations_are_those_of_the_runs(usual: tuple[StoredResult
     log_loss = np.log(results.runs["val_loss"]).groupby([results.runs[axis] for axis in SMALL])
     best = np.exp(log_loss.mean()).sort_values()
     rows = page.rows("best")
-    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == best.index.tolist()
+    names = [tuple(map(name_within, SMALL, levels)) for levels in best.index]
+    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == names
+    assert ("dropout (p 0.5, 0.2)", "none") in names
     assert [row["validation loss"].value for row in rows] == pytest.approx(best.tolist())
+
+
+def test_a_page_names_axes_and_levels_in_words(tmp_path: Path) -> None:
+    axes: dict[str, tuple[object, ...]] = {
+        "init": ("default", "xavier_uniform"),
+        "batch_size": (96, 12),
+    }
+    results = make_results(tmp_path, axes, seeds=6)
+    page = render_undrawn(results, make_metadata(axes, captions={}))
+    assert "batch size against 96" in page.words
+    assert "xavier uniform" in page.words
+    assert not re.search("batch_size|xavier_uniform", page.words)
+    (row, *_) = page.rows("best")
+    assert {"init", "batch size"} <= set(row)
 
 
 def test_the_best_configuration_has_its_number_where_no_other_is_left(tmp_path: Path) -> None:
@@ -98,7 +116,10 @@ def test_a_set_is_told_instead_of_a_best_configuration_that_chance_chose(tmp_pat
     noise = np.exp(np.random.default_rng(5).normal(size=len(results.runs)))
     equal = replace(results, runs=results.runs.assign(val_loss=noise))
     page = render_undrawn(equal, make_metadata())
-    assert "None of 6 configurations can be told from the best by validation loss" in page.words
+    assert "Any of 6 configurations may be the best" in page.words
+    assert "“Surely” means more than chance: at most 1 in 20 such studies" in page.words
+    text = "None of 6 configurations can be told from the best by validation loss: chance alone may"
+    assert f"{text} explain how far they are apart." in page.words
     assert (
         " has the best mean. Corrected for having been chosen by these same seeds: " in page.words
     )
@@ -123,7 +144,8 @@ def test_the_set_says_what_its_members_share(tmp_path: Path) -> None:
     answer = summarise(Results.from_stored(results, make_metadata()).ablation)
     (sentence,) = [text for text in answer.cautions if "told from the best" in text]
     assert sentence.startswith(
-        "3 of 6 configurations cannot be told from the best by validation loss. "
+        "3 of 6 configurations cannot be told from the best by validation loss: "
+        "chance alone may explain how far the others are behind it. "
         "All of them have layer norm. "
     )
     assert answer.best_set is not None

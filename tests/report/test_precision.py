@@ -5,11 +5,13 @@ import math
 
 import pytest
 
-from ablations.report.columns import Column, build_table
+from ablations.report.columns import Column, build_table, write_p
 from ablations.report.formatting import (
     NARROW,
     NOTHING,
     TIMES,
+    format_change,
+    format_effect,
     format_fraction,
     format_number,
     format_percent,
@@ -64,3 +66,44 @@ def test_both_ends_of_an_interval_are_aligned() -> None:
     assert table is not None
     texts = [cell.text for (cell,) in table.rows]
     assert texts == ["0.082 to 0.108", "0.110 to 1.251", NOTHING]
+
+
+def test_a_column_has_one_unit() -> None:
+    rows = [
+        {"change": 0.05, "change_low": -0.02, "change_high": 0.125, "seeds": 8},
+        {"change": 23.1, "change_low": 14.2, "change_high": 37.2, "seeds": 8},
+    ]
+    columns = (Column.change("change", "log"), Column.change_interval("log"))
+    table = build_table("levels", columns, rows)
+    assert table is not None
+    changes, intervals = ([row[i].text for row in table.rows] for i in (0, 1))
+    assert changes == [f"{TIMES}1.1", f"{TIMES}24.1"]
+    assert intervals == [f"{TIMES}1.0 to {TIMES}1.1", f"{TIMES}15.2 to {TIMES}38.2"]
+    table = build_table("levels", columns, rows[:1])
+    assert table is not None
+    assert [cell.text for cell in table.rows[0]] == [f"+5.0{P}", f"{MINUS}2.0{P} to +12.5{P}"]
+
+
+@pytest.mark.parametrize(
+    ("p", "text"), [(8.4e-18, "< 0.001"), (0.0073, "0.007"), (1.0, "1.000"), (math.nan, NOTHING)]
+)
+def test_a_p_has_three_decimals(p: float, text: str) -> None:
+    assert write_p(p) == text
+
+
+def test_what_is_tiny_beside_another_difference_has_its_decimals() -> None:
+    row = {"effect": 0.002, "low": -3.2e-05, "high": 0.0044}
+    assert format_effect(row, "difference") == ["+0.002", "0.000", "+0.004"]
+    assert format_signed(-3.2e-05) == f"{MINUS}3.2e{MINUS}05"
+
+
+def test_a_difference_keeps_its_decimals_beside_percents() -> None:
+    ends = {"change_low": 0.01, "change_high": 0.2, "low": -0.2, "high": -0.1}
+    rows = [
+        ends | {"change": 0.14, "effect": 0.131, "scale": "log"},
+        ends | {"change": 0.02, "effect": -0.159, "scale": "difference"},
+    ]
+    column = Column("change", lambda row: format_change(row, row["scale"]), "effect", "number")
+    table = build_table("levels", [column], rows)
+    assert table is not None
+    assert [cell.text for (cell,) in table.rows] == [f"+14.0{P}", f"{MINUS}0.159"]

@@ -31,11 +31,11 @@ def page(results: Results) -> Page:
 
 
 def test_the_first_screen_says_what_holds_on_others_and_on_how_many_of_these(page: Page) -> None:
-    head = " ".join(page.words.split("A page of each")[0].split())
+    head = " ".join(page.words.split("A page for each data set")[0].split())
     assert "Use l1: on data sets like these it cuts the validation loss by 4.7" in head
     assert "L1: validation loss \N{MINUS SIGN}4.7" in head
-    assert "over 6 data sets; singly it helps on 1 of 6 data sets and is undecided on 5." in head
-    assert "over 6 data sets; singly it hurts on 6 of 6 data sets." in head
+    assert "over 6 data sets; one by one it helps on 1 of 6 and is undecided on 5." in head
+    assert "over 6 data sets; one by one it hurts on 6 of 6." in head
     scope = "only more data sets tell more about data sets like these"
     assert scope in " ".join(page.words.split("Cautions")[-1].split())
 
@@ -103,7 +103,14 @@ def test_figures_are_drawn(results: Results) -> None:
 def test_few_data_sets_are_said_to_be_too_few(tmp_path: Path) -> None:
     results = Results.from_stored(*several_tasks(tmp_path, ("a", "b")))
     answer = summarise_datasets(results)
-    few = "2 data sets cannot tell of others like them: at least 6 are needed."
+    few = "2 data sets are too few to tell what holds on others: at least 6 are needed."
     assert answer.sentences[-1] == few
     assert {row[3] for row in answer.rows} == {"not enough evidence"}
     assert {row[6] for row in answer.rows} == {"out of reach"}
+
+
+def test_the_caption_of_the_forest_claims_nothing_of_other_data_sets(results: Results) -> None:
+    forest = build_tasks_forest(build_tasks_data(results, {}))
+    assert forest is not None
+    scope = "with each technique against its control, averaged over 6 data sets"
+    assert forest.scope == scope

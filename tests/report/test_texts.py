@@ -13,7 +13,7 @@ import pytest
 
 from ablations.analysis import EQUAL, HELPS, UNDECIDED, Design
 from ablations.analysis.interactions import UNKNOWN
-from ablations.report.caveats import audit_caveats, find_caveats
+from ablations.report.caveats import advise_seeds, audit_caveats, find_caveats
 from ablations.results.looks import Look
 
 DESIGN = Design(pd.DataFrame({"seed": range(8), "val_loss": 1.0}))
@@ -124,3 +124,16 @@ def test_a_later_look_says_its_level_and_what_is_left() -> None:
 def test_a_look_that_could_not_be_recorded_is_named() -> None:
     ((_, text),) = caveats(unrecorded="Read-only file system")
     assert text.startswith("This look could not be recorded (Read-only file system)")
+
+
+def test_seeds_that_settle_several_effects_are_said_once() -> None:
+    rows = pd.DataFrame(
+        {
+            "axis": "norm", "level": ["layer", "batch", "group", "rms"], "verdict": UNDECIDED,
+            "seeds": 8, "more": [10.0, 22.0, 10.0, math.nan],
+        }
+    )  # fmt: skip
+    assert advise_seeds(rows) == (
+        "If effects stay as they seem, about 10 more seeds would settle layer norm and group norm; "
+        "22 batch norm. 1 other would need more."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from ablations.report.figures.heatmaps import interaction_maps
 from ablations.report.figures.trajectory import effects_over_time, trajectory_figures
 from ablations.report.formatting import OVER_LOOKS, format_percent, format_signed
 from ablations.report.page import write_report
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_level, name_within
 from ablations.report.summary import summarise
 from ablations.results.store import StoredResults
 
@@ -78,7 +79,8 @@ def test_the_best_configurations_are_best_by_the_outcome(tmp_path: Path) -> None
     page = render_undrawn(results, metadata_by("f1_macro"))
     means = results.runs.groupby(list(SMALL))["f1_macro"].mean().sort_values(ascending=False)
     rows = page.rows("best")
-    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == means.index.tolist()
+    names = [tuple(map(name_within, SMALL, levels)) for levels in means.index]
+    assert [(row["regularizer"].text, row["norm"].text) for row in rows] == names
     assert [row["f1_macro"].value for row in rows] == pytest.approx(means.tolist())
     losses = results.runs.groupby(list(SMALL))["test_loss"].mean()
     assert [row["test loss"].value for row in rows] == pytest.approx(losses[means.index].tolist())
@@ -246,7 +248,8 @@ def test_every_configuration_is_set_against_the_constant(tmp_path: Path) -> None
     results = with_metrics(tmp_path)
     page = render_undrawn(results, metadata_by("test_loss"))
     ratio = np.log(results.runs["test_loss"] / results.runs["baseline"])
-    means = ratio.groupby([results.runs[axis] for axis in SMALL]).mean()
+    levels = [results.runs[axis].map(partial(name_within, axis)) for axis in SMALL]
+    means = ratio.groupby(levels).mean()
     for row in page.rows("best"):
         mean = means[(row["regularizer"].text, row["norm"].text)]
         assert row["against constant"].value == pytest.approx(mean)

@@ -196,7 +196,8 @@ def test_statistics_that_lag_are_a_caution_and_right_ones_help(tmp_path: Path) -
         axes={"norm": ["none", "batch", fast, anew]},
     )  # fmt: skip
     sentences, results = advise(study, tmp_path)
-    assert any(text.startswith("norm batch: 5 steps leave 59 % of the start") for text in sentences)
+    sentence = "With batch norm, 5 steps leave 59 % of the start"
+    assert any(text.startswith(sentence) for text in sentences)
     assert verdicts(results)["batch"] == "hurts"
     assert verdicts(results, "metric")["batch"] == "helps"
     (text,) = [text for text in sentences if text.startswith("By accuracy ") and "verdict" in text]

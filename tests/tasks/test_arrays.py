@@ -102,7 +102,7 @@ def test_a_study_of_a_file_learns_resumes_and_is_reported(csv: Path, tmp_path: P
     moved.unlink()
     write_report(load(tmp_path / "out"), study_metadata(again))
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "houses.csv: price: 72 rows to train on, 8 features; the model is mlp." in text
+    assert "houses.csv: price, 72 rows to train on, 8 features; the model is mlp." in text
     assert "median of the training rows" in text
     with pytest.raises(RequestError, match=r"elsewhere\.csv: cannot be read: No such file"):
         run(Study.from_toml(tmp_path / "out" / "study.toml").replace(seeds=4), tmp_path / "out")

@@ -39,6 +39,7 @@ from ablations.report.figures.panels import (
     set_log_axis,
 )
 from ablations.report.formatting import bracket, format_number
+from ablations.report.strengths import name_axis
 from ablations.report.style import COLOURS, INK, wrap_name
 from ablations.report.texts import describe_agreement
 
@@ -118,7 +119,7 @@ def level_curves(
             if outcome == OUTCOME and not math.isnan(constant):
                 _draw_constant(panel, constant)
             name_ends(panel, lines, HEIGHT, 20 if columns > 1 else 14)
-            panel.set_title(f"{axis}: {NAMES.get(outcome, outcome)}", loc="left")
+            panel.set_title(f"{name_axis(axis)}: {NAMES.get(outcome, outcome)}", loc="left")
         for panel in panels[-columns:]:
             panel.set_xlabel("epoch")
     return figure

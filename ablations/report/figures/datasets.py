@@ -32,7 +32,7 @@ from ablations.report.figures.panels import (
     verdict_mark,
 )
 from ablations.report.formatting import bracket, format_relatives
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_axis, name_level, name_within
 
 HERE, OTHERS = "mean of these", "data sets like these"
 MOST_COLUMNS = 3
@@ -96,7 +96,7 @@ def forest(
                 panel, by_task, level, bound=bound, is_higher=higher_is_better,
                 is_log=scale == "log",
             )  # fmt: skip
-            label_rows(panel, [*tasks, HERE, OTHERS], f"{level['axis']} {level['level']}", 22)
+            label_rows(panel, [*tasks, HERE, OTHERS], name_level(level["axis"], level["level"]), 22)
         for panel in panels[len(over) :]:
             panel.set_visible(False)
         for i in range(max(0, len(over) - n_columns), len(over)):
@@ -115,7 +115,7 @@ def _draw_level(
 ) -> None:
     panel.axvspan(-bound, bound, color=style.BAND, zorder=0, linewidth=0)
     panel.axvline(0, color=style.ZERO, linewidth=1, zorder=1)
-    name, n = f"{level['axis']} {level['level']}", len(by_task)
+    name, n = name_level(level["axis"], level["level"]), len(by_task)
 
     def draw(y: int, place: str, numbers: Sequence[float], **look: Any) -> None:
         line = draw_interval(panel, y, *numbers, **look)
@@ -169,7 +169,8 @@ def rank_figures(ranks: pd.DataFrame) -> Iterator[FigureSpec]:
     if ranks.empty:
         return
     parts = [
-        f"{axis}: " + ", ".join(f"{row.level} {row.mean_rank:.2f}" for row in rows.itertuples())
+        f"{name_axis(axis)}: "
+        + ", ".join(f"{row.level} {row.mean_rank:.2f}" for row in rows.itertuples())
         for axis, rows in ranks.groupby("axis", sort=False)
     ]
     yield FigureSpec.describe("ranks", "dataset-ranks", partial(mean_ranks, ranks), parts=parts)
@@ -188,7 +189,8 @@ def mean_ranks(ranks: pd.DataFrame, canvas: Canvas = WIDE) -> Figure:
                 _draw_rank(panel, i, row)
             p = rows["p"].iloc[0]
             text = "" if math.isnan(p) else f", Friedman p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
-            label_rows(panel, rows["level"], f"{axis}{text}")
+            levels = [name_within(axis, level) for level in rows["level"]]
+            label_rows(panel, levels, f"{name_axis(axis)}{text}")
         most = int(ranks.groupby("axis", sort=False)["level"].size().max())
         panels[-1][-1].set_xlim(0.8, most + 0.4)
         panels[-1][-1].xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -236,19 +238,19 @@ def performance_profiles(
                 set_ratio_scale(panel, low, high, most=5)
             else:
                 panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+g} %"))
-            panel.set(title=str(axis), ylim=(-0.02, 1.02), xlim=(low, high))
+            panel.set(title=name_axis(str(axis)), ylim=(-0.02, 1.02), xlim=(low, high))
             panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f} %"))
-            _add_legend(panel, str(axis))
+            _add_legend(panel, str(axis), list(dict.fromkeys(table["level"].astype(str))))
         for panel in panels[len(axes) :]:
             panel.set_visible(False)
     return figure
 
 
-def _add_legend(panel: Axes, axis: str) -> None:
+def _add_legend(panel: Axes, axis: str, levels: Sequence[str]) -> None:
     """Name the lines where profiles have room: below the right ends."""
     legend = panel.legend(fontsize=9.5, loc="lower right", handlelength=1.6)
-    for text in legend.get_texts():
-        attach(text, Mark(axis=axis, level=text.get_text(), kind="legend-entry"))
+    for text, level in zip(legend.get_texts(), levels, strict=True):
+        attach(text, Mark(axis=axis, level=level, kind="legend-entry"))
     sns.despine(ax=panel)
 
 
@@ -260,7 +262,13 @@ def _draw_profile(
     dashes = style.DASHES[(i - 1) % len(style.DASHES)] if i else "-"
     x = rows["threshold"].to_numpy(dtype=float)
     (line,) = panel.plot(
-        x, rows["share"], dashes, color=colour, label=level, linewidth=1.8, drawstyle="steps-post"
+        x,
+        rows["share"],
+        dashes,
+        color=colour,
+        label=name_within(axis, level),
+        linewidth=1.8,
+        drawstyle="steps-post",
     )
     band = panel.fill_between(
         x, rows["low"], rows["high"], color=colour, alpha=0.13, linewidth=0, step="post"

@@ -42,7 +42,7 @@ from ablations.report.formatting import (
     format_ratio,
     round_percent,
 )
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_axis, name_level
 from ablations.report.texts import describe_effects
 
 
@@ -78,7 +78,7 @@ def main_effects(
             panel.set(xlabel="", ylabel="")
             control = names.short(axis, rows["control"].iloc[0])
             levels = [names.short(axis, level) for level in rows["level"]]
-            label_rows(panel, levels, f"{axis}, against {control}")
+            label_rows(panel, levels, f"{name_axis(axis)}, against {control}")
         unit = " (ratio scale)" if scale == "log" else ""
         side = "right" if design.higher_is_better else "left"
         lowest.set_xlabel(f"change of {outcome}{unit}; {side} is better")
@@ -183,7 +183,7 @@ def time_ratios(costs: pd.DataFrame, canvas: Canvas = WIDE, names: Names = PLAIN
                 _draw_time(panel, i, row, names)
             control = names.short(axis, rows["control"].iloc[0])
             levels = [names.short(axis, level) for level in rows["level"]]
-            label_rows(panel, levels, f"{axis}, against {control}")
+            label_rows(panel, levels, f"{name_axis(axis)}, against {control}")
         lowest = panels[-1][-1]
         lowest.set_xlim(low - room, high + room)
         set_ratio_scale(lowest, low - room, high + room)

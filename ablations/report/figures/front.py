@@ -19,7 +19,7 @@ from ablations.report.data import ReportData
 from ablations.report.figures.layout import line_height, measure_text
 from ablations.report.figures.lines import level_styles
 from ablations.report.figures.marks import Mark, attach
-from ablations.report.figures.names import CONTROL, PLAIN, Names
+from ablations.report.figures.names import CONFIGURATION, CONTROL, PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -32,13 +32,12 @@ from ablations.report.figures.panels import (
     wrap_text,
 )
 from ablations.report.formatting import bracket, format_number
+from ablations.report.strengths import name_axis
 from ablations.report.style import EDGE, INK, POINTS_PER_INCH
 
 MOST_NAMES, MOST_NARROW_NAMES = 6, 4
 """Points of the front that have names."""
 NAME_SIZE = 9.5
-CONFIGURATION = "configuration"
-"""Axis of marks whose level is the number of a configuration, by its row in the table."""
 
 
 def time_figures(data: ReportData) -> Iterator[FigureSpec]:
@@ -83,11 +82,11 @@ def outcome_against_time(
     height = 3.4
     factors = [name for name in levels if name in points and len(set(points[name])) > 1]
     texts = [names.configuration(row, factors, controls) for row in points.to_dict("records")]
-    keys = [str(i) for i in range(len(points))]
-    points = points.assign(name=texts, key=keys).sort_values("seconds", kind="stable")
+    points = points.assign(name=texts, key=points.index.map(str))
+    points = points.sort_values("seconds", kind="stable")
     with figure_panels([height], canvas=canvas) as (figure, (panel,)):
         text = f"Mean {outcome} of each configuration, by the time of one run"
-        add_head(figure, f"{text}; colour: {axis}" if axis else text, canvas)
+        add_head(figure, f"{text}; colour: {name_axis(axis)}" if axis else text, canvas)
         is_bare = canvas.is_narrow or len(points) > MOST_MARKS
         handles = list(_draw_points(panel, points, axis, levels, "" if is_bare else outcome, names))
         front = points[points["pareto"]]

@@ -45,6 +45,7 @@ from ablations.report.formatting import (
     name_outcome,
     round_changes,
 )
+from ablations.report.strengths import name_source
 
 MOST_PAIRS = 6
 """Pairs of axes that the heat maps show."""
@@ -73,7 +74,7 @@ class HeatMap:
     @property
     def title(self) -> str:
         """Both axes."""
-        return f"{self.axes[0]} {TIMES} {self.axes[1]}{self.piece}"
+        return f"{name_source(f' {TIMES} '.join(self.axes))}{self.piece}"
 
     @property
     def transposed(self) -> HeatMap:

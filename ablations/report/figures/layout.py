@@ -88,7 +88,9 @@ def _measure_margins(panels: Iterable[Axes], renderer: Any, dpi: float) -> tuple
         if not margins:
             n_rows, n_columns = spec.get_gridspec().get_geometry()
             margins = {"columns": np.zeros((n_columns, 2)), "rows": np.zeros((n_rows, 2))}
-        box, inside = panel.get_tightbbox(renderer, for_layout_only=True), panel.bbox
+        # Besides the axes and titles only texts lie outside a panel.
+        box = panel.get_tightbbox(renderer, bbox_extra_artists=panel.texts, for_layout_only=True)
+        inside = panel.bbox
         if box is None:
             continue
         sides = [

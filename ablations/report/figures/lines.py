@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import cycle
 from typing import Any
 
@@ -41,6 +42,11 @@ class LevelLine:
     """Colour, marker and dashes."""
     width: float = 1.8
 
+    @cached_property
+    def points(self) -> pd.DataFrame:
+        """The rows with a finite value."""
+        return self.rows[np.isfinite(self.rows[self.value].to_numpy(dtype=float))]
+
 
 def most_telling_levels(data: ReportData, axis: str, available: set[str]) -> tuple[str, ...]:
     """Choose the levels that a panel has room for: the control, and those farthest from it."""
@@ -61,7 +67,7 @@ def level_styles(levels: Sequence[str]) -> Iterator[tuple[str, str, str, str]]:
 
 def draw_level(panel: Axes, line: LevelLine) -> None:
     """Draw a line with its band, and attach its data to both."""
-    rows = line.rows[np.isfinite(line.rows[line.value].to_numpy(dtype=float))]
+    rows = line.points
     if rows.empty:
         return
     colour, marker, dashes = line.look
@@ -71,7 +77,8 @@ def draw_level(panel: Axes, line: LevelLine) -> None:
         panel, rows, line.value, color=colour, marker=marker, markersize=4.5, linestyle=dashes,
         linewidth=line.width, markevery=[len(rows) - 1], label=line.level, clip_on=False,
     )  # fmt: skip
-    records = rows.to_dict("records")
+    names = ["epoch", line.value, "low", "high"]
+    records = [dict(zip(names, row, strict=True)) for row in rows[names].to_numpy().tolist()]
     last = records[-1]
     texts = [f"epoch {row['epoch']:g}: {line.write(row)}" for row in records]
     places = ((row["epoch"], row[line.value]) for row in records)
@@ -89,7 +96,7 @@ def draw_band(panel: Axes, rows: pd.DataFrame, **style: Any) -> Any:
 
 def draw_line(panel: Axes, rows: pd.DataFrame, name: str, **style: Any) -> list[Any]:
     """Draw a line through the finite values of a column, its markers with a white edge."""
-    x, y = rows[["epoch", name]].to_numpy(dtype=float).T
+    x, y = (rows[column].to_numpy(dtype=float) for column in ("epoch", name))
     finite = np.isfinite(y)
     return panel.plot(x[finite], y[finite], markeredgecolor="w", markeredgewidth=0.75, **style)
 
@@ -101,9 +108,9 @@ def name_ends(panel: Axes, lines: Sequence[LevelLine], height: float, width: int
     """
     ends = []
     for line in lines:
-        rows = line.rows[np.isfinite(line.rows[line.value].to_numpy(dtype=float))]
-        if len(rows):
-            ends.append((line, float(rows[line.value].iloc[-1]), wrap_name(line.name, width)))
+        if len(line.points):
+            last = float(line.points[line.value].iloc[-1])
+            ends.append((line, last, wrap_name(line.name, width)))
     if not ends:
         return
     transform = panel.transScale.transform

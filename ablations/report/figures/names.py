@@ -10,6 +10,8 @@ from ablations.report.strengths import name_level, name_within
 from ablations.results.metadata import StudyMetadata
 
 CONTROL = "control"
+CONFIGURATION = "configuration"
+"""Axis of marks whose level is the number of a configuration, by its row in the table."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from ablations.analysis import Scale
 from ablations.report.data import ReportData
 from ablations.report.figures.marks import Mark, attach
-from ablations.report.figures.names import PLAIN, Names
+from ablations.report.figures.names import CONFIGURATION, PLAIN, Names
 from ablations.report.figures.panels import (
     WIDE,
     Canvas,
@@ -30,6 +30,7 @@ from ablations.report.figures.panels import (
     set_ratio_scale,
 )
 from ablations.report.formatting import format_number, format_spread
+from ablations.report.strengths import name_axis, name_source
 from ablations.report.style import BAND, COLOURS, INK, SEED, SKY
 
 MOST_SHARES = 14
@@ -57,9 +58,15 @@ def share_figures(data: ReportData) -> Iterator[FigureSpec]:
         "variance-shares",
         partial(variance_shares, table, data.outcome),
         shares=shares,
-        left_out=table["left_out"].iloc[0],
+        left_out=_name_left_out(table["left_out"].iloc[0]),
         outcome=data.outcome,
     )
+
+
+def _name_left_out(text: str) -> str:
+    """Name the axes, and the levels of each, of statements such as ``lr 0.01; norm rms_norm``."""
+    parts = [statement.partition(" ") for statement in text.split("; ")]
+    return "; ".join(f"{name_axis(axis)}{gap}{rest.replace('_', ' ')}" for axis, gap, rest in parts)
 
 
 def variance_shares(shares: pd.DataFrame, outcome: str, canvas: Canvas = WIDE) -> Figure:
@@ -78,7 +85,8 @@ def variance_shares(shares: pd.DataFrame, outcome: str, canvas: Canvas = WIDE) -
         for i, share in enumerate(rows["eta2"]):
             text, end = f"{share:.1%}", (share, i)
             panel.annotate(text, end, (9, 0), textcoords="offset points", va="center", fontsize=8.5)
-        label_rows(panel, [names.get(name, name) for name in rows["source"]], width=40)
+        sources = [name_source(names.get(name, name)) for name in rows["source"]]
+        label_rows(panel, sources, width=40)
         room = 1.35 if canvas.is_narrow else 1.1
         panel.set_xlim(0, room * float(rows["eta2"].max()) or 1)
         panel.xaxis.set_major_locator(MaxNLocator(4 if canvas.is_narrow else 8))
@@ -91,7 +99,7 @@ def variance_shares(shares: pd.DataFrame, outcome: str, canvas: Canvas = WIDE) -
 
 def _share_mark(row: dict[str, Any], outcome: str) -> Mark:
     axis = row["source"] if row["kind"] == "factor" else ""
-    text = f"{row['source']}: {row['eta2']:.2%} of the variance of {outcome}"
+    text = f"{name_source(row['source'])}: {row['eta2']:.2%} of the variance of {outcome}"
     if not math.isnan(row["omega2"]):
         text += f", {row['omega2']:.2%} without what chance alone would give"
     return Mark(text, axis, value=float(row["eta2"]))
@@ -138,7 +146,8 @@ def seed_spread(
         for axis, rows, panel in panels:
             for i, row in enumerate(rows.to_dict("records")):
                 _draw_spread(panel, i, row, scale, names)
-            label_rows(panel, [names.short(axis, level) for level in rows["level"]], axis)
+            levels = [names.short(axis, level) for level in rows["level"]]
+            label_rows(panel, levels, name_axis(axis))
         lowest = panels[-1][-1]
         _, end = lowest.get_xlim()
         lowest.set_xlim(-0.015 * end, end)
@@ -170,6 +179,9 @@ def rank_figures(data: ReportData) -> Iterator[FigureSpec]:
     settings = [name for name in data.design.factors if len(set(table[name])) > 1]
     if not data.ranks_tell:
         table = table.assign(apart=False, critical_difference=math.nan)
+    factors = [name for name in data.design.factors if name in data.configurations]
+    numbers = data.configurations[factors].assign(key=data.configurations.index.map(str))
+    table = table.merge(numbers, how="left", on=factors)
     yield FigureSpec.describe(
         "ranking",
         "ranking",
@@ -208,7 +220,7 @@ def ranks(
                 row["mean_rank"], i, marker=marker, color=colour, markersize=8, markeredgewidth=0
             )
             text = f"{name}: mean rank {format_number(row['mean_rank'])} in {row['seeds']:g} seeds"
-            attach(point, Mark(text, value=float(row["mean_rank"])))
+            attach(point, Mark(text, CONFIGURATION, row["key"], float(row["mean_rank"])))
         label_rows(panel, texts, width=26 if canvas.is_narrow else 60)
         panel.set_xlim(0.5, len(ranked) + 0.5)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -73,7 +73,7 @@ def simple_figures(data: ReportData) -> Iterator[FigureSpec]:
             partial(simple_effects, rows, means, data.design, data.outcome, names=names),
             axis=axis,
             condition=condition,
-            control=names.short(axis, data.design.controls[axis]),
+            control=names.full(axis, data.design.controls[axis]),
             outcome=data.outcome,
             effects=_describe(rows, data.design, names),
         )
@@ -123,8 +123,8 @@ def simple_effects(
     unit = choose_unit(np.expm1(table["effect"])) if design.scale == "log" else None
     with figure_panels(heights, columns, canvas, sharey=True) as (figure, panels):
         side = "right" if design.higher_is_better else "left"
-        control = names.short(axis, design.controls[axis])
-        text = f"Change of {outcome} against {axis} {control}; {side} is better"
+        control = names.full(axis, design.controls[axis])
+        text = f"Change of {outcome} against {control}; {side} is better"
         add_head(figure, text, canvas)
         add_key(figure, _signs(table, design), canvas)
         for panel, level in zip(panels, levels, strict=False):

@@ -42,7 +42,7 @@ from ablations.report.formatting import (
     format_margin,
     name_outcome,
 )
-from ablations.report.strengths import name_level
+from ablations.report.strengths import name_axis, name_level
 from ablations.report.style import BAND, INK, ZERO
 
 HEIGHT = 2.2
@@ -138,7 +138,7 @@ def effects_over_time(
             _set_effect_axis(panel, rows, scale, bound)
             name_ends(panel, lines, HEIGHT, 20 if columns > 1 else 14)
             control = names.short(axis, rows["control"].iloc[0])
-            panel.set_title(f"{axis}, against {control}", loc="left")
+            panel.set_title(f"{name_axis(axis)}, against {control}", loc="left")
         for panel in panels[len(axes) :]:
             panel.set_axis_off()
         for panel in panels[len(axes) - columns : len(axes)]:

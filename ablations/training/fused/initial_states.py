@@ -20,6 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ablations.core.optimizers import without_compiler
 from ablations.core.random import GlobalDraws, Streams
 from ablations.models.base import build_network, fill_network, initialise_network
 from ablations.study.configuration import Configuration, Run
@@ -35,6 +36,8 @@ from ablations.training.loop import load_data, to_device
 
 _CACHED_KEYS = 4
 """Cohort keys whose initial states are cached: as many as a worker trains in turn."""
+CACHED_DATA, CACHED_STATES = 64, 256
+"""Data sets and initial states that are cached for each of them."""
 
 
 class InitialState(NamedTuple):
@@ -68,8 +71,8 @@ class InitialStateCache:
     def __init__(self, configuration: Configuration) -> None:
         self.program = build_program(configuration)
         self._template = _shared_template(configuration)
-        self._initial = lru_cache(maxsize=256)(self._initialise)
-        self._data = lru_cache(maxsize=64)(self._load_data)
+        self._initial = lru_cache(maxsize=CACHED_STATES)(self._initialise)
+        self._data = lru_cache(maxsize=CACHED_DATA)(self._load_data)
 
     def member(self, run: Run) -> Member:
         c, lr_S = run.configuration, None
@@ -77,6 +80,13 @@ class InitialStateCache:
         if c.schedule.has_fixed_rates():
             lr_S = _scheduled_rates(c.schedule, c.lr, c.epochs, c.steps_per_epoch)
         return Member(run, initial, *self._data(c.data_seed(run.seed)), lr_S)
+
+    def count_bytes(self, run: Run) -> tuple[int, int]:
+        """Return the bytes of the data set of a run, and of its initial state."""
+        member = self.member(run)
+        state = (member.initial.flat_P, *member.initial.buffers.values())
+        tensors = [each for each in vars(member.data).values() if isinstance(each, Tensor)]
+        return sum(each.nbytes for each in tensors), sum(each.nbytes for each in state)
 
     def _load_data(self, seed: int) -> tuple[Data, Baseline]:
         c = self.program.configuration
@@ -156,7 +166,7 @@ class _LiveScheduler:
 
     def __init__(self, schedule: Schedule, lr: float, epochs: int, steps: int) -> None:
         self._schedule = schedule
-        self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=lr)
+        self._optimizer = without_compiler(torch.optim.SGD)([torch.zeros(1)], lr=lr)
         with self._without_draws():
             self._scheduler = schedule.scheduler(self._optimizer, epochs, steps)
         self._optimizer.step()  # a scheduler warns if its optimizer never took a step

@@ -226,6 +226,11 @@ def build_table(
     return Table(caption, columns, tuple(zip(*by_column, strict=True)))
 
 
+def _with_precision(piece: str, by_unit: Mapping[tuple[str, str], int | None]) -> str:
+    decimals = by_unit[piece.unit] if isinstance(piece, Number) else None
+    return write_pieces([piece], decimals)
+
+
 def _share_unit(rows: Sequence[Sequence[Cell]]) -> Sequence[Sequence[Cell]]:
     """Write all relative changes of a table as ratios where any of them is one."""
     pieces = (
@@ -248,6 +253,10 @@ def _align(cells: Sequence[Cell]) -> list[Cell]:
     if not any("number" in cell.style_class.split() for cell in cells):
         return list(cells)
     pieces = [cell.all_pieces for cell in cells]
-    decimals = choose_decimals(piece for each in pieces for piece in each)
-    texts = [write_pieces(each, decimals) for each in pieces]
+    numbers = [piece for each in pieces for piece in each if isinstance(piece, Number)]
+    by_unit = {
+        unit: choose_decimals(number for number in numbers if number.unit == unit)
+        for unit in {number.unit for number in numbers}
+    }
+    texts = ["".join(_with_precision(piece, by_unit) for piece in each) for each in pieces]
     return [replace(cell, text=text) for cell, text in zip(cells, texts, strict=True)]

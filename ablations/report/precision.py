@@ -50,6 +50,11 @@ class Number(str):
         """A copy in a file or another process is the text alone."""
         return str, (str(self),)
 
+    @property
+    def unit(self) -> tuple[str, str]:
+        """What stands before and behind the number."""
+        return self._before, self._after
+
     def with_decimals(self, decimals: int) -> Number:
         """Write the number again."""
         ends = self._before, self._after

@@ -10,7 +10,14 @@ from ablations.analysis import UNDECIDED, Scale
 from ablations.analysis.ablation import Effects
 from ablations.report.columns import Cell, Column, Row, Table, build_table
 from ablations.report.data import ReportData
-from ablations.report.formatting import NOTHING, bracket, format_effect, join_words
+from ablations.report.formatting import (
+    NOTHING,
+    Unit,
+    bracket,
+    choose_unit,
+    format_effect,
+    join_words,
+)
 from ablations.report.strengths import name_rows
 from ablations.report.texts import VERBS, shorten, write_text
 from ablations.results.metadata import Judging
@@ -45,11 +52,12 @@ def scope_table(data: ReportData) -> Table | None:
     rows, scale = data.ablation.scope, data.design.scale
     if rows.empty or not data.design.overlap:
         return None
+    unit = choose_unit(rows["change"].dropna())
     rows = rows[rows["n"] > 0]
     columns = [
         Column.level(),
-        Column("new data like this table", lambda row: _verdict_cell(row, scale, "")),
-        Column("this table alone", lambda row: _verdict_cell(row, scale, "table_")),
+        Column("new data like this table", lambda row: _verdict_cell(row, scale, unit, "")),
+        Column("this table alone", lambda row: _verdict_cell(row, scale, unit, "table_")),
     ]
     if rows["split_share"].notna().any():
         columns.append(
@@ -72,11 +80,11 @@ def scope_table(data: ReportData) -> Table | None:
     )
 
 
-def _verdict_cell(row: Row, scale: Scale, prefix: str) -> Cell:
+def _verdict_cell(row: Row, scale: Scale, unit: Unit, prefix: str) -> Cell:
     """The verdict in one scope, and below it the change with its interval."""
     effect = {name: row.get(f"{prefix}{name}", value) for name, value in row.items()}
     effect["seeds"] = row["n"]
-    change, low, high = format_effect(effect, scale)
+    change, low, high = format_effect(effect, scale, unit=unit)
     names = ("change", "change_low", "change_high") if scale == "log" else ("effect", "low", "high")
     parts = tuple(zip(("change", "low", "high"), (effect[name] for name in names), strict=True))
     style_class = f"verdict {str(effect['verdict']).replace(' ', '-')}"

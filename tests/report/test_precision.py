@@ -10,6 +10,7 @@ from ablations.report.formatting import (
     NARROW,
     NOTHING,
     TIMES,
+    format_change,
     format_effect,
     format_fraction,
     format_number,
@@ -94,3 +95,15 @@ def test_what_is_tiny_beside_another_difference_has_its_decimals() -> None:
     row = {"effect": 0.002, "low": -3.2e-05, "high": 0.0044}
     assert format_effect(row, "difference") == ["+0.002", "0.000", "+0.004"]
     assert format_signed(-3.2e-05) == f"{MINUS}3.2e{MINUS}05"
+
+
+def test_a_difference_keeps_its_decimals_beside_percents() -> None:
+    ends = {"change_low": 0.01, "change_high": 0.2, "low": -0.2, "high": -0.1}
+    rows = [
+        ends | {"change": 0.14, "effect": 0.131, "scale": "log"},
+        ends | {"change": 0.02, "effect": -0.159, "scale": "difference"},
+    ]
+    column = Column("change", lambda row: format_change(row, row["scale"]), "effect", "number")
+    table = build_table("levels", [column], rows)
+    assert table is not None
+    assert [cell.text for (cell,) in table.rows] == [f"+14.0{P}", f"{MINUS}0.159"]

@@ -238,19 +238,19 @@ def performance_profiles(
                 set_ratio_scale(panel, low, high, most=5)
             else:
                 panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:+g} %"))
-            panel.set(title=str(axis), ylim=(-0.02, 1.02), xlim=(low, high))
+            panel.set(title=name_axis(str(axis)), ylim=(-0.02, 1.02), xlim=(low, high))
             panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f} %"))
-            _add_legend(panel, str(axis))
+            _add_legend(panel, str(axis), list(dict.fromkeys(table["level"].astype(str))))
         for panel in panels[len(axes) :]:
             panel.set_visible(False)
     return figure
 
 
-def _add_legend(panel: Axes, axis: str) -> None:
+def _add_legend(panel: Axes, axis: str, levels: Sequence[str]) -> None:
     """Name the lines where profiles have room: below the right ends."""
     legend = panel.legend(fontsize=9.5, loc="lower right", handlelength=1.6)
-    for text in legend.get_texts():
-        attach(text, Mark(axis=axis, level=text.get_text(), kind="legend-entry"))
+    for text, level in zip(legend.get_texts(), levels, strict=True):
+        attach(text, Mark(axis=axis, level=level, kind="legend-entry"))
     sns.despine(ax=panel)
 
 
@@ -262,7 +262,13 @@ def _draw_profile(
     dashes = style.DASHES[(i - 1) % len(style.DASHES)] if i else "-"
     x = rows["threshold"].to_numpy(dtype=float)
     (line,) = panel.plot(
-        x, rows["share"], dashes, color=colour, label=level, linewidth=1.8, drawstyle="steps-post"
+        x,
+        rows["share"],
+        dashes,
+        color=colour,
+        label=name_within(axis, level),
+        linewidth=1.8,
+        drawstyle="steps-post",
     )
     band = panel.fill_between(
         x, rows["low"], rows["high"], color=colour, alpha=0.13, linewidth=0, step="post"

@@ -1,5 +1,5 @@
 """Imported before the other modules: SciPy, imported with too little memory, may never return."""
 
-from ablations.core.memory import require_memory
+from ablations.core.memory import ANALYSIS_BYTES, require_memory
 
-require_memory(300_000_000)
+require_memory(ANALYSIS_BYTES)

@@ -48,7 +48,7 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(FAILED) from None
     except BrokenPipeError:
         raise  # a reader such as `head` has enough, which click ends quietly
-    except (MemoryError, ImportError, RuntimeError, OSError) as error:
+    except (MemoryError, ImportError, RuntimeError, SystemError, OSError) as error:
         if is_memory_error(error):
             complain(f"{NO_MEMORY}; what was there before is kept")
             raise typer.Exit(FAILED) from None

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ablations.core.memory import is_limited
+
 
 class RequestError(ValueError):
     """The request is invalid; nothing was trained and nothing was written.
@@ -91,6 +93,8 @@ def is_memory_error(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
+    if isinstance(error, SystemError):  # Python itself had no room for an exception
+        return is_limited() and "exception" in str(error)
     return isinstance(error, (ImportError, RuntimeError)) and bool(_NO_MEMORY.search(str(error)))
 
 

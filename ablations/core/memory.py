@@ -14,6 +14,10 @@ _SPARING = {
 a thread, and Arrow's own allocator maps 1 GiB at once."""
 
 
+ANALYSIS_BYTES = 300_000_000
+"""What reading results and analysing them maps at least."""
+
+
 def spare_memory() -> None:
     """Let libraries map little where the memory of the process is limited."""
     if is_limited():
@@ -24,7 +28,8 @@ def spare_memory() -> None:
 def require_memory(size: int) -> None:
     """Raise MemoryError where so many more bytes cannot be mapped because of a limit.
 
-    A library for linear algebra that finds no memory while it is imported never returns.
+    Where there is none, a library for linear algebra that is imported never returns, and one that
+    reads tables in threads ends the process.
     """
     if is_limited():
         try:

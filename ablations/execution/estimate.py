@@ -171,13 +171,17 @@ def estimate(
         compile_seconds=sum(_compile_cost(c)[0] for c in plan.choices) if compiled else 0.0,
         n_timed=len(step_timer.distinct_cost_runs(runs)),
         options=options or RunOptions(),
-        compiler_memory=COMPILER_BYTES if compiled else 0,
+        compiler_memory=COMPILER_BYTES if compiled and any(map(_has_program, plan.choices)) else 0,
     )
 
 
 def _call(function: Callable[..., T], calls: Sequence[tuple[Any, ...]], pool: Pool) -> list[T]:
     """Call a function in the pool; a call whose process dies returns nothing."""
     return list(workers.map_calls(function, calls, pool, on_worker_death=lambda *_: ()))
+
+
+def _has_program(choice: EngineChoice) -> bool:
+    return bool(choice.program and choice.size)
 
 
 def _compile_cost(choice: EngineChoice) -> tuple[float, float]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from ablations.core.errors import RequestError
 from ablations.core.files import WRITING, digest, read_parsed, write_text
+from ablations.core.memory import ANALYSIS_BYTES, require_memory
 from ablations.core.schema import TRAINED
 from ablations.results import shards
 from ablations.results.environment import ENVIRONMENT_FILE, read_environments, write_environments
@@ -177,6 +178,7 @@ class StoredResults:
 def load(folder: Path | str) -> StoredResults:
     """Read a results folder; refuse one that is damaged."""
     folder = Path(folder)
+    require_memory(ANALYSIS_BYTES)
     study_toml = read_study(folder)
     parcels = load_parcels(folder)
     runs, curves = parcels.runs, parcels.curves

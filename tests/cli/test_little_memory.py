@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from ablations.cli.app import FAILED, plain_errors
+from ablations.core import errors
 from ablations.core.errors import is_memory_error
 
 
@@ -36,6 +37,17 @@ def test_an_error_for_want_of_memory_is_one_sentence(
     assert capsys.readouterr().err == f"{expected} kept\n"
 
 
+@pytest.mark.parametrize("limited", [True, False])
+def test_an_error_without_room_for_its_exception_is_for_want_of_memory_under_a_limit(
+    limited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errors, "is_limited", lambda: limited)
+    error = SystemError("error return without exception set")
+    assert is_memory_error(error) == limited
+    with pytest.raises(typer.Exit if limited else SystemError), plain_errors():
+        raise error
+
+
 @pytest.mark.parametrize(
     "error", [ImportError("no module named x"), RuntimeError("shapes differ"), ValueError("memory")]
 )
@@ -47,7 +59,7 @@ def test_other_errors_stay_what_they_are(error: Exception) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are those of Linux")
-@pytest.mark.parametrize("kilobytes", [300_000, 700_000, 1_200_000])
+@pytest.mark.parametrize("kilobytes", [300_000, 700_000, 900_000, 1_200_000])
 def test_a_command_in_too_little_memory_prints_no_traceback(tmp_path: Path, kilobytes: int) -> None:
     command = f"ulimit -v {kilobytes}; exec '{sys.executable}' -m ablations run notebook"
     words = f"{command} --out '{tmp_path / 'out'}' --seeds 2 --no-report --jobs 1"

@@ -89,6 +89,8 @@ def sign_flip_p(differences: Floats) -> Floats:
         # A missing number is zero in every sum.
         rows = present[:, is_random].any(axis=1)
         p[is_random] = _flip(np.where(present, differences, 0.0)[np.ix_(rows, is_random)])
+    if is_random.all():
+        return p
     for pattern in np.unique(present[:, ~is_random], axis=1).T:
         # Columns that have the same seeds are flipped together; nearly always that is all of them.
         columns = (present == pattern[:, None]).all(axis=0)
@@ -275,13 +277,14 @@ def _walsh_averages(d: Floats, ranks: Sequence[int]) -> list[float]:
         return [float(walsh[rank - 1]) for rank in ranks]
 
     def count(bound: float) -> int:
-        pairs = np.searchsorted(d, 2 * bound - d, side="right").sum()
+        # In ascending order each is searched near the one before it.
+        pairs = np.searchsorted(d, 2 * bound - d[::-1], side="right").sum()
         return int(pairs + np.searchsorted(d, bound, side="right")) // 2
 
     averages = []
     for rank in ranks:
         low, high = float(d[0]), float(d[-1])
-        for _ in range(60):
+        for _ in range(50):
             middle = (low + high) / 2
             low, high = (low, middle) if count(middle) >= rank else (middle, high)
         averages.append(high)

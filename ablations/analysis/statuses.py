@@ -47,7 +47,7 @@ def complete_runs(
 
 def check_statuses(statuses: pd.Series, column: str = "status") -> None:
     """Raise ``ValueError`` if a status is none of the four, with its name and number of rows."""
-    counts = Counter(status for status in statuses if status not in STATUSES)
+    counts = Counter(statuses[~statuses.isin(STATUSES)])
     if counts:
         unknown = ", ".join(f"{name!r} in {n:,} row{'s' * (n > 1)}" for name, n in counts.items())
         valid = ", ".join(STATUSES)

@@ -169,8 +169,7 @@ def run_study(
 ) -> RunOutcome:
     """Train what is missing of a study, and analyse it: ``run`` with its options as one object.
 
-    The plan is made once, the folder is read once after training, and each question is asked once.
-    Unless ``keep_workers``, for a study that follows, worker processes end before the analysis.
+    Each question is asked once.  Workers end before the analysis, unless ``keep_workers``.
     """
     options, reporter = options or RunOptions(), reporter or Live()
     options.check()
@@ -185,7 +184,7 @@ def run_study(
             for sentence in plan.inputs.unseen:
                 reporter.say(f"note: {sentence}")
             reporter.say(f"nothing to train{note}")
-            return RunOutcome(study, _with_questions(store.load(folder)), answer)
+            return RunOutcome(study, _with_questions(store.load(folder).of_study()), answer)
         confirm_lock()
         context = start_folder(study, folder, plan, options)
         stop = StopRequest(context.stop_file, lambda: reporter.say(STOPPING))
@@ -202,6 +201,7 @@ def run_study(
         tidy(context, stored, selected, reporter)
         if not keep_workers:
             workers.stop_idle(plan.pool)
+        del plan, stored  # of many runs: memory for their analysis
         outcome = report(study, _with_questions(selected), options, reporter)
     raise_if_audit_failed(outcome.results, reporter)
     return outcome

@@ -97,6 +97,9 @@ def test_a_narrower_study_shows_its_own_runs_and_says_that_there_are_others(
     assert set(shown.curves["run_id"]) == set(shown.runs["run_id"])
     assert any("also holds 8 runs that this study does not ask for" in line for line in heard.lines)
     assert "4 runs" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    again = run(narrow, tmp_path, reporter=heard, with_report=True)
+    assert any("nothing to train" in line for line in heard.lines)
+    assert len(again.runs) == 4
     # Nothing is lost: the wider study finds them all.
     heard = Heard()
     same(run(Study(**SMALL), tmp_path, jobs=1, reporter=heard), complete)

@@ -112,8 +112,8 @@ def draw(by_epochs: Sequence[Point], by_runs: Sequence[Point], path: Path) -> No
             for label, marker in (("command", "o"), ("worker", "s"), ("planned", "x")):
                 y = [getattr(point, label) / 1e6 for point in points]
                 axes.plot(x, y, marker=marker, label=label)
-            axes.set(xscale="log", xlabel=name, ylim=(0, None))
-        panels[0].set(ylabel="peak memory, MB")
+            axes.set(xscale="log", xlabel=name)
+        panels[0].set(ylabel="peak memory, MB", ylim=(0, None))  # of both, when all is drawn
         panels[1].legend(frameon=False)
         figure.savefig(path, dpi=130)
 

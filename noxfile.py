@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
 
 CONSTRAINTS = "constraints.txt"
-PARALLEL = ("--numprocesses=auto", "--maxprocesses=4", "--dist=worksteal")
+# One more than cores: a test that starts a command waits for it.
+PARALLEL = (f"--numprocesses={min((os.cpu_count() or 1) + 1, 4)}", "--dist=worksteal")
 PAGES = (
     *("ablations", "ablations.analysis", "ablations.techniques.base", "ablations.tasks.base"),
     *("ablations.models.base", "ablations.testing"),

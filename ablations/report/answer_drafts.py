@@ -94,9 +94,9 @@ def _draft_not_compared(subject: Subject) -> Draft | None:
 
 def draft_advice(subject: Subject) -> Draft:
     """Say the one thing to do: use what helps, or change nothing."""
-    helping = [each for each in subject.with_verdict(HELPS) if each.kind == "steady"]
-    if helping:
-        return _draft_use(subject, helping)
+    helping = subject.with_verdict(HELPS)
+    if steady := [each for each in helping if each.kind == "steady"]:
+        return _draft_use(subject, steady[0], is_most=len(helping) > 1 and steady[0] is helping[0])
     if conditional := best_condition(subject.findings):
         return _draft_use_if(subject, conditional)
     if hurting := worst_findings(subject):
@@ -112,13 +112,12 @@ def draft_advice(subject: Subject) -> Draft:
     return draft("none_helps", href, {**facts, "more": more}, {"more": ""})
 
 
-def _draft_use(subject: Subject, helping: Sequence[Finding]) -> Draft:
-    best = helping[0]
+def _draft_use(subject: Subject, best: Finding, *, is_most: bool) -> Draft:
     facts = {
         "name": subject.title(best),
         "change": subject.wording.say(best.row),
         "scope": subject.scope(best),
-        "is_most": len(helping) > 1,
+        "is_most": is_most,
     }
     shorter: list[Mapping[str, Any]] = [{"name": subject.short_name(best)}, {"is_most": False}]
     return draft("use", subject.evidence(best), facts, *shorter, {"scope": ""})

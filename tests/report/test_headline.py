@@ -284,6 +284,19 @@ def test_each_case_has_its_headline_and_its_patterns(name: str) -> None:
             assert count_words(text) <= SENTENCE_WORDS, text
 
 
+@pytest.mark.parametrize("alone", [-1.6, -0.6])
+def test_the_most_helpful_level_is_compared_with_those_that_help_in_part_too(alone: float) -> None:
+    def gain(run: Runs) -> float:
+        inits = {"kaiming_uniform": -0.3, "xavier_uniform": alone if run["norm"] == "none" else 0.1}
+        return inits.get(run["init"], 0.0)
+
+    results, metadata = make(Case("", (), INITS, gain))
+    subject = Subject(Results.from_stored(results, metadata).ablation, metadata)
+    headline = plain(draft_headline(subject).write(HEADLINE_WORDS))
+    assert headline.startswith("Use kaiming uniform init: it cuts the validation loss by ")
+    assert ("more than anything else here" in headline) == (alone > -1)
+
+
 def test_costs_are_stated_only_beyond_the_noise_of_times() -> None:
     """Two timings of the control, of which one or the other takes longer."""
     case = replace(CASES["timed alone"], change=None)

@@ -110,7 +110,7 @@ def test_your_own_from_an_empty_folder_with_the_installed_package(
     commands = [shlex.split(line) for line in COMMANDS if line.startswith("python -c")]
     installed = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     # A report is written once; the other two spare its time, and train for less.
-    fewer = ["--no-report", "--time-budget", "0", "--seeds", "4", "--epochs", "25"]
+    fewer = ["--no-report", "--time-budget", "0", "--seeds", "2", "--epochs", "25"]
     quick = [] if study == "wine" else fewer
     for _, *words in (*commands, ["ablations", "-m", "ablations", "run", f"{study}.toml", *quick]):
         done = subprocess.run(

@@ -7,8 +7,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from ablations.analysis import EQUAL, Design, main_effects
+from ablations.analysis import EQUAL, Design, main_effects, selection
 from ablations.analysis.ablation import describe_tuning, tune_design
 from ablations.analysis.selection import describe_choices, tune
 
@@ -173,3 +174,11 @@ def test_order_does_not_matter_and_wrong_requests_are_named() -> None:
         tune(runs, ["lr"], ["norm"])
     with pytest.raises(ValueError, match="at least two seeds"):
         tune(runs[runs["seed"] == 0], ["lr"], ["norm", "lr"])
+
+
+@pytest.mark.parametrize(("n", "tolerance"), [(200, 1e-9), (1_000, 0.15), (1_037, 0.15)])
+def test_of_many_seeds_groups_are_left_out(n: int, tolerance: float) -> None:
+    merit = np.random.default_rng(1).normal(size=(n, 2)) - np.array([0, 5])
+    error = (merit[:, 1] - merit[:, 0]).std(ddof=1) / np.sqrt(n)
+    half_width = stats.t.ppf(0.975, min(n, 200) - 1) * error
+    assert selection._jackknife(merit, 0, 0.95) == pytest.approx(half_width, rel=tolerance)

@@ -14,7 +14,7 @@ nox.options.sessions = ["lint", "tests"]
 nox.options.reuse_venv = "yes"
 
 CONSTRAINTS = "constraints.txt"
-# One more than cores: a test that starts a command waits for it.
+# One more than cores, and at most four: a test that starts a command waits for it.
 PARALLEL = (f"--numprocesses={min((os.cpu_count() or 1) + 1, 4)}", "--dist=worksteal")
 PAGES = (
     *("ablations", "ablations.analysis", "ablations.techniques.base", "ablations.tasks.base"),

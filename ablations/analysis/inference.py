@@ -287,7 +287,9 @@ def _walsh_averages(d: Floats, ranks: Sequence[int]) -> list[float]:
         for _ in range(50):
             middle = (low + high) / 2
             low, high = (low, middle) if count(middle) >= rank else (middle, high)
-        averages.append(high)
+        # The largest average up to there; of ties at zero it is zero.
+        partners = np.searchsorted(d, 2 * high - d, side="right")
+        averages.append(float((d + d[partners - 1])[partners > 0].max()) / 2)
     return averages
 
 
@@ -301,7 +303,7 @@ def _signed_rank_bound(n: int, level: float) -> tuple[int, float]:
         k = max(1, int(np.searchsorted(below, tail, side="right")))
         return k, 1 - 2 * float(below[k - 1])
     sd = math.sqrt(mean * (2 * n + 1) / 6)
-    k = int(mean + 0.5 + sd * stats.norm.ppf(tail))
+    k = int(max(1.0, mean + 0.5 + sd * stats.norm.ppf(tail)))
     return k, 1 - 2 * float(stats.norm.cdf((k - 0.5 - mean) / sd))
 
 

@@ -95,9 +95,9 @@ def bundle_rows(d: Floats) -> Floats:
     """Return ``d`` (seeds x columns), or of more than 1,000 seeds the sums of those that flip
     together: all patterns in which they do are a group, so that a test by them errs no more often.
     """
-    size = -(-len(d) // MOST_FLIPPED)
-    if size == 1:
+    if len(d) <= MOST_FLIPPED:
         return d
+    size = -(-len(d) // MOST_FLIPPED)
     padding = np.zeros((size * MOST_FLIPPED - len(d), d.shape[1]))
     parts = np.concatenate([d, padding]).reshape(size, MOST_FLIPPED, -1)
     return np.asarray(parts.sum(axis=0))

@@ -225,8 +225,8 @@ def count_later(choice: EngineChoice, probed: Sequence[Run]) -> tuple[int, int]:
 
     def count(runs: Sequence[Run]) -> tuple[int, int]:
         states = {(run.configuration.init, run.seed) for run in runs}
-        seeds = {seed for _, seed in states}
-        return min(len(seeds), CACHED_DATA), min(len(states), CACHED_STATES)
+        data = {run.configuration.data_seed(run.seed) for run in runs}
+        return min(len(data), CACHED_DATA), min(len(states), CACHED_STATES)
 
     (data, states), (probed_data, probed_states) = count(choice.runs), count(probed)
     return data - probed_data, states - probed_states
@@ -260,7 +260,7 @@ def _probe_kind(
         memory += EPOCH_BYTES * n_members * runs[0].configuration.epochs
         if size is not None:
             sizes = initial_state_cache(runs[0].configuration).count_bytes(runs[0])
-            memory += sum(n * size for n, size in zip(later, sizes, strict=True))
+            memory += sum(n * each for n, each in zip(later, sizes, strict=True))
         memory = round(MEMORY_MARGIN * memory)
     return number, (training, audit_seconds, memory)
 

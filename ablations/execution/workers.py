@@ -178,7 +178,11 @@ def _call_in_pool(
         with _starting_processes() if is_loky else nullcontext():
             hashes = loaded_hashes()
             values = parallel(joblib.delayed(_call)(hashes, function, *call) for call in requested)
-        with WATCH.calls(pool.patience, is_stopped, pool.say) if is_loky else nullcontext():
+        if not is_loky:
+            yield from values
+            return
+        # A worker that ends when it was idle for long, or has grown, is replaced meanwhile.
+        with _worker_environment(), WATCH.calls(pool.patience, is_stopped, pool.say):
             yield from values
 
 
@@ -211,7 +215,7 @@ def _start_worker(
     ignore_interrupts()
     sys.path[:] = path
     if not is_path_safe:  # what user code starts here finds its modules as it does elsewhere
-        del os.environ["PYTHONSAFEPATH"]
+        os.environ.pop("PYTHONSAFEPATH", None)
     start_recording()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -243,22 +247,31 @@ def _signals_blocked() -> Iterator[None]:
 
 @contextmanager
 def _starting_processes() -> Iterator[None]:
-    """Worker processes that start inside get no interruption, import from the current folder only
-    what their parent would, and hash texts alike: the order of a set is no chance.  Where memory is
-    short, the system ends them and not their parent.
+    """Worker processes that start inside get no interruption, and their environment.  Where memory
+    is short, the system ends them and not their parent.
     """
-    names = ("PYTHONHASHSEED", "PYTHONSAFEPATH")
-    before, score = {name: os.environ.get(name) for name in names}, _oom_score()
-    if before["PYTHONHASHSEED"] in (None, "random"):
-        os.environ["PYTHONHASHSEED"] = "0"
-    os.environ["PYTHONSAFEPATH"] = "1"
+    score = _oom_score()
     try:
-        with _signals_blocked():
+        with _worker_environment(), _signals_blocked():
             # They inherit it, and have it before they import anything.
             _set_oom_score(score and str(max(int(score), OOM_SCORE)))
             yield
     finally:
         _set_oom_score(score)
+
+
+@contextmanager
+def _worker_environment() -> Iterator[None]:
+    """Worker processes that start inside import from the current folder only what their parent
+    would, and hash texts alike: the order of a set is no chance.
+    """
+    before = {name: os.environ.get(name) for name in ("PYTHONHASHSEED", "PYTHONSAFEPATH")}
+    if before["PYTHONHASHSEED"] in (None, "random"):
+        os.environ["PYTHONHASHSEED"] = "0"
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
         for name, value in before.items():
             del os.environ[name]
             os.environ |= {} if value is None else {name: value}

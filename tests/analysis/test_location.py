@@ -58,6 +58,11 @@ def test_many_pairs_are_searched_and_not_enumerated() -> None:
     below = signed_rank_cdf(len(d))
     k = int(np.searchsorted(below, 0.025, side="right"))
     location = hodges_lehmann(d)
-    assert location.estimate == pytest.approx(np.median(walsh))
-    assert (location.low, location.high) == pytest.approx((walsh[k - 1], walsh[-k]))
+    assert location.estimate == pytest.approx(np.median(walsh), abs=1e-15)
+    assert (location.low, location.high) == pytest.approx((walsh[k - 1], walsh[-k]), abs=1e-15)
     assert location.confidence == pytest.approx(1 - 2 * below[k - 1])
+    assert hodges_lehmann(d, 1.0).low == walsh[0]
+    few_differ = np.r_[np.zeros(MOST_ENUMERATED), 0.1, 0.2, -0.3]
+    location, opposite = hodges_lehmann(few_differ), hodges_lehmann(-few_differ)
+    assert (location.estimate, location.low, location.high) == (0, 0, 0)
+    assert (opposite.estimate, opposite.low, opposite.high) == (0, 0, 0)

@@ -66,3 +66,7 @@ def test_of_very_many_seeds_some_flip_together_and_the_test_stays_exact() -> Non
     p = sign_flip_p(d)
     expected = stats.ttest_1samp(d, 0).pvalue
     assert np.abs(p - expected).max() < 0.06
+
+
+def test_no_seeds_have_no_p() -> None:
+    assert np.isnan(max_t(np.zeros((0, 3)))).all()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 import torch
+from joblib.executor import get_memmapping_executor
 from torch import nn
 
 from ablations import RequestError, Study
@@ -28,6 +29,7 @@ from ablations.core.plugins import (
     refuse_changed_modules,
     unimportable_modules,
 )
+from ablations.execution import workers
 from ablations.execution.workers import call_isolated
 
 
@@ -160,6 +162,14 @@ def test_a_module_of_python_itself_is_not_even_imported(target: str) -> None:
     for study in ({"model": f"python:{target}"}, {"axes": {"norm": [f"python:{target}"]}}):
         with pytest.raises(RequestError, match="is a module of Python itself"):
             Study(task="notebook", **study)
+
+
+@pytest.mark.slow
+def test_a_worker_that_joblib_replaces_starts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    executor = get_memmapping_executor(1, **workers._worker_start())
+    assert executor.submit(abs, -1).result() == 1
+    executor.shutdown(kill_workers=True)
 
 
 def test_worker_processes_hash_texts_alike() -> None:

@@ -52,3 +52,11 @@ def test_data_and_initial_states_of_later_runs_are_counted(
     probed = choice.runs if seeds == 8 else choice.runs[:16]
     assert count_later(choice, probed) == (data, states)
     assert count_later(choose_engines(choice.runs, "loop")[0], probed) == (0, 0)
+
+
+def test_seeds_that_share_a_split_share_their_data() -> None:
+    study = Study(task="wine", seeds=40, vary=["split", "init"])
+    (choice,) = choose_engines(expand(study).runs)
+    shared = {run.configuration.data_seed(run.seed) for run in choice.runs}
+    assert len(shared) < 40
+    assert count_later(choice, choice.runs[:1])[0] == len(shared) - 1

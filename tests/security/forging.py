@@ -220,7 +220,8 @@ def change_json(folder: Path, chance: random.Random) -> None:
     names = [*names, "answer.json", *["metadata.json"] * 6]
     path = folder / chance.choice([name for name in names if (folder / name).exists()])
     content = json.loads(path.read_text())
-    content.pop(SEAL, None)
+    if isinstance(content, dict):  # another forgery may have put anything there
+        content.pop(SEAL, None)
     seal(path, change_tree(content, chance))
 
 

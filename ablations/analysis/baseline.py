@@ -181,9 +181,9 @@ class _Comparison:
         constant = constant_column(runs, outcome)
         if constant is None:
             return None
-        # An earlier version recorded none; its runs may stand beside those of this one.
-        has_constant = runs[constant].notna() | (runs[design.status] != "ok")
-        runs = runs[has_constant]
+        # Runs of an earlier version lack the constant, and a metric may be undefined for a run.
+        has_both = runs[[outcome, constant]].notna().all(axis=1)
+        runs = runs[has_both | (runs[design.status] != "ok")]
         if not (runs[design.status] == "ok").any():
             return None
         design = replace(design, runs=runs)

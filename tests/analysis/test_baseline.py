@@ -263,6 +263,18 @@ def test_rows_that_all_seeds_share_limit_what_an_accuracy_shows(tmp_path: Path) 
     assert learned == [False, True]
 
 
+def test_a_configuration_without_a_metric_leaves_the_others_theirs(tmp_path: Path) -> None:
+    """As where judging rows are all of one class, of which nothing can be ranked."""
+    results = rare_results(tmp_path, 0.02)
+    is_without = (results.runs["norm"] == "layer") & (results.runs["regularizer"] == "l1")
+    assert is_without.any()
+    runs = results.runs.assign(accuracy=results.runs["accuracy"].mask(is_without))
+    without = Results(**(vars(results) | {"runs": runs})).baseline("accuracy")
+    assert without["learned"].tolist() == [True, True]
+    assert without["learning"].iloc[0] == 5
+    assert without["p"].iloc[0] == pytest.approx(results.baseline("accuracy")["p"].iloc[0])
+
+
 def test_runs_without_a_constant_of_their_metric_are_compared_by_the_loss(tmp_path: Path) -> None:
     """As those of an earlier version."""
     results = rare_results(tmp_path, 0.0)

@@ -29,7 +29,7 @@ RANKING_COLUMNS = [
 ]  # fmt: skip
 RESAMPLES = 2_000
 MOST_DRAWN, AT_A_TIME = 2**26, 2**24
-"""Most numbers that all resamples have, and those that are in memory at a time."""
+"""Most numbers in all resamples beyond the first 200, and in those in memory at a time."""
 
 
 @accept_table("factors", "scale", "higher_is_better")

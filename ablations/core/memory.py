@@ -28,8 +28,8 @@ def spare_memory() -> None:
 def require_memory(size: int) -> None:
     """Raise MemoryError where so many more bytes cannot be mapped because of a limit.
 
-    Where there is none, a library for linear algebra that is imported never returns, and one that
-    reads tables in threads ends the process.
+    Without that memory, the import of a library for linear algebra may never return, and a library
+    that reads tables in threads may end the process.
     """
     if is_limited():
         try:

@@ -169,7 +169,7 @@ def run_study(
 ) -> RunOutcome:
     """Train what is missing of a study, and analyse it: ``run`` with its options as one object.
 
-    Each question is asked once.  Workers end before the analysis, unless ``keep_workers``.
+    Workers end before the analysis, unless ``keep_workers``.
     """
     options, reporter = options or RunOptions(), reporter or Live()
     options.check()

@@ -50,7 +50,7 @@ def format_fraction(fraction: float, unit: Unit) -> str:
     if unit == "ratio":
         ratio = 1 + fraction
         if 1e-4 <= ratio < 1e5:
-            decimals = count_decimals(ratio, 3 if ratio >= 1 else 2)
+            decimals = count_decimals(ratio, 3) if ratio >= 1 else max(2, count_decimals(ratio, 2))
             return Number(ratio, decimals, TIMES, is_grouped=False)
         return f"{TIMES}{format_number(ratio) if ratio > 0 else 0}"
     size = abs(100 * fraction)

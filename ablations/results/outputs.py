@@ -134,5 +134,5 @@ def load_written(folder: Path) -> Written:
         raise RequestError(message, source=str(path)) from None
 
 
-def _save_written(folder: Path, written: Written) -> None:
-    write_sealed_json(folder / WRITTEN_FILE, asdict(written), indent=1)
+def _save_written(folder: Path, record: Written) -> None:
+    write_sealed_json(folder / WRITTEN_FILE, asdict(record), indent=1)

@@ -295,8 +295,8 @@ def compact_parcels(folder: Path, session: int, without: Collection[str] = ()) -
         pa.Table.from_pandas(table_rows, schema=table.schema, preserve_index=False)
         for table, table_rows in zip(tables, rows, strict=True)
     ]
-    written = _commit(folder, content[0], content[1], session) if len(rows[0]) else ()
-    return [path for paths in files for path in paths if path not in written]
+    parcel = _commit(folder, content[0], content[1], session) if len(rows[0]) else ()
+    return [path for paths in files for path in paths if path not in parcel]
 
 
 def _delete(folder: Path, files: Sequence[Path], session: int) -> None:

@@ -34,8 +34,8 @@ LAYER = '[data-level="layer"]'
 def mark(axis: str, level: str, shape: str, text: str, **data: object) -> str:
     """A mark as figures write it."""
     attributes = {"axis": axis, "level": level, "text": text, **data}
-    written = " ".join(f'data-{name}="{escape(str(x))}"' for name, x in attributes.items())
-    return f'<g class="mark" {written}><title>{escape(text)}</title>{shape}</g>'
+    words = " ".join(f'data-{name}="{escape(str(x))}"' for name, x in attributes.items())
+    return f'<g class="mark" {words}><title>{escape(text)}</title>{shape}</g>'
 
 
 def draw_dots(width: int = 400) -> str:

@@ -295,14 +295,14 @@ def test_no_text_acts_where_an_answer_is_opened() -> None:
         "lines": "a\nb\r\nc\u2028d\x1b[31m",
     }
     table = pd.DataFrame({"axis": list(texts), "level": list(texts.values()), "=name": 1.5})
-    written = {form: write("ranking", table) for form, write in FORMATS.items()}
-    rows = pd.read_csv(io.StringIO(written["csv"]))
+    answers = {form: write("ranking", table) for form, write in FORMATS.items()}
+    rows = pd.read_csv(io.StringIO(answers["csv"]))
     assert not any(str(value)[0] in "=+-@" for value in [*rows, *rows["level"]])
-    assert "\\input" not in written["latex"]
-    assert "\\write" not in written["latex"]
-    assert not re.search(r"<\S|(?<!\\)[`\[\]]", written["markdown"])
-    assert len(written["markdown"].splitlines()) == 2 + len(texts)
-    assert not any("\x1b" in text for text in written.values())
+    assert "\\input" not in answers["latex"]
+    assert "\\write" not in answers["latex"]
+    assert not re.search(r"<\S|(?<!\\)[`\[\]]", answers["markdown"])
+    assert len(answers["markdown"].splitlines()) == 2 + len(texts)
+    assert not any("\x1b" in text for text in answers.values())
 
 
 def test_a_figure_with_any_name_is_well_formed() -> None:
